@@ -1,0 +1,146 @@
+"""The actor protocol: batched generation and scoring over chat messages.
+
+Search, splice and evaluation say what they want next; an actor owns batching and prefix reuse.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+
+class Message(TypedDict):
+    """One chat turn; ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw tokens. ``temperature=0`` is greedy and ignores the rest."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 keeps the whole vocabulary."""
+    min_p: float = 0.0
+    max_tokens: int = 128
+    stop: tuple[str, ...] = ()
+    """Generation ends before the first of these; they are not part of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """Ask for ``len(seeds)`` independent continuations of one conversation."""
+
+    messages: Sequence[Message]
+    """Ends with a user turn; the actor adds the generation prompt."""
+    seeds: tuple[int, ...]
+    """One per sample, each in [1, 2**31 - 1]."""
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+FinishReason = Literal["stop", "length", "overflow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled assistant turn."""
+
+    text: str
+    output_tokens: int
+    finish_reason: FinishReason
+    """``overflow``: not even the task and the last turns fit the context."""
+    token_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateResult:
+    """The answers to one ``GenerateRequest``, in the order of its seeds."""
+
+    completions: tuple[Completion, ...]
+    prompt_tokens: int
+    cached_tokens: int
+    """Prompt tokens that were not decoded again."""
+    dropped_turns: int = 0
+    """Whole turns left out, oldest first, to fit the context (never the task)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """Ask for the log-likelihood of each short assistant answer to one conversation."""
+
+    messages: Sequence[Message]
+    continuations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreResult:
+    """Natural-log likelihoods, summed over each continuation's tokens."""
+
+    log_likelihoods: tuple[float, ...]
+    prompt_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a back end can do."""
+
+    adapters: bool = False
+    scoring: bool = False
+    prefix_sharing: bool = False
+
+
+@dataclass(slots=True)
+class Usage:
+    """Running totals since the actor was made."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    """Prompt tokens as the requests count them."""
+    decoded_prompt_tokens: int = 0
+    """Prompt tokens really decoded, prefix reuse taken off."""
+    output_tokens: int = 0
+    model_ms: float = 0.0
+
+
+class Actor(ABC):
+    """A language model behind a batched interface.
+
+    Results come back in the order of the requests and do not depend on wall time.
+    """
+
+    capabilities: Capabilities
+    usage: Usage
+
+    @property
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """What the results depend on: back end, model path, SHA-256, sizes, versions."""
+
+    @abstractmethod
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
+        """Sample continuations for all requests as one batch."""
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
+        """Log-likelihoods of continuations. Only where ``capabilities.scoring``."""
+        raise NotImplementedError(f"{type(self).__name__} cannot score")
+
+    def use_adapter(self, path: Path | None) -> None:
+        """Switch to the base (None) or to a GGUF LoRA adapter without reloading the base.
+
+        Raises:
+            ModelError: the adapter is missing, corrupt or made for another base.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no adapters")
+
+    def reset_cache(self) -> None:  # noqa: B027 - optional hook
+        """Forget cached prefixes: with the same requests after it, the same batches follow."""
+
+    def close(self) -> None:  # noqa: B027 - optional hook
+        """Free the model."""

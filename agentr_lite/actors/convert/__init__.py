@@ -1,0 +1,1 @@
+"""Between weight formats: HF/MLX to GGUF, MLX LoRA to GGUF LoRA."""

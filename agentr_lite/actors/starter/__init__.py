@@ -1,0 +1,1 @@
+"""The bundled starter model and the code that makes it."""

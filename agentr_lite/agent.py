@@ -1,0 +1,138 @@
+"""From chat messages to environment steps and back: the one agent loop of the project.
+
+Search, recovery, replay and evaluation all step through here, so the revision turn and an answer
+without an action mean the same in the training data as in the evaluation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agentr_lite.actors.base import Message
+from agentr_lite.envs.base import Environment, StepResult
+from agentr_lite.errors import EnvironmentFault
+
+REFLECT = "reflect"
+"""The action of a revision turn: the agent loop answers it, the environment never sees it."""
+
+REFLECT_REPLY = "Go on."
+NO_ACTION_REPLY = "No action found. End your answer with one line: Action: <action>"
+
+REFLECTIONS: tuple[str, ...] = (
+    "Something went wrong in my last steps. I will go back to the goal and try another way.",
+    "That was a mistake. I should check what I have and what is still missing.",
+    "My last action did not bring me closer to the goal. I need a different plan.",
+    "I took a wrong turn. Let me think again about what the goal needs.",
+    "This is not working. I will stop repeating it and start from what I know.",
+    "I see an error in what I did. I should correct it before I go on.",
+    "I have lost the thread. Let me read the task again and choose better.",
+    "I made a wrong choice there. A better step is possible from here.",
+    "That step was not useful. I will look at the task once more and fix it.",
+    "I was careless. I will now do the step that the goal really asks for.",
+)
+"""Revision signals. Source: the idea of Agent-R section 3.2; the wording is ours."""
+
+_ACTION = re.compile(r"^\s*Action:[ \t]*(\S.*?)\s*$", re.MULTILINE)
+
+StepKind = Literal["act", "reflect", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One turn of the agent and what came of it."""
+
+    text: str
+    """The whole assistant turn, thought and action."""
+    action: str | None
+    """What was done; None where the turn holds no action."""
+    observation: str
+    reward: float = 0.0
+    terminated: bool = False
+    truncated: bool = False
+    invalid: bool = False
+    """The action was missing, not understood or not possible."""
+    kind: StepKind = "act"
+
+
+def parse_action(text: str) -> str | None:
+    """The first ``Action:`` line's content, or None."""
+    found = _ACTION.search(text)
+    return found.group(1) if found else None
+
+
+def is_reflection(action: str | None) -> bool:
+    """Whether ``action`` is the revision turn's."""
+    return action is not None and action.strip().lower().rstrip(".") == REFLECT
+
+
+def reflection_turn(signal: str) -> str:
+    """The assistant turn that carries a revision signal."""
+    return f"Thought: {signal}\nAction: {REFLECT}"
+
+
+def take_step(env: Environment, text: str) -> Step:
+    """Carry out one assistant turn.
+
+    Raises:
+        EnvironmentFault: the environment's code raised, or returned a reward outside [0, 1].
+    """
+    action = parse_action(text)
+    if action is None:
+        return Step(text, None, NO_ACTION_REPLY, invalid=True, kind="none")
+    if is_reflection(action):
+        return Step(text, action, REFLECT_REPLY, kind="reflect")
+    result = guarded_step(env, action)
+    return Step(
+        text,
+        action,
+        result.observation,
+        reward=result.reward,
+        terminated=result.terminated,
+        truncated=result.truncated,
+        invalid=bool(result.info.get("invalid")),
+    )
+
+
+def guarded_step(env: Environment, action: str) -> StepResult:
+    """``env.step`` behind a boundary that says whose error it was."""
+    try:
+        result = env.step(action)
+        observation, reward = result.observation, result.reward
+    except Exception as error:
+        raise EnvironmentFault(
+            env.name, f"step({action!r}) raised {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(observation, str) or not 0.0 <= reward <= 1.0:
+        raise EnvironmentFault(
+            env.name,
+            f"step({action!r}) returned reward {reward!r} and a {type(observation).__name__}"
+            " as observation; needed: a number in [0, 1] and a str",
+        )
+    return result
+
+
+def opening(instructions: str, first_observation: str) -> list[Message]:
+    """The turns before the agent's first: system prompt and task."""
+    return [
+        {"role": "system", "content": instructions},
+        {"role": "user", "content": first_observation},
+    ]
+
+
+def turns(steps: Iterable[Step]) -> list[Message]:
+    """Assistant and user turns of ``steps``, in order."""
+    messages: list[Message] = []
+    for step in steps:
+        messages.append({"role": "assistant", "content": step.text})
+        messages.append({"role": "user", "content": step.observation})
+    return messages
+
+
+def conversation(
+    instructions: str, first_observation: str, steps: Sequence[Step] = ()
+) -> list[Message]:
+    """The whole chat after ``steps``; it ends with a user turn."""
+    return opening(instructions, first_observation) + turns(steps)

@@ -1,0 +1,97 @@
+"""The environment protocol, in Gymnasium's words.
+
+Source: Farama Gymnasium's ``Env`` (``reset``/``step`` five-tuple); snapshots are ours.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+
+Snapshot = Any
+"""Opaque, immutable, picklable state of an episode, the task included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One frozen, named task."""
+
+    name: str
+    """Unique within the environment and stable across versions, e.g. ``stick``."""
+    split: str
+    goal: str
+    """One line for people: what is to be achieved."""
+    level: int = 0
+    """Difficulty class as the environment counts it (TextCraft: crafting depth)."""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever the environment needs to set the task up."""
+
+
+class StepResult(NamedTuple):
+    """What one action led to."""
+
+    observation: str
+    reward: float
+    """In [0, 1]; the episode's reward is that of its last step."""
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+    """``invalid``: the action was not understood or not possible; ``disaster``: a fatal mistake."""
+
+
+class Environment(ABC):
+    """A text environment.
+
+    One instance may serve many episodes in turn: ``restore`` brings back any snapshot taken from
+    an instance made with the same settings.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def tasks(self, split: str) -> Sequence[Task]:
+        """The split's tasks, in a fixed order."""
+
+    @abstractmethod
+    def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
+        """Begin ``task``; returns (observation, info)."""
+
+    @abstractmethod
+    def step(self, action: str) -> StepResult:
+        """Carry out one action. Never raises on a bad action: that is an observation."""
+
+    @abstractmethod
+    def instructions(self, *, brief: bool = False) -> str:
+        """The system prompt: rules and action format. ``brief`` is for models that know them."""
+
+    def snapshot(self) -> Snapshot:
+        """The episode's state. Default: the replay log kept by ``ReplayEnvironment``."""
+        raise NotImplementedError
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Bring back a state taken by ``snapshot``."""
+        raise NotImplementedError
+
+    def solve(self, task: Task) -> list[str]:
+        """An oracle's action list that earns the full reward from reset.
+
+        Raises:
+            NotImplementedError: this environment has no oracle.
+        """
+        raise NotImplementedError(f"{self.name} has no oracle")
+
+    def valid_actions(self) -> list[str] | None:
+        """Actions that would be understood now, or None where they cannot be listed."""
+        return None
+
+    def describe_state(self) -> str:
+        """One line about the hidden state (inventory, page) for people; may be empty."""
+        return ""
+
+    def close(self) -> None:  # noqa: B027 - optional hook
+        """Release processes and files."""

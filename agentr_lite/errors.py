@@ -1,0 +1,76 @@
+"""One tree of exceptions; the CLI turns each into an exit code in one place.
+
+A message says what is wrong and with which thing; ``hint`` says what to do next.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_MODEL = 3
+EXIT_STORE = 4
+EXIT_SOME_TASKS_FAILED = 5
+EXIT_INTERRUPTED = 130
+
+
+class AgentrError(Exception):
+    """Base of every error that a user can cause or mend.
+
+    Attributes:
+        kind: short machine-readable name, printed by ``--json``.
+        exit_code: the process's exit code.
+        hint: what to do next; may be empty.
+    """
+
+    kind = "failed"
+    exit_code = EXIT_FAILED
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(AgentrError):
+    """Wrong flags, an unknown name, a file that cannot be written."""
+
+    kind = "usage"
+    exit_code = EXIT_USAGE
+
+
+class RecipeError(UsageError):
+    """A recipe with an unknown key, a wrong type or a value out of range."""
+
+    kind = "recipe"
+
+
+class ModelError(AgentrError):
+    """A model or adapter is missing, corrupt or unfit for the task."""
+
+    kind = "model"
+    exit_code = EXIT_MODEL
+
+
+class StoreError(AgentrError):
+    """The database is not ours, newer than this program, locked, corrupt or out of space."""
+
+    kind = "store"
+    exit_code = EXIT_STORE
+
+
+class EnvironmentFault(AgentrError):
+    """Environment code (ours or a plugin's) raised or returned nonsense. Costs its task only."""
+
+    kind = "environment"
+
+    def __init__(self, env: str, message: str, *, hint: str = "") -> None:
+        super().__init__(f"environment '{env}': {message}", hint=hint)
+        self.env = env
+
+
+class Interrupted(AgentrError):
+    """The user stopped the work; what was committed is kept and ``hint`` resumes it."""
+
+    kind = "interrupted"
+    exit_code = EXIT_INTERRUPTED

@@ -1,0 +1,1 @@
+"""Monte Carlo tree search: many trees in lockstep over one actor."""

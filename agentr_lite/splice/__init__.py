@@ -1,0 +1,1 @@
+"""From trees to revision data: pairs, critic, splice, verification, export."""

@@ -1,0 +1,1 @@
+"""LoRA training with a loss mask for each token."""

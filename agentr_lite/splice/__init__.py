@@ -1,1 +1,1 @@
-"""From trees to revision data: pairs, critic, splice, verification, export."""
+"""From search trees to revision trajectories: pairs, critic, splice, verification, export."""

@@ -1,0 +1,180 @@
+"""The critic: the current actor itself says which step of a bad trajectory went wrong.
+
+Source: Agent-R (arXiv 2501.11425) section 3.2 for the idea (good / bad / uncertain, the first bad
+is the transition point); the wording is ours. Where upstream samples a verdict at temperature 1
+and looks for substrings ("not good" passes as good), we compare the likelihoods of three fixed
+answers, or reason greedily and parse one strict last line.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agentr_lite.actors.base import Actor, GenerateRequest, Message, Sampling, ScoreRequest
+from agentr_lite.errors import ModelError
+
+Verdict = Literal["good", "bad", "uncertain"]
+Critic = Literal["score", "reason"]
+
+CRITIC_QUESTION = "Judge the last action for the task: good, bad or uncertain?"
+"""Put after the observation of the judged action. The starter model is trained on this text."""
+
+VERDICTS: tuple[Verdict, ...] = ("good", "bad", "uncertain")
+
+CRITIC_ANSWERS: tuple[str, ...] = ("Good", "Bad", "Uncertain")
+"""The whole assistant turns whose likelihoods are compared, in the order of ``VERDICTS``."""
+
+_VERDICT_OF: dict[str, Verdict] = {verdict: verdict for verdict in VERDICTS}
+
+REASON_QUESTION = (
+    "Judge the last action for the task. Say in one or two sentences why it helps or harms,"
+    " then end with exactly one line of this form:\nJudgement: good, bad or uncertain"
+    " (one of the three words)"
+)
+
+REASON_MAX_TOKENS = 192
+
+_JUDGEMENT_LINE = re.compile(
+    r"[*_#\s]*judge?ment[*_\s]*:[*_\s\"'`]*(good|bad|uncertain)[*_\s\"'`.!]*", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the critic said of one step."""
+
+    verdict: Verdict
+    log_likelihoods: tuple[float, ...] | None = None
+    """Natural-log likelihoods in the order of ``VERDICTS``; None where the critic reasoned."""
+    reason: str | None = None
+    """The critic's words; None where the answers were scored."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def probabilities(self) -> tuple[float, ...] | None:
+        """``log_likelihoods`` normalised over the three verdicts; None where not scored."""
+        if self.log_likelihoods is None:
+            return None
+        return normalise(self.log_likelihoods)
+
+
+def judge_message(messages: Sequence[Message], question: str = CRITIC_QUESTION) -> list[Message]:
+    """The conversation in which the last action is judged.
+
+    The question joins the last observation in one user turn, so that everything before it stays
+    the prefix that search has decoded already.
+
+    Args:
+        messages: a conversation that ends with the observation of the action to judge.
+        question: what is asked.
+
+    Raises:
+        ValueError: the conversation does not end with a user turn.
+    """
+    if not messages or messages[-1]["role"] != "user":
+        raise ValueError("a judged conversation must end with the action's observation")
+    last = messages[-1]
+    return [
+        *messages[:-1],
+        {"role": "user", "content": f"{last['content']}\n\n{question}"},
+    ]
+
+
+def judge(
+    actor: Actor,
+    critic: Critic,
+    conversations: Sequence[Sequence[Message]],
+    *,
+    seeds: Sequence[int] = (),
+) -> list[Judged]:
+    """Judge the last action of each conversation, all in one batch.
+
+    Args:
+        actor: the current model.
+        critic: ``score`` compares likelihoods; ``reason`` lets it think aloud first.
+        conversations: each ends with the observation of the action to judge.
+        seeds: one a conversation for ``reason`` (greedy, but the protocol asks for one).
+
+    Raises:
+        ModelError: ``score`` with a back end that gives no likelihoods.
+    """
+    if not conversations:
+        return []
+    if critic == "score":
+        return _by_score(actor, conversations)
+    return _by_reason(actor, conversations, seeds or [1] * len(conversations))
+
+
+def normalise(log_likelihoods: Sequence[float]) -> tuple[float, ...]:
+    """Softmax of log-likelihoods: probabilities that sum to 1."""
+    top = max(log_likelihoods)
+    weights = [math.exp(value - top) for value in log_likelihoods]
+    total = sum(weights)
+    return tuple(weight / total for weight in weights)
+
+
+def parse_judgement(text: str) -> Verdict:
+    """The verdict of a reasoned answer: its last ``Judgement:`` line, and nothing but that line.
+
+    ``Judgement: not good`` is no verdict, nor is a "good" anywhere else: both are ``uncertain``,
+    which goes on to the next step.
+    """
+    for line in reversed(text.splitlines()):
+        if re.match(r"[*_#\s]*judge?ment\b", line, re.IGNORECASE):
+            found = _JUDGEMENT_LINE.fullmatch(line)
+            if found is None:
+                return "uncertain"
+            return _VERDICT_OF[found.group(1).lower()]
+    return "uncertain"
+
+
+def _by_score(actor: Actor, conversations: Sequence[Sequence[Message]]) -> list[Judged]:
+    if not actor.capabilities.scoring:
+        raise ModelError(
+            "this model's back end gives no likelihoods, which the critic 'score' needs",
+            hint="use --set splice.critic=reason (or none for direct revision).",
+        )
+    requests = [ScoreRequest(judge_message(chat), CRITIC_ANSWERS) for chat in conversations]
+    judged = []
+    for result in actor.score(requests):
+        values = result.log_likelihoods
+        # Sums over tokens, not means: these are the probabilities of three whole answers.
+        best = max(range(len(VERDICTS)), key=lambda index: values[index])
+        judged.append(
+            Judged(
+                VERDICTS[best],
+                log_likelihoods=tuple(values),
+                prompt_tokens=result.prompt_tokens,
+                cached_tokens=result.cached_tokens,
+            )
+        )
+    return judged
+
+
+def _by_reason(
+    actor: Actor, conversations: Sequence[Sequence[Message]], seeds: Sequence[int]
+) -> list[Judged]:
+    sampling = Sampling(temperature=0.0, max_tokens=REASON_MAX_TOKENS)
+    requests = [
+        GenerateRequest(judge_message(chat, REASON_QUESTION), (seed,), sampling)
+        for chat, seed in zip(conversations, seeds, strict=True)
+    ]
+    judged = []
+    for result in actor.generate(requests):
+        answer = result.completions[0]
+        judged.append(
+            Judged(
+                parse_judgement(answer.text),
+                reason=answer.text,
+                prompt_tokens=result.prompt_tokens,
+                cached_tokens=result.cached_tokens,
+                output_tokens=answer.output_tokens,
+            )
+        )
+    return judged

@@ -1,1 +1,1 @@
-"""Between weight formats: HF/MLX to GGUF, MLX LoRA to GGUF LoRA."""
+"""Model conversion: Hugging Face directories and MLX adapters to GGUF."""

@@ -1,0 +1,216 @@
+"""Intervals and paired tests: small, standard, checked against published values.
+
+A rate gets a Wilson interval, a mean a Student interval, a difference between two rounds on the
+same tasks a paired bootstrap interval (clustered by task where tasks come several times) and, for
+success, McNemar's exact test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+RESAMPLES = 10_000
+_CHUNK_CELLS = 4_000_000
+"""Indices drawn at once by the bootstrap; bounds its memory to about 32 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    """Independent observations behind it: tasks, pairs or clusters."""
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval lies wholly on one side of 0: not inside the noise."""
+        return self.low > 0 or self.high < 0
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Wilson's score interval of a rate.
+
+    Args:
+        successes: in [0, n].
+        n: trials; 0 gives the interval [0, 1] around an undefined (NaN) rate.
+        confidence: in (0, 1).
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+    JASA 22 (1927).
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n} trials")
+    if n == 0:
+        return Estimate(math.nan, 0.0, 1.0, 0)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    rate = successes / n
+    scale = 1 + z * z / n
+    centre = (rate + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    # The ends are exact where every trial agrees; rounding must not leave 1e-17 there.
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == n else min(1.0, centre + half)
+    return Estimate(rate, low, high, n)
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
+    """The mean and its Student t interval.
+
+    Args:
+        values: independent observations. One alone gives an unbounded interval, none NaN.
+        confidence: in (0, 1).
+    """
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan, -math.inf, math.inf, 0)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Estimate(mean, -math.inf, math.inf, 1)
+    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1)
+    half = t_quantile((1 + confidence) / 2, n - 1) * math.sqrt(variance / n)
+    return Estimate(mean, mean - half, mean + half, n)
+
+
+def t_quantile(probability: float, freedom: int) -> float:
+    """Student's t: the value below which ``probability`` in [0.5, 1) of the mass lies.
+
+    Args:
+        probability: in [0.5, 1).
+        freedom: degrees of freedom, a whole number >= 1.
+    """
+    if not 0.5 <= probability < 1 or freedom < 1:
+        raise ValueError(f"t quantile of {probability} with {freedom} degrees of freedom")
+    low, high = 0.0, 1.0
+    while _t_cdf(high, freedom) < probability:
+        high *= 2
+    for _ in range(200):
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if _t_cdf(middle, freedom) < probability else (low, middle)
+    return high
+
+
+def _t_cdf(t: float, freedom: int) -> float:
+    """P(T < t) for t >= 0. Source: Abramowitz and Stegun, 26.7.3 and 26.7.4 (finite sums)."""
+    theta = math.atan2(t, math.sqrt(freedom))
+    cos2 = math.cos(theta) ** 2
+    term = total = 0.0
+    if freedom % 2:
+        if freedom > 1:
+            term = total = math.cos(theta)
+        for k in range(3, freedom - 1, 2):
+            term *= cos2 * (k - 1) / k
+            total += term
+        two_sided = 2 / math.pi * (theta + math.sin(theta) * total)
+    else:
+        term = total = 1.0
+        for k in range(2, freedom, 2):
+            term *= cos2 * (k - 1) / k
+            total += term
+        two_sided = math.sin(theta) * total
+    return (1 + two_sided) / 2
+
+
+def paired_bootstrap(
+    values: Sequence[float],
+    baseline: Sequence[float],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+) -> Estimate:
+    """The mean of ``values - baseline`` with a percentile bootstrap interval over pairs.
+
+    Args:
+        values: one value a task.
+        baseline: the same tasks' values in the same order.
+        seed: the same seed gives the same interval.
+        resamples: bootstrap draws.
+        confidence: in (0, 1).
+
+    Raises:
+        ValueError: no pairs, or lengths that differ.
+    """
+    clusters = range(len(values))
+    return clustered_paired_bootstrap(
+        values, baseline, clusters, seed=seed, resamples=resamples, confidence=confidence
+    )
+
+
+def clustered_paired_bootstrap(
+    values: Sequence[float],
+    baseline: Sequence[float],
+    clusters: Sequence[Hashable],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+) -> Estimate:
+    """As ``paired_bootstrap``, drawing whole clusters.
+
+    The same tasks played by several seeds' models are not independent observations: with the task
+    as the cluster, a draw takes a task with all its seeds or leaves it.
+
+    Args:
+        values: one value a pair.
+        baseline: what each is compared with.
+        clusters: each pair's cluster, e.g. its task's name.
+        seed: the same seed gives the same interval.
+        resamples: bootstrap draws.
+        confidence: in (0, 1).
+
+    Returns:
+        The mean difference over pairs; ``n`` counts the clusters.
+
+    Raises:
+        ValueError: no pairs, or lengths that differ.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), 8 and 13.
+    """
+    import numpy as np
+
+    if not len(values) == len(baseline) == len(clusters):
+        raise ValueError(
+            f"{len(values)} values, {len(baseline)} baseline values, {len(clusters)} clusters"
+        )
+    if not len(values):
+        raise ValueError("no pairs to compare")
+    numbers: dict[Hashable, int] = {}
+    index = np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
+    difference = np.asarray(values, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
+    n = len(numbers)
+    sums = np.bincount(index, weights=difference, minlength=n)  # (n,)
+    sizes = np.bincount(index, minlength=n)  # (n,)
+    random = np.random.default_rng(seed)
+    means = []
+    step = max(1, _CHUNK_CELLS // n)
+    for start in range(0, resamples, step):
+        drawn = random.integers(n, size=(min(step, resamples - start), n))
+        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    return Estimate(float(difference.mean()), float(low), float(high), n)
+
+
+def mcnemar_exact(gained: int, lost: int) -> float:
+    """Two-sided exact p-value of McNemar's test.
+
+    Args:
+        gained: tasks solved now and not before.
+        lost: tasks solved before and not now.
+
+    Returns:
+        The probability, if gains and losses were equally likely, of a split at least as uneven.
+    """
+    n = gained + lost
+    if gained < 0 or lost < 0:
+        raise ValueError(f"{gained} gained and {lost} lost")
+    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1))
+    return min(1.0, 2 * tail / 2**n)

@@ -1,0 +1,149 @@
+"""Join a bad trajectory's beginning, a revision signal and a good way on, with loss flags.
+
+Source: Agent-R (arXiv 2501.11425) section 3.2, equation of the revision trajectory, and 3.3 for
+the loss: bad steps are context only; the revision signal and what follows are learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agentr_lite.actors.base import Message
+from agentr_lite.agent import REFLECT_REPLY, REFLECTIONS, Step, opening, reflection_turn, turns
+from agentr_lite.seeds import stream_seed
+
+Part = Literal["prefix", "bad", "signal", "good"]
+
+
+@dataclass(frozen=True, slots=True)
+class SplicedStep:
+    """One turn of a revision trajectory."""
+
+    step: Step
+    part: Part
+    """``good`` is everything after the signal, a recovery's own steps included."""
+    loss: bool
+    """Whether the agent's turn is learnt; observations never are."""
+
+
+def splice(
+    prefix: Sequence[Step], bad: Sequence[Step], cut_step: int, signal: str, good: Sequence[Step]
+) -> list[SplicedStep]:
+    """The revision trajectory, its observations still those of the two separate episodes.
+
+    Args:
+        prefix: the steps that both trajectories share.
+        bad: the bad trajectory's steps after the prefix.
+        cut_step: t', counted from reset: how many steps of prefix and bad are kept.
+        signal: the thought of the revision turn.
+        good: the good trajectory's steps after the prefix.
+
+    Raises:
+        ValueError: ``cut_step`` keeps no bad step, or more than there are.
+    """
+    kept = cut_step - len(prefix)
+    if not 1 <= kept <= len(bad):
+        raise ValueError(f"cut_step {cut_step} is outside {len(prefix)} + 1..{len(bad)}")
+    return [
+        *_mark(prefix, "prefix"),
+        *(SplicedStep(step, "bad", loss=False) for step in bad[:kept]),
+        SplicedStep(signal_step(signal), "signal", loss=True),
+        *_mark(good, "good", after_signal=True),
+    ]
+
+
+def signal_step(signal: str) -> Step:
+    """The revision turn as the agent loop would answer it."""
+    return Step(reflection_turn(signal), "reflect", REFLECT_REPLY, kind="reflect")
+
+
+def last_cut(prefix_steps: int, bad: Sequence[Step]) -> int:
+    """The latest possible t': all bad steps, but not one that ended the episode.
+
+    An episode that the environment has ended cannot be revised, so its last step is left out. One
+    that was only cut off at the depth limit can go on. The result equals ``prefix_steps`` where no
+    bad step is left to revise.
+
+    Args:
+        prefix_steps: how many steps come before ``bad``.
+        bad: the bad trajectory's steps after the prefix.
+    """
+    kept = len(bad)
+    if bad and bad[-1].terminated:
+        kept -= 1
+    return prefix_steps + kept
+
+
+def reflection(run_seed: int, round_index: int, task: str, bad_leaf: int, good_leaf: int) -> str:
+    """The revision signal of one pair, drawn from ``REFLECTIONS`` by a stream of its own."""
+    seed = stream_seed(run_seed, "reflection", round_index, task, bad_leaf, good_leaf)
+    return REFLECTIONS[seed % len(REFLECTIONS)]
+
+
+def loss_flags(steps: Sequence[Step], *, after_signal: bool = False) -> list[bool]:
+    """Which of the agent's turns on a good path are learnt.
+
+    All but three kinds, which a good end does not make good: a turn without an action or with an
+    impossible one; a step that the agent itself took back in its next turn by reflecting; a
+    reflection that follows another (dwelling on it is not revising).
+
+    Args:
+        steps: consecutive steps of one trajectory.
+        after_signal: the turn before them was a reflection.
+
+    Returns:
+        One flag a step.
+    """
+    flags = []
+    reflected = after_signal
+    for index, step in enumerate(steps):
+        if step.kind == "reflect":
+            flags.append(not reflected)
+            reflected = True
+            continue
+        taken_back = index + 1 < len(steps) and steps[index + 1].kind == "reflect"
+        flags.append(step.kind == "act" and not step.invalid and not taken_back)
+        reflected = False
+    return flags
+
+
+def spliced_part(steps: Sequence[Step], prefix_steps: int, cut_step: int) -> list[SplicedStep]:
+    """Mark the executed steps of a revision trajectory: prefix, bad steps, signal, the way on.
+
+    Args:
+        steps: as recorded by the agent loop, the signal at index ``cut_step``.
+        prefix_steps: how many steps the good and the bad trajectory share.
+        cut_step: t', counted from reset.
+    """
+    return [
+        *_mark(steps[:prefix_steps], "prefix"),
+        *(SplicedStep(step, "bad", loss=False) for step in steps[prefix_steps:cut_step]),
+        *(SplicedStep(step, "signal", loss=True) for step in steps[cut_step : cut_step + 1]),
+        *_mark(steps[cut_step + 1 :], "good", after_signal=True),
+    ]
+
+
+def to_messages(
+    instructions: str, first_observation: str, steps: Sequence[SplicedStep]
+) -> tuple[list[Message], list[bool]]:
+    """The chat with one loss flag a message; the last observation, which nobody answers, is cut.
+
+    Returns:
+        (messages, loss), of equal length; ``loss`` is True on learnt assistant turns only.
+    """
+    messages = opening(instructions, first_observation)
+    loss = [False] * len(messages)
+    for item in steps:
+        messages.extend(turns([item.step]))
+        loss.extend((item.loss, False))
+    if steps:
+        messages.pop()
+        loss.pop()
+    return messages, loss
+
+
+def _mark(steps: Sequence[Step], part: Part, *, after_signal: bool = False) -> list[SplicedStep]:
+    flags = loss_flags(steps, after_signal=after_signal)
+    return [SplicedStep(step, part, loss) for step, loss in zip(steps, flags, strict=True)]

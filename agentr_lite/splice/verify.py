@@ -1,0 +1,252 @@
+"""Execute spliced trajectories, and look for a true way on where the splice was only a text.
+
+A good suffix was observed in a state in which the bad actions never happened. So every splice is
+replayed from reset through the agent loop, its observations recorded anew; where the replay does
+not earn alpha, a recovery search samples continuations from the state after the revision turn.
+Source: ours; Agent-R (arXiv 2501.11425) joins the texts without executing them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Message, Sampling
+from agentr_lite.agent import Step, conversation, take_step
+from agentr_lite.envs.base import Environment, Snapshot, Task
+from agentr_lite.errors import EnvironmentFault
+from agentr_lite.splice.splice import SplicedStep
+
+FULL_REWARD = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What came of executing a spliced trajectory."""
+
+    steps: tuple[Step, ...]
+    """As executed; ends early where the episode did."""
+    reward: float
+    """The last step's, as everywhere: in [0, 1]."""
+    snapshot: Snapshot | None
+    """The state right after the revision turn; None where the episode ended before it."""
+    signal_index: int
+    """Index of the revision turn in ``steps``, if it was reached."""
+    problem: str = ""
+    """Why the trajectory cannot be used at all; empty where it can or could be recovered."""
+
+
+def replay(
+    env: Environment, task: Task, spliced: Sequence[SplicedStep], *, env_seed: int = 0
+) -> Replay:
+    """Take a spliced trajectory's turns again from reset.
+
+    Args:
+        env: the environment; its episode is replaced.
+        task: the task of the tree.
+        spliced: prefix, bad steps, revision turn, good suffix; only the turns' texts are used.
+        env_seed: what the tree's episode was reset with.
+
+    Raises:
+        EnvironmentFault: the environment's code failed.
+    """
+    with _boundary(env, "reset"):
+        env.reset(task, seed=env_seed)
+    signal_index = next(i for i, item in enumerate(spliced) if item.part == "signal")
+    steps: list[Step] = []
+    snapshot: Snapshot | None = None
+    for index, item in enumerate(spliced):
+        step = take_step(env, item.step.text)
+        steps.append(step)
+        over = step.terminated or step.truncated
+        if over and index <= signal_index:
+            return Replay(
+                tuple(steps),
+                step.reward,
+                None,
+                signal_index,
+                problem=f"the episode ended at step {index + 1}, before the revision",
+            )
+        if index == signal_index:
+            with _boundary(env, "snapshot"):
+                snapshot = env.snapshot()
+        if over:
+            break
+    return Replay(tuple(steps), final_reward(steps), snapshot, signal_index)
+
+
+def final_reward(steps: Sequence[Step]) -> float:
+    """The reward of an episode: that of its last step in the environment.
+
+    Turns that the environment never saw (no action, a reflection) earn nothing and lose nothing.
+    """
+    return next((step.reward for step in reversed(steps) if step.kind == "act"), 0.0)
+
+
+@dataclass(slots=True)
+class Recovery:
+    """One failed splice for which a way on is looked for."""
+
+    opening: tuple[str, str]
+    """Instructions and first observation."""
+    steps: tuple[Step, ...]
+    """Executed so far: prefix, bad steps, revision turn."""
+    snapshot: Snapshot
+    """The environment's state after them."""
+    alpha: float
+    """Least reward that counts as recovered."""
+    max_steps: int
+    """Longest continuation, in steps."""
+    seed: Callable[[int, int], int]
+    """(attempt, step) to sampling seed."""
+    tree_id: int = 0
+    attempts: list[Attempt] = field(default_factory=list)
+    """Filled by ``recover``."""
+
+    @property
+    def best(self) -> Attempt | None:
+        """The best successful attempt: most reward, then fewest steps, then first; or None."""
+        good = [item for item in self.attempts if not item.fault and item.reward >= self.alpha]
+        return min(good, key=lambda item: (-item.reward, len(item.steps)), default=None)
+
+    @property
+    def outcome(self) -> str:
+        """One line about the attempts, for the revision's row."""
+        tried = f"{len(self.attempts)} recovery attempts"
+        if self.best is not None:
+            return f"recovered in {len(self.best.steps)} steps; {tried}"
+        faults = [item.fault for item in self.attempts if item.fault]
+        if faults:
+            return f"none of {tried} succeeded; {faults[0]}"
+        best = max((item.reward for item in self.attempts), default=0.0)
+        return f"none of {tried} succeeded; best reward {best:g}, needed {self.alpha:g}"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One sampled continuation."""
+
+    snapshot: Snapshot
+    steps: list[Step] = field(default_factory=list)
+    live: bool = True
+    fault: str = ""
+
+    @property
+    def reward(self) -> float:
+        """Of the continuation's last step in the environment; in [0, 1]."""
+        return final_reward(self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to the actor, as the store counts it."""
+
+    tree_id: int
+    seeds: tuple[int, ...]
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    dropped_turns: int = 0
+
+
+def recover(
+    env: Environment,
+    actor: Actor,
+    recoveries: Sequence[Recovery],
+    *,
+    attempts: int,
+    sampling: Sampling,
+) -> list[Call]:
+    """Sample continuations for all ``recoveries`` in lockstep: one batch of requests a step.
+
+    An attempt ends with its episode, at ``max_steps``, or as soon as another one of the same
+    recovery has earned the full reward, since it could only be longer. An environment fault ends
+    its attempt alone.
+
+    Args:
+        env: the environment; its episode is replaced.
+        actor: the current model.
+        recoveries: where to start from; their ``attempts`` are filled in.
+        attempts: continuations a recovery, >= 0.
+        sampling: how to draw them.
+
+    Returns:
+        One record a request, in the order of asking.
+    """
+    calls = []
+    for item in recoveries:
+        alive = item.max_steps > 0
+        item.attempts = [Attempt(item.snapshot, live=alive) for _ in range(attempts)]
+    while groups := list(_live_groups(recoveries)):
+        requests = [_request(item, members, sampling) for item, members in groups]
+        for (item, members), request, result in zip(
+            groups, requests, actor.generate(requests), strict=True
+        ):
+            calls.append(
+                Call(
+                    item.tree_id,
+                    request.seeds,
+                    result.prompt_tokens,
+                    result.cached_tokens,
+                    sum(answer.output_tokens for answer in result.completions),
+                    result.dropped_turns,
+                )
+            )
+            for number, answer in zip(members, result.completions, strict=True):
+                _advance(env, item, item.attempts[number], answer)
+        for item in recoveries:
+            if any(attempt.reward >= FULL_REWARD for attempt in item.attempts):
+                for attempt in item.attempts:
+                    attempt.live = False
+    return calls
+
+
+def _live_groups(recoveries: Iterable[Recovery]) -> Generator[tuple[Recovery, list[int]]]:
+    """Live attempts, those with the same conversation together: their prompt is decoded once."""
+    for item in recoveries:
+        groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
+        for number, attempt in enumerate(item.attempts):
+            if attempt.live:
+                key = tuple((step.text, step.observation) for step in attempt.steps)
+                groups.setdefault(key, []).append(number)
+        for members in groups.values():
+            yield item, members
+
+
+def _request(item: Recovery, members: Sequence[int], sampling: Sampling) -> GenerateRequest:
+    done = item.attempts[members[0]].steps
+    messages: list[Message] = conversation(*item.opening, [*item.steps, *done])
+    seeds = tuple(item.seed(number, len(done)) for number in members)
+    return GenerateRequest(messages, seeds, sampling)
+
+
+def _advance(env: Environment, item: Recovery, attempt: Attempt, answer: Completion) -> None:
+    if answer.finish_reason == "overflow":
+        attempt.fault = "the conversation no longer fits the context"
+        attempt.live = False
+        return
+    try:
+        with _boundary(env, "restore"):
+            env.restore(attempt.snapshot)
+        step = take_step(env, answer.text)
+        with _boundary(env, "snapshot"):
+            attempt.snapshot = env.snapshot()
+    except EnvironmentFault as fault:
+        attempt.fault = fault.message
+        attempt.live = False
+        return
+    attempt.steps.append(step)
+    over = step.terminated or step.truncated
+    attempt.live = not over and len(attempt.steps) < item.max_steps
+
+
+@contextmanager
+def _boundary(env: Environment, what: str) -> Generator[None]:
+    """Say whose error it was where environment code raises."""
+    try:
+        yield
+    except Exception as error:
+        raise EnvironmentFault(
+            env.name, f"{what} raised {type(error).__name__}: {error}"
+        ) from error

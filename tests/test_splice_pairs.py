@@ -1,0 +1,193 @@
+"""Pairs: which trajectories count, where they part, which are chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from agentr_lite.splice.pairs import (
+    Pair,
+    choose_pairs,
+    find_trajectories,
+    good_trajectories,
+    parting_step,
+)
+
+
+@dataclass
+class Row:
+    idx: int
+    parent_idx: int | None
+    action: str | None = None
+    reward: float = 0.0
+    terminated: bool = False
+    truncated: bool = False
+    invalid: bool = False
+    kind: str = "act"
+
+
+def tree(*paths: tuple[str, float, bool]) -> list[Row]:
+    """A tree from ``("a b c", reward, terminated)``; paths share nodes as far as they agree.
+
+    A word that ends in "!" is an invalid step, "r" a reflection.
+    """
+    rows = [Row(0, None, kind="root")]
+    known: dict[tuple[str, ...], int] = {(): 0}
+    for words, reward, terminated in paths:
+        path = tuple(words.split())
+        for length in range(1, len(path) + 1):
+            key = path[:length]
+            if key not in known:
+                known[key] = len(rows)
+                word = key[-1]
+                rows.append(
+                    Row(
+                        known[key],
+                        known[key[:-1]],
+                        action=word,
+                        invalid=word.endswith("!"),
+                        kind="reflect" if word == "r" else "act",
+                    )
+                )
+        leaf = rows[known[path]]
+        leaf.reward, leaf.terminated, leaf.truncated = reward, terminated, not terminated
+    return rows
+
+
+def words(pair: Pair) -> tuple[str, str, int]:
+    return " ".join(pair.good.actions), " ".join(pair.bad.actions), pair.parting_step
+
+
+def test_only_ended_paths_are_trajectories() -> None:
+    rows = tree(("a b c", 1.0, True), ("a x", 0.0, False))
+    rows.append(Row(len(rows), 0, action="never visited"))
+
+    found = find_trajectories(rows)
+
+    assert [(item.actions, item.reward, item.terminated) for item in found] == [
+        (("a", "b", "c"), 1.0, True),
+        (("a", "x"), 0.0, False),
+    ]
+    assert found[0].path == (1, 2, 3)
+
+
+def test_alpha_is_inclusive() -> None:
+    found = find_trajectories(tree(("a", 0.5, True), ("b", 0.49, True), ("c", 1.0, True)))
+
+    assert [item.actions[0] for item in good_trajectories(found, 0.5)] == ["c", "a"]
+    assert [item.actions[0] for item in good_trajectories(found, 1.0)] == ["c"]
+
+
+def test_a_reward_of_nothing_is_never_good() -> None:
+    assert good_trajectories(find_trajectories(tree(("a", 0.0, True))), 0.0) == []
+
+
+def test_clean_then_short_good_trajectories_come_first() -> None:
+    found = find_trajectories(
+        tree(
+            ("a b! c", 1.0, True),
+            ("a b c d", 1.0, True),
+            ("a r d", 1.0, True),
+            ("e f", 1.0, True),
+        )
+    )
+
+    order = [" ".join(item.actions) for item in good_trajectories(found, 1.0)]
+
+    assert order == ["e f", "a b c d", "a b! c", "a r d"]
+
+
+def test_beta_is_exclusive() -> None:
+    found = find_trajectories(tree(("a", 0.75, True), ("b", 0.5, True), ("c", 0.25, True)))
+
+    pairs = choose_pairs(found, alpha=0.75, beta=0.25, limit=9)
+
+    assert [words(pair)[1] for pair in pairs] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "shared"),
+    [("a b c", "x y", 0), ("a b c", "a x", 1), ("a b c", "a b y z", 2)],
+)
+def test_parting_node(good: str, bad: str, shared: int) -> None:
+    found = find_trajectories(tree((good, 1.0, True), (bad, 0.0, False)))
+
+    assert parting_step(found[0], found[1]) == shared
+    [pair] = choose_pairs(found, alpha=1.0, beta=0.2, limit=1)
+    assert pair.parting_step == shared
+    assert pair.parting_idx == (found[0].path[shared - 1] if shared else 0)
+    assert pair.good.path[:shared] == pair.bad.path[:shared]
+    assert pair.good.path[shared] != pair.bad.path[shared]
+
+
+def test_a_bad_trajectory_meets_its_nearest_good_one() -> None:
+    found = find_trajectories(
+        tree(("g h", 1.0, True), ("a b c d e", 1.0, True), ("a b x", 0.0, False))
+    )
+
+    pairs = choose_pairs(found, alpha=1.0, beta=0.2, limit=1)
+
+    assert [words(pair) for pair in pairs] == [("a b c d e", "a b x", 2)]
+
+
+def test_a_clean_way_on_beats_a_nearer_flawed_one() -> None:
+    found = find_trajectories(
+        tree(("a b c! d", 1.0, True), ("a e f", 1.0, True), ("a b x", 0.0, False))
+    )
+
+    [pair] = choose_pairs(found, alpha=1.0, beta=0.2, limit=1)
+
+    assert words(pair) == ("a e f", "a b x", 1)
+
+
+def test_new_parting_nodes_come_before_more_of_the_same() -> None:
+    found = find_trajectories(
+        tree(
+            ("a b c", 1.0, True),
+            ("x1", 0.0, False),
+            ("x2", 0.0, False),
+            ("a y", 0.0, False),
+            ("a b z", 0.0, False),
+        )
+    )
+
+    pairs = choose_pairs(found, alpha=1.0, beta=0.2, limit=3)
+
+    assert {pair.parting_step for pair in pairs} == {0, 1, 2}
+
+
+def test_each_bad_trajectory_once_before_any_twice() -> None:
+    found = find_trajectories(
+        tree(("a b", 1.0, True), ("c d", 1.0, True), ("a x", 0.0, False), ("c y", 0.0, False))
+    )
+
+    two = choose_pairs(found, alpha=1.0, beta=0.2, limit=2)
+    four = choose_pairs(found, alpha=1.0, beta=0.2, limit=9)
+
+    assert {words(pair)[1] for pair in two} == {"a x", "c y"}
+    assert four[:2] == two
+    assert len({(pair.good.leaf_idx, pair.bad.leaf_idx) for pair in four}) == len(four) == 4
+
+
+def test_near_duplicates_and_idle_bad_trajectories_come_last() -> None:
+    found = find_trajectories(
+        tree(
+            ("g", 1.0, True),
+            ("p! p!", 0.0, False),
+            ("x y x", 0.0, False),
+            ("y x", 0.0, False),
+            ("z", 0.0, False),
+        )
+    )
+
+    pairs = choose_pairs(found, alpha=1.0, beta=0.2, limit=4)
+
+    assert [words(pair)[1] for pair in pairs] == ["z", "y x", "p! p!", "x y x"]
+
+
+def test_no_good_trajectory_no_pair() -> None:
+    found = find_trajectories(tree(("a", 0.3, True), ("b", 0.0, False)))
+
+    assert choose_pairs(found, alpha=0.5, beta=0.2, limit=4) == []
+    assert choose_pairs(found, alpha=0.3, beta=0.2, limit=0) == []

@@ -73,6 +73,8 @@ def last_cut(prefix_steps: int, bad: Sequence[Step]) -> int:
     kept = len(bad)
     if bad and bad[-1].terminated:
         kept -= 1
+    while kept and bad[kept - 1].kind == "reflect":
+        kept -= 1
     return prefix_steps + kept
 
 

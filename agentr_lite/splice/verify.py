@@ -9,11 +9,10 @@ Source: ours; Agent-R (arXiv 2501.11425) joins the texts without executing them.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Message, Sampling
-from agentr_lite.agent import Step, conversation, take_step
+from agentr_lite.agent import Step, conversation, environment_boundary, take_step
 from agentr_lite.envs.base import Environment, Snapshot, Task
 from agentr_lite.errors import EnvironmentFault
 from agentr_lite.splice.splice import SplicedStep
@@ -51,7 +50,7 @@ def replay(
     Raises:
         EnvironmentFault: the environment's code failed.
     """
-    with _boundary(env, "reset"):
+    with environment_boundary(env, "reset()"):
         env.reset(task, seed=env_seed)
     signal_index = next(i for i, item in enumerate(spliced) if item.part == "signal")
     steps: list[Step] = []
@@ -69,7 +68,7 @@ def replay(
                 problem=f"the episode ended at step {index + 1}, before the revision",
             )
         if index == signal_index:
-            with _boundary(env, "snapshot"):
+            with environment_boundary(env, "snapshot()"):
                 snapshot = env.snapshot()
         if over:
             break
@@ -227,10 +226,10 @@ def _advance(env: Environment, item: Recovery, attempt: Attempt, answer: Complet
         attempt.live = False
         return
     try:
-        with _boundary(env, "restore"):
+        with environment_boundary(env, "restore()"):
             env.restore(attempt.snapshot)
         step = take_step(env, answer.text)
-        with _boundary(env, "snapshot"):
+        with environment_boundary(env, "snapshot()"):
             attempt.snapshot = env.snapshot()
     except EnvironmentFault as fault:
         attempt.fault = fault.message
@@ -239,14 +238,3 @@ def _advance(env: Environment, item: Recovery, attempt: Attempt, answer: Complet
     attempt.steps.append(step)
     over = step.terminated or step.truncated
     attempt.live = not over and len(attempt.steps) < item.max_steps
-
-
-@contextmanager
-def _boundary(env: Environment, what: str) -> Generator[None]:
-    """Say whose error it was where environment code raises."""
-    try:
-        yield
-    except Exception as error:
-        raise EnvironmentFault(
-            env.name, f"{what} raised {type(error).__name__}: {error}"
-        ) from error

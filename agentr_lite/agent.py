@@ -7,7 +7,8 @@ without an action mean the same in the training data as in the evaluation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +56,8 @@ class Step:
     invalid: bool = False
     """The action was missing, not understood or not possible."""
     kind: StepKind = "act"
+    disaster: bool = False
+    """The environment calls the action a fatal mistake."""
 
 
 def parse_action(text: str) -> str | None:
@@ -93,23 +96,43 @@ def take_step(env: Environment, text: str) -> Step:
         terminated=result.terminated,
         truncated=result.truncated,
         invalid=bool(result.info.get("invalid")),
+        disaster=bool(result.info.get("disaster")),
     )
+
+
+@contextmanager
+def environment_boundary(env: Environment, call: str) -> Generator[None]:
+    """Turn whatever an environment raises into a fault that names it.
+
+    Args:
+        env: whose code runs in the block.
+        call: what is called, for the message, e.g. ``restore()``.
+
+    Raises:
+        EnvironmentFault: the block raised an ``Exception``.
+    """
+    try:
+        yield
+    except EnvironmentFault:
+        raise
+    except Exception as error:
+        raise EnvironmentFault(
+            env.name, f"{call} raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def guarded_step(env: Environment, action: str) -> StepResult:
     """``env.step`` behind a boundary that says whose error it was."""
-    try:
-        result = env.step(action)
-        observation, reward = result.observation, result.reward
-    except Exception as error:
-        raise EnvironmentFault(
-            env.name, f"step({action!r}) raised {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(observation, str) or not 0.0 <= reward <= 1.0:
+    with environment_boundary(env, f"step({action!r})"):
+        # A plugin may return a plain tuple or numpy's numbers.
+        result = StepResult(*env.step(action))
+        result = result._replace(reward=float(result.reward), info=dict(result.info))
+    if not isinstance(result.observation, str) or not 0.0 <= result.reward <= 1.0:
         raise EnvironmentFault(
             env.name,
-            f"step({action!r}) returned reward {reward!r} and a {type(observation).__name__}"
-            " as observation; needed: a number in [0, 1] and a str",
+            f"step({action!r}) returned reward {result.reward!r} and a"
+            f" {type(result.observation).__name__} as observation;"
+            " needed: a number in [0, 1] and a str",
         )
     return result
 

@@ -12,20 +12,23 @@ APPLICATION_ID = 0x41524C54
 """``PRAGMA application_id``: "ARLT". Tells our databases from anybody else's."""
 
 MIGRATION_1 = """
--- Every prompt, turn and observation once. The hash is what other tables point to, so that equal
--- texts (system prompts, error observations) are stored once.
+-- Every prompt, turn and observation once, found by its hash, so that equal texts (system prompts,
+-- error observations) are stored once. Half a SHA-256 is enough to tell them apart, and it is
+-- stored twice (row and index): in full and in hex it would outweigh most texts.
 CREATE TABLE texts (
     id INTEGER PRIMARY KEY,
-    sha256 TEXT NOT NULL UNIQUE,
+    digest BLOB NOT NULL UNIQUE CHECK (length(digest) = 16),
     content TEXT NOT NULL
 ) STRICT;
 
--- What a model file is; results depend on its digest, not on its path.
+-- What an actor says of itself; results depend on the file's digest (empty for a server) and on the
+-- other settings in the description, not on the path.
 CREATE TABLE models (
     id INTEGER PRIMARY KEY,
-    sha256 TEXT NOT NULL UNIQUE,
+    sha256 TEXT NOT NULL,
     path TEXT NOT NULL,
-    description TEXT NOT NULL CHECK (json_valid(description))
+    description TEXT NOT NULL CHECK (json_valid(description)),
+    UNIQUE (sha256, description)
 ) STRICT;
 
 CREATE TABLE runs (
@@ -105,11 +108,11 @@ CREATE TABLE nodes (
     value_sum REAL NOT NULL,
     -- How many sampled candidates had this action and were merged into the node.
     merged INTEGER NOT NULL DEFAULT 1,
-    call_id INTEGER REFERENCES model_calls (id),
     PRIMARY KEY (tree_id, idx)
 ) STRICT, WITHOUT ROWID;
 
--- One row for each conversation that the actor was asked to go on with.
+-- One row for each conversation that the actor was asked to go on with; in a tree, (tree_id,
+-- node_idx) is the node whose children it made.
 CREATE TABLE model_calls (
     id INTEGER PRIMARY KEY,
     run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
@@ -242,7 +245,10 @@ CREATE TABLE metrics (
 CREATE INDEX trees_by_run ON trees (run_id, round);
 CREATE INDEX calls_by_tree ON model_calls (tree_id);
 CREATE INDEX revisions_by_run ON revisions (run_id, round);
-CREATE INDEX trajectories_by_tree ON trajectories (tree_id);
+-- Without these, each row that a delete cascades through would scan the table that points to it.
+CREATE INDEX revisions_by_bad ON revisions (bad_id);
+CREATE INDEX items_by_revision ON dataset_items (revision_id);
+CREATE INDEX items_by_trajectory ON dataset_items (trajectory_id);
 
 -- For people in Datasette; the program anchors its own queries at one tree.
 CREATE VIEW node_texts AS

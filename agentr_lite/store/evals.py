@@ -1,0 +1,125 @@
+"""Evaluations and their episodes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentr_lite.store.database import Store, to_json
+from agentr_lite.store.records import EvalItemRow, EvalMode, EvalRow
+from agentr_lite.store.runs import task_of
+
+
+def open_eval(store: Store, run_id: str, round_index: int, mode: EvalMode, split: str) -> int:
+    """The id of an evaluation, begun if it is new.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        round_index: the round whose actor is evaluated; 0 = the base.
+        mode: how episodes are played.
+        split: whose tasks.
+    """
+    key = (run_id, round_index, mode, split)
+    with store.atomic():
+        store.execute(
+            "INSERT INTO evals (run_id, round, mode, split) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            key,
+        )
+        return int(
+            store.scalar(
+                "SELECT id FROM evals WHERE run_id = ? AND round = ? AND mode = ? AND split = ?",
+                key,
+            )
+        )
+
+
+def set_eval_summary(store: Store, eval_id: int, summary: Mapping[str, Any]) -> None:
+    """Store an evaluation's aggregates; JSON types."""
+    store.execute("UPDATE evals SET summary = ? WHERE id = ?", (to_json(dict(summary)), eval_id))
+
+
+def list_evals(
+    store: Store, run_id: str, *, round_index: int | None = None, mode: EvalMode | None = None
+) -> list[EvalRow]:
+    """Evaluations by round and mode."""
+    rows = store.rows(
+        """
+        SELECT id, run_id, round, mode, split, summary FROM evals
+        WHERE run_id = :run AND (:round IS NULL OR round = :round)
+            AND (:mode IS NULL OR mode = :mode)
+        ORDER BY round, mode, split
+        """,
+        {"run": run_id, "round": round_index, "mode": mode},
+    )
+    return [EvalRow(**{**dict(row), "summary": json.loads(row["summary"])}) for row in rows]
+
+
+def save_eval_items(store: Store, eval_id: int, items: Sequence[tuple[int, EvalItemRow]]) -> None:
+    """Store episodes in one transaction; one that is there already is replaced.
+
+    Args:
+        store: the database.
+        eval_id: the evaluation.
+        items: (task id from ``runs.task_ids``, episode); the episode's own ``task`` is not read.
+    """
+    store.executemany(
+        "INSERT OR REPLACE INTO eval_items (eval_id, task_id, sample, reward, success, steps,"
+        " invalid_actions, repeated_actions, reflections, steps_json, error)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                eval_id,
+                task_id,
+                item.sample,
+                item.reward,
+                item.success,
+                item.steps,
+                item.invalid_actions,
+                item.repeated_actions,
+                item.reflections,
+                to_json(list(item.episode)),
+                item.error,
+            )
+            for task_id, item in items
+        ],
+    )
+
+
+def list_eval_items(store: Store, eval_id: int, *, with_episodes: bool = True) -> list[EvalItemRow]:
+    """Episodes by task and sample.
+
+    Args:
+        store: the database.
+        eval_id: the evaluation.
+        with_episodes: also load the steps; without them ``episode`` is empty.
+    """
+    steps = "i.steps_json" if with_episodes else "'[]' AS steps_json"
+    rows = store.rows(
+        f"""
+        SELECT i.task_id, k.env, k.name, k.split, k.goal, k.level, i.sample, i.reward, i.success,
+            i.steps, i.invalid_actions, i.repeated_actions, i.reflections, {steps}, i.error
+        FROM eval_items i JOIN tasks k ON k.id = i.task_id
+        WHERE i.eval_id = ? ORDER BY i.task_id, i.sample
+        """,
+        (eval_id,),
+    )
+    return [_item(row) for row in rows]
+
+
+def _item(row: sqlite3.Row) -> EvalItemRow:
+    return EvalItemRow(
+        task=task_of(row),
+        sample=row["sample"],
+        reward=row["reward"],
+        success=bool(row["success"]),
+        steps=row["steps"],
+        invalid_actions=row["invalid_actions"],
+        repeated_actions=row["repeated_actions"],
+        reflections=row["reflections"],
+        episode=json.loads(row["steps_json"]),
+        error=row["error"],
+    )

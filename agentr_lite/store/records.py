@@ -1,0 +1,298 @@
+"""The rows that the store's queries return, as frozen dataclasses.
+
+Texts are resolved: where a table holds a text's id, the record holds the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from agentr_lite.actors.base import Message
+from agentr_lite.agent import Step
+
+RunStatus = Literal["running", "finished", "failed", "interrupted"]
+Stage = Literal["search", "splice", "train", "eval"]
+NodeKind = Literal["root", "act", "reflect", "none"]
+CallPurpose = Literal["expand", "judge", "recover", "eval"]
+TrajectoryKind = Literal["good", "bad"]
+Verdict = Literal["good", "bad", "uncertain"]
+Critic = Literal["score", "reason", "none"]
+RevisionStatus = Literal["naive", "replayed", "recovered", "rejected"]
+ItemKind = Literal["revision", "good", "general"]
+ItemSplit = Literal["train", "valid"]
+EvalMode = Literal["greedy", "sampled", "recovery"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run."""
+
+    id: str
+    created_utc: str
+    finished_utc: str | None
+    status: RunStatus
+    env: str
+    seed: int
+    recipe: Mapping[str, Any]
+    """The resolved recipe, as ``Recipe.to_dict`` gave it."""
+    versions: Mapping[str, str]
+    model_sha256: str
+    """Empty where no model was recorded or it has no file."""
+    model_path: str
+    model_description: Mapping[str, Any]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRow:
+    """One stage of one round; round 0 is the base model's evaluation."""
+
+    run_id: str
+    round: int
+    stage: Stage
+    started_utc: str
+    finished_utc: str | None
+    wall_s: float
+    """Seconds of work, over all sittings."""
+    model_ms: float
+    prompt_tokens: int
+    decoded_prompt_tokens: int
+    output_tokens: int
+    summary: Mapping[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stage need not be done again."""
+        return self.finished_utc is not None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A task as the run saw it; its payload stays with the environment."""
+
+    id: int
+    env: str
+    name: str
+    split: str
+    goal: str
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRow:
+    """One task's search tree."""
+
+    id: int
+    run_id: str
+    round: int
+    wave: int
+    """From 0, within the round."""
+    task: TaskRow
+    best_reward: float
+    """Highest reward of a terminal node; 0 where none was reached."""
+    node_count: int
+    simulations: int
+    """Simulations that reached a terminal node."""
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """One node; ``text``, ``action`` and ``observation`` are its own turn only."""
+
+    tree_id: int
+    idx: int
+    """0 is the root; parents come before their children."""
+    parent_idx: int | None
+    depth: int
+    kind: NodeKind
+    action: str | None
+    text: str
+    """The assistant turn that led here; empty at the root."""
+    observation: str
+    reward: float
+    terminated: bool
+    truncated: bool
+    """The episode was cut here, by the environment or by the search's depth limit."""
+    invalid: bool
+    disaster: bool
+    visits: int
+    value_sum: float
+    merged: int
+    """Sampled candidates with this action; 0 at the root."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the episode is over here."""
+        return self.terminated or self.truncated
+
+    @property
+    def value(self) -> float:
+        """Mean reward over the visits; 0 before the first."""
+        return self.value_sum / self.visits if self.visits else 0.0
+
+    def to_step(self) -> Step:
+        """The turn that led to this node. Not for the root."""
+        if self.kind == "root":
+            raise ValueError("the root is no step")
+        return Step(
+            self.text,
+            self.action,
+            self.observation,
+            reward=self.reward,
+            terminated=self.terminated,
+            truncated=self.truncated,
+            invalid=self.invalid,
+            kind=self.kind,
+            disaster=self.disaster,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCallRow:
+    """One conversation that the actor was asked to go on with."""
+
+    id: int
+    purpose: CallPurpose
+    tree_id: int | None
+    node_idx: int | None
+    seeds: Sequence[int]
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    dropped_turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrajectoryRow:
+    """A root-to-leaf path that splicing looked at."""
+
+    id: int
+    tree_id: int
+    leaf_idx: int
+    kind: TrajectoryKind
+    reward: float
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class JudgementRow:
+    """What the critic said of one step of a bad trajectory."""
+
+    trajectory_id: int
+    step: int
+    """The step's index on the path, from 0."""
+    node_idx: int
+    verdict: Verdict
+    critic: Critic
+    scores: Sequence[float] | None = None
+    """Log-likelihoods of good, bad and uncertain (critic ``score``)."""
+    reason: str | None = None
+    """The critic's words (critic ``reason``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """A spliced trajectory, or the reason why a pair gave none."""
+
+    id: int
+    run_id: str
+    round: int
+    good_id: int
+    bad_id: int
+    parting_step: int
+    """Steps that the two share, counted from reset."""
+    cut_step: int
+    """t': how many steps of the bad trajectory are kept, the judged error included."""
+    reflection: str
+    revision_length: int
+    """Bad steps from the parting node up to and including t'."""
+    naive_reward: float | None
+    """What the naive splice earned when it was replayed; None where verification was off."""
+    status: RevisionStatus
+    reason: str
+    messages: Sequence[Message] | None
+    """The conversation; None where rejected."""
+    loss: Sequence[bool] | None
+    """Which of ``messages`` carry loss."""
+    task: str
+    """Name of the task."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRow:
+    """One training set."""
+
+    id: int
+    run_id: str
+    round: int
+    settings: Mapping[str, Any]
+    created_utc: str
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetItemRow:
+    """One example: a revision, a good trajectory or a line of the general file."""
+
+    idx: int
+    kind: ItemKind
+    split: ItemSplit
+    revision_id: int | None = None
+    trajectory_id: int | None = None
+    general_line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRow:
+    """A trained adapter."""
+
+    id: int
+    run_id: str
+    round: int
+    dataset_id: int
+    mlx_dir: str
+    gguf_path: str
+    gguf_sha256: str
+    summary: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EvalRow:
+    """One evaluation of one round's actor."""
+
+    id: int
+    run_id: str
+    round: int
+    mode: EvalMode
+    split: str
+    summary: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EvalItemRow:
+    """One evaluated episode."""
+
+    task: TaskRow
+    sample: int
+    reward: float
+    success: bool
+    steps: int
+    invalid_actions: int
+    repeated_actions: int
+    reflections: int
+    episode: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    """The steps: text, action, observation, reward, kind, invalid."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One point of a series."""
+
+    round: int
+    name: str
+    step: int
+    value: float

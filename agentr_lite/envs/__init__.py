@@ -1,0 +1,1 @@
+"""Text environments: the protocol, the registry, the checker, and those that come along."""

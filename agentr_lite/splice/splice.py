@@ -111,7 +111,7 @@ def loss_flags(steps: Sequence[Step], *, after_signal: bool = False) -> list[boo
     return flags
 
 
-def spliced_part(steps: Sequence[Step], prefix_steps: int, cut_step: int) -> list[SplicedStep]:
+def mark_executed(steps: Sequence[Step], prefix_steps: int, cut_step: int) -> list[SplicedStep]:
     """Mark the executed steps of a revision trajectory: prefix, bad steps, signal, the way on.
 
     Args:

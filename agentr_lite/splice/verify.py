@@ -100,6 +100,8 @@ class Recovery:
     seed: Callable[[int, int], int]
     """(attempt, step) to sampling seed."""
     tree_id: int = 0
+    node_idx: int = 0
+    """The tree's node at t', for the record of the calls."""
     attempts: list[Attempt] = field(default_factory=list)
     """Filled by ``recover``."""
 
@@ -142,6 +144,7 @@ class Call:
     """One request to the actor, as the store counts it."""
 
     tree_id: int
+    node_idx: int
     seeds: tuple[int, ...]
     prompt_tokens: int
     cached_tokens: int
@@ -185,6 +188,7 @@ def recover(
             calls.append(
                 Call(
                     item.tree_id,
+                    item.node_idx,
                     request.seeds,
                     result.prompt_tokens,
                     result.cached_tokens,

@@ -1,0 +1,314 @@
+"""One wave of trees, from nodes to revision trajectories; pure work, nothing is stored here.
+
+All bad paths of a wave are judged together and all recoveries sampled together, so that the actor
+sees wide batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agentr_lite.actors.base import Actor, Message, Sampling
+from agentr_lite.agent import Step
+from agentr_lite.envs.base import Environment, Task
+from agentr_lite.errors import EnvironmentFault
+from agentr_lite.recipe import Recipe
+from agentr_lite.seeds import stream_seed
+from agentr_lite.splice.critic import Judged
+from agentr_lite.splice.pairs import Pair, Trajectory, choose_pairs, find_trajectories
+from agentr_lite.splice.splice import (
+    SplicedStep,
+    mark_executed,
+    reflection,
+    splice,
+    to_messages,
+)
+from agentr_lite.splice.transition import BadPath, Cut, Judgements, direct_cut
+from agentr_lite.splice.verify import Call, Recovery, Replay, recover, replay
+from agentr_lite.store.records import NodeRow, RevisionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class TreeInput:
+    """One searched tree."""
+
+    tree_id: int
+    task: Task
+    opening: tuple[str, str]
+    """Instructions and first observation."""
+    nodes: Sequence[NodeRow]
+
+
+@dataclass(slots=True)
+class Revision:
+    """What became of one pair."""
+
+    pair: Pair
+    cut: Cut
+    signal: str
+    status: RevisionStatus = "rejected"
+    reason: str = ""
+    """``kind: details``; the kind is what the summary counts."""
+    naive_reward: float | None = None
+    messages: list[Message] | None = None
+    loss: list[bool] | None = None
+
+    @property
+    def length(self) -> int:
+        """Bad steps from the parting up to and including t'."""
+        return self.cut.step - self.pair.parting_step
+
+    def reject(self, kind: str, details: str) -> None:
+        """Drop the pair, with the reason."""
+        self.status, self.reason = "rejected", f"{kind}: {details}"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedStep:
+    """One step that the critic was asked about."""
+
+    bad_leaf: int
+    """Leaf of the first bad trajectory that asked."""
+    step: int
+    """From 0."""
+    node_idx: int
+    judged: Judged
+
+
+@dataclass(slots=True)
+class TreeResult:
+    """Everything that splicing one tree made."""
+
+    tree_id: int
+    trajectories: list[Trajectory]
+    revisions: list[Revision] = field(default_factory=list)
+    judged: list[JudgedStep] = field(default_factory=list)
+    recovery_calls: list[Call] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Work:
+    """One pair on its way."""
+
+    tree: TreeInput
+    revision: Revision
+    path: BadPath
+    good: tuple[Step, ...]
+    """The good trajectory's steps after the parting."""
+    replayed: Replay | None = None
+    recovery: Recovery | None = None
+
+    @property
+    def pair(self) -> Pair:
+        return self.revision.pair
+
+
+def splice_wave(
+    trees: Sequence[TreeInput],
+    *,
+    recipe: Recipe,
+    round_index: int,
+    env: Environment,
+    actor: Actor,
+) -> list[TreeResult]:
+    """Pair, judge, splice and verify the trajectories of some trees.
+
+    An environment fault costs its pair only.
+
+    Args:
+        trees: the wave.
+        recipe: the run's settings.
+        round_index: from 1; decides alpha and the seeds.
+        env: for replays; its episode is replaced.
+        actor: the current model: critic, and recoverer.
+
+    Returns:
+        One result a tree, in order.
+    """
+    alpha = recipe.alpha(round_index)
+    results = [TreeResult(tree.tree_id, find_trajectories(tree.nodes)) for tree in trees]
+    works: list[_Work] = []
+    for tree, result in zip(trees, results, strict=True):
+        pairs = choose_pairs(
+            result.trajectories,
+            alpha=alpha,
+            beta=recipe.splice.beta,
+            limit=recipe.splice.pairs_per_task,
+        )
+        works.extend(_begin(tree, pair) for pair in pairs)
+    judgements = _cut(works, recipe, round_index, actor)
+    _drop_duplicates(works)
+    if recipe.splice.verify == "off":
+        _accept_unverified(works)
+    else:
+        calls = _verify(works, recipe, round_index, env, actor, alpha)
+        for result in results:
+            result.recovery_calls = [call for call in calls if call.tree_id == result.tree_id]
+    for result in results:
+        mine = [work for work in works if work.tree.tree_id == result.tree_id]
+        result.revisions = [work.revision for work in mine]
+        result.judged = _judged_steps(mine, judgements)
+    return results
+
+
+def _begin(tree: TreeInput, pair: Pair) -> _Work:
+    rows = {node.idx: node for node in tree.nodes}
+    bad = tuple(rows[idx].to_step() for idx in pair.bad.path)
+    good = tuple(rows[idx].to_step() for idx in pair.good.path[pair.parting_step :])
+    path = BadPath(tree.tree_id, tree.opening, bad, pair.bad.path, pair.parting_step)
+    return _Work(tree, Revision(pair, direct_cut(path), signal=""), path, good)
+
+
+def _cut(
+    works: Sequence[_Work], recipe: Recipe, round_index: int, actor: Actor
+) -> Judgements | None:
+    """Find every pair's t' and draw its signal."""
+    judgements = None
+    critic = recipe.splice.critic
+    if critic != "none":
+        task_of = {work.tree.tree_id: work.tree.task.name for work in works}
+
+        def seed(path: BadPath, step: int) -> int:
+            names = (round_index, task_of[path.tree_id], path.nodes[step])
+            return stream_seed(recipe.seed, "judge", *names)
+
+        judgements = Judgements(critic)
+        judgements.ask(actor, [work.path for work in works], seed)
+    for work in works:
+        if judgements is not None:
+            work.revision.cut = judgements.cut(work.path)
+        leaves = (work.pair.bad.leaf_idx, work.pair.good.leaf_idx)
+        work.revision.signal = reflection(recipe.seed, round_index, work.tree.task.name, *leaves)
+        if work.revision.cut.kind == "impossible":
+            work.revision.reject("nothing to revise", work.revision.cut.reason)
+    return judgements
+
+
+def _drop_duplicates(works: Sequence[_Work]) -> None:
+    """Two bad trajectories that are left before they part give the same revision twice."""
+    seen: dict[tuple[int, tuple[int, ...], int], int] = {}
+    for work in _open(works):
+        kept = work.pair.bad.path[: work.revision.cut.step]
+        key = (work.tree.tree_id, kept, work.pair.good.leaf_idx)
+        first = seen.setdefault(key, work.pair.bad.leaf_idx)
+        if first != work.pair.bad.leaf_idx:
+            work.revision.reject("duplicate", f"same steps as with the bad trajectory {first}")
+
+
+def _open(works: Sequence[_Work]) -> list[_Work]:
+    return [work for work in works if not work.revision.reason]
+
+
+def _naive(work: _Work) -> list[SplicedStep]:
+    shared = work.pair.parting_step
+    steps, cut = work.path.steps, work.revision.cut.step
+    return splice(steps[:shared], steps[shared:], cut, work.revision.signal, work.good)
+
+
+def _accept(
+    work: _Work, status: RevisionStatus, steps: Sequence[SplicedStep], outcome: str
+) -> None:
+    revision = work.revision
+    revision.status = status
+    revision.reason = f"{revision.cut.kind}: {revision.cut.reason}; {outcome}"
+    revision.messages, revision.loss = to_messages(*work.tree.opening, steps)
+
+
+def _accept_unverified(works: Sequence[_Work]) -> None:
+    for work in _open(works):
+        _accept(work, "naive", _naive(work), "never executed")
+
+
+def _verify(
+    works: Sequence[_Work],
+    recipe: Recipe,
+    round_index: int,
+    env: Environment,
+    actor: Actor,
+    alpha: float,
+) -> list[Call]:
+    for work in _open(works):
+        _replay(work, env, alpha)
+    waiting = []
+    for work in _open(works):
+        if recipe.splice.recovery_attempts == 0:
+            reward = work.revision.naive_reward
+            work.revision.reject("replay failed", f"reward {reward:g}, needed {alpha:g}")
+            continue
+        work.recovery = _recovery(work, recipe, round_index, alpha)
+        waiting.append(work)
+    calls = recover(
+        env,
+        actor,
+        [work.recovery for work in waiting if work.recovery],
+        attempts=recipe.splice.recovery_attempts,
+        sampling=Sampling(
+            temperature=recipe.search.temperature,
+            top_p=recipe.search.top_p,
+            top_k=recipe.search.top_k,
+            min_p=recipe.search.min_p,
+            max_tokens=recipe.agent.max_tokens,
+        ),
+    )
+    for work in waiting:
+        _close(work)
+    return calls
+
+
+def _replay(work: _Work, env: Environment, alpha: float) -> None:
+    """Accept the pair where its replay earns alpha; leave it open where it may be recovered."""
+    revision = work.revision
+    try:
+        done = replay(env, work.tree.task, _naive(work))
+    except EnvironmentFault as fault:
+        revision.reject("environment fault", fault.message)
+        return
+    work.replayed = done
+    revision.naive_reward = done.reward
+    if done.problem:
+        revision.reject("episode over", done.problem)
+    elif done.reward >= alpha:
+        steps = mark_executed(done.steps, work.pair.parting_step, revision.cut.step)
+        _accept(work, "replayed", steps, f"replayed with reward {done.reward:g}")
+
+
+def _recovery(work: _Work, recipe: Recipe, round_index: int, alpha: float) -> Recovery:
+    done = work.replayed
+    assert done is not None
+    names = (round_index, work.tree.task.name, work.pair.bad.leaf_idx, work.pair.good.leaf_idx)
+    return Recovery(
+        opening=work.tree.opening,
+        steps=done.steps[: done.signal_index + 1],
+        snapshot=done.snapshot,
+        alpha=alpha,
+        # As many steps as a good trajectory may take from the parting: the bad ones come on top.
+        max_steps=recipe.search.depth - work.pair.parting_step,
+        seed=lambda attempt, step: stream_seed(recipe.seed, "recover", *names, attempt, step),
+        tree_id=work.tree.tree_id,
+        node_idx=work.pair.bad.path[work.revision.cut.step - 1],
+    )
+
+
+def _close(work: _Work) -> None:
+    recovery = work.recovery
+    assert recovery is not None
+    best = recovery.best
+    if best is None:
+        work.revision.reject("no way back", recovery.outcome)
+        return
+    executed = [*recovery.steps, *best.steps]
+    steps = mark_executed(executed, work.pair.parting_step, work.revision.cut.step)
+    _accept(work, "recovered", steps, recovery.outcome)
+
+
+def _judged_steps(works: Sequence[_Work], judgements: Judgements | None) -> list[JudgedStep]:
+    """The judged steps of one tree, each under the first bad trajectory that it belongs to."""
+    found: dict[int, JudgedStep] = {}
+    for work in works if judgements else ():
+        for step in work.path.candidates:
+            judged = judgements.of(work.path, step) if judgements else None
+            if judged is not None:
+                node = work.path.nodes[step]
+                found.setdefault(node, JudgedStep(work.pair.bad.leaf_idx, step, node, judged))
+    return list(found.values())

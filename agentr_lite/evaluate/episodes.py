@@ -1,0 +1,229 @@
+"""Playing episodes: many in lockstep, so that the actor sees wide batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Sampling
+from agentr_lite.agent import Step, conversation, take_step
+from agentr_lite.envs.base import Environment, Snapshot, Task
+from agentr_lite.errors import EnvironmentFault
+from agentr_lite.evaluate.measures import (
+    SUCCESS_REWARD,
+    final_reward,
+    repeated_actions,
+    revision_lengths,
+)
+from agentr_lite.seeds import stream_seed
+
+_T = TypeVar("_T")
+
+OVERFLOW = "overflow: the task and the last turns do not fit the model's context"
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One played episode."""
+
+    task: Task
+    sample: int
+    """0, 1, … where a task is played several times."""
+    steps: tuple[Step, ...]
+    """All steps from reset, a given prefix included."""
+    prefix_steps: int = 0
+    """How many of them were given rather than played."""
+    output_tokens: int = 0
+    error: str | None = None
+    """Why the episode could not go on: a broken environment, or the context's end."""
+
+    @property
+    def played(self) -> tuple[Step, ...]:
+        """The steps that the actor chose."""
+        return self.steps[self.prefix_steps :]
+
+    @property
+    def reward(self) -> float:
+        """In [0, 1]."""
+        return final_reward(self.steps)
+
+    @property
+    def success(self) -> bool:
+        """Whether the full reward was earned."""
+        return self.reward >= SUCCESS_REWARD
+
+    @property
+    def faulty(self) -> bool:
+        """Whether the environment broke, which says nothing about the actor."""
+        return self.error is not None and self.error != OVERFLOW
+
+    @property
+    def invalid_actions(self) -> int:
+        """Played turns without an action or with one that was not understood or possible."""
+        return sum(step.invalid for step in self.played)
+
+    @property
+    def repeated_actions(self) -> int:
+        """Played steps that repeat the run just before them; see ``measures``."""
+        return repeated_actions(self.played)
+
+    @property
+    def reflections(self) -> int:
+        """Played revision turns."""
+        return sum(step.kind == "reflect" for step in self.played)
+
+    @property
+    def revision_lengths(self) -> list[int]:
+        """Bad steps before each reflection; see ``measures``."""
+        return revision_lengths(self.played)
+
+
+@dataclass(slots=True)
+class _Live:
+    """An episode that is being played."""
+
+    index: int
+    task: Task
+    sample: int
+    seed: int
+    observation: str
+    snapshot: Snapshot
+    steps: list[Step]
+    prefix_steps: int
+    output_tokens: int = 0
+    error: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        if self.error is not None:
+            return True
+        return bool(self.steps) and (self.steps[-1].terminated or self.steps[-1].truncated)
+
+    def finish(self) -> Episode:
+        return Episode(
+            self.task,
+            self.sample,
+            tuple(self.steps),
+            self.prefix_steps,
+            self.output_tokens,
+            self.error,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where an episode begins."""
+
+    task: Task
+    seed: int
+    """Of the model's draws in this episode, in [1, 2**31 - 1]."""
+    sample: int = 0
+    prefix: Sequence[str] = field(default_factory=tuple)
+    """Assistant turns carried out before the actor takes over; observations come from the
+    environment anew."""
+
+
+def run_episodes(
+    env: Environment,
+    actor: Actor,
+    starts: Sequence[Start],
+    *,
+    instructions: str,
+    max_steps: int,
+    sampling: Sampling,
+    batch: int,
+    on_finish: Callable[[Episode], None] | None = None,
+) -> list[Episode]:
+    """Play every episode to its end, ``batch`` of them at a time.
+
+    All unfinished episodes ask the actor in one call; a finished one's place goes to the next
+    start. The order of requests follows from the starts alone, so the same starts give the same
+    batches and, with a deterministic actor, the same episodes.
+
+    Args:
+        env: one instance serves all episodes in turn by its snapshots.
+        actor: who plays.
+        starts: what to play.
+        instructions: the system prompt.
+        max_steps: most steps that the actor takes in an episode, a prefix not counted.
+        sampling: how to draw; temperature 0 is greedy.
+        batch: most episodes in flight.
+        on_finish: called with each episode as it ends, in the order of ending.
+
+    Returns:
+        The episodes in the order of ``starts``. A broken environment costs its episode only: what
+        was played is kept and ``error`` says why it ended.
+    """
+    finished: dict[int, Episode] = {}
+    waiting = iter(enumerate(starts))
+    live: list[_Live] = []
+
+    def retire() -> None:
+        for episode in live:
+            if episode.ended or len(episode.steps) - episode.prefix_steps >= max_steps:
+                finished[episode.index] = episode.finish()
+                if on_finish:
+                    on_finish(finished[episode.index])
+        live[:] = [episode for episode in live if episode.index not in finished]
+
+    while True:
+        while len(live) < batch and (item := next(waiting, None)) is not None:
+            live.append(_begin(env, *item))
+            if live[-1].ended:
+                retire()
+        if not live:
+            return [finished[index] for index in range(len(starts))]
+        results = actor.generate([_request(e, instructions, sampling) for e in live])
+        for episode, result in zip(live, results, strict=True):
+            _advance(env, episode, result.completions[0])
+        retire()
+
+
+def _begin(env: Environment, index: int, start: Start) -> _Live:
+    episode = _Live(index, start.task, start.sample, start.seed, "", None, [], 0)
+    try:
+        episode.observation, _ = _guard(env, "reset", lambda: env.reset(start.task))
+        for text in start.prefix:
+            episode.steps.append(take_step(env, text))
+            episode.prefix_steps += 1
+            if episode.ended:
+                break
+        episode.snapshot = _guard(env, "snapshot", env.snapshot)
+    except EnvironmentFault as fault:
+        episode.error = fault.message
+    return episode
+
+
+def _request(episode: _Live, instructions: str, sampling: Sampling) -> GenerateRequest:
+    return GenerateRequest(
+        conversation(instructions, episode.observation, episode.steps),
+        (stream_seed(episode.seed, len(episode.steps)),),
+        sampling,
+    )
+
+
+def _advance(env: Environment, episode: _Live, completion: Completion) -> None:
+    episode.output_tokens += completion.output_tokens
+    if completion.finish_reason == "overflow":
+        episode.error = OVERFLOW
+        return
+    try:
+        _guard(env, "restore", lambda: env.restore(episode.snapshot))
+        episode.steps.append(take_step(env, completion.text))
+        if not episode.ended:
+            episode.snapshot = _guard(env, "snapshot", env.snapshot)
+    except EnvironmentFault as fault:
+        episode.error = fault.message
+
+
+def _guard(env: Environment, name: str, call: Callable[[], _T]) -> _T:
+    """``call`` behind a boundary that says whose error it was."""
+    try:
+        return call()
+    except EnvironmentFault:
+        raise
+    except Exception as error:
+        raise EnvironmentFault(
+            env.name, f"{name} raised {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,317 @@
+"""The evaluation stage: greedy, sampled and recovery episodes of one round's actor.
+
+Episodes are played in groups of fixed make-up; a group is committed whole and one that was cut is
+played again whole. The batches are then the same with and without an interruption, and so are the
+results (a model's logits depend, in the last digits, on what else is in the batch).
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentr_lite.actors.base import Actor, Sampling
+from agentr_lite.envs.base import Environment, Task
+from agentr_lite.errors import UsageError
+from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
+from agentr_lite.evaluate.summary import compare, is_faulty, step_to_json, summarise
+from agentr_lite.output import Progress, silent_progress
+from agentr_lite.recipe import EvalSettings, Recipe
+from agentr_lite.seeds import stream_seed
+from agentr_lite.store.database import Store
+from agentr_lite.store.evals import (
+    list_eval_items,
+    list_evals,
+    open_eval,
+    save_eval_items,
+    set_eval_summary,
+)
+from agentr_lite.store.records import EvalItemRow, EvalMode, EvalRow, TaskRow
+from agentr_lite.store.runs import (
+    add_stage_usage,
+    stage_finished,
+    stage_started,
+    stage_status,
+    task_ids,
+    usage_since,
+)
+
+GROUP_BATCHES = 4
+"""A group is this many batches: wide enough that its slow last episodes cost little."""
+
+
+def eval_stage(
+    store: Store,
+    run_id: str,
+    round_index: int,
+    recipe: Recipe,
+    env: Environment,
+    actor: Actor,
+    *,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Evaluate an actor on held-out tasks, going on where an earlier sitting was cut.
+
+    Args:
+        store: where episodes and figures go.
+        run_id: the run.
+        round_index: whose actor this is; 0 = the base. The caller has set its adapter.
+        recipe: ``eval`` says what to play; the seed fixes the sampled episodes.
+        env: the environment.
+        actor: who plays.
+        progress: narration; none by default.
+
+    Returns:
+        mode to figures (see ``summary.summarise``); each has ``versus_base``, the paired
+        difference from round 0 (None in round 0). ``recovery`` continues the prefixes of the
+        base's failed greedy episodes, the same ones in every round.
+
+    Raises:
+        UsageError: the environment has no tasks in the split.
+    """
+    modes: list[EvalMode] = ["greedy"]
+    modes += ["sampled"] if recipe.eval.samples else []
+    modes += ["recovery"] if recipe.eval.recovery else []
+    stage = stage_status(store, run_id, round_index, "eval")
+    sitting = _Sitting(store, run_id, round_index, recipe, env, actor, progress)
+    if stage and stage.finished and (finished := sitting.finished(modes)) is not None:
+        return finished
+    # Another evaluation of a round that is through (another split, more samples) is no part of
+    # the round's cost.
+    sitting.books = not (stage and stage.finished)
+    if sitting.books:
+        stage_started(store, run_id, round_index, "eval")
+    tasks = eval_tasks(env, recipe.eval)
+    summary: dict[str, Any] = {}
+    for mode in modes:
+        starts = eval_starts(store, run_id, recipe, tasks, mode)
+        if starts or mode != "recovery":
+            summary[mode] = sitting.play(mode, starts)
+    if sitting.books:
+        stage_finished(store, run_id, round_index, "eval", summary=summary, **sitting.cost())
+    return summary
+
+
+def eval_tasks(env: Environment, settings: EvalSettings) -> list[Task]:
+    """The tasks to evaluate on: all of the split, or ``settings.tasks`` evenly spaced ones.
+
+    Splits are often sorted by difficulty; evenly spaced tasks keep its mixture.
+
+    Raises:
+        UsageError: the split is empty.
+    """
+    tasks = list(env.tasks(settings.split))
+    if not tasks:
+        raise UsageError(
+            f"environment '{env.name}' has no tasks in split '{settings.split}'",
+            hint="Choose another with --set eval.split=train, dev or test.",
+        )
+    wanted = min(settings.tasks or len(tasks), len(tasks))
+    return [tasks[i * len(tasks) // wanted] for i in range(wanted)]
+
+
+def eval_starts(
+    store: Store, run_id: str, recipe: Recipe, tasks: Sequence[Task], mode: EvalMode
+) -> list[Start]:
+    """Where each episode of one mode begins, in task order.
+
+    A recovery prefix is the first ``eval.recovery_prefix`` of the steps of a failed greedy
+    episode of the base, rounded down, but at least one (unless the share is 0) and never the step
+    that ended the episode. No recovery starts where round 0 was not evaluated.
+    """
+    if mode != "recovery":
+        # The round is no part of the seed: rounds are compared on the same draws.
+        return [
+            Start(task, stream_seed(recipe.seed, "eval", mode, task.name, sample), sample)
+            for task in tasks
+            for sample in range(recipe.eval.samples if mode == "sampled" else 1)
+        ]
+    base = _eval_row(store, run_id, 0, "greedy", recipe.eval.split)
+    if base is None:
+        return []
+    failed = {
+        item.task.name: item.episode
+        for item in list_eval_items(store, base.id)
+        if not item.success and not is_faulty(item)
+    }
+    return [
+        Start(
+            task,
+            stream_seed(recipe.seed, "eval", mode, task.name),
+            prefix=_prefix(failed[task.name], recipe.eval.recovery_prefix),
+        )
+        for task in tasks
+        if task.name in failed
+    ]
+
+
+def _prefix(steps: Sequence[Mapping[str, Any]], share: float) -> list[str]:
+    longest = len(steps) - bool(steps and steps[-1].get("terminated"))
+    length = min(max(1, int(share * len(steps))), longest) if share > 0 else 0
+    return [step["text"] for step in steps[:length]]
+
+
+def _eval_row(
+    store: Store, run_id: str, round_index: int, mode: EvalMode, split: str
+) -> EvalRow | None:
+    rows = list_evals(store, run_id, round_index=round_index, mode=mode)
+    return next((row for row in rows if row.split == split), None)
+
+
+class _Sitting:
+    """One process's part of a stage; knows what it has not yet booked as cost."""
+
+    def __init__(
+        self,
+        store: Store,
+        run_id: str,
+        round_index: int,
+        recipe: Recipe,
+        env: Environment,
+        actor: Actor,
+        progress: Progress | None,
+    ) -> None:
+        self.store = store
+        self.run_id = run_id
+        self.round = round_index
+        self.recipe = recipe
+        self.env = env
+        self.actor = actor
+        self.progress = progress or silent_progress()
+        self.books = True
+        """Whether what is spent here counts as the round's cost."""
+        self._usage = copy.copy(actor.usage)
+        self._since = time.monotonic()
+
+    def row(self, mode: EvalMode) -> EvalRow | None:
+        """The evaluation's row, if it has begun."""
+        return _eval_row(self.store, self.run_id, self.round, mode, self.recipe.eval.split)
+
+    def settings(self, mode: EvalMode) -> dict[str, Any]:
+        """All that one mode's episodes depend on besides the actor and the environment."""
+        settings, agent = self.recipe.eval, self.recipe.agent
+        common: dict[str, Any] = {
+            "tasks": settings.tasks,
+            "batch": settings.batch,
+            "seed": self.recipe.seed,
+        }
+        common |= {"max_steps": settings.max_steps, "max_tokens": agent.max_tokens}
+        common |= {"brief": agent.brief}
+        if mode == "sampled":
+            common |= {"samples": settings.samples, "temperature": settings.temperature}
+        if mode == "recovery":
+            common |= {"prefix": settings.recovery_prefix, "steps": settings.recovery_steps}
+        return common
+
+    def finished(self, modes: Sequence[EvalMode]) -> dict[str, Any] | None:
+        """Figures by mode where all of ``modes`` were played with these very settings."""
+        rows = {mode: self.row(mode) for mode in modes}
+        found: dict[str, Any] = {}
+        for mode, row in rows.items():
+            if row is None and mode == "recovery" and "greedy" in found:
+                continue  # The base was never evaluated, or never failed.
+            if row is None or row.summary.get("settings") != self.settings(mode):
+                return None
+            if "success" not in row.summary:
+                return None
+            found[mode] = dict(row.summary)
+        return found
+
+    def cost(self) -> dict[str, Any]:
+        """Keyword arguments for the store: what was spent since the last call."""
+        now, usage = time.monotonic(), copy.copy(self.actor.usage)
+        spent = {"usage": usage_since(self._usage, usage), "wall_s": now - self._since}
+        self._since, self._usage = now, usage
+        return spent
+
+    def play(self, mode: EvalMode, starts: Sequence[Start]) -> dict[str, Any]:
+        """Play what is missing of one mode, then summarise it."""
+        eval_id = self._open(mode)
+        ids = task_ids(self.store, self.env.name, [start.task for start in starts])
+        known = {
+            (item.task.id, item.sample)
+            for item in list_eval_items(self.store, eval_id, with_episodes=False)
+        }
+        size = self.recipe.eval.batch * GROUP_BATCHES
+        groups = [starts[i : i + size] for i in range(0, len(starts), size)]
+        owed = [g for g in groups if any((ids[s.task.name], s.sample) not in known for s in g)]
+        initial = len(starts) - sum(map(len, owed))
+        self.progress.start(f"round {self.round}: {mode} episodes", len(starts), initial=initial)
+        for group in owed:
+            self._play_group(eval_id, mode, group, ids)
+        summary = self._summarise(eval_id, mode)
+        self.progress.finish(f"success {summary['successes']}/{summary['episodes']}")
+        return summary
+
+    def _open(self, mode: EvalMode) -> int:
+        """The evaluation's id; episodes played with other settings are thrown away."""
+        with self.store.atomic():
+            eval_id = open_eval(self.store, self.run_id, self.round, mode, self.recipe.eval.split)
+            row, settings = self.row(mode), self.settings(mode)
+            if row is None or row.summary.get("settings") != settings:
+                self.store.execute("DELETE FROM eval_items WHERE eval_id = ?", (eval_id,))
+                set_eval_summary(self.store, eval_id, {"settings": settings})
+        return eval_id
+
+    def _play_group(
+        self, eval_id: int, mode: EvalMode, group: Sequence[Start], ids: dict[str, int]
+    ) -> None:
+        settings = self.recipe.eval
+        sampled = mode == "sampled"
+        solved = 0
+
+        def count(episode: Episode) -> None:
+            nonlocal solved
+            solved += episode.success
+            self.progress.advance(1, f"{solved} solved")
+
+        self.actor.reset_cache()
+        episodes = run_episodes(
+            self.env,
+            self.actor,
+            group,
+            instructions=self.env.instructions(brief=self.recipe.agent.brief),
+            max_steps=settings.recovery_steps if mode == "recovery" else settings.max_steps,
+            sampling=Sampling(
+                temperature=settings.temperature if sampled else 0.0,
+                max_tokens=self.recipe.agent.max_tokens,
+            ),
+            batch=settings.batch,
+            on_finish=count,
+        )
+        with self.store.atomic():
+            items = [_item(self.env.name, ids[e.task.name], e) for e in episodes]
+            save_eval_items(self.store, eval_id, [(item.task.id, item) for item in items])
+            if self.books:
+                add_stage_usage(self.store, self.run_id, self.round, "eval", **self.cost())
+
+    def _summarise(self, eval_id: int, mode: EvalMode) -> dict[str, Any]:
+        items = list_eval_items(self.store, eval_id)
+        summary = {"settings": self.settings(mode), **summarise(items), "versus_base": None}
+        base = _eval_row(self.store, self.run_id, 0, mode, self.recipe.eval.split)
+        if self.round and base:
+            base_items = list_eval_items(self.store, base.id, with_episodes=False)
+            summary["versus_base"] = compare(items, base_items, seed=self.recipe.seed)
+        set_eval_summary(self.store, eval_id, summary)
+        return summary
+
+
+def _item(env: str, task_id: int, episode: Episode) -> EvalItemRow:
+    task = episode.task
+    return EvalItemRow(
+        task=TaskRow(task_id, env, task.name, task.split, task.goal, task.level),
+        sample=episode.sample,
+        reward=episode.reward,
+        success=episode.success,
+        steps=len(episode.played),
+        invalid_actions=episode.invalid_actions,
+        repeated_actions=episode.repeated_actions,
+        reflections=episode.reflections,
+        episode=[
+            step_to_json(step, given=index < episode.prefix_steps)
+            for index, step in enumerate(episode.steps)
+        ],
+        error=episode.error,
+    )

@@ -171,9 +171,7 @@ class TextCraft(Environment):
         outcome = apply(world.table, self._inventory, action)
         self._inventory = outcome.inventory
         won = outcome.crafted == world.goal
-        return StepResult(
-            outcome.observation, float(won), won, False, {"invalid": not outcome.ok}
-        )
+        return StepResult(outcome.observation, float(won), won, False, {"invalid": not outcome.ok})
 
     def instructions(self, *, brief: bool = False) -> str:
         """The system prompt."""
@@ -208,8 +206,7 @@ class TextCraft(Environment):
         """Actions that would succeed now: one get of each raw item, crafts, ``inventory``."""
         world = self._playing()
         raw = sorted(
-            {name for recipe in world.commands for _, name in recipe.inputs}
-            & world.table.gettable
+            {name for recipe in world.commands for _, name in recipe.inputs} & world.table.gettable
         )
         actions = [f"get 1 {shown_name(name)}" for name in raw]
         actions += solver.possible_crafts(world, self._inventory)

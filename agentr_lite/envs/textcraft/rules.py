@@ -109,24 +109,25 @@ class RecipeTable:
             member: tag for tag, members in self.tags.items() for member in members
         }
         by_output: dict[str, list[Recipe]] = {}
+        by_input: dict[str, list[Recipe]] = {}
         names: dict[str, None] = dict.fromkeys(items)
         for recipe in self.recipes:
             by_output.setdefault(recipe.output, []).append(recipe)
             names[recipe.output] = None
             for _, name in recipe.inputs:
                 names[name] = None
+                by_input.setdefault(name, []).append(recipe)
         self.by_output: dict[str, tuple[Recipe, ...]] = {
             name: tuple(made) for name, made in by_output.items()
         }
+        self._by_input = by_input
         members = dict.fromkeys(self.tag_of)
         self.gettable: frozenset[str] = frozenset(
             name
             for name in (*names, *members)
             if name not in self.by_output and name not in self.tags
         )
-        self._foreign = frozenset(
-            name for name in (*self.gettable, *self.by_output) if ":" in name
-        )
+        self._foreign = frozenset(name for name in (*self.gettable, *self.by_output) if ":" in name)
         self._depths: dict[str, int] | None = None
 
     def item_id(self, name: str) -> str:
@@ -139,11 +140,15 @@ class RecipeTable:
             return tuple(r for member in self.tags[name] for r in self.by_output.get(member, ()))
         return self.by_output.get(name, ())
 
+    def users(self, name: str) -> Sequence[Recipe]:
+        """The recipes that name an item or tag as an input."""
+        return self._by_input.get(name, ())
+
     def depth(self, name: str) -> int:
         """Crafting levels below an item: 0 if it can be got, -1 if it cannot be had at all.
 
         An item's depth is the least over its recipes of one more than the deepest input's; a
-        tag's is the least over its members.
+        tag's is the least over its craftable members.
         """
         if self._depths is None:
             self._depths = self._compute_depths()
@@ -163,7 +168,8 @@ class RecipeTable:
                     depths[recipe.output] = depth
                     changed = True
             for tag, members in self.tags.items():
-                depth = min((depths.get(member, unknown) for member in members), default=unknown)
+                made = [m for m in members if m in self.by_output] or members
+                depth = min((depths.get(member, unknown) for member in made), default=unknown)
                 if depth < depths.get(tag, unknown):
                     depths[tag] = depth
                     changed = True
@@ -244,9 +250,8 @@ def _craft(table: RecipeTable, inventory: Inventory, wanted: str, using: str) ->
         return _missing(table, inventory, output)
     recipe = match_recipe(table, output, given)
     if recipe is None:
-        tag, item_id = None, table.item_id(output)
-        if output in table.tags:
-            tag, item_id = item_id, None
+        full = table.item_id(output)
+        tag, item_id = (full, None) if output in table.tags else (None, full)
         wanted = f"item_tag=ItemTag(tag={tag!r}, item_id={item_id!r}), count={count}"
         return Outcome(
             f"Could not find a valid recipe for ItemTagWithCount({wanted})", inventory, False
@@ -287,14 +292,16 @@ def _matches(table: RecipeTable, recipe: Recipe, given: Sequence[tuple[int, str]
     rest = list(given)
     for count, name in recipe.inputs:
         is_tag = name in table.tags
-        for index, (n, item) in enumerate(rest):
+        # The first that fits by name must fit by count too; no other is tried.
+        for given_input in rest:
+            item = given_input[1]
             if (table.tag_of.get(item) if is_tag else item) == name:
                 break
         else:
             return False
-        if n != count:
+        if given_input[0] != count:
             return False
-        del rest[index]
+        rest.remove(given_input)
     return True
 
 

@@ -162,9 +162,7 @@ class _Planner:
             for name, makers in self._makers.items()
         }
         self._member_options = {
-            tag: [
-                members[i] for i in self._ranked(self._costs.get(m, math.inf) for m in members)
-            ]
+            tag: [members[i] for i in self._ranked(self._costs.get(m, math.inf) for m in members)]
             for tag, members in self._tags.items()
         }
         self._closures: dict[tuple[str, bool], frozenset[str]] = {}
@@ -206,9 +204,7 @@ class _Planner:
                         best, picks, improved = found, changed, True
         return best
 
-    def _choice(
-        self, points: list[tuple[str, list[int | str]]], picks: Iterable[int]
-    ) -> _Choice:
+    def _choice(self, points: list[tuple[str, list[int | str]]], picks: Iterable[int]) -> _Choice:
         recipes: dict[str, int] = {}
         members: dict[str, str] = {}
         held_first = False
@@ -222,9 +218,7 @@ class _Planner:
                 members[name] = option
         return _Choice(recipes, members, held_first)
 
-    def _choice_points(
-        self, goal: str, inventory: Inventory
-    ) -> list[tuple[str, list[int | str]]]:
+    def _choice_points(self, goal: str, inventory: Inventory) -> list[tuple[str, list[int | str]]]:
         """What there is to choose on the way to ``goal``, cheapest option first."""
         points: list[tuple[str, list[int | str]]] = []
         direct = self._closure(goal, through_tags=False)
@@ -236,9 +230,7 @@ class _Planner:
                 useful = [
                     member
                     for member in ranked[1:]
-                    if any(
-                        item in inventory or item in direct for item in self._closure(member)
-                    )
+                    if any(item in inventory or item in direct for item in self._closure(member))
                 ]
                 tags = tags or any(member in inventory for member in ranked)
                 if useful:
@@ -269,9 +261,7 @@ class _Planner:
             self._closures[key] = frozenset(seen)
         return self._closures[key]
 
-    def _attempt(
-        self, goal: str, inventory: Inventory, choice: _Choice
-    ) -> list[Action] | None:
+    def _attempt(self, goal: str, inventory: Inventory, choice: _Choice) -> list[Action] | None:
         """The plan under one combination of choices; None if that runs in a circle."""
         order = self._order(goal, inventory, choice)
         if order is None:

@@ -2,7 +2,8 @@
 
 Everything is fixed by names and digests, nothing by a random generator's internals, a directory's
 order or Python's string hash: the same book gives the same tasks everywhere. The bundled book's
-splits are frozen in ``data/tasks.json``; ``build_manifest`` makes that file again, byte for byte.
+splits are frozen in ``data/tasks.json``; ``python -m agentr_lite.envs.textcraft``
+prints that file's content again, byte for byte.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ TEST_SHARE, DEV_SHARE = 0.3, 0.1
 PUBLISHED_GOALS = 544
 """Number of goals of the Minecraft 1.16.5 data; the published ids mean something there only."""
 PUBLISHED_DEPTHS = {1: 125, 2: 291, 3: 117, 4: 11}
-PUBLISHED_TEST_IDS = (*range(0, 31), *range(140, 181), *range(420, 445), *range(533, 536))
+PUBLISHED_TEST_IDS = (*range(31), *range(140, 181), *range(420, 445), *range(533, 536))
 """Source: Agent-R's 100 TextCraft test ids (31/41/25/3 by depth)."""
 PUBLISHED_TRAIN_RANGE = range(31, 538)
 PUBLISHED_TRAIN_SIZE = 374
@@ -60,11 +61,9 @@ def shown_commands(
     """
     tree = table.tree(goal)
     used = {name for recipe in tree for _, name in recipe.inputs}
-    related = [
-        recipe
-        for recipe in table.recipes
-        if recipe not in set(tree) and any(name in used for _, name in recipe.inputs)
-    ]
+    related = dict.fromkeys(recipe for name in used for recipe in table.users(name))
+    for recipe in tree:
+        related.pop(recipe, None)
     limit = distractors if not max_commands else min(distractors, max_commands - len(tree))
     chosen = _shuffled(related, f"distractor/{goal}")[: max(limit, 0)]
     return tuple(_shuffled([*tree, *chosen], f"order/{goal}"))
@@ -113,8 +112,7 @@ def published_split(names: Sequence[str]) -> dict[str, list[str]]:
     test = set(PUBLISHED_TEST_IDS)
     candidates = [index for index in PUBLISHED_TRAIN_RANGE if index not in test]
     train = {
-        candidates[k * len(candidates) // PUBLISHED_TRAIN_SIZE]
-        for k in range(PUBLISHED_TRAIN_SIZE)
+        candidates[k * len(candidates) // PUBLISHED_TRAIN_SIZE] for k in range(PUBLISHED_TRAIN_SIZE)
     }
     return {
         "train": [names[index] for index in sorted(train)],
@@ -152,9 +150,7 @@ def build_manifest() -> dict[str, Any]:
     """The bundled book's splits, made from scratch."""
     table = bundled_table()
     playable = [
-        name
-        for name in goals(table)
-        if remaining(world_of_goal(table, name), {}) <= MAX_PLAN
+        name for name in goals(table) if remaining(world_of_goal(table, name), {}) <= MAX_PLAN
     ]
     return {
         "version": MANIFEST_VERSION,
@@ -174,7 +170,3 @@ def bundled_splits() -> dict[str, list[str]]:
     text = resources.files(__package__).joinpath("data/tasks.json").read_text("utf-8")
     splits: dict[str, list[str]] = json.loads(text)["splits"]
     return splits
-
-
-if __name__ == "__main__":
-    print(manifest_text(build_manifest()), end="")

@@ -24,7 +24,7 @@ from agentr_lite.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """What an episode plays in. Immutable, compared by identity, good for any number of episodes."""
+    """What an episode plays in. Immutable; compared by identity."""
 
     table: RecipeTable
     """The recipes that hold."""
@@ -127,6 +127,5 @@ def world_of_payload(payload: Mapping[str, Any]) -> World:
 
 def _texts(recipes: Iterable[Recipe | str]) -> list[str]:
     return [
-        (recipe if isinstance(recipe, Recipe) else parse_recipe(recipe)).text
-        for recipe in recipes
+        (recipe if isinstance(recipe, Recipe) else parse_recipe(recipe)).text for recipe in recipes
     ]

@@ -1,0 +1,8 @@
+"""Print the bundled book's task manifest, made from scratch (``data/tasks.json``)."""
+
+import sys
+
+from agentr_lite.envs.textcraft.tasks import build_manifest, manifest_text
+
+if __name__ == "__main__":
+    sys.stdout.write(manifest_text(build_manifest()))

@@ -1,0 +1,254 @@
+"""Checks that an environment keeps the protocol's promises.
+
+Source: the idea of Gymnasium's environment checker; what is checked follows from how search
+(snapshots), splicing (replay) and evaluation (rewards, splits) use an environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
+from agentr_lite.errors import AgentrError
+
+_NONSENSE = ("", "  ", "inventory", "go \x1b[2J", "get 1 nothing", "x" * 500, "工作 £ \u202e")
+_SHOWN_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check."""
+
+    check: str
+    """``splits``, ``instructions``, ``rewards``, ``determinism``, ``snapshots`` or ``oracle``."""
+    ok: bool
+    cases: int
+    """How many tasks, steps or states were looked at."""
+    detail: str = ""
+    """What was found wrong, with the first examples; or a remark."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What an episode shows of one step, in comparable form."""
+
+    observation: str
+    reward: float
+    terminated: bool
+    truncated: bool
+    state: str
+
+
+def check_environment(
+    env: Environment,
+    *,
+    other: Callable[[], Environment] | None = None,
+    episodes: int = 50,
+    max_steps: int = 20,
+    solve_all: bool = True,
+) -> list[Finding]:
+    """Play an environment's tasks and report what does not hold.
+
+    Args:
+        env: what to check; its episodes are played over.
+        other: makes another instance with the same settings, to restore snapshots into.
+        episodes: how many tasks, spread over all splits, determinism and snapshots are tried on.
+        max_steps: longest episode tried there.
+        solve_all: try the oracle on every task of every split, rather than on ``episodes``.
+
+    Returns:
+        One finding a check, always the same checks in the same order. Code of the environment
+        that raises is a finding, not an exception.
+    """
+    tasks: dict[str, list[Task]] = {}
+    findings = [_guarded("splits", lambda: _check_splits(env, tasks))]
+    everything = [task for split in SPLITS for task in tasks.get(split, ())]
+    sample = _spread(everything, episodes)
+    scripts: dict[str, list[str]] = {}
+    oracle = _guarded(
+        "oracle", lambda: _check_oracle(env, everything if solve_all else sample, scripts)
+    )
+    played = [(task, _script(env, task, scripts, max_steps)) for task in sample]
+    findings.append(_guarded("instructions", lambda: _check_instructions(env)))
+    findings.append(_guarded("rewards", lambda: _check_rewards(env, played)))
+    findings.append(_guarded("determinism", lambda: _check_determinism(env, played)))
+    findings.append(_guarded("snapshots", lambda: _check_snapshots(env, other, played)))
+    findings.append(oracle)
+    return findings
+
+
+def _guarded(check: str, run: Callable[[], Finding]) -> Finding:
+    try:
+        return run()
+    except AgentrError as error:
+        return Finding(check, False, 0, error.message)
+    except Exception as error:  # the boundary: whatever an environment's code raises is reported
+        return Finding(check, False, 0, f"raised {type(error).__name__}: {error}")
+
+
+def _finding(check: str, cases: int, problems: Sequence[str], remark: str = "") -> Finding:
+    shown = "; ".join(problems[:_SHOWN_EXAMPLES])
+    more = len(problems) - _SHOWN_EXAMPLES
+    detail = shown + (f"; … {more} more" if more > 0 else "")
+    return Finding(check, not problems, cases, detail or remark)
+
+
+def _check_splits(env: Environment, tasks: dict[str, list[Task]]) -> Finding:
+    """Named tasks, in the same order each time, in one split each. Fills ``tasks``."""
+    problems = []
+    owner: dict[str, str] = {}
+    for split in SPLITS:
+        tasks[split] = list(env.tasks(split))
+        if [task.name for task in env.tasks(split)] != [task.name for task in tasks[split]]:
+            problems.append(f"{split}: another order when asked again")
+        for task in tasks[split]:
+            if task.split != split:
+                problems.append(f"task '{task.name}' of {split} says it is of {task.split}")
+            if task.name in owner:
+                problems.append(f"task '{task.name}' is in {owner[task.name]} and in {split}")
+            owner[task.name] = split
+    if not owner:
+        problems.append("no tasks at all")
+    sizes = ", ".join(f"{split} {len(tasks[split])}" for split in SPLITS)
+    return _finding("splits", len(owner), problems, sizes)
+
+
+def _check_instructions(env: Environment) -> Finding:
+    problems = []
+    for brief in (False, True):
+        text = env.instructions(brief=brief)
+        if not isinstance(text, str) or not text.strip():
+            problems.append(f"instructions(brief={brief}) is empty")
+    return _finding("instructions", 2, problems)
+
+
+def _check_rewards(env: Environment, played: Iterable[tuple[Task, list[str]]]) -> Finding:
+    """Results of the right types, rewards in [0, 1], no exception on a nonsensical action."""
+    problems = []
+    steps = 0
+    for task, script in played:
+        observation, _ = env.reset(task)
+        if not isinstance(observation, str):
+            problems.append(f"{task.name}: reset gave a {type(observation).__name__}")
+        for action in (*_NONSENSE, *script):
+            result = env.step(action)
+            steps += 1
+            problem = _result_problem(result)
+            if problem:
+                problems.append(f"{task.name}: {action!r}: {problem}")
+            if result.terminated or result.truncated:
+                break
+    return _finding("rewards", steps, problems)
+
+
+def _result_problem(result: StepResult) -> str:
+    if not isinstance(result.observation, str):
+        return f"observation is a {type(result.observation).__name__}"
+    if isinstance(result.reward, bool) or not isinstance(result.reward, int | float):
+        return f"reward is a {type(result.reward).__name__}"
+    if not 0.0 <= result.reward <= 1.0:
+        return f"reward {result.reward} is outside [0, 1]"
+    if not isinstance(result.terminated, bool) or not isinstance(result.truncated, bool):
+        return "terminated and truncated must be bool"
+    if not isinstance(result.info, dict):
+        return f"info is a {type(result.info).__name__}"
+    return ""
+
+
+def _check_determinism(env: Environment, played: Iterable[tuple[Task, list[str]]]) -> Finding:
+    """The same task, seed and actions give the same episode."""
+    problems = []
+    episodes = 0
+    for task, script in played:
+        episodes += 1
+        first, second = (list(_play(env, task, script)) for _ in range(2))
+        if first != second:
+            at = next(
+                i for i, pair in enumerate(zip(first, second, strict=False)) if len(set(pair)) > 1
+            )
+            problems.append(f"{task.name}: two episodes differ at step {at}")
+    return _finding("determinism", episodes, problems)
+
+
+def _check_snapshots(
+    env: Environment,
+    other: Callable[[], Environment] | None,
+    played: Iterable[tuple[Task, list[str]]],
+) -> Finding:
+    """From every state on, the episode goes on alike after ``restore``, here and elsewhere."""
+    problems = []
+    states = 0
+    for task, script in played:
+        env.reset(task)
+        snapshots, turns = [env.snapshot()], []
+        for action in script:
+            turns.append(_turn(env, env.step(action)))
+            snapshots.append(env.snapshot())
+            if turns[-1].terminated or turns[-1].truncated:
+                break
+        # Backwards, so that each restore really has something to undo.
+        elsewhere = other() if other is not None else None
+        for index in reversed(range(len(turns))):
+            for place, instance in (("", env), (" in another instance", elsewhere)):
+                if instance is None:
+                    continue
+                states += 1
+                instance.restore(snapshots[index])
+                if _turn(instance, instance.step(script[index])) != turns[index]:
+                    problems.append(f"{task.name}: step {index + 1} differs after restore{place}")
+        if elsewhere is not None:
+            elsewhere.close()
+    return _finding("snapshots", states, problems)
+
+
+def _check_oracle(
+    env: Environment, tasks: Sequence[Task], scripts: dict[str, list[str]]
+) -> Finding:
+    """The oracle's actions end each episode with reward 1. Fills ``scripts``."""
+    problems = []
+    for task in tasks:
+        try:
+            actions = env.solve(task)
+        except NotImplementedError:
+            return Finding("oracle", True, 0, "none (solve is optional)")
+        scripts[task.name] = actions
+        *_, last = _play(env, task, actions)
+        if not last.terminated or last.reward != 1.0:
+            problems.append(f"{task.name}: ends with reward {last.reward:g}")
+    return _finding("oracle", len(tasks), problems)
+
+
+def _script(
+    env: Environment, task: Task, scripts: dict[str, list[str]], max_steps: int
+) -> list[str]:
+    """Actions worth trying on a task: the oracle's where there is one, nonsense in between."""
+    known = scripts.get(task.name)
+    if known is None:
+        env.reset(task)
+        known = (env.valid_actions() or [])[:max_steps]
+    mixed = [_NONSENSE[4], *known[:1], "inventory", *known[1:]]
+    return mixed[: max(max_steps, len(known) + 2)]
+
+
+def _play(env: Environment, task: Task, actions: Iterable[str]) -> Iterator[_Turn]:
+    observation, _ = env.reset(task, seed=0)
+    yield _Turn(observation, 0.0, False, False, env.describe_state())
+    for action in actions:
+        turn = _turn(env, env.step(action))
+        yield turn
+        if turn.terminated or turn.truncated:
+            return
+
+
+def _turn(env: Environment, result: StepResult) -> _Turn:
+    observation, reward, terminated, truncated, _ = result
+    return _Turn(observation, float(reward), terminated, truncated, env.describe_state())
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    """``count`` items at even distances."""
+    if len(items) <= count:
+        return list(items)
+    return [items[index * len(items) // count] for index in range(count)]

@@ -1,0 +1,116 @@
+"""Environments around environments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from agentr_lite.envs.base import Environment, StepResult, Task
+from agentr_lite.errors import EnvironmentFault
+
+
+class ReplayLog(NamedTuple):
+    """A state told as the way to it."""
+
+    task: Task
+    seed: int
+    actions: tuple[str, ...]
+    observations: tuple[str, ...]
+    """What each action led to, to notice a replay that goes another way."""
+
+
+class ReplayEnvironment(Environment):
+    """Gives snapshots to an environment that cannot save its state.
+
+    A snapshot is the task, the seed and the actions so far; restoring it starts over and repeats
+    them, which is right only where the same actions lead to the same observations. Restoring a
+    state that the episode runs through anyway (the current one) costs nothing.
+
+    Args:
+        inner: the environment that does the work.
+    """
+
+    def __init__(self, inner: Environment) -> None:
+        self._inner = inner
+        self._task: Task | None = None
+        self._seed = 0
+        self._actions: list[str] = []
+        self._observations: list[str] = []
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The inner environment's name."""
+        return self._inner.name
+
+    @property
+    def inner(self) -> Environment:
+        """The wrapped environment."""
+        return self._inner
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """See ``Environment.tasks``."""
+        return self._inner.tasks(split)
+
+    def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
+        """See ``Environment.reset``."""
+        self._task, self._seed = task, seed
+        self._actions, self._observations = [], []
+        return self._inner.reset(task, seed=seed)
+
+    def step(self, action: str) -> StepResult:
+        """See ``Environment.step``."""
+        result = self._inner.step(action)
+        self._actions.append(action)
+        self._observations.append(result.observation)
+        return result
+
+    def instructions(self, *, brief: bool = False) -> str:
+        """See ``Environment.instructions``."""
+        return self._inner.instructions(brief=brief)
+
+    def snapshot(self) -> ReplayLog:
+        """The way to the current state; its size grows with the number of steps.
+
+        Raises:
+            EnvironmentFault: no episode has begun.
+        """
+        if self._task is None:
+            raise EnvironmentFault(self.name, "snapshot before the first reset")
+        return ReplayLog(self._task, self._seed, tuple(self._actions), tuple(self._observations))
+
+    def restore(self, snapshot: ReplayLog) -> None:
+        """Start over and repeat a snapshot's actions.
+
+        Raises:
+            EnvironmentFault: an action led to another observation than the first time.
+        """
+        if self._task is not None and snapshot == self.snapshot():
+            return
+        self.reset(snapshot.task, seed=snapshot.seed)
+        for index, (action, expected) in enumerate(
+            zip(snapshot.actions, snapshot.observations, strict=True), 1
+        ):
+            observation = self.step(action).observation
+            if observation != expected:
+                raise EnvironmentFault(
+                    self.name,
+                    f"task '{snapshot.task.name}': step {index} ({action!r}) gave another"
+                    " observation when it was repeated",
+                    hint="Without snapshots of its own, an environment must be deterministic.",
+                )
+
+    def solve(self, task: Task) -> list[str]:
+        """See ``Environment.solve``. The episode in progress is lost where the oracle plays."""
+        return self._inner.solve(task)
+
+    def valid_actions(self) -> list[str] | None:
+        """See ``Environment.valid_actions``."""
+        return self._inner.valid_actions()
+
+    def describe_state(self) -> str:
+        """See ``Environment.describe_state``."""
+        return self._inner.describe_state()
+
+    def close(self) -> None:
+        """See ``Environment.close``."""
+        self._inner.close()

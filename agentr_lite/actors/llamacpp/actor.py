@@ -1,0 +1,268 @@
+"""The llama.cpp actor: one model, one cache, all requests of a call in one batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agentr_lite.actors.base import (
+    Actor,
+    Capabilities,
+    Completion,
+    GenerateRequest,
+    GenerateResult,
+    ScoreRequest,
+    ScoreResult,
+    Usage,
+)
+from agentr_lite.actors.chat_template import ChatTemplate
+from agentr_lite.actors.digest import file_sha256
+from agentr_lite.actors.llamacpp.adapters import Adapters
+from agentr_lite.actors.llamacpp.context import USABLE_SEQUENCES, Context
+from agentr_lite.actors.llamacpp.library import library_version
+from agentr_lite.actors.llamacpp.machine import available_bytes, physical_cores
+from agentr_lite.actors.llamacpp.model import Model
+from agentr_lite.actors.llamacpp.prefix import PrefixTree
+from agentr_lite.actors.llamacpp.prompts import Prompt, PromptBuilder
+from agentr_lite.actors.llamacpp.sampler import Forced, make_chooser
+from agentr_lite.actors.llamacpp.scheduler import Job, Sample, Scheduler
+from agentr_lite.actors.llamacpp.tokenizer import Tokenizer
+from agentr_lite.errors import ModelError
+
+_DEFAULT_CELLS = 16_384
+_MEMORY_SHARE = 0.4
+"""At most this part of the free memory goes to the cache by default."""
+
+
+class LlamaCppActor(Actor):
+    """Batched tree decoding on llama.cpp.
+
+    Prefixes stay in the cache between calls and are shared by requests, samples and turns, so a
+    conversation's history is decoded once. What a call returns depends on the requests, the
+    adapter and what is cached (through the rounding of different batch shapes, which can decide
+    a near tie), never on the clock: the same calls after ``reset_cache`` give the same results
+    bit for bit on the same machine, build and thread count.
+    """
+
+    capabilities = Capabilities(adapters=True, scoring=True, prefix_sharing=True)
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        context_tokens: int = 4096,
+        n_cells: int | None = None,
+        n_threads: int | None = None,
+        n_gpu_layers: int = -1,
+        chat_template: Path | None = None,
+        width: int = 32,
+    ) -> None:
+        """Load the model.
+
+        Args:
+            path: a GGUF file.
+            context_tokens: longest conversation with its answer; never more than the model was
+                trained on.
+            n_cells: tokens that the cache holds, all conversations together; default: 16,384 or
+                what the free memory allows, at least ``context_tokens``.
+            n_threads: default: the physical cores that this process may use.
+            n_gpu_layers: -1 = all, where llama.cpp was built with GPU support.
+            chat_template: a Jinja file to use instead of the model's own template.
+            width: most branches in one decode batch.
+
+        Raises:
+            ModelError: the file is missing, broken, of an unsupported kind, has no usable chat
+                template, or does not fit in memory.
+        """
+        self.usage = Usage()
+        self._path = path
+        self._model = model = Model(path, n_gpu_layers=n_gpu_layers)
+        if model.n_ctx_train > 0:
+            context_tokens = min(context_tokens, model.n_ctx_train)
+        self._context_tokens = context_tokens
+        template = self._load_template(chat_template)
+        self._prompts = PromptBuilder(template, Tokenizer(model), context_tokens=context_tokens)
+        self._tokenizer = Tokenizer(model)
+        self._threads = n_threads or physical_cores()
+        cells = max(n_cells or self._default_cells(), context_tokens)
+        self._context = Context(model, n_cells=cells, n_batch=512, n_threads=self._threads)
+        self._tree = PrefixTree(
+            self._context, capacity=self._context.n_cells, sequences=USABLE_SEQUENCES
+        )
+        self._scheduler = Scheduler(self._context, self._tree, width=width)
+        self._adapters = Adapters(model)
+        self._adapter: Path | None = None
+        self._handle: Any = None
+        self._chat_template = chat_template
+        self._closed = False
+
+    def _load_template(self, override: Path | None) -> ChatTemplate:
+        model = self._model
+        if override is not None:
+            try:
+                source: str | None = override.read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ModelError(f"cannot read chat template {override}: {error}") from error
+        else:
+            source = model.header.chat_template
+        if not source:
+            raise ModelError(
+                f"{self._path} has no chat template: it may be a base model, not an instruct one",
+                hint="Use an instruct model, or give a template: --chat-template FILE",
+            )
+        return ChatTemplate(
+            source,
+            origin=str(override or self._path),
+            bos=model.token_text(model.bos),
+            eos=model.token_text(model.eos),
+        )
+
+    def _default_cells(self) -> int:
+        cell = max(1, self._model.header.cell_bytes())
+        affordable = int(available_bytes() * _MEMORY_SHARE) // cell
+        # Halves only: the cache's size decides evictions and so, at near ties, results.
+        cells = _DEFAULT_CELLS
+        while cells > max(affordable, 1):
+            cells //= 2
+        return cells
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """See ``Actor``; sizes in tokens and parameters."""
+        header = self._model.header
+        return {
+            "backend": "llama.cpp",
+            "llama_cpp_python": library_version(),
+            "path": str(self._path),
+            "sha256": file_sha256(self._path),
+            "name": str(header.metadata.get("general.name", self._path.stem)),
+            "architecture": header.architecture,
+            "n_params": self._model.n_params,
+            "context_tokens": self._context_tokens,
+            "cache_tokens": self._context.n_cells,
+            "threads": self._threads,
+            "chat_template": str(self._chat_template) if self._chat_template else "model",
+        }
+
+    @property
+    def context_tokens(self) -> int:
+        """Longest conversation, its answer included."""
+        return self._context_tokens
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
+        """See ``Actor``. Where a stop string cuts a token, ``token_ids`` holds all of it."""
+        prompts: list[Prompt] = []
+        jobs: list[Job | None] = []
+        for request in requests:
+            sampling = request.sampling
+            prompt = self._prompts.build(request.messages, sampling.max_tokens)
+            prompts.append(prompt)
+            if prompt.tokens is None:
+                jobs.append(None)
+                continue
+            stop = [text.encode() for text in sampling.stop if text]
+            samples = [
+                Sample(make_chooser(sampling, seed), sampling.max_tokens, stop)
+                for seed in request.seeds
+            ]
+            jobs.append(Job(prompt.tokens, samples))
+        self._run([job for job in jobs if job is not None])
+        return [
+            _generated(request, prompt, job)
+            for request, prompt, job in zip(requests, prompts, jobs, strict=True)
+        ]
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
+        """See ``Actor``.
+
+        A continuation is tokenized by itself, as generation would produce it after the prompt;
+        the end of the turn is not part of it.
+
+        Raises:
+            ModelError: an empty continuation, or a conversation too long for the context.
+        """
+        jobs: list[Job] = []
+        choosers: list[list[Forced]] = []
+        for request in requests:
+            tokens = [tuple(self._tokenizer.continuation(text)) for text in request.continuations]
+            if not all(tokens):
+                raise ModelError("a continuation to score has no tokens")
+            prompt = self._prompts.build(request.messages, max(map(len, tokens), default=1))
+            if prompt.tokens is None:
+                raise ModelError(
+                    f"a conversation to score does not fit {self._context_tokens} tokens",
+                    hint="Raise agent.context_tokens if the model allows it.",
+                )
+            forced = [Forced(ids) for ids in tokens]
+            choosers.append(forced)
+            jobs.append(
+                Job(
+                    prompt.tokens,
+                    [Sample(c, len(ids)) for c, ids in zip(forced, tokens, strict=True)],
+                )
+            )
+        self._run(jobs)
+        return [
+            ScoreResult(
+                tuple(chooser.log_likelihood for chooser in forced),
+                len(job.prompt),
+                job.cached_tokens,
+            )
+            for job, forced in zip(jobs, choosers, strict=True)
+        ]
+
+    def _run(self, jobs: Sequence[Job]) -> None:
+        if self._closed:
+            raise ModelError("the model is closed")
+        started = time.perf_counter()
+        counters = self._scheduler.counters
+        before = counters.prefilled_tokens + counters.replayed_tokens
+        self._scheduler.run(jobs)
+        after = counters.prefilled_tokens + counters.replayed_tokens
+        usage = self.usage
+        usage.calls += 1
+        usage.prompt_tokens += sum(len(job.prompt) for job in jobs)
+        usage.decoded_prompt_tokens += after - before
+        usage.output_tokens += sum(len(s.tokens) for job in jobs for s in job.samples)
+        usage.model_ms += (time.perf_counter() - started) * 1000.0
+
+    def use_adapter(self, path: Path | None) -> None:
+        """See ``Actor``. A change empties the prefix cache: cells belong to their adapter."""
+        handle = self._adapters.load(path) if path is not None else None
+        self._adapter = path
+        if handle == self._handle:
+            return
+        self._handle = handle
+        self._context.set_adapter(handle)
+        self.reset_cache()
+
+    def reset_cache(self) -> None:
+        """See ``Actor``."""
+        self._tree.clear()
+
+    def close(self) -> None:
+        """Free everything; twice is fine."""
+        if not self._closed:
+            self._closed = True
+            # Adapters and contexts point into the model.
+            self._context.close()
+            self._adapters.close()
+            self._model.close()
+
+
+def _generated(request: GenerateRequest, prompt: Prompt, job: Job | None) -> GenerateResult:
+    if job is None:
+        nothing = Completion("", 0, "overflow")
+        return GenerateResult(tuple(nothing for _ in request.seeds), 0, 0)
+    completions = tuple(
+        Completion(
+            sample.text.decode("utf-8", "replace"),
+            len(sample.tokens),
+            sample.finish_reason or "length",
+            tuple(sample.tokens),
+        )
+        for sample in job.samples
+    )
+    return GenerateResult(completions, len(job.prompt), job.cached_tokens, prompt.dropped_turns)

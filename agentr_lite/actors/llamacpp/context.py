@@ -1,0 +1,201 @@
+"""A guarded llama.cpp context: one batch, one unified cache, cells addressed by sequence id.
+
+Several misuses of the C interface abort the process; every one of them that this project could
+commit is turned into a ``ModelError`` here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from agentr_lite.actors.llamacpp.library import clear_errors, last_error, load_library
+from agentr_lite.errors import ModelError
+
+if TYPE_CHECKING:
+    from agentr_lite.actors.llamacpp.model import Model
+
+SEQUENCES = 256
+"""llama.cpp's limit on sequence ids; an id beyond it aborts the process."""
+_PAD_SEQUENCE = SEQUENCES - 1
+USABLE_SEQUENCES = SEQUENCES - 1
+
+
+class Context:
+    """Key-value cache and compute buffers over one ``Model``.
+
+    Attributes:
+        n_cells: tokens that the cache holds, all sequences together.
+        n_batch: most tokens in one ``decode``.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        n_cells: int,
+        n_batch: int,
+        n_threads: int,
+        flash_attention: bool = True,
+    ) -> None:
+        """Allocate the cache.
+
+        Raises:
+            ModelError: not enough memory, or the model refuses these settings.
+        """
+        lib = self._lib = load_library()
+        self.model = model
+        self.n_batch = max(n_batch, SEQUENCES)  # n_outputs_max < n_seq_max aborts
+        params = lib.llama_context_default_params()
+        # One more than asked: the padding row's (see `decode`).
+        params.n_ctx = n_cells + 1
+        params.n_batch = self.n_batch
+        params.n_ubatch = min(self.n_batch, 512)
+        params.n_seq_max = SEQUENCES
+        params.n_threads = params.n_threads_batch = n_threads
+        params.kv_unified = True
+        params.swa_full = True  # a sliding window's cache could not be rolled back or shared
+        params.flash_attn_type = (
+            lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+            if flash_attention
+            else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )
+        params.no_perf = True
+        clear_errors()
+        self.handle = lib.llama_init_from_model(model.handle, params)
+        if not self.handle:
+            raise ModelError(
+                f"llama.cpp cannot make a context of {n_cells:,} tokens for {model.path}:"
+                f" {last_error() or 'no reason given'}",
+                hint="Too little memory? A smaller agent.context_tokens needs less.",
+            )
+        self.n_cells = int(lib.llama_n_ctx(self.handle)) - 1
+        self._memory = lib.llama_get_memory(self.handle)
+        self._batch = _Batch(lib, self.n_batch)
+
+    def close(self) -> None:
+        """Free the cache."""
+        if self.handle:
+            self._lib.llama_free(self.handle)
+            self.handle = None
+
+    def decode(
+        self,
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        sequences: Sequence[int],
+        *,
+        outputs: bool,
+    ) -> npt.NDArray[np.float32] | None:
+        """Run one batch; every token takes one cell.
+
+        Args:
+            tokens: one id an entry.
+            positions: each the next position of its sequence.
+            sequences: each in [0, 255).
+            outputs: whether to compute logits, for every entry.
+
+        Returns:
+            Logits, (entries, vocabulary), a view that is valid until the next call; or None.
+
+        Raises:
+            ModelError: the cache is full or the computation failed.
+        """
+        count = len(tokens)
+        if not 0 < count <= self.n_batch:
+            raise ModelError(f"a batch of {count} tokens; 1 to {self.n_batch} are possible")
+        padded = count == 1
+        batch = self._batch
+        batch.tokens[:count] = tokens
+        batch.positions[:count] = positions
+        batch.sequences[:count] = sequences
+        if padded:
+            # A single row takes another attention kernel, whose rounding differs: with a
+            # second row, a branch alone computes what it computes beside others.
+            batch.tokens[1], batch.positions[1], batch.sequences[1] = tokens[0], 0, _PAD_SEQUENCE
+            count = 2
+        batch.outputs[:count] = outputs
+        batch.struct.n_tokens = count
+        clear_errors()
+        status = self._lib.llama_decode(self.handle, batch.struct)
+        if padded:
+            self._lib.llama_memory_seq_rm(self._memory, _PAD_SEQUENCE, -1, -1)
+        if status != 0:
+            reason = "the cache is full" if status == 1 else last_error() or f"status {status}"
+            raise ModelError(
+                f"llama.cpp failed to decode {count} tokens: {reason}",
+                hint="If this repeats, please report it with the output of `agentr-lite doctor`.",
+            )
+        if not outputs:
+            return None
+        pointer = self._lib.llama_get_logits(self.handle)
+        rows = np.ctypeslib.as_array(pointer, shape=(count, self.model.n_vocab))
+        return rows[: len(tokens)]
+
+    def copy_sequence(self, source: int, target: int, end: int) -> None:
+        """Let ``target`` share ``source``'s cells at positions [0, end)."""
+        _check_sequence(source, target)
+        self._lib.llama_memory_seq_cp(self._memory, source, target, 0, end)
+
+    def copy_range(self, source: int, target: int, start: int, end: int) -> None:
+        """Let ``target`` share ``source``'s cells at positions [start, end)."""
+        _check_sequence(source, target)
+        self._lib.llama_memory_seq_cp(self._memory, source, target, start, end)
+
+    def remove(self, sequence: int, start: int = 0, end: int = -1) -> None:
+        """Take ``sequence`` off its cells at positions [start, end); -1 = to the last."""
+        _check_sequence(sequence)
+        self._lib.llama_memory_seq_rm(self._memory, sequence, start, end)
+
+    def last_position(self, sequence: int) -> int:
+        """The largest position of ``sequence`` in the cache, -1 if it has none."""
+        _check_sequence(sequence)
+        return int(self._lib.llama_memory_seq_pos_max(self._memory, sequence))
+
+    def clear(self) -> None:
+        """Empty the cache."""
+        self._lib.llama_memory_clear(self._memory, True)
+
+    def set_adapter(self, adapter: Any | None) -> None:
+        """Apply one LoRA adapter (its handle) at scale 1, or none.
+
+        Cached cells were computed with the adapter of their time: clear them.
+        """
+        handles = (self._lib.llama_adapter_lora_p_ctypes * 1)(adapter or None)
+        scales = (ctypes.c_float * 1)(1.0)
+        self._lib.llama_set_adapters_lora(self.handle, handles, 1 if adapter else 0, scales)
+
+
+class _Batch:
+    """A ``llama_batch`` over numpy arrays, so that it is filled without loops."""
+
+    def __init__(self, lib: Any, size: int) -> None:
+        self.tokens = np.zeros(size, np.int32)
+        self.positions = np.zeros(size, np.int32)
+        self.sequences = np.zeros(size, np.int32)
+        self.outputs = np.zeros(size, np.int8)
+        self._counts = np.ones(size, np.int32)
+        base, step = self.sequences.ctypes.data, self.sequences.itemsize
+        self._rows = np.array([base + step * i for i in range(size)], np.uintp)
+        fields = dict(lib.llama_batch._fields_)
+        self.struct = lib.llama_batch()
+        self.struct.token = _pointer(self.tokens, fields["token"])
+        self.struct.embd = None
+        self.struct.pos = _pointer(self.positions, fields["pos"])
+        self.struct.n_seq_id = _pointer(self._counts, fields["n_seq_id"])
+        self.struct.seq_id = _pointer(self._rows, fields["seq_id"])
+        self.struct.logits = _pointer(self.outputs, fields["logits"])
+
+
+def _pointer(array: npt.NDArray[Any], kind: Any) -> Any:
+    return ctypes.cast(array.ctypes.data, kind)
+
+
+def _check_sequence(*sequences: int) -> None:
+    for sequence in sequences:
+        if not 0 <= sequence < SEQUENCES:
+            raise ModelError(f"sequence id {sequence} is outside 0 to {SEQUENCES - 1}")

@@ -1,0 +1,71 @@
+"""Loads llama.cpp: the environment it needs before import, and its log.
+
+Import llama_cpp through ``load_library`` only: two of the settings below have no effect later.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections import deque
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from agentr_lite.errors import ModelError
+
+_LEVEL_WARN, _LEVEL_ERROR, _LEVEL_CONTINUE = 2, 3, 5
+
+_errors: deque[str] = deque(maxlen=20)
+_last_level = 0
+_log_callback: Any = None  # ctypes holds no reference of its own
+
+
+@cache
+def load_library() -> ModuleType:
+    """The low-level module ``llama_cpp.llama_cpp``, its log captured.
+
+    Raises:
+        ModelError: the package is not installed or its shared library does not load.
+    """
+    # libgomp's threads spin at barriers by default: with any other load on the machine a
+    # step then takes tens of times longer.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Without it an internal error forks a debugger.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    try:
+        import llama_cpp
+        from llama_cpp import llama_cpp as low_level
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ModelError(
+            f"llama.cpp cannot be loaded: {error}",
+            hint="Install llama-cpp-python again: pip install --force-reinstall llama-cpp-python",
+        ) from error
+    global _log_callback
+    _log_callback = low_level.llama_log_callback(_on_log)
+    low_level.llama_log_set(_log_callback, ctypes.c_void_p(0))
+    low_level.llama_backend_init()
+    low_level.agentr_version = llama_cpp.__version__
+    return low_level
+
+
+def library_version() -> str:
+    """Version of llama-cpp-python, e.g. ``0.3.36``."""
+    return str(load_library().agentr_version)
+
+
+def clear_errors() -> None:
+    """Forget what llama.cpp complained about so far."""
+    _errors.clear()
+
+
+def last_error() -> str:
+    """llama.cpp's first complaint since ``clear_errors``, on one line; empty if none."""
+    return " ".join(_errors[0].split()) if _errors else ""
+
+
+def _on_log(level: int, text: bytes, user_data: Any) -> None:
+    global _last_level
+    _last_level = level if level != _LEVEL_CONTINUE else _last_level
+    if _last_level == _LEVEL_ERROR and level != _LEVEL_CONTINUE:
+        _errors.append(text.decode("utf-8", "replace"))

@@ -1,0 +1,128 @@
+"""A loaded GGUF model and its vocabulary: everything that has no state."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+from agentr_lite.actors.llamacpp.gguf_header import check_model_file
+from agentr_lite.actors.llamacpp.library import clear_errors, last_error, load_library
+from agentr_lite.errors import ModelError
+
+_ATTR_STRIP = (1 << 7) | (1 << 8)
+"""LLAMA_TOKEN_ATTR_LSTRIP | RSTRIP: such a special token eats the spaces beside it."""
+
+
+class Model:
+    """Weights, shared by all contexts.
+
+    Attributes:
+        handle: ``llama_model *``.
+        n_vocab: rows of the vocabulary, the width of a row of logits.
+    """
+
+    def __init__(self, path: Path, *, n_gpu_layers: int = -1) -> None:
+        """Check the file's header, then load it.
+
+        Raises:
+            ModelError: missing, not a GGUF, truncated, not a text decoder, or refused.
+        """
+        self.path = path
+        self.header = check_model_file(path)
+        lib = self._lib = load_library()
+        clear_errors()
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = n_gpu_layers
+        self.handle = lib.llama_model_load_from_file(str(path).encode(), params)
+        if not self.handle:
+            raise ModelError(
+                f"llama.cpp cannot load {path}: {last_error() or 'no reason given'}",
+                hint="Is the file whole, and its architecture known to this llama.cpp?",
+            )
+        if (
+            not lib.llama_model_has_decoder(self.handle)
+            or lib.llama_model_has_encoder(self.handle)
+            or lib.llama_model_is_recurrent(self.handle)
+            or lib.llama_model_is_hybrid(self.handle)
+            or lib.llama_model_is_diffusion(self.handle)
+        ):
+            architecture = self.header.architecture
+            self.close()
+            raise ModelError(
+                f"{path} is a '{architecture}' model: only attention decoders can share prefixes",
+                hint="Use a llama, qwen, gemma, phi or similar instruct model.",
+            )
+        self._vocab = lib.llama_model_get_vocab(self.handle)
+        self.n_vocab = int(lib.llama_vocab_n_tokens(self._vocab))
+        self.is_bpe = lib.llama_vocab_type(self._vocab) == lib.LLAMA_VOCAB_TYPE_BPE
+        self.bos = int(lib.llama_vocab_bos(self._vocab))
+        self.eos = int(lib.llama_vocab_eos(self._vocab))
+        self.adds_bos = bool(lib.llama_vocab_get_add_bos(self._vocab)) and self.bos >= 0
+        self.n_ctx_train = int(lib.llama_model_n_ctx_train(self.handle))
+        self.n_params = int(lib.llama_model_n_params(self.handle))
+        self.end_tokens = frozenset(
+            token for token in range(self.n_vocab) if lib.llama_vocab_is_eog(self._vocab, token)
+        )
+        self._pieces: dict[int, bytes] = {}
+
+    def close(self) -> None:
+        """Free the weights; contexts and adapters must be gone by then."""
+        if self.handle:
+            self._lib.llama_model_free(self.handle)
+            self.handle = None
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of ``text``, special tokens recognised, nothing added."""
+        raw = text.encode()
+        size = len(raw) + 8
+        while True:
+            buffer = (ctypes.c_int32 * size)()
+            count = self._lib.llama_tokenize(self._vocab, raw, len(raw), buffer, size, False, True)
+            if count >= 0:
+                return buffer[:count]
+            size = -count
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that ``token`` adds to the text; nothing for control tokens."""
+        known = self._pieces.get(token)
+        if known is not None:
+            return known
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            count = self._lib.llama_token_to_piece(self._vocab, token, buffer, size, 0, False)
+            if count >= 0:
+                break
+            size = -count
+        self._pieces[token] = buffer.raw[:count]
+        return self._pieces[token]
+
+    def token_text(self, token: int) -> str:
+        """The vocabulary's own spelling, e.g. of a special token; empty for -1."""
+        if token < 0:
+            return ""
+        text = self._lib.llama_vocab_get_text(self._vocab, token)
+        return text.decode("utf-8", "replace") if text else ""
+
+    def special_tokens(self) -> list[str]:
+        """Spellings that the tokenizer turns into one token wherever they stand.
+
+        Control, unknown and user-defined tokens; longest first.
+        """
+        lib = self._lib
+        wanted = (
+            lib.LLAMA_TOKEN_ATTR_CONTROL
+            | lib.LLAMA_TOKEN_ATTR_UNKNOWN
+            | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
+        )
+        found = [
+            self.token_text(token)
+            for token in range(self.n_vocab)
+            if lib.llama_vocab_get_attr(self._vocab, token) & wanted
+        ]
+        return sorted((text for text in found if text), key=lambda text: (-len(text), text))
+
+    def has_stripping_tokens(self) -> bool:
+        """Whether a special token changes how the text beside it is tokenized."""
+        attr = self._lib.llama_vocab_get_attr
+        return any(attr(self._vocab, token) & _ATTR_STRIP for token in range(self.n_vocab))

@@ -1,0 +1,118 @@
+"""How a branch chooses its next token from a row of logits.
+
+Three choosers with one method: the arg max, llama.cpp's native sampler chain with a seed of its
+own, and a fixed token list whose log-likelihood is summed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from agentr_lite.actors.base import Sampling
+from agentr_lite.actors.llamacpp.library import load_library
+from agentr_lite.errors import ModelError
+
+
+class Row:
+    """One entry's logits, with what several choosers may want to know of them."""
+
+    __slots__ = ("_log_sum", "context", "index", "logits")
+
+    def __init__(self, context: Any, index: int, logits: npt.NDArray[np.float32]) -> None:
+        self.context = context
+        """``llama_context *`` whose last batch computed the row."""
+        self.index = index
+        """The row's index in that batch."""
+        self.logits = logits
+        """(vocabulary,); valid until the next decode."""
+        self._log_sum: float | None = None
+
+    def log_probability(self, token: int) -> float:
+        """Natural log of the softmax at ``token``."""
+        if self._log_sum is None:
+            top = float(self.logits.max())
+            # float64 sum: 150,000 float32 terms lose digits otherwise.
+            total = np.exp(self.logits - np.float32(top)).sum(dtype=np.float64)
+            self._log_sum = top + float(np.log(total))
+        return float(self.logits[token]) - self._log_sum
+
+
+class Chooser(Protocol):
+    """Draws tokens for one sample."""
+
+    def choose(self, row: Row) -> int:
+        """The next token."""
+
+    def close(self) -> None:
+        """Free native memory."""
+
+
+class Greedy:
+    """The most likely token; the first of equals."""
+
+    def choose(self, row: Row) -> int:
+        """See ``Chooser``."""
+        return int(row.logits.argmax())
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class Seeded:
+    """llama.cpp's chain: top-k, top-p, min-p, temperature, then a draw from its own generator."""
+
+    def __init__(self, sampling: Sampling, seed: int) -> None:
+        lib = self._lib = load_library()
+        self._sample = lib.llama_sampler_sample
+        self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        if sampling.top_k > 0:
+            self._add(lib.llama_sampler_init_top_k(sampling.top_k))
+        if sampling.top_p < 1.0:
+            self._add(lib.llama_sampler_init_top_p(sampling.top_p, 1))
+        if sampling.min_p > 0.0:
+            self._add(lib.llama_sampler_init_min_p(sampling.min_p, 1))
+        if sampling.temperature != 1.0:
+            self._add(lib.llama_sampler_init_temp(sampling.temperature))
+        self._add(lib.llama_sampler_init_dist(seed))
+
+    def _add(self, sampler: Any) -> None:
+        if not sampler:
+            raise ModelError("llama.cpp could not make a sampler")
+        self._lib.llama_sampler_chain_add(self._chain, sampler)
+
+    def choose(self, row: Row) -> int:
+        """See ``Chooser``."""
+        return int(self._sample(self._chain, row.context, row.index))
+
+    def close(self) -> None:
+        """Free the chain and the samplers in it."""
+        if self._chain:
+            self._lib.llama_sampler_free(self._chain)
+            self._chain = None
+
+
+class Forced:
+    """Follows given tokens and sums their log-likelihoods."""
+
+    def __init__(self, tokens: tuple[int, ...]) -> None:
+        self._tokens = tokens
+        self._at = 0
+        self.log_likelihood = 0.0
+
+    def choose(self, row: Row) -> int:
+        """See ``Chooser``."""
+        token = self._tokens[self._at]
+        self._at += 1
+        self.log_likelihood += row.log_probability(token)
+        return token
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def make_chooser(sampling: Sampling, seed: int) -> Chooser:
+    """The chooser that ``sampling`` asks for; temperature 0 is greedy and needs no seed."""
+    return Greedy() if sampling.temperature <= 0.0 else Seeded(sampling, seed)

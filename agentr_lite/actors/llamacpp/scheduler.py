@@ -1,0 +1,290 @@
+"""Runs jobs over one context: admit, prefill, start, step, finish.
+
+All samples of all jobs grow together, one token a round. Samples that have drawn the same tokens
+so far *are* one branch, one row of the batch; they part into branches of their own where their
+draws do. So no token is computed twice while it is in the cache, generated ones included.
+
+A prompt's last token is not prefilled: it is the first token of its branch, because its logits
+are wanted and a cached cell has none.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from agentr_lite.actors.base import FinishReason
+from agentr_lite.actors.llamacpp.context import USABLE_SEQUENCES, Context
+from agentr_lite.actors.llamacpp.prefix import Branch, Node, PrefixTree
+from agentr_lite.actors.llamacpp.sampler import Chooser, Row
+
+# A live sample needs an id for its branch and at most one for the leaf below which it grows.
+MAX_LIVE = USABLE_SEQUENCES // 2
+
+
+class Sample:
+    """One continuation on its way."""
+
+    __slots__ = (
+        "_longest_stop",
+        "chooser",
+        "finish_reason",
+        "max_tokens",
+        "stop",
+        "text",
+        "tokens",
+    )
+
+    def __init__(self, chooser: Chooser, max_tokens: int, stop: Sequence[bytes] = ()) -> None:
+        self.chooser = chooser
+        self.max_tokens = max_tokens
+        self.stop = tuple(stop)
+        self._longest_stop = max(map(len, stop), default=0)
+        self.tokens: list[int] = []
+        """All tokens drawn, the end-of-turn token included."""
+        self.text = bytearray()
+        self.finish_reason: FinishReason | None = None
+
+    def accept(self, token: int, piece: bytes, ends: bool) -> bool:
+        """Take in a drawn token; returns whether the sample goes on.
+
+        Args:
+            token: its id.
+            piece: its text.
+            ends: whether it is an end-of-generation token.
+        """
+        self.tokens.append(token)
+        if ends:
+            self.finish_reason = "stop"
+            return False
+        seen = len(self.text)
+        self.text += piece
+        if self.stop:
+            found = [
+                at
+                for stop in self.stop
+                if (at := self.text.find(stop, max(0, seen - self._longest_stop + 1))) >= 0
+            ]
+            if found:
+                del self.text[min(found) :]
+                self.finish_reason = "stop"
+                return False
+        if len(self.tokens) >= self.max_tokens:
+            self.finish_reason = "length"
+            return False
+        return True
+
+
+@dataclass(eq=False)
+class Job:
+    """A prompt and the samples that continue it."""
+
+    prompt: list[int]
+    """At least one token."""
+    samples: list[Sample]
+    node: Node | None = None
+    """Where the prompt but for its last token ends; None until admitted."""
+    cached_tokens: int = 0
+    admitted: int = 0
+    """How many samples were let in so far."""
+    started: int = 0
+
+
+@dataclass(eq=False)
+class Live:
+    """A branch and the samples on it."""
+
+    branch: Branch
+    pending: int
+    """Drawn, but not in the cache yet."""
+    samples: list[Sample]
+
+
+@dataclass
+class Counters:
+    """What the scheduler did since it was made."""
+
+    prefilled_tokens: int = 0
+    replayed_tokens: int = 0
+    """Last prompt tokens, decoded for their logits."""
+    decoded_tokens: int = 0
+    """Rows of generated tokens; at most as many as were drawn, fewer where samples agree."""
+    batches: int = 0
+    widths: dict[int, int] = field(default_factory=dict)
+    """How many decode batches had which width."""
+
+
+class Scheduler:
+    """The loop over one context and its prefix tree."""
+
+    def __init__(self, context: Context, tree: PrefixTree, *, width: int) -> None:
+        """
+        Args:
+            context: where to decode.
+            tree: what is in its cache.
+            width: most branches in one decode batch.
+        """
+        self._context = context
+        self._tree = tree
+        self._width = width
+        self._piece = context.model.piece
+        self._ends: Collection[int] = context.model.end_tokens
+        self.counters = Counters()
+        self._queue: deque[tuple[Job, Sample]] = deque()
+        self._waiting: list[Job] = []
+        self._live: list[Live] = []
+        self._reserved = 0
+        self._growing = 0
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Carry out all jobs; every sample has a ``finish_reason`` or its tokens afterwards.
+
+        Each job must fit the cache alone: prompt and one sample's ``max_tokens``.
+        """
+        self._queue = deque((job, sample) for job in jobs for sample in job.samples)
+        self._waiting, self._live = [], []
+        self._reserved = self._growing = 0
+        try:
+            while self._queue or self._live:
+                self._admit()
+                while self._prefill():
+                    pass
+                self._start()
+                self._step()
+        except BaseException:
+            # Interrupted in the middle: the books may not match the cache.
+            self._tree.clear()
+            raise
+        finally:
+            for job in jobs:
+                for sample in job.samples:
+                    sample.chooser.close()
+
+    def _admit(self) -> None:
+        """Let samples in, in order, while their worst case fits."""
+        tree = self._tree
+        while self._queue and self._growing < MAX_LIVE:
+            job, sample = self._queue[0]
+            need = sample.max_tokens
+            if job.node is None:
+                need += tree.unpinned(job.prompt[:-1])
+            if tree.pinned + self._reserved + need > tree.capacity:
+                if not self._growing:
+                    raise RuntimeError("a job does not fit the cache even alone")
+                return
+            self._queue.popleft()
+            if job.node is None:
+                job.node, job.cached_tokens = tree.insert(job.prompt[:-1])
+            if job.admitted == job.started:
+                self._waiting.append(job)
+            job.admitted += 1
+            self._reserved += sample.max_tokens
+            self._growing += 1
+
+    def _prefill(self) -> bool:
+        """Decode one batch of missing prompt tokens; False if none are missing."""
+        tree, room = self._tree, self._context.n_batch
+        tokens: list[int] = []
+        positions: list[int] = []
+        sequences: list[int] = []
+        fresh: set[Node] = set()
+        for job in self._waiting:
+            assert job.node is not None
+            for node in tree.incomplete(job.node):
+                # Below a node that this very batch completes only the same id can go on:
+                # a fork would copy marks of cells that do not exist yet.
+                if node.parent in fresh and not tree.continues(node):
+                    break
+                size = min(len(node.tokens) - node.decoded, room)
+                if size == 0:
+                    break
+                if not tree.make_room(size):
+                    raise RuntimeError("admitted prompts exceed the cache")
+                first = node.start + node.decoded
+                tokens += node.tokens[node.decoded : node.decoded + size]
+                positions += range(first, first + size)
+                sequences += [tree.writable(node)] * size
+                tree.advance(node, size)
+                room -= size
+                if not node.complete:
+                    break
+                fresh.add(node)
+            if room == 0:
+                break
+        if not tokens:
+            return False
+        self._context.decode(tokens, positions, sequences, outputs=False)
+        self.counters.prefilled_tokens += len(tokens)
+        self.counters.batches += 1
+        return True
+
+    def _start(self) -> None:
+        """Make branches of the admitted samples; equal prompts share one."""
+        tree = self._tree
+        groups: dict[tuple[Node, int], Live] = {}
+        for job in self._waiting:
+            assert job.node is not None
+            samples = job.samples[job.started : job.admitted]
+            job.started = job.admitted
+            key = (job.node, job.prompt[-1])
+            group = groups.get(key)
+            if group is None:
+                groups[key] = Live(tree.fork(job.node), job.prompt[-1], samples)
+                self.counters.replayed_tokens += 1
+            else:
+                group.samples = group.samples + samples
+            if job.started == len(job.samples):
+                tree.unpin(job.node)
+        self._waiting = []
+        self._live += groups.values()
+        self.counters.decoded_tokens -= len(groups)
+
+    def _step(self) -> None:
+        """Decode the pending token of every branch and draw the next ones."""
+        live = self._live
+        self._live = []
+        # Equal parts rather than full batches and a narrow rest.
+        parts = -(-len(live) // self._width)
+        for part in range(parts):
+            chunk = live[part * len(live) // parts : (part + 1) * len(live) // parts]
+            self._decode(chunk)
+
+    def _decode(self, chunk: Sequence[Live]) -> None:
+        tree, counters = self._tree, self.counters
+        if not tree.make_room(len(chunk)):
+            raise RuntimeError("admitted samples exceed the cache")
+        logits = self._context.decode(
+            [live.pending for live in chunk],
+            [live.branch.position for live in chunk],
+            [live.branch.sequence for live in chunk],
+            outputs=True,
+        )
+        assert logits is not None
+        counters.decoded_tokens += len(chunk)
+        counters.batches += 1
+        counters.widths[len(chunk)] = counters.widths.get(len(chunk), 0) + 1
+        handle = self._context.handle
+        for index, live in enumerate(chunk):
+            tree.extend(live.branch, live.pending)
+            self._draw(live, Row(handle, index, logits[index]))
+
+    def _draw(self, live: Live, row: Row) -> None:
+        """Let every sample of a branch draw; keep, part or end the branch."""
+        goes_on: dict[int, list[Sample]] = {}
+        for sample in live.samples:
+            token = sample.chooser.choose(row)
+            ends = token in self._ends
+            if sample.accept(token, b"" if ends else self._piece(token), ends):
+                goes_on.setdefault(token, []).append(sample)
+            else:
+                self._reserved -= sample.max_tokens
+                self._growing -= 1
+        if len(goes_on) == 1:
+            live.pending, live.samples = next(iter(goes_on.items()))
+            self._live.append(live)
+            return
+        node = self._tree.commit(live.branch)
+        for token, samples in goes_on.items():
+            self._live.append(Live(self._tree.fork(node), token, samples))
+        self._tree.unpin(node)

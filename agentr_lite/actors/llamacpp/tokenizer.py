@@ -1,0 +1,62 @@
+"""Conversations to token ids, without tokenizing the same text twice."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+
+from agentr_lite.actors.llamacpp.model import Model
+
+_KEPT_FRAGMENTS = 50_000
+_PROBE = " Hello,  world! <|x|>\n\nIt's 2 o'clock,\tand\r\n42 über-Straßen 漢字 🙂 "
+
+
+class Tokenizer:
+    """Tokenizes rendered conversations.
+
+    Special tokens cut a text into fragments that a byte-level BPE tokenizer treats one by one, so
+    a fragment's ids can be kept: of a growing conversation only the new turns are tokenized.
+    Where that would not be exact (other tokenizers, special tokens that eat spaces) whole texts
+    are tokenized.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._fragments: OrderedDict[str, list[int]] = OrderedDict()
+        self._cut: re.Pattern[str] | None = None
+        specials = model.special_tokens()
+        if model.is_bpe and specials and not model.has_stripping_tokens():
+            self._cut = re.compile("(" + "|".join(map(re.escape, specials)) + ")")
+            probe = _PROBE.join(["", *specials[:64], ""])
+            if self._assemble(probe) != model.tokenize(probe):
+                self._cut = None
+
+    def prompt(self, text: str) -> list[int]:
+        """Ids of a rendered conversation, with the model's begin-of-text token if it has one."""
+        tokens = self._assemble(text) if self._cut else self._model.tokenize(text)
+        if self._model.adds_bos and tokens[:1] != [self._model.bos]:
+            tokens = [self._model.bos, *tokens]
+        return tokens
+
+    def continuation(self, text: str) -> list[int]:
+        """Ids of text that follows a prompt."""
+        return list(self._fragment(text))
+
+    def _assemble(self, text: str) -> list[int]:
+        assert self._cut is not None
+        tokens: list[int] = []
+        for fragment in self._cut.split(text):
+            if fragment:
+                tokens += self._fragment(fragment)
+        return tokens
+
+    def _fragment(self, text: str) -> list[int]:
+        known = self._fragments.get(text)
+        if known is not None:
+            self._fragments.move_to_end(text)
+            return known
+        tokens = list(self._model.tokenize(text))
+        self._fragments[text] = tokens
+        if len(self._fragments) > _KEPT_FRAGMENTS:
+            self._fragments.popitem(last=False)
+        return tokens

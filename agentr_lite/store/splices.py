@@ -80,7 +80,7 @@ def list_trajectories(
 def delete_splices(
     store: Store, run_id: str, round_index: int, *, tree_id: int | None = None
 ) -> None:
-    """Delete trajectories with their judgements and revisions, so that they can be made anew.
+    """Delete trajectories, judgements, revisions and their calls, so that they can be made anew.
 
     Args:
         store: the database.
@@ -88,11 +88,16 @@ def delete_splices(
         round_index: the round.
         tree_id: only this tree's.
     """
-    store.execute(
-        "DELETE FROM trajectories WHERE tree_id IN (SELECT id FROM trees WHERE run_id = :run"
-        " AND round = :round AND (:tree IS NULL OR id = :tree))",
-        {"run": run_id, "round": round_index, "tree": tree_id},
+    params = {"run": run_id, "round": round_index, "tree": tree_id}
+    trees = (
+        "tree_id IN (SELECT id FROM trees WHERE run_id = :run AND round = :round"
+        " AND (:tree IS NULL OR id = :tree))"
     )
+    with store.atomic():
+        store.execute(f"DELETE FROM trajectories WHERE {trees}", params)
+        store.execute(
+            f"DELETE FROM model_calls WHERE {trees} AND purpose IN ('judge', 'recover')", params
+        )
 
 
 def save_judgements(store: Store, judgements: Sequence[JudgementRow]) -> None:

@@ -1,0 +1,263 @@
+"""The splice stage: from a round's trees in the store to its revision trajectories in the store.
+
+Work is done a wave of trees at a time and a wave is committed whole, so a cut stage is resumed at
+the first wave that is not there, and ends as if it had not been cut.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentr_lite.actors.base import Actor
+from agentr_lite.envs.base import Environment, Task
+from agentr_lite.errors import UsageError
+from agentr_lite.output import Progress, silent_progress
+from agentr_lite.recipe import Recipe
+from agentr_lite.splice.wave import JudgedStep, Revision, TreeInput, TreeResult, splice_wave
+from agentr_lite.store import Store, runs, splices, trees
+from agentr_lite.store.records import JudgementRow, TreeRow
+from agentr_lite.store.trees import NewCall
+
+
+def splice_stage(
+    store: Store,
+    run_id: str,
+    round_index: int,
+    recipe: Recipe,
+    env: Environment,
+    actor: Actor,
+    *,
+    progress: Progress | None = None,
+    redo: bool = False,
+) -> dict[str, Any]:
+    """Make a round's revision trajectories.
+
+    Args:
+        store: the database; holds the round's trees.
+        run_id: the run.
+        round_index: from 1.
+        recipe: the run's settings.
+        env: for replays.
+        actor: the model that searched the trees, its adapter on.
+        progress: where to report; default: nowhere.
+        redo: throw away what the round has and begin again; otherwise a finished stage is left as
+            it is.
+
+    Returns:
+        The stage's counts; see ``summarise``.
+
+    Raises:
+        UsageError: the round has no trees, or a tree's task is not in the environment.
+    """
+    status = runs.stage_status(store, run_id, round_index, "splice")
+    if status is not None and status.finished and not redo:
+        return dict(status.summary)
+    waves = _waves(store, run_id, round_index)
+    if redo:
+        splices.delete_splices(store, run_id, round_index)
+    done = _done_trees(store, run_id, round_index)
+    runs.stage_started(store, run_id, round_index, "splice")
+    progress = progress or silent_progress()
+    todo = {wave: rows for wave, rows in waves.items() if not any(r.id in done for r in rows)}
+    total = sum(len(rows) for rows in waves.values())
+    progress.start("splice", total, initial=total - sum(len(rows) for rows in todo.values()))
+    tasks: dict[str, dict[str, Task]] = {}
+    for rows in todo.values():
+        started, before = time.monotonic(), copy.copy(actor.usage)
+        # With an empty cache, a wave's batches do not depend on the waves before it.
+        actor.reset_cache()
+        results = splice_wave(
+            [_tree_input(store, row, env, tasks) for row in rows],
+            recipe=recipe,
+            round_index=round_index,
+            env=env,
+            actor=actor,
+        )
+        with store.atomic():
+            for result in results:
+                _save(store, run_id, round_index, recipe, result)
+            runs.add_stage_usage(
+                store,
+                run_id,
+                round_index,
+                "splice",
+                usage=runs.usage_since(before, actor.usage),
+                wall_s=time.monotonic() - started,
+            )
+        progress.advance(len(rows))
+    summary = summarise(store, run_id, round_index)
+    runs.stage_finished(store, run_id, round_index, "splice", summary=summary)
+    progress.finish(_headline(summary))
+    return summary
+
+
+def summarise(store: Store, run_id: str, round_index: int) -> dict[str, Any]:
+    """A round's counts, from the store alone.
+
+    Returns:
+        ``trees``, ``trajectories``, ``good``, ``bad``, ``pairs``; ``judged`` steps and
+        ``verdicts`` by name; ``cuts`` of accepted revisions by kind; ``naive_replayed`` pairs and
+        ``naive_failed`` ones with their ``naive_failed_share`` (None where nothing was replayed);
+        ``accepted`` by status and ``rejected`` by reason; ``revision_length``: mean over accepted
+        revisions (None without any).
+    """
+    paths = splices.list_trajectories(store, run_id, round_index=round_index)
+    verdicts = Counter(
+        row.verdict for row in splices.list_judgements(store, run_id, round_index=round_index)
+    )
+    rows = splices.list_revisions(store, run_id, round_index=round_index)
+    accepted = [row for row in rows if row.status != "rejected"]
+    replayed = [row for row in rows if row.naive_reward is not None]
+    naive_failed = [row for row in replayed if row.status != "replayed"]
+    return {
+        "trees": len(trees.list_trees(store, run_id, round_index=round_index)),
+        "trajectories": len(paths),
+        "good": sum(path.kind == "good" for path in paths),
+        "bad": sum(path.kind == "bad" for path in paths),
+        "pairs": len(rows),
+        "judged": sum(verdicts.values()),
+        "verdicts": dict(sorted(verdicts.items())),
+        "cuts": _counted(row.reason for row in accepted),
+        "naive_replayed": len(replayed),
+        "naive_failed": len(naive_failed),
+        "naive_failed_share": len(naive_failed) / len(replayed) if replayed else None,
+        "accepted": dict(sorted(Counter(row.status for row in accepted).items())),
+        "rejected": _counted(row.reason for row in rows if row.status == "rejected"),
+        "revision_length": (
+            sum(row.revision_length for row in accepted) / len(accepted) if accepted else None
+        ),
+    }
+
+
+def _counted(reasons: Any) -> dict[str, int]:
+    """Counts by the part before the colon."""
+    return dict(sorted(Counter(reason.partition(":")[0] for reason in reasons).items()))
+
+
+def _headline(summary: Mapping[str, Any]) -> str:
+    revisions = sum(summary["accepted"].values())
+    note = f"{revisions} revisions from {summary['pairs']} pairs"
+    share = summary["naive_failed_share"]
+    return note if share is None else f"{note}; {share:.0%} of naive splices failed their replay"
+
+
+def _waves(store: Store, run_id: str, round_index: int) -> dict[int, list[TreeRow]]:
+    waves: dict[int, list[TreeRow]] = {}
+    for row in trees.list_trees(store, run_id, round_index=round_index):
+        waves.setdefault(row.wave, []).append(row)
+    if not waves:
+        raise UsageError(
+            f"run {run_id} has no trees in round {round_index}",
+            hint=f"`agentr-lite search --run {run_id}` or `agentr-lite run --resume {run_id}`"
+            " searches them.",
+        )
+    return waves
+
+
+def _done_trees(store: Store, run_id: str, round_index: int) -> set[int]:
+    """Trees with trajectories; a wave without any costs nothing to do again."""
+    paths = splices.list_trajectories(store, run_id, round_index=round_index)
+    return {path.tree_id for path in paths}
+
+
+def _tree_input(
+    store: Store, row: TreeRow, env: Environment, tasks: dict[str, dict[str, Task]]
+) -> TreeInput:
+    split = row.task.split
+    if split not in tasks:
+        tasks[split] = {task.name: task for task in env.tasks(split)}
+    task = tasks[split].get(row.task.name)
+    if task is None:
+        raise UsageError(
+            f"tree {row.id} is of the {split} task '{row.task.name}', which environment"
+            f" '{env.name}' does not have",
+            hint="Use the environment options that the run was searched with.",
+        )
+    return TreeInput(
+        row.id, task, trees.tree_opening(store, row.id), trees.load_tree(store, row.id)
+    )
+
+
+def _save(store: Store, run_id: str, round_index: int, recipe: Recipe, result: TreeResult) -> None:
+    alpha = recipe.alpha(round_index)
+    ids = {
+        path.leaf_idx: splices.save_trajectory(
+            store,
+            result.tree_id,
+            path.leaf_idx,
+            kind="good" if path.reward >= alpha and path.reward > 0 else "bad",
+            reward=path.reward,
+            steps=path.steps,
+        )
+        for path in result.trajectories
+    }
+    critic = recipe.splice.critic
+    splices.save_judgements(
+        store,
+        [
+            JudgementRow(
+                ids[item.bad_leaf],
+                item.step,
+                item.node_idx,
+                item.judged.verdict,
+                critic,
+                scores=item.judged.log_likelihoods,
+                reason=item.judged.reason,
+            )
+            for item in result.judged
+        ],
+    )
+    for revision in result.revisions:
+        _save_revision(store, run_id, round_index, revision, ids)
+    add = trees.add_calls
+    add(store, run_id, round_index, "judge", _judge_calls(result.judged), tree_id=result.tree_id)
+    recover = [
+        NewCall(
+            call.node_idx,
+            call.seeds,
+            call.prompt_tokens,
+            call.cached_tokens,
+            call.output_tokens,
+            call.dropped_turns,
+        )
+        for call in result.recovery_calls
+    ]
+    add(store, run_id, round_index, "recover", recover, tree_id=result.tree_id)
+
+
+def _save_revision(
+    store: Store, run_id: str, round_index: int, revision: Revision, ids: Mapping[int, int]
+) -> None:
+    splices.save_revision(
+        store,
+        run_id=run_id,
+        round_index=round_index,
+        good_id=ids[revision.pair.good.leaf_idx],
+        bad_id=ids[revision.pair.bad.leaf_idx],
+        parting_step=revision.pair.parting_step,
+        cut_step=revision.cut.step,
+        reflection=revision.signal,
+        revision_length=revision.length,
+        naive_reward=revision.naive_reward,
+        status=revision.status,
+        reason=revision.reason,
+        messages=revision.messages,
+        loss=revision.loss,
+    )
+
+
+def _judge_calls(judged: Sequence[JudgedStep]) -> list[NewCall]:
+    return [
+        NewCall(
+            item.node_idx,
+            (),
+            item.judged.prompt_tokens,
+            item.judged.cached_tokens,
+            item.judged.output_tokens,
+        )
+        for item in judged
+    ]

@@ -85,6 +85,14 @@ class Environment(ABC):
         """
         raise NotImplementedError(f"{self.name} has no oracle")
 
+    def plan(self) -> list[str]:
+        """An oracle's actions from the current state on; empty once the goal is reached.
+
+        Raises:
+            NotImplementedError: this environment's oracle, if any, starts from reset only.
+        """
+        raise NotImplementedError(f"{self.name} cannot plan from a state")
+
     def valid_actions(self) -> list[str] | None:
         """Actions that would be understood now, or None where they cannot be listed."""
         return None

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from agentr_lite.envs.base import Environment
+from agentr_lite.envs.base import SPLITS, Environment, Task
 from agentr_lite.envs.wrappers import ReplayEnvironment
 from agentr_lite.errors import AgentrError, EnvironmentFault, UsageError
 from agentr_lite.recipe import did_you_mean
@@ -71,6 +71,30 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
             hint="It must be a subclass of agentr_lite.envs.base.Environment.",
         )
     return env if _saves_state(env) else ReplayEnvironment(env)
+
+
+def find_task(env: Environment, name: str, split: str | None = None) -> Task:
+    """A task by name.
+
+    Args:
+        env: where to look.
+        name: the task's name.
+        split: look there only; default: in all.
+
+    Raises:
+        UsageError: no such task.
+    """
+    known: list[str] = []
+    for where in SPLITS if split is None else (split,):
+        for task in env.tasks(where):
+            if task.name == name:
+                return task
+            known.append(task.name)
+    place = f" in its {split} split" if split else ""
+    raise UsageError(
+        f"{env.name} has no task '{name}'{place}{did_you_mean(name, known)}",
+        hint=f"`agentr-lite envs show {env.name} --tasks` lists them.",
+    )
 
 
 def _plugins() -> dict[str, EntryPoint]:

@@ -103,6 +103,10 @@ class ReplayEnvironment(Environment):
         """See ``Environment.solve``. The episode in progress is lost where the oracle plays."""
         return self._inner.solve(task)
 
+    def plan(self) -> list[str]:
+        """See ``Environment.plan``."""
+        return self._inner.plan()
+
     def valid_actions(self) -> list[str] | None:
         """See ``Environment.valid_actions``."""
         return self._inner.valid_actions()

@@ -1,0 +1,240 @@
+"""``agentr-lite envs``: which environments there are, what they ask, whether they keep promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from agentr_lite.cli.common import json_option
+from agentr_lite.errors import EXIT_FAILED, AgentrError, UsageError
+from agentr_lite.output import Styled, clean, emit, emit_json, emit_table, say
+
+if TYPE_CHECKING:
+    from agentr_lite.envs.base import Environment, Task
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def env_settings(function: _Function) -> _Function:
+    """Adds ``--option`` and ``--recipes-dir``: an environment's own settings."""
+    function = click.option(
+        "-o",
+        "--option",
+        "options",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A setting of the environment; may be repeated.",
+    )(function)
+    return click.option(
+        "--recipes-dir",
+        metavar="DIR",
+        help="TextCraft: a Minecraft data pack (directory, .zip or .jar) instead of the bundled"
+        " recipe book.",
+    )(function)
+
+
+def parse_settings(options: tuple[str, ...], recipes_dir: str | None) -> dict[str, Any]:
+    """``key=value`` pairs, values as YAML.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    import yaml
+
+    settings: dict[str, Any] = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise UsageError(f"--option {option}: needs the form key=value")
+        try:
+            settings[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--option {key}: {' '.join(str(error).split())}") from error
+    if recipes_dir is not None:
+        settings["recipes_dir"] = recipes_dir
+    return settings
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def envs(context: click.Context, as_json: bool) -> None:
+    """List environments, show one, check one."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_envs, as_json=as_json)
+
+
+@envs.command("list")
+@json_option
+def list_envs(as_json: bool = False) -> None:
+    """List the environments that are installed, with the number of tasks in each split."""
+    from agentr_lite.envs.base import SPLITS
+    from agentr_lite.envs.registry import env_names, env_origin, make_env
+
+    rows: list[dict[str, Any]] = []
+    for name in env_names():
+        row: dict[str, Any] = {"name": name, "origin": env_origin(name), "error": ""}
+        try:
+            env = make_env(name)
+            row.update({split: len(env.tasks(split)) for split in SPLITS})
+            env.close()
+        except AgentrError as error:
+            # One broken plugin must not hide the others.
+            row["error"] = error.message
+        rows.append(row)
+    if as_json:
+        emit_json(rows)
+        return
+    emit_table(
+        ["environment", *SPLITS, "from"],
+        [
+            [row["name"], *(row.get(split) for split in SPLITS), row["error"] or row["origin"]]
+            for row in rows
+        ],
+    )
+
+
+@envs.command("show")
+@click.argument("name")
+@click.option("--task", help="Show this task, with a solution.")
+@click.option("--split", help="Look in this split only.")
+@click.option("--tasks", "list_tasks", is_flag=True, help="List the tasks.")
+@click.option("--brief", is_flag=True, help="Show the short instructions (for trained models).")
+@env_settings
+@json_option
+def show_env(
+    name: str,
+    task: str | None,
+    split: str | None,
+    list_tasks: bool,
+    brief: bool,
+    options: tuple[str, ...],
+    recipes_dir: str | None,
+    as_json: bool,
+) -> None:
+    """Show an environment's instructions and splits, or one of its tasks with a solution."""
+    from agentr_lite.envs.base import SPLITS
+    from agentr_lite.envs.registry import find_task, make_env
+
+    env = make_env(name, parse_settings(options, recipes_dir))
+    if task is not None:
+        _show_task(env, find_task(env, task, split), as_json)
+        return
+    splits = {where: env.tasks(where) for where in ((split,) if split else SPLITS)}
+    if list_tasks:
+        tasks = [one for where in splits.values() for one in where]
+        if as_json:
+            emit_json(tasks)
+            return
+        emit_table(
+            ["task", "split", "level", "goal"],
+            [[one.name, one.split, one.level, one.goal] for one in tasks],
+        )
+        return
+    if as_json:
+        emit_json(
+            {
+                "name": env.name,
+                "instructions": env.instructions(brief=brief),
+                "splits": {where: _levels(tasks) for where, tasks in splits.items()},
+            }
+        )
+        return
+    emit(clean(env.instructions(brief=brief)) + "\n")
+    levels = sorted({one.level for tasks in splits.values() for one in tasks})
+    rows: list[list[Any]] = []
+    for where, members in splits.items():
+        counts = _levels(members)
+        rows.append([where, len(members), *(counts.get(str(level), 0) for level in levels)])
+    emit_table(["split", "tasks", *(f"level {level}" for level in levels)], rows)
+
+
+def _levels(tasks: Sequence[Task]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for task in tasks:
+        counts[str(task.level)] = counts.get(str(task.level), 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def _show_task(env: Environment, task: Task, as_json: bool) -> None:
+    observation, _ = env.reset(task)
+    try:
+        solution: list[str] | None = env.solve(task)
+    except NotImplementedError:
+        solution = None
+    if as_json:
+        emit_json(
+            {
+                "task": task.name,
+                "split": task.split,
+                "level": task.level,
+                "observation": observation,
+                "solution": solution,
+            }
+        )
+        return
+    say(f"Task {task.name}, split {task.split}, level {task.level}")
+    emit(clean(observation))
+    if solution is not None:
+        emit("\nA solution:\n" + clean("\n".join(solution)))
+
+
+@envs.command("check")
+@click.argument("name")
+@click.option(
+    "--episodes",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Tasks on which determinism and snapshots are tried.",
+)
+@click.option("--quick", is_flag=True, help="Try the oracle on those tasks only, not on all.")
+@env_settings
+@json_option
+@click.pass_context
+def check_env(
+    context: click.Context,
+    name: str,
+    episodes: int,
+    quick: bool,
+    options: tuple[str, ...],
+    recipes_dir: str | None,
+    as_json: bool,
+) -> None:
+    """Check determinism, snapshots, rewards, splits, and that the oracle solves every task.
+
+    Exits with 1 if something does not hold.
+    """
+    from agentr_lite.envs.checker import check_environment
+    from agentr_lite.envs.registry import make_env
+
+    settings = parse_settings(options, recipes_dir)
+    env = make_env(name, settings)
+    findings = check_environment(
+        env,
+        other=lambda: make_env(name, settings),
+        episodes=episodes,
+        solve_all=not quick,
+    )
+    env.close()
+    failed = sum(not finding.ok for finding in findings)
+    if as_json:
+        emit_json({"environment": name, "ok": not failed, "findings": findings})
+    else:
+        emit_table(
+            ["check", "result", "cases", "detail"],
+            [
+                [
+                    finding.check,
+                    Styled("ok", fg="green") if finding.ok else Styled("FAILED", fg="red"),
+                    finding.cases,
+                    finding.detail,
+                ]
+                for finding in findings
+            ],
+        )
+        say(f"{name}: {failed} of {len(findings)} checks failed" if failed else f"{name}: sound")
+    if failed:
+        context.exit(EXIT_FAILED)

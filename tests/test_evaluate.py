@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from stairs import Policy, Scripted, Stairs, act, always, noisy
 
-from agentr_lite.actors.base import (
-    Actor,
-    Completion,
-    GenerateRequest,
-    GenerateResult,
-    Message,
-    Sampling,
-    Usage,
-)
+from agentr_lite.actors.base import Message, Sampling
 from agentr_lite.agent import Step
-from agentr_lite.envs.base import Environment, StepResult, Task
+from agentr_lite.envs.base import Task
 from agentr_lite.errors import UsageError
 from agentr_lite.evaluate import Start, compare, eval_stage, run_episodes, summarise
 from agentr_lite.evaluate.measures import repeated_actions, repeated_runs, revision_lengths
@@ -29,94 +22,6 @@ from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, TaskRow
 from agentr_lite.store.runs import create_run, stage_status
-
-
-class Stairs(Environment):
-    """Climb ``level`` stairs with ``up``; ``jump`` ends the episode in a fall, ``break`` raises."""
-
-    name = "stairs"
-
-    def __init__(self, per_split: int = 6) -> None:
-        self.per_split = per_split
-        self.state: tuple[Task, int] | None = None
-
-    def tasks(self, split: str) -> Sequence[Task]:
-        if split != "test":
-            return []
-        return [
-            Task(f"task{i}", split, f"climb {i % 3 + 1}", level=i % 3 + 1)
-            for i in range(self.per_split)
-        ]
-
-    def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
-        self.state = (task, 0)
-        return f"{task.name}: {task.goal}", {}
-
-    def step(self, action: str) -> StepResult:
-        assert self.state is not None
-        task, at = self.state
-        if action == "break":
-            raise ZeroDivisionError("plank")
-        if action == "jump":
-            return StepResult("You fall.", 0.0, True, False, {})
-        if action == "rest":
-            return StepResult("You rest.", 0.0, False, False, {})
-        if action != "up":
-            return StepResult("What?", 0.0, False, False, {"invalid": True})
-        self.state = (task, at + 1)
-        top = at + 1 == task.level
-        return StepResult(f"Stair {at + 1}.", float(top), top, False, {})
-
-    def instructions(self, *, brief: bool = False) -> str:
-        return "Climb." if brief else "Climb the stairs."
-
-    def snapshot(self) -> Any:
-        return self.state
-
-    def restore(self, snapshot: Any) -> None:
-        self.state = snapshot
-
-
-Policy = Callable[[Sequence[Message], int], str]
-
-
-@dataclass
-class Scripted(Actor):
-    """An actor whose answer is a function of the conversation and the seed."""
-
-    policy: Policy
-    fail_after: int = -1
-
-    def __post_init__(self) -> None:
-        self.usage = Usage()
-        self.batches: list[int] = []
-        self.requests: list[GenerateRequest] = []
-
-    @property
-    def description(self) -> dict[str, Any]:
-        return {"backend": "scripted"}
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
-        if len(self.batches) == self.fail_after:
-            raise KeyboardInterrupt
-        self.batches.append(len(requests))
-        self.requests += requests
-        self.usage.calls += 1
-        self.usage.output_tokens += len(requests)
-        results = []
-        for request in requests:
-            text = self.policy(request.messages, request.seeds[0])
-            reason: Any = "overflow" if text == "overflow" else "stop"
-            results.append(GenerateResult((Completion(text, 1, reason),), 5, 0))
-        return results
-
-
-def act(action: str) -> str:
-    return f"Thought: so.\nAction: {action}"
-
-
-def always(action: str) -> Policy:
-    return lambda messages, seed: act(action)
 
 
 def by_task(actions: dict[str, str], default: str) -> Policy:
@@ -356,10 +261,6 @@ def dump(store: Store, run_id: str) -> list[Any]:
         (e.round, e.mode, e.summary, list_eval_items(store, e.id))
         for e in list_evals(store, run_id)
     ]
-
-
-def noisy(messages: Sequence[Message], seed: int) -> str:
-    return act(["up", "rest", "up", "jump", "?"][seed % 5])
 
 
 def test_stage_stores_greedy_sampled_and_recovery(store: Store) -> None:

@@ -1,1 +1,59 @@
-"""What a run gave, as text and tables."""
+"""What a run gave, as text and tables.
+
+``data`` reads the store into plain data, ``tables`` turns that into sections, ``terminal`` and
+``markdown`` draw sections; ``results`` pools several runs into a study.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from agentr_lite.report.data import RunReport
+    from agentr_lite.store.database import Store
+
+Format = Literal["terminal", "markdown", "json"]
+
+
+def render_run(
+    store: Store, run_id: str, fmt: Format = "terminal", *, width: int | None = None
+) -> str:
+    """A run's report.
+
+    Args:
+        store: the database.
+        run_id: a run's id, a unique beginning of it, or ``latest``.
+        fmt: ``terminal`` (text with ANSI styles, for ``output.emit``), ``markdown`` or ``json``.
+        width: columns to fit a terminal's tables into; None: as wide as they need to be.
+
+    Raises:
+        UsageError: no such run.
+    """
+    from agentr_lite.output import dump_json
+    from agentr_lite.report.data import gather
+    from agentr_lite.report.markdown import render_markdown
+    from agentr_lite.report.tables import run_sections
+    from agentr_lite.report.terminal import render_terminal
+
+    report = gather(store, run_id)
+    if fmt == "json":
+        return dump_json(report)
+    head, sections = run_head(report), run_sections(report)
+    if fmt == "markdown":
+        return render_markdown(head, sections, title=f"Run {report.run.id}")
+    return render_terminal([f"Run {report.run.id}", *head], sections, width=width)
+
+
+def run_head(report: RunReport) -> list[str]:
+    """What was run, with what, and how it ended, one fact a line."""
+    run = report.run
+    recipe = run.recipe
+    lines = [
+        f"environment {run.env}, recipe {recipe.get('name', 'custom')},"
+        f" {recipe.get('rounds', 0)} rounds, seed {run.seed}",
+        f"model {recipe.get('model', '')}"
+        + (f" (SHA-256 {run.model_sha256[:12]})" if run.model_sha256 else ""),
+    ]
+    if run.status != "finished":
+        lines.append(f"status {run.status}" + (f": {run.error}" if run.error else ""))
+    return lines

@@ -1,0 +1,297 @@
+"""What a run gave, read from the store into plain data; the renderers know nothing of SQL."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentr_lite.evaluate.summary import estimate_to_json, summarise
+from agentr_lite.stats import clustered_paired_bootstrap
+from agentr_lite.store.database import Store
+from agentr_lite.store.evals import list_eval_items, list_evals
+from agentr_lite.store.records import EvalMode, RunRow, Stage
+from agentr_lite.store.runs import get_run, list_stages
+from agentr_lite.store.splices import list_datasets
+
+
+@dataclass(frozen=True, slots=True)
+class EvalLine:
+    """One evaluation of one round's actor."""
+
+    round: int
+    mode: EvalMode
+    split: str
+    figures: Mapping[str, Any]
+    """See ``evaluate.summary.summarise``; ``versus_base`` where there is a base."""
+    partial: bool = False
+    """Cut before its end: the figures are of the episodes played so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageLine:
+    """What one stage of one round cost."""
+
+    round: int
+    stage: Stage
+    finished: bool
+    wall_s: float
+    model_s: float
+    """Seconds inside the model."""
+    prompt_tokens: int
+    decoded_prompt_tokens: int
+    """Prompt tokens really decoded, prefix reuse taken off."""
+    output_tokens: int
+    trees: int | None = None
+    """Of a search."""
+    nodes: int | None = None
+    """Of a search."""
+
+    @property
+    def model_share(self) -> float | None:
+        """Share of the wall time that the model took; None where no model ran."""
+        return self.model_s / self.wall_s if self.wall_s and self.model_s else None
+
+
+@dataclass(frozen=True, slots=True)
+class SpliceLine:
+    """What splicing made of one round's trees."""
+
+    round: int
+    good: int
+    """Good trajectories."""
+    bad: int
+    """Bad trajectories."""
+    pairs: int
+    checked: int
+    """Pairs whose naive splice was replayed."""
+    naive_failures: int
+    """Naive splices that did not earn alpha when they were replayed."""
+    naive_failure_share: Mapping[str, Any] | None
+    """``{value, low, high, n}``, the interval by bootstrap over tasks; None where unchecked."""
+    naive: int
+    """Kept without a check (verification off)."""
+    replayed: int
+    """Kept because the replay earned alpha."""
+    recovered: int
+    """Kept with a true continuation found by search."""
+    rejected: int
+    reasons: Mapping[str, int]
+    """Why pairs were rejected, most frequent first."""
+    revision_length: float | None
+    """Mean bad steps up to the reflection, over what was kept."""
+    verdicts: Mapping[str, int]
+    """The critic's judgements: good, bad, uncertain."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainLine:
+    """What one round trained on."""
+
+    round: int
+    examples: Mapping[str, int]
+    """Kind (revision, good, general) to number."""
+    validation: int
+    """Of these, held out for the validation loss."""
+    adapter: Mapping[str, Any] | None
+    """The adapter's summary; None where none was trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """All that a run's report shows."""
+
+    run: RunRow
+    evals: list[EvalLine] = field(default_factory=list)
+    stages: list[StageLine] = field(default_factory=list)
+    splices: list[SpliceLine] = field(default_factory=list)
+    training: list[TrainLine] = field(default_factory=list)
+
+    def evals_of(self, mode: EvalMode, split: str) -> list[EvalLine]:
+        """One mode's evaluations by round."""
+        return [line for line in self.evals if (line.mode, line.split) == (mode, split)]
+
+
+def gather(store: Store, run_id: str) -> RunReport:
+    """Read a run's results.
+
+    Args:
+        store: the database.
+        run_id: a run's id, a unique beginning of it, or ``latest``.
+
+    Raises:
+        UsageError: no such run.
+    """
+    run = get_run(store, run_id)
+    return RunReport(
+        run,
+        evals=_evals(store, run.id),
+        stages=_stages(store, run.id),
+        splices=_splices(store, run.id, seed=run.seed),
+        training=_training(store, run.id),
+    )
+
+
+def _evals(store: Store, run_id: str) -> list[EvalLine]:
+    lines = []
+    for row in list_evals(store, run_id):
+        figures, partial = row.summary, "success" not in row.summary
+        if partial:
+            items = list_eval_items(store, row.id)
+            if not items:
+                continue
+            figures = {**summarise(items), "versus_base": None}
+        lines.append(EvalLine(row.round, row.mode, row.split, figures, partial))
+    return lines
+
+
+def _stages(store: Store, run_id: str) -> list[StageLine]:
+    counts = {
+        row["round"]: (row["trees"], row["nodes"])
+        for row in store.rows(
+            "SELECT round, count(*) AS trees, sum(node_count) AS nodes FROM trees"
+            " WHERE run_id = ? GROUP BY round",
+            (run_id,),
+        )
+    }
+    lines = []
+    for stage in list_stages(store, run_id):
+        searched = stage.stage == "search" and stage.round in counts
+        trees, nodes = counts[stage.round] if searched else (None, None)
+        lines.append(
+            StageLine(
+                stage.round,
+                stage.stage,
+                stage.finished,
+                stage.wall_s,
+                stage.model_ms / 1000,
+                stage.prompt_tokens,
+                stage.decoded_prompt_tokens,
+                stage.output_tokens,
+                trees,
+                nodes,
+            )
+        )
+    return lines
+
+
+def _splices(store: Store, run_id: str, *, seed: int) -> list[SpliceLine]:
+    trajectories = _counts(
+        store,
+        "SELECT r.round, j.kind, count(*) FROM trajectories j JOIN trees r ON r.id = j.tree_id"
+        " WHERE r.run_id = ? GROUP BY 1, 2",
+        run_id,
+    )
+    verdicts = _counts(
+        store,
+        "SELECT r.round, u.verdict, count(*) FROM judgements u"
+        " JOIN trajectories j ON j.id = u.trajectory_id JOIN trees r ON r.id = j.tree_id"
+        " WHERE r.run_id = ? GROUP BY 1, 2",
+        run_id,
+    )
+    pairs: dict[int, list[Mapping[str, Any]]] = {}
+    for row in store.rows(
+        "SELECT v.round, v.status, v.reason, v.naive_reward, v.revision_length, r.task_id"
+        " FROM revisions v JOIN trajectories b ON b.id = v.bad_id JOIN trees r ON r.id = b.tree_id"
+        " WHERE v.run_id = ? ORDER BY v.id",
+        (run_id,),
+    ):
+        pairs.setdefault(row["round"], []).append(dict(row))
+    lines = []
+    for number in sorted({*trajectories, *pairs}):
+        here = pairs.get(number, [])
+        kept = [row for row in here if row["status"] != "rejected"]
+        status = Counter(row["status"] for row in here)
+        # A reason is "kind: details"; the kind is what can be counted.
+        reasons = Counter(
+            row["reason"].partition(":")[0] for row in here if row["status"] == "rejected"
+        )
+        failures = naive_failures(here)
+        lines.append(
+            SpliceLine(
+                number,
+                good=trajectories.get(number, {}).get("good", 0),
+                bad=trajectories.get(number, {}).get("bad", 0),
+                pairs=len(here),
+                checked=len(failures),
+                naive_failures=sum(failed for _, failed in failures),
+                naive_failure_share=failure_share(failures, seed=seed),
+                naive=status["naive"],
+                replayed=status["replayed"],
+                recovered=status["recovered"],
+                rejected=status["rejected"],
+                reasons=dict(reasons.most_common()),
+                revision_length=(
+                    sum(row["revision_length"] for row in kept) / len(kept) if kept else None
+                ),
+                verdicts=verdicts.get(number, {}),
+            )
+        )
+    return lines
+
+
+def naive_failures(pairs: Iterable[Mapping[str, Any]]) -> list[tuple[int, bool]]:
+    """(task id, whether the naive splice fell short of alpha) of every replayed pair.
+
+    Args:
+        pairs: with ``task_id``, ``status`` and ``naive_reward`` (None: not replayed). A replay
+            that earns alpha has the status ``replayed``; any other fate means that it did not.
+    """
+    return [
+        (row["task_id"], row["status"] != "replayed")
+        for row in pairs
+        if row["naive_reward"] is not None
+    ]
+
+
+def failure_share(failures: list[tuple[int, bool]], *, seed: int) -> dict[str, Any] | None:
+    """The share of failures with an interval by bootstrap over tasks.
+
+    Pairs of one task come from one tree and are not independent.
+    """
+    if not failures:
+        return None
+    estimate = clustered_paired_bootstrap(
+        [float(failed) for _, failed in failures],
+        [0.0] * len(failures),
+        [task for task, _ in failures],
+        seed=seed,
+    )
+    return estimate_to_json(estimate)
+
+
+def _training(store: Store, run_id: str) -> list[TrainLine]:
+    adapters = {
+        row["round"]: row["summary"]
+        for row in store.rows("SELECT round, summary FROM adapters WHERE run_id = ?", (run_id,))
+    }
+    # A stage that was repeated leaves earlier data sets behind; the newest is the round's.
+    newest = {row.round: row.id for row in list_datasets(store, run_id)}
+    lines = []
+    for number, dataset_id in sorted(newest.items()):
+        rows = store.rows(
+            "SELECT kind, split, count(*) AS n FROM dataset_items WHERE dataset_id = ?"
+            " GROUP BY kind, split",
+            (dataset_id,),
+        )
+        examples: Counter[str] = Counter()
+        for row in rows:
+            examples[row["kind"]] += row["n"]
+        lines.append(
+            TrainLine(
+                number,
+                dict(examples),
+                sum(row["n"] for row in rows if row["split"] == "valid"),
+                adapters.get(number),
+            )
+        )
+    return lines
+
+
+def _counts(store: Store, sql: str, run_id: str) -> dict[int, dict[str, int]]:
+    """Round to name to count, of a query with those three columns."""
+    found: dict[int, dict[str, int]] = {}
+    for number, name, count in store.rows(sql, (run_id,)):
+        found.setdefault(number, {})[name] = count
+    return found

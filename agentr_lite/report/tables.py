@@ -1,0 +1,375 @@
+"""A run's figures as sections of plain tables; terminal and Markdown draw the same sections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentr_lite.output import Align, Styled, format_duration
+from agentr_lite.report.data import EvalLine, RunReport
+
+Cell = str | Styled | int | None
+_MINUS = "−"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One table with a title and, below it, what it means in words."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str | Styled] = field(default_factory=tuple)
+
+    @property
+    def align(self) -> list[Align]:
+        """First column left, figures right."""
+        return ["left", *(["right"] * (len(self.columns) - 1))]  # type: ignore[list-item]
+
+
+def run_sections(report: RunReport) -> list[Section]:
+    """A run's tables, in reading order; those without rows are left out."""
+    sections: list[Section] = []
+    splits = dict.fromkeys(line.split for line in report.evals)
+    for split in splits:
+        for mode in ("greedy", "sampled"):
+            lines = report.evals_of(mode, split)
+            if lines:
+                sections.append(outcome_section(lines, mode=mode, split=split))
+                sections.append(behaviour_section(lines, mode=mode, split=split))
+                sections.append(level_section(lines, mode=mode, split=split))
+        lines = report.evals_of("recovery", split)
+        if lines:
+            sections.append(recovery_section(lines, split=split))
+    sections += [splice_section(report), training_section(report), cost_section(report)]
+    return [section for section in sections if section.rows]
+
+
+def round_name(number: int) -> str:
+    """``base`` or ``round 2``."""
+    return f"round {number}" if number else "base"
+
+
+def outcome_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Section:
+    """Success and reward by round, each with its difference from the base."""
+    dense = any(_differs(line.figures) for line in lines)
+    columns = ["", "success", "95 % interval", "vs base", "95 % interval", "p"]
+    if dense:
+        columns += ["reward", "95 % interval", "vs base", "95 % interval"]
+    rows = []
+    for line in lines:
+        figures, versus = line.figures, line.figures.get("versus_base") or {}
+        success = versus.get("success")
+        row: list[Cell] = [
+            round_name(line.round),
+            percent_of(figures["success"]),
+            interval(figures["success"]),
+            points_of(success),
+            interval(success, signed=True),
+            p_value(versus.get("mcnemar_p")),
+        ]
+        if dense:
+            reward = versus.get("reward")
+            row += [
+                decimal_of(figures["reward"]),
+                interval(figures["reward"], unit="decimal"),
+                points_of(reward, unit="decimal"),
+                interval(reward, signed=True, unit="decimal"),
+            ]
+        rows.append(row)
+    tasks = (lines[0].figures["success"] or {}).get("n", 0)
+    title = f"Held-out {split} tasks ({tasks}), {mode}"
+    return Section(title, columns, rows, outcome_notes(lines, dense=dense))
+
+
+def outcome_notes(lines: Sequence[EvalLine], *, dense: bool) -> list[str | Styled]:
+    """What the differences amount to, and what was left out of the figures."""
+    notes: list[str | Styled] = []
+    for line in lines:
+        versus = line.figures.get("versus_base")
+        if versus:
+            notes.append(verdict(round_name(line.round), "solves", versus["success"]))
+            if dense:
+                notes.append(
+                    verdict(round_name(line.round), "earns", versus["reward"], unit="decimal")
+                )
+    for line in lines:
+        name, figures = round_name(line.round), line.figures
+        if line.partial:
+            notes.append(f"{name}: unfinished, {figures['episodes']} episodes so far.")
+        if figures["faulty"]:
+            notes.append(
+                f"{name}: the environment broke in {figures['faulty']} episodes; they are left out."
+            )
+        if figures["overflowed"]:
+            notes.append(f"{name}: {figures['overflowed']} episodes outgrew the model's context.")
+    if len(lines) > 1:
+        notes.append(
+            "Differences are paired by task (bootstrap); p is McNemar's exact test,"
+            " not adjusted for several rounds."
+        )
+    return notes
+
+
+def verdict(
+    name: str, verb: str, difference: Mapping[str, Any], *, unit: str = "percent"
+) -> Styled:
+    """One honest sentence about a difference from the base."""
+    value, low, high = difference["value"], difference["low"], difference["high"]
+    amount = points(abs(value)) if unit == "percent" else decimal(abs(value))
+    what = f"{amount} points" if unit == "percent" else f"{amount} reward"
+    span = f"95 % interval {interval(difference, signed=True, unit=unit)}"
+    if low > 0 or high < 0:
+        direction = "more" if value > 0 else "fewer" if verb == "solves" else "less"
+        return Styled(
+            f"{name} {verb} {what} {direction} than base ({span}).",
+            fg="green" if value > 0 else "red",
+        )
+    return Styled(
+        f"{name}: the difference from base in {'success' if verb == 'solves' else 'reward'}"
+        f" is inside the noise ({span}).",
+        fg="yellow",
+    )
+
+
+def behaviour_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Section:
+    """How the agent acted: validity, loops, reflections."""
+    lengths = sorted({n for line in lines for n in line.figures["repeated_runs"]}, key=int)
+    columns = ["", "valid actions", "steps", "repeated"]
+    columns += [f"runs of {n}" for n in lengths]
+    columns += ["reflections", "revision length"]
+    rows = [
+        [
+            round_name(line.round),
+            percent(line.figures["valid_actions"]),
+            decimal(line.figures["steps"], 1),
+            percent(line.figures["repeated_share"]),
+            *(line.figures["repeated_runs"].get(n, 0) for n in lengths),
+            decimal(line.figures["reflections"], 2),
+            decimal(line.figures["revision_length"], 1),
+        ]
+        for line in lines
+    ]
+    notes = [
+        "Steps and reflections are means an episode; repeated: share of steps that repeat the run"
+        " of steps just before with the same observations; runs of n: how often that happened."
+    ]
+    if any(line.figures["revision_lengths"] for line in lines):
+        notes.append(
+            "Revision length: invalid or repeated steps directly before a reflection, where any."
+        )
+    return Section(f"Behaviour on {split}, {mode}", columns, rows, notes)
+
+
+def level_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Section:
+    """Success by difficulty; no rows where there is one level only."""
+    levels = sorted({n for line in lines for n in line.figures["by_level"]}, key=int)
+    if len(levels) < 2:
+        return Section("", [], [])
+    sizes = {n: _size(lines, n) for n in levels}
+    return Section(
+        f"Success on {split} by level, {mode}",
+        ["", *(f"level {n} ({sizes[n]})" for n in levels)],
+        [
+            [
+                round_name(line.round),
+                *(
+                    percent_of((line.figures["by_level"].get(n) or {}).get("success"))
+                    for n in levels
+                ),
+            ]
+            for line in lines
+        ],
+    )
+
+
+def recovery_section(lines: Sequence[EvalLine], *, split: str) -> Section:
+    """Success from the base model's failed prefixes."""
+    rows = []
+    for line in lines:
+        figures, versus = line.figures, line.figures.get("versus_base") or {}
+        rows.append(
+            [
+                round_name(line.round),
+                percent_of(figures["success"]),
+                interval(figures["success"]),
+                points_of(versus.get("success")),
+                interval(versus.get("success"), signed=True),
+                decimal(figures["reflections"], 2),
+            ]
+        )
+    prefixes = max(line.figures["episodes"] for line in lines)
+    return Section(
+        f"Recovery on {split}: from the beginnings of the base's {prefixes} failures, greedy",
+        ["", "recovered", "95 % interval", "vs base", "95 % interval", "reflections"],
+        rows,
+        [
+            "The base failed from every one of these beginnings; its own row is a second try from"
+            " there with more steps."
+        ],
+    )
+
+
+def splice_section(report: RunReport) -> Section:
+    """Pairs, the naive splices that fail, what was recovered, what the critic said."""
+    rows: list[list[Cell]] = []
+    notes: list[str | Styled] = []
+    for line in report.splices:
+        rows.append(
+            [
+                round_name(line.round),
+                line.good,
+                line.bad,
+                line.pairs,
+                percent_of(line.naive_failure_share),
+                line.replayed + line.naive,
+                line.recovered,
+                line.rejected,
+                decimal(line.revision_length, 1),
+                "/".join(str(line.verdicts.get(v, 0)) for v in ("good", "bad", "uncertain")),
+            ]
+        )
+        if line.naive_failure_share:
+            notes.append(
+                f"{round_name(line.round)}: {line.naive_failures} of {line.checked} naive splices"
+                f" ({interval(line.naive_failure_share)}) failed when they were replayed."
+            )
+        if line.naive:
+            notes.append(f"{round_name(line.round)}: {line.naive} splices were kept unchecked.")
+        if line.reasons:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in line.reasons.items())
+            notes.append(f"{round_name(line.round)}: rejected: {reasons}.")
+    columns = ["", "good", "bad", "pairs", "naive failed", "as they are", "recovered", "rejected"]
+    columns += ["revision length", "critic g/b/u"]
+    return Section("Revision data", columns, rows, notes)
+
+
+def training_section(report: RunReport) -> Section:
+    """What each round trained on."""
+    kinds = ("revision", "good", "general")
+    return Section(
+        "Training examples",
+        ["", *kinds, "of these for validation"],
+        [
+            [round_name(line.round), *(line.examples.get(k, 0) for k in kinds), line.validation]
+            for line in report.training
+        ],
+    )
+
+
+def cost_section(report: RunReport) -> Section:
+    """Wall time, tokens and nodes by stage."""
+    rows: list[list[Cell]] = [
+        [
+            f"{round_name(line.round)} {line.stage}" + ("" if line.finished else " (unfinished)"),
+            format_duration(line.wall_s),
+            percent(line.model_share),
+            count(line.output_tokens),
+            count(line.prompt_tokens),
+            count(line.decoded_prompt_tokens),
+            count(line.trees),
+            count(line.nodes),
+        ]
+        for line in report.stages
+    ]
+    if len(rows) > 1:
+        lines = report.stages
+        wall, model = sum(x.wall_s for x in lines), sum(x.model_s for x in lines)
+        rows.append(
+            [
+                "total",
+                format_duration(wall),
+                percent(model / wall if wall else None),
+                count(sum(x.output_tokens for x in lines)),
+                count(sum(x.prompt_tokens for x in lines)),
+                count(sum(x.decoded_prompt_tokens for x in lines)),
+                count(sum(x.trees or 0 for x in lines)),
+                count(sum(x.nodes or 0 for x in lines)),
+            ]
+        )
+    columns = ["", "wall", "in model", "generated", "prompt tokens", "decoded", "trees", "nodes"]
+    notes = ["Decoded: prompt tokens left after prefix reuse."] if rows else []
+    return Section("Cost by stage", columns, rows, notes)
+
+
+def percent(value: float | None) -> str | None:
+    """``41.3 %``, or None."""
+    return None if value is None else f"{100 * value:.1f} %"
+
+
+def percent_of(estimate: Mapping[str, Any] | None) -> str | None:
+    """An estimate's value in percent."""
+    return percent(estimate["value"]) if estimate else None
+
+
+def decimal(value: float | None, digits: int = 3) -> str | None:
+    """``0.413``, or None."""
+    return None if value is None else f"{value:.{digits}f}"
+
+
+def decimal_of(estimate: Mapping[str, Any] | None) -> str | None:
+    """An estimate's value."""
+    return decimal(estimate["value"]) if estimate else None
+
+
+def points(value: float) -> str:
+    """Percentage points without a sign."""
+    return f"{100 * value:.1f}"
+
+
+def points_of(estimate: Mapping[str, Any] | None, *, unit: str = "percent") -> Cell:
+    """A signed difference, coloured by whether its interval leaves 0 out."""
+    if not estimate:
+        return None
+    text = _signed(estimate["value"], unit)
+    if estimate["low"] > 0:
+        return Styled(text, fg="green", bold=True)
+    return Styled(text, fg="red", bold=True) if estimate["high"] < 0 else Styled(text, fg="yellow")
+
+
+def interval(
+    estimate: Mapping[str, Any] | None, *, signed: bool = False, unit: str = "percent"
+) -> str | None:
+    """``33.8 to 49.3`` or ``+6.7 to +21.3``."""
+    if not estimate:
+        return None
+    ends = []
+    for value in (estimate["low"], estimate["high"]):
+        if value is None or not math.isfinite(value):
+            return "unknown"
+        plain = f"{100 * value:.1f}" if unit == "percent" else f"{value:.3f}"
+        ends.append(_signed(value, unit) if signed else plain)
+    return " to ".join(ends)
+
+
+def p_value(value: float | None) -> str | None:
+    """``0.012`` or ``<0.001``."""
+    if value is None:
+        return None
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def count(value: int | None) -> str | None:
+    """``12,345``, or None."""
+    return None if value is None else f"{value:,}"
+
+
+def _signed(value: float, unit: str) -> str:
+    text = f"{100 * abs(value):.1f}" if unit == "percent" else f"{abs(value):.3f}"
+    if float(text) == 0:
+        return text
+    return ("+" if value > 0 else _MINUS) + text
+
+
+def _differs(figures: Mapping[str, Any]) -> bool:
+    success, reward = figures["success"], figures["reward"]
+    return bool(success and reward) and abs(success["value"] - reward["value"]) > 1e-9
+
+
+def _size(lines: Sequence[EvalLine], level: str) -> int:
+    return max(
+        ((line.figures["by_level"].get(level) or {}).get("success") or {"n": 0})["n"]
+        for line in lines
+    )

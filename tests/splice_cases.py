@@ -27,17 +27,18 @@ def turn(action: str) -> str:
     return f"Thought: on.\nAction: {action}"
 
 
-def walk(env: Environment, task: Task, paths: Sequence[str]) -> list[NodeRow]:
-    """A tree whose leaves end ``paths`` (actions separated by commas), really executed.
+def walk(env: Environment, task: Task, paths: Sequence[str | Sequence[str]]) -> list[NodeRow]:
+    """A tree whose leaves end ``paths``, really executed.
 
-    A path that the environment does not end is truncated there.
+    A path is a list of actions, or a text with commas between them. One that the environment does
+    not end is truncated at its last step.
     """
     first, _ = env.reset(task)
     rows = [_row(0, None, 0, observation=first, kind="root")]
     known: dict[tuple[str, ...], int] = {(): 0}
     for path in paths:
         env.reset(task)
-        words = tuple(word.strip() for word in path.split(","))
+        words = tuple(path.split(", ")) if isinstance(path, str) else tuple(path)
         for depth in range(1, len(words) + 1):
             step = take_step(env, turn(words[depth - 1]))
             if words[:depth] in known:

@@ -36,22 +36,19 @@ class Replay:
     """Why the trajectory cannot be used at all; empty where it can or could be recovered."""
 
 
-def replay(
-    env: Environment, task: Task, spliced: Sequence[SplicedStep], *, env_seed: int = 0
-) -> Replay:
+def replay(env: Environment, task: Task, spliced: Sequence[SplicedStep]) -> Replay:
     """Take a spliced trajectory's turns again from reset.
 
     Args:
         env: the environment; its episode is replaced.
         task: the task of the tree.
         spliced: prefix, bad steps, revision turn, good suffix; only the turns' texts are used.
-        env_seed: what the tree's episode was reset with.
 
     Raises:
         EnvironmentFault: the environment's code failed.
     """
     with environment_boundary(env, "reset()"):
-        env.reset(task, seed=env_seed)
+        env.reset(task)
     signal_index = next(i for i, item in enumerate(spliced) if item.part == "signal")
     steps: list[Step] = []
     snapshot: Snapshot | None = None

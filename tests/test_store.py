@@ -12,7 +12,7 @@ from agentr_lite.actors.base import Usage
 from agentr_lite.envs.base import Task
 from agentr_lite.errors import EXIT_STORE, StoreError, UsageError
 from agentr_lite.recipe import Recipe
-from agentr_lite.store import Store, evals, runs, splices, trees
+from agentr_lite.store import Store, evals, runs, splices, summaries, trees
 from agentr_lite.store.records import DatasetItemRow, EvalItemRow, JudgementRow, NodeRow, TaskRow
 from agentr_lite.store.schema import SCHEMA_VERSION
 
@@ -337,7 +337,9 @@ class TestTrees:
         new_tree(store, source)
         texts = store.scalar("SELECT count(*) FROM texts")
         assert trees.copy_trees(store, source, target, 1) == 1
-        assert list(trees.dump_trees(store, source, 1)) == list(trees.dump_trees(store, target, 1))
+        assert list(summaries.dump_trees(store, source, 1)) == list(
+            summaries.dump_trees(store, target, 1)
+        )
         assert store.scalar("SELECT count(*) FROM texts") == texts
         runs.delete_run(store, source)
         assert trees.list_trees(store, target)
@@ -459,10 +461,10 @@ class TestDelete:
         new_tree(store, gone, instructions="only in the first")
         tree_id = new_tree(store, kept)
         good = splices.save_trajectory(store, tree_id, 4, kind="good", reward=1.0, steps=2)
-        before = list(trees.dump_trees(store, kept, 1))
+        before = list(summaries.dump_trees(store, kept, 1))
         runs.delete_run(store, gone)
         assert [run.id for run in runs.list_runs(store)] == [kept]
-        assert list(trees.dump_trees(store, kept, 1)) == before
+        assert list(summaries.dump_trees(store, kept, 1)) == before
         assert [row.id for row in splices.list_trajectories(store, kept)] == [good]
         assert store.scalar("SELECT count(*) FROM nodes") == len(NODES)
         contents = {row[0] for row in store.rows("SELECT content FROM texts")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentr_lite.agent import Step
@@ -358,21 +358,6 @@ def copy_trees(store: Store, source_run: str, target_run: str, round_index: int)
                 (target_run, copy_id, tree.id),
             )
     return len(trees)
-
-
-def dump_trees(store: Store, run_id: str, round_index: int) -> Iterator[tuple[object, ...]]:
-    """Everything about a round's trees that a repeated run must reproduce; no ids, no times."""
-    for tree in list_trees(store, run_id, round_index=round_index):
-        yield (tree.wave, tree.task.name, tree.best_reward, tree.simulations, tree.error)
-        yield tree_opening(store, tree.id)
-        for node in load_tree(store, tree.id):
-            yield (
-                *(node.idx, node.parent_idx, node.kind, node.action, node.text, node.observation),
-                *(node.reward, node.terminated, node.truncated, node.invalid, node.disaster),
-                *(node.visits, node.value_sum, node.merged),
-            )
-        for call in list_calls(store, tree.id):
-            yield (call.purpose, call.node_idx, tuple(call.seeds), call.output_tokens)
 
 
 def _tree(row: sqlite3.Row) -> TreeRow:

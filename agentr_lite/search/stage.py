@@ -1,0 +1,224 @@
+"""The search stage: which tasks, in which waves, committed how.
+
+A wave is the unit of resume. Its trees are committed in task order as they end, each in one
+transaction; a wave that was cut is searched again from its beginning, because the actor's batches,
+and with them the last digits of its logits, depend on all trees of the wave.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentr_lite.actors.base import Actor
+from agentr_lite.agent import environment_boundary
+from agentr_lite.envs.base import Environment, Task
+from agentr_lite.errors import UsageError
+from agentr_lite.output import Progress, silent_progress
+from agentr_lite.recipe import Recipe
+from agentr_lite.search.mcts import Select
+from agentr_lite.search.scheduler import run_wave
+from agentr_lite.search.simulate import SearchContext, TreeSearch, search_context
+from agentr_lite.search.tree import Tree
+from agentr_lite.seeds import stream_seed
+from agentr_lite.store import Store, runs, summaries, trees
+
+
+def search_stage(
+    store: Store,
+    run_id: str,
+    round_index: int,
+    recipe: Recipe,
+    env: Environment,
+    actor: Actor,
+    *,
+    tasks: Sequence[Task] | None = None,
+    select: Select | None = None,
+    progress: Progress | None = None,
+) -> Mapping[str, Any]:
+    """Search a round's tasks, or go on where an earlier sitting was cut.
+
+    Args:
+        store: the database.
+        run_id: an existing run.
+        round_index: the round, from 1.
+        recipe: the run's resolved recipe.
+        env: the environment.
+        actor: this round's actor, with its adapter in place.
+        tasks: default: the recipe's share of the training split (``round_tasks``).
+        select: which child to go on with; default: UCT with the recipe's ``c``.
+        progress: counts simulations.
+
+    Returns:
+        The stage's summary (``store.summaries.search_counts``); at once where the stage has
+        finished before. ``failed`` counts tasks whose search failed.
+
+    Raises:
+        UsageError: the environment has no training tasks.
+        EnvironmentFault: the environment cannot list its tasks or give instructions. Faults of a
+            single task are rows, not exceptions.
+        ModelError: the actor failed.
+        StoreError: the database cannot be written.
+    """
+    earlier = runs.stage_status(store, run_id, round_index, "search")
+    if earlier is not None and earlier.finished:
+        return earlier.summary
+    if tasks is None:
+        tasks = round_tasks(train_tasks(env), recipe, round_index)
+    context = search_context(recipe, env, round_index)
+    waves = split_waves(tasks, recipe.search.wave)
+    runs.stage_started(store, run_id, round_index, "search")
+    first = _drop_cut_waves(store, run_id, round_index, waves)
+    progress = progress or silent_progress()
+    simulations = recipe.search.simulations
+    committed = sum(len(wave) for wave in waves[:first])
+    progress.start(
+        f"round {round_index} search, simulations",
+        len(tasks) * simulations,
+        initial=committed * simulations,
+    )
+    for index in range(first, len(waves)):
+        _Wave(store, run_id, index, waves[index], context, actor, progress, select).run()
+    summary = summaries.search_counts(store, run_id, round_index)
+    runs.stage_finished(store, run_id, round_index, "search", summary=summary)
+    progress.finish(
+        f"{summary['trees']} trees, {summary['solved']} solved, {summary['nodes']} nodes"
+    )
+    return summary
+
+
+def train_tasks(env: Environment) -> list[Task]:
+    """The training split.
+
+    Raises:
+        UsageError: it is empty.
+        EnvironmentFault: the environment's code raised.
+    """
+    with environment_boundary(env, "tasks('train')"):
+        tasks = list(env.tasks("train"))
+    if not tasks:
+        raise UsageError(
+            f"environment '{env.name}' has no training tasks",
+            hint=f"`agentr-lite envs check {env.name}` lists what it has.",
+        )
+    return tasks
+
+
+def round_tasks(tasks: Sequence[Task], recipe: Recipe, round_index: int) -> list[Task]:
+    """A round's share of the training tasks.
+
+    The tasks are shuffled once by the run's seed, and each round takes the next ``search.tasks``
+    of that order, beginning again after the last; no task comes twice in a round.
+
+    Args:
+        tasks: the whole split.
+        recipe: its ``seed`` and ``search.tasks`` (0 = all).
+        round_index: the round, from 1.
+    """
+    import numpy as np
+
+    order = np.random.default_rng(stream_seed(recipe.seed, "search", "order")).permutation(
+        len(tasks)
+    )
+    share = min(recipe.search.tasks or len(tasks), len(tasks))
+    start = (round_index - 1) * share
+    return [tasks[int(order[(start + i) % len(tasks)])] for i in range(share)]
+
+
+def split_waves(tasks: Sequence[Task], size: int) -> list[list[Task]]:
+    """Tasks in waves of ``size``; the last may be shorter."""
+    return [list(tasks[start : start + size]) for start in range(0, len(tasks), size)]
+
+
+def _drop_cut_waves(
+    store: Store, run_id: str, round_index: int, waves: Sequence[Sequence[Task]]
+) -> int:
+    """Delete what was committed after the last whole wave; returns the wave to begin with."""
+    committed = trees.wave_tasks(store, run_id, round_index)
+    first = 0
+    while first < len(waves) and committed.get(first) == [task.name for task in waves[first]]:
+        first += 1
+    trees.delete_trees(store, run_id, round_index, from_wave=first)
+    return first
+
+
+class _Wave:
+    """A wave on its way into the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        run_id: str,
+        index: int,
+        tasks: Sequence[Task],
+        context: SearchContext,
+        actor: Actor,
+        progress: Progress,
+        select: Select | None,
+    ) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._index = index
+        self._context = context
+        self._actor = actor
+        self._progress = progress
+        self._searches = [TreeSearch(task, context, select=select) for task in tasks]
+        self._saved = 0
+        self._counted = 0
+        self._before = copy.copy(actor.usage)
+        self._began = time.monotonic()
+
+    def run(self) -> None:
+        run_wave(self._searches, self._actor, on_tick=self._commit)
+
+    def _commit(self) -> None:
+        """Save the trees that have ended, as far as all before them have, too."""
+        self._report()
+        while self._saved < len(self._searches):
+            search = self._searches[self._saved]
+            if search.wanted is not None:
+                return
+            with self._store.atomic():
+                self._save(search.tree)
+                if self._saved == len(self._searches) - 1:
+                    self._count_cost()
+            self._saved += 1
+
+    def _save(self, tree: Tree) -> None:
+        trees.save_tree(
+            self._store,
+            run_id=self._run_id,
+            round_index=self._context.round_index,
+            wave=self._index,
+            env=self._context.env.name,
+            task=tree.task,
+            instructions=tree.instructions,
+            nodes=[node.to_row() for node in tree.nodes],
+            calls=tree.calls,
+            simulations=tree.simulations,
+            error=tree.error,
+        )
+
+    def _count_cost(self) -> None:
+        # With the wave's last tree: a wave that is searched again is paid for once.
+        runs.add_stage_usage(
+            self._store,
+            self._run_id,
+            self._context.round_index,
+            "search",
+            usage=runs.usage_since(self._before, self._actor.usage),
+            wall_s=time.monotonic() - self._began,
+        )
+
+    def _report(self) -> None:
+        """Count simulations; a tree that ended early counts as all of its own."""
+        simulations = self._context.settings.simulations
+        done = sum(
+            simulations if search.wanted is None else search.tree.simulations
+            for search in self._searches
+        )
+        nodes = sum(len(search.tree.nodes) for search in self._searches)
+        self._progress.advance(done - self._counted, f"wave {self._index + 1}: {nodes} nodes")
+        self._counted = done

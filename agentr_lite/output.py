@@ -33,7 +33,7 @@ _UNSAFE = re.compile(
 )
 _NUMBER = re.compile(r"^[+\-−]?[\d,]*\.?\d+ ?(%|s|ms|k|M)?$")
 _GAP = "  "
-_MIN_COLUMN = 6
+_MIN_COLUMN = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

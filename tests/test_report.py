@@ -189,12 +189,12 @@ def test_splices_training_and_cost(store: Store) -> None:
     run = played(store, [half])
     spliced(store, run)
     splices = section(store, run, "Revision data")
-    assert cells(splices.rows[0]) == [
-        *["round 1", "1", "3", "3", "66.7 %", "1", "1", "1", "2.5", "0/3/0"]
-    ]
+    assert cells(splices.rows[0]) == [*["round 1", "1", "3", "3", "66.7 %", "1", "1", "1", "2.5"]]
     notes = [str(note) for note in splices.notes]
-    assert notes[0].startswith("round 1: 2 of 3 naive splices")
-    assert notes[1] == "round 1: rejected: no way back 1."
+    # One task only: no more certain than one trial.
+    assert notes[0].startswith("round 1: 2 of 3 naive splices (20.7 to 100.0) failed")
+    assert notes[1] == "round 1: the critic judged steps: 0 good, 3 bad, 0 uncertain."
+    assert notes[2] == "round 1: rejected: no way back 1."
     training = section(store, run, "Training examples")
     assert cells(training.rows[0]) == ["round 1", "1", "1", "1", "1"]
     cost = section(store, run, "Cost by stage")
@@ -220,8 +220,9 @@ def test_terminal_report_fits_the_width(store: Store) -> None:
     spliced(store, run)
     import click
 
-    text = click.unstyle(render_run(store, run, width=100))
-    assert max(map(display_width, text.split("\n"))) <= 100
+    text = click.unstyle(render_run(store, run, width=80))
+    assert max(map(display_width, text.split("\n"))) <= 80
+    assert "…" not in text
     assert text.startswith(f"Run {run}\nenvironment stairs, recipe tiny, 3 rounds, seed 3\n")
     assert clean(text) == text
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
 
 from agentr_lite.evaluate.summary import estimate_to_json, summarise
-from agentr_lite.stats import clustered_paired_bootstrap
+from agentr_lite.stats import clustered_paired_bootstrap, wilson_interval
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalMode, RunRow, Stage
@@ -156,7 +156,8 @@ def _stages(store: Store, run_id: str) -> list[StageLine]:
         )
     }
     lines = []
-    for stage in list_stages(store, run_id):
+    order = get_args(Stage)
+    for stage in sorted(list_stages(store, run_id), key=lambda s: (s.round, order.index(s.stage))):
         searched = stage.stage == "search" and stage.round in counts
         trees, nodes = counts[stage.round] if searched else (None, None)
         lines.append(
@@ -252,12 +253,14 @@ def failure_share(failures: list[tuple[int, bool]], *, seed: int) -> dict[str, A
     """
     if not failures:
         return None
-    estimate = clustered_paired_bootstrap(
-        [float(failed) for _, failed in failures],
-        [0.0] * len(failures),
-        [task for task, _ in failures],
-        seed=seed,
-    )
+    failed, tasks = [float(f) for _, f in failures], [task for task, _ in failures]
+    clusters, share = len(set(tasks)), sum(failed) / len(failed)
+    if clusters == 1 or share in (0.0, 1.0):
+        # Nothing to resample: as uncertain as one trial a task.
+        wilson = wilson_interval(round(share * clusters), clusters)
+        estimate = replace(wilson, value=share)
+    else:
+        estimate = clustered_paired_bootstrap(failed, [0.0] * len(failed), tasks, seed=seed)
     return estimate_to_json(estimate)
 
 

@@ -11,6 +11,7 @@ from agentr_lite.output import Align, Styled, format_duration
 from agentr_lite.report.data import EvalLine, RunReport
 
 Cell = str | Styled | int | None
+VERDICTS = ("good", "bad", "uncertain")
 _MINUS = "−"
 
 
@@ -137,8 +138,7 @@ def verdict(
 def behaviour_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Section:
     """How the agent acted: validity, loops, reflections."""
     lengths = sorted({n for line in lines for n in line.figures["repeated_runs"]}, key=int)
-    columns = ["", "valid actions", "steps", "repeated"]
-    columns += [f"runs of {n}" for n in lengths]
+    columns = ["", "valid", "steps", "repeated", f"loops {'/'.join(lengths)}"]
     columns += ["reflections", "revision length"]
     rows = [
         [
@@ -146,15 +146,15 @@ def behaviour_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Se
             percent(line.figures["valid_actions"]),
             decimal(line.figures["steps"], 1),
             percent(line.figures["repeated_share"]),
-            *(line.figures["repeated_runs"].get(n, 0) for n in lengths),
+            "/".join(str(line.figures["repeated_runs"].get(n, 0)) for n in lengths),
             decimal(line.figures["reflections"], 2),
             decimal(line.figures["revision_length"], 1),
         ]
         for line in lines
     ]
     notes = [
-        "Steps and reflections are means an episode; repeated: share of steps that repeat the run"
-        " of steps just before with the same observations; runs of n: how often that happened."
+        "Valid: share of actions; steps and reflections: means an episode; repeated: share of steps that repeat the run"
+        " of steps just before with the same observations; loops: how often, by the run's length."
     ]
     if any(line.figures["revision_lengths"] for line in lines):
         notes.append(
@@ -228,7 +228,6 @@ def splice_section(report: RunReport) -> Section:
                 line.recovered,
                 line.rejected,
                 decimal(line.revision_length, 1),
-                "/".join(str(line.verdicts.get(v, 0)) for v in ("good", "bad", "uncertain")),
             ]
         )
         if line.naive_failure_share:
@@ -236,13 +235,22 @@ def splice_section(report: RunReport) -> Section:
                 f"{round_name(line.round)}: {line.naive_failures} of {line.checked} naive splices"
                 f" ({interval(line.naive_failure_share)}) failed when they were replayed."
             )
+        if line.verdicts:
+            said = ", ".join(f"{line.verdicts.get(v, 0)} {v}" for v in VERDICTS)
+            notes.append(f"{round_name(line.round)}: the critic judged steps: {said}.")
         if line.naive:
             notes.append(f"{round_name(line.round)}: {line.naive} splices were kept unchecked.")
         if line.reasons:
             reasons = ", ".join(f"{reason} {count}" for reason, count in line.reasons.items())
             notes.append(f"{round_name(line.round)}: rejected: {reasons}.")
-    columns = ["", "good", "bad", "pairs", "naive failed", "as they are", "recovered", "rejected"]
-    columns += ["revision length", "critic g/b/u"]
+    columns = ["", "good", "bad", "pairs", "naive failed", "kept", "recovered", "rejected"]
+    columns += ["length"]
+    if rows:
+        notes.append(
+            "Good and bad: trajectories. Kept: splices whose replay earns the reward; recovered:"
+            " those whose end had to be searched anew. Length: mean bad steps before the"
+            " reflection."
+        )
     return Section("Revision data", columns, rows, notes)
 
 
@@ -289,8 +297,11 @@ def cost_section(report: RunReport) -> Section:
                 count(sum(x.nodes or 0 for x in lines)),
             ]
         )
-    columns = ["", "wall", "in model", "generated", "prompt tokens", "decoded", "trees", "nodes"]
-    notes = ["Decoded: prompt tokens left after prefix reuse."] if rows else []
+    columns = ["", "wall", "model", "generated", "prompt", "decoded", "trees", "nodes"]
+    notes = [
+        "Model: share of the wall time. Generated, prompt and decoded: tokens; decoded: what is"
+        " left of the prompts after prefix reuse."
+    ]
     return Section("Cost by stage", columns, rows, notes)
 
 
@@ -352,8 +363,10 @@ def p_value(value: float | None) -> str | None:
 
 
 def count(value: int | None) -> str | None:
-    """``12,345``, or None."""
-    return None if value is None else f"{value:,}"
+    """``12,345``, ``123k``, ``1.23M`` or None."""
+    if value is None or value < 100_000:
+        return None if value is None else f"{value:,}"
+    return f"{value / 1e3:.0f}k" if value < 999_500 else f"{value / 1e6:.2f}M"
 
 
 def _signed(value: float, unit: str) -> str:

@@ -147,7 +147,7 @@ def test_a_broken_reset_costs_its_episode_only() -> None:
         batch=1,
     )
     assert [e.success for e in episodes] == [True, False, True]
-    assert episodes[1].error == "environment 'stairs': reset raised OSError: gone"
+    assert episodes[1].error == "environment 'stairs': reset('task1') raised OSError: gone"
 
 
 def test_a_full_context_ends_the_episode_as_a_failure_of_the_actor() -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Sampling
-from agentr_lite.agent import Step, conversation, take_step
+from agentr_lite.agent import Step, conversation, environment_boundary, take_step
 from agentr_lite.envs.base import Environment, Snapshot, Task
 from agentr_lite.errors import EnvironmentFault
 from agentr_lite.evaluate.measures import (
@@ -17,8 +16,6 @@ from agentr_lite.evaluate.measures import (
     revision_lengths,
 )
 from agentr_lite.seeds import stream_seed
-
-_T = TypeVar("_T")
 
 OVERFLOW = "overflow: the task and the last turns do not fit the model's context"
 
@@ -183,13 +180,14 @@ def run_episodes(
 def _begin(env: Environment, index: int, start: Start) -> _Live:
     episode = _Live(index, start.task, start.sample, start.seed, "", None, [], 0)
     try:
-        episode.observation, _ = _guard(env, "reset", lambda: env.reset(start.task))
+        with environment_boundary(env, f"reset({start.task.name!r})"):
+            episode.observation, _ = env.reset(start.task)
         for text in start.prefix:
             episode.steps.append(take_step(env, text))
             episode.prefix_steps += 1
             if episode.ended:
                 break
-        episode.snapshot = _guard(env, "snapshot", env.snapshot)
+        episode.snapshot = _snapshot(env)
     except EnvironmentFault as fault:
         episode.error = fault.message
     return episode
@@ -209,21 +207,15 @@ def _advance(env: Environment, episode: _Live, completion: Completion) -> None:
         episode.error = OVERFLOW
         return
     try:
-        _guard(env, "restore", lambda: env.restore(episode.snapshot))
+        with environment_boundary(env, "restore()"):
+            env.restore(episode.snapshot)
         episode.steps.append(take_step(env, completion.text))
         if not episode.ended:
-            episode.snapshot = _guard(env, "snapshot", env.snapshot)
+            episode.snapshot = _snapshot(env)
     except EnvironmentFault as fault:
         episode.error = fault.message
 
 
-def _guard(env: Environment, name: str, call: Callable[[], _T]) -> _T:
-    """``call`` behind a boundary that says whose error it was."""
-    try:
-        return call()
-    except EnvironmentFault:
-        raise
-    except Exception as error:
-        raise EnvironmentFault(
-            env.name, f"{name} raised {type(error).__name__}: {error}"
-        ) from error
+def _snapshot(env: Environment) -> Snapshot:
+    with environment_boundary(env, "snapshot()"):
+        return env.snapshot()

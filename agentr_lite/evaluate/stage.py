@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentr_lite.actors.base import Actor, Sampling
+from agentr_lite.agent import environment_boundary
 from agentr_lite.envs.base import Environment, Task
 from agentr_lite.errors import UsageError
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
@@ -101,8 +102,10 @@ def eval_tasks(env: Environment, settings: EvalSettings) -> list[Task]:
 
     Raises:
         UsageError: the split is empty.
+        EnvironmentFault: the environment cannot list its tasks.
     """
-    tasks = list(env.tasks(settings.split))
+    with environment_boundary(env, f"tasks({settings.split!r})"):
+        tasks = list(env.tasks(settings.split))
     if not tasks:
         raise UsageError(
             f"environment '{env.name}' has no tasks in split '{settings.split}'",
@@ -272,7 +275,7 @@ class _Sitting:
             self.env,
             self.actor,
             group,
-            instructions=self.env.instructions(brief=self.recipe.agent.brief),
+            instructions=self._instructions(),
             max_steps=settings.recovery_steps if mode == "recovery" else settings.max_steps,
             sampling=Sampling(
                 temperature=settings.temperature if sampled else 0.0,
@@ -286,6 +289,10 @@ class _Sitting:
             save_eval_items(self.store, eval_id, [(item.task.id, item) for item in items])
             if self.books:
                 add_stage_usage(self.store, self.run_id, self.round, "eval", **self.cost())
+
+    def _instructions(self) -> str:
+        with environment_boundary(self.env, "instructions()"):
+            return self.env.instructions(brief=self.recipe.agent.brief)
 
     def _summarise(self, eval_id: int, mode: EvalMode) -> dict[str, Any]:
         items = list_eval_items(self.store, eval_id)

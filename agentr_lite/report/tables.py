@@ -12,6 +12,7 @@ from agentr_lite.report.data import EvalLine, RunReport
 
 Cell = str | Styled | int | None
 VERDICTS = ("good", "bad", "uncertain")
+_MEASURES = {"solves": "success", "recovers": "recovery", "earns": "reward"}
 _MINUS = "−"
 
 
@@ -115,22 +116,34 @@ def outcome_notes(lines: Sequence[EvalLine], *, dense: bool) -> list[str | Style
 
 
 def verdict(
-    name: str, verb: str, difference: Mapping[str, Any], *, unit: str = "percent"
+    name: str,
+    verb: str,
+    difference: Mapping[str, Any],
+    *,
+    unit: str = "percent",
+    than: str = "base",
 ) -> Styled:
-    """One honest sentence about a difference from the base."""
+    """One honest sentence about a difference.
+
+    Args:
+        name: who is compared.
+        verb: ``solves`` (success), ``recovers`` (recovery) or ``earns`` (reward).
+        difference: ``{value, low, high}``.
+        unit: ``percent`` (shown in points) or ``decimal``.
+        than: whom it is compared with.
+    """
     value, low, high = difference["value"], difference["low"], difference["high"]
     amount = points(abs(value)) if unit == "percent" else decimal(abs(value))
     what = f"{amount} points" if unit == "percent" else f"{amount} reward"
     span = f"95 % interval {interval(difference, signed=True, unit=unit)}"
     if low > 0 or high < 0:
-        direction = "more" if value > 0 else "fewer" if verb == "solves" else "less"
+        direction = "more" if value > 0 else "less" if verb == "earns" else "fewer"
         return Styled(
-            f"{name} {verb} {what} {direction} than base ({span}).",
+            f"{name} {verb} {what} {direction} than {than} ({span}).",
             fg="green" if value > 0 else "red",
         )
     return Styled(
-        f"{name}: the difference from base in {'success' if verb == 'solves' else 'reward'}"
-        f" is inside the noise ({span}).",
+        f"{name}: the difference from {than} in {_MEASURES[verb]} is inside the noise ({span}).",
         fg="yellow",
     )
 
@@ -153,8 +166,9 @@ def behaviour_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Se
         for line in lines
     ]
     notes = [
-        "Valid: share of actions; steps and reflections: means an episode; repeated: share of steps that repeat the run"
-        " of steps just before with the same observations; loops: how often, by the run's length."
+        "Valid: share of actions; steps and reflections: means an episode; repeated: share of"
+        " steps that repeat the run of steps just before with the same observations; loops: how"
+        " often, by the run's length."
     ]
     if any(line.figures["revision_lengths"] for line in lines):
         notes.append(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -21,6 +21,9 @@ from agentr_lite.errors import AgentrError
 
 _EXHAUSTIVE = 256
 """Up to this many combinations of choices are all tried."""
+
+_CIRCLE = -1
+"""Shape of an item that is met again while its own shape is looked for."""
 
 Verdict = Literal["good", "bad", "neutral"]
 
@@ -165,6 +168,8 @@ class _Planner:
             tag: [members[i] for i in self._ranked(self._costs.get(m, math.inf) for m in members)]
             for tag, members in self._tags.items()
         }
+        self._shapes: dict[str, int] = {}
+        self._shape_numbers: dict[tuple[object, ...], int] = {}
         self._closures: dict[tuple[str, bool], frozenset[str]] = {}
 
     def plan(self, inventory: Inventory, goal: str) -> list[Action]:
@@ -226,15 +231,18 @@ class _Planner:
         for name in sorted(self._closure(goal)):
             if name in self._tags:
                 ranked = self._member_options[name]
-                # Members are alike unless something on their way is held or needed anyway.
+                # Of members made in the same way one is enough, unless something on the way to
+                # another is held or needed anyway.
+                kinds = {self._shape(member): member for member in reversed(ranked)}
                 useful = [
                     member
-                    for member in ranked[1:]
-                    if any(item in inventory or item in direct for item in self._closure(member))
+                    for member in ranked
+                    if kinds[self._shape(member)] == member
+                    or any(item in inventory or item in direct for item in self._closure(member))
                 ]
                 tags = tags or any(member in inventory for member in ranked)
-                if useful:
-                    points.append((name, [ranked[0], *useful]))
+                if len(useful) > 1:
+                    points.append((name, list(useful)))
             elif len(self._recipe_options.get(name, ())) > 1:
                 points.append((name, list(self._recipe_options[name])))
         if tags:
@@ -260,6 +268,24 @@ class _Planner:
                     pending.extend(item for _, item in recipe.inputs)
             self._closures[key] = frozenset(seen)
         return self._closures[key]
+
+    def _shape(self, name: str) -> int:
+        """How an item is made, without names: members of a tag with equal shapes are alike."""
+        if name not in self._shapes:
+            self._shapes[name] = _CIRCLE
+            parts: Sequence[object] = ()
+            if name in self._tags:
+                parts = sorted({self._shape(member) for member in self._tags[name]})
+            elif name in self._makers:
+                parts = [
+                    (recipe.count, *((n, self._shape(item)) for n, item in recipe.inputs))
+                    for recipe in self._makers[name]
+                ]
+            # Numbered rather than nested: a nested shape doubles with every level.
+            self._shapes[name] = self._shape_numbers.setdefault(
+                (name in self._tags, *parts), len(self._shape_numbers)
+            )
+        return self._shapes[name]
 
     def _attempt(self, goal: str, inventory: Inventory, choice: _Choice) -> list[Action] | None:
         """The plan under one combination of choices; None if that runs in a circle."""

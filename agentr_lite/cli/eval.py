@@ -1,0 +1,221 @@
+"""``agentr-lite eval``: evaluate one round of a run, or a model that has not been trained."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agentr_lite.cli.common import database_path, db_option, json_option, recipe_options
+from agentr_lite.envs.base import SPLITS
+from agentr_lite.errors import (
+    EXIT_SOME_TASKS_FAILED,
+    AgentrError,
+    Interrupted,
+    ModelError,
+    RecipeError,
+    UsageError,
+)
+from agentr_lite.output import Progress, emit, emit_json, say, terminal_width, warn
+
+if TYPE_CHECKING:
+    from agentr_lite.actors.base import Actor
+    from agentr_lite.recipe import Recipe
+    from agentr_lite.store import Store
+    from agentr_lite.store.records import RunRow
+
+
+@click.command("eval")
+@click.argument("target", metavar="RUN|RECIPE")
+@click.option("--round", "round_index", type=click.IntRange(0), help="Default: the last trained.")
+@click.option("--split", type=click.Choice(SPLITS), help="Whose tasks. [default: the recipe's]")
+@click.option("--tasks", type=click.IntRange(0), help="How many tasks, evenly spaced; 0 = all.")
+@click.option("--samples", type=click.IntRange(0), help="Sampled episodes besides the greedy one.")
+@click.option("--max-steps", type=click.IntRange(1), help="Longest episode.")
+@click.option("--recovery/--no-recovery", default=None, help="Continue the base's failures too.")
+@recipe_options
+@db_option
+@json_option
+@click.pass_context
+def evaluate(
+    context: click.Context,
+    target: str,
+    round_index: int | None,
+    split: str | None,
+    tasks: int | None,
+    samples: int | None,
+    max_steps: int | None,
+    recovery: bool | None,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    model: str | None,
+    seed: int | None,
+    db: Path | None,
+    as_json: bool,
+) -> None:
+    """Evaluate a round of RUN on held-out tasks, with 95 % intervals.
+
+    With the name of a recipe instead (`agentr-lite eval textcraft --model m.gguf`), begin a new
+    run with the untrained model. What was played already is not played again.
+    """
+    from agentr_lite.store import Store
+
+    settings = {
+        "split": split,
+        "tasks": tasks,
+        "samples": samples,
+        "max_steps": max_steps,
+        "recovery": recovery,
+    }
+    result = [*overrides]
+    result += [f"model={model}"] if model is not None else []
+    result += [f"seed={seed}"] if seed is not None else []
+    result += [f"eval.{key}={value}" for key, value in settings.items() if value is not None]
+    with Store.open(database_path(db)) as store:
+        run, resolved, is_new = _target(store, target, recipe, tuple(result))
+        try:
+            number, figures = _evaluate(store, run, resolved, round_index)
+        except KeyboardInterrupt:
+            _set_status(store, run, is_new, "interrupted")
+            raise Interrupted(
+                "evaluation interrupted; finished groups of episodes are kept",
+                # A new run's recipe holds the overrides already.
+                hint="Go on with: "
+                + _again(run.id, db, round_index, () if is_new else tuple(result)),
+            ) from None
+        except AgentrError as error:
+            _set_status(store, run, is_new, "failed", error.message)
+            raise
+        _set_status(store, run, is_new, "finished")
+        _show(store, run.id, number, resolved.eval.split, figures, as_json)
+    faulty = sum(of["faulty"] for of in figures.values())
+    if faulty:
+        warn(f"the environment broke in {faulty} episodes; they are left out of the figures")
+        context.exit(EXIT_SOME_TASKS_FAILED)
+
+
+def _target(
+    store: Store, target: str, recipe: str | None, overrides: tuple[str, ...]
+) -> tuple[RunRow, Recipe, bool]:
+    """The run, its recipe with the overrides, and whether it was made here."""
+    from agentr_lite import __version__
+    from agentr_lite.recipe import load_recipe, recipe_names
+    from agentr_lite.store.runs import create_run, get_run
+
+    if recipe is not None or target in recipe_names() or target.endswith((".yaml", ".yml")):
+        resolved = load_recipe(recipe or target, overrides)
+        run_id = create_run(store, resolved, versions={"agentr-lite": __version__})
+        return get_run(store, run_id), resolved, True
+    run = get_run(store, target)
+    changed = [item for item in overrides if not item.startswith(("eval.", "agent."))]
+    if changed:
+        raise UsageError(
+            f"{changed[0].partition('=')[0]} cannot be changed for the existing run {run.id}",
+            hint="Only eval.* and agent.* can; name a recipe instead of a run for the rest.",
+        )
+    return run, _with_overrides(run.recipe, overrides), False
+
+
+def _with_overrides(stored: Any, overrides: tuple[str, ...]) -> Recipe:
+    import yaml
+
+    from agentr_lite.recipe import recipe_from_dict
+
+    data = {key: dict(v) if isinstance(v, dict) else v for key, v in dict(stored).items()}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        group, _, name = key.partition(".")
+        try:
+            data.setdefault(group, {})[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"--set {key}: {' '.join(str(error).split())}") from error
+    return recipe_from_dict(data)
+
+
+def _evaluate(
+    store: Store, run: RunRow, recipe: Recipe, round_index: int | None
+) -> tuple[int, dict[str, Any]]:
+    from agentr_lite.actors.registry import open_actor
+    from agentr_lite.envs.registry import make_env
+    from agentr_lite.evaluate import eval_stage
+    from agentr_lite.store.splices import list_adapters
+
+    trained = [row.round for row in list_adapters(store, run.id)]
+    number = max(trained, default=0) if round_index is None else round_index
+    if number and number not in trained:
+        known = ", ".join(map(str, [0, *trained]))
+        raise UsageError(
+            f"run {run.id} has no adapter of round {number}",
+            hint=f"It can evaluate round {known}; `agentr-lite train` makes adapters.",
+        )
+    env = make_env(recipe.env, recipe.env_options)
+    actor = open_actor(recipe)
+    try:
+        _equip(store, run, actor, number)
+        say(f"{run.id}: evaluating {'the base model' if not number else f'round {number}'}")
+        with Progress() as progress:
+            return number, eval_stage(store, run.id, number, recipe, env, actor, progress=progress)
+    finally:
+        actor.close()
+        env.close()
+
+
+def _equip(store: Store, run: RunRow, actor: Actor, number: int) -> None:
+    """Check that the model is the run's, and put the round's adapter on."""
+    from agentr_lite.store.runs import set_run_model
+    from agentr_lite.store.splices import get_adapter
+
+    digest = str(actor.description.get("sha256") or "")
+    if not run.model_sha256:
+        set_run_model(store, run.id, actor.description)
+    elif digest != run.model_sha256:
+        raise ModelError(
+            f"the model is not the one that run {run.id} was made with"
+            f" (SHA-256 {digest[:12]} instead of {run.model_sha256[:12]})",
+            hint=f"Put the old file back at {run.model_path}, or begin a new run.",
+        )
+    adapter = get_adapter(store, run.id, number) if number else None
+    if adapter is not None:
+        actor.use_adapter(Path(adapter.gguf_path))
+
+
+def _set_status(
+    store: Store, run: RunRow, is_new: bool, status: Any, error: str | None = None
+) -> None:
+    # A run that was there before keeps the status that its own work gave it.
+    if is_new:
+        from agentr_lite.store.runs import set_run_status
+
+        set_run_status(store, run.id, status, error=error)
+
+
+def _show(
+    store: Store, run_id: str, number: int, split: str, figures: dict[str, Any], as_json: bool
+) -> None:
+    if as_json:
+        emit_json({"run": run_id, "round": number, "split": split, "evals": figures})
+        return
+    from dataclasses import replace
+
+    from agentr_lite.report.data import gather
+    from agentr_lite.report.tables import run_sections
+    from agentr_lite.report.terminal import render_terminal
+
+    report = gather(store, run_id)
+    lines = [e for e in report.evals if e.split == split and e.round in (0, number)]
+    sections = run_sections(replace(report, evals=lines, splices=[], training=[], stages=[]))
+    emit(render_terminal([f"Run {run_id}"], sections, width=terminal_width()))
+
+
+def _again(
+    run_id: str, db: Path | None, round_index: int | None, overrides: tuple[str, ...]
+) -> str:
+    """The command that goes on with an interrupted evaluation."""
+    words = ["agentr-lite", "eval", run_id]
+    words += ["-d", str(db)] if db is not None else []
+    words += ["--round", str(round_index)] if round_index is not None else []
+    for override in overrides:
+        words += ["--set", override]
+    return shlex.join(words)

@@ -71,8 +71,9 @@ class SpliceSettings:
     """Sampled continuations tried where a replay fails; 0 = drop the pair."""
     pairs_per_task: int = 4
     good_per_task: int = 2
-    data: Literal["revision", "good", "both"] = "both"
-    """What goes into the training set: revision trajectories, good ones, or both."""
+    data: Literal["revision", "good", "both", "none"] = "both"
+    """What goes into the training set: revision trajectories, good ones, both, or neither (general
+    data alone, as many examples as with both: a control)."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +231,22 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(data, dict):
         raise RecipeError(f"recipe {name_or_path} must be a mapping, not {_type_name(data)}")
     data.setdefault("name", Path(name_or_path).stem)
+    apply_overrides(data, overrides)
+    return recipe_from_dict(data)
+
+
+def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Set keys of a recipe that is still plain data.
+
+    Args:
+        data: changed in place.
+        overrides: ``"search.width=2"`` and the like; values are YAML.
+
+    Raises:
+        RecipeError: not of the form ``key=value``, not YAML, or a group where a key was meant.
+    """
+    import yaml
+
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:
@@ -239,7 +256,6 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         except yaml.YAMLError as error:
             raise RecipeError(f"--set {key}: {_one_line(error)}") from error
         _assign(data, key.strip(), parsed)
-    return recipe_from_dict(data)
 
 
 def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:

@@ -1,0 +1,293 @@
+"""A round's training set: revision and good trajectories, mixed with general data.
+
+Source: Agent-R (arXiv 2501.11425) section 3.3: eta of agent data to 1 - eta of general chats. The
+split by task, the balance and the de-duplication are ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from agentr_lite.actors.base import Message
+from agentr_lite.agent import Step
+from agentr_lite.errors import RecipeError
+from agentr_lite.recipe import Recipe
+from agentr_lite.seeds import stream_seed
+from agentr_lite.splice.splice import SplicedStep, loss_flags, to_messages
+from agentr_lite.store import Store, splices, trees
+from agentr_lite.store.records import DatasetItemRow, ItemKind, ItemSplit, TrajectoryRow
+from agentr_lite.train.batches import TrainExample
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What a round trains on."""
+
+    id: int
+    train: list[TrainExample]
+    """In training order (shuffled by the run's seed)."""
+    valid: list[TrainExample]
+    """Of tasks and general lines that ``train`` has none of."""
+    counts: Mapping[str, int]
+    """``revision``, ``good`` and ``general`` examples; ``duplicates`` and ``over_limit`` agent
+    examples left out; ``general_repeated``: general examples beyond one of each line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One example that may go into the set."""
+
+    kind: ItemKind
+    source: int
+    """Id of the revision or trajectory, or the general file's line."""
+    group: str
+    """Examples of one group never part: the task's name, or the general line."""
+    example: TrainExample
+
+    def to_row(self, idx: int, split: ItemSplit) -> DatasetItemRow:
+        """The row that records it."""
+        return DatasetItemRow(
+            idx,
+            self.kind,
+            split,
+            revision_id=self.source if self.kind == "revision" else None,
+            trajectory_id=self.source if self.kind == "good" else None,
+            general_line=self.source if self.kind == "general" else None,
+        )
+
+
+def build_dataset(
+    store: Store,
+    run_id: str,
+    round_index: int,
+    recipe: Recipe,
+    general: Mapping[int, TrainExample],
+) -> Dataset:
+    """Choose, mix, split and record a round's examples; the same rows give the same set.
+
+    With ``splice.data: none`` the set has no agent data, but as many examples as it would have
+    had with ``both``: the control for what training on general data alone does.
+
+    Args:
+        store: the database; holds the rounds' revisions and trajectories.
+        run_id: the run.
+        round_index: from 1; earlier rounds count too with ``train.accumulate``.
+        recipe: ``splice.data``, ``splice.good_per_task`` and the ``train`` settings.
+        general: line to example, from ``load_general``.
+
+    Returns:
+        The set; ``train`` is empty where no agent example was found.
+
+    Raises:
+        RecipeError: ``splice.data: none`` without general data.
+    """
+    settings = recipe.train
+    control = recipe.splice.data == "none"
+    if control and not general:
+        raise RecipeError(
+            "splice.data=none trains on general data alone, but train.general is empty",
+            hint="Set train.general to a JSONL file, or to 'starter'.",
+        )
+    found, duplicates = _distinct(_agent_examples(store, run_id, round_index, recipe))
+    agent = _limit(found, settings.max_examples, _stream(recipe, round_index, "limit"))
+    wanted = _general_share(len(agent), settings.eta)
+    if control:
+        wanted, agent = wanted + len(agent), []
+    mixed = _sample_general(general, wanted, _stream(recipe, round_index, "general"))
+    parts = [
+        _split(part, settings.validation, _stream(recipe, round_index, "split", name))
+        for name, part in (("agent", agent), ("general", mixed))
+    ]
+    train = _shuffle(parts[0][0] + parts[1][0], _stream(recipe, round_index, "order"))
+    valid = parts[0][1] + parts[1][1]
+    counts = {
+        "revision": sum(item.kind == "revision" for item in agent),
+        "good": sum(item.kind == "good" for item in agent),
+        "general": len(mixed),
+        "duplicates": duplicates,
+        "over_limit": 0 if control else len(found) - len(agent),
+        "general_repeated": max(0, len(mixed) - len(general)),
+    }
+    rows = [item.to_row(idx, "train") for idx, item in enumerate(train)]
+    rows += [item.to_row(idx, "valid") for idx, item in enumerate(valid, start=len(train))]
+    return Dataset(
+        _record(store, run_id, round_index, recipe, counts, rows),
+        [item.example for item in train],
+        [item.example for item in valid],
+        counts,
+    )
+
+
+def good_example(
+    opening: tuple[str, str], steps: Sequence[Step]
+) -> tuple[list[Message], list[bool]]:
+    """A good trajectory as (messages, loss): all of the agent's turns but flawed ones are learnt.
+
+    Which turns count as flawed is said at ``splice.loss_flags``.
+    """
+    marked = [
+        SplicedStep(step, "good", loss) for step, loss in zip(steps, loss_flags(steps), strict=True)
+    ]
+    return to_messages(*opening, marked)
+
+
+def best_good(
+    store: Store, run_id: str, *, round_index: int | None, per_task: int
+) -> list[tuple[TrajectoryRow, tuple[str, str], list[Step]]]:
+    """The best good trajectories of each tree: fewest flaws, then reward, then fewest steps.
+
+    Trajectories of one tree that take the same actions count once.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        round_index: the round; None: all rounds.
+        per_task: at most this many a tree; 0 = all.
+
+    Returns:
+        (row, opening, steps) in the order of the trees.
+    """
+    by_tree: dict[int, list[TrajectoryRow]] = defaultdict(list)
+    for row in splices.list_trajectories(store, run_id, round_index=round_index, kind="good"):
+        by_tree[row.tree_id].append(row)
+    chosen = []
+    for tree_id, rows in by_tree.items():
+        walked = [(row, trees.path_steps(store, tree_id, row.leaf_idx)) for row in rows]
+        walked.sort(
+            key=lambda item: (
+                sum(step.invalid or step.kind != "act" for step in item[1]),
+                -item[0].reward,
+                item[0].steps,
+                item[0].leaf_idx,
+            )
+        )
+        distinct: dict[tuple[str, ...], tuple[TrajectoryRow, list[Step]]] = {}
+        for row, steps in walked:
+            key = tuple(" ".join((step.action or "").split()) for step in steps)
+            distinct.setdefault(key, (row, steps))
+        opening = trees.tree_opening(store, tree_id)
+        best = list(distinct.values())[: per_task or None]
+        chosen += [(row, opening, steps) for row, steps in best]
+    return chosen
+
+
+def _agent_examples(store: Store, run_id: str, round_index: int, recipe: Recipe) -> list[Candidate]:
+    data = recipe.splice.data
+    found = []
+    first = 1 if recipe.train.accumulate else round_index
+    for number in range(first, round_index + 1):
+        if data != "good":
+            for revision in splices.list_revisions(
+                store, run_id, round_index=number, accepted=True
+            ):
+                example = TrainExample(list(revision.messages or ()), list(revision.loss or ()))
+                found.append(Candidate("revision", revision.id, revision.task, example))
+        if data != "revision":
+            names = {
+                tree.id: tree.task.name
+                for tree in trees.list_trees(store, run_id, round_index=number)
+            }
+            for row, opening, steps in best_good(
+                store, run_id, round_index=number, per_task=recipe.splice.good_per_task
+            ):
+                example = TrainExample(*good_example(opening, steps))
+                found.append(Candidate("good", row.id, names[row.tree_id], example))
+    return [item for item in found if any(item.example.loss)]
+
+
+def _distinct(items: Sequence[Candidate]) -> tuple[list[Candidate], int]:
+    """Examples with different texts or flags, and how many were left out."""
+    seen: dict[str, Candidate] = {}
+    for item in items:
+        key = json.dumps([item.example.messages, item.example.loss], sort_keys=True)
+        seen.setdefault(key, item)
+    return list(seen.values()), len(items) - len(seen)
+
+
+def _limit(items: Sequence[Candidate], most: int, seed: int) -> list[Candidate]:
+    """At most ``most`` (0 = all), dealt out task by task so that no task crowds out another."""
+    if not most or len(items) <= most:
+        return list(items)
+    by_task: dict[str, list[Candidate]] = defaultdict(list)
+    for item in _shuffle(items, seed):
+        by_task[item.group].append(item)
+    dealt: list[Candidate] = []
+    while len(dealt) < most:
+        for waiting in by_task.values():
+            if waiting and len(dealt) < most:
+                dealt.append(waiting.pop())
+    return dealt
+
+
+def _general_share(agent: int, eta: float) -> int:
+    """How many general examples make ``agent`` examples the share ``eta`` of the whole."""
+    return round(agent * (1 - eta) / eta)
+
+
+def _sample_general(general: Mapping[int, TrainExample], wanted: int, seed: int) -> list[Candidate]:
+    """Lines without replacement; once all are used, from the beginning again."""
+    if not general:
+        return []
+    order = _shuffle(sorted(general), seed)
+    lines = [order[i % len(order)] for i in range(wanted)]
+    return [Candidate("general", line, f"line {line}", general[line]) for line in lines]
+
+
+def _split(
+    items: Sequence[Candidate], share: float, seed: int
+) -> tuple[list[Candidate], list[Candidate]]:
+    """(train, valid) by whole groups; ``valid`` gets at least one group where there are two."""
+    sizes: dict[str, int] = defaultdict(int)
+    for item in items:
+        sizes[item.group] += 1
+    held: set[str] = set()
+    taken = 0
+    if share > 0 and len(sizes) > 1:
+        for group in _shuffle(sorted(sizes), seed):
+            if len(held) == len(sizes) - 1 or (held and taken >= share * len(items)):
+                break
+            held.add(group)
+            taken += sizes[group]
+    train = [item for item in items if item.group not in held]
+    return train, [item for item in items if item.group in held]
+
+
+def _shuffle(items: Sequence[T], seed: int) -> list[T]:
+    import numpy as np
+
+    return [items[i] for i in np.random.default_rng(seed).permutation(len(items))]
+
+
+def _stream(recipe: Recipe, round_index: int, *purpose: str) -> int:
+    return stream_seed(recipe.seed, "dataset", round_index, *purpose)
+
+
+def _record(
+    store: Store,
+    run_id: str,
+    round_index: int,
+    recipe: Recipe,
+    counts: Mapping[str, int],
+    rows: Sequence[DatasetItemRow],
+) -> int:
+    """Store the set, or find it where a cut run stored it before."""
+    settings: dict[str, Any] = {
+        "data": recipe.splice.data,
+        "eta": recipe.train.eta,
+        "general": recipe.train.general,
+        "accumulate": recipe.train.accumulate,
+        "max_examples": recipe.train.max_examples,
+        "validation": recipe.train.validation,
+        "counts": dict(counts),
+    }
+    for earlier in splices.list_datasets(store, run_id, round_index=round_index):
+        same = dict(earlier.settings) == settings
+        if same and splices.list_dataset_items(store, earlier.id) == list(rows):
+            return earlier.id
+    return splices.save_dataset(store, run_id, round_index, settings=settings, items=rows)

@@ -1,0 +1,109 @@
+"""General chat data from JSONL files, to be mixed in with the agent's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agentr_lite.actors.base import Message
+from agentr_lite.actors.registry import resolve_model
+from agentr_lite.errors import RecipeError
+from agentr_lite.train.batches import TrainExample
+
+STARTER_GENERAL = "starter"
+_ROLES = ("system", "user", "assistant")
+_SHAREGPT_ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant"}
+
+
+def load_general(spec: str) -> dict[int, TrainExample]:
+    """Read the general data of a recipe.
+
+    A line is ``{"messages": [{"role", "content"}, …], "loss": [true, …]}`` or, as ShareGPT has it,
+    ``{"conversations": [{"from", "value"}, …]}``. Without flags all assistant turns are learnt.
+
+    Args:
+        spec: ``train.general``: a JSONL file, ``starter`` for the bundled sample, or empty.
+
+    Returns:
+        Line number, from 1, to example; blank lines are left out. Empty for an empty ``spec``.
+
+    Raises:
+        RecipeError: the file cannot be read, or a line is malformed; names file and line.
+    """
+    if not spec:
+        return {}
+    path = _general_path(spec)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"cannot read the general data {path}: {error}",
+            hint="Set train.general to a JSONL file of chats, or to '' for none.",
+        ) from error
+    examples = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            examples[number] = parse_example(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise RecipeError(
+                f"general data {path}, line {number}: {error}",
+                hint='Each line needs {"messages": [{"role": "user", "content": "…"}, …]}.',
+            ) from error
+    return examples
+
+
+def parse_example(data: Any) -> TrainExample:
+    """One line of general data.
+
+    Raises:
+        ValueError: another shape; the message says which part.
+    """
+    if not isinstance(data, Mapping):
+        raise ValueError("not a JSON object")
+    if "messages" in data:
+        messages = [_message(turn, "role", "content") for turn in _turns(data["messages"])]
+    elif "conversations" in data:
+        messages = [_message(turn, "from", "value") for turn in _turns(data["conversations"])]
+    else:
+        raise ValueError("neither 'messages' nor 'conversations'")
+    loss = data.get("loss")
+    if loss is None:
+        loss = [message["role"] == "assistant" for message in messages]
+    elif not isinstance(loss, list) or not all(isinstance(flag, bool) for flag in loss):
+        raise ValueError("'loss' must be a list of true and false")
+    if len(loss) != len(messages):
+        raise ValueError(f"{len(loss)} loss flags for {len(messages)} messages")
+    if any(flag and m["role"] != "assistant" for flag, m in zip(loss, messages, strict=True)):
+        raise ValueError("only assistant turns can be learnt, but another one has loss true")
+    if not any(loss):
+        raise ValueError("nothing to learn: no assistant turn, or none with loss true")
+    return TrainExample(messages, loss)
+
+
+def _general_path(spec: str) -> Path:
+    if spec != STARTER_GENERAL:
+        return Path(spec).expanduser()
+    return resolve_model("starter").gguf.parent / "general.jsonl"
+
+
+def _turns(value: Any) -> list[Any]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("a conversation must be a list of turns, and not empty")
+    return value
+
+
+def _message(turn: Any, role_key: str, text_key: str) -> Message:
+    if not isinstance(turn, Mapping):
+        raise ValueError("a turn must be a JSON object")
+    role, text = turn.get(role_key), turn.get(text_key)
+    if role_key == "from":
+        role = _SHAREGPT_ROLES.get(str(role), role)
+    if role not in _ROLES:
+        raise ValueError(f"'{role_key}' must be one of {', '.join(_ROLES)}, not {role!r}")
+    if not isinstance(text, str):
+        raise ValueError(f"'{text_key}' must be a text")
+    return {"role": str(role), "content": text}

@@ -1,0 +1,63 @@
+"""The starter's tokenizer: byte-level BPE in which every common word is one token.
+
+An episode is right only if every token of every name is, so fewer tokens a name means fewer
+chances to fail. Bytes remain as a fallback for any text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+SPECIAL_TOKENS = ("<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|pad|>")
+END_TOKEN = "<|end|>"
+PAD_TOKEN = "<|pad|>"
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def train_tokenizer(words: Iterable[str], texts: Iterable[str], vocab: int) -> Tokenizer:
+    """Train the tokenizer.
+
+    Args:
+        words: each becomes one token, with and without a space before it, room permitting.
+        texts: running text, for punctuation and phrases.
+        vocab: number of tokens, the specials included.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    # GPT-2's own splitting: llama.cpp's `gpt-2` pre-tokenizer does the same.
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    kept = sorted(set(words))
+    # The spaced form first and heavier: it is the one that the model has to say.
+    corpus = [f" {word}" for word in kept for _ in range(8)]
+    corpus += [word for word in kept for _ in range(4)]
+    tokenizer.train_from_iterator([*corpus, *texts], trainer)
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: Tokenizer, directory: Path, context: int) -> None:
+    """Write ``tokenizer.json`` and ``tokenizer_config.json`` as transformers reads them."""
+    tokenizer.save(str(directory / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": END_TOKEN,
+        "pad_token": PAD_TOKEN,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": context,
+        "chat_template": CHAT_TEMPLATE,
+    }
+    text = json.dumps(config, indent=2) + "\n"
+    (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")

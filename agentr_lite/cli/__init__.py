@@ -1,0 +1,134 @@
+"""The command line: one module a verb, imported only when that verb runs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from agentr_lite import __version__
+from agentr_lite.errors import EXIT_FAILED, EXIT_INTERRUPTED, AgentrError, UsageError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("agentr_lite.cli.run:run", "The whole loop: search, splice, train, evaluate."),
+    "search": ("agentr_lite.cli.search:search", "Grow search trees for a round of a run."),
+    "splice": ("agentr_lite.cli.splice:splice", "Make revision data from a round's trees."),
+    "train": ("agentr_lite.cli.train:train", "Train a LoRA adapter on a round's data."),
+    "eval": ("agentr_lite.cli.eval:evaluate", "Evaluate a round on held-out tasks."),
+    "report": ("agentr_lite.cli.report:report", "Tables of what one or more runs gave."),
+    "runs": ("agentr_lite.cli.runs:runs", "List, show and delete runs."),
+    "trees": ("agentr_lite.cli.trees:trees", "Look at the search trees of a run."),
+    "tui": ("agentr_lite.cli.tui:tui", "Walk through runs and trees in the terminal."),
+    "export": ("agentr_lite.cli.export:export", "Write revision data as JSON or JSONL."),
+    "envs": ("agentr_lite.cli.envs:envs", "List and check environments."),
+    "play": ("agentr_lite.cli.play:play", "Play an environment yourself."),
+    "recipes": ("agentr_lite.cli.recipes:recipes", "List and show run recipes."),
+    "models": ("agentr_lite.cli.models:models", "List models and show what a GGUF file is."),
+    "convert": ("agentr_lite.cli.convert:convert", "Turn MLX adapters into GGUF adapters."),
+    "doctor": ("agentr_lite.cli.doctor:doctor", "Check this machine and installation."),
+}
+"""Verb -> (where it lives, its line in ``--help``). Help is here so that listing imports nothing."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from agentr_lite.recipe import did_you_mean
+
+            known = did_you_mean(args[0], list(COMMANDS))
+            raise click.UsageError(f"No such command '{args[0]}'{known}.", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="agentr-lite")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """A small local model teaches itself to notice its own mistakes and recover.
+
+    Begin with `agentr-lite run textcraft`.
+    """
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point: runs the command and turns every error into one line and an exit code."""
+    arguments = sys.argv[1:] if args is None else args
+    as_json = "--json" in arguments
+    try:
+        code = cli.main(args=arguments, prog_name="agentr-lite", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        if as_json:
+            _print_json_error("usage", error.format_message(), "")
+        else:
+            error.show()
+        code = error.exit_code
+    except AgentrError as error:
+        _report(error, as_json)
+        code = error.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        click.echo("Interrupted.", err=True)
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`| head`); nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _report(AgentrError(f"{error.strerror or error}{where}", hint=_os_hint(error)), as_json)
+        code = EXIT_FAILED
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report(error: AgentrError, as_json: bool) -> None:
+    from agentr_lite.output import clean
+
+    if as_json:
+        _print_json_error(error.kind, error.message, error.hint)
+        return
+    click.echo(f"Error: {clean(error.message)}", err=True)
+    if error.hint:
+        click.echo(f"Hint: {clean(error.hint)}", err=True)
+
+
+def _print_json_error(kind: str, message: str, hint: str) -> None:
+    payload: dict[str, Any] = {"error": {"kind": kind, "message": message, "hint": hint}}
+    click.echo(json.dumps(payload))
+
+
+def _os_hint(error: OSError) -> str:
+    import errno
+
+    if error.errno == errno.ENOSPC:
+        return "The disk is full; free some space and resume: what was committed is kept."
+    if error.errno == errno.EACCES:
+        return "Check the permissions, or choose another place with -d/--db."
+    return ""
+
+
+__all__ = ["COMMANDS", "UsageError", "cli", "main"]

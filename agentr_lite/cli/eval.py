@@ -14,14 +14,12 @@ from agentr_lite.errors import (
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
     Interrupted,
-    ModelError,
     RecipeError,
     UsageError,
 )
 from agentr_lite.output import Progress, emit, emit_json, say, terminal_width, warn
 
 if TYPE_CHECKING:
-    from agentr_lite.actors.base import Actor
     from agentr_lite.recipe import Recipe
     from agentr_lite.store import Store
     from agentr_lite.store.records import RunRow
@@ -100,14 +98,15 @@ def _target(
     store: Store, target: str, recipe: str | None, overrides: tuple[str, ...]
 ) -> tuple[RunRow, Recipe, bool]:
     """The run, its recipe with the overrides, and whether it was made here."""
-    from agentr_lite import __version__
-    from agentr_lite.recipe import load_recipe, recipe_names
-    from agentr_lite.store.runs import create_run, get_run
+    from agentr_lite.cli.session import target_run
+    from agentr_lite.envs.registry import env_names
+    from agentr_lite.recipe import recipe_names
+    from agentr_lite.store.runs import get_run
 
-    if recipe is not None or target in recipe_names() or target.endswith((".yaml", ".yml")):
-        resolved = load_recipe(recipe or target, overrides)
-        run_id = create_run(store, resolved, versions={"agentr-lite": __version__})
-        return get_run(store, run_id), resolved, True
+    named = target in {*recipe_names(), *env_names()} or target.endswith((".yaml", ".yml"))
+    if recipe is not None or named:
+        made = target_run(store, target, recipe=recipe, overrides=overrides)
+        return made.run, made.recipe, True
     run = get_run(store, target)
     changed = [item for item in overrides if not item.startswith(("eval.", "agent."))]
     if changed:
@@ -138,6 +137,7 @@ def _evaluate(
     store: Store, run: RunRow, recipe: Recipe, round_index: int | None
 ) -> tuple[int, dict[str, Any]]:
     from agentr_lite.actors.registry import open_actor
+    from agentr_lite.cli.session import equip
     from agentr_lite.envs.registry import make_env
     from agentr_lite.evaluate import eval_stage
     from agentr_lite.store.splices import list_adapters
@@ -153,32 +153,13 @@ def _evaluate(
     env = make_env(recipe.env, recipe.env_options)
     actor = open_actor(recipe)
     try:
-        _equip(store, run, actor, number)
+        equip(store, run, actor, number)
         say(f"{run.id}: evaluating {'the base model' if not number else f'round {number}'}")
         with Progress() as progress:
             return number, eval_stage(store, run.id, number, recipe, env, actor, progress=progress)
     finally:
         actor.close()
         env.close()
-
-
-def _equip(store: Store, run: RunRow, actor: Actor, number: int) -> None:
-    """Check that the model is the run's, and put the round's adapter on."""
-    from agentr_lite.store.runs import set_run_model
-    from agentr_lite.store.splices import get_adapter
-
-    digest = str(actor.description.get("sha256") or "")
-    if not run.model_sha256:
-        set_run_model(store, run.id, actor.description)
-    elif digest != run.model_sha256:
-        raise ModelError(
-            f"the model is not the one that run {run.id} was made with"
-            f" (SHA-256 {digest[:12]} instead of {run.model_sha256[:12]})",
-            hint=f"Put the old file back at {run.model_path}, or begin a new run.",
-        )
-    adapter = get_adapter(store, run.id, number) if number else None
-    if adapter is not None:
-        actor.use_adapter(Path(adapter.gguf_path))
 
 
 def _set_status(

@@ -37,6 +37,7 @@ def search_stage(
     tasks: Sequence[Task] | None = None,
     select: Select | None = None,
     progress: Progress | None = None,
+    redo: bool = False,
 ) -> Mapping[str, Any]:
     """Search a round's tasks, or go on where an earlier sitting was cut.
 
@@ -50,6 +51,7 @@ def search_stage(
         tasks: default: the recipe's share of the training split (``round_tasks``).
         select: which child to go on with; default: UCT with the recipe's ``c``.
         progress: counts simulations.
+        redo: delete the round's trees, and what was made from them, and begin again.
 
     Returns:
         The stage's summary (``store.summaries.search_counts``); at once where the stage has
@@ -63,12 +65,14 @@ def search_stage(
         StoreError: the database cannot be written.
     """
     earlier = runs.stage_status(store, run_id, round_index, "search")
-    if earlier is not None and earlier.finished:
+    if earlier is not None and earlier.finished and not redo:
         return earlier.summary
     if tasks is None:
         tasks = round_tasks(train_tasks(env), recipe, round_index)
     context = search_context(recipe, env, round_index)
     waves = split_waves(tasks, recipe.search.wave)
+    if redo:
+        trees.delete_trees(store, run_id, round_index)
     runs.stage_started(store, run_id, round_index, "search")
     first = _drop_cut_waves(store, run_id, round_index, waves)
     progress = progress or silent_progress()

@@ -1,0 +1,200 @@
+"""``agentr-lite runs``: list, show and delete runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agentr_lite.cli.common import database_path, db_option, json_option
+from agentr_lite.errors import UsageError
+
+if TYPE_CHECKING:
+    from agentr_lite.store import Store
+    from agentr_lite.store.records import RoundRow, RunRow
+
+
+@click.group(invoke_without_command=True)
+@db_option
+@json_option
+@click.pass_context
+def runs(context: click.Context, db: Path | None, as_json: bool) -> None:
+    """List runs, show one, delete one."""
+    context.obj = db if _from_command_line(context) else None
+    if context.invoked_subcommand is None:
+        context.invoke(list_runs, db=db, as_json=as_json)
+
+
+@runs.command("list")
+@click.option("--env", help="Only runs of this environment.")
+@db_option
+@json_option
+@click.pass_context
+def list_runs(
+    context: click.Context, db: Path | None, env: str | None = None, as_json: bool = False
+) -> None:
+    """List runs, the newest first."""
+    from agentr_lite.output import emit_json, emit_table, say
+    from agentr_lite.store import Store
+    from agentr_lite.store.runs import list_runs as stored_runs
+
+    path = _database(context, db)
+    if not path.exists():
+        # Nothing has run yet: an empty list, not an error.
+        rows: list[dict[str, Any]] = []
+    else:
+        with Store.open(path) as store:
+            rows = [_overview(store, run) for run in stored_runs(store, env=env)]
+    if as_json:
+        emit_json(rows)
+        return
+    if not rows:
+        say(f"No runs in {path}. Begin with `agentr-lite run textcraft`.")
+        return
+    columns = ["run", "status", "created", "env", "model", "seed", "last stage", "trees", "success"]
+    emit_table(
+        columns,
+        [
+            [
+                row["id"],
+                row["status"],
+                row["created_utc"][:16].replace("T", " "),
+                row["env"],
+                row["model"],
+                row["seed"],
+                row["last_stage"],
+                row["trees"],
+                " → ".join(f"{value:.1%}" for value in row["success"]),
+            ]
+            for row in rows
+        ],
+    )
+
+
+@runs.command("show")
+@click.argument("run", default="latest")
+@db_option
+@json_option
+@click.pass_context
+def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -> None:
+    """Show what RUN (default: the newest) is made of: model, stages, cost, counts."""
+    from agentr_lite.output import emit, emit_json, emit_table, format_duration
+    from agentr_lite.store import Store
+    from agentr_lite.store.runs import get_run, list_stages
+
+    with Store.open(_database(context, db), create=False) as store:
+        row = get_run(store, run)
+        stages = list_stages(store, row.id)
+        overview = _overview(store, row)
+    if as_json:
+        emit_json({"run": row, "stages": stages, **overview})
+        return
+    facts = [
+        ("run", row.id),
+        ("status", row.status + (f": {row.error}" if row.error else "")),
+        ("created", row.created_utc),
+        ("finished", row.finished_utc),
+        ("environment", row.env),
+        ("model", f"{overview['model']} {row.model_path}".strip()),
+        ("model sha256", row.model_sha256),
+        ("seed", row.seed),
+        ("versions", ", ".join(f"{name} {number}" for name, number in row.versions.items())),
+    ]
+    emit_table(["", ""], [[name, value] for name, value in facts if value not in (None, "")])
+    emit("")
+    columns = ["round", "stage", "wall", "model", "prompt tokens", "decoded", "output", "counts"]
+    emit_table(
+        columns,
+        [
+            [
+                stage.round,
+                stage.stage + ("" if stage.finished else " (not finished)"),
+                format_duration(stage.wall_s),
+                format_duration(stage.model_ms / 1000),
+                stage.prompt_tokens,
+                stage.decoded_prompt_tokens,
+                stage.output_tokens,
+                _counts(stage),
+            ]
+            for stage in stages
+        ],
+    )
+
+
+@runs.command("delete")
+@click.argument("run")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@db_option
+@json_option
+@click.pass_context
+def delete_run(context: click.Context, run: str, yes: bool, db: Path | None, as_json: bool) -> None:
+    """Delete RUN from the database, with its trees, data and evaluations.
+
+    Adapter files beside the database stay; their folder is named.
+    """
+    from agentr_lite.config import artifacts_dir
+    from agentr_lite.output import emit_json, say
+    from agentr_lite.store import Store
+    from agentr_lite.store import runs as table
+
+    path = _database(context, db)
+    with Store.open(path, create=False) as store:
+        row = table.get_run(store, run)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageError(f"deleting {row.id} needs a yes", hint="Add --yes.")
+            click.confirm(f"Delete {row.id} ({row.status}) from {path}?", abort=True, err=True)
+        table.delete_run(store, row.id)
+    if as_json:
+        emit_json({"deleted": row.id})
+    say(f"Deleted {row.id}.")
+    folder = artifacts_dir(path, row.id)
+    if folder.exists():
+        say(f"Its adapters are still in {folder}.")
+
+
+def _from_command_line(context: click.Context) -> bool:
+    return context.get_parameter_source("db") is click.core.ParameterSource.COMMANDLINE
+
+
+def _database(context: click.Context, db: Path | None) -> Path:
+    """``-d`` works before and after the sub-command; both outweigh the environment variable."""
+    if context.obj is not None and not _from_command_line(context):
+        return database_path(context.obj)
+    return database_path(db)
+
+
+def _overview(store: Store, run: RunRow) -> dict[str, Any]:
+    """A run in a line: JSON types."""
+    from agentr_lite.store.evals import list_evals
+    from agentr_lite.store.runs import list_stages
+
+    stages = list_stages(store, run.id)
+    last = max(stages, key=lambda stage: stage.started_utc, default=None)
+    greedy = list_evals(store, run.id, mode="greedy")
+    return {
+        "id": run.id,
+        "status": run.status,
+        "created_utc": run.created_utc,
+        "env": run.env,
+        "model": run.recipe.get("model", ""),
+        "seed": run.seed,
+        "last_stage": f"{last.stage} {last.round}" if last else "",
+        "trees": store.scalar("SELECT count(*) FROM trees WHERE run_id = ?", (run.id,)),
+        "success": [
+            row.summary["success"]["value"]
+            for row in greedy
+            if row.summary.get("success") is not None
+        ],
+    }
+
+
+def _counts(stage: RoundRow) -> str:
+    """A stage's plain counts as ``name value`` pairs; nested ones are for ``--json``."""
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in stage.summary.items()
+        if isinstance(value, int | float | str) and not name.endswith("_tokens")
+    )

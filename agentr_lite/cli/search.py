@@ -1,0 +1,155 @@
+"""``agentr-lite search``: one round's tree search, alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agentr_lite.cli.common import database_path, db_option, json_option, recipe_options
+from agentr_lite.errors import (
+    EXIT_FAILED,
+    EXIT_SOME_TASKS_FAILED,
+    AgentrError,
+    Interrupted,
+    StoreError,
+    UsageError,
+)
+from agentr_lite.output import Progress, emit_json, emit_table, say, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agentr_lite.cli.session import Target
+    from agentr_lite.store import Store
+    from agentr_lite.store.records import RunStatus
+
+
+@click.command()
+@click.argument("target", metavar="ENV|RECIPE|RUN")
+@click.option("--round", "round_index", type=click.IntRange(1), help="Default: the next one.")
+@click.option("--redo", is_flag=True, help="Throw this round's trees away and search again.")
+@recipe_options
+@db_option
+@json_option
+@click.pass_context
+def search(
+    context: click.Context,
+    target: str,
+    round_index: int | None,
+    redo: bool,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    model: str | None,
+    seed: int | None,
+    db: Path | None,
+    as_json: bool,
+) -> None:
+    """Grow the search trees of one round.
+
+    With an environment or a recipe, begin a new run; with a run, search its next round, or go on
+    where a search was cut. What is committed is not searched again.
+    """
+    from agentr_lite.cli.session import resume_command, target_run
+    from agentr_lite.store import Store
+
+    result = [*overrides]
+    result += [f"model={model}"] if model is not None else []
+    result += [f"seed={seed}"] if seed is not None else []
+    with Store.open(database_path(db)) as store:
+        found = target_run(store, target, recipe=recipe, overrides=tuple(result))
+        run = found.run
+        try:
+            number = _round(store, run.id, round_index)
+            summary = _search(store, found, number, redo)
+        except KeyboardInterrupt:
+            _set_status(store, found, "interrupted")
+            raise Interrupted(
+                "search interrupted; whole waves of trees are kept",
+                hint=f"Go on with: {resume_command('search', target, run.id)}",
+            ) from None
+        except AgentrError as error:
+            # A database that cannot be written cannot record why, either.
+            if not isinstance(error, StoreError):
+                _set_status(store, found, "failed", error.message)
+            raise
+        _set_status(store, found, "finished")
+    if as_json:
+        emit_json({"run": run.id, "round": number, "search": summary})
+    else:
+        _show(run.id, number, summary)
+    if summary["failed"]:
+        warn(
+            f"{summary['failed']} of {summary['trees']} tasks failed",
+            hint=f"`agentr-lite trees {run.id}` says why.",
+        )
+        all_failed = summary["failed"] == summary["trees"]
+        context.exit(EXIT_FAILED if all_failed else EXIT_SOME_TASKS_FAILED)
+
+
+def _round(store: Store, run_id: str, round_index: int | None) -> int:
+    """The round asked for, else the first whose search has not finished."""
+    from agentr_lite.store.runs import stage_status
+
+    if round_index is not None:
+        return round_index
+    number = 1
+    while (row := stage_status(store, run_id, number, "search")) is not None and row.finished:
+        number += 1
+    return number
+
+
+def _search(store: Store, target: Target, number: int, redo: bool) -> Mapping[str, Any]:
+    from agentr_lite.actors.registry import open_actor
+    from agentr_lite.cli.session import equip
+    from agentr_lite.envs.registry import make_env
+    from agentr_lite.search.stage import search_stage
+    from agentr_lite.store.splices import get_adapter
+
+    run, recipe = target.run, target.recipe
+    if number > 1 and get_adapter(store, run.id, number - 1) is None:
+        # Asked before the model loads: that may take a while.
+        raise UsageError(
+            f"round {number} of {run.id} searches with the adapter of round {number - 1},"
+            " which is not there",
+            hint=f"`agentr-lite train {run.id} --round {number - 1}` makes it;"
+            f" `--round {number - 1} --redo` searches that round again.",
+        )
+    env = make_env(recipe.env, recipe.env_options)
+    actor = open_actor(recipe)
+    try:
+        equip(store, run, actor, number - 1)
+        say(f"{run.id}: round {number}, {'base model' if number == 1 else 'adapter'}")
+        with Progress() as progress:
+            return search_stage(
+                store, run.id, number, recipe, env, actor, progress=progress, redo=redo
+            )
+    finally:
+        actor.close()
+        env.close()
+
+
+def _set_status(store: Store, target: Target, status: RunStatus, error: str | None = None) -> None:
+    from agentr_lite.store.runs import list_stages, set_run_status
+
+    # A run of the whole loop keeps the status that the loop gave it.
+    if target.is_new or all(row.stage == "search" for row in list_stages(store, target.run.id)):
+        set_run_status(store, target.run.id, status, error=error)
+
+
+def _show(run_id: str, number: int, summary: Mapping[str, Any]) -> None:
+    rows = [
+        ("trees", summary["trees"]),
+        ("solved", summary["solved"]),
+        ("failed", summary["failed"]),
+        ("mean best reward", summary["mean_best_reward"]),
+        ("mean reward", summary["mean_reward"]),
+        ("simulations", summary["simulations"]),
+        ("nodes", summary["nodes"]),
+        ("valid actions", f"{summary['valid_samples'] / max(1, summary['samples']):.1%}"),
+        ("output tokens", summary["output_tokens"]),
+    ]
+    emit_table(["round " + str(number), ""], [list(row) for row in rows])
+    say(f"Look at the trees: agentr-lite trees {run_id}")
+    say(f"Go on: agentr-lite splice {run_id} --round {number}")

@@ -1,0 +1,90 @@
+"""``agentr-lite trees``: look at the search trees of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from agentr_lite.cli.common import database_path, db_option, json_option
+from agentr_lite.errors import UsageError
+
+
+@click.command()
+@click.argument("run", default="latest")
+@click.option("--round", "round_index", type=click.IntRange(1), help="Only this round's trees.")
+@click.option("--task", help="Draw the trees of this task.")
+@click.option("--tree", "tree_id", type=int, help="Draw the tree with this id.")
+@click.option("--all", "everything", is_flag=True, help="Draw nodes that were never visited, too.")
+@click.option("--observations", is_flag=True, help="Draw what the environment answered, too.")
+@click.option("--depth", type=click.IntRange(1), help="Draw no deeper than so many steps.")
+@db_option
+@json_option
+def trees(
+    run: str,
+    round_index: int | None,
+    task: str | None,
+    tree_id: int | None,
+    everything: bool,
+    observations: bool,
+    depth: int | None,
+    db: Path | None,
+    as_json: bool,
+) -> None:
+    """List the search trees of RUN (default: the newest run), or draw some of them.
+
+    RUN is a run's id, a unique beginning of it, or `latest`. `--task` and `--tree` draw:
+
+    \b
+      ✓ reward 1   ◐ ended with part of it   ✗ ended with nothing   ☠ fatal mistake
+      … cut at the depth limit   ! not possible   ↺ revision turn   ? no action
+      n visits, v mean reward, r reward at the end, ×k candidates with this action
+    """
+    from agentr_lite.output import emit, emit_json, emit_table, say, terminal_width
+    from agentr_lite.report.trees import TreeView, render_tree, tree_heading
+    from agentr_lite.store import Store
+    from agentr_lite.store.runs import get_run
+    from agentr_lite.store.trees import list_trees, load_tree
+
+    with Store.open(database_path(db), create=False) as store:
+        run_id = get_run(store, run).id
+        found = list_trees(store, run_id, round_index=round_index, task=task)
+        if tree_id is not None:
+            found = [tree for tree in found if tree.id == tree_id]
+        drawing = task is not None or tree_id is not None
+        if drawing and not found:
+            what = f"tree {tree_id}" if tree_id is not None else f"tree of a task '{task}'"
+            raise UsageError(
+                f"run {run_id} has no {what}", hint=f"`agentr-lite trees {run_id}` lists its trees."
+            )
+        if not drawing:
+            if as_json:
+                emit_json(found)
+                return
+            say(f"run {run_id}: {len(found)} trees")
+            emit_table(
+                ["tree", "round", "wave", "task", "level", "best", "sims", "nodes", "error"],
+                [
+                    [
+                        tree.id,
+                        tree.round,
+                        tree.wave,
+                        tree.task.name,
+                        tree.task.level,
+                        f"{tree.best_reward:.3g}",
+                        tree.simulations,
+                        tree.node_count,
+                        tree.error or "",
+                    ]
+                    for tree in found
+                ],
+            )
+            return
+        if as_json:
+            emit_json([{"tree": tree, "nodes": load_tree(store, tree.id)} for tree in found])
+            return
+        view = TreeView(everything, observations, depth)
+        for tree in found:
+            emit(tree_heading(tree))
+            for line in render_tree(load_tree(store, tree.id), view, width=terminal_width()):
+                emit(line)

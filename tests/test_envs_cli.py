@@ -1,0 +1,136 @@
+"""``agentr-lite envs`` and ``agentr-lite play`` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from agentr_lite.cli.envs import envs
+from agentr_lite.cli.play import play
+from agentr_lite.envs import registry
+from agentr_lite.envs.base import Task
+from agentr_lite.envs.textcraft import TextCraft
+from agentr_lite.errors import UsageError
+
+
+class Leaky(TextCraft):
+    """Every split has the same tasks."""
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        return [replace(task, split=split) for task in super().tasks("dev")]
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(envs, arguments)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def game(text: str, *arguments: str) -> Result:
+    result = CliRunner().invoke(play, ["textcraft", *arguments], input=text)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0
+    return result
+
+
+def test_list() -> None:
+    assert "textcraft" in run().stdout
+    (row,) = [row for row in json.loads(run("--json").stdout) if row["name"] == "textcraft"]
+    assert (row["train"], row["dev"], row["test"]) == (342, 57, 172)
+    assert json.loads(run("list", "--json").stdout) == json.loads(run("--json").stdout)
+
+
+def test_show() -> None:
+    shown = run("show", "textcraft").stdout
+    assert "Action: get 1 oak logs" in shown and "level 5" in shown
+    data = json.loads(run("show", "textcraft", "--brief", "--json").stdout)
+    assert data["splits"]["test"] == {"1": 41, "2": 56, "3": 52, "4": 21, "5": 2}
+
+
+def test_show_a_task() -> None:
+    assert "craft 3 ladder using 7 stick" in run("show", "textcraft", "--task", "ladder").stdout
+    data = json.loads(run("show", "textcraft", "--task", "ladder", "--json").stdout)
+    assert data["solution"][-1] == "craft 3 ladder using 7 stick"
+    with pytest.raises(UsageError, match="did you mean 'ladder'"):
+        run("show", "textcraft", "--task", "laddder")
+
+
+def test_list_tasks() -> None:
+    tasks = json.loads(run("show", "textcraft", "--tasks", "--split", "dev", "--json").stdout)
+    assert len(tasks) == 57 and {task["split"] for task in tasks} == {"dev"}
+    assert len(run("show", "textcraft", "--tasks", "--split", "dev").stdout.splitlines()) == 59
+
+
+def test_check() -> None:
+    result = run("check", "textcraft", "--episodes", "5", "--quick")
+    assert result.exit_code == 0
+    assert result.stdout.count(" ok ") == 6
+
+
+def test_check_fails_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._BUILT_IN, "leaky", f"{__name__}:Leaky")
+    result = run("check", "leaky", "--json")
+    assert result.exit_code == 1
+    data = json.loads(result.stdout)
+    assert data["ok"] is False
+    assert [finding["check"] for finding in data["findings"] if not finding["ok"]] == ["splits"]
+    assert run("check", "leaky").exit_code == 1
+
+
+def test_options(tmp_path: Path) -> None:
+    shown = run("show", "textcraft", "--task", "ladder", "-o", "distractors=0").stdout
+    assert "banner" not in shown
+    with pytest.raises(UsageError, match="key=value"):
+        run("check", "textcraft", "-o", "distractors")
+    with pytest.raises(UsageError, match="no recipe directory"):
+        run("check", "textcraft", "--recipes-dir", str(tmp_path))
+
+
+def test_a_game_is_won() -> None:
+    result = game(
+        "get 1 oak logs\ncraft 4 oak planks using 1 oak logs\n"
+        "craft 4 stick using 2 oak planks\ncraft 4 stick using 2 oak planks\n"
+        "craft 3 ladder using 7 stick\nnever read\n",
+        "--task",
+        "ladder",
+    )
+    assert result.stdout.endswith("Crafted 3 minecraft:ladder\n")
+    assert "Done in 5 steps, reward 1." in result.stderr
+    assert "oracle's way takes 5 steps" in result.stderr
+
+
+def test_hints_follow_the_state() -> None:
+    result = game("?\nget 1 oak logs\n?\n:undo\n?\n??\n:undo\n", "--task", "ladder")
+    assert result.stderr.count("Try: get 1 oak logs   (5 to go)") == 2
+    assert "Try: craft 4 oak planks using 1 oak logs   (4 to go)" in result.stderr
+    assert "One step back. Inventory: You are not carrying anything." in result.stderr
+    assert "Nothing to undo." in result.stderr
+    assert "\ncraft 3 ladder using 7 stick\n" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["", "get 1 oak logs", ":quit\nget 1 oak logs\n", "\n:huh\n:task\n"]
+)
+def test_a_game_may_be_left(text: str) -> None:
+    result = game(text, "--task", "ladder")
+    assert "Left after" in result.stderr
+
+
+def test_what_is_typed_cannot_reach_the_terminal_raw() -> None:
+    result = game("dance \x1b[2J\u202e\n", "--task", "ladder")
+    assert "Could not execute dance \\x1b[2J\\u202e" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_a_random_task_can_be_drawn_again() -> None:
+    one = game("", "--seed", "3", "--level", "2", "--split", "dev").stdout
+    assert one == game("", "--seed", "3", "--level", "2", "--split", "dev").stdout
+    with pytest.raises(UsageError, match="no task of level 9"):
+        game("", "--level", "9")

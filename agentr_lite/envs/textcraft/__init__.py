@@ -2,7 +2,8 @@
 
 One module for each concern: ``rules`` (grammar, inventory, recipes), ``book`` (the bundled
 recipes), ``datapack`` (a user's Minecraft data), ``world`` (one task's recipes and goal),
-``tasks`` (goals, shown commands, splits), ``solver`` (the oracle), ``env`` (the environment).
+``tasks`` (goals, shown commands, splits), ``solver`` and ``planner`` (the oracle),
+``env`` (the environment).
 """
 
 from agentr_lite.envs.textcraft.env import TextCraft

@@ -1,60 +1,31 @@
 """The oracle: the actions still needed from any inventory, and what a single step was worth.
 
 TextCraft has no dead ends (what can be got can be got again), so from every inventory there is a
-plan. It takes sums of counts, with crafts rounded up, and two kinds of choices: which recipe makes
-an item, and which member serves a tag. Every combination of choices is tried where there are few;
-otherwise they are improved one at a time. All of it is deterministic.
+plan; ``planner`` finds it.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from agentr_lite.envs.textcraft.rules import Inventory, Recipe, apply, shown_name
+from agentr_lite.envs.textcraft.planner import Action, Planner, UnsolvableError, raw_units
+from agentr_lite.envs.textcraft.rules import Inventory, apply
 from agentr_lite.envs.textcraft.world import World
-from agentr_lite.errors import AgentrError
 
-_EXHAUSTIVE = 256
-"""Up to this many combinations of choices are all tried."""
-
-_CIRCLE = -1
-"""Shape of an item that is met again while its own shape is looked for."""
+__all__ = [
+    "Action",
+    "UnsolvableError",
+    "Verdict",
+    "judge",
+    "plan",
+    "possible_crafts",
+    "remaining",
+    "solve",
+]
 
 Verdict = Literal["good", "bad", "neutral"]
-
-
-class UnsolvableError(AgentrError):
-    """The shown recipes do not lead to the goal."""
-
-    kind = "unsolvable"
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One planned action."""
-
-    kind: Literal["get", "craft"]
-    name: str
-    """The item got or made."""
-    count: int
-    """How many are got, or made by this one crafting."""
-    recipe: Recipe | None = None
-    """The shown recipe that a craft uses; its inputs may name a tag."""
-    inputs: tuple[tuple[int, str], ...] = ()
-    """What is put in: the recipe's inputs, each tag replaced by the member used."""
-
-    @property
-    def text(self) -> str:
-        """The action as the environment reads it."""
-        if self.kind == "get":
-            return f"get {self.count} {shown_name(self.name)}"
-        inputs = ", ".join(f"{n} {shown_name(name)}" for n, name in self.inputs)
-        return f"craft {self.count} {shown_name(self.name)} using {inputs}"
 
 
 def plan(world: World, inventory: Inventory, goal: str | None = None) -> list[Action]:
@@ -105,7 +76,7 @@ def judge(world: World, before: Inventory, after: Inventory, *, ok: bool) -> Ver
     old, new = plan(world, before), plan(world, after)
     if len(new) < len(old):
         return "good"
-    if len(new) == len(old) and _units(new) < _units(old):
+    if len(new) == len(old) and raw_units(new) < raw_units(old):
         return "neutral"
     return "bad"
 
@@ -129,288 +100,6 @@ def possible_crafts(world: World, inventory: Inventory) -> list[str]:
     return crafts
 
 
-def _units(actions: Iterable[Action]) -> int:
-    return sum(action.count for action in actions if action.kind == "get")
-
-
 @lru_cache(maxsize=512)
-def _planner(world: World) -> _Planner:
-    return _Planner(world)
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """One combination: recipe index by item and member by tag; absent means the cheapest."""
-
-    recipes: Mapping[str, int]
-    members: Mapping[str, str]
-    held_first: bool
-    """Use held members of a tag before the chosen one."""
-
-
-class _Planner:
-    """Plans in one world; built once, asked from any number of inventories."""
-
-    def __init__(self, world: World) -> None:
-        self._gettable = world.table.gettable
-        self._tags = world.table.tags
-        self._makers: dict[str, list[Recipe]] = {}
-        for recipe in world.commands:
-            self._makers.setdefault(recipe.output, []).append(recipe)
-        self._costs = self._least_costs(world.commands)
-        # Cheapest first: always choosing the first can never run in a circle, because every
-        # input then costs less than what is made of it.
-        self._recipe_options = {
-            name: self._ranked(self._recipe_cost(recipe) for recipe in makers)
-            for name, makers in self._makers.items()
-        }
-        self._member_options = {
-            tag: [members[i] for i in self._ranked(self._costs.get(m, math.inf) for m in members)]
-            for tag, members in self._tags.items()
-        }
-        self._shapes: dict[str, int] = {}
-        self._shape_numbers: dict[tuple[object, ...], int] = {}
-        self._closures: dict[tuple[str, bool], frozenset[str]] = {}
-
-    def plan(self, inventory: Inventory, goal: str) -> list[Action]:
-        if inventory.get(goal, 0) > 0:
-            return []
-        points = self._choice_points(goal, inventory)
-        combinations = math.prod(len(options) for _, options in points)
-        if combinations <= _EXHAUSTIVE:
-            tried = (
-                self._attempt(goal, inventory, self._choice(points, picks))
-                for picks in itertools.product(*(range(len(options)) for _, options in points))
-            )
-            best = _best(tried)
-        else:
-            best = self._descend(goal, inventory, points)
-        if best is None:
-            raise UnsolvableError(
-                f"the shown commands do not lead to {shown_name(goal)}",
-                hint="They must hold a recipe for everything that cannot be got.",
-            )
-        return best
-
-    def _descend(
-        self, goal: str, inventory: Inventory, points: list[tuple[str, list[int | str]]]
-    ) -> list[Action] | None:
-        """Improve one choice at a time until no single change helps."""
-        picks = [0] * len(points)
-        best = self._attempt(goal, inventory, self._choice(points, picks))
-        improved = True
-        while improved:
-            improved = False
-            for index, (_, options) in enumerate(points):
-                for pick in range(len(options)):
-                    changed = [*picks[:index], pick, *picks[index + 1 :]]
-                    found = self._attempt(goal, inventory, self._choice(points, changed))
-                    if found is not None and (best is None or _key(found) < _key(best)):
-                        best, picks, improved = found, changed, True
-        return best
-
-    def _choice(self, points: list[tuple[str, list[int | str]]], picks: Iterable[int]) -> _Choice:
-        recipes: dict[str, int] = {}
-        members: dict[str, str] = {}
-        held_first = False
-        for (name, options), pick in zip(points, picks, strict=True):
-            option = options[pick]
-            if name == "":
-                held_first = option == "held"
-            elif isinstance(option, int):
-                recipes[name] = option
-            else:
-                members[name] = option
-        return _Choice(recipes, members, held_first)
-
-    def _choice_points(self, goal: str, inventory: Inventory) -> list[tuple[str, list[int | str]]]:
-        """What there is to choose on the way to ``goal``, cheapest option first."""
-        points: list[tuple[str, list[int | str]]] = []
-        direct = self._closure(goal, through_tags=False)
-        tags = False
-        for name in sorted(self._closure(goal)):
-            if name in self._tags:
-                ranked = self._member_options[name]
-                # Of members made in the same way one is enough, unless something on the way to
-                # another is held or needed anyway.
-                kinds = {self._shape(member): member for member in reversed(ranked)}
-                useful = [
-                    member
-                    for member in ranked
-                    if kinds[self._shape(member)] == member
-                    or any(item in inventory or item in direct for item in self._closure(member))
-                ]
-                tags = tags or any(member in inventory for member in ranked)
-                if len(useful) > 1:
-                    points.append((name, list(useful)))
-            elif len(self._recipe_options.get(name, ())) > 1:
-                points.append((name, list(self._recipe_options[name])))
-        if tags:
-            points.append(("", ["held", "chosen"]))
-        return points
-
-    def _closure(self, goal: str, *, through_tags: bool = True) -> frozenset[str]:
-        """Every name that may be needed for ``goal``, itself included."""
-        key = (goal, through_tags)
-        if key not in self._closures:
-            seen: set[str] = set()
-            pending = [goal]
-            while pending:
-                name = pending.pop()
-                if name in seen:
-                    continue
-                seen.add(name)
-                if name in self._tags:
-                    if through_tags:
-                        pending.extend(self._tags[name])
-                    continue
-                for recipe in self._makers.get(name, ()):
-                    pending.extend(item for _, item in recipe.inputs)
-            self._closures[key] = frozenset(seen)
-        return self._closures[key]
-
-    def _shape(self, name: str) -> int:
-        """How an item is made, without names: members of a tag with equal shapes are alike."""
-        if name not in self._shapes:
-            self._shapes[name] = _CIRCLE
-            parts: Sequence[object] = ()
-            if name in self._tags:
-                parts = sorted({self._shape(member) for member in self._tags[name]})
-            elif name in self._makers:
-                parts = [
-                    (recipe.count, *((n, self._shape(item)) for n, item in recipe.inputs))
-                    for recipe in self._makers[name]
-                ]
-            # Numbered rather than nested: a nested shape doubles with every level.
-            self._shapes[name] = self._shape_numbers.setdefault(
-                (name in self._tags, *parts), len(self._shape_numbers)
-            )
-        return self._shapes[name]
-
-    def _attempt(self, goal: str, inventory: Inventory, choice: _Choice) -> list[Action] | None:
-        """The plan under one combination of choices; None if that runs in a circle."""
-        order = self._order(goal, inventory, choice)
-        if order is None:
-            return None
-        pool = dict(inventory)
-        demand = {goal: 1}
-        steps: dict[str, list[Action]] = {}
-        # Users before what they use, so that a demand is complete when it is looked at.
-        for name in reversed(order):
-            short = demand.get(name, 0) - pool.get(name, 0)
-            if short <= 0:
-                continue
-            if name in self._gettable:
-                steps[name] = [Action("get", name, short)]
-                continue
-            recipe = self._recipe(name, choice)
-            if recipe is None:
-                return None
-            steps[name] = []
-            for _ in range(-(-short // recipe.count)):
-                inputs = tuple(
-                    (n, self._served(n, item, choice, pool, demand)) for n, item in recipe.inputs
-                )
-                steps[name].append(Action("craft", name, recipe.count, recipe, inputs))
-        return [action for name in order for action in steps.get(name, ())]
-
-    def _served(
-        self, count: int, name: str, choice: _Choice, pool: dict[str, int], demand: dict[str, int]
-    ) -> str:
-        """Book ``count`` of ``name`` and say which item serves (a tag takes one kind only)."""
-        if name in self._tags:
-            chosen = self._member(name, choice)
-            if choice.held_first:
-                for member in self._tags[name]:
-                    if member != chosen and pool.get(member, 0) >= count:
-                        pool[member] -= count
-                        return member
-            name = chosen
-        demand[name] = demand.get(name, 0) + count
-        return name
-
-    def _order(self, goal: str, inventory: Inventory, choice: _Choice) -> list[str] | None:
-        """Everything that may be needed, inputs before outputs; None for a circle."""
-        order: list[str] = []
-        state: dict[str, bool] = {}
-        stack: list[tuple[str, Iterator[str]]] = [
-            (goal, iter(self._children(goal, inventory, choice)))
-        ]
-        state[goal] = False
-        while stack:
-            name, children = stack[-1]
-            for child in children:
-                if child not in state:
-                    state[child] = False
-                    stack.append((child, iter(self._children(child, inventory, choice))))
-                    break
-                if not state[child]:
-                    return None
-            else:
-                state[name] = True
-                order.append(name)
-                stack.pop()
-        return order
-
-    def _children(self, name: str, inventory: Inventory, choice: _Choice) -> list[str]:
-        recipe = self._recipe(name, choice)
-        if recipe is None:
-            return []
-        children: list[str] = []
-        for _, item in recipe.inputs:
-            if item not in self._tags:
-                children.append(item)
-                continue
-            children.append(self._member(item, choice))
-            if choice.held_first:
-                children.extend(m for m in self._tags[item] if m in inventory)
-        return children
-
-    def _recipe(self, name: str, choice: _Choice) -> Recipe | None:
-        options = self._recipe_options.get(name)
-        if not options:
-            return None
-        return self._makers[name][choice.recipes.get(name, options[0])]
-
-    def _member(self, tag: str, choice: _Choice) -> str:
-        member = choice.members.get(tag)
-        if member is None:
-            options = self._member_options[tag]
-            member = options[0] if options else self._tags[tag][0]
-        return member
-
-    def _least_costs(self, commands: Iterable[Recipe]) -> dict[str, int]:
-        """A rough number of actions for one piece of everything that can be had."""
-        costs = dict.fromkeys(self._gettable, 1)
-        self._costs = costs
-        changed = True
-        while changed:
-            changed = False
-            for recipe in commands:
-                cost = self._recipe_cost(recipe)
-                if cost < costs.get(recipe.output, math.inf):
-                    costs[recipe.output] = int(cost)
-                    changed = True
-            for tag, members in self._tags.items():
-                cost = min((costs.get(m, math.inf) for m in members), default=math.inf)
-                if cost < costs.get(tag, math.inf):
-                    costs[tag] = int(cost)
-                    changed = True
-        return costs
-
-    def _recipe_cost(self, recipe: Recipe) -> float:
-        return 1 + sum(self._costs.get(name, math.inf) for _, name in recipe.inputs)
-
-    @staticmethod
-    def _ranked(costs: Iterable[float]) -> list[int]:
-        ranked = sorted((cost, index) for index, cost in enumerate(costs))
-        return [index for cost, index in ranked if cost < math.inf]
-
-
-def _key(actions: list[Action]) -> tuple[int, int]:
-    return len(actions), _units(actions)
-
-
-def _best(tried: Iterable[list[Action] | None]) -> list[Action] | None:
-    """The shortest plan; the first of several."""
-    return min((found for found in tried if found is not None), key=_key, default=None)
+def _planner(world: World) -> Planner:
+    return Planner(world)

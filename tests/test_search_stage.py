@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +213,26 @@ class TestResume:
                 assert row.summary == expected_row.summary
                 assert row.output_tokens == expected_row.output_tokens
                 assert again.rows("PRAGMA foreign_key_check") == []
+
+    def test_killed_and_resumed_equals_uninterrupted(self, tmp_path: Path) -> None:
+        expected, _, batches = uninterrupted(tmp_path / "whole.db")
+        store, run_id = new_run(tmp_path / "killed.db")
+        store.close()
+        child = (
+            "import os, signal, test_search_stage as t\n"
+            "die = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
+            f"actor = t.PolicyActor(t.WALKER, fail_at={batches * 2 // 3}, failure=die)\n"
+            f"t.stage(t.Store.open({str(store.path)!r}), {run_id!r}, actor)\n"
+        )
+        path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+        ended = subprocess.run(
+            [sys.executable, "-c", child], env={**os.environ, "PYTHONPATH": path}, check=False
+        )
+        assert ended.returncode == -signal.SIGKILL
+        with Store.open(store.path) as again:
+            assert trees.list_trees(again, run_id)
+            stage(again, run_id, PolicyActor(WALKER))
+            assert list(summaries.dump_trees(again, run_id, 1)) == expected
 
     def test_cut_twice(self, tmp_path: Path) -> None:
         expected, _, batches = uninterrupted(tmp_path / "whole.db")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -314,6 +315,19 @@ class TestTrees:
         assert trees.path_steps(store, tree_id, 0) == []
         with pytest.raises(KeyError, match="no node 9"):
             trees.path_steps(store, tree_id, 9)
+
+    def test_a_path_is_found_without_reading_the_tree(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tree_id = new_tree(store, new_run(store))
+        queries: list[tuple[str, Any]] = []
+        rows = store.rows
+        monkeypatch.setattr(store, "rows", lambda *query: queries.append(query) or rows(*query))
+        trees.path_nodes(store, tree_id, 4)
+        [(sql, params)] = queries
+        plan = [row["detail"] for row in rows(f"EXPLAIN QUERY PLAN {sql}", params)]
+        on_nodes = [line for line in plan if line.startswith(("SEARCH n", "SCAN n"))]
+        assert len(on_nodes) == 3 and all("idx=?" in line for line in on_nodes)
 
     def test_children_in_pages(self, store: Store) -> None:
         tree_id = new_tree(store, new_run(store))

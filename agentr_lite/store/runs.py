@@ -250,6 +250,24 @@ def stage_finished(
         )
 
 
+def set_stage_summary(
+    store: Store, run_id: str, round_index: int, stage: Stage, summary: Mapping[str, Any]
+) -> None:
+    """Note something about a stage that has begun; ``stage_finished`` replaces it.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        round_index: the round.
+        stage: the stage.
+        summary: JSON types, e.g. the settings that a resumed stage must share.
+    """
+    store.execute(
+        "UPDATE rounds SET summary = ? WHERE run_id = ? AND round = ? AND stage = ?",
+        (to_json(dict(summary)), run_id, round_index, stage),
+    )
+
+
 def stage_status(store: Store, run_id: str, round_index: int, stage: Stage) -> RoundRow | None:
     """A stage's row; None where it has not begun."""
     row = store.row(

@@ -238,7 +238,8 @@ def path_nodes(store: Store, tree_id: int, leaf_idx: int) -> list[NodeRow]:
     Raises:
         KeyError: no such tree or node.
     """
-    # The recursion starts at one node of one tree: a primary-key look-up a level.
+    # The recursion starts at one node of one tree: a primary-key look-up a level. CROSS JOIN keeps
+    # the planner from reading the whole tree first.
     rows = store.rows(
         f"""
         WITH RECURSIVE path (idx) AS (
@@ -247,7 +248,7 @@ def path_nodes(store: Store, tree_id: int, leaf_idx: int) -> list[NodeRow]:
             SELECT n.parent_idx FROM path p JOIN nodes n ON n.tree_id = :tree AND n.idx = p.idx
             WHERE n.parent_idx IS NOT NULL
         )
-        SELECT {_NODE} FROM path p JOIN nodes n ON n.tree_id = :tree AND n.idx = p.idx
+        SELECT {_NODE} FROM path p CROSS JOIN nodes n ON n.tree_id = :tree AND n.idx = p.idx
         {_NODE_TEXTS} ORDER BY n.depth
         """,
         {"tree": tree_id, "leaf": leaf_idx},

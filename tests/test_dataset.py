@@ -13,8 +13,9 @@ from agentr_lite.recipe import Recipe, SearchSettings, SpliceSettings, TrainSett
 from agentr_lite.splice.stage import splice_stage
 from agentr_lite.store import Store, runs, splices
 from agentr_lite.train.batches import TrainExample
-from agentr_lite.train.dataset import Dataset, best_good, build_dataset, good_example
+from agentr_lite.train.dataset import Dataset, build_dataset
 from agentr_lite.train.general import load_general, parse_example
+from agentr_lite.trajectory import best_good, flagged_messages, loss_flags
 from tests.corridor import Corridor
 from tests.splice_cases import RuleActor, actions, plant
 
@@ -103,7 +104,8 @@ def test_flawed_turns_of_a_good_trajectory_carry_no_loss(planted: tuple[Store, s
     rows = best_good(*planted, round_index=1, per_task=0)
 
     flawed = [(opening, steps) for _, opening, steps in rows if len(steps) == 5]
-    messages, loss = good_example(*flawed[0])
+    opening, steps = flawed[0]
+    messages, loss = flagged_messages(opening, steps, loss_flags(steps))
     assert (len(rows), len(flawed)) == (36, 12)
     assert actions(messages) == FLAWED.split(", ")
     assert loss[2::2] == [True, True, False, True, True]

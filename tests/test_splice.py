@@ -7,12 +7,12 @@ import pytest
 from agentr_lite.agent import REFLECT_REPLY, REFLECTIONS, Step, parse_action
 from agentr_lite.splice.splice import (
     last_cut,
-    loss_flags,
     mark_executed,
     reflection,
     splice,
     to_messages,
 )
+from agentr_lite.trajectory import loss_flags
 
 
 def steps(words: str) -> list[Step]:
@@ -114,7 +114,7 @@ def test_executed_steps_get_the_same_marks() -> None:
 def test_messages_have_one_flag_each_and_end_with_the_agent() -> None:
     spliced = splice(steps("a"), steps("x"), 2, "Oh.", steps("c."))
 
-    messages, loss = to_messages("Rules", "Goal", spliced)
+    messages, loss = to_messages(("Rules", "Goal"), spliced)
 
     assert [m["role"] for m in messages] == ["system", "user"] + ["assistant", "user"] * 3 + [
         "assistant"
@@ -126,7 +126,9 @@ def test_messages_have_one_flag_each_and_end_with_the_agent() -> None:
 
 
 def test_no_user_turn_ever_carries_loss() -> None:
-    messages, loss = to_messages("R", "G", splice(steps("a"), steps("x"), 2, "O", steps("c d e.")))
+    messages, loss = to_messages(
+        ("R", "G"), splice(steps("a"), steps("x"), 2, "O", steps("c d e."))
+    )
 
     assert not any(f for m, f in zip(messages, loss, strict=True) if m["role"] != "assistant")
 

@@ -163,7 +163,10 @@ def test_a_finished_stage_is_left_alone_unless_redone(planted: tuple[Store, str]
     before = dump(store, run_id)
     idle = actor()
 
-    assert splice_stage(store, run_id, 1, recipe(verify="off"), Corridors(), idle) == first
+    assert splice_stage(store, run_id, 1, recipe(), Corridors(), idle) == first
+    assert splice_stage(store, run_id, 1, recipe(data="good"), Corridors(), idle) == first
+    with pytest.raises(UsageError, match="other settings"):
+        splice_stage(store, run_id, 1, recipe(verify="off"), Corridors(), idle)
     assert idle.batches == []
     naive = splice_stage(store, run_id, 1, recipe(verify="off"), Corridors(), idle, redo=True)
     assert naive["accepted"] == {"naive": 3}
@@ -172,6 +175,17 @@ def test_a_finished_stage_is_left_alone_unless_redone(planted: tuple[Store, str]
 
     assert again == first
     assert dump(store, run_id) == before
+
+
+def test_a_cut_stage_is_not_resumed_with_other_settings(planted: tuple[Store, str]) -> None:
+    store, run_id = planted
+    with pytest.raises(KeyboardInterrupt):
+        splice_stage(store, run_id, 1, recipe(), Corridors(), actor(stop_after=1))
+
+    with pytest.raises(UsageError, match="other settings") as caught:
+        splice_stage(store, run_id, 1, recipe(beta=0.4), Corridors(), actor())
+
+    assert "--redo" in caught.value.hint
 
 
 def test_a_round_without_trees_is_an_error_with_a_hint(planted: tuple[Store, str]) -> None:

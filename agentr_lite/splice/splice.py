@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agentr_lite.actors.base import Message
-from agentr_lite.agent import REFLECT_REPLY, REFLECTIONS, Step, opening, reflection_turn, turns
+from agentr_lite.agent import REFLECT_REPLY, REFLECTIONS, Step, reflection_turn
 from agentr_lite.seeds import stream_seed
+from agentr_lite.trajectory import flagged_messages, loss_flags
 
 Part = Literal["prefix", "bad", "signal", "good"]
 
@@ -84,33 +85,6 @@ def reflection(run_seed: int, round_index: int, task: str, bad_leaf: int, good_l
     return REFLECTIONS[seed % len(REFLECTIONS)]
 
 
-def loss_flags(steps: Sequence[Step], *, after_signal: bool = False) -> list[bool]:
-    """Which of the agent's turns on a good path are learnt.
-
-    All but three kinds, which a good end does not make good: a turn without an action or with an
-    impossible one; a step that the agent itself took back in its next turn by reflecting; a
-    reflection that follows another (dwelling on it is not revising).
-
-    Args:
-        steps: consecutive steps of one trajectory.
-        after_signal: the turn before them was a reflection.
-
-    Returns:
-        One flag a step.
-    """
-    flags = []
-    reflected = after_signal
-    for index, step in enumerate(steps):
-        if step.kind == "reflect":
-            flags.append(not reflected)
-            reflected = True
-            continue
-        taken_back = index + 1 < len(steps) and steps[index + 1].kind == "reflect"
-        flags.append(step.kind == "act" and not step.invalid and not taken_back)
-        reflected = False
-    return flags
-
-
 def mark_executed(steps: Sequence[Step], prefix_steps: int, cut_step: int) -> list[SplicedStep]:
     """Mark the executed steps of a revision trajectory: prefix, bad steps, signal, the way on.
 
@@ -128,22 +102,11 @@ def mark_executed(steps: Sequence[Step], prefix_steps: int, cut_step: int) -> li
 
 
 def to_messages(
-    instructions: str, first_observation: str, steps: Sequence[SplicedStep]
+    opening: tuple[str, str], steps: Sequence[SplicedStep]
 ) -> tuple[list[Message], list[bool]]:
-    """The chat with one loss flag a message; the last observation, which nobody answers, is cut.
-
-    Returns:
-        (messages, loss), of equal length; ``loss`` is True on learnt assistant turns only.
-    """
-    messages = opening(instructions, first_observation)
-    loss = [False] * len(messages)
-    for item in steps:
-        messages.extend(turns([item.step]))
-        loss.extend((item.loss, False))
-    if steps:
-        messages.pop()
-        loss.pop()
-    return messages, loss
+    """The chat with one loss flag a message; see ``trajectory.flagged_messages``."""
+    turns = [item.step for item in steps]
+    return flagged_messages(opening, turns, [item.loss for item in steps])
 
 
 def _mark(steps: Sequence[Step], part: Part, *, after_signal: bool = False) -> list[SplicedStep]:

@@ -51,16 +51,19 @@ def splice_stage(
         The stage's counts; see ``summarise``.
 
     Raises:
-        UsageError: the round has no trees, or a tree's task is not in the environment.
+        UsageError: the round has no trees, was begun with other settings, or a tree's task is not
+            in the environment.
     """
-    status = runs.stage_status(store, run_id, round_index, "splice")
-    if status is not None and status.finished and not redo:
-        return dict(status.summary)
+    finished = check_splice(store, run_id, round_index, recipe, redo=redo)
+    if finished is not None:
+        return finished
     waves = _waves(store, run_id, round_index)
-    if redo:
-        splices.delete_splices(store, run_id, round_index)
+    with store.atomic():
+        if redo:
+            splices.delete_splices(store, run_id, round_index)
+        runs.stage_started(store, run_id, round_index, "splice")
+        runs.set_stage_summary(store, run_id, round_index, "splice", _settings(recipe))
     done = _done_trees(store, run_id, round_index)
-    runs.stage_started(store, run_id, round_index, "splice")
     progress = progress or silent_progress()
     todo = {wave: rows for wave, rows in waves.items() if not any(r.id in done for r in rows)}
     total = sum(len(rows) for rows in waves.values())
@@ -89,10 +92,40 @@ def splice_stage(
                 wall_s=time.monotonic() - started,
             )
         progress.advance(len(rows))
-    summary = summarise(store, run_id, round_index)
+    summary = {**summarise(store, run_id, round_index), **_settings(recipe)}
     runs.stage_finished(store, run_id, round_index, "splice", summary=summary)
     progress.finish(_headline(summary))
     return summary
+
+
+def check_splice(
+    store: Store, run_id: str, round_index: int, recipe: Recipe, *, redo: bool = False
+) -> dict[str, Any] | None:
+    """What splicing a round now would meet, before a model is loaded for it.
+
+    Returns:
+        The counts of a stage that has finished with these settings; None where there is work.
+
+    Raises:
+        UsageError: no trees, or a stage that was begun with other settings.
+    """
+    _waves(store, run_id, round_index)
+    status = runs.stage_status(store, run_id, round_index, "splice")
+    if status is None or redo:
+        return None
+    if any(status.summary.get(key) != value for key, value in _settings(recipe).items()):
+        raise UsageError(
+            f"round {round_index} of {run_id} has been spliced with other settings",
+            hint="--redo throws that away and begins again.",
+        )
+    return dict(status.summary) if status.finished else None
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """What the stage's result depends on, as its summary holds it; JSON types."""
+    settings = {**recipe.to_dict()["splice"], "alpha": list(recipe.splice.alpha)}
+    # These two choose from the result; they do not change it.
+    return {"settings": {k: v for k, v in settings.items() if k not in ("data", "good_per_task")}}
 
 
 def summarise(store: Store, run_id: str, round_index: int) -> dict[str, Any]:

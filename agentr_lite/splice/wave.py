@@ -212,7 +212,7 @@ def _accept(
     revision = work.revision
     revision.status = status
     revision.reason = f"{revision.cut.kind}: {revision.cut.reason}; {outcome}"
-    revision.messages, revision.loss = to_messages(*work.tree.opening, steps)
+    revision.messages, revision.loss = to_messages(work.tree.opening, steps)
 
 
 def _accept_unverified(works: Sequence[_Work]) -> None:

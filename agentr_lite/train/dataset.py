@@ -12,15 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from agentr_lite.actors.base import Message
-from agentr_lite.agent import Step
 from agentr_lite.errors import RecipeError
 from agentr_lite.recipe import Recipe
 from agentr_lite.seeds import stream_seed
-from agentr_lite.splice.splice import SplicedStep, loss_flags, to_messages
 from agentr_lite.store import Store, splices, trees
-from agentr_lite.store.records import DatasetItemRow, ItemKind, ItemSplit, TrajectoryRow
+from agentr_lite.store.records import DatasetItemRow, ItemKind, ItemSplit
 from agentr_lite.train.batches import TrainExample
+from agentr_lite.trajectory import best_good, flagged_messages, loss_flags
 
 T = TypeVar("T")
 
@@ -124,59 +122,6 @@ def build_dataset(
     )
 
 
-def good_example(
-    opening: tuple[str, str], steps: Sequence[Step]
-) -> tuple[list[Message], list[bool]]:
-    """A good trajectory as (messages, loss): all of the agent's turns but flawed ones are learnt.
-
-    Which turns count as flawed is said at ``splice.loss_flags``.
-    """
-    marked = [
-        SplicedStep(step, "good", loss) for step, loss in zip(steps, loss_flags(steps), strict=True)
-    ]
-    return to_messages(*opening, marked)
-
-
-def best_good(
-    store: Store, run_id: str, *, round_index: int | None, per_task: int
-) -> list[tuple[TrajectoryRow, tuple[str, str], list[Step]]]:
-    """The best good trajectories of each tree: fewest flaws, then reward, then fewest steps.
-
-    Trajectories of one tree that take the same actions count once.
-
-    Args:
-        store: the database.
-        run_id: the run.
-        round_index: the round; None: all rounds.
-        per_task: at most this many a tree; 0 = all.
-
-    Returns:
-        (row, opening, steps) in the order of the trees.
-    """
-    by_tree: dict[int, list[TrajectoryRow]] = defaultdict(list)
-    for row in splices.list_trajectories(store, run_id, round_index=round_index, kind="good"):
-        by_tree[row.tree_id].append(row)
-    chosen = []
-    for tree_id, rows in by_tree.items():
-        walked = [(row, trees.path_steps(store, tree_id, row.leaf_idx)) for row in rows]
-        walked.sort(
-            key=lambda item: (
-                sum(step.invalid or step.kind != "act" for step in item[1]),
-                -item[0].reward,
-                item[0].steps,
-                item[0].leaf_idx,
-            )
-        )
-        distinct: dict[tuple[str, ...], tuple[TrajectoryRow, list[Step]]] = {}
-        for row, steps in walked:
-            key = tuple(" ".join((step.action or "").split()) for step in steps)
-            distinct.setdefault(key, (row, steps))
-        opening = trees.tree_opening(store, tree_id)
-        best = list(distinct.values())[: per_task or None]
-        chosen += [(row, opening, steps) for row, steps in best]
-    return chosen
-
-
 def _agent_examples(store: Store, run_id: str, round_index: int, recipe: Recipe) -> list[Candidate]:
     data = recipe.splice.data
     found = []
@@ -196,7 +141,7 @@ def _agent_examples(store: Store, run_id: str, round_index: int, recipe: Recipe)
             for row, opening, steps in best_good(
                 store, run_id, round_index=number, per_task=recipe.splice.good_per_task
             ):
-                example = TrainExample(*good_example(opening, steps))
+                example = TrainExample(*flagged_messages(opening, steps, loss_flags(steps)))
                 found.append(Candidate("good", row.id, names[row.tree_id], example))
     return [item for item in found if any(item.example.loss)]
 

@@ -21,7 +21,9 @@ def load_general(spec: str) -> dict[int, TrainExample]:
     """Read the general data of a recipe.
 
     A line is ``{"messages": [{"role", "content"}, …], "loss": [true, …]}`` or, as ShareGPT has it,
-    ``{"conversations": [{"from", "value"}, …]}``. Without flags all assistant turns are learnt.
+    ``{"conversations": [{"from", "value"}, …]}``. A turn may carry its own ``loss`` (true, false)
+    or ``weight`` (0, 1) instead. Without flags all assistant turns are learnt, which makes every
+    file of ``agentr-lite export`` in one of the two layouts readable here.
 
     Args:
         spec: ``train.general``: a JSONL file, ``starter`` for the bundled sample, or empty.
@@ -65,14 +67,19 @@ def parse_example(data: Any) -> TrainExample:
     if not isinstance(data, Mapping):
         raise ValueError("not a JSON object")
     if "messages" in data:
-        messages = [_message(turn, "role", "content") for turn in _turns(data["messages"])]
+        turns = _turns(data["messages"])
+        messages = [_message(turn, "role", "content") for turn in turns]
     elif "conversations" in data:
-        messages = [_message(turn, "from", "value") for turn in _turns(data["conversations"])]
+        turns = _turns(data["conversations"])
+        messages = [_message(turn, "from", "value") for turn in turns]
     else:
         raise ValueError("neither 'messages' nor 'conversations'")
     loss = data.get("loss")
     if loss is None:
-        loss = [message["role"] == "assistant" for message in messages]
+        loss = [
+            message["role"] == "assistant" and _flag(turn)
+            for message, turn in zip(messages, turns, strict=True)
+        ]
     elif not isinstance(loss, list) or not all(isinstance(flag, bool) for flag in loss):
         raise ValueError("'loss' must be a list of true and false")
     if len(loss) != len(messages):
@@ -107,3 +114,11 @@ def _message(turn: Any, role_key: str, text_key: str) -> Message:
     if not isinstance(text, str):
         raise ValueError(f"'{text_key}' must be a text")
     return {"role": str(role), "content": text}
+
+
+def _flag(turn: Mapping[str, Any]) -> bool:
+    """Whether an assistant turn that carries its own flag is learnt; without one it is."""
+    flag = turn.get("loss", turn.get("weight"))
+    if flag is not None and flag not in (0, 1):
+        raise ValueError(f"a turn's 'loss' or 'weight' must be true, false, 0 or 1, not {flag!r}")
+    return flag is None or bool(flag)

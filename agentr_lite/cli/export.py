@@ -1,0 +1,124 @@
+"""``agentr-lite export``: revision data for other trainers."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from agentr_lite.cli.common import database_path, db_option
+from agentr_lite.errors import AgentrError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from agentr_lite.splice.export import Exported, Format, Kind
+
+FORMATS = ("openai", "sharegpt", "agent-r")
+KINDS = ("revision", "good", "all")
+
+
+@click.command()
+@click.argument("run", default="latest")
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(FORMATS),
+    default="openai",
+    show_default=True,
+    help="openai: messages with weight 0 or 1; sharegpt: conversations of from and value, with"
+    " loss; agent-r: the layout of the published Agent-R and AgentGym files (one JSON list).",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="File to write; - is stdout.",
+)
+@click.option("--round", "round_index", type=click.IntRange(1), help="Only this round's.")
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    default="revision",
+    show_default=True,
+    help="Revision trajectories, good ones (as many a task as the recipe trains on), or all.",
+)
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@db_option
+def export(
+    run: str,
+    layout: Format,
+    output: Path,
+    round_index: int | None,
+    kind: Kind,
+    force: bool,
+    db: Path | None,
+) -> None:
+    """Write the trajectories of RUN (default: the newest) with a loss flag for each turn.
+
+    Bad steps are context: their flag is off. Rejected revisions are not exported.
+    """
+    from agentr_lite.output import say
+    from agentr_lite.recipe import recipe_from_dict
+    from agentr_lite.splice.export import exported, render
+    from agentr_lite.store import Store
+    from agentr_lite.store.runs import get_run
+
+    to_stdout = str(output) == "-"
+    if not to_stdout and output.exists() and not force:
+        raise UsageError(f"{output} exists", hint="Add --force to overwrite it.")
+    with Store.open(database_path(db), create=False, read_only=True) as store:
+        row = get_run(store, run)
+        items = exported(
+            store,
+            row.id,
+            env=row.env,
+            kind=kind,
+            round_index=round_index,
+            good_per_task=recipe_from_dict(row.recipe).splice.good_per_task,
+        )
+        first = next(items, None)
+        if first is None:
+            raise AgentrError(
+                f"{row.id} has no {'' if kind == 'all' else kind + ' '}trajectories to export",
+                hint=f"`agentr-lite splice {row.id}` makes them from the run's trees.",
+            )
+        counter = _Counter(itertools.chain([first], items))
+        pieces = render(counter, layout)
+        if to_stdout:
+            for piece in pieces:
+                sys.stdout.write(piece)
+            sys.stdout.flush()
+        else:
+            _write(output, pieces)
+    say(f"{counter.count} conversations of {row.id}" + ("" if to_stdout else f" in {output}"))
+
+
+class _Counter:
+    """Counts what passes through."""
+
+    def __init__(self, items: Iterable[Exported]) -> None:
+        self._items = items
+        self.count = 0
+
+    def __iter__(self) -> Generator[Exported]:
+        for item in self._items:
+            self.count += 1
+            yield item
+
+
+def _write(path: Path, pieces: Iterable[str]) -> None:
+    """Write beside the target and rename, so that a full disk leaves no half a file."""
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(pieces)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise

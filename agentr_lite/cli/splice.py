@@ -1,0 +1,168 @@
+"""``agentr-lite splice``: one round's revision data, alone."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agentr_lite.cli.common import database_path, db_option, json_option
+from agentr_lite.errors import EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
+from agentr_lite.output import Progress, emit_json, emit_table, say, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agentr_lite.recipe import Recipe
+    from agentr_lite.store import Store
+    from agentr_lite.store.records import RunRow
+
+
+@click.command()
+@click.argument("run", default="latest")
+@click.option("--round", "round_index", type=click.IntRange(1), help="Default: the last searched.")
+@click.option(
+    "--critic",
+    type=click.Choice(["score", "reason", "none"]),
+    help="How the model finds its first error; none: direct revision.  [default: the recipe's]",
+)
+@click.option(
+    "--verify",
+    type=click.Choice(["replay", "off"]),
+    help="Whether spliced trajectories are executed; off is the paper's way."
+    "  [default: the recipe's]",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Another splice.* setting."
+)
+@click.option("--redo", is_flag=True, help="Throw away what the round has and begin again.")
+@db_option
+@json_option
+@click.pass_context
+def splice(
+    context: click.Context,
+    run: str,
+    round_index: int | None,
+    critic: str | None,
+    verify: str | None,
+    overrides: tuple[str, ...],
+    redo: bool,
+    db: Path | None,
+    as_json: bool,
+) -> None:
+    """Make revision data from the trees of RUN (default: the newest).
+
+    Pairs good and bad trajectories of each tree, lets the model judge where the bad one went
+    wrong, joins the two there, and executes the result. What is committed is not done again.
+    """
+    from agentr_lite.store import Store
+    from agentr_lite.store.runs import get_run
+
+    changed = [*overrides]
+    changed += [f"splice.critic={critic}"] if critic else []
+    changed += [f"splice.verify={verify}"] if verify else []
+    with Store.open(database_path(db), create=False) as store:
+        row = get_run(store, run)
+        recipe = _recipe(row, changed)
+        number = round_index or _last_searched(store, row.id)
+        try:
+            summary = _splice(store, row, recipe, number, redo)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "splicing interrupted; whole waves of trees are kept",
+                hint=f"Go on with: {_again(row.id, number, changed, db)}",
+            ) from None
+    if as_json:
+        emit_json({"run": row.id, "round": number, "splice": summary})
+    else:
+        _show(row.id, number, summary)
+    faults = summary["rejected"].get("environment fault", 0)
+    if faults:
+        warn(f"the environment broke in {faults} of {summary['pairs']} pairs; they are left out")
+        context.exit(EXIT_SOME_TASKS_FAILED)
+
+
+def _recipe(run: RunRow, changed: list[str]) -> Recipe:
+    """The run's recipe with other splice settings."""
+    from agentr_lite.recipe import apply_overrides, recipe_from_dict
+
+    for override in changed:
+        if not override.startswith("splice."):
+            raise UsageError(
+                f"{override.partition('=')[0]} cannot be changed for the existing run {run.id}",
+                hint="Only splice.* settings can; a new run begins with `agentr-lite search`.",
+            )
+    data: dict[str, Any] = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in run.recipe.items()
+    }
+    apply_overrides(data, changed)
+    return recipe_from_dict(data)
+
+
+def _last_searched(store: Store, run_id: str) -> int:
+    from agentr_lite.store.runs import list_stages
+
+    found = [row.round for row in list_stages(store, run_id) if row.stage == "search"]
+    if not found:
+        raise UsageError(
+            f"run {run_id} has no trees yet", hint=f"`agentr-lite search {run_id}` grows them."
+        )
+    return max(found)
+
+
+def _splice(
+    store: Store, run: RunRow, recipe: Recipe, number: int, redo: bool
+) -> Mapping[str, Any]:
+    from agentr_lite.actors.registry import open_actor
+    from agentr_lite.cli.session import equip
+    from agentr_lite.envs.registry import make_env
+    from agentr_lite.splice.stage import check_splice, splice_stage
+
+    # Asked before the model loads: that may take a while.
+    finished = check_splice(store, run.id, number, recipe, redo=redo)
+    if finished is not None:
+        say(f"{run.id}: round {number} is spliced already; --redo does it again")
+        return finished
+    env = make_env(recipe.env, recipe.env_options)
+    actor = open_actor(recipe)
+    try:
+        equip(store, run, actor, number - 1)
+        with Progress() as progress:
+            return splice_stage(
+                store, run.id, number, recipe, env, actor, progress=progress, redo=redo
+            )
+    finally:
+        actor.close()
+        env.close()
+
+
+def _show(run_id: str, number: int, summary: Mapping[str, Any]) -> None:
+    share, length = summary["naive_failed_share"], summary["revision_length"]
+    rows: list[list[Any]] = [
+        ["trees", summary["trees"]],
+        ["good trajectories", summary["good"]],
+        ["bad trajectories", summary["bad"]],
+        ["pairs", summary["pairs"]],
+        ["judged steps", summary["judged"]],
+        *([f"  {verdict}", count] for verdict, count in summary["verdicts"].items()),
+        ["naive splices that failed their replay", None if share is None else f"{share:.1%}"],
+        ["revisions", sum(summary["accepted"].values())],
+        *([f"  {status}", count] for status, count in summary["accepted"].items()),
+        ["rejected", sum(summary["rejected"].values())],
+        *([f"  {reason}", count] for reason, count in summary["rejected"].items()),
+        ["mean revision length", None if length is None else f"{length:.1f}"],
+    ]
+    emit_table([f"round {number}", ""], rows, align=["left", "right"])
+    if summary["accepted"]:
+        say(f"Write them to a file: agentr-lite export {run_id} -o FILE")
+        say(f"Go on: agentr-lite train {run_id} --round {number}")
+
+
+def _again(run_id: str, number: int, changed: list[str], db: Path | None) -> str:
+    words = ["agentr-lite", "splice", run_id, "--round", str(number)]
+    for override in changed:
+        words += ["--set", override]
+    words += ["-d", str(db)] if db is not None else []
+    return shlex.join(words)

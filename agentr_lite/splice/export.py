@@ -1,0 +1,125 @@
+"""Revision and good trajectories in the layouts that other trainers read.
+
+Source: ``openai``: OpenAI's fine-tuning chats, where ``weight`` 0 or 1 on an assistant message
+says whether it is trained on; ``sharegpt``: ``conversations`` of ``from``/``value``; ``agent-r``:
+the layout of the Agent-R and AgentGym releases (a JSON list; ``loss`` null on turns that are not
+the agent's, and no system role).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from agentr_lite.actors.base import Message
+from agentr_lite.store import Store, splices, trees
+from agentr_lite.trajectory import best_good, flagged_messages, loss_flags
+
+Format = Literal["openai", "sharegpt", "agent-r"]
+Kind = Literal["revision", "good", "all"]
+
+_FROM = {"system": "system", "user": "human", "assistant": "gpt"}
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One conversation with its loss flags."""
+
+    id: str
+    """Unique and stable: environment, task, round, kind and row."""
+    messages: list[Message]
+    loss: list[bool]
+
+
+def exported(
+    store: Store,
+    run_id: str,
+    *,
+    env: str,
+    kind: Kind,
+    round_index: int | None = None,
+    good_per_task: int = 0,
+) -> Generator[Exported]:
+    """A run's conversations: accepted revisions, then good trajectories.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        env: the environment's name, for the ids.
+        kind: which of them.
+        round_index: only this round's.
+        good_per_task: at most this many good ones a tree, best first; 0 = all.
+    """
+    if kind in ("revision", "all"):
+        for row in splices.list_revisions(store, run_id, round_index=round_index, accepted=True):
+            name = f"{env}/{row.task}/{row.round}/revision/{row.id}"
+            yield Exported(name, list(row.messages or ()), list(row.loss or ()))
+    if kind in ("good", "all"):
+        grown = {tree.id: tree for tree in trees.list_trees(store, run_id, round_index=round_index)}
+        for path, opening, steps in best_good(
+            store, run_id, round_index=round_index, per_task=good_per_task
+        ):
+            tree = grown[path.tree_id]
+            name = f"{env}/{tree.task.name}/{tree.round}/good/{path.id}"
+            yield Exported(name, *flagged_messages(opening, steps, loss_flags(steps)))
+
+
+def render(items: Iterable[Exported], layout: Format) -> Generator[str]:
+    """The file's text in pieces that end with a newline: JSONL, or one JSON list for ``agent-r``.
+
+    Args:
+        items: the conversations.
+        layout: the format.
+    """
+    if layout != "agent-r":
+        to_line = _openai if layout == "openai" else _sharegpt
+        for item in items:
+            yield _json(to_line(item)) + "\n"
+        return
+    opened = False
+    for item in items:
+        yield ("[\n" if not opened else ",\n") + _json(_agent_r(item))
+        opened = True
+    yield "\n]\n" if opened else "[]\n"
+
+
+def _openai(item: Exported) -> dict[str, Any]:
+    messages: list[dict[str, Any]] = []
+    for message, loss in zip(item.messages, item.loss, strict=True):
+        weight = {"weight": int(loss)} if message["role"] == "assistant" else {}
+        messages.append({**message, **weight})
+    return {"messages": messages}
+
+
+def _sharegpt(item: Exported) -> dict[str, Any]:
+    turns = [
+        {"from": _FROM[message["role"]], "value": message["content"], "loss": loss}
+        for message, loss in zip(item.messages, item.loss, strict=True)
+    ]
+    return {"id": item.id, "conversations": turns}
+
+
+def _agent_r(item: Exported) -> dict[str, Any]:
+    turns: list[dict[str, Any]] = []
+    system = ""
+    for message, loss in zip(item.messages, item.loss, strict=True):
+        if message["role"] == "system":
+            system = message["content"] + "\n\n"
+            continue
+        mine = message["role"] == "assistant"
+        text = message["content"] if mine else system + message["content"]
+        turns.append(
+            {"from": _FROM[message["role"]], "loss": loss if mine else None, "value": text}
+        )
+        system = "" if not mine else system
+    return {"id": item.id, "conversations": turns}
+
+
+def _json(value: Any) -> str:
+    # Separators that some readers take for line ends are escaped, as are the terminal's controls.
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)

@@ -198,6 +198,9 @@ class Store:
     def text_ids(self, contents: Iterable[str]) -> dict[str, int]:
         """Intern many texts in one transaction.
 
+        Call it in the transaction that stores the ids: texts that no row points to are swept away
+        when a run is deleted.
+
         Returns:
             content to id, for each distinct one of ``contents``.
         """

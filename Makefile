@@ -1,0 +1,58 @@
+# `make run` and `make test` do all the set-up on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install run test smoke lint bench results starter clean
+
+help:
+	@echo "make run      set up, then run the whole loop on TextCraft with the bundled model"
+	@echo "make test     set up, then run the tests"
+	@echo "make smoke    the whole loop in about a minute"
+	@echo "make lint     ruff and mypy"
+	@echo "make bench    the benchmarks (docs/performance.md)"
+	@echo "make results  the study behind docs/results.md (takes hours)"
+	@echo "make starter  remake the bundled model from scratch (needs PyTorch)"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV). llama-cpp-python is compiled from source the first time:"
+	@echo "about 9 minutes on 2 cores (pip keeps the result); the rest is downloads."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "agentr-lite needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@command -v cmake >/dev/null || { echo "cmake is missing: apt install cmake, or brew install cmake"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip setuptools
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+run: install
+	$(BIN)/agentr-lite run textcraft
+
+test: install
+	$(BIN)/python -m pytest
+
+smoke: install
+	$(BIN)/agentr-lite run textcraft --recipe smoke --db .work/smoke/runs.db
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python -m benchmarks.textcraft
+	$(BIN)/python -m benchmarks.store
+	$(BIN)/python -m benchmarks.engine
+
+results: install
+	$(BIN)/python -m benchmarks.results --db .work/results/runs.db --out docs/results.md
+
+starter: install
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[starter]'
+	$(BIN)/python -m agentr_lite.actors.starter.make
+
+clean:
+	rm -rf $(VENV) .work build *.egg-info

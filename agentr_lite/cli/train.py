@@ -1,0 +1,86 @@
+"""``agentr-lite train``: one round's adapter, alone."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from agentr_lite.cli.common import database_path, db_option, json_option
+from agentr_lite.errors import EXIT_FAILED, Interrupted, UsageError
+from agentr_lite.output import Progress, emit_json, emit_table, say, warn
+
+
+@click.command()
+@click.argument("run")
+@click.option("--round", "round_index", type=click.IntRange(1), help="Default: the last spliced.")
+@click.option("--redo", is_flag=True, help="Train again, from the beginning.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="train.KEY=VALUE",
+    help="Train with other settings.",
+)
+@db_option
+@json_option
+@click.pass_context
+def train(
+    context: click.Context,
+    run: str,
+    round_index: int | None,
+    redo: bool,
+    overrides: tuple[str, ...],
+    db: Path | None,
+    as_json: bool,
+) -> None:
+    """Train the LoRA adapter of one round of RUN on its revision data.
+
+    A training that was cut goes on from its last checkpoint.
+    """
+    from agentr_lite.recipe import apply_overrides, recipe_from_dict
+    from agentr_lite.store import Store
+    from agentr_lite.store.runs import get_run, list_stages
+    from agentr_lite.train.stage import train_stage
+
+    wrong = [item for item in overrides if not item.startswith(("train.", "splice.data="))]
+    if wrong:
+        raise UsageError(
+            f"--set {wrong[0]}: only train.* and splice.data can be changed here",
+            hint="The rest of a run's settings is fixed.",
+        )
+    with Store.open(database_path(db), create=False) as store:
+        row = get_run(store, run)
+        spliced = [
+            s.round for s in list_stages(store, row.id) if s.stage == "splice" and s.finished
+        ]
+        number = round_index or max(spliced, default=0)
+        if number not in spliced:
+            raise UsageError(
+                f"round {number or 1} of {row.id} has no revision data yet",
+                hint=f"`agentr-lite splice {row.id} --round {number or 1}` makes it.",
+            )
+        data = {k: dict(v) if isinstance(v, dict) else v for k, v in dict(row.recipe).items()}
+        apply_overrides(data, overrides)
+        recipe = recipe_from_dict(data)
+        try:
+            with Progress() as progress:
+                summary = train_stage(
+                    store, row.id, number, recipe, progress=progress, redo=redo or bool(overrides)
+                )
+        except KeyboardInterrupt:
+            again = ["agentr-lite", "train", row.id, "--round", str(number)]
+            again += ["--db", str(db)] if db is not None else []
+            raise Interrupted(
+                "training interrupted; the last checkpoint is kept",
+                hint=f"Go on with: {shlex.join(again)}",
+            ) from None
+    if as_json:
+        emit_json({"run": row.id, "round": number, "train": summary})
+    elif "skipped" not in summary:
+        emit_table([f"round {number}", ""], [[key, value] for key, value in summary.items()])
+        say(f"Evaluate it: agentr-lite eval {row.id} --round {number}")
+    if "skipped" in summary:
+        warn(f"nothing to train on: {summary['skipped']}")
+        context.exit(EXIT_FAILED)

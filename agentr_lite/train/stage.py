@@ -1,0 +1,168 @@
+"""The training stage: one round's adapter from one round's data."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+from agentr_lite.actors.registry import resolve_model
+from agentr_lite.config import artifacts_dir
+from agentr_lite.errors import ModelError
+from agentr_lite.output import Progress, silent_progress
+from agentr_lite.recipe import Recipe
+from agentr_lite.seeds import stream_seed
+from agentr_lite.store import Store, runs, splices
+from agentr_lite.train.dataset import Dataset, build_dataset
+from agentr_lite.train.general import load_general
+
+
+def training_weights(recipe: Recipe) -> Path:
+    """The MLX/HF directory that holds the model's weights for training.
+
+    Raises:
+        ModelError: none is known for the recipe's model, or it is not there.
+    """
+    if recipe.train_model:
+        path = Path(recipe.train_model).expanduser()
+    else:
+        found = resolve_model(recipe.model).train_dir
+        if found is None:
+            raise ModelError(
+                f"no training weights are known for {recipe.model}",
+                hint="Give the same model in the MLX/HF layout: --set train_model=/path/to/dir",
+            )
+        path = found
+    if not (path / "config.json").is_file():
+        raise ModelError(
+            f"{path} is not a model directory (it has no config.json)",
+            hint="train_model needs an MLX or Hugging Face directory with safetensors.",
+        )
+    return path
+
+
+def train_stage(
+    store: Store,
+    run_id: str,
+    round_index: int,
+    recipe: Recipe,
+    *,
+    progress: Progress | None = None,
+    redo: bool = False,
+) -> dict[str, Any]:
+    """Build the round's data set and train its adapter, going on from a checkpoint if there is one.
+
+    Args:
+        store: the database; holds the round's trees and revisions.
+        run_id: the run.
+        round_index: from 1.
+        recipe: the run's settings.
+        progress: narration; none by default.
+        redo: train again even if the stage has finished.
+
+    Returns:
+        The stage's summary. ``skipped`` says why where there was nothing to learn from; the round
+        then has no adapter of its own, and the last one stays in use.
+
+    Raises:
+        ModelError: no training weights, or they are unfit.
+        RecipeError: the general data cannot be read.
+    """
+    earlier = runs.stage_status(store, run_id, round_index, "train")
+    if earlier is not None and earlier.finished and not redo:
+        return dict(earlier.summary)
+    weights = training_weights(recipe)
+    general = load_general(recipe.train.general)
+    runs.stage_started(store, run_id, round_index, "train")
+    began = time.monotonic()
+    dataset = build_dataset(store, run_id, round_index, recipe, general)
+    summary: dict[str, Any] = {"dataset_id": dataset.id, **dataset.counts}
+    if not dataset.train:
+        summary["skipped"] = "no revision or good trajectory was found in this round's trees"
+    else:
+        with_data = _train(store, run_id, round_index, recipe, weights, dataset, progress, redo)
+        summary.update(with_data)
+    runs.stage_finished(
+        store, run_id, round_index, "train", summary=summary, wall_s=time.monotonic() - began
+    )
+    return summary
+
+
+def adapter_in_use(store: Store, run_id: str, round_index: int) -> int:
+    """The last round up to ``round_index`` that has an adapter; 0 = the base model."""
+    rounds = [row.round for row in splices.list_adapters(store, run_id)]
+    return max((number for number in rounds if number <= round_index), default=0)
+
+
+def _train(
+    store: Store,
+    run_id: str,
+    round_index: int,
+    recipe: Recipe,
+    weights: Path,
+    dataset: Dataset,
+    progress: Progress | None,
+    redo: bool,
+) -> dict[str, Any]:
+    from agentr_lite.train.lora import train_lora
+
+    progress = progress or silent_progress()
+    out_dir = artifacts_dir(store.path, run_id) / f"round-{round_index}"
+    previous = adapter_in_use(store, run_id, round_index - 1)
+    start: Path | None = None
+    if recipe.train.start == "previous" and previous:
+        row = splices.get_adapter(store, run_id, previous)
+        start = Path(row.mlx_dir) if row is not None else None
+    shown = 0
+    loss = ""
+
+    def report(row: dict[str, Any]) -> None:
+        nonlocal shown, loss
+        if row["event"] == "start":
+            shown = row["step"]
+            progress.start(f"round {round_index} train, steps", row["steps"], initial=shown)
+        elif row["event"] == "valid":
+            loss = f"validation loss {row['valid_loss']:.3f}"
+        elif row["event"] == "step":
+            progress.advance(row["step"] - shown, loss)
+            shown = row["step"]
+
+    result = train_lora(
+        weights,
+        dataset.train,
+        dataset.valid,
+        recipe.train,
+        seed=stream_seed(recipe.seed, "train", round_index),
+        out_dir=out_dir,
+        start_adapter=start,
+        on_report=report,
+        resume=not redo,
+    )
+    runs.add_metrics(store, run_id, round_index, "train_loss", result.train_losses)
+    runs.add_metrics(store, run_id, round_index, "valid_loss", result.valid_losses)
+    summary = {
+        "examples": len(dataset.train),
+        "valid_examples": len(dataset.valid),
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "stopped_early": result.stopped_early,
+        "tokens": result.tokens,
+        "seconds": round(result.seconds, 2),
+        "dropped": result.dropped,
+        "train_loss": result.train_losses[-1][1] if result.train_losses else None,
+        "valid_loss_first": result.valid_losses[0][1] if result.valid_losses else None,
+        "valid_loss": min((loss for _, loss in result.valid_losses), default=None),
+    }
+    splices.save_adapter(
+        store,
+        run_id=run_id,
+        round_index=round_index,
+        dataset_id=dataset.id,
+        mlx_dir=str(result.adapter_dir),
+        gguf_path=str(result.gguf_path),
+        gguf_sha256=hashlib.sha256(result.gguf_path.read_bytes()).hexdigest(),
+        summary=summary,
+    )
+    progress.finish(f"{result.steps} steps")
+    return summary

@@ -378,6 +378,15 @@ class Progress:
         _active = None
 
     @property
+    def total(self) -> int | None:
+        """Items of the stage; may be set when it becomes known. None: unknown."""
+        return self._total
+
+    @total.setter
+    def total(self, total: int | None) -> None:
+        self._total = total
+
+    @property
     def _tty(self) -> bool:
         return _is_tty(self._stream or sys.stderr)
 

@@ -199,6 +199,45 @@ def clustered_paired_bootstrap(
     return Estimate(float(difference.mean()), float(low), float(high), n)
 
 
+def clustered_rate(
+    successes: Sequence[bool],
+    clusters: Sequence[Hashable],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+) -> Estimate:
+    """A rate whose trials come in clusters, with a bootstrap interval over whole clusters.
+
+    Where resampling has nothing to vary (one cluster, or all trials alike) the interval is
+    Wilson's with one trial a cluster: never narrower than what that many tasks can tell.
+
+    Args:
+        successes: one a trial.
+        clusters: each trial's cluster, e.g. its task.
+        seed: the same seed gives the same interval.
+        resamples: bootstrap draws.
+        confidence: in (0, 1).
+
+    Raises:
+        ValueError: no trials, or lengths that differ.
+    """
+    if not successes:
+        raise ValueError("no trials")
+    n, rate = len(set(clusters)), sum(successes) / len(successes)
+    if n == 1 or rate in (0.0, 1.0):
+        wilson = wilson_interval(round(rate * n), n, confidence)
+        return Estimate(rate, wilson.low, wilson.high, n)
+    return clustered_paired_bootstrap(
+        [float(success) for success in successes],
+        [0.0] * len(successes),
+        clusters,
+        seed=seed,
+        resamples=resamples,
+        confidence=confidence,
+    )
+
+
 def mcnemar_exact(gained: int, lost: int) -> float:
     """Two-sided exact p-value of McNemar's test.
 

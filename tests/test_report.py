@@ -19,8 +19,9 @@ from agentr_lite.recipe import EvalSettings, Recipe
 from agentr_lite.report import render_run
 from agentr_lite.report.data import gather
 from agentr_lite.report.markdown import escape_markdown
-from agentr_lite.report.tables import Section, run_sections, verdict
+from agentr_lite.report.tables import Section, run_sections
 from agentr_lite.report.terminal import render_terminal
+from agentr_lite.report.words import verdict
 from agentr_lite.store.database import Store
 from agentr_lite.store.records import DatasetItemRow, JudgementRow, NodeRow
 from agentr_lite.store.runs import create_run, set_run_status, stage_finished, stage_started
@@ -125,7 +126,7 @@ def spliced(store: Store, run: str) -> None:
         mlx_dir="a",
         gguf_path="b",
         gguf_sha256="c",
-        summary={},
+        summary={"steps": 12, "tokens": 3456, "valid_loss_first": 1.5, "valid_loss": 0.9},
     )
 
 
@@ -195,8 +196,10 @@ def test_splices_training_and_cost(store: Store) -> None:
     assert notes[0].startswith("round 1: 2 of 3 naive splices (20.7 to 100.0) failed")
     assert notes[1] == "round 1: the critic judged steps: 0 good, 3 bad, 0 uncertain."
     assert notes[2] == "round 1: rejected: no way back 1."
-    training = section(store, run, "Training examples")
-    assert cells(training.rows[0]) == ["round 1", "1", "1", "1", "1"]
+    training = section(store, run, "Training")
+    assert cells(training.rows[0]) == [
+        *["round 1", "1", "1", "1", "1", "12", "3,456", "1.500 to 0.900"]
+    ]
     cost = section(store, run, "Cost by stage")
     search = next(row for row in cost.rows if row[0] == "round 1 search")
     assert cells(search)[1] == "1m 05s"

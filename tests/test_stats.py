@@ -164,3 +164,22 @@ def test_bootstrap_refuses_nothing_and_mismatches(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         stats.paired_bootstrap(values, baseline, seed=1)
+
+
+def test_clustered_rate_of_one_trial_a_cluster_is_close_to_wilson() -> None:
+    successes = [True] * 60 + [False] * 40
+    found = stats.clustered_rate(successes, range(100), seed=1)
+    wilson = stats.wilson_interval(60, 100)
+    assert found.value == 0.6
+    assert found.low == pytest.approx(wilson.low, abs=0.015)
+    assert found.high == pytest.approx(wilson.high, abs=0.015)
+
+
+def test_clustered_rate_stays_uncertain_where_nothing_varies() -> None:
+    never = stats.clustered_rate([False] * 30, [i % 10 for i in range(30)], seed=1)
+    assert (never.value, never.low, never.high) == (0.0, 0.0, stats.wilson_interval(0, 10).high)
+    one_task = stats.clustered_rate([True, True, False], ["a"] * 3, seed=1)
+    assert one_task.value == pytest.approx(2 / 3)
+    assert one_task.low < 0.3
+    with pytest.raises(ValueError, match="no trials"):
+        stats.clustered_rate([], [], seed=1)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from agentr_lite.evaluate.summary import estimate_to_json, summarise
-from agentr_lite.stats import clustered_paired_bootstrap, wilson_interval
+from agentr_lite.stats import clustered_rate
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalMode, RunRow, Stage
 from agentr_lite.store.runs import get_run, list_stages
-from agentr_lite.store.splices import list_datasets
+from agentr_lite.store.splices import list_adapters, list_datasets
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,22 +253,12 @@ def failure_share(failures: list[tuple[int, bool]], *, seed: int) -> dict[str, A
     """
     if not failures:
         return None
-    failed, tasks = [float(f) for _, f in failures], [task for task, _ in failures]
-    clusters, share = len(set(tasks)), sum(failed) / len(failed)
-    if clusters == 1 or share in (0.0, 1.0):
-        # Nothing to resample: as uncertain as one trial a task.
-        wilson = wilson_interval(round(share * clusters), clusters)
-        estimate = replace(wilson, value=share)
-    else:
-        estimate = clustered_paired_bootstrap(failed, [0.0] * len(failed), tasks, seed=seed)
-    return estimate_to_json(estimate)
+    failed, tasks = [f for _, f in failures], [task for task, _ in failures]
+    return estimate_to_json(clustered_rate(failed, tasks, seed=seed))
 
 
 def _training(store: Store, run_id: str) -> list[TrainLine]:
-    adapters = {
-        row["round"]: row["summary"]
-        for row in store.rows("SELECT round, summary FROM adapters WHERE run_id = ?", (run_id,))
-    }
+    adapters = {row.round: row.summary for row in list_adapters(store, run_id)}
     # A stage that was repeated leaves earlier data sets behind; the newest is the round's.
     newest = {row.round: row.id for row in list_datasets(store, run_id)}
     lines = []

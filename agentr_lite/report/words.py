@@ -1,0 +1,124 @@
+"""Figures as short texts, and differences as honest sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from agentr_lite.output import Styled
+
+Cell = str | Styled | int | None
+"""What a table's cell may be; None shows as a dash."""
+
+_MEASURES = {"solves": "success", "recovers": "recovery", "earns": "reward"}
+_MINUS = "−"
+
+
+def round_name(number: int) -> str:
+    """``base`` or ``round 2``."""
+    return f"round {number}" if number else "base"
+
+
+def verdict(
+    name: str,
+    verb: str,
+    difference: Mapping[str, Any],
+    *,
+    unit: str = "percent",
+    than: str = "base",
+) -> Styled:
+    """One honest sentence about a difference.
+
+    Args:
+        name: who is compared.
+        verb: ``solves`` (success), ``recovers`` (recovery) or ``earns`` (reward).
+        difference: ``{value, low, high}``.
+        unit: ``percent`` (shown in points) or ``decimal``.
+        than: whom it is compared with.
+    """
+    value, low, high = difference["value"], difference["low"], difference["high"]
+    amount = points(abs(value)) if unit == "percent" else decimal(abs(value))
+    what = f"{amount} points" if unit == "percent" else f"{amount} reward"
+    span = f"95 % interval {interval(difference, signed=True, unit=unit)}"
+    if low > 0 or high < 0:
+        direction = "more" if value > 0 else "less" if verb == "earns" else "fewer"
+        return Styled(
+            f"{name} {verb} {what} {direction} than {than} ({span}).",
+            fg="green" if value > 0 else "red",
+        )
+    return Styled(
+        f"{name}: the difference from {than} in {_MEASURES[verb]} is inside the noise ({span}).",
+        fg="yellow",
+    )
+
+
+def percent(value: float | None) -> str | None:
+    """``41.3 %``, or None."""
+    return None if value is None else f"{100 * value:.1f} %"
+
+
+def percent_of(estimate: Mapping[str, Any] | None) -> str | None:
+    """An estimate's value in percent."""
+    return percent(estimate["value"]) if estimate else None
+
+
+def decimal(value: float | None, digits: int = 3) -> str | None:
+    """``0.413``, or None."""
+    return None if value is None else f"{value:.{digits}f}"
+
+
+def decimal_of(estimate: Mapping[str, Any] | None) -> str | None:
+    """An estimate's value."""
+    return decimal(estimate["value"]) if estimate else None
+
+
+def points(value: float) -> str:
+    """Percentage points without a sign."""
+    return f"{100 * value:.1f}"
+
+
+def points_of(estimate: Mapping[str, Any] | None, *, unit: str = "percent") -> Cell:
+    """A signed difference, coloured by whether its interval leaves 0 out."""
+    if not estimate:
+        return None
+    text = _signed(estimate["value"], unit)
+    if estimate["low"] > 0:
+        return Styled(text, fg="green", bold=True)
+    return Styled(text, fg="red", bold=True) if estimate["high"] < 0 else Styled(text, fg="yellow")
+
+
+def interval(
+    estimate: Mapping[str, Any] | None, *, signed: bool = False, unit: str = "percent"
+) -> str | None:
+    """``33.8 to 49.3`` or ``+6.7 to +21.3``."""
+    if not estimate:
+        return None
+    ends = []
+    for value in (estimate["low"], estimate["high"]):
+        if value is None or not math.isfinite(value):
+            return "unknown"
+        plain = f"{100 * value:.1f}" if unit == "percent" else f"{value:.3f}"
+        ends.append(_signed(value, unit) if signed else plain)
+    return " to ".join(ends)
+
+
+def p_value(value: float | None) -> str | None:
+    """``0.012`` or ``<0.001``."""
+    if value is None:
+        return None
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def count(value: int | None) -> str | None:
+    """``12,345``, ``123k``, ``1.23M`` or None."""
+    if value is None or value < 100_000:
+        return None if value is None else f"{value:,}"
+    return f"{value / 1e3:.0f}k" if value < 999_500 else f"{value / 1e6:.2f}M"
+
+
+def _signed(value: float, unit: str) -> str:
+    text = f"{100 * abs(value):.1f}" if unit == "percent" else f"{abs(value):.3f}"
+    if float(text) == 0:
+        return text
+    return ("+" if value > 0 else _MINUS) + text

@@ -1,0 +1,117 @@
+"""Checkpoints of a training: whole or not there."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agentr_lite.actors.digest import file_sha256
+from agentr_lite.recipe import TrainSettings
+from agentr_lite.train.batches import Tokenized
+
+_STATE = "state.json"
+
+
+@dataclass
+class Progress:
+    """How far a training has come."""
+
+    fingerprint: str
+    """Of everything that the result depends on."""
+    step: int = 0
+    """Optimizer steps taken."""
+    tokens: int = 0
+    """Tokens trained on so far, padding left out."""
+    seconds: float = 0.0
+    train_losses: list[tuple[int, float]] = field(default_factory=list)
+    """(step, loss in nats a token); step 1 is the first."""
+    valid_losses: list[tuple[int, float]] = field(default_factory=list)
+    """(steps taken, loss in nats a token); the first is before any training."""
+    finished: bool = False
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """Steps and loss of the best validation; the earliest of equal ones."""
+        return min(self.valid_losses, key=lambda item: item[1]) if self.valid_losses else None
+
+    @property
+    def validations_since_best(self) -> int:
+        """How many validations brought no improvement."""
+        best = self.best
+        return 0 if best is None else len(self.valid_losses) - 1 - self.valid_losses.index(best)
+
+
+class CheckpointFolder:
+    """``out_dir/checkpoint``: replaced in one rename, so a cut never leaves half of one."""
+
+    def __init__(self, out_dir: Path) -> None:
+        self.path = out_dir / "checkpoint"
+        self._next = out_dir / "checkpoint.next"
+
+    def load(self, fingerprint: str) -> Progress | None:
+        """The saved progress; None where there is none, or one of another training."""
+        # Cut between removing the old one and renaming the new one.
+        if not self.path.exists() and (self._next / _STATE).exists():
+            self._next.rename(self.path)
+        try:
+            data = json.loads((self.path / _STATE).read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        # JSON has no tuples.
+        data["train_losses"] = [(step, loss) for step, loss in data["train_losses"]]
+        data["valid_losses"] = [(step, loss) for step, loss in data["valid_losses"]]
+        progress = Progress(**data)
+        return progress if progress.fingerprint == fingerprint else None
+
+    def save(self, progress: Progress, write: Callable[[Path], None]) -> None:
+        """Replace the checkpoint.
+
+        Args:
+            progress: goes into the state file, which is written last.
+            write: writes the other files into the folder that it is given.
+        """
+        shutil.rmtree(self._next, ignore_errors=True)
+        self._next.mkdir(parents=True)
+        write(self._next)
+        (self._next / _STATE).write_text(json.dumps(dataclasses.asdict(progress)))
+        self.clear()
+        self._next.rename(self.path)
+
+    def clear(self) -> None:
+        """Remove the checkpoint, if there is one."""
+        if self.path.exists():
+            shutil.rmtree(self.path)
+
+
+def fingerprint(
+    model_dir: Path,
+    settings: TrainSettings,
+    seed: int,
+    start_adapter: Path | None,
+    examples: Sequence[Sequence[Tokenized]],
+) -> str:
+    """A digest of everything that decides a training's result."""
+    # The mixture's settings show in the examples themselves.
+    relevant: dict[str, Any] = {
+        name: getattr(settings, name)
+        for name in ("epochs", "learning_rate", "rank", "scale", "layers", "batch_size")
+    }
+    relevant |= {"warmup": settings.warmup, "patience": settings.patience, "seed": seed}
+    digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
+    files = [model_dir / "config.json", *sorted(model_dir.glob("*.safetensors"))]
+    if start_adapter is not None:
+        files += sorted(start_adapter.glob("*.safetensors"))
+    for path in files:
+        digest.update(file_sha256(path).encode())
+    for part in examples:
+        for example in part:
+            row = [example.tokens, [int(flag) for flag in example.mask], example.weight]
+            digest.update(json.dumps(row).encode())
+        digest.update(b"|")
+    return digest.hexdigest()

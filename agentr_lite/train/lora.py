@@ -1,0 +1,236 @@
+"""LoRA training: examples in, an adapter for MLX and for llama.cpp out."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentr_lite.actors.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE, convert_adapter
+from agentr_lite.errors import AgentrError
+from agentr_lite.mlx_blas import use_fast_blas
+from agentr_lite.recipe import TrainSettings
+from agentr_lite.train.batches import (
+    Tokenized,
+    TrainExample,
+    chat_tokenizer,
+    plan_batches,
+    tokenize_all,
+)
+from agentr_lite.train.checkpoint import CheckpointFolder, Progress, fingerprint
+
+if TYPE_CHECKING:
+    from agentr_lite.train.mlx_session import Session
+
+GGUF_FILE = "adapter.gguf"
+_BEST = "best"
+VALIDATIONS = 10
+"""How often a training stops to validate and to save a checkpoint."""
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training gave."""
+
+    adapter_dir: Path
+    """adapters.safetensors and adapter_config.json, as mlx-lm reads them."""
+    gguf_path: Path
+    """The same adapter for llama.cpp."""
+    train_losses: list[tuple[int, float]]
+    """(step, loss in nats a token), one a step."""
+    valid_losses: list[tuple[int, float]]
+    """(steps taken, loss); the first is the model before training. Empty without examples."""
+    steps: int
+    """Optimizer steps taken."""
+    best_step: int
+    """The step whose adapter was kept: the best by validation, or the last."""
+    stopped_early: bool
+    tokens: int
+    """Tokens trained on, padding left out."""
+    seconds: float
+    dropped: int
+    """Sequences left out: too long, or without a turn that carries loss."""
+
+
+def train_lora(
+    model_dir: Path,
+    train: Sequence[TrainExample],
+    valid: Sequence[TrainExample],
+    settings: TrainSettings,
+    *,
+    seed: int,
+    out_dir: Path,
+    start_adapter: Path | None = None,
+    on_report: Report | None = None,
+    resume: bool = False,
+) -> TrainResult:
+    """Train a LoRA adapter on the flagged turns of ``train``.
+
+    The same arguments on the same machine give the same adapter, cut and resumed or not.
+
+    Args:
+        model_dir: the base's weights in Hugging Face's or MLX's format.
+        train: what to learn.
+        valid: held out; its loss decides when to stop and which adapter to keep.
+        settings: from the recipe; ``eta``, ``general`` and ``validation`` are the caller's.
+        seed: of the adapter's initial values and of the order of the examples.
+        out_dir: for the adapter and, while training, the checkpoint.
+        start_adapter: adapter directory to go on from.
+        on_report: called with ``{"event": "start" | "step" | "valid" | "end", "step": n, ...}``;
+            ``steps`` and ``loss`` at a step, ``valid_loss`` at a validation.
+        resume: go on from the checkpoint in ``out_dir``, if there is one of this same training;
+            one of other settings, other data or another model is replaced.
+
+    Raises:
+        ModelError: the model or the adapter cannot be used.
+        AgentrError: nothing to train on, the training diverged, or the disk is full.
+    """
+    blas = use_fast_blas()
+    # Not earlier: it imports MLX, which must find the fast BLAS loaded.
+    from agentr_lite.train.mlx_session import Session
+
+    report: Report = on_report or (lambda _: None)
+    session = Session(model_dir)
+    tokenizer = chat_tokenizer(session.tokenizer, origin=str(model_dir))
+    examples, dropped = tokenize_all(tokenizer, train, settings.max_length)
+    held_out, dropped_valid = tokenize_all(tokenizer, valid, settings.max_length)
+    if not examples:
+        raise AgentrError(
+            f"nothing to train on: of {len(train)} examples {dropped.too_long} are longer than"
+            f" {settings.max_length} tokens and {dropped.no_loss} have no turn to learn",
+            hint="Raise train.max_length, or collect more data.",
+        )
+    plan = plan_batches(_lengths(examples), settings.batch_size, settings.epochs, seed)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint = CheckpointFolder(out_dir)
+    mark = fingerprint(model_dir, settings, seed, start_adapter, [examples, held_out])
+    saved = checkpoint.load(mark) if resume else None
+    progress = saved or Progress(mark)
+    report(
+        {
+            "event": "start",
+            "step": progress.step,
+            "steps": len(plan),
+            "examples": len(examples),
+            "validation_examples": len(held_out),
+            "dropped": dataclasses.asdict(dropped),
+            "fast_blas": blas.fast,
+            "blas": blas.reason,
+        }
+    )
+    if not progress.finished:
+        session.prepare(settings, seed=seed, steps=len(plan), start_adapter=start_adapter)
+        if saved:
+            session.restore(checkpoint.path)
+        training = _Training(session, examples, held_out, plan, settings, progress, report)
+        training.run(checkpoint)
+        _export(checkpoint, model_dir, out_dir)
+        progress.finished = True
+        # The optimizer's state, the larger part, is of no more use.
+        checkpoint.save(progress, lambda _: None)
+    best = progress.best
+    result = TrainResult(
+        adapter_dir=out_dir,
+        gguf_path=out_dir / GGUF_FILE,
+        train_losses=progress.train_losses,
+        valid_losses=progress.valid_losses,
+        steps=progress.step,
+        best_step=best[0] if best else progress.step,
+        stopped_early=progress.step < len(plan),
+        tokens=progress.tokens,
+        seconds=progress.seconds,
+        dropped=dropped.total + dropped_valid.total,
+    )
+    report({"event": "end", "step": result.steps, "best_step": result.best_step})
+    return result
+
+
+class _Training:
+    """The loop over segments: train, validate, save, perhaps stop.
+
+    mlx-lm's ``train`` neither stops early nor resumes, so it is called for one segment at a time
+    with the same model and optimizer; its step and its evaluation are used as they are.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        examples: Sequence[Tokenized],
+        held_out: Sequence[Tokenized],
+        plan: Sequence[Sequence[int]],
+        settings: TrainSettings,
+        progress: Progress,
+        report: Report,
+    ) -> None:
+        self._session = session
+        self._examples = examples
+        self._held_out = held_out
+        self._plan = plan
+        self._settings = settings
+        self._progress = progress
+        self._report = report
+        # Its order does not matter, only that it stays the same.
+        self._valid_plan = plan_batches(_lengths(held_out), settings.batch_size, 1.0, 0)
+
+    def run(self, checkpoint: CheckpointFolder) -> None:
+        """Train to the end of the plan or to the early stop; the checkpoint then is the result."""
+        progress = self._progress
+        segment = max(1, -(-len(self._plan) // VALIDATIONS))
+        if not checkpoint.path.exists() or progress.step == 0:
+            self._validate_and_save(checkpoint)
+        while progress.step < len(self._plan) and not self._should_stop():
+            began = time.perf_counter()
+            start = progress.step
+            part = self._plan[start : start + segment]
+            self._session.run(self._examples, part, self._on_step)
+            progress.tokens += sum(len(self._examples[i].tokens) for rows in part for i in rows)
+            progress.seconds += time.perf_counter() - began
+            self._validate_and_save(checkpoint)
+
+    def _should_stop(self) -> bool:
+        patience = self._settings.patience
+        return patience > 0 and self._progress.validations_since_best >= patience
+
+    def _on_step(self, loss: float) -> None:
+        progress = self._progress
+        progress.step += 1
+        progress.train_losses.append((progress.step, loss))
+        self._report(
+            {"event": "step", "step": progress.step, "steps": len(self._plan), "loss": loss}
+        )
+
+    def _validate_and_save(self, checkpoint: CheckpointFolder) -> None:
+        progress = self._progress
+        if self._held_out:
+            began = time.perf_counter()
+            loss = self._session.validate(self._held_out, self._valid_plan)
+            progress.seconds += time.perf_counter() - began
+            progress.valid_losses.append((progress.step, loss))
+            self._report({"event": "valid", "step": progress.step, "valid_loss": loss})
+        improved = not progress.valid_losses or progress.validations_since_best == 0
+
+        def write(folder: Path) -> None:
+            self._session.save(folder)
+            kept = folder if improved else checkpoint.path / _BEST
+            (folder / _BEST).mkdir()
+            for name in (ADAPTER_FILE, CONFIG_FILE):
+                shutil.copyfile(kept / name, folder / _BEST / name)
+
+        checkpoint.save(progress, write)
+
+
+def _export(checkpoint: CheckpointFolder, model_dir: Path, out_dir: Path) -> None:
+    """Put the best adapter where it belongs, in both formats."""
+    for name in (ADAPTER_FILE, CONFIG_FILE):
+        shutil.copyfile(checkpoint.path / _BEST / name, out_dir / name)
+    convert_adapter(out_dir, model_dir, out_dir / GGUF_FILE)
+
+
+def _lengths(examples: Sequence[Tokenized]) -> list[int]:
+    return [len(example.tokens) for example in examples]

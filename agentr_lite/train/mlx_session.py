@@ -1,0 +1,294 @@
+"""The MLX side of LoRA training: model, adapter layers, optimizer, and mlx-lm's training loop.
+
+Import this after ``agentr_lite.mlx_blas.use_fast_blas``: it imports MLX.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.optimizers as optim
+import numpy as np
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm import load
+from mlx_lm.tuner.callbacks import TrainingCallback
+from mlx_lm.tuner.trainer import TrainingArgs, evaluate, train
+from mlx_lm.tuner.utils import linear_to_lora_layers
+
+from agentr_lite.actors.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE
+from agentr_lite.errors import AgentrError, ModelError
+from agentr_lite.recipe import TrainSettings
+from agentr_lite.seeds import stream_seed
+from agentr_lite.train.batches import Tokenized, iterate_batches
+from agentr_lite.train.loss import masked_loss
+
+PROJECTIONS = (
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+)
+"""The matrices that get adapters, in every adapted layer."""
+
+_OPTIMIZER_FILE = "optimizer.safetensors"
+
+CLIP_NORM = 1.0
+"""Source: Agent-R's training settings (gradient clipping at 1)."""
+
+
+class Session:
+    """A model with LoRA layers in training."""
+
+    def __init__(self, model_dir: Path) -> None:
+        """Load the model and its tokenizer.
+
+        Raises:
+            ModelError: the directory is missing, incomplete or of an unknown kind.
+        """
+        self.model, self.tokenizer = load_model(model_dir)
+        self.config: dict[str, Any] = {}
+
+    def prepare(
+        self, settings: TrainSettings, *, seed: int, steps: int, start_adapter: Path | None
+    ) -> None:
+        """Put adapter layers on the model and make the optimizer.
+
+        Args:
+            settings: rank, scale, layers, learning rate, warm-up.
+            seed: of the adapter's initial values.
+            steps: optimizer steps of the whole training, for the schedule.
+            start_adapter: an adapter directory to go on from.
+
+        Raises:
+            ModelError: the model has no place for adapters, or ``start_adapter`` does not fit.
+        """
+        mx.random.seed(stream_seed(seed, "lora"))
+        # mlx-lm draws from numpy's global generator in places.
+        np.random.seed(stream_seed(seed, "lora", "numpy"))
+        self.config = _add_adapters(self.model, settings)
+        if start_adapter is not None:
+            self._start_from(start_adapter)
+        warmup = round(settings.warmup * steps)
+        self.optimizer = _ClippedAdamW(
+            learning_rate=_schedule(settings.learning_rate, steps, warmup), bias_correction=True
+        )
+        self.optimizer.init(self.model.trainable_parameters())
+        mx.eval(self.model.parameters(), self.optimizer.state)
+
+    def run(
+        self,
+        examples: Sequence[Tokenized],
+        plan: Sequence[Sequence[int]],
+        on_step: Callable[[float], None],
+    ) -> None:
+        """Take one optimizer step for each batch of ``plan``.
+
+        Args:
+            examples: what ``plan`` indexes.
+            plan: rows of each batch.
+            on_step: called with each step's loss, in nats a token.
+
+        Raises:
+            AgentrError: the loss is not a number any more.
+        """
+        with tempfile.TemporaryDirectory() as scratch, _quiet(), _compiled_on_gpu_only():
+            arguments = TrainingArgs(
+                iters=len(plan),
+                steps_per_report=1,
+                # It saves the adapter at its end in any case; our checkpoint is what counts.
+                steps_per_save=sys.maxsize,
+                adapter_file=str(Path(scratch) / ADAPTER_FILE),
+            )
+            train(
+                self.model,
+                self.optimizer,
+                train_dataset=examples,
+                args=arguments,
+                loss=masked_loss,
+                iterate_batches=lambda **_: iterate_batches(examples, plan),
+                training_callback=_StepReport(on_step),
+            )
+
+    def validate(self, examples: Sequence[Tokenized], plan: Sequence[Sequence[int]]) -> float:
+        """Mean loss over the planned batches, in nats a token."""
+        with _compiled_on_gpu_only():
+            loss = evaluate(
+                self.model,
+                examples,
+                batch_size=1,
+                num_batches=-1,
+                loss=masked_loss,
+                iterate_batches=lambda **_: iterate_batches(examples, plan),
+            )
+        return float(loss)
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter as mlx-lm does, and the optimizer's state beside it.
+
+        Raises:
+            AgentrError: the folder cannot be written.
+        """
+        _save(folder / ADAPTER_FILE, dict(tree_flatten(self.model.trainable_parameters())))
+        (folder / CONFIG_FILE).write_text(json.dumps(self.config, indent=2) + "\n")
+        _save(folder / _OPTIMIZER_FILE, dict(tree_flatten(self.optimizer.state)))
+
+    def restore(self, folder: Path) -> None:
+        """Go on from what ``save`` wrote."""
+        self.model.load_weights(str(folder / ADAPTER_FILE), strict=False)
+        state: Any = mx.load(str(folder / _OPTIMIZER_FILE))
+        self.optimizer.state = tree_unflatten(list(state.items()))
+        self.optimizer.init(self.model.trainable_parameters())
+        mx.eval(self.model.parameters(), self.optimizer.state)
+
+    def _start_from(self, folder: Path) -> None:
+        path = folder / ADAPTER_FILE
+        try:
+            weights: Any = mx.load(str(path))
+            config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ModelError(f"cannot start from adapter {folder}: {error}") from error
+        scale = (config.get("lora_parameters") or {}).get("scale")
+        if scale != self.config["lora_parameters"]["scale"]:
+            raise ModelError(
+                f"adapter {folder} has scale {scale}, the recipe"
+                f" {self.config['lora_parameters']['scale']}",
+                hint="Set train.scale to the adapter's, or train.start to base.",
+            )
+        parameters = tree_flatten(self.model.trainable_parameters())
+        ours = {name: value.shape for name, value in parameters}
+        theirs = {name: value.shape for name, value in weights.items()}
+        if ours != theirs:
+            differing = sorted(set(ours.items()) ^ set(theirs.items()))
+            raise ModelError(
+                f"adapter {folder} does not fit train.rank and train.layers"
+                f" (first difference: {differing[0][0]})",
+                hint="Set them to the adapter's, or train.start to base.",
+            )
+        self.model.load_weights(list(weights.items()), strict=False)
+
+
+def load_model(model_dir: Path) -> tuple[Any, Any]:
+    """A model and its tokenizer from a local directory; float32 where a CPU computes.
+
+    Raises:
+        ModelError: missing, incomplete, or of a kind that mlx-lm does not know.
+    """
+    # mlx-lm would take a missing path for the name of a model to download.
+    if not (model_dir / "config.json").is_file():
+        raise ModelError(
+            f"no model directory {model_dir}",
+            hint="Training needs the weights in Hugging Face's or MLX's format: train_model in"
+            " the recipe.",
+        )
+    try:
+        with _quiet():
+            model, tokenizer = load(str(model_dir))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"mlx-lm cannot load {model_dir}: {reason}") from error
+    if _on_cpu():
+        # 16-bit floats are emulated on the CPU.
+        model.set_dtype(mx.float32)
+    return model, tokenizer
+
+
+def _add_adapters(model: Any, settings: TrainSettings) -> dict[str, Any]:
+    """Freeze the model, add LoRA layers, and return mlx-lm's adapter configuration."""
+    total = len(model.layers)
+    layers = total if settings.layers < 0 else min(settings.layers, total)
+    if layers == 0:
+        raise ModelError("train.layers is 0: nothing to train", hint="-1 trains all layers.")
+    parameters = {
+        "rank": settings.rank,
+        "scale": settings.scale,
+        "dropout": 0.0,
+        "keys": list(PROJECTIONS),
+    }
+    model.freeze()
+    linear_to_lora_layers(model, layers, {**parameters, "keys": set(PROJECTIONS)})
+    if not tree_flatten(model.trainable_parameters()):
+        raise ModelError(
+            "the model has none of the projections that get adapters",
+            hint=f"Looked for {', '.join(PROJECTIONS)} in each layer.",
+        )
+    return {"fine_tune_type": "lora", "num_layers": layers, "lora_parameters": parameters}
+
+
+def _schedule(peak: float, steps: int, warmup: int) -> Callable[[mx.array], mx.array]:
+    """Linear warm-up to ``peak``, then a cosine to 0 after the last step."""
+
+    def at(step: mx.array) -> mx.array:
+        now = step.astype(mx.float32)
+        rising = (now + 1) / max(warmup, 1)
+        done = (now - warmup) / max(steps - warmup, 1)
+        falling = 0.5 * (1 + mx.cos(math.pi * mx.clip(done, 0, 1)))
+        return peak * mx.where(now < warmup, rising, falling)
+
+    return at
+
+
+class _ClippedAdamW(optim.AdamW):
+    """AdamW on clipped gradients: mlx-lm's loop has no place for clipping of its own."""
+
+    def apply_gradients(self, gradients: dict[str, Any], parameters: Any) -> Any:
+        clipped, _ = optim.clip_grad_norm(gradients, CLIP_NORM)
+        return super().apply_gradients(clipped, parameters)
+
+
+class _StepReport(TrainingCallback):
+    """Passes each step's loss on."""
+
+    def __init__(self, on_step: Callable[[float], None]) -> None:
+        self._on_step = on_step
+
+    def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
+        loss = float(train_info["train_loss"])
+        if not math.isfinite(loss):
+            raise AgentrError(
+                "training diverged: the loss is not a number",
+                hint="Lower train.learning_rate or train.scale.",
+            )
+        self._on_step(loss)
+
+
+def _quiet() -> contextlib.redirect_stdout[io.StringIO]:
+    """mlx-lm prints its own progress in colour on stdout, which is for data."""
+    return contextlib.redirect_stdout(io.StringIO())
+
+
+@contextlib.contextmanager
+def _compiled_on_gpu_only() -> Iterator[None]:
+    """On a CPU MLX compiles kernels with g++: 13 s at the start for 6 % of speed after it."""
+    if not _on_cpu():
+        yield
+        return
+    mx.disable_compile()
+    try:
+        yield
+    finally:
+        mx.enable_compile()
+
+
+def _on_cpu() -> bool:
+    return bool(mx.default_device() == mx.Device(mx.cpu))
+
+
+def _save(path: Path, arrays: dict[str, Any]) -> None:
+    try:
+        mx.save_safetensors(str(path), arrays)
+    except RuntimeError as error:
+        raise AgentrError(
+            f"cannot write {path}: {error}", hint="Is the disk full, or the folder read-only?"
+        ) from error

@@ -7,6 +7,7 @@ gives them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import types
@@ -318,10 +319,8 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
 def _scalar(hint: type, value: Any, key: str) -> Any:
     if hint is float and isinstance(value, str):
         # YAML 1.1 reads `1e-4` as a string.
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):

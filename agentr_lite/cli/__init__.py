@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("agentr_lite.cli.convert:convert", "Turn MLX adapters into GGUF adapters."),
     "doctor": ("agentr_lite.cli.doctor:doctor", "Check this machine and installation."),
 }
-"""Verb -> (where it lives, its line in ``--help``). Help is here so that listing imports nothing."""
+"""Verb -> (where it lives, its line in ``--help``): listing the verbs imports none of them."""
 
 
 class LazyGroup(click.Group):

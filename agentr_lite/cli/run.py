@@ -166,5 +166,6 @@ def _show(store: Store, run_id: str, as_json: bool) -> None:
     emit(render_run(store, run_id, "terminal", width=terminal_width()))
     say(f"database: {clean(str(store.path))}")
     say(
-        f"next: agentr-lite tui {run_id} · agentr-lite export {run_id} --format openai -o data.jsonl"
+        f"next: agentr-lite tui {run_id}"
+        f" · agentr-lite export {run_id} --format openai -o data.jsonl"
     )

@@ -139,8 +139,9 @@ def _train(
         on_report=report,
         resume=not redo,
     )
-    runs.add_metrics(store, run_id, round_index, "train_loss", result.train_losses)
-    runs.add_metrics(store, run_id, round_index, "valid_loss", result.valid_losses)
+    series = [("train_loss", step, loss) for step, loss in result.train_losses]
+    series += [("valid_loss", step, loss) for step, loss in result.valid_losses]
+    runs.add_metrics(store, run_id, round_index, series)
     summary = {
         "examples": len(dataset.train),
         "valid_examples": len(dataset.valid),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agentr_lite.actors.base import Message
 from agentr_lite.actors.starter.demonstrator import Habits, Player, Turn
@@ -29,7 +29,7 @@ class Mixture:
     max_steps: int = 24
     max_commands: int = 36
     """Tasks that show more are left out: they would be most of the tokens."""
-    habits: Habits = Habits()
+    habits: Habits = field(default_factory=Habits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +95,12 @@ class Corpus:
         vocabulary: Vocabulary,
         held_out: frozenset[str],
         instructions: str,
-        mixture: Mixture = Mixture(),
+        mixture: Mixture | None = None,
     ) -> None:
         leaked = sorted(held_out & {world.goal for world in worlds})
         if leaked:
             raise ValueError(f"held-out goals among the training worlds: {', '.join(leaked[:5])}")
+        mixture = mixture or Mixture()
         self.worlds = [w for w in worlds if len(w.commands) <= mixture.max_commands]
         self.vocabulary = vocabulary
         self.held_out = held_out

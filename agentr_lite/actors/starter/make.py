@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.numpy import save_file
 
 from agentr_lite.actors.convert.hf_to_gguf import convert_to_gguf
-from safetensors.numpy import save_file
 from agentr_lite.actors.starter.corpus import Corpus, Mixture
 from agentr_lite.actors.starter.network import Network, NetworkSize
 from agentr_lite.actors.starter.pretrain import Encoder, Schedule, train
@@ -33,7 +33,7 @@ GENERAL_EXAMPLES = 1200
 """Demonstrations in the bundled sample that training mixes in."""
 
 
-def build_corpus(mixture: Mixture = Mixture()) -> Corpus:
+def build_corpus(mixture: Mixture | None = None) -> Corpus:
     """The corpus of the bundled book: training goals are played, dev and test goals never."""
     env = TextCraft()
     held_out = frozenset(

@@ -195,12 +195,16 @@ def train(
     adam = torch.optim.AdamW(others, lr=schedule.adam_rate, betas=(0.9, 0.95), weight_decay=0.0)
     for block in network.model.layers:
         block.compile(dynamic=True)
-    seen, step, saved, running = 0, 0, 0, 0.0
+    seen, saved, running = 0, 0, 0.0
     began = time.monotonic()
-    for tokens, weights, count in batches(
-        corpus, encoder, schedule, lambda: seen / schedule.tokens
+
+    def done() -> float:
+        return seen / schedule.tokens
+
+    for step, (tokens, weights, count) in enumerate(
+        batches(corpus, encoder, schedule, done), start=1
     ):
-        share = seen / schedule.tokens
+        share = done()
         if share >= 1 or stop():
             break
         rate = min(1.0, share / schedule.warmup, (1 - share) / schedule.decay)
@@ -215,7 +219,6 @@ def train(
         muon.zero_grad(set_to_none=True)
         adam.zero_grad(set_to_none=True)
         seen += count
-        step += 1
         running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
         if step % 50 == 0:
             report(

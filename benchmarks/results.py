@@ -65,10 +65,29 @@ def study_recipe(name: str, arm: str, seed: int, overrides: Sequence[str]) -> Re
     return load_recipe(name, [*overrides, *changes, f"seed={seed}", label])
 
 
-def find_run(store: Store, recipe: Recipe) -> RunRow | None:
-    """The run of exactly this recipe: a finished one, else the newest that can be resumed."""
+def model_digest(recipe: Recipe) -> str:
+    """SHA-256 of the recipe's model: a run of another file of the same name is another run."""
+    from agentr_lite.actors.digest import file_sha256
+    from agentr_lite.actors.registry import resolve_model
+
+    return file_sha256(resolve_model(recipe.model).gguf)
+
+
+def find_run(store: Store, recipe: Recipe, digest: str | None) -> RunRow | None:
+    """The run of exactly this recipe: a finished one, else the newest that can be resumed.
+
+    Args:
+        store: the database.
+        recipe: all of it counts.
+        digest: of the model; None: any model.
+    """
     wanted = json.loads(json.dumps(recipe.to_dict()))
-    runs = [run for run in list_runs(store, env=recipe.env) if run.recipe == wanted]
+    runs = [
+        run
+        for run in list_runs(store, env=recipe.env)
+        # A run that was cut before it loaded its model has no digest yet.
+        if run.recipe == wanted and (digest is None or run.model_sha256 in ("", digest))
+    ]
     finished = [run for run in runs if run.status == "finished"]
     return next(iter(finished or runs), None)
 
@@ -81,11 +100,12 @@ def shared_parts(recipe: Recipe) -> dict[str, Any]:
     return parts
 
 
-def find_first_round(store: Store, recipe: Recipe) -> RunRow | None:
-    """A run whose base evaluation and first search serve this recipe as well."""
+def find_first_round(store: Store, recipe: Recipe, digest: str) -> RunRow | None:
+    """A run of the same model whose base evaluation and first search serve this recipe as well."""
+    wanted = json.loads(json.dumps(shared_parts(recipe)))
     for run in list_runs(store, env=recipe.env):
-        stored = {key: run.recipe.get(key) for key in shared_parts(recipe)}
-        if stored != json.loads(json.dumps(shared_parts(recipe))):
+        stored = {key: run.recipe.get(key) for key in wanted}
+        if stored != wanted or run.model_sha256 != digest:
             continue
         stages = [stage_status(store, run.id, 0, "eval"), stage_status(store, run.id, 1, "search")]
         if all(stage is not None and stage.finished for stage in stages):
@@ -142,12 +162,13 @@ def obtain_run(store: Store, recipe: Recipe) -> str:
     from agentr_lite.cli.session import equip, package_versions
     from agentr_lite.pipeline import run_pipeline
 
-    run = find_run(store, recipe)
+    digest = model_digest(recipe)
+    run = find_run(store, recipe, digest)
     if run is not None and run.status == "finished":
         say(f"{recipe.name}, seed {recipe.seed}: finished before ({run.id})")
         return run.id
     if run is None:
-        source = find_first_round(store, recipe)
+        source = find_first_round(store, recipe, digest)
         with store.atomic():
             run_id = create_run(store, recipe, versions=package_versions())
             if source is not None:
@@ -254,13 +275,19 @@ def _study(options: argparse.Namespace) -> int:
                 recipe = study_recipe(options.recipe, arm, seed, options.overrides)
                 if not options.no_run:
                     found[arm, seed] = obtain_run(store, recipe)
-                elif (run := find_run(store, recipe)) and run.status == "finished":
+                elif (run := find_run(store, recipe, None)) and run.status == "finished":
                     found[arm, seed] = run.id
         if not found:
             raise UsageError(
                 f"{options.db} holds no finished run of this study", hint="Leave out --no-run."
             )
         ordered = {key: found[key] for arm in options.arms for key in found if key[0] == arm}
+        models = {get_run(store, run_id).model_sha256 for run_id in found.values()}
+        if len(models) > 1:
+            raise UsageError(
+                f"the finished runs in {options.db} are of {len(models)} different models",
+                hint="Leave out --no-run to do the missing ones, or use another --db.",
+            )
         study = gather_study(store, ordered, labels={name: arm.label for name, arm in ARMS.items()})
     recipe = study_recipe(options.recipe, options.arms[0], options.seeds[0], options.overrides)
     text = document(study, recipe, _command(options))

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from corridor import Corridor
+from splice_cases import RuleActor, actions, plant
 
 from agentr_lite.envs.base import Task
 from agentr_lite.errors import ModelError, RecipeError
@@ -16,8 +18,6 @@ from agentr_lite.train.batches import TrainExample
 from agentr_lite.train.dataset import Dataset, build_dataset
 from agentr_lite.train.general import load_general, parse_example
 from agentr_lite.trajectory import best_good, flagged_messages, loss_flags
-from tests.corridor import Corridor
-from tests.splice_cases import RuleActor, actions, plant
 
 GOOD = "forward, take, forward, open"
 SLOW = "forward, take, back, forward, forward, open"

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from corridor import Corridor
+from splice_cases import RuleActor, actions, plant
 
 from agentr_lite.cli.export import export
 from agentr_lite.errors import AgentrError, UsageError
@@ -16,8 +18,6 @@ from agentr_lite.splice.export import Exported, exported, render
 from agentr_lite.splice.stage import splice_stage
 from agentr_lite.store import Store, runs
 from agentr_lite.train.general import load_general, parse_example
-from tests.corridor import Corridor
-from tests.splice_cases import RuleActor, actions, plant
 
 GOOD = "forward, take, forward, open"
 

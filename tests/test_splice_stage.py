@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from corridor import Corridor
+from splice_cases import RuleActor, actions, plant
 
 from agentr_lite.actors.base import Message
 from agentr_lite.errors import UsageError
 from agentr_lite.recipe import Recipe, SearchSettings, SpliceSettings
 from agentr_lite.splice.stage import splice_stage
 from agentr_lite.store import Store, runs, splices, trees
-from tests.corridor import Corridor
-from tests.splice_cases import RuleActor, actions, plant
 
 GOOD = "forward, take, forward, open"
 PATHS = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from splice_cases import RuleActor, actions, walk
 
 from agentr_lite.actors.base import Message
 from agentr_lite.envs.base import Task
@@ -12,7 +13,6 @@ from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.world import custom_task
 from agentr_lite.recipe import Recipe, SearchSettings, SpliceSettings
 from agentr_lite.splice.wave import Revision, TreeInput, splice_wave
-from tests.splice_cases import RuleActor, actions, walk
 
 LOGS = "get 1 oak logs"
 PLANKS = "craft 4 oak planks using 1 oak logs"

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from corridor import Corridor
+from splice_cases import RuleActor, actions, walk
 
 from agentr_lite.actors.base import Message
 from agentr_lite.envs.base import StepResult
 from agentr_lite.recipe import Recipe, SearchSettings, SpliceSettings
 from agentr_lite.splice.wave import Revision, TreeInput, TreeResult, splice_wave
-from tests.corridor import Corridor
-from tests.splice_cases import RuleActor, actions, walk
 
 GOOD = "forward, take, forward, open"
 """Solves the task used here: three places, the key in the middle."""

@@ -89,9 +89,15 @@ def _recipe(run: RunRow, changed: list[str]) -> Recipe:
     from agentr_lite.recipe import apply_overrides, recipe_from_dict
 
     for override in changed:
-        if not override.startswith("splice."):
+        key = override.partition("=")[0].strip()
+        if key in ("splice.data", "splice.good_per_task"):
             raise UsageError(
-                f"{override.partition('=')[0]} cannot be changed for the existing run {run.id}",
+                f"{key} chooses what is trained on; it changes nothing here",
+                hint=f"Set it where that is done: agentr-lite train {run.id} --set {override}",
+            )
+        if not key.startswith("splice."):
+            raise UsageError(
+                f"{key} cannot be changed for the existing run {run.id}",
                 hint="Only splice.* settings can; a new run begins with `agentr-lite search`.",
             )
     data: dict[str, Any] = {
@@ -119,6 +125,8 @@ def _splice(
     from agentr_lite.cli.session import equip
     from agentr_lite.envs.registry import make_env
     from agentr_lite.splice.stage import check_splice, splice_stage
+    from agentr_lite.store.splices import get_adapter
+    from agentr_lite.train.stage import adapter_in_use
 
     # Asked before the model loads: that may take a while.
     finished = check_splice(store, run.id, number, recipe, redo=redo)
@@ -128,14 +136,20 @@ def _splice(
     env = make_env(recipe.env, recipe.env_options)
     actor = open_actor(recipe)
     try:
-        equip(store, run, actor, number - 1)
+        equip(store, run, actor, adapter_in_use(store, run.id, number - 1))
         with Progress() as progress:
-            return splice_stage(
+            summary = splice_stage(
                 store, run.id, number, recipe, env, actor, progress=progress, redo=redo
             )
     finally:
         actor.close()
         env.close()
+    if get_adapter(store, run.id, number) is not None:
+        warn(
+            f"the adapter of round {number} was trained on what this replaced",
+            hint=f"`agentr-lite train {run.id} --round {number} --redo` trains it again.",
+        )
+    return summary
 
 
 def _show(run_id: str, number: int, summary: Mapping[str, Any]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentr_lite.splice.pairs import (
     Pair,
@@ -191,3 +193,35 @@ def test_no_good_trajectory_no_pair() -> None:
 
     assert choose_pairs(found, alpha=0.5, beta=0.2, limit=4) == []
     assert choose_pairs(found, alpha=0.3, beta=0.2, limit=0) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from("abc!r"), min_size=1, max_size=5).map(
+                lambda letters: " ".join(x + "!" if x == "!" else x for x in letters)
+            ),
+            st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]),
+            st.booleans(),
+        ),
+        max_size=12,
+    ),
+    st.integers(0, 6),
+)
+def test_whatever_the_tree_chosen_pairs_are_pairs(
+    paths: list[tuple[str, float, bool]], limit: int
+) -> None:
+    found = find_trajectories(tree(*paths))
+
+    pairs = choose_pairs(found, alpha=0.5, beta=0.2, limit=limit)
+
+    assert pairs == choose_pairs(found, alpha=0.5, beta=0.2, limit=limit)
+    assert len(pairs) <= limit
+    assert len({(pair.good.leaf_idx, pair.bad.leaf_idx) for pair in pairs}) == len(pairs)
+    for pair in pairs:
+        shared = pair.parting_step
+        assert pair.good.reward >= 0.5
+        assert pair.good.reward - pair.bad.reward > 0.2
+        assert pair.good.path[:shared] == pair.bad.path[:shared]
+        assert pair.good.path[shared] != pair.bad.path[shared]

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corridor import Corridor
+from corridor import ACTIONS, Corridor
 from splice_cases import RuleActor, actions, plant
 
 from agentr_lite.actors.base import Message
+from agentr_lite.agent import take_step
 from agentr_lite.errors import UsageError
 from agentr_lite.recipe import Recipe, SearchSettings, SpliceSettings
+from agentr_lite.search.stage import search_stage
 from agentr_lite.splice.stage import splice_stage
+from agentr_lite.splice.verify import final_reward
 from agentr_lite.store import Store, runs, splices, trees
 
 GOOD = "forward, take, forward, open"
@@ -202,3 +205,43 @@ def test_a_task_that_is_gone_is_an_error(planted: tuple[Store, str]) -> None:
 
     with pytest.raises(UsageError, match="does not have"):
         splice_stage(store, run_id, 1, recipe(), Corridor(), actor())
+
+
+def wander(messages: Sequence[Message], seed: int) -> str:
+    """Sensible three times out of five."""
+    seen = messages[-1]["content"]
+    if seed % 5 > 2:
+        return ACTIONS[seed // 5 % len(ACTIONS)]
+    if "You hold the key." in seen:
+        return "open" if "The door is here." in seen else "forward"
+    return "take" if "The key is here." in seen else "forward"
+
+
+@pytest.mark.parametrize("critic", ["score", "none"])
+def test_every_revision_of_a_real_search_earns_its_reward(tmp_path: Path, critic: str) -> None:
+    settings = Recipe(
+        env="corridor",
+        search=SearchSettings(tasks=8, simulations=12, width=4, depth=8, wave=3),
+        splice=SpliceSettings((1.0,), critic=critic),
+    )
+    store, env = Store.open(tmp_path / "runs.db"), Corridor()
+    run_id = runs.create_run(store, settings)
+    walker = RuleActor(["throw", "smash", "back"], wander)
+    search_stage(store, run_id, 1, settings, env, walker)
+
+    summary = splice_stage(store, run_id, 1, settings, env, walker)
+
+    tasks = {task.name: task for task in env.tasks("train")}
+    accepted = splices.list_revisions(store, run_id, accepted=True)
+    assert summary["pairs"] >= len(accepted) >= 5
+    for row in accepted:
+        assert row.messages is not None
+        first, _ = env.reset(tasks[row.task])
+        assert row.messages[1]["content"] == first
+        turns = [m["content"] for m in row.messages if m["role"] == "assistant"]
+        steps = [take_step(env, text) for text in turns]
+        seen = [m["content"] for m in row.messages[3:] if m["role"] == "user"]
+        assert [step.observation for step in steps[:-1]] == seen
+        assert final_reward(steps) == 1.0
+        assert steps[row.cut_step].kind == "reflect"
+        assert row.parting_step < row.cut_step

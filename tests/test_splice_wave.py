@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from corridor import Corridor
 from splice_cases import RuleActor, actions, walk
 
-from agentr_lite.actors.base import Message
+from agentr_lite.actors.base import Completion, GenerateRequest, GenerateResult, Message
 from agentr_lite.envs.base import StepResult
 from agentr_lite.recipe import Recipe, SearchSettings, SpliceSettings
 from agentr_lite.splice.wave import Revision, TreeInput, TreeResult, splice_wave
@@ -304,6 +305,27 @@ def test_a_fault_in_one_recovery_attempt_leaves_the_others() -> None:
     ).revisions
 
     assert revision.status == "recovered"
+
+
+class Forgetful(RuleActor):
+    """Whose context is full as soon as it has gone back."""
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
+        full = actions(requests[0].messages)[-1] == "back"
+        results = super().generate(requests)
+        if not full:
+            return results
+        overflow = Completion("", 0, "overflow")
+        return [replace(r, completions=(overflow,) * len(r.completions)) for r in results]
+
+
+def test_a_recovery_that_outgrows_the_context_is_given_up() -> None:
+    actor = Forgetful(["throw"], follow("back, take, forward, forward, open"))
+
+    [revision] = run([GOOD, "forward, take, throw, forward"], actor).revisions
+
+    assert revision.status == "rejected"
+    assert "no longer fits the context" in revision.reason
 
 
 def test_the_reasoning_critic_is_asked_step_by_step() -> None:

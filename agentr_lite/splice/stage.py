@@ -67,7 +67,11 @@ def splice_stage(
     progress = progress or silent_progress()
     todo = {wave: rows for wave, rows in waves.items() if not any(r.id in done for r in rows)}
     total = sum(len(rows) for rows in waves.values())
-    progress.start("splice", total, initial=total - sum(len(rows) for rows in todo.values()))
+    progress.start(
+        f"round {round_index} splice, trees",
+        total,
+        initial=total - sum(len(rows) for rows in todo.values()),
+    )
     tasks: dict[str, dict[str, Task]] = {}
     for rows in todo.values():
         started, before = time.monotonic(), copy.copy(actor.usage)

@@ -12,7 +12,7 @@ from stairs import Policy, Scripted, Stairs, act, always, noisy
 from agentr_lite.cli import main
 from agentr_lite.recipe import EvalSettings, Recipe
 from agentr_lite.store.database import Store
-from agentr_lite.store.runs import create_run, get_run, list_runs
+from agentr_lite.store.runs import create_run, get_run, list_runs, stage_finished, stage_started
 from agentr_lite.store.splices import save_adapter, save_dataset
 
 RECIPE = Recipe(name="tiny", env="stairs", eval=EvalSettings(max_steps=4, batch=1))
@@ -59,6 +59,8 @@ def trained_run(db: Path) -> str:
     """A run with an adapter of round 1."""
     with Store.open(db) as store:
         run = create_run(store, RECIPE)
+        stage_started(store, run, 1, "train")
+        stage_finished(store, run, 1, "train")
         dataset = save_dataset(store, run, 1, settings={}, items=[])
         save_adapter(
             store,
@@ -86,6 +88,17 @@ def test_base_then_the_trained_round(
     assert "round 1  100.0 %" in shown.out
     assert "evaluating round 1" in shown.err
     assert "round 1 solves" in shown.out
+
+
+def test_what_was_found_is_not_overwritten_by_accident(
+    db: Path, machine: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained_run(db)
+    assert call("eval", run, "--round", "0") == 0
+    assert call("eval", run, "--round", "0", "--tasks", "3") == 2
+    assert "--force replaces them" in capsys.readouterr().err
+    assert call("eval", run, "--round", "0", "--tasks", "3", "--force", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["evals"]["greedy"]["episodes"] == 3
 
 
 def test_a_recipe_begins_a_run(
@@ -119,7 +132,7 @@ def test_an_interruption_keeps_finished_groups_and_names_the_command(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--round", "7"], "has no adapter of round 7"),
+        (["--round", "7"], "has not trained round 7"),
         (["--model", "other.gguf"], "model cannot be changed for the existing run"),
         (["--set", "eval.taks=3"], "unknown key 'eval.taks' (did you mean 'tasks'?)"),
         (["--set", "eval.tasks=["], "--set eval.tasks"),

@@ -351,16 +351,31 @@ def test_a_finished_stage_is_not_played_again(store: Store) -> None:
     assert again.batches == []
 
 
-def test_other_settings_are_played_anew_and_cost_the_round_nothing(store: Store) -> None:
+def test_other_settings_replace_nothing_unless_told_to(store: Store) -> None:
     recipe = recipe_of()
     run = create_run(store, recipe)
     eval_stage(store, run, 0, recipe, Stairs(), Scripted(noisy))
-    before = stage_status(store, run, 0, "eval")
+    before, stage = dump(store, run), stage_status(store, run, 0, "eval")
     longer = replace(recipe, eval=replace(recipe.eval, max_steps=9))
     actor = Scripted(always("rest"))
-    found = eval_stage(store, run, 0, longer, Stairs(), actor)
+    with pytest.raises(UsageError, match=r"with other settings \(max_steps=4\)"):
+        eval_stage(store, run, 0, longer, Stairs(), actor)
+    assert dump(store, run) == before
+    found = eval_stage(store, run, 0, longer, Stairs(), actor, replace=True)
     assert found["greedy"]["steps"] == 9
-    assert stage_status(store, run, 0, "eval") == before
+    # What it cost is no part of the round's cost.
+    assert stage_status(store, run, 0, "eval") == stage
+
+
+def test_more_samples_leave_the_greedy_episodes_alone(store: Store) -> None:
+    recipe = recipe_of(recovery=False)
+    run = create_run(store, recipe)
+    eval_stage(store, run, 0, recipe, Stairs(), Scripted(noisy))
+    sampled = replace(recipe, eval=replace(recipe.eval, samples=2))
+    actor = Scripted(noisy)
+    found = eval_stage(store, run, 0, sampled, Stairs(), actor)
+    assert found["sampled"]["episodes"] == 12
+    assert {request.sampling.temperature for request in actor.requests} == {1.0}
 
 
 def test_without_a_base_there_is_no_recovery_and_no_difference(store: Store) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--samples", type=click.IntRange(0), help="Sampled episodes besides the greedy one.")
 @click.option("--max-steps", type=click.IntRange(1), help="Longest episode.")
 @click.option("--recovery/--no-recovery", default=None, help="Continue the base's failures too.")
+@click.option("--force", is_flag=True, help="Replace episodes played with other settings.")
 @recipe_options
 @db_option
 @json_option
@@ -46,6 +47,7 @@ def evaluate(
     samples: int | None,
     max_steps: int | None,
     recovery: bool | None,
+    force: bool,
     recipe: str | None,
     overrides: tuple[str, ...],
     model: str | None,
@@ -74,7 +76,7 @@ def evaluate(
     with Store.open(database_path(db)) as store:
         run, resolved, is_new = _target(store, target, recipe, tuple(result))
         try:
-            number, figures = _evaluate(store, run, resolved, round_index)
+            number, figures = _evaluate(store, run, resolved, round_index, force)
         except KeyboardInterrupt:
             _set_status(store, run, is_new, "interrupted")
             raise Interrupted(
@@ -134,29 +136,34 @@ def _with_overrides(stored: Any, overrides: tuple[str, ...]) -> Recipe:
 
 
 def _evaluate(
-    store: Store, run: RunRow, recipe: Recipe, round_index: int | None
+    store: Store, run: RunRow, recipe: Recipe, round_index: int | None, force: bool
 ) -> tuple[int, dict[str, Any]]:
     from agentr_lite.actors.registry import open_actor
     from agentr_lite.cli.session import equip
     from agentr_lite.envs.registry import make_env
     from agentr_lite.evaluate import eval_stage
-    from agentr_lite.store.splices import list_adapters
+    from agentr_lite.store.runs import list_stages
+    from agentr_lite.train.stage import adapter_in_use
 
-    trained = [row.round for row in list_adapters(store, run.id)]
+    # A round that found nothing to train on is through, too: it goes on with what was there.
+    trained = [s.round for s in list_stages(store, run.id) if s.stage == "train" and s.finished]
     number = max(trained, default=0) if round_index is None else round_index
     if number and number not in trained:
-        known = ", ".join(map(str, [0, *trained]))
+        known = ", ".join(map(str, [0, *sorted(trained)]))
         raise UsageError(
-            f"run {run.id} has no adapter of round {number}",
-            hint=f"It can evaluate round {known}; `agentr-lite train` makes adapters.",
+            f"run {run.id} has not trained round {number}",
+            hint=f"It can evaluate round {known}; `agentr-lite train` trains another.",
         )
     env = make_env(recipe.env, recipe.env_options)
     actor = open_actor(recipe)
     try:
-        equip(store, run, actor, number)
+        equip(store, run, actor, adapter_in_use(store, run.id, number))
         say(f"{run.id}: evaluating {'the base model' if not number else f'round {number}'}")
         with Progress() as progress:
-            return number, eval_stage(store, run.id, number, recipe, env, actor, progress=progress)
+            figures = eval_stage(
+                store, run.id, number, recipe, env, actor, progress=progress, replace=force
+            )
+            return number, figures
     finally:
         actor.close()
         env.close()

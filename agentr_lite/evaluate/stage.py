@@ -52,6 +52,7 @@ def eval_stage(
     actor: Actor,
     *,
     progress: Progress | None = None,
+    replace: bool = False,
 ) -> dict[str, Any]:
     """Evaluate an actor on held-out tasks, going on where an earlier sitting was cut.
 
@@ -63,6 +64,7 @@ def eval_stage(
         env: the environment.
         actor: who plays.
         progress: narration; none by default.
+        replace: throw away finished episodes that were played with other settings.
 
     Returns:
         mode to figures (see ``summary.summarise``); each has ``versus_base``, the paired
@@ -70,7 +72,8 @@ def eval_stage(
         base's failed greedy episodes, the same ones in every round.
 
     Raises:
-        UsageError: the environment has no tasks in the split.
+        UsageError: the environment has no tasks in the split, or the round was evaluated with
+            other settings and ``replace`` is off.
     """
     modes: list[EvalMode] = ["greedy"]
     modes += ["sampled"] if recipe.eval.samples else []
@@ -79,6 +82,8 @@ def eval_stage(
     sitting = _Sitting(store, run_id, round_index, recipe, env, actor, progress)
     if stage and stage.finished and (finished := sitting.finished(modes)) is not None:
         return finished
+    if not replace:
+        sitting.refuse_other_settings(modes)
     # Another evaluation of a round that is through (another split, more samples) is no part of
     # the round's cost.
     sitting.books = not (stage and stage.finished)
@@ -221,6 +226,21 @@ class _Sitting:
                 return None
             found[mode] = dict(row.summary)
         return found
+
+    def refuse_other_settings(self, modes: Sequence[EvalMode]) -> None:
+        """Keep what another evaluation of this round and split has found."""
+        for mode in modes:
+            row = self.row(mode)
+            if row is None or "success" not in row.summary:
+                continue
+            old, new = row.summary.get("settings") or {}, self.settings(mode)
+            changed = [f"{k}={old.get(k)}" for k in new if old.get(k) != new[k]]
+            if changed:
+                raise UsageError(
+                    f"round {self.round} of run {self.run_id} has {mode} episodes on"
+                    f" '{self.recipe.eval.split}' with other settings ({', '.join(changed)})",
+                    hint="--force replaces them; another split or a new run keeps both.",
+                )
 
     def cost(self) -> dict[str, Any]:
         """Keyword arguments for the store: what was spent since the last call."""

@@ -139,7 +139,7 @@ def behaviour_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Se
     notes = [
         "Valid: share of actions; steps and reflections: means an episode; repeated: share of"
         " steps that repeat the run of steps just before with the same observations; loops: how"
-        " often, by the run's length."
+        " often, by the run's length. Some repetition is right: fetching two of a thing one by one."
     ]
     if any(line.figures["revision_lengths"] for line in lines):
         notes.append(
@@ -283,7 +283,7 @@ def cost_section(report: RunReport) -> Section:
             [
                 "total",
                 format_duration(wall),
-                percent(model / wall if wall else None),
+                percent(model / wall if wall and model else None),
                 count(sum(x.output_tokens for x in lines)),
                 count(sum(x.prompt_tokens for x in lines)),
                 count(sum(x.decoded_prompt_tokens for x in lines)),

@@ -23,7 +23,7 @@ from typing import Any
 from agentr_lite.errors import AgentrError, UsageError
 from agentr_lite.output import Progress, dump_json, say
 from agentr_lite.recipe import Recipe, load_recipe
-from agentr_lite.report.markdown import render_markdown
+from agentr_lite.report.markdown import escape_markdown, render_markdown
 from agentr_lite.report.results import Study, gather_study, study_sections
 from agentr_lite.report.tables import Section
 from agentr_lite.store import Store
@@ -206,19 +206,15 @@ def document(study: Study, recipe: Recipe, command: str) -> str:
         for row in section.rows
     ]
     parts = ["# Results", f"Written by `{command}`; do not edit."]
-    parts.append("## In short\n\n" + "\n".join(f"- {line}" for line in short))
+    parts.append("## In short\n\n" + "\n".join(f"- {escape_markdown(line)}" for line in short))
     parts.append(
         "Success is greedy, on held-out tasks that neither training nor any choice of settings"
         " saw. Intervals are 95 %; over several seeds they resample tasks as clusters, since the"
         " same tasks come once a seed. A difference is called inside the noise where its interval"
         " includes 0."
     )
-    parts.append(render_markdown(head, [], title="").strip() if not head else _facts(head))
+    parts.append("## What was run\n\n" + "\n".join(f"- {escape_markdown(line)}" for line in head))
     return "\n\n".join(parts) + "\n\n" + render_markdown([], sections)
-
-
-def _facts(head: Sequence[str]) -> str:
-    return "## What was run\n\n" + "\n".join(f"- {line}" for line in head)
 
 
 def _head(study: Study, recipe: Recipe) -> list[str]:

@@ -101,7 +101,7 @@ def test_clean_then_short_good_trajectories_come_first() -> None:
 
 
 def test_beta_is_exclusive() -> None:
-    found = find_trajectories(tree(("a", 0.75, True), ("b", 0.5, True), ("c", 0.25, True)))
+    found = find_trajectories(tree(("a", 0.75, True), ("b", 0.5, False), ("c", 0.25, False)))
 
     pairs = choose_pairs(found, alpha=0.75, beta=0.25, limit=9)
 
@@ -186,6 +186,17 @@ def test_near_duplicates_and_idle_bad_trajectories_come_last() -> None:
     pairs = choose_pairs(found, alpha=1.0, beta=0.2, limit=4)
 
     assert [words(pair)[1] for pair in pairs] == ["z", "y x", "p! p!", "x y x"]
+
+
+def test_an_error_that_ends_the_episode_looks_for_a_partner_further_up() -> None:
+    rows = tree(("a b c", 1.0, True), ("d e", 1.0, True), ("a b x", 0.0, True))
+    cut_off = tree(("a b c", 1.0, True), ("d e", 1.0, True), ("a b x", 0.0, False))
+
+    ended = choose_pairs(find_trajectories(rows), alpha=1.0, beta=0.2, limit=9)
+    going_on = choose_pairs(find_trajectories(cut_off), alpha=1.0, beta=0.2, limit=1)
+
+    assert [words(pair) for pair in ended] == [("d e", "a b x", 0)]
+    assert [words(pair) for pair in going_on] == [("a b c", "a b x", 2)]
 
 
 def test_no_good_trajectory_no_pair() -> None:

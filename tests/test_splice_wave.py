@@ -182,13 +182,17 @@ def test_recovery_may_take_as_many_steps_as_the_good_path_might() -> None:
     assert (cut_off.status, in_time.status) == ("rejected", "recovered")
 
 
-def test_an_error_that_ends_the_episode_leaves_nothing_to_revise() -> None:
+def test_where_only_reflections_follow_the_parting_nothing_is_revised() -> None:
     actor = RuleActor(["jump"])
 
-    [revision] = run([GOOD, "forward, take, jump"], actor).revisions
+    [revision] = run([GOOD, "forward, take, reflect, jump"], actor).revisions
 
     assert revision.reason.startswith("nothing to revise")
     assert actor.judged == []
+
+
+def test_an_error_that_ends_the_episode_makes_no_pair() -> None:
+    assert run([GOOD, "forward, take, jump"], RuleActor(["jump"])).revisions == []
 
 
 def test_the_last_step_of_an_ended_episode_is_left_out() -> None:

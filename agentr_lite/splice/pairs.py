@@ -136,10 +136,12 @@ def choose_pairs(
     """At most ``limit`` pairs of one tree, best first; deterministic.
 
     Each bad trajectory first meets its nearest good one (deepest parting node, a clean suffix
-    before a flawed one). Then pairs are taken greedily, each time the one that is least like those
-    taken: a new parting node, then a new wrong branch there, then other actions; among equals the
-    bad trajectory that really did something (few invalid steps), then the shorter one. Only when
-    every bad trajectory has been used does one get a second partner, at another parting node.
+    before a flawed one), but none from which it parts with the very step that ends its episode:
+    nothing could be revised there. Then pairs are taken greedily, each time the one that is least
+    like those taken: a new parting node, then a new wrong branch there, then other actions; among
+    equals the bad trajectory that really did something (few invalid steps), then the shorter one.
+    Only when every bad trajectory has been used does one get a second partner, at another parting
+    node.
 
     Args:
         trajectories: of one tree, from ``find_trajectories``.
@@ -169,8 +171,7 @@ def _partners(bad: Trajectory, good: Sequence[Trajectory], beta: float) -> list[
     pairs = [
         Pair(item, bad, parting_step(item, bad)) for item in good if item.reward - bad.reward > beta
     ]
-    # A leaf is never another path's inner node, but be exact: both must go on after the parting.
-    pairs = [pair for pair in pairs if pair.parting_step < min(pair.good.steps, bad.steps)]
+    pairs = [pair for pair in pairs if pair.parting_step < pair.good.steps and _revisable(pair)]
 
     def rank(pair: Pair) -> tuple[bool, int, float, int, int]:
         flawed = any(pair.good.flaws[pair.parting_step :])
@@ -178,6 +179,16 @@ def _partners(bad: Trajectory, good: Sequence[Trajectory], beta: float) -> list[
         return (flawed, -pair.parting_step, -good.reward, good.steps, good.leaf_idx)
 
     return sorted(pairs, key=rank)
+
+
+def _revisable(pair: Pair) -> bool:
+    """Whether the bad trajectory goes wrong before the step that ends its episode.
+
+    Once the environment has ended an episode there is no revising; one that was cut off at the
+    depth limit can go on.
+    """
+    last = pair.bad.steps - pair.bad.terminated
+    return last > pair.parting_step
 
 
 def _take(candidates: list[Pair], chosen: list[Pair], limit: int) -> None:

@@ -142,6 +142,4 @@ def direct_cut(path: BadPath) -> Cut:
 
 def impossible(path: BadPath) -> Cut:
     """No bad step is left once those that cannot be revised are taken off."""
-    return Cut(
-        path.parting_step, "impossible", "nothing to revise: the first wrong step ends the episode"
-    )
+    return Cut(path.parting_step, "impossible", "the path only reflects before its episode ends")

@@ -20,20 +20,16 @@ from agentr_lite.actors.base import (
 from agentr_lite.actors.chat_template import ChatTemplate
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp.adapters import Adapters
-from agentr_lite.actors.llamacpp.context import USABLE_SEQUENCES, Context
-from agentr_lite.actors.llamacpp.library import library_version
-from agentr_lite.actors.llamacpp.machine import available_bytes, physical_cores
+from agentr_lite.actors.llamacpp.lanes import Lanes
+from agentr_lite.actors.llamacpp.library import library_version, uses_gpu
+from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.model import Model
-from agentr_lite.actors.llamacpp.prefix import PrefixTree
+from agentr_lite.actors.llamacpp.plan import plan_lanes
 from agentr_lite.actors.llamacpp.prompts import Prompt, PromptBuilder
 from agentr_lite.actors.llamacpp.sampler import Forced, make_chooser
-from agentr_lite.actors.llamacpp.scheduler import Job, Sample, Scheduler
+from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from agentr_lite.actors.llamacpp.tokenizer import Tokenizer
 from agentr_lite.errors import ModelError
-
-_DEFAULT_CELLS = 16_384
-_MEMORY_SHARE = 0.4
-"""At most this part of the free memory goes to the cache by default."""
 
 
 class LlamaCppActor(Actor):
@@ -65,8 +61,8 @@ class LlamaCppActor(Actor):
             path: a GGUF file.
             context_tokens: longest conversation with its answer; never more than the model was
                 trained on.
-            n_cells: tokens that the cache holds, all conversations together; default: 16,384 or
-                what the free memory allows, at least ``context_tokens``.
+            n_cells: tokens that the caches hold together; default: what suits the model's size
+                and the free memory. Never less than one conversation.
             n_threads: default: the physical cores that this process may use.
             n_gpu_layers: -1 = all, where llama.cpp was built with GPU support.
             chat_template: a Jinja file to use instead of the model's own template.
@@ -86,12 +82,22 @@ class LlamaCppActor(Actor):
         self._prompts = PromptBuilder(template, Tokenizer(model), context_tokens=context_tokens)
         self._tokenizer = Tokenizer(model)
         self._threads = n_threads or physical_cores()
-        cells = max(n_cells or self._default_cells(), context_tokens)
-        self._context = Context(model, n_cells=cells, n_batch=512, n_threads=self._threads)
-        self._tree = PrefixTree(
-            self._context, capacity=self._context.n_cells, sequences=USABLE_SEQUENCES
+        plan = plan_lanes(
+            model,
+            context_tokens=context_tokens,
+            n_cells=n_cells,
+            gpu=uses_gpu() and n_gpu_layers != 0,
         )
-        self._scheduler = Scheduler(self._context, self._tree, width=width)
+        self._lanes = Lanes(
+            model,
+            count=plan.count,
+            n_cells=plan.n_cells,
+            n_threads=self._threads,
+            parallel=plan.parallel,
+            width=width,
+            max_idle=plan.max_idle,
+            flash_attention=plan.flash_attention,
+        )
         self._adapters = Adapters(model)
         self._adapter: Path | None = None
         self._handle: Any = None
@@ -119,15 +125,6 @@ class LlamaCppActor(Actor):
             eos=model.token_text(model.eos),
         )
 
-    def _default_cells(self) -> int:
-        cell = max(1, self._model.header.cell_bytes())
-        affordable = int(available_bytes() * _MEMORY_SHARE) // cell
-        # Halves only: the cache's size decides evictions and so, at near ties, results.
-        cells = _DEFAULT_CELLS
-        while cells > max(affordable, 1):
-            cells //= 2
-        return cells
-
     @property
     def description(self) -> dict[str, Any]:
         """See ``Actor``; sizes in tokens and parameters."""
@@ -141,7 +138,7 @@ class LlamaCppActor(Actor):
             "architecture": header.architecture,
             "n_params": self._model.n_params,
             "context_tokens": self._context_tokens,
-            "cache_tokens": self._context.n_cells,
+            "cache_tokens": [lane.context.n_cells for lane in self._lanes.lanes],
             "threads": self._threads,
             "chat_template": str(self._chat_template) if self._chat_template else "model",
         }
@@ -217,14 +214,14 @@ class LlamaCppActor(Actor):
         if self._closed:
             raise ModelError("the model is closed")
         started = time.perf_counter()
-        counters = self._scheduler.counters
-        before = counters.prefilled_tokens + counters.replayed_tokens
-        self._scheduler.run(jobs)
-        after = counters.prefilled_tokens + counters.replayed_tokens
+        before = self._lanes.counters()
+        self._lanes.run(jobs)
+        after = self._lanes.counters()
         usage = self.usage
         usage.calls += 1
         usage.prompt_tokens += sum(len(job.prompt) for job in jobs)
-        usage.decoded_prompt_tokens += after - before
+        usage.decoded_prompt_tokens += after.prefilled_tokens - before.prefilled_tokens
+        usage.decoded_prompt_tokens += after.replayed_tokens - before.replayed_tokens
         usage.output_tokens += sum(len(s.tokens) for job in jobs for s in job.samples)
         usage.model_ms += (time.perf_counter() - started) * 1000.0
 
@@ -235,19 +232,20 @@ class LlamaCppActor(Actor):
         if handle == self._handle:
             return
         self._handle = handle
-        self._context.set_adapter(handle)
+        for lane in self._lanes.lanes:
+            lane.context.set_adapter(handle)
         self.reset_cache()
 
     def reset_cache(self) -> None:
         """See ``Actor``."""
-        self._tree.clear()
+        self._lanes.reset()
 
     def close(self) -> None:
         """Free everything; twice is fine."""
         if not self._closed:
             self._closed = True
             # Adapters and contexts point into the model.
-            self._context.close()
+            self._lanes.close()
             self._adapters.close()
             self._model.close()
 

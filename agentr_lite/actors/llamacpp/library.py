@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections import deque
 from functools import cache
 from types import ModuleType
@@ -52,6 +53,29 @@ def load_library() -> ModuleType:
 def library_version() -> str:
     """Version of llama-cpp-python, e.g. ``0.3.36``."""
     return str(load_library().agentr_version)
+
+
+def system_info() -> dict[str, bool]:
+    """CPU features that llama.cpp was compiled with, e.g. ``{"AVX2": True}``."""
+    text = load_library().llama_print_system_info().decode("utf-8", "replace")
+    return {
+        name: value == "1"
+        for name, value in re.findall(r"([A-Z0-9_]+) = (\d)", text.partition("CPU")[2])
+    }
+
+
+def uses_gpu() -> bool:
+    """Whether this build can put layers on a GPU that is there."""
+    return bool(load_library().llama_supports_gpu_offload())
+
+
+def has_unsafe_amx() -> bool:
+    """Whether quantized matrices would be multiplied by AMX tile instructions.
+
+    Builds by GCC crash there: its ``_tile_loadconfig`` declares only the first 8 of the 64
+    bytes as read, so the optimizer drops the rest of the tile configuration.
+    """
+    return system_info().get("AMX_INT8", False)
 
 
 def clear_errors() -> None:

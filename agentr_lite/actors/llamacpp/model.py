@@ -6,7 +6,12 @@ import ctypes
 from pathlib import Path
 
 from agentr_lite.actors.llamacpp.gguf_header import check_model_file
-from agentr_lite.actors.llamacpp.library import clear_errors, last_error, load_library
+from agentr_lite.actors.llamacpp.library import (
+    clear_errors,
+    has_unsafe_amx,
+    last_error,
+    load_library,
+)
 from agentr_lite.errors import ModelError
 
 _ATTR_STRIP = (1 << 7) | (1 << 8)
@@ -33,6 +38,7 @@ class Model:
         clear_errors()
         params = lib.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
+        params.use_extra_bufts = not has_unsafe_amx()
         self.handle = lib.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:
             raise ModelError(

@@ -52,7 +52,7 @@ class Node:
         self.pins = 0
         """Users of this node or of any below it."""
         self.stamp = 0
-        """When it was last used, by the tree's own clock."""
+        """When it was last used, by the tree's own clock, which counts tokens decoded."""
 
     @property
     def end(self) -> int:
@@ -198,6 +198,7 @@ class PrefixTree:
 
     def advance(self, node: Node, count: int) -> None:
         """Note that ``count`` more of ``node``'s tokens take cells (see ``make_room``)."""
+        self._clock += count
         node.decoded += count
         self.used += count
 
@@ -215,6 +216,7 @@ class PrefixTree:
 
     def extend(self, branch: Branch, token: int) -> None:
         """Note that ``token`` takes the branch's next cell (see ``make_room``)."""
+        self._clock += 1
         branch.tokens.append(token)
         self.used += 1
 
@@ -264,10 +266,15 @@ class PrefixTree:
                 return False
         return True
 
-    def trim(self, cells: int) -> None:
-        """Evict least recently used leaves until at most ``cells`` are in use, if possible."""
-        while self.used > cells and self._evict():
-            pass
+    def expire(self, age: int) -> None:
+        """Evict what was not used while the last ``age`` tokens were decoded."""
+        limit = self._clock - age
+        while True:
+            stale = [node for node in self._owners.values() if not node.pins and node.stamp < limit]
+            if not stale:
+                return
+            for node in stale:
+                self._evict_leaf(node)
 
     def _allocate(self) -> int:
         while not self._free:
@@ -286,7 +293,11 @@ class PrefixTree:
                 oldest = node
         if oldest is None:
             return False
-        leaf, sequence = oldest, oldest.sequence
+        self._evict_leaf(oldest)
+        return True
+
+    def _evict_leaf(self, leaf: Node) -> None:
+        sequence = leaf.sequence
         parent = leaf.parent
         assert parent is not None and not leaf.children
         del parent.children[leaf.tokens[0]]
@@ -300,10 +311,9 @@ class PrefixTree:
                 # The parent is the path's last computed node now.
                 self._owners[sequence] = parent
                 self._memory.remove(sequence, parent.end)
-                return True
+                return
             self._rename(parent, sequence, heir)
         self._release(sequence)
-        return True
 
     def _rename(self, node: Node, old: int, new: int) -> None:
         walk: Node | None = node

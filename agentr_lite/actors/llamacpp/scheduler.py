@@ -10,8 +10,10 @@ are wanted and a cached cell has none.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Collection, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 
 from agentr_lite.actors.base import FinishReason
@@ -114,17 +116,39 @@ class Counters:
     widths: dict[int, int] = field(default_factory=dict)
     """How many decode batches had which width."""
 
+    def add(self, other: Counters) -> None:
+        """Add another's counts to this one's."""
+        self.prefilled_tokens += other.prefilled_tokens
+        self.replayed_tokens += other.replayed_tokens
+        self.decoded_tokens += other.decoded_tokens
+        self.batches += other.batches
+        for width, count in other.widths.items():
+            self.widths[width] = self.widths.get(width, 0) + count
+
 
 class Scheduler:
     """The loop over one context and its prefix tree."""
 
-    def __init__(self, context: Context, tree: PrefixTree, *, width: int) -> None:
+    def __init__(
+        self,
+        context: Context,
+        tree: PrefixTree,
+        *,
+        width: int,
+        max_idle: int | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
         """
         Args:
             context: where to decode.
             tree: what is in its cache.
             width: most branches in one decode batch.
+            max_idle: drop prefixes that were not used while this many tokens were decoded;
+                None: only where cells run out.
+            stop: another thread's wish to give up.
         """
+        self._max_idle = max_idle
+        self._stop = stop or threading.Event()
         self._context = context
         self._tree = tree
         self._width = width
@@ -141,13 +165,21 @@ class Scheduler:
         """Carry out all jobs; every sample has a ``finish_reason`` or its tokens afterwards.
 
         Each job must fit the cache alone: prompt and one sample's ``max_tokens``.
+
+        Raises:
+            CancelledError: ``stop`` was set.
         """
         self._queue = deque((job, sample) for job in jobs for sample in job.samples)
         self._waiting, self._live = [], []
         self._reserved = self._growing = 0
         try:
             while self._queue or self._live:
-                self._admit()
+                if self._stop.is_set():
+                    raise CancelledError
+                if self._queue:
+                    self._admit()
+                    if self._max_idle is not None:
+                        self._tree.expire(self._max_idle)
                 while self._prefill():
                     pass
                 self._start()

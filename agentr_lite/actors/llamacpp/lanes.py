@@ -1,0 +1,194 @@
+"""Lanes: several caches over one model, so that trees do not pay for each other's cells.
+
+On a CPU an attention step reads every cell of its cache, other trees' too. So conversations are
+spread over caches, related ones together, and a small model's lanes run on a thread each.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+
+from agentr_lite.actors.llamacpp.context import USABLE_SEQUENCES, Context
+from agentr_lite.actors.llamacpp.model import Model
+from agentr_lite.actors.llamacpp.prefix import PrefixTree
+from agentr_lite.actors.llamacpp.scheduler import Counters, Job, Scheduler
+
+_BLOCK = 16
+"""Tokens; prefixes are compared in blocks of this size."""
+_SAMPLE_COST = 40
+"""What a sample is expected to cost, in prompt tokens: some 25 tokens, each dearer than those of
+a prompt, which come many at a time."""
+_KEPT_BLOCKS = 200_000
+
+
+class Lane:
+    """One cache and its scheduler."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        n_cells: int,
+        n_threads: int,
+        width: int,
+        max_idle: int | None,
+        flash_attention: bool,
+        stop: threading.Event,
+    ) -> None:
+        self.context = Context(
+            model,
+            n_cells=n_cells,
+            n_batch=512,
+            n_threads=n_threads,
+            flash_attention=flash_attention,
+        )
+        self.tree = PrefixTree(
+            self.context, capacity=self.context.n_cells, sequences=USABLE_SEQUENCES
+        )
+        self.scheduler = Scheduler(
+            self.context, self.tree, width=width, max_idle=max_idle, stop=stop
+        )
+
+
+class Lanes:
+    """Spreads jobs over lanes and runs them.
+
+    Which lane a job goes to depends on the jobs before it since ``reset`` alone, so the same
+    calls meet the same batches however the threads run.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        count: int,
+        n_cells: int,
+        n_threads: int,
+        parallel: bool,
+        width: int,
+        max_idle: int | None,
+        flash_attention: bool,
+    ) -> None:
+        """
+        Args:
+            model: the weights, shared.
+            count: how many lanes.
+            n_cells: tokens that each lane's cache holds.
+            n_threads: all lanes' threads together.
+            parallel: a thread a lane, ``n_threads`` lanes at a time, rather than all threads
+                on one lane after the other.
+            width: most branches in one decode batch of a lane.
+            max_idle: a prefix unused while this many tokens were decoded is dropped; None: only
+                where cells run out.
+            flash_attention: llama.cpp's setting.
+        """
+        self._stop = threading.Event()
+        self.lanes = [
+            Lane(
+                model,
+                n_cells=n_cells,
+                n_threads=1 if parallel else n_threads,
+                width=width,
+                max_idle=max_idle,
+                flash_attention=flash_attention,
+                stop=self._stop,
+            )
+            for _ in range(count)
+        ]
+        self._pool = (
+            ThreadPoolExecutor(n_threads, thread_name_prefix="lane")
+            if parallel and n_threads > 1 and count > 1
+            else None
+        )
+        self._seen: dict[int, int] = {}
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Carry out all jobs; see ``Scheduler.run``."""
+        parts: list[list[Job]] = [[] for _ in self.lanes]
+        for job, lane in zip(jobs, self.assign(jobs), strict=True):
+            parts[lane].append(job)
+        work = [(lane, part) for lane, part in zip(self.lanes, parts, strict=True) if part]
+        try:
+            if self._pool is None or len(work) < 2:
+                for lane, part in work:
+                    lane.scheduler.run(part)
+                return
+            futures = [self._pool.submit(lane.scheduler.run, part) for lane, part in work]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                self._stop.set()
+                wait(futures)
+                raise
+        except BaseException:
+            # A lane that was cut short has emptied its cache; the others' books on what is
+            # where would differ from a run that was not cut.
+            self.reset()
+            raise
+        finally:
+            self._stop.clear()
+
+    def assign(self, jobs: Sequence[Job]) -> list[int]:
+        """A lane for every job: where most of its prompt was seen, unless that lane is busy."""
+        if len(self.lanes) == 1:
+            return [0] * len(jobs)
+        loads = [0] * len(self.lanes)
+        chosen = []
+        for job in jobs:
+            chain = _chain(job.prompt)
+            matched = self._matched(chain)
+            cost = _SAMPLE_COST * len(job.samples) + len(job.prompt)
+            lane = min(range(len(loads)), key=lambda i: (loads[i] - matched[i], i))
+            loads[lane] += cost - matched[lane]
+            if len(self._seen) > _KEPT_BLOCKS:
+                self._seen.clear()
+            for key in chain:
+                self._seen[key] = self._seen.get(key, 0) | 1 << lane
+            chosen.append(lane)
+        return chosen
+
+    def _matched(self, chain: Sequence[int]) -> list[int]:
+        """For every lane, how many of a prompt's tokens were sent there before."""
+        matched = [0] * len(self.lanes)
+        for depth, key in enumerate(chain, 1):
+            lanes = self._seen.get(key, 0)
+            if not lanes:
+                break
+            for index in range(len(matched)):
+                if lanes >> index & 1:
+                    matched[index] = depth * _BLOCK
+        return matched
+
+    def counters(self) -> Counters:
+        """All lanes' counters added up."""
+        total = Counters()
+        for lane in self.lanes:
+            total.add(lane.scheduler.counters)
+        return total
+
+    def reset(self) -> None:
+        """Empty all caches and forget what was where."""
+        self._seen.clear()
+        for lane in self.lanes:
+            lane.tree.clear()
+
+    def close(self) -> None:
+        """Stop the threads and free the caches."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        for lane in self.lanes:
+            lane.context.close()
+
+
+def _chain(tokens: Sequence[int]) -> list[int]:
+    """A key for every whole block, each depending on all blocks before it."""
+    keys = []
+    key = 0
+    for start in range(0, len(tokens) - _BLOCK + 1, _BLOCK):
+        # Hashes of integers do not change from process to process, unlike those of strings.
+        key = hash((key, *tokens[start : start + _BLOCK]))
+        keys.append(key)
+    return keys

@@ -111,6 +111,8 @@ def train_lora(
     checkpoint = CheckpointFolder(out_dir)
     mark = fingerprint(model_dir, settings, seed, start_adapter, [examples, held_out])
     saved = checkpoint.load(mark) if resume else None
+    if saved and saved.finished and not (out_dir / GGUF_FILE).exists():
+        saved = None
     progress = saved or Progress(mark)
     report(
         {
@@ -126,9 +128,11 @@ def train_lora(
     )
     if not progress.finished:
         session.prepare(settings, seed=seed, steps=len(plan), start_adapter=start_adapter)
+        training = _Training(session, examples, held_out, plan, settings, progress, report)
         if saved:
             session.restore(checkpoint.path)
-        training = _Training(session, examples, held_out, plan, settings, progress, report)
+        else:
+            training.validate_and_save(checkpoint)
         training.run(checkpoint)
         _export(checkpoint, model_dir, out_dir)
         progress.finished = True
@@ -182,8 +186,6 @@ class _Training:
         """Train to the end of the plan or to the early stop; the checkpoint then is the result."""
         progress = self._progress
         segment = max(1, -(-len(self._plan) // VALIDATIONS))
-        if not checkpoint.path.exists() or progress.step == 0:
-            self._validate_and_save(checkpoint)
         while progress.step < len(self._plan) and not self._should_stop():
             began = time.perf_counter()
             start = progress.step
@@ -191,7 +193,7 @@ class _Training:
             self._session.run(self._examples, part, self._on_step)
             progress.tokens += sum(len(self._examples[i].tokens) for rows in part for i in rows)
             progress.seconds += time.perf_counter() - began
-            self._validate_and_save(checkpoint)
+            self.validate_and_save(checkpoint)
 
     def _should_stop(self) -> bool:
         patience = self._settings.patience
@@ -205,7 +207,8 @@ class _Training:
             {"event": "step", "step": progress.step, "steps": len(self._plan), "loss": loss}
         )
 
-    def _validate_and_save(self, checkpoint: CheckpointFolder) -> None:
+    def validate_and_save(self, checkpoint: CheckpointFolder) -> None:
+        """Take the validation loss and replace the checkpoint."""
         progress = self._progress
         if self._held_out:
             began = time.perf_counter()

@@ -122,7 +122,11 @@ class Session:
             )
 
     def validate(self, examples: Sequence[Tokenized], plan: Sequence[Sequence[int]]) -> float:
-        """Mean loss over the planned batches, in nats a token."""
+        """Mean loss over the planned batches, in nats a token.
+
+        Raises:
+            AgentrError: it is not a number.
+        """
         with _compiled_on_gpu_only():
             loss = evaluate(
                 self.model,
@@ -132,7 +136,7 @@ class Session:
                 loss=masked_loss,
                 iterate_batches=lambda **_: iterate_batches(examples, plan),
             )
-        return float(loss)
+        return _finite(float(loss))
 
     def save(self, folder: Path) -> None:
         """Write the adapter as mlx-lm does, and the optimizer's state beside it.
@@ -254,13 +258,16 @@ class _StepReport(TrainingCallback):
         self._on_step = on_step
 
     def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
-        loss = float(train_info["train_loss"])
-        if not math.isfinite(loss):
-            raise AgentrError(
-                "training diverged: the loss is not a number",
-                hint="Lower train.learning_rate or train.scale.",
-            )
-        self._on_step(loss)
+        self._on_step(_finite(float(train_info["train_loss"])))
+
+
+def _finite(loss: float) -> float:
+    if not math.isfinite(loss):
+        raise AgentrError(
+            "training diverged: the loss is not a number",
+            hint="Lower train.learning_rate or train.scale.",
+        )
+    return loss
 
 
 def _quiet() -> contextlib.redirect_stdout[io.StringIO]:

@@ -13,7 +13,7 @@ from typing import Any
 from agentr_lite.actors.base import Actor
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.registry import make_env
-from agentr_lite.errors import AgentrError
+from agentr_lite.errors import AgentrError, StoreError
 from agentr_lite.evaluate import eval_stage
 from agentr_lite.output import Progress, silent_progress
 from agentr_lite.recipe import Recipe
@@ -81,23 +81,24 @@ def run_pipeline(
         if on_stage is not None:
             on_stage(number, stage, summary)
 
-    if recipe.rounds:
-        # Asked before hours of search are spent.
-        training_weights(recipe)
     runs.set_run_status(store, run_id, "running")
     env: Environment | None = None
     actor: Actor | None = None
     try:
+        if recipe.rounds:
+            # Asked before hours of search are spent.
+            training_weights(recipe)
         env = make_env(recipe.env, recipe.env_options)
         actor = open_actor()
         equip(actor, 0)
         done(0, "eval", dict(eval_stage(store, run_id, 0, recipe, env, actor, progress=progress)))
         for number in range(1, recipe.rounds + 1):
             _round(store, run_id, number, recipe, env, actor, equip, progress, done)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):
+        # The latter: whoever read the narration has gone.
         runs.set_run_status(store, run_id, "interrupted")
         raise
-    except AgentrError as error:
+    except Exception as error:
         _record_failure(store, run_id, error)
         raise
     finally:
@@ -131,9 +132,10 @@ def _round(
     done(number, "eval", dict(scores))
 
 
-def _record_failure(store: Store, run_id: str, error: AgentrError) -> None:
-    from agentr_lite.errors import StoreError
-
+def _record_failure(store: Store, run_id: str, error: Exception) -> None:
     # A database that cannot be written cannot record why, either.
-    if not isinstance(error, StoreError):
-        runs.set_run_status(store, run_id, "failed", error=error.message)
+    if isinstance(error, StoreError):
+        return
+    known = isinstance(error, AgentrError)
+    message = str(error) if known else f"{type(error).__name__}: {error}"
+    runs.set_run_status(store, run_id, "failed", error=message)

@@ -8,6 +8,7 @@ gives them.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import difflib
 import types
@@ -42,6 +43,7 @@ class SearchSettings:
     tasks: int = 100
     """How many training tasks a round; 0 = all. Each round takes the next ones."""
     simulations: int = 8
+    """Simulations a tree: each walks from the root to the end of an episode."""
     width: int = 4
     """Candidate actions a node."""
     depth: int = 20
@@ -49,9 +51,13 @@ class SearchSettings:
     c: float = 0.25
     """UCT's exploration constant."""
     temperature: float = 1.0
+    """Of the sampled candidates; 0 = greedy, which makes all of a node's candidates equal."""
     top_p: float = 1.0
+    """Keep the likeliest tokens up to this sum of probabilities; 1 = all."""
     top_k: int = 0
+    """Keep this many of the likeliest tokens; 0 = all."""
     min_p: float = 0.0
+    """Keep tokens at least this share as likely as the likeliest; 0 = all."""
     descent: Literal["paper", "textbook"] = "paper"
     """``paper``: expand every level on the way down; ``textbook``: expand a leaf, then roll out."""
     wave: int = 16
@@ -67,11 +73,18 @@ class SpliceSettings:
     beta: float = 0.2
     """By how much the good reward must exceed the bad one."""
     critic: Literal["score", "reason", "none"] = "score"
+    """How the model finds its first error. ``score``: by the likelihood of three verdicts;
+    ``reason``: in words; ``none``: not at all, the whole bad trajectory is kept (direct
+    revision)."""
     verify: Literal["replay", "off"] = "replay"
+    """``replay``: execute each spliced trajectory and keep what still earns alpha; ``off``: join
+    the texts, as the paper does."""
     recovery_attempts: int = 4
     """Sampled continuations tried where a replay fails; 0 = drop the pair."""
     pairs_per_task: int = 4
+    """At most this many pairs of a good and a bad trajectory a tree."""
     good_per_task: int = 2
+    """At most this many good trajectories a tree in the training set, best first; 0 = all."""
     data: Literal["revision", "good", "both", "none"] = "both"
     """What goes into the training set: revision trajectories, good ones, both, or neither (general
     data alone, as many examples as with both: a control)."""
@@ -86,16 +99,21 @@ class TrainSettings:
     general: str = ""
     """JSONL of chat messages to mix in; ``starter`` = the bundled sample; empty = none."""
     epochs: float = 3.0
+    """Passes over the training set."""
     learning_rate: float = 1e-4
+    """The highest one, after the warm-up."""
     rank: int = 16
+    """Of the adapter's matrices."""
     scale: float = 2.0
     """LoRA's output is multiplied by this (alpha / rank)."""
     layers: int = -1
     """How many of the last layers get adapters; -1 = all."""
     batch_size: int = 8
+    """Examples an optimizer step."""
     max_length: int = 2048
-    """Longer examples are dropped and counted."""
+    """In tokens; longer examples are dropped and counted."""
     warmup: float = 0.03
+    """Share of the steps over which the learning rate rises."""
     validation: float = 0.05
     """Share of examples held out for the validation loss."""
     patience: int = 3
@@ -113,9 +131,11 @@ class EvalSettings:
     """Held-out evaluation."""
 
     split: Literal["train", "dev", "test"] = "test"
+    """Whose tasks."""
     tasks: int = 0
-    """0 = all."""
+    """How many, evenly spaced over the split; 0 = all."""
     max_steps: int = 20
+    """Longest episode."""
     samples: int = 0
     """Sampled episodes a task besides the greedy one."""
     temperature: float = 1.0
@@ -125,6 +145,7 @@ class EvalSettings:
     recovery_prefix: float = 0.5
     """Share of a failed trajectory's steps that is given as the prefix to recover from."""
     recovery_steps: int = 20
+    """Longest continuation of such a prefix."""
     batch: int = 64
     """Episodes in lockstep."""
 
@@ -134,14 +155,19 @@ class Recipe:
     """All that a run's result depends on, besides the model file itself."""
 
     name: str = "custom"
+    """What the run is called in reports; default: the recipe file's name."""
     env: str = "textcraft"
+    """The environment; ``agentr-lite envs`` lists them."""
     env_options: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the environment, e.g. ``{recipes_dir: /path}`` for TextCraft."""
     model: str = "starter"
     """``starter``, or the path of a GGUF file."""
     train_model: str = ""
     """MLX/HF directory of the same weights for training; empty: known for the starter only."""
     seed: int = 1
+    """Every random draw of the run comes from it."""
     rounds: int = 3
+    """How often to search, splice, train and evaluate; 0 = evaluate the base model only."""
     agent: AgentSettings = field(default_factory=AgentSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     splice: SpliceSettings = field(default_factory=SpliceSettings)
@@ -157,32 +183,47 @@ class Recipe:
         return self.splice.alpha[min(round_index, len(self.splice.alpha)) - 1]
 
 
-_RANGES: dict[str, tuple[float, float]] = {
-    "rounds": (0, 100),
+RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
-    "agent.max_tokens": (1, 65536),
+    "rounds": (0, 100),
+    "agent.max_tokens": (1, 65_536),
     "agent.context_tokens": (64, 1 << 20),
     "search.tasks": (0, 10**9),
     "search.simulations": (1, 10**6),
     "search.width": (1, 64),
     "search.depth": (1, 10_000),
-    "search.c": (0, 1e6),
+    "search.c": (0, 10**6),
     "search.temperature": (0, 100),
+    "search.top_p": (0, 1),
+    "search.top_k": (0, 10**6),
+    "search.min_p": (0, 1),
     "search.wave": (1, 4096),
+    "splice.alpha": (0, 1),
     "splice.beta": (0, 1),
     "splice.recovery_attempts": (0, 64),
+    "splice.pairs_per_task": (0, 10**6),
+    "splice.good_per_task": (0, 10**6),
     "train.eta": (0.01, 1),
     "train.epochs": (0, 1000),
     "train.learning_rate": (0, 1),
     "train.rank": (1, 1024),
+    "train.scale": (0, 1000),
+    "train.layers": (-1, 10_000),
     "train.batch_size": (1, 4096),
+    "train.max_length": (1, 1 << 20),
+    "train.warmup": (0, 1),
     "train.validation": (0, 0.5),
+    "train.patience": (0, 10**6),
+    "train.max_examples": (0, 10**9),
     "eval.tasks": (0, 10**9),
     "eval.max_steps": (1, 10_000),
     "eval.samples": (0, 1000),
-    "eval.batch": (1, 4096),
+    "eval.temperature": (0, 100),
     "eval.recovery_prefix": (0, 1),
+    "eval.recovery_steps": (1, 10_000),
+    "eval.batch": (1, 4096),
 }
+"""Least and greatest value of every key that holds a number (of each value, where it is a list)."""
 
 
 def recipe_names() -> list[str]:
@@ -206,7 +247,7 @@ def recipe_text(name_or_path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
             f"no recipe '{name_or_path}'{did_you_mean(name_or_path, names)}"
-            if not path.exists()
+            if isinstance(error, FileNotFoundError)
             else f"cannot read recipe {path}: {error}",
             hint="`agentr-lite recipes` lists the bundled ones; a path to a YAML file works too.",
         ) from error
@@ -232,6 +273,17 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(data, dict):
         raise RecipeError(f"recipe {name_or_path} must be a mapping, not {_type_name(data)}")
     data.setdefault("name", Path(name_or_path).stem)
+    apply_overrides(data, overrides)
+    return recipe_from_dict(data)
+
+
+def with_overrides(stored: Mapping[str, Any], overrides: Sequence[str]) -> Recipe:
+    """A stored recipe with some keys changed; ``stored`` stays as it is.
+
+    Raises:
+        RecipeError: see ``load_recipe``.
+    """
+    data = copy.deepcopy(dict(stored))
     apply_overrides(data, overrides)
     return recipe_from_dict(data)
 
@@ -325,9 +377,10 @@ def _scalar(hint: type, value: Any, key: str) -> Any:
         value = float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise RecipeError(f"{key}: needs {hint.__name__}, not {_type_name(value)} ({value!r})")
-    low, high = _RANGES.get(key, (float("-inf"), float("inf")))
+    low, high = RANGES.get(key, (float("-inf"), float("inf")))
+    # NaN is in no range.
     if isinstance(value, int | float) and not low <= value <= high:
-        raise RecipeError(f"{key}: {value} is outside {low:g} to {high:g}")
+        raise RecipeError(f"{key}: {value} is outside {low:,} to {high:,}")
     return value
 
 

@@ -146,7 +146,7 @@ class TestOpening:
         assert "aside" in caught.value.hint
 
     def test_folder_in_place_of_a_file(self, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match="unable to open"):
+        with pytest.raises(StoreError, match="is a directory"):
             Store.open(tmp_path)
 
     def test_read_only_reads_beside_a_writer_and_never_writes(self, store: Store) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -16,7 +19,9 @@ def db_option(function: F) -> F:
     return click.option(
         "-d",
         "--db",
-        type=click.Path(dir_okay=False, path_type=Path),
+        # What the path is, is for the store to say: one exit code for every unusable database.
+        type=click.Path(path_type=Path),
+        metavar="FILE",
         default=None,
         envvar="AGENTR_LITE_DB",
         help="Run database.  [default: runs.db in AGENTR_LITE_HOME or the XDG data directory]",
@@ -42,6 +47,19 @@ def recipe_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def result_overrides(
+    overrides: Sequence[str], model: str | None, seed: int | None
+) -> tuple[str, ...]:
+    """``--set``, ``--model`` and ``--seed`` as one list of ``key=value``."""
+    import json
+
+    found = list(overrides)
+    # Quoted: YAML would cut a path at " #" and take "12" for a number.
+    found += [f"model={json.dumps(model, ensure_ascii=False)}"] if model is not None else []
+    found += [f"seed={seed}"] if seed is not None else []
+    return tuple(found)
 
 
 def database_path(db: Path | None) -> Path:

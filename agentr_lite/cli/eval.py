@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.common import database_path, db_option, json_option, recipe_options
+from agentr_lite.cli.common import (
+    database_path,
+    db_option,
+    json_option,
+    recipe_options,
+    result_overrides,
+)
 from agentr_lite.envs.base import SPLITS
 from agentr_lite.errors import (
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
     Interrupted,
-    RecipeError,
+    StoreError,
     UsageError,
 )
 from agentr_lite.output import Progress, emit, emit_json, say, terminal_width, warn
@@ -69,9 +75,7 @@ def evaluate(
         "max_steps": max_steps,
         "recovery": recovery,
     }
-    result = [*overrides]
-    result += [f"model={model}"] if model is not None else []
-    result += [f"seed={seed}"] if seed is not None else []
+    result = [*result_overrides(overrides, model, seed)]
     result += [f"eval.{key}={value}" for key, value in settings.items() if value is not None]
     with Store.open(database_path(db)) as store:
         run, resolved, is_new = _target(store, target, recipe, tuple(result))
@@ -86,7 +90,9 @@ def evaluate(
                 + _again(run.id, db, round_index, () if is_new else tuple(result)),
             ) from None
         except AgentrError as error:
-            _set_status(store, run, is_new, "failed", error.message)
+            # A database that cannot be written cannot record why, either.
+            if not isinstance(error, StoreError):
+                _set_status(store, run, is_new, "failed", error.message)
             raise
         _set_status(store, run, is_new, "finished")
         _show(store, run.id, number, resolved.eval.split, figures, as_json)
@@ -100,39 +106,20 @@ def _target(
     store: Store, target: str, recipe: str | None, overrides: tuple[str, ...]
 ) -> tuple[RunRow, Recipe, bool]:
     """The run, its recipe with the overrides, and whether it was made here."""
-    from agentr_lite.cli.session import target_run
-    from agentr_lite.envs.registry import env_names
-    from agentr_lite.recipe import recipe_names
-    from agentr_lite.store.runs import get_run
+    from agentr_lite.cli.session import begin_run, existing_run, new_recipe
+    from agentr_lite.recipe import with_overrides
 
-    named = target in {*recipe_names(), *env_names()} or target.endswith((".yaml", ".yml"))
-    if recipe is not None or named:
-        made = target_run(store, target, recipe=recipe, overrides=overrides)
-        return made.run, made.recipe, True
-    run = get_run(store, target)
+    resolved = new_recipe(target, recipe=recipe, overrides=overrides)
+    if resolved is not None:
+        return begin_run(store, resolved).run, resolved, True
+    run = existing_run(store, target)
     changed = [item for item in overrides if not item.startswith(("eval.", "agent."))]
     if changed:
         raise UsageError(
             f"{changed[0].partition('=')[0]} cannot be changed for the existing run {run.id}",
             hint="Only eval.* and agent.* can; name a recipe instead of a run for the rest.",
         )
-    return run, _with_overrides(run.recipe, overrides), False
-
-
-def _with_overrides(stored: Any, overrides: tuple[str, ...]) -> Recipe:
-    import yaml
-
-    from agentr_lite.recipe import recipe_from_dict
-
-    data = {key: dict(v) if isinstance(v, dict) else v for key, v in dict(stored).items()}
-    for override in overrides:
-        key, _, value = override.partition("=")
-        group, _, name = key.partition(".")
-        try:
-            data.setdefault(group, {})[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {key}: {' '.join(str(error).split())}") from error
-    return recipe_from_dict(data)
+    return run, with_overrides(run.recipe, overrides), False
 
 
 def _evaluate(

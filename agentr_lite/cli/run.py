@@ -8,9 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.common import database_path, db_option, json_option, recipe_options
-from agentr_lite.errors import EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
-from agentr_lite.output import Progress, clean, emit, say, terminal_width, warn
+from agentr_lite.cli.common import (
+    database_path,
+    db_option,
+    json_option,
+    recipe_options,
+    result_overrides,
+)
+from agentr_lite.errors import (
+    EXIT_SOME_TASKS_FAILED,
+    AgentrError,
+    Interrupted,
+    StoreError,
+    UsageError,
+)
+from agentr_lite.output import Progress, clean, emit, emit_json, say, terminal_width, warn
 
 if TYPE_CHECKING:
     from agentr_lite.cli.session import Target
@@ -44,68 +56,95 @@ def run(
     `agentr-lite run textcraft` needs nothing else: it plays the bundled environment with the
     bundled model. The table at the end is on stdout, all narration on stderr.
     """
-    result_options = [*overrides]
-    result_options += [f"model={model}"] if model is not None else []
-    result_options += [f"seed={seed}"] if seed is not None else []
+    settings = result_overrides(overrides, model, seed)
     if (target is None and recipe is None) == (resume is None):
         raise UsageError(
             "name what to run or what to resume",
             hint="`agentr-lite run textcraft`, or `agentr-lite run --resume latest`.",
         )
-    if resume is not None and (result_options or recipe):
+    if resume is not None and (settings or recipe or plan_only):
         raise UsageError(
-            "a run's settings are fixed; --resume takes no --recipe, --set, --model or --seed",
+            "a run's settings are fixed: --resume takes no --recipe, --set, --model, --seed or"
+            " --plan",
             hint="Begin a new run with them instead.",
         )
+    from agentr_lite.cli.session import new_recipe
+
+    resolved: Recipe | None = None
+    if resume is None:
+        resolved = new_recipe(target or str(recipe), recipe=recipe, overrides=settings)
     if plan_only:
-        _print_plan(_planned(target, recipe, tuple(result_options)))
+        _show_plan(_known(resolved, str(target)), as_json)
         return
     from agentr_lite.store import Store
 
     with Store.open(database_path(db)) as store:
-        found = _target(store, target, resume, recipe, tuple(result_options))
+        found = _target(store, resolved, resume or str(target), resume is not None)
         if found.is_new:
-            _print_plan(found.recipe)
-        again = ["agentr-lite", "run", "--resume", found.run.id]
-        again += ["--db", str(db)] if db is not None else []
+            for line in _plan(found.recipe):
+                say(line)
+        place = ["--db", str(db)] if db is not None else []
+        again = shlex.join(["agentr-lite", "run", "--resume", found.run.id, *place])
         try:
             result = _work(store, found)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"run {found.run.id} interrupted; what was finished is kept",
-                hint=f"Go on with: {shlex.join(again)}",
+                hint=f"Go on with: {again}",
             ) from None
-        _show(store, found.run.id, as_json)
+        except AgentrError as error:
+            if _has_begun(store, found.run.id, error):
+                error.hint = f"{error.hint} Then go on with: {again}".strip()
+            raise
+        _show(store, found.run.id, as_json, shlex.join(place))
     failed = result.failed_tasks
     if failed:
         warn(f"{failed} tasks failed", hint=f"`agentr-lite trees {found.run.id}` says why.")
         context.exit(EXIT_SOME_TASKS_FAILED)
 
 
-def _target(
-    store: Store,
-    target: str | None,
-    resume: str | None,
-    recipe: str | None,
-    overrides: tuple[str, ...],
-) -> Target:
-    from agentr_lite.cli.session import target_run
+def _target(store: Store, recipe: Recipe | None, name: str, resume: bool) -> Target:
+    from agentr_lite.cli.session import begin_run, target_run
+    from agentr_lite.store.runs import list_runs
+    from agentr_lite.train.stage import training_weights
 
-    if resume is not None:
-        return target_run(store, resume)
-    name = target if target is not None else str(recipe)
-    found = target_run(store, name, recipe=recipe, overrides=overrides)
-    if not found.is_new:
+    if resume:
+        found = target_run(store, name)
+        if found.is_new:
+            raise UsageError(f"'{name}' is not a run", hint="`agentr-lite runs` lists them.")
+        return found
+    if recipe is None and any(
+        name == "latest" or run.id.startswith(name) for run in list_runs(store)
+    ):
         raise UsageError(
             f"'{name}' is an existing run", hint=f"`agentr-lite run --resume {name}` goes on."
         )
-    return found
+    recipe = _known(recipe, name)
+    if recipe.rounds:
+        # A model that cannot be trained is refused before the run is in the database.
+        training_weights(recipe)
+    return begin_run(store, recipe)
 
 
-def _planned(target: str | None, recipe: str | None, overrides: tuple[str, ...]) -> Recipe:
-    from agentr_lite.recipe import load_recipe
+def _known(recipe: Recipe | None, name: str) -> Recipe:
+    if recipe is not None:
+        return recipe
+    from agentr_lite.envs.registry import env_names
+    from agentr_lite.recipe import did_you_mean, recipe_names
 
-    return load_recipe(recipe or str(target), overrides)
+    known = sorted({*env_names(), *recipe_names()})
+    raise UsageError(
+        f"no environment or recipe '{name}'{did_you_mean(name, known)}",
+        hint="`agentr-lite envs` and `agentr-lite recipes` list them; a YAML file works too.",
+    )
+
+
+def _has_begun(store: Store, run_id: str, error: AgentrError) -> bool:
+    """Whether there is something to go on with."""
+    from agentr_lite.store.runs import list_stages
+
+    # A database that fails need not be asked; it failed in the middle of the work.
+    return isinstance(error, StoreError) or bool(list_stages(store, run_id))
 
 
 def _work(store: Store, found: Target) -> PipelineResult:
@@ -115,7 +154,7 @@ def _work(store: Store, found: Target) -> PipelineResult:
     from agentr_lite.store.runs import get_run
 
     run_id, recipe = found.run.id, found.recipe
-    say(f"run {run_id} · database {clean(str(store.path))}")
+    say(f"run {run_id} · database {store.path}")
     with Progress() as progress:
         return run_pipeline(
             store,
@@ -135,37 +174,46 @@ def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
         name = "base" if number == 0 else f"round {number}"
         if success:
             say(
-                f"{name}: {success['mean']:.1%} success"
+                f"{name}: {success['value']:.1%} success"
                 f" [{success['low']:.1%}, {success['high']:.1%}]"
             )
     elif stage == "train" and "skipped" in summary:
         warn(f"round {number}: nothing to train on ({summary['skipped']})")
 
 
-def _print_plan(recipe: Recipe) -> None:
+def _plan(recipe: Recipe) -> list[str]:
     search, evaluation = recipe.search, recipe.eval
     tasks = f"{search.tasks} tasks" if search.tasks else "all training tasks"
     held_out = f"{evaluation.tasks}" if evaluation.tasks else "all"
-    say(f"plan: {recipe.name} · {recipe.env} · model {clean(recipe.model)} · seed {recipe.seed}")
-    say(f"  base     evaluate on {held_out} {evaluation.split} tasks")
+    lines = [
+        f"plan: {recipe.name} · {recipe.env} · model {recipe.model} · seed {recipe.seed}",
+        f"  base     evaluate on {held_out} {evaluation.split} tasks",
+    ]
     for number in range(1, recipe.rounds + 1):
-        say(
+        lines.append(
             f"  round {number}  search {tasks} (k={search.simulations}, width {search.width},"
             f" depth {search.depth}) → splice (alpha {recipe.alpha(number):g},"
             f" critic {recipe.splice.critic}, verify {recipe.splice.verify})"
             f" → train LoRA r={recipe.train.rank} → evaluate"
         )
+    return lines
 
 
-def _show(store: Store, run_id: str, as_json: bool) -> None:
+def _show_plan(recipe: Recipe, as_json: bool) -> None:
+    if as_json:
+        emit_json({"plan": recipe.to_dict()})
+        return
+    for line in _plan(recipe):
+        emit(clean(line, keep=""))
+
+
+def _show(store: Store, run_id: str, as_json: bool, place: str) -> None:
     from agentr_lite.report import render_run
 
     if as_json:
         emit(render_run(store, run_id, "json"))
         return
     emit(render_run(store, run_id, "terminal", width=terminal_width()))
-    say(f"database: {clean(str(store.path))}")
-    say(
-        f"next: agentr-lite tui {run_id}"
-        f" · agentr-lite export {run_id} --format openai -o data.jsonl"
-    )
+    place = f" {place}" if place else ""
+    say(f"database: {store.path}")
+    say(f"next: agentr-lite tui {run_id}{place} · agentr-lite report {run_id}{place}")

@@ -145,7 +145,9 @@ def delete_run(context: click.Context, run: str, yes: bool, db: Path | None, as_
         if not yes:
             if not sys.stdin.isatty():
                 raise UsageError(f"deleting {row.id} needs a yes", hint="Add --yes.")
-            click.confirm(f"Delete {row.id} ({row.status}) from {path}?", abort=True, err=True)
+            if not click.confirm(f"Delete {row.id} ({row.status}) from {path}?", err=True):
+                say("Nothing was deleted.")
+                return
         table.delete_run(store, row.id)
     if as_json:
         emit_json({"deleted": row.id})

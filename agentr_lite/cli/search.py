@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.common import database_path, db_option, json_option, recipe_options
+from agentr_lite.cli.common import (
+    database_path,
+    db_option,
+    json_option,
+    recipe_options,
+    result_overrides,
+)
 from agentr_lite.errors import (
     EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
@@ -54,11 +60,9 @@ def search(
     from agentr_lite.cli.session import resume_command, target_run
     from agentr_lite.store import Store
 
-    result = [*overrides]
-    result += [f"model={model}"] if model is not None else []
-    result += [f"seed={seed}"] if seed is not None else []
+    settings = result_overrides(overrides, model, seed)
     with Store.open(database_path(db)) as store:
-        found = target_run(store, target, recipe=recipe, overrides=tuple(result))
+        found = target_run(store, target, recipe=recipe, overrides=settings)
         run = found.run
         try:
             number = _round(store, run.id, round_index)

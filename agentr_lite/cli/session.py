@@ -52,34 +52,105 @@ def target_run(
     Args:
         store: the database.
         target: a recipe's name or file, an environment's name, or an existing run.
-        recipe: use this recipe, whatever ``target`` is called.
+        recipe: take the settings from this recipe; ``target`` is then the environment.
         overrides: ``key=value`` for a new run.
 
     Raises:
         UsageError: nothing of that name, or overrides for an existing run.
         RecipeError: the recipe is wrong.
     """
-    from agentr_lite.envs.registry import env_names
-    from agentr_lite.recipe import apply_overrides, load_recipe, recipe_from_dict, recipe_names
-    from agentr_lite.store.runs import create_run, get_run
+    resolved = new_recipe(target, recipe=recipe, overrides=overrides)
+    if resolved is not None:
+        return begin_run(store, resolved)
+    run = existing_run(store, target)
+    if overrides:
+        raise UsageError(
+            f"the settings of the existing run {run.id} are fixed",
+            hint="Name a recipe or an environment instead, and a new run begins with them.",
+        )
+    from agentr_lite.recipe import recipe_from_dict
 
-    if recipe is not None or target in recipe_names() or target.endswith((".yaml", ".yml")):
-        resolved = load_recipe(recipe or target, overrides)
-    elif target in env_names():
+    return Target(run, recipe_from_dict(run.recipe), False)
+
+
+def new_recipe(
+    target: str, *, recipe: str | None = None, overrides: tuple[str, ...] = ()
+) -> Recipe | None:
+    """What a new run of ``target`` would be; None where it names no recipe and no environment.
+
+    Args:
+        target: as in ``target_run``.
+        recipe: as in ``target_run``.
+        overrides: ``key=value``.
+
+    Raises:
+        UsageError: with ``recipe``, ``target`` is no environment.
+        RecipeError: the recipe is wrong.
+    """
+    from agentr_lite.envs.registry import env_names
+    from agentr_lite.recipe import (
+        apply_overrides,
+        did_you_mean,
+        load_recipe,
+        recipe_from_dict,
+        recipe_names,
+    )
+
+    environments = env_names()
+    if recipe is not None and target != recipe:
+        if target in environments:
+            overrides = (f"env={target}", *overrides)
+        resolved = load_recipe(recipe, overrides)
+        if target not in environments:
+            raise UsageError(
+                f"no environment '{target}'{did_you_mean(target, environments)}",
+                hint="With --recipe, name the environment to run it on; `agentr-lite envs` lists"
+                " them.",
+            )
+        return resolved
+    if target in recipe_names() or target.endswith((".yaml", ".yml")):
+        return load_recipe(target, overrides)
+    if target in environments:
         # An environment without a recipe of its own: the defaults.
         data = {"env": target, "name": target}
         apply_overrides(data, overrides)
-        resolved = recipe_from_dict(data)
-    else:
-        run = get_run(store, target)
-        if overrides:
-            raise UsageError(
-                f"the settings of the existing run {run.id} are fixed",
-                hint="Name a recipe or an environment instead, and a new run begins with them.",
-            )
-        return Target(run, recipe_from_dict(run.recipe), False)
-    run_id = create_run(store, resolved, versions=package_versions())
-    return Target(get_run(store, run_id), resolved, True)
+        return recipe_from_dict(data)
+    return load_recipe(recipe, overrides) if recipe is not None else None
+
+
+def begin_run(store: Store, recipe: Recipe) -> Target:
+    """A new run; a recipe whose environment cannot be made leaves nothing in the database.
+
+    Raises:
+        UsageError: no such environment, or it has no such option.
+        EnvironmentFault: its code raised.
+    """
+    from agentr_lite.envs.registry import make_env
+    from agentr_lite.store.runs import create_run, get_run
+
+    make_env(recipe.env, recipe.env_options).close()
+    run_id = create_run(store, recipe, versions=package_versions())
+    return Target(get_run(store, run_id), recipe, True)
+
+
+def existing_run(store: Store, target: str) -> RunRow:
+    """A run, where a recipe or an environment could have been named as well.
+
+    Raises:
+        UsageError: no such run, or several begin so.
+    """
+    from agentr_lite.envs.registry import env_names
+    from agentr_lite.recipe import did_you_mean, recipe_names
+    from agentr_lite.store.runs import get_run
+
+    try:
+        return get_run(store, target)
+    except UsageError as error:
+        close = did_you_mean(target, sorted({*env_names(), *recipe_names()}))
+        if not close:
+            raise
+        message = f"there is no run, environment or recipe '{target}'{close}"
+        raise UsageError(message, hint=error.hint) from error
 
 
 def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int) -> None:

@@ -86,7 +86,7 @@ def splice(
 
 def _recipe(run: RunRow, changed: list[str]) -> Recipe:
     """The run's recipe with other splice settings."""
-    from agentr_lite.recipe import apply_overrides, recipe_from_dict
+    from agentr_lite.recipe import with_overrides
 
     for override in changed:
         key = override.partition("=")[0].strip()
@@ -100,11 +100,7 @@ def _recipe(run: RunRow, changed: list[str]) -> Recipe:
                 f"{key} cannot be changed for the existing run {run.id}",
                 hint="Only splice.* settings can; a new run begins with `agentr-lite search`.",
             )
-    data: dict[str, Any] = {
-        key: dict(value) if isinstance(value, dict) else value for key, value in run.recipe.items()
-    }
-    apply_overrides(data, changed)
-    return recipe_from_dict(data)
+    return with_overrides(run.recipe, changed)
 
 
 def _last_searched(store: Store, run_id: str) -> int:

@@ -39,7 +39,7 @@ def train(
 
     A training that was cut goes on from its last checkpoint.
     """
-    from agentr_lite.recipe import apply_overrides, recipe_from_dict
+    from agentr_lite.recipe import with_overrides
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run, list_stages
     from agentr_lite.train.stage import train_stage
@@ -61,9 +61,7 @@ def train(
                 f"round {number or 1} of {row.id} has no revision data yet",
                 hint=f"`agentr-lite splice {row.id} --round {number or 1}` makes it.",
             )
-        data = {k: dict(v) if isinstance(v, dict) else v for k, v in dict(row.recipe).items()}
-        apply_overrides(data, overrides)
-        recipe = recipe_from_dict(data)
+        recipe = with_overrides(row.recipe, overrides)
         try:
             with Progress() as progress:
                 summary = train_stage(

@@ -80,6 +80,11 @@ class Store:
                 older one with ``read_only``, locked, corrupt, not writable.
         """
         path = Path(path)
+        if path.is_dir():
+            raise StoreError(
+                f"{path} is a directory, not a database",
+                hint="Give the path of an agentr-lite database, or of a new file, with -d.",
+            )
         existed = path.exists()
         if not existed and (read_only or not create):
             raise StoreError(

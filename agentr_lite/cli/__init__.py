@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import json
+import io
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from agentr_lite import __version__
-from agentr_lite.errors import EXIT_FAILED, EXIT_INTERRUPTED, AgentrError, UsageError
+from agentr_lite.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, AgentrError, Interrupted
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("agentr_lite.cli.run:run", "The whole loop: search, splice, train, evaluate."),
@@ -47,6 +51,17 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Verbs by their names; click's own would import each of them."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=text)
+            for name, (_, text) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
@@ -76,33 +91,36 @@ def cli(ctx: click.Context) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: runs the command and turns every error into one line and an exit code."""
-    arguments = sys.argv[1:] if args is None else args
+    _prepare_streams()
+    code = _run(sys.argv[1:] if args is None else args)
+    _release_streams()
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = cli.main(args=arguments, prog_name="agentr-lite", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except click.exceptions.Exit as error:
-        code = error.exit_code
+        return error.exit_code
+    except click.exceptions.Abort:
+        # click's word for Ctrl-C, and for the end of the input where an answer was needed.
+        _report(Interrupted("interrupted; nothing was changed"), as_json)
+        return EXIT_INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        _say(error.format_message())
+        return EXIT_USAGE
     except click.ClickException as error:
-        if as_json:
-            _print_json_error("usage", error.format_message(), "")
-        else:
-            error.show()
-        code = error.exit_code
+        _report_usage(error, as_json)
+        return error.exit_code
     except AgentrError as error:
         _report(error, as_json)
-        code = error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("Interrupted.", err=True)
-        code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away (`| head`); nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        return error.exit_code
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _report(AgentrError(f"{error.strerror or error}{where}", hint=_os_hint(error)), as_json)
-        code = EXIT_FAILED
-    sys.exit(code if isinstance(code, int) else 0)
+        return EXIT_FAILED
 
 
 def _report(error: AgentrError, as_json: bool) -> None:
@@ -111,14 +129,64 @@ def _report(error: AgentrError, as_json: bool) -> None:
     if as_json:
         _print_json_error(error.kind, error.message, error.hint)
         return
-    click.echo(f"Error: {clean(error.message)}", err=True)
+    _say(f"Error: {clean(error.message)}")
     if error.hint:
-        click.echo(f"Hint: {clean(error.hint)}", err=True)
+        _say(f"Hint: {clean(error.hint)}")
+
+
+def _report_usage(error: click.ClickException, as_json: bool) -> None:
+    """What click found wrong, with the usage line that it belongs to."""
+    from agentr_lite.output import clean
+
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "agentr-lite"
+    if as_json:
+        _print_json_error("usage", message, f"`{command} --help` says how it is used.")
+        return
+    if context is not None:
+        _say(context.get_usage())
+    _say(f"Error: {clean(message)}")
+    _say(f"Hint: `{command} --help` says how it is used.")
 
 
 def _print_json_error(kind: str, message: str, hint: str) -> None:
+    from agentr_lite.output import dump_json
+
     payload: dict[str, Any] = {"error": {"kind": kind, "message": message, "hint": hint}}
-    click.echo(json.dumps(payload))
+    with contextlib.suppress(OSError):
+        click.echo(dump_json(payload, indent=None))
+
+
+def _say(line: str) -> None:
+    # The last words: where nobody can hear them, the exit code has to do.
+    with contextlib.suppress(OSError):
+        click.echo(line, err=True)
+
+
+def _prepare_streams() -> None:
+    """Let no text fail to print: a closed stream swallows it, a narrow encoding escapes it."""
+    sys.stdout = sys.stdout or _null()
+    sys.stderr = sys.stderr or _null()
+    for stream in (sys.stdout, sys.stderr):
+        narrow = (stream.encoding or "").lower().replace("-", "") != "utf8"
+        if narrow and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _release_streams() -> None:
+    """Give up what cannot be written any more; else the interpreter complains on its way out."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except ValueError:
+            continue  # closed
+
+
+def _null() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - lives to the end
 
 
 def _os_hint(error: OSError) -> str:
@@ -131,4 +199,4 @@ def _os_hint(error: OSError) -> str:
     return ""
 
 
-__all__ = ["COMMANDS", "UsageError", "cli", "main"]
+__all__ = ["COMMANDS", "cli", "main"]

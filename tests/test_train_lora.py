@@ -245,3 +245,19 @@ def test_nothing_reaches_stdout(
 ) -> None:
     fit(model_dir, tmp_path, settings=changed(epochs=0.2))
     assert capfd.readouterr().out == ""
+
+
+def test_large_models_recompute_activations_to_the_same_result(
+    uninterrupted: TrainResult, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlx_lm.models import llama
+
+    from agentr_lite.train import mlx_session
+
+    monkeypatch.setattr(mlx_session, "_LARGE_MODEL", 0)
+    monkeypatch.setattr(llama.TransformerBlock, "__call__", llama.TransformerBlock.__call__)
+    result = fit(model_dir, tmp_path)
+    assert llama.TransformerBlock._recomputes_activations
+    del llama.TransformerBlock._recomputes_activations
+    for ours, theirs in zip(result.train_losses, uninterrupted.train_losses, strict=True):
+        assert ours[1] == pytest.approx(theirs[1], rel=1e-3)

@@ -20,7 +20,7 @@ from agentr_lite.errors import ModelError
 from agentr_lite.seeds import stream_seed
 
 PAD_MULTIPLE = 32
-"""Batches are padded to one more than a multiple of this: few shapes, so few recompilations."""
+"""Batches are padded to a multiple of this: few shapes, so few recompilations."""
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,11 @@ class Batch:
 
     tokens: npt.NDArray[np.int32]
     """Shape (rows, length); padded with 0 on the right."""
-    mask: npt.NDArray[np.float32]
-    """Same shape: the example's weight on tokens that count, else 0."""
+    picks: npt.NDArray[np.int32]
+    """Shape (rows, most picks): positions whose *next* token is to be learnt, in order; padded
+    with 0. Only these need the projection to the vocabulary, often the largest matrix."""
+    weights: npt.NDArray[np.float32]
+    """Same shape: the example's weight; 0 on padding."""
 
 
 def plan_batches(
@@ -259,27 +262,34 @@ def plan_batches(
 
 def make_batch(examples: Sequence[Tokenized]) -> Batch:
     """Pad examples to one common length."""
-    lengths = np.array([len(example.tokens) for example in examples])
-    shape = (len(examples), _padded(int(lengths.max())))
-    tokens = np.zeros(shape, np.int32)
-    mask = np.zeros(shape, np.float32)
-    for row, example in enumerate(examples):
+    # A first token cannot be predicted.
+    picks = [np.flatnonzero(example.mask[1:]) for example in examples]
+    rows = len(examples)
+    # One more than a multiple: the model's input is all tokens but the last.
+    length = 1 + _padded(max(len(example.tokens) for example in examples) - 1)
+    tokens = np.zeros((rows, length), np.int32)
+    padded_picks = np.zeros((rows, _padded(max(map(len, picks)))), np.int32)
+    weights = np.zeros(padded_picks.shape, np.float32)
+    for row, (example, positions) in enumerate(zip(examples, picks, strict=True)):
         tokens[row, : len(example.tokens)] = example.tokens
-        mask[row, : len(example.tokens)] = np.array(example.mask, np.float32) * example.weight
-    return Batch(tokens, mask)
+        padded_picks[row, : len(positions)] = positions
+        weights[row, : len(positions)] = example.weight
+    return Batch(tokens, padded_picks, weights)
 
 
 def iterate_batches(
     examples: Sequence[Tokenized], plan: Sequence[Sequence[int]]
-) -> Iterator[tuple[Any, Any]]:
-    """The planned batches as MLX arrays ``(tokens, mask)``, for mlx-lm's ``iterate_batches=``."""
+) -> Iterator[tuple[Any, Any, Any]]:
+    """The planned batches as MLX arrays ``(tokens, picks, weights)``.
+
+    For mlx-lm's ``iterate_batches=``; it passes them on to ``loss=``.
+    """
     import mlx.core as mx
 
     for rows in plan:
         batch = make_batch([examples[i] for i in rows])
-        yield mx.array(batch.tokens), mx.array(batch.mask)
+        yield mx.array(batch.tokens), mx.array(batch.picks), mx.array(batch.weights)
 
 
 def _padded(length: int) -> int:
-    # One more than a multiple: the model's input is all tokens but the last.
-    return 1 + PAD_MULTIPLE * -(-max(length - 1, 1) // PAD_MULTIPLE)
+    return PAD_MULTIPLE * max(1, -(-length // PAD_MULTIPLE))

@@ -40,9 +40,17 @@ class Context:
         n_cells: int,
         n_batch: int,
         n_threads: int,
-        flash_attention: bool = True,
+        flash_attention: bool = False,
     ) -> None:
         """Allocate the cache.
+
+        Args:
+            model: the weights.
+            n_cells: least number of tokens that the cache holds; llama.cpp rounds up.
+            n_batch: most tokens in one ``decode``; at least 256.
+            n_threads: for decoding and prefill.
+            flash_attention: its CPU kernel sums in half precision, and in another way for
+                narrow batches than for wide ones.
 
         Raises:
             ModelError: not enough memory, or the model refuses these settings.

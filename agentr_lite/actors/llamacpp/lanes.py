@@ -17,9 +17,10 @@ from agentr_lite.actors.llamacpp.scheduler import Counters, Job, Scheduler
 
 _BLOCK = 16
 """Tokens; prefixes are compared in blocks of this size."""
-_SAMPLE_COST = 40
-"""What a sample is expected to cost, in prompt tokens: some 25 tokens, each dearer than those of
-a prompt, which come many at a time."""
+_ROWS = 25
+"""Expected tokens of a sample, at most its limit."""
+_CALLS = 10
+"""For how many calls conversations that share a lane are expected to read each other's cells."""
 _KEPT_BLOCKS = 200_000
 
 
@@ -81,10 +82,12 @@ class Lanes:
                 on one lane after the other.
             width: most branches in one decode batch of a lane.
             max_idle: a prefix unused while this many tokens were decoded is dropped; None: only
-                where cells run out.
+                where cells run out. It is also how many cells can be read in the time that a
+                prompt token takes.
             flash_attention: llama.cpp's setting.
         """
         self._stop = threading.Event()
+        self._cells_a_token = max_idle or 1_000_000
         self.lanes = [
             Lane(
                 model,
@@ -107,8 +110,8 @@ class Lanes:
     def run(self, jobs: Sequence[Job]) -> None:
         """Carry out all jobs; see ``Scheduler.run``."""
         parts: list[list[Job]] = [[] for _ in self.lanes]
-        for job, lane in zip(jobs, self.assign(jobs), strict=True):
-            parts[lane].append(job)
+        for job, index in zip(jobs, self.assign(jobs), strict=True):
+            parts[index].append(job)
         work = [(lane, part) for lane, part in zip(self.lanes, parts, strict=True) if part]
         try:
             if self._pool is None or len(work) < 2:
@@ -132,34 +135,54 @@ class Lanes:
             self._stop.clear()
 
     def assign(self, jobs: Sequence[Job]) -> list[int]:
-        """A lane for every job: where most of its prompt was seen, unless that lane is busy."""
+        """A lane for every job.
+
+        The cheapest one, in prompt tokens: those of its prompt that the lane has not seen, and
+        the reading of each other's cells by this job and those already given to the lane.
+        """
         if len(self.lanes) == 1:
             return [0] * len(jobs)
-        loads = [0] * len(self.lanes)
+        reading = _CALLS / self._cells_a_token
+        cells = [0] * len(self.lanes)
+        rows = [0] * len(self.lanes)
+        now: dict[int, int] = {}
         chosen = []
         for job in jobs:
             chain = _chain(job.prompt)
-            matched = self._matched(chain)
-            cost = _SAMPLE_COST * len(job.samples) + len(job.prompt)
-            lane = min(range(len(loads)), key=lambda i: (loads[i] - matched[i], i))
-            loads[lane] += cost - matched[lane]
-            if len(self._seen) > _KEPT_BLOCKS:
-                self._seen.clear()
+            resident = self._matched(chain, self._seen)
+            planned = self._matched(chain, now)
+            length = len(job.prompt)
+            own_rows = sum(min(sample.max_tokens, _ROWS) for sample in job.samples)
+            best, best_cost = 0, float("inf")
+            for lane in range(len(self.lanes)):
+                own_cells = length - planned[lane]
+                foreign = own_rows * max(0, cells[lane] - planned[lane]) + rows[lane] * own_cells
+                cost = length - resident[lane] + reading * foreign
+                if cost < best_cost:
+                    best, best_cost = lane, cost
+            cells[best] += length - planned[best]
+            rows[best] += own_rows
             for key in chain:
-                self._seen[key] = self._seen.get(key, 0) | 1 << lane
-            chosen.append(lane)
+                now[key] = now.get(key, 0) | 1 << best
+                self._seen[key] = self._seen.get(key, 0) | 1 << best
+            chosen.append(best)
+        if len(self._seen) > _KEPT_BLOCKS:
+            self._seen.clear()
         return chosen
 
-    def _matched(self, chain: Sequence[int]) -> list[int]:
-        """For every lane, how many of a prompt's tokens were sent there before."""
+    def _matched(self, chain: Sequence[int], seen: dict[int, int]) -> list[int]:
+        """For every lane, how many of a prompt's tokens ``seen`` has there."""
         matched = [0] * len(self.lanes)
         for depth, key in enumerate(chain, 1):
-            lanes = self._seen.get(key, 0)
+            lanes = seen.get(key, 0)
             if not lanes:
                 break
-            for index in range(len(matched)):
-                if lanes >> index & 1:
+            index = 0
+            while lanes:
+                if lanes & 1:
                     matched[index] = depth * _BLOCK
+                lanes >>= 1
+                index += 1
         return matched
 
     def counters(self) -> Counters:

@@ -15,7 +15,7 @@ from typing import Any
 
 from agentr_lite.errors import ModelError
 
-_LEVEL_WARN, _LEVEL_ERROR, _LEVEL_CONTINUE = 2, 3, 5
+_LEVEL_ERROR, _LEVEL_CONTINUE = 4, 5
 
 _errors: deque[str] = deque(maxlen=20)
 _last_level = 0

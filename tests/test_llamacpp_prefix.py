@@ -1,0 +1,242 @@
+"""The prefix tree's books against a model of llama.cpp's cells."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentr_lite.actors.llamacpp.prefix import Branch, Node, PrefixTree
+
+SEQUENCES = 12
+CAPACITY = 40
+
+
+class Cells:
+    """Cells as llama.cpp keeps them: a position, a token, and the sequences that see it."""
+
+    def __init__(self) -> None:
+        self.cells: list[tuple[int, int, set[int]]] = []
+
+    def write(self, sequence: int, position: int, token: int) -> None:
+        assert position == len(self.tokens(sequence)), "a gap in the positions"
+        self.cells.append((position, token, {sequence}))
+        assert len(self.cells) <= CAPACITY, "the cache is full"
+
+    def tokens(self, sequence: int) -> list[int]:
+        mine = sorted((p, t) for p, t, owners in self.cells if sequence in owners)
+        assert [p for p, _ in mine] == list(range(len(mine))), "positions with holes"
+        return [t for _, t in mine]
+
+    def copy_sequence(self, source: int, target: int, end: int) -> None:
+        self.copy_range(source, target, 0, end)
+
+    def copy_range(self, source: int, target: int, start: int, end: int) -> None:
+        for position, _, owners in self.cells:
+            if source in owners and start <= position < end:
+                owners.add(target)
+
+    def remove(self, sequence: int, start: int = 0, end: int = -1) -> None:
+        for position, _, owners in self.cells:
+            if start <= position and (end < 0 or position < end):
+                owners.discard(sequence)
+        self.cells = [cell for cell in self.cells if cell[2]]
+
+    def clear(self) -> None:
+        self.cells = []
+
+
+def make_tree() -> tuple[PrefixTree, Cells]:
+    cells = Cells()
+    return PrefixTree(cells, capacity=CAPACITY, sequences=SEQUENCES), cells
+
+
+def prefill(tree: PrefixTree, cells: Cells, node: Node) -> None:
+    for part in tree.incomplete(node):
+        missing = len(part.tokens) - part.decoded
+        assert tree.make_room(missing)
+        sequence = tree.writable(part)
+        for index in range(part.decoded, len(part.tokens)):
+            cells.write(sequence, part.start + index, part.tokens[index])
+        tree.advance(part, missing)
+
+
+def grow(tree: PrefixTree, cells: Cells, branch: Branch, token: int) -> None:
+    assert tree.make_room(1)
+    cells.write(branch.sequence, branch.position, token)
+    tree.extend(branch, token)
+
+
+def path(node: Node) -> list[int]:
+    tokens: list[int] = []
+    walk: Node | None = node
+    while walk is not None:
+        tokens = walk.tokens + tokens
+        walk = walk.parent
+    return tokens
+
+
+def check(tree: PrefixTree, cells: Cells) -> None:
+    tree.check_integrity()
+    assert tree.used == len(cells.cells)
+    for node in tree.nodes():
+        if node.complete:
+            whole = path(node)
+            assert cells.tokens(node.sequence)[: len(whole)] == whole
+
+
+def test_a_shared_prefix_takes_its_cells_once() -> None:
+    tree, cells = make_tree()
+    first, cached = tree.insert([1, 2, 3, 4])
+    assert cached == 0
+    prefill(tree, cells, first)
+    second, cached = tree.insert([1, 2, 5])
+    assert cached == 2
+    prefill(tree, cells, second)
+    assert tree.used == 5
+    check(tree, cells)
+
+
+def test_a_waiting_prefix_is_not_computed_twice() -> None:
+    tree, cells = make_tree()
+    first, _ = tree.insert([1, 2, 3, 4])
+    second, cached = tree.insert([1, 2, 3, 5])
+    assert cached == 3
+    prefill(tree, cells, first)
+    assert [len(node.tokens) for node in tree.incomplete(second)] == [1]
+    prefill(tree, cells, second)
+    assert tree.used == 5
+    check(tree, cells)
+
+
+def test_a_branch_that_repeats_the_tree_gives_its_cells_back() -> None:
+    tree, cells = make_tree()
+    node, _ = tree.insert([1, 2])
+    prefill(tree, cells, node)
+    for last in (4, 4, 5):
+        branch = tree.fork(node)
+        grow(tree, cells, branch, 3)
+        grow(tree, cells, branch, last)
+        tree.unpin(tree.commit(branch))
+        check(tree, cells)
+    assert tree.used == 2 + 1 + 2  # 1 2, then 3, then 4 and 5
+
+
+def test_the_least_recently_used_leaf_goes_first_and_pins_hold() -> None:
+    tree, cells = make_tree()
+    nodes = []
+    for start in (1, 2, 3):
+        node, _ = tree.insert([start, 10 + start, 20 + start])
+        prefill(tree, cells, node)
+        nodes.append(node)
+    tree.unpin(nodes[0])
+    tree.unpin(nodes[1])
+    again, cached = tree.insert([1, 11, 21])
+    assert cached == 3
+    tree.unpin(again)
+    assert tree.make_room(CAPACITY - 6)
+    left = {node.tokens[0] for node in tree.nodes()}
+    assert left == {1, 3}, "2 was used before 1, and 3 is pinned"
+    assert tree.make_room(CAPACITY - 3)
+    assert not tree.make_room(CAPACITY - 2)
+    check(tree, cells)
+
+
+def test_idle_prefixes_expire_but_used_ones_stay() -> None:
+    tree, cells = make_tree()
+    old, _ = tree.insert([1, 2, 3])
+    prefill(tree, cells, old)
+    tree.unpin(old)
+    fresh, _ = tree.insert([4, 5, 6, 7, 8])
+    prefill(tree, cells, fresh)
+    tree.expire(age=5)
+    assert {node.tokens[0] for node in tree.nodes()} == {4}
+    check(tree, cells)
+
+
+def test_what_an_insert_would_pin_is_told_before() -> None:
+    tree, cells = make_tree()
+    node, _ = tree.insert([1, 2, 3, 4])
+    prefill(tree, cells, node)
+    assert tree.unpinned([1, 2, 9]) == 1
+    tree.unpin(node)
+    assert tree.unpinned([1, 2, 9]) == 3, "evictable cells count as needed"
+
+
+def test_damaged_books_are_noticed() -> None:
+    tree, cells = make_tree()
+    node, _ = tree.insert([1, 2, 3])
+    prefill(tree, cells, node)
+    tree.used += 1
+    with pytest.raises(RuntimeError, match="cells counted"):
+        tree.check_integrity()
+
+
+tokens = st.integers(0, 2)
+prompts = st.lists(tokens, min_size=1, max_size=10)
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("prompt"), prompts),
+        st.tuples(st.just("grow"), st.tuples(st.integers(0, 9), tokens)),
+        st.tuples(st.just("fork"), st.integers(0, 9)),
+        st.tuples(st.just("commit"), st.integers(0, 9)),
+        st.tuples(st.just("leave"), st.integers(0, 9)),
+        st.tuples(st.just("expire"), st.integers(0, 30)),
+    ),
+    max_size=60,
+)
+
+
+@given(operations)
+@settings(max_examples=300, deadline=None)
+def test_books_and_cells_agree_after_any_work(work: list[tuple[str, object]]) -> None:
+    tree, cells = make_tree()
+    held: list[Node] = []
+    branches: list[Branch] = []
+    room = SEQUENCES // 2
+
+    for kind, value in work:
+        busy = len(held) + len(branches)
+        if kind == "prompt" and busy < room:
+            assert isinstance(value, list)
+            # What admission guarantees: the worst case fits.
+            loose = sum(len(branch.tokens) for branch in branches)
+            if tree.pinned + loose + tree.unpinned(value) > CAPACITY:
+                continue
+            node, cached = tree.insert(value)
+            assert path(node) == value
+            assert 0 <= cached <= len(value)
+            prefill(tree, cells, node)
+            held.append(node)
+        elif kind == "grow" and branches:
+            index, token = value  # type: ignore[misc]
+            if tree.make_room(1):
+                grow(tree, cells, branches[index % len(branches)], token)
+        elif kind == "fork" and held and busy < room:
+            assert isinstance(value, int)
+            branches.append(tree.fork(held[value % len(held)]))
+        elif kind == "commit" and branches:
+            assert isinstance(value, int)
+            branch = branches.pop(value % len(branches))
+            expected = path(branch.node) + branch.tokens
+            node = tree.commit(branch)
+            assert path(node) == expected
+            held.append(node)
+        elif kind == "leave" and held:
+            assert isinstance(value, int)
+            tree.unpin(held.pop(value % len(held)))
+        elif kind == "expire":
+            assert isinstance(value, int)
+            tree.expire(value)
+        check(tree, cells)
+        for branch in branches:
+            assert cells.tokens(branch.sequence) == path(branch.node) + branch.tokens
+
+    for branch in branches:
+        tree.unpin(tree.commit(branch))
+    for node in held:
+        tree.unpin(node)
+    assert tree.pinned == 0
+    assert tree.make_room(CAPACITY)
+    assert tree.used == 0
+    check(tree, cells)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -54,12 +55,14 @@ def use_fast_blas() -> BlasStatus:
     """
     if not sys.platform.startswith("linux"):
         return BlasStatus(True, "this platform's MLX has a fast BLAS")
-    packages = Path(sysconfig.get_path("platlib"))
-    if not list(packages.glob("mlx_cpu.libs/libblas*")):
+    mlx, numpy = _packages_dir("mlx"), _packages_dir("numpy")
+    if mlx is None or numpy is None:
+        return BlasStatus(False, "MLX is not installed")
+    if not list(mlx.glob("mlx_cpu.libs/libblas*")):
         return BlasStatus(True, "this MLX does not use the reference BLAS")
     if "mlx.core" in sys.modules:
         return BlasStatus(False, "MLX was imported before the fast BLAS could be loaded")
-    libraries = list(packages.glob("numpy.libs/libscipy_openblas64_*"))
+    libraries = list(numpy.glob("numpy.libs/libscipy_openblas64_*"))
     if not libraries:
         return BlasStatus(False, "numpy has no OpenBLAS of its own")
     try:
@@ -71,6 +74,14 @@ def use_fast_blas() -> BlasStatus:
         return BlasStatus(False, f"the fast BLAS cannot be put under MLX ({_one_line(error)})")
     shim.agentr_lite_set_sgemm(ctypes.cast(sgemm, ctypes.c_void_p))
     return BlasStatus(True, f"OpenBLAS of numpy ({libraries[0].name})")
+
+
+def _packages_dir(package: str) -> Path | None:
+    """The directory that a package is installed in, found without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations))).parent
 
 
 def _shim_library() -> Path:

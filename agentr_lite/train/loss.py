@@ -66,7 +66,8 @@ def _picked_logits(model: Any, inputs: mx.array, picks: mx.array) -> mx.array:
 @lru_cache(maxsize=1)
 def _streams() -> tuple[Any, ...]:
     """One stream a core on a CPU; the default stream alone on a GPU, which is parallel itself."""
-    cores = os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     if mx.default_device() != mx.Device(mx.cpu) or cores == 1:
         return (mx.default_stream(mx.default_device()),)
     # The default stream stays free for the optimizer, which waits for all of them.

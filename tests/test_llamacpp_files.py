@@ -96,6 +96,14 @@ def test_headers_with_flipped_bytes_are_read_or_refused(tiny: Path, tmp_path: Pa
     assert refused > 20
 
 
+def test_a_vocabulary_with_a_token_twice(tiny: Path, tmp_path: Path) -> None:
+    one_byte = (1).to_bytes(8, "little")
+    content = tiny.read_bytes().replace(one_byte + b"a", one_byte + b"b", 1)
+    path = tmp_path / "twice.gguf"
+    path.write_bytes(content)
+    assert "a token twice" in load_error(path).message
+
+
 def test_an_architecture_that_llama_cpp_does_not_know(tmp_path: Path) -> None:
     path = write_tiny_model(tmp_path / "odd.gguf", TinyShape(arch="nosuch"))
     message = load_error(path).message

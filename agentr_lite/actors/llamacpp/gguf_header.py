@@ -30,6 +30,8 @@ class ArrayOf:
     """Stands for an array too long to keep."""
 
     items: int
+    repeated: bool = False
+    """Of strings: whether one that is not empty occurs twice."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,13 @@ def check_model_file(path: Path) -> Header:
         )
     if not header.architecture or not header.tensors:
         raise ModelError(f"{path} holds no model (no architecture or no tensors)")
+    vocabulary = header.metadata.get("tokenizer.ggml.tokens")
+    if isinstance(vocabulary, ArrayOf) and vocabulary.repeated:
+        # llama.cpp aborts the process over it.
+        raise ModelError(
+            f"{path} is damaged: its vocabulary holds a token twice",
+            hint="Download or convert the file again.",
+        )
     return header
 
 
@@ -263,12 +272,17 @@ class _Reader:
             return ArrayOf(count)
         if count <= _KEPT_ITEMS:
             return [self.value(kind, depth) for _ in range(count)]
-        for _ in range(count):
-            if kind == _STRING:
-                length = self.scalar(10)
-                if length > len(self.data) - self.at:
-                    raise ValueError("a string runs past the end of the file")
-                self.at += length
-            else:
+        if kind != _STRING:
+            for _ in range(count):
                 self.value(kind, depth)
-        return ArrayOf(count)
+            return ArrayOf(count)
+        seen: set[bytes] = set()
+        empty = 0
+        for _ in range(count):
+            length = self.scalar(10)
+            if length > len(self.data) - self.at:
+                raise ValueError("a string runs past the end of the file")
+            seen.add(self.data[self.at : self.at + length])
+            empty += not length
+            self.at += length
+        return ArrayOf(count, repeated=len(seen) < count - max(0, empty - 1))

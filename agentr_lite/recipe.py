@@ -34,6 +34,8 @@ class AgentSettings:
     """Longest assistant turn."""
     context_tokens: int = 4096
     """Longest conversation; older turns are dropped whole beyond it."""
+    chat_template: str = ""
+    """A Jinja file to use instead of the model's own chat template, in play and in training."""
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def test_no_chat_template(tmp_path: Path) -> None:
     path = write_tiny_model(tmp_path / "base.gguf", template=None)
     error = load_error(path)
     assert "base.gguf has no chat template" in error.message
-    assert "--chat-template" in error.hint
+    assert "agent.chat_template" in error.hint
     template = tmp_path / "chat.jinja"
     template.write_text(CHATML)
     actor = LlamaCppActor(path, context_tokens=128, chat_template=template)

@@ -57,12 +57,27 @@ def resolve_model(spec: str) -> ModelFiles:
     return ModelFiles(path, None, path.stem)
 
 
-def open_actor(recipe: Recipe, *, chat_template: Path | None = None) -> Actor:
+def check_model(spec: str) -> None:
+    """Refuse, without loading it, a model file that is missing, damaged or of another kind.
+
+    The bundled model is taken on trust.
+
+    Raises:
+        ModelError: see above.
+    """
+    if spec == STARTER:
+        return
+    files = resolve_model(spec)
+    from agentr_lite.actors.llamacpp.gguf_header import check_model_file
+
+    check_model_file(files.gguf)
+
+
+def open_actor(recipe: Recipe) -> Actor:
     """Load the recipe's model.
 
     Args:
-        recipe: ``model`` and ``agent.context_tokens`` count.
-        chat_template: a Jinja file to use instead of the model's own template.
+        recipe: ``model``, ``agent.context_tokens`` and ``agent.chat_template`` count.
 
     Raises:
         ModelError: missing, corrupt or unusable.
@@ -73,5 +88,11 @@ def open_actor(recipe: Recipe, *, chat_template: Path | None = None) -> Actor:
     return LlamaCppActor(
         files.gguf,
         context_tokens=recipe.agent.context_tokens,
-        chat_template=chat_template,
+        chat_template=chat_template_file(recipe),
     )
+
+
+def chat_template_file(recipe: Recipe) -> Path | None:
+    """The Jinja file that stands in for the model's own template, if the recipe names one."""
+    named = recipe.agent.chat_template
+    return Path(named).expanduser() if named else None

@@ -119,16 +119,19 @@ def new_recipe(
 
 
 def begin_run(store: Store, recipe: Recipe) -> Target:
-    """A new run; a recipe whose environment cannot be made leaves nothing in the database.
+    """A new run; one whose environment or model is out of the question leaves no trace.
 
     Raises:
         UsageError: no such environment, or it has no such option.
         EnvironmentFault: its code raised.
+        ModelError: the model's file is missing or damaged.
     """
+    from agentr_lite.actors.registry import check_model
     from agentr_lite.envs.registry import make_env
     from agentr_lite.store.runs import create_run, get_run
 
     make_env(recipe.env, recipe.env_options).close()
+    check_model(recipe.model)
     run_id = create_run(store, recipe, versions=package_versions())
     return Target(get_run(store, run_id), recipe, True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,20 +94,29 @@ class ChatTokenizer:
         return ids
 
 
-def chat_tokenizer(tokenizer: Any, *, origin: str) -> ChatTokenizer:
+def chat_tokenizer(tokenizer: Any, *, origin: str, override: Path | None = None) -> ChatTokenizer:
     """Wrap a tokenizer of mlx-lm or transformers.
 
     Args:
         tokenizer: has ``chat_template``, ``encode``, ``eos_token``, ``bos_token`` and, if it is
             mlx-lm's, ``eos_token_ids``.
         origin: the model, for messages.
+        override: a Jinja file to use instead of the tokenizer's own template.
 
     Raises:
         ModelError: no usable chat template, or no end-of-turn token.
     """
     source = getattr(tokenizer, "chat_template", None)
+    if override is not None:
+        try:
+            source, origin = override.read_text("utf-8"), str(override)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"cannot read chat template {override}: {error}") from error
     if not isinstance(source, str) or not source.strip():
-        raise ModelError(f"{origin} has no chat template", hint="Use an instruct model.")
+        raise ModelError(
+            f"{origin} has no chat template",
+            hint="Use an instruct model, or give it a template: --set agent.chat_template=FILE",
+        )
     ids = sorted(getattr(tokenizer, "eos_token_ids", None) or [])
     ends = [tokenizer.eos_token, *tokenizer.convert_ids_to_tokens(ids)]
     end_texts = tuple(dict.fromkeys(text for text in ends if text))

@@ -67,6 +67,7 @@ def train_lora(
     seed: int,
     out_dir: Path,
     start_adapter: Path | None = None,
+    chat_template: Path | None = None,
     on_report: Report | None = None,
     resume: bool = False,
 ) -> TrainResult:
@@ -82,6 +83,7 @@ def train_lora(
         seed: of the adapter's initial values and of the order of the examples.
         out_dir: for the adapter and, while training, the checkpoint.
         start_adapter: adapter directory to go on from.
+        chat_template: a Jinja file to use instead of the model's own template.
         on_report: called with ``{"event": "start" | "step" | "valid" | "end", "step": n, ...}``;
             ``steps`` and ``loss`` at a step, ``valid_loss`` at a validation.
         resume: go on from the checkpoint in ``out_dir``, if there is one of this same training;
@@ -97,7 +99,7 @@ def train_lora(
 
     report: Report = on_report or (lambda _: None)
     session = Session(model_dir)
-    tokenizer = chat_tokenizer(session.tokenizer, origin=str(model_dir))
+    tokenizer = chat_tokenizer(session.tokenizer, origin=str(model_dir), override=chat_template)
     examples, dropped = tokenize_all(tokenizer, train, settings.max_length)
     held_out, dropped_valid = tokenize_all(tokenizer, valid, settings.max_length)
     if not examples:

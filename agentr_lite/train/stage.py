@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.actors.registry import resolve_model
+from agentr_lite.actors.registry import chat_template_file, resolve_model
 from agentr_lite.config import artifacts_dir
 from agentr_lite.errors import ModelError
 from agentr_lite.output import Progress, silent_progress
@@ -136,6 +136,7 @@ def _train(
         seed=stream_seed(recipe.seed, "train", round_index),
         out_dir=out_dir,
         start_adapter=start,
+        chat_template=chat_template_file(recipe),
         on_report=report,
         resume=not redo,
     )

@@ -110,13 +110,16 @@ class LlamaCppActor(Actor):
             try:
                 source: str | None = override.read_text("utf-8")
             except (OSError, UnicodeDecodeError) as error:
-                raise ModelError(f"cannot read chat template {override}: {error}") from error
+                raise ModelError(
+                    f"cannot read chat template {override}: {error}",
+                    hint="Set agent.chat_template to a Jinja file, or to '' for the model's own.",
+                ) from error
         else:
             source = model.header.chat_template
         if not source:
             raise ModelError(
                 f"{self._path} has no chat template: it may be a base model, not an instruct one",
-                hint="Use an instruct model, or give a template: --chat-template FILE",
+                hint="Use an instruct model, or give it a template: --set agent.chat_template=FILE",
             )
         return ChatTemplate(
             source,

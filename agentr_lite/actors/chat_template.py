@@ -28,7 +28,10 @@ _TICK = "_tick"
 _DATE = datetime(2025, 1, 1)
 """What ``strftime_now`` formats: the clock must not change a result."""
 
-_HINT = "Give another template: --chat-template FILE (Jinja, as in Hugging Face models)."
+_HINT = (
+    "Put a working one into a copy of the file:"
+    " gguf-new-metadata --chat-template-file FILE.jinja IN.gguf OUT.gguf"
+)
 
 
 class Refusal(TemplateError):

@@ -11,6 +11,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from agentr_lite.actors.base import Actor, Completion, GenerateRequest, GenerateResult, Usage
@@ -111,8 +112,8 @@ def bench_store(folder: Path, count: int) -> None:
             wrote = time.perf_counter() - began
             size = (store.scalar("PRAGMA page_count") - empty) * store.scalar("PRAGMA page_size")
             leaf = max(nodes, key=lambda node: node.depth).idx
-            path = measure(lambda s=store, t=tree_id, n=leaf: trees.path_steps(s, t, n))
-            load = measure(lambda s=store, t=tree_id: trees.load_tree(s, t), 2)
+            path = measure(partial(trees.path_steps, store, tree_id, leaf))
+            load = measure(partial(trees.load_tree, store, tree_id), 2)
             print(
                 f"depth {depth:5}: {count / wrote:9,.0f} nodes/s written, {size / count:5.0f}"
                 f" bytes/node, path {path * 1e3:6.2f} ms, load {count / load:9,.0f} nodes/s"

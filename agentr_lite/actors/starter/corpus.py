@@ -26,8 +26,8 @@ class Mixture:
     """Training tasks of the bundled book; the rest are procedural worlds."""
     judged: float = 0.25
     """Demonstrations that end with the critic's question after a random step."""
-    max_steps: int = 24
-    max_commands: int = 36
+    max_steps: int = 20
+    max_commands: int = 30
     """Tasks that show more are left out: they would be most of the tokens."""
     habits: Habits = field(default_factory=Habits)
 
@@ -76,6 +76,8 @@ def play(world: World, player: Player, max_steps: int) -> Episode:
         if solved:
             return Episode(steps, verdicts, True)
         player.observe(outcome.observation)
+        if player.gives_up:
+            break
     return Episode(steps, verdicts, False)
 
 

@@ -42,6 +42,8 @@ class Habits:
     """Try to get what has to be crafted."""
     hoard: float = 0.75
     """After a failed craft: get more of the last ingredient instead of reflecting, each time."""
+    patience: int = 5
+    """Give up after this many useless gets: a longer demonstration would teach nothing new."""
 
 
 EXPERT = Habits(careless=0.0)
@@ -55,14 +57,32 @@ class Frame:
     need: int
     recipe: Recipe
     times: int
+    listed: list[tuple[int, str]]
+    """The inputs of one craft, as far as the player thought of them."""
     missing: list[tuple[int, str]]
+    """What is still to be had, for all crafts."""
+    untouched: bool = True
     chosen: dict[str, str] = field(default_factory=dict)
     """The member made for each tag among the inputs."""
 
     def __str__(self) -> str:
+        """The frame as the player says it.
+
+        An untouched frame repeats its recipe from ``name using`` on, to the letter: the plainest
+        copy there is. Later on it lists what is still missing.
+        """
+        head = f"Make {self.need} {shown_name(self.name)}"
         times = f" x{self.times}" if self.times > 1 else ""
-        missing = ", ".join(f"{n} {shown_name(item)}" for n, item in self.missing) or "ready"
-        return f"For {self.need} {shown_name(self.name)}{times}: {missing}."
+        if not self.missing:
+            return f"{head}, ready{times}."
+        if self.untouched:
+            return f"{head} using {_amounts(self.listed)}{times}."
+        return f"{head}, still {_amounts(self.missing)}{times}."
+
+    def obtained(self) -> None:
+        """The first missing input is there."""
+        self.missing.pop(0)
+        self.untouched = False
 
     def command(self) -> str:
         """The action of one craft, members in place of tags."""
@@ -95,7 +115,13 @@ class Player:
         self.last_get: tuple[int, str] | None = None
         self.action: tuple[str, int, str] | None = None
         self.tempted: tuple[int, str] | None = None
+        self.hoarded = 0
         self._push(1, goal)
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether the demonstration should end here, unsolved."""
+        return self.hoarded > self.habits.patience
 
     def maker(self, item: str) -> str | None:
         """The craftable item that serves for ``item``, or None where it has to be got."""
@@ -144,7 +170,7 @@ class Player:
             self.last_get = (count, item)
             frame = self.stack[-1]
             if self.mode == "work" and frame.missing and frame.missing[0] == (count, item):
-                frame.missing.pop(0)
+                frame.obtained()
         elif verb == "craft":
             self._crafted()
 
@@ -163,11 +189,12 @@ class Player:
         slipped = False
         if times > 1 and self._slips(self.habits.forget_times):
             times, slipped = 1, True
-        missing = [(n * times, item) for n, item in recipe.inputs]
-        if len(missing) >= 3 and self._slips(self.habits.forget_input):
-            missing.pop()
+        listed = list(recipe.inputs)
+        if len(listed) >= 3 and self._slips(self.habits.forget_input):
+            listed.pop()
             slipped = True
-        self.stack.append(Frame(name, need, recipe, times, missing))
+        missing = [(n * times, item) for n, item in listed]
+        self.stack.append(Frame(name, need, recipe, times, listed, missing))
         return slipped
 
     def _slips(self, probability: float) -> bool:
@@ -199,10 +226,11 @@ class Player:
             return
         self.stack.pop()
         if self.stack:
-            self.stack[-1].missing.pop(0)
+            self.stack[-1].obtained()
 
     def _after_failure(self) -> Turn:
         if self.tempted is None and self.last_get and self._slips(self.habits.hoard):
+            self.hoarded += 1
             count, item = self.last_get
             self.action = ("get", count, item)
             thought = f"Thought: I need more {shown_name(item)}."
@@ -214,7 +242,7 @@ class Player:
         """After a failed craft: what the top frame still misses, by the inventory."""
         held = {item_name(name): int(n) for name, n in _HELD.findall(observation)}
         frame = self.stack[-1]
-        frame.missing = []
+        frame.missing, frame.untouched = [], False
         for n, item in frame.recipe.inputs:
             lack = n * frame.times - held.get(frame.chosen.get(item, item), 0)
             if lack > 0:
@@ -224,3 +252,7 @@ class Player:
 
 def _get(count: int, item: str) -> str:
     return f"get {count} {shown_name(item)}"
+
+
+def _amounts(inputs: Sequence[tuple[int, str]]) -> str:
+    return ", ".join(f"{n} {shown_name(item)}" for n, item in inputs)

@@ -23,7 +23,7 @@ from agentr_lite.actors.starter.network import Network
 class Schedule:
     """How long and how fast."""
 
-    tokens: int = 16_000_000
+    tokens: int = 12_000_000
     """Tokens in all, prompts and observations included."""
     batch_tokens: int = 8192
     muon_rate: float = 0.02
@@ -35,7 +35,7 @@ class Schedule:
     """Share of training over which worlds grow from shallow to the full mixture."""
     observation_weight: float = 0.05
     """Weight of observation tokens as targets; assistant tokens weigh 1."""
-    max_length: int = 1408
+    max_length: int = 1152
     """Longer demonstrations are left out and counted."""
     seed: int = 20_260_101
 
@@ -58,6 +58,7 @@ class Encoder:
         self.roles = {
             role: tokenizer.token_to_id(f"<|{role}|>") for role in ("system", "user", "assistant")
         }
+        # Names of procedural worlds never end: the cache has a limit.
         self.cache: dict[str, list[int]] = {}
 
     def __call__(self, demonstration: Demonstration) -> Encoded:
@@ -69,7 +70,7 @@ class Encoder:
             ids = self.cache.get(content)
             if ids is None:
                 ids = self.tokenizer.encode(content, add_special_tokens=False).ids
-                if len(content) < 40:
+                if len(content) < 40 and len(self.cache) < 100_000:
                     self.cache[content] = ids
             # The first two turns (system, task) are given, never predicted.
             weight = 1.0 if is_target else self.observation_weight if index > 1 else 0.0
@@ -140,7 +141,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:
         for group in self.param_groups:
             for parameter in group["params"]:
                 gradient = parameter.grad

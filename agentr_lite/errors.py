@@ -5,6 +5,8 @@ A message says what is wrong and with which thing; ``hint`` says what to do next
 
 from __future__ import annotations
 
+import errno
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -74,3 +76,15 @@ class Interrupted(AgentrError):
 
     kind = "interrupted"
     exit_code = EXIT_INTERRUPTED
+
+
+def from_os_error(error: OSError) -> AgentrError:
+    """What the operating system refused, as an error of ours."""
+    where = f" ({error.filename})" if error.filename else ""
+    hints = {
+        errno.ENOSPC: "The disk is full; free some space. What was committed is kept.",
+        errno.EDQUOT: "Your disk quota is used up; free some space. What was committed is kept.",
+        errno.EACCES: "Check the permissions, or choose another place with -d/--db.",
+        errno.EROFS: "Nothing can be written there; choose another place with -d/--db.",
+    }
+    return AgentrError(f"{error.strerror or error}{where}", hint=hints.get(error.errno or 0, ""))

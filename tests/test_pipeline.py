@@ -6,7 +6,9 @@ database are the real ones.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -25,6 +27,7 @@ from agentr_lite.errors import ModelError
 from agentr_lite.pipeline import run_pipeline
 from agentr_lite.recipe import load_recipe
 from agentr_lite.store import Store, runs, trees
+from agentr_lite.train import lora
 
 PROGRAM = Path(loop_case.__file__)
 
@@ -168,6 +171,65 @@ def test_an_error_keeps_its_reason_and_names_the_command(
     assert "failed: the power went" in cli("runs", "show", "-d", db)[1]
 
     monkeypatch.setattr(actors, "open_actor", lambda recipe: loop_case.Player())
+    assert cli("run", "--resume", "latest", "-d", db)[0] == 0
+    assert loop_case.contents(db) == whole
+
+
+@pytest.mark.parametrize("pages", [45, 65, 85])
+def test_a_full_disk_loses_nothing(
+    cli: Any, recipe: Path, db: Path, whole: list[str], pages: int
+) -> None:
+    """SQLite's own limit on the file's size gives the error of a full disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        prepare = Store._prepare
+
+        def small(store: Store) -> None:
+            prepare(store)
+            store.db.conn.execute(f"PRAGMA max_page_count = {pages}")
+
+        patch.setattr(Store, "_prepare", small)
+        code, out, err = cli("run", recipe, "-d", db)
+    assert code == 4 and out == ""
+    errors = [line for line in err.splitlines() if line.startswith(("Error", "Hint"))]
+    assert errors[0] == f"Error: database {db}: database or disk is full"
+    assert "Free some space" in errors[1] and "agentr-lite run --resume" in errors[1]
+    assert len(errors) == 2
+
+    assert cli("run", "--resume", "latest", "-d", db)[0] == 0
+    assert loop_case.contents(db) == whole
+
+
+def test_a_file_that_may_not_grow(cli: Any, recipe: Path, db: Path, whole: list[str]) -> None:
+    """The operating system refuses the write: a quota, or a limit of the shell's."""
+    resource = pytest.importorskip("resource", reason="needs POSIX resource limits")
+    stopped = subprocess.run(
+        [sys.executable, PROGRAM, "none", "0", "0", "run", recipe, "-d", db],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)),
+    )
+    assert stopped.returncode == 4, stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert f"Error: database {db}: " in stopped.stderr
+    assert cli("run", "--resume", "latest", "-d", db)[0] == 0
+    assert loop_case.contents(db) == whole
+
+
+def test_no_space_for_the_adapter(
+    cli: Any, recipe: Path, db: Path, whole: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **named: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(named["out_dir"]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lora, "train_lora", full)
+        code, out, _ = cli("run", recipe, "-d", db, "--json")
+    assert code == 1
+    error = json.loads(out)["error"]
+    assert "No space left on device" in error["message"] and "round-1" in error["message"]
+    assert "free some space" in error["hint"] and "agentr-lite run --resume" in error["hint"]
+    assert "failed" in cli("runs", "-d", db)[1]
     assert cli("run", "--resume", "latest", "-d", db)[0] == 0
     assert loop_case.contents(db) == whole
 

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from agentr_lite import __version__
-from agentr_lite.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, AgentrError, Interrupted
+from agentr_lite.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    AgentrError,
+    Interrupted,
+    from_os_error,
+)
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -118,8 +125,7 @@ def _run(arguments: list[str]) -> int:
         _report(error, as_json)
         return error.exit_code
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        _report(AgentrError(f"{error.strerror or error}{where}", hint=_os_hint(error)), as_json)
+        _report(from_os_error(error), as_json)
         return EXIT_FAILED
 
 
@@ -187,16 +193,6 @@ def _release_streams() -> None:
 
 def _null() -> TextIO:
     return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - lives to the end
-
-
-def _os_hint(error: OSError) -> str:
-    import errno
-
-    if error.errno == errno.ENOSPC:
-        return "The disk is full; free some space and resume: what was committed is kept."
-    if error.errno == errno.EACCES:
-        return "Check the permissions, or choose another place with -d/--db."
-    return ""
 
 
 __all__ = ["COMMANDS", "cli", "main"]

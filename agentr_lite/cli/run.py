@@ -21,6 +21,7 @@ from agentr_lite.errors import (
     Interrupted,
     StoreError,
     UsageError,
+    from_os_error,
 )
 from agentr_lite.output import Progress, clean, emit, emit_json, say, terminal_width, warn
 
@@ -92,6 +93,12 @@ def run(
                 f"run {found.run.id} interrupted; what was finished is kept",
                 hint=f"Go on with: {again}",
             ) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            failure = from_os_error(error)
+            failure.hint = f"{failure.hint} Then go on with: {again}".strip()
+            raise failure from error
         except AgentrError as error:
             if _has_begun(store, found.run.id, error):
                 error.hint = f"{error.hint} Then go on with: {again}".strip()

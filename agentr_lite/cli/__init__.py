@@ -113,7 +113,7 @@ def _run(arguments: list[str]) -> int:
         return error.exit_code
     except click.exceptions.Abort:
         # click's word for Ctrl-C, and for the end of the input where an answer was needed.
-        _report(Interrupted("interrupted; nothing was changed"), as_json)
+        _report(Interrupted("interrupted"), as_json)
         return EXIT_INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as error:
         _say(error.format_message())

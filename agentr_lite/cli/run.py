@@ -111,15 +111,14 @@ def run(
 
 
 def _target(store: Store, recipe: Recipe | None, name: str, resume: bool) -> Target:
-    from agentr_lite.cli.session import begin_run, target_run
-    from agentr_lite.store.runs import list_runs
+    from agentr_lite.cli.session import Target, begin_run
+    from agentr_lite.recipe import recipe_from_dict
+    from agentr_lite.store.runs import get_run, list_runs
     from agentr_lite.train.stage import training_weights
 
     if resume:
-        found = target_run(store, name)
-        if found.is_new:
-            raise UsageError(f"'{name}' is not a run", hint="`agentr-lite runs` lists them.")
-        return found
+        run = get_run(store, name)
+        return Target(run, recipe_from_dict(run.recipe), False)
     if recipe is None and any(
         name == "latest" or run.id.startswith(name) for run in list_runs(store)
     ):

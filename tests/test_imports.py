@@ -1,0 +1,207 @@
+"""What is imported when, and who may import whom (the arrows of the design point down only)."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import agentr_lite
+from agentr_lite.cli import COMMANDS
+
+PACKAGE = Path(agentr_lite.__file__).parent
+
+HEAVY = (
+    "numpy",
+    "sqlite_utils",
+    "textual",
+    "transformers",
+    "mlx",
+    "mlx_lm",
+    "llama_cpp",
+    "gguf",
+    "torch",
+    "jinja2",
+)
+
+PROBE = """
+import json, sys
+from agentr_lite.cli import main
+try:
+    main(json.loads(sys.argv[1]))
+except SystemExit as error:
+    assert not error.code, error.code
+found = sorted({name.partition(".")[0] for name in sys.modules})
+print("\\n" + json.dumps(found), file=sys.stderr)
+"""
+
+
+def modules_after(arguments: list[str], **env: str) -> set[str]:
+    """Top-level modules that a fresh process has imported once the command has ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **env},
+    )
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["run", "textcraft", "--plan"], ["recipes"], ["runs"]],
+)
+def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
+    loaded = modules_after(arguments)
+    # The plan and the recipes are YAML; a list of no runs needs no database.
+    assert not loaded & set(HEAVY)
+
+
+def test_no_verbs_help_imports_anything_heavy() -> None:
+    program = (
+        "import sys\n"
+        "from agentr_lite.cli import COMMANDS, main\n"
+        "for verb in COMMANDS:\n"
+        "    try:\n"
+        "        main([verb, '--help'])\n"
+        "    except SystemExit as error:\n"
+        "        assert not error.code, verb\n"
+        f"    assert not set({HEAVY!r}) & set(sys.modules), verb\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("words", ["agentr-lite ", "agentr-lite r", "agentr-lite run --"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_imports_nothing_heavy(words: str, shell: str) -> None:
+    env = {
+        "_AGENTR_LITE_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": words,
+        # fish passes the word, the others its number.
+        "COMP_CWORD": words.split(" ")[-1] if shell == "fish" else str(words.count(" ")),
+    }
+    loaded = modules_after([], **env)
+    assert not loaded & set(HEAVY)
+    if not words.endswith("--"):
+        assert "agentr_lite" in loaded
+
+
+def test_completion_of_a_verb_imports_no_verb() -> None:
+    program = (
+        "import os, sys\n"
+        "from agentr_lite.cli import main\n"
+        "try:\n"
+        "    main([])\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "assert not [m for m in sys.modules if m.startswith('agentr_lite.cli.')]\n"
+    )
+    env = {**os.environ, "_AGENTR_LITE_COMPLETE": "bash_complete"}
+    env |= {"COMP_WORDS": "agentr-lite r", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=env
+    )
+    assert done.returncode == 0, done.stderr
+    verbs = [line.partition(",")[2] for line in done.stdout.split()]
+    assert verbs == [verb for verb in COMMANDS if verb.startswith("r")]
+
+
+def test_module_and_script_are_the_same_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "agentr_lite", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"agentr-lite, version {agentr_lite.__version__}\n"
+
+
+ABOVE_ALL = ("cli", "pipeline", "report")
+FORBIDDEN: dict[str, tuple[str, ...] | None] = {
+    "errors": None,
+    "seeds": None,
+    "output": None,
+    "stats": None,
+    "recipe": ("actors", "envs", "search", "splice", "store", "train", "evaluate", *ABOVE_ALL),
+    "envs": ("actors", "search", "splice", "store", "train", "evaluate", *ABOVE_ALL),
+    "actors": ("envs", "search", "splice", "store", "train", "evaluate", *ABOVE_ALL),
+    "store": ("search", "splice", "train", "evaluate", *ABOVE_ALL),
+    "search": ("splice", "train", "evaluate", *ABOVE_ALL),
+    "splice": ("search", "train", "evaluate", *ABOVE_ALL),
+    "train": ("search", "splice", "evaluate", *ABOVE_ALL),
+    "evaluate": ("search", "splice", "train", *ABOVE_ALL),
+    "report": ("search", "splice", "train", "actors", "envs", "cli", "pipeline"),
+    "pipeline": ("cli", "report"),
+}
+"""Layer -> layers that it must not know, not even inside a function; None: only ``LOWEST``."""
+EXCEPT = {
+    # The starter is made from demonstrations of the bundled environment, and learns to judge.
+    ("actors.starter", "envs"),
+    ("actors.starter", "splice"),
+}
+LOWEST = {"errors"}
+"""What even the lowest layer may know."""
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Full names of our own modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # `from agentr_lite.store import runs` names a module as well as a package.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module_name(path: Path) -> str:
+    """Relative to the package, e.g. ``actors.starter.make``."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+@pytest.mark.parametrize("layer", sorted(FORBIDDEN))
+def test_layers(layer: str) -> None:
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        name = module_name(path)
+        if name.split(".")[0] != layer:
+            continue
+        for target in imports_of(path):
+            package, _, inner = target.partition(".")
+            if package != "agentr_lite":
+                continue
+            other = inner.split(".")[0]
+            forbidden = FORBIDDEN[layer]
+            bad = other not in LOWEST if forbidden is None else other in forbidden
+            allowed = any(name.startswith(who) and other == what for who, what in EXCEPT)
+            if bad and not allowed:
+                wrong.append(f"{name} imports {target}")
+    assert not wrong
+
+
+def test_nothing_but_its_verb_knows_the_inspector() -> None:
+    users = {
+        module_name(path)
+        for path in PACKAGE.rglob("*.py")
+        for target in imports_of(path)
+        if target.startswith("agentr_lite_tui")
+    }
+    assert users <= {"cli.tui"}
+
+
+def test_only_the_command_line_reads_its_own_modules() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        name = module_name(path)
+        if name.split(".")[0] in ("cli", "__main__"):
+            continue
+        assert not [t for t in imports_of(path) if t.startswith("agentr_lite.cli")], name

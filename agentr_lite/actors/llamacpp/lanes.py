@@ -142,7 +142,6 @@ class Lanes:
         """
         if len(self.lanes) == 1:
             return [0] * len(jobs)
-        reading = _CALLS / self._cells_a_token
         cells = [0] * len(self.lanes)
         rows = [0] * len(self.lanes)
         now: dict[int, int] = {}
@@ -155,9 +154,11 @@ class Lanes:
             own_rows = sum(min(sample.max_tokens, _ROWS) for sample in job.samples)
             best, best_cost = 0, float("inf")
             for lane in range(len(self.lanes)):
-                own_cells = length - planned[lane]
-                foreign = own_rows * max(0, cells[lane] - planned[lane]) + rows[lane] * own_cells
-                cost = length - resident[lane] + reading * foreign
+                missing = length - resident[lane]
+                own = length - planned[lane]
+                foreign = max(0, cells[lane] - planned[lane])
+                reads = missing * foreign + _CALLS * (own_rows * foreign + rows[lane] * own)
+                cost = missing + reads / self._cells_a_token
                 if cost < best_cost:
                     best, best_cost = lane, cost
             cells[best] += length - planned[best]

@@ -122,7 +122,7 @@ def test_hostile_and_broken_templates_are_errors(source: str) -> None:
     with pytest.raises(ModelError, match=r"model\.gguf") as caught:
         template(source)
     assert "\n" not in caught.value.message
-    assert "--chat-template" in caught.value.hint
+    assert "agent.chat_template=" in caught.value.hint
     assert time.monotonic() - started < 2
 
 

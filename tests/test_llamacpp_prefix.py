@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentr_lite.actors.llamacpp.prefix import Branch, Node, PrefixTree
+from agentr_lite.actors.llamacpp.nodes import Branch, Node
+from agentr_lite.actors.llamacpp.prefix import PrefixTree
 
 SEQUENCES = 12
 CAPACITY = 40

@@ -29,7 +29,7 @@ _DATE = datetime(2025, 1, 1)
 """What ``strftime_now`` formats: the clock must not change a result."""
 
 _HINT = (
-    "Put a working one into a copy of the file:"
+    "Give a working one, --set agent.chat_template=FILE.jinja, or put it into a copy of the file:"
     " gguf-new-metadata --chat-template-file FILE.jinja IN.gguf OUT.gguf"
 )
 

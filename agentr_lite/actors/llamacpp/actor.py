@@ -53,7 +53,6 @@ class LlamaCppActor(Actor):
         n_threads: int | None = None,
         n_gpu_layers: int = -1,
         chat_template: Path | None = None,
-        width: int = 32,
     ) -> None:
         """Load the model.
 
@@ -66,7 +65,6 @@ class LlamaCppActor(Actor):
             n_threads: default: the physical cores that this process may use.
             n_gpu_layers: -1 = all, where llama.cpp was built with GPU support.
             chat_template: a Jinja file to use instead of the model's own template.
-            width: most branches in one decode batch.
 
         Raises:
             ModelError: the file is missing, broken, of an unsupported kind, has no usable chat
@@ -88,16 +86,7 @@ class LlamaCppActor(Actor):
             n_cells=n_cells,
             gpu=uses_gpu() and n_gpu_layers != 0,
         )
-        self._lanes = Lanes(
-            model,
-            count=plan.count,
-            n_cells=plan.n_cells,
-            n_threads=self._threads,
-            parallel=plan.parallel,
-            width=width,
-            max_idle=plan.max_idle,
-            flash_attention=plan.flash_attention,
-        )
+        self._lanes = Lanes(model, plan, n_threads=self._threads)
         self._adapters = Adapters(model)
         self._adapter: Path | None = None
         self._handle: Any = None
@@ -143,7 +132,7 @@ class LlamaCppActor(Actor):
             "context_tokens": self._context_tokens,
             "cache_tokens": [lane.context.n_cells for lane in self._lanes.lanes],
             "threads": self._threads,
-            "chat_template": str(self._chat_template) if self._chat_template else "model",
+            "chat_template": file_sha256(self._chat_template) if self._chat_template else "model",
         }
 
     @property

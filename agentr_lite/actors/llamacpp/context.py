@@ -62,7 +62,7 @@ class Context:
         # One more than asked: the padding row's (see `decode`).
         params.n_ctx = n_cells + 1
         params.n_batch = self.n_batch
-        params.n_ubatch = min(self.n_batch, 256)
+        params.n_ubatch = 512 if flash_attention else 256  # scratch grows with it
         params.n_seq_max = SEQUENCES
         params.n_threads = params.n_threads_batch = n_threads
         params.kv_unified = True

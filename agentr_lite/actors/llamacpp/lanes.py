@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from agentr_lite.actors.llamacpp.context import USABLE_SEQUENCES, Context
 from agentr_lite.actors.llamacpp.model import Model
+from agentr_lite.actors.llamacpp.plan import LanePlan
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
 from agentr_lite.actors.llamacpp.scheduler import Counters, Job, Scheduler
 
@@ -30,26 +31,23 @@ class Lane:
     def __init__(
         self,
         model: Model,
+        plan: LanePlan,
         *,
-        n_cells: int,
         n_threads: int,
-        width: int,
-        max_idle: int | None,
-        flash_attention: bool,
         stop: threading.Event,
     ) -> None:
         self.context = Context(
             model,
-            n_cells=n_cells,
-            n_batch=512,
+            n_cells=plan.n_cells,
+            n_batch=plan.n_batch,
             n_threads=n_threads,
-            flash_attention=flash_attention,
+            flash_attention=plan.flash_attention,
         )
         self.tree = PrefixTree(
             self.context, capacity=self.context.n_cells, sequences=USABLE_SEQUENCES
         )
         self.scheduler = Scheduler(
-            self.context, self.tree, width=width, max_idle=max_idle, stop=stop
+            self.context, self.tree, width=plan.width, max_idle=plan.max_idle, stop=stop
         )
 
 
@@ -60,49 +58,24 @@ class Lanes:
     calls meet the same batches however the threads run.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        *,
-        count: int,
-        n_cells: int,
-        n_threads: int,
-        parallel: bool,
-        width: int,
-        max_idle: int | None,
-        flash_attention: bool,
-    ) -> None:
+    def __init__(self, model: Model, plan: LanePlan, *, n_threads: int) -> None:
         """
         Args:
             model: the weights, shared.
-            count: how many lanes.
-            n_cells: tokens that each lane's cache holds.
+            plan: how many lanes of which size.
             n_threads: all lanes' threads together.
-            parallel: a thread a lane, ``n_threads`` lanes at a time, rather than all threads
-                on one lane after the other.
-            width: most branches in one decode batch of a lane.
-            max_idle: a prefix unused while this many tokens were decoded is dropped; None: only
-                where cells run out. It is also how many cells can be read in the time that a
-                prompt token takes.
-            flash_attention: llama.cpp's setting.
         """
         self._stop = threading.Event()
-        self._cells_a_token = max_idle or 1_000_000
+        # An unused prefix is kept for as long as reading it costs less than computing it again,
+        # so the plan's idle time is also how many cells a prompt token is worth.
+        self._cells_a_token = plan.max_idle or 1_000_000
         self.lanes = [
-            Lane(
-                model,
-                n_cells=n_cells,
-                n_threads=1 if parallel else n_threads,
-                width=width,
-                max_idle=max_idle,
-                flash_attention=flash_attention,
-                stop=self._stop,
-            )
-            for _ in range(count)
+            Lane(model, plan, n_threads=1 if plan.parallel else n_threads, stop=self._stop)
+            for _ in range(plan.count)
         ]
         self._pool = (
             ThreadPoolExecutor(n_threads, thread_name_prefix="lane")
-            if parallel and n_threads > 1 and count > 1
+            if plan.parallel and n_threads > 1 and plan.count > 1
             else None
         )
         self._seen: dict[int, int] = {}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.llamacpp.model import Model
+from agentr_lite.actors.llamacpp.scheduler import MAX_LIVE
 from agentr_lite.errors import ModelError
 
 _SMALL = 200e6
@@ -38,6 +39,10 @@ class LanePlan:
     max_idle: int | None
     """Tokens decoded after which an unused prefix is dropped."""
     flash_attention: bool
+    n_batch: int = 512
+    """Most tokens in one batch."""
+    width: int = 32
+    """Most branches in one decode batch; a CPU is saturated by then."""
 
 
 def plan_lanes(model: Model, *, context_tokens: int, n_cells: int | None, gpu: bool) -> LanePlan:
@@ -63,7 +68,15 @@ def plan_lanes(model: Model, *, context_tokens: int, n_cells: int | None, gpu: b
     if gpu:
         # A GPU wants width, and its flash attention is fast.
         cells = max(n_cells or _halved(_GPU_CELLS, affordable), context_tokens)
-        return LanePlan(1, cells, parallel=False, max_idle=None, flash_attention=True)
+        return LanePlan(
+            1,
+            cells,
+            parallel=False,
+            max_idle=None,
+            flash_attention=True,
+            n_batch=2048,
+            width=MAX_LIVE,
+        )
     count, cells = next(
         ((count, cells) for limit, count, cells in _LANES if model.n_params < limit), (1, 16_384)
     )

@@ -12,74 +12,8 @@ leaves is SGLang's RadixAttention (arXiv 2312.07104); the mapping to llama.cpp's
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
-NO_SEQUENCE = -1
-
-
-class Memory(Protocol):
-    """What the tree needs of a context; ids in [0, n)."""
-
-    def copy_sequence(self, source: int, target: int, end: int) -> None:
-        """Share positions [0, end)."""
-
-    def copy_range(self, source: int, target: int, start: int, end: int) -> None:
-        """Share positions [start, end)."""
-
-    def remove(self, sequence: int, start: int = 0, end: int = -1) -> None:
-        """Unmark positions [start, end); -1 = to the last."""
-
-    def clear(self) -> None:
-        """Empty the cache."""
-
-
-class Node:
-    """A segment of tokens. Complete once all of its cells are computed."""
-
-    __slots__ = ("children", "decoded", "parent", "pins", "sequence", "stamp", "start", "tokens")
-
-    def __init__(self, tokens: list[int], start: int, parent: Node | None) -> None:
-        self.tokens = tokens
-        self.start = start
-        """Position of the first token."""
-        self.parent = parent
-        self.children: dict[int, Node] = {}
-        """By first token."""
-        self.sequence = NO_SEQUENCE
-        """An id that marks all computed cells from the root to here."""
-        self.decoded = 0
-        """How many of ``tokens`` are in the cache."""
-        self.pins = 0
-        """Users of this node or of any below it."""
-        self.stamp = 0
-        """When it was last used, by the tree's own clock, which counts tokens decoded."""
-
-    @property
-    def end(self) -> int:
-        """Position after the last token."""
-        return self.start + len(self.tokens)
-
-    @property
-    def complete(self) -> bool:
-        """Whether all cells are computed."""
-        return self.decoded == len(self.tokens)
-
-
-class Branch:
-    """A growing continuation of a complete node, not yet in the tree. It pins the node."""
-
-    __slots__ = ("node", "sequence", "tokens")
-
-    def __init__(self, node: Node, sequence: int) -> None:
-        self.node = node
-        self.sequence = sequence
-        self.tokens: list[int] = []
-        """Tokens in the cache below ``node``."""
-
-    @property
-    def position(self) -> int:
-        """Where the next token goes."""
-        return self.node.end + len(self.tokens)
+from agentr_lite.actors.llamacpp.nodes import NO_SEQUENCE, Branch, Memory, Node
 
 
 class PrefixTree:

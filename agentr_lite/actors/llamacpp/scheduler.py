@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 from agentr_lite.actors.base import FinishReason
 from agentr_lite.actors.llamacpp.context import USABLE_SEQUENCES, Context
-from agentr_lite.actors.llamacpp.prefix import Branch, Node, PrefixTree
+from agentr_lite.actors.llamacpp.nodes import Branch, Node
+from agentr_lite.actors.llamacpp.prefix import PrefixTree
 from agentr_lite.actors.llamacpp.sampler import Chooser, Row
 
 # A live sample needs an id for its branch and at most one for the leaf below which it grows.

@@ -1,0 +1,63 @@
+"""``agentr-lite tui``: walk through runs and trees in the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from agentr_lite.cli.common import database_path, db_option
+from agentr_lite.errors import UsageError
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option(
+    "--theme",
+    type=click.Choice(["auto", "dark", "light"]),
+    default="auto",
+    envvar="AGENTR_LITE_THEME",
+    help="Colours; auto asks the terminal (COLORFGBG) and takes dark where it does not say.",
+)
+@db_option
+@click.pass_context
+def tui(context: click.Context, run: str | None, theme: str, db: Path | None) -> None:
+    """Walk through runs, tasks, trees and splices; ? explains the keys.
+
+    RUN is a run's id, a unique beginning of it, or `latest`; without it, the list of runs opens.
+    The database is only read, and followed while a search writes to it. Keys can be changed in
+    keys.yaml in AGENTR_LITE_HOME or the XDG data directory, e.g. `tree.next_good: ctrl+g`.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "the inspector needs a terminal, and this is a pipe or a file",
+            hint="`agentr-lite runs` and `agentr-lite trees` print the same as text or --json.",
+        )
+    from agentr_lite_tui.app import BINDINGS_BY_ID, Inspector
+    from agentr_lite_tui.keys import load_keymap
+
+    from agentr_lite.config import home
+    from agentr_lite.store import Store
+    from agentr_lite.store.runs import get_run
+
+    keymap = load_keymap(home() / "keys.yaml", BINDINGS_BY_ID)
+    if not os.environ.get("NO_COLOR", "x"):
+        # Present but empty means colours (https://no-color.org); Textual looks at presence alone.
+        del os.environ["NO_COLOR"]
+    with Store.open(database_path(db), read_only=True) as store:
+        run_id = get_run(store, run).id if run else None
+        app = Inspector(store, run_id=run_id, keymap=keymap, light=_light(theme))
+        app.run()
+    if app.fault is not None:
+        raise app.fault
+    context.exit(app.return_code or 0)
+
+
+def _light(theme: str) -> bool:
+    """Whether to draw dark on light."""
+    if theme != "auto":
+        return theme == "light"
+    # "15;0" or "0;default;15": the last number is the background; 7 and 15 are white.
+    return os.environ.get("COLORFGBG", "").rpartition(";")[2] in ("7", "15")

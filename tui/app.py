@@ -1,0 +1,208 @@
+"""The application: themes, global keys, and the watch on the database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.color import Color, ColorParseError
+from textual.keys import format_key
+from textual.screen import Screen
+from textual.theme import Theme
+
+from agentr_lite.errors import AgentrError, StoreError
+from agentr_lite.store import Store
+from agentr_lite.store.inspection import data_version
+
+from .base_screen import FilterScreen, InspectorScreen
+from .episodes_screen import EpisodesScreen
+from .evals_screen import EvalsScreen
+from .help_screen import HelpScreen
+from .keys import binding_ids
+from .line_list import LineList
+from .lines import one_line
+from .runs_screen import RunsScreen
+from .splice_screen import SpliceScreen
+from .splices_screen import SplicesScreen
+from .step_screen import StepScreen
+from .tasks_screen import TasksScreen
+from .tree_screen import TreeScreen
+from .tree_view import TreeView
+
+POLL_S = 1.0
+"""How often the database is asked whether somebody has written to it."""
+
+DARK = Theme(
+    name="agentr-dark",
+    primary="#6cb6ff",
+    secondary="#8b9bb4",
+    accent="#c792ea",
+    success="#7fd88f",
+    warning="#f0c674",
+    error="#f47067",
+    foreground="#d5dbe5",
+    background="#11151c",
+    surface="#161b24",
+    panel="#1e2530",
+    dark=True,
+    variables={"signal": "#56d4dd", "odd": "#ff9ecb"},
+)
+LIGHT = Theme(
+    name="agentr-light",
+    primary="#0a5cc2",
+    secondary="#57606a",
+    accent="#7b3fb5",
+    success="#1a7f37",
+    warning="#8a5a00",
+    error="#c62828",
+    foreground="#24292f",
+    background="#fbfaf7",
+    surface="#f3f1ec",
+    panel="#e8e5de",
+    dark=False,
+    variables={"signal": "#0b7285", "odd": "#b0257a"},
+)
+
+
+class Inspector(App[None]):
+    """Walks through one database, read-only, while others may write to it.
+
+    Attributes:
+        store: the database.
+        fault: what ended the program, where it is an error that the user can mend.
+    """
+
+    TITLE = "agentr-lite"
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (96, "-wide")]  # noqa: RUF012
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "help", "Help", id="app.help", key_display="?"),
+        Binding("q", "quit", "Quit", id="app.quit"),
+    ]
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        run_id: str | None = None,
+        keymap: Mapping[str, str] | None = None,
+        light: bool = False,
+        poll_s: float = POLL_S,
+    ) -> None:
+        """
+        Args:
+            store: opened read-only.
+            run_id: the run to open at once; None: the list of runs.
+            keymap: binding id to keys.
+            light: begin with the light theme.
+            poll_s: seconds between looks at the database; 0: none.
+        """
+        # Without colours of the theme's own, Textual can leave out all of them under NO_COLOR.
+        no_color = bool(os.environ.get("NO_COLOR"))
+        super().__init__(ansi_color=True if no_color else None)
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = LIGHT.name if light else DARK.name
+        self.store = store
+        self.fault: AgentrError | None = None
+        self._run_id = run_id
+        self._poll_s = poll_s
+        self._version = data_version(store)
+        self._trouble = ""
+        if keymap:
+            self.set_keymap(dict(keymap))
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Colours of ours that other themes do not name."""
+        return {"signal": "#56d4dd", "odd": "#ff9ecb"}
+
+    def get_css_variables(self) -> dict[str, str]:
+        """The theme's colours and the mixtures of ours, which follow whatever theme is chosen."""
+        variables = super().get_css_variables()
+        for name, over, share in (
+            ("ink-dim", "foreground", 0.58),
+            ("ink-guide", "foreground", 0.34),
+            ("cursor-bg", "primary", 0.26),
+            ("blurred-bg", "primary", 0.12),
+            ("match-bg", "warning", 0.30),
+        ):
+            variables[name] = _mixed(variables, over, share)
+        return variables
+
+    def on_mount(self) -> None:
+        self.push_screen(RunsScreen(self.store))
+        if self._run_id is not None:
+            self.push_screen(TasksScreen(self.store, self._run_id))
+        if self._poll_s:
+            self.set_interval(self._poll_s, self.poll)
+
+    def poll(self) -> None:
+        """Show what others have written since the last look."""
+        try:
+            version = data_version(self.store)
+            if version != self._version:
+                if isinstance(self.screen, InspectorScreen):
+                    self.screen.reread()
+                self._version = version
+            self._trouble = ""
+        except StoreError as error:
+            # Said once, not every second; the next look may find it mended.
+            if error.message != self._trouble:
+                self._trouble = error.message
+                self.notify(one_line(error.message), severity="error", markup=False)
+
+    def action_help(self) -> None:
+        """Show the keys of the screen below."""
+        screen = self.screen
+        keys: dict[str, tuple[str, str, str]] = {}
+        # The footer's own first, then what goes without saying in a list.
+        for active in sorted(screen.active_bindings.values(), key=lambda a: not a.binding.show):
+            binding = active.binding
+            if binding.description and binding.id:
+                shown = format_key(binding.key)
+                if binding.id in keys:
+                    shown = f"{keys[binding.id][0]} {shown}"
+                keys[binding.id] = (shown, binding.description, binding.id)
+        hint = screen.HINT if isinstance(screen, InspectorScreen) else ""
+        self.push_screen(HelpScreen(hint, list(keys.values())))
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette, less what makes no sense here."""
+        for command in super().get_system_commands(screen):
+            if command.title not in ("Maximize", "Minimize", "Keys"):
+                yield command
+
+    def _handle_exception(self, error: Exception) -> None:
+        # Textual prints a traceback of whatever reaches it. An error that the user can mend leaves
+        # the program in good order and is the command line's to report.
+        if isinstance(error, AgentrError):
+            self.fault = error
+            self.exit(return_code=error.exit_code)
+            return
+        super()._handle_exception(error)
+
+
+def _mixed(variables: Mapping[str, str], over: str, share: float) -> str:
+    """A theme's colour laid thinly over its background; a terminal's own colours stay as named."""
+    try:
+        colour, ground = Color.parse(variables[over]), Color.parse(variables["background"])
+    except ColorParseError:
+        return "ansi_bright_black"
+    if colour.ansi is not None or ground.ansi is not None:
+        return "ansi_bright_black"
+    return ground.blend(colour, share).hex
+
+
+BINDINGS_BY_ID = binding_ids(
+    (
+        *(Inspector, InspectorScreen, FilterScreen, RunsScreen, TasksScreen, TreeScreen),
+        *(StepScreen, SplicesScreen, SpliceScreen, EvalsScreen, EpisodesScreen, HelpScreen),
+        *(LineList, TreeView),
+    )
+)
+"""Every binding of the inspector by its id: what a key file may change."""

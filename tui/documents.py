@@ -1,0 +1,173 @@
+"""Steps and conversations as lines: records in, lines out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agentr_lite.agent import Step
+from agentr_lite.store.records import JudgementRow, ModelCallRow, NodeRow
+
+from .lines import Line, Span, barred, fold, one_line, paragraphs, rule, spread
+from .marks import VERDICT, Mark, mark_of, mark_row
+
+MAX_STEPS = 100
+"""Steps of a conversation that are laid out: the last ones."""
+
+_VERDICTS = ("good", "bad", "uncertain")
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One step of a trajectory, ready to be shown."""
+
+    number: int
+    """From 1; 0 is the start, before the agent's first turn."""
+    mark: Mark
+    title: str
+    """What was done, in a line; foreign text."""
+    saw: str
+    """What the agent had last seen when it chose; at the start, the instructions."""
+    said: str
+    """The assistant turn; empty at the start."""
+    answer: str
+    """What the environment answered; at the start, the task."""
+    facts: Sequence[Line] = field(default_factory=tuple)
+    """Lines about it: numbers, the model call, the critic's verdict."""
+
+
+def view_of_node(
+    node: NodeRow,
+    *,
+    saw: str,
+    call: ModelCallRow | None = None,
+    judgements: Sequence[JudgementRow] = (),
+) -> StepView:
+    """A tree's node as a step.
+
+    Args:
+        node: the node.
+        saw: the parent's observation; at the root, the instructions.
+        call: the model call that made the node and its siblings.
+        judgements: what the critic said of it, on whatever trajectories.
+    """
+    facts: list[Line] = [_numbers(node)]
+    if call is not None:
+        facts.append(_call(call))
+    seen: list[Line] = []
+    for judgement in judgements:
+        line = verdict_line(judgement)
+        if line not in seen:
+            seen.append(line)
+    title = "start" if node.kind == "root" else node.action or "(no action)"
+    return StepView(
+        node.depth, mark_row(node), title, saw, node.text, node.observation, (*facts, *seen)
+    )
+
+
+def view_of_step(number: int, step: Step, *, saw: str, facts: Sequence[Line] = ()) -> StepView:
+    """A step of an episode that is not in a tree."""
+    flags = step.terminated + 2 * step.truncated + 4 * step.invalid + 8 * step.disaster
+    mark = mark_of(step.kind, flags, step.reward)
+    return StepView(
+        number, mark, step.action or "(no action)", saw, step.text, step.observation, facts
+    )
+
+
+def view_of_opening(instructions: str, observation: str) -> StepView:
+    """The start of an episode."""
+    return StepView(0, mark_of("root", 0, 0), "start", instructions, "", observation)
+
+
+def verdict_line(judgement: JudgementRow) -> Line:
+    """What the critic said of a step, with how likely it found each verdict or with its words."""
+    mark = VERDICT[judgement.verdict]
+    spans: list[Span] = [("critic ", "dim"), (f"{mark.glyph} {mark.word}", mark.style)]
+    if judgement.scores:
+        # The stored log-likelihoods as shares of the three answers that it could give.
+        highest = max(judgement.scores)
+        weights = [math.exp(score - highest) for score in judgement.scores]
+        shares = (
+            f"{name} {weight / sum(weights):.0%}"
+            for name, weight in zip(_VERDICTS, weights, strict=False)
+        )
+        spans.append(("  " + " · ".join(shares), "dim"))
+    elif judgement.reason:
+        spans.append(("  " + one_line(judgement.reason), "dim"))
+    return tuple(spans)
+
+
+def lay_out_step(view: StepView, width: int) -> list[Line]:
+    """One step: what is known of it, what the agent saw, said, and was answered."""
+    heading: list[Span] = [(f" {view.mark.glyph} ", view.mark.style)]
+    heading.append((one_line(view.title), "title"))
+    where = "start" if view.number == 0 else f"step {view.number} "
+    lines: list[Line] = [spread(heading, [(where, "dim")], width)]
+    word: Line = ((view.mark.word, view.mark.style),)
+    if view.facts:
+        word += ((" · ", "dim"), *view.facts[0])
+    for fact in (word, *view.facts[1:]):
+        lines += [(("   ", "plain"), *part) for part in fold(fact, width - 3)]
+    if view.number == 0:
+        lines += [rule(("task", "saw"), width), *barred(view.answer, "saw", "plain", width)]
+        lines += [rule(("instructions", "dim"), width), *barred(view.saw, "dim", "dim", width)]
+        return lines
+    lines += [rule(("saw", "dim"), width), *barred(view.saw, "saw", "dim", width)]
+    lines += [rule(("said", "said"), width), *said(view.said, width)]
+    lines += [rule(("answer", "saw"), width), *barred(view.answer, "saw", "plain", width)]
+    return lines
+
+
+def lay_out_conversation(views: Sequence[StepView], width: int) -> list[Line]:
+    """A whole path, from the start or from ``MAX_STEPS`` before its end.
+
+    Args:
+        views: the start and the steps in order.
+        width: terminal columns.
+    """
+    lines: list[Line] = []
+    shown = views
+    if len(views) > MAX_STEPS + 1:
+        shown = views[-MAX_STEPS:]
+        lines.append(((f"… {len(views) - MAX_STEPS - 1:,} earlier steps", "dim"),))
+    for view in shown:
+        if view.number == 0:
+            lines += [rule(("instructions", "dim"), width), *barred(view.saw, "dim", "dim", width)]
+            lines += [rule(("task", "saw"), width), *barred(view.answer, "saw", "plain", width)]
+            continue
+        lines.append(rule((f"{view.number} {view.mark.glyph}", view.mark.style), width))
+        lines += said(view.said, width)
+        lines += barred(view.answer, "saw", "dim", width)
+    return lines
+
+
+def said(text: str, width: int, *, bar: str = "said") -> list[Line]:
+    """An assistant turn behind a bar, its action in bold."""
+    lines: list[Line] = []
+    for part in paragraphs(text, width - 2):
+        style = "strong" if part.lstrip().startswith("Action:") else "plain"
+        lines.append((("▎ ", bar), (part, style)))
+    return lines
+
+
+def _numbers(node: NodeRow) -> Line:
+    parts = [f"node {node.idx}", f"{node.visits} visit{'' if node.visits == 1 else 's'}"]
+    if node.visits:
+        parts.append(f"value {node.value:.2f}")
+    if node.ended:
+        parts.append(f"reward {node.reward:.3g}")
+    if node.merged > 1:
+        parts.append(f"{node.merged} candidates merged")
+    return ((" · ".join(parts), "dim"),)
+
+
+def _call(call: ModelCallRow) -> Line:
+    parts = [
+        f"{len(call.seeds)} candidates",
+        f"{call.prompt_tokens} tokens in ({call.cached_tokens} cached)",
+        f"{call.output_tokens} out",
+    ]
+    if call.dropped_turns:
+        parts.append(f"{call.dropped_turns} turns dropped")
+    return (("call ", "dim"), (" · ".join(parts), "dim"))

@@ -1,0 +1,189 @@
+"""The episodes of one evaluation beside the base model's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from agentr_lite.errors import UsageError
+from agentr_lite.evaluate.summary import step_from_json
+from agentr_lite.stats import mcnemar_exact
+from agentr_lite.store import Store
+from agentr_lite.store.evals import list_eval_items, list_evals
+from agentr_lite.store.records import EvalItemRow, EvalRow
+
+from .base_screen import ASK, FilterScreen
+from .documents import StepView, view_of_opening, view_of_step
+from .figures import reward_span
+from .lines import Line, Span, one_line
+from .marks import FAILED, SOLVED
+from .step_screen import StepScreen
+from .table import Column, Row, Table
+
+_WHICH = ("all", "gained", "lost", "failed")
+Key = tuple[int, int]
+"""(task id, sample)."""
+
+
+class EpisodesScreen(FilterScreen):
+    """A table of episodes; enter steps through one."""
+
+    HINT = (
+        "Episodes of one evaluation. ▲ solved now and not by the base model, ▼ the other way."
+        " u shows all, gained, lost or failed ones; enter steps through an episode."
+    )
+    PROMPT = "show episodes whose task or goal contains …"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Step through", id="episodes.open"),
+        Binding("u", "which", "All/gained/lost/failed", id="episodes.which"),
+        ASK,
+    ]
+
+    COLUMNS = (
+        Column("mark", " "),
+        Column("flip", " "),
+        Column("goal", "goal", flex=True, least=24),
+        Column("task", "task", flex=True, least=10, drop=5),
+        Column("level", "level", right=True, drop=2),
+        Column("reward", "reward", right=True),
+        Column("base", "base", right=True),
+        Column("steps", "steps", right=True),
+        Column("invalid", "invalid", right=True, drop=3),
+        Column("repeated", "repeated", right=True, drop=4),
+    )
+
+    def __init__(self, store: Store, run_id: str, eval_id: int) -> None:
+        """
+        Args:
+            store: the database.
+            run_id: the run.
+            eval_id: the evaluation.
+
+        Raises:
+            UsageError: no such evaluation in the run.
+        """
+        super().__init__(store)
+        self.run_id = run_id
+        self.eval_id = eval_id
+        self._which = "all"
+        self._eval, self._base = self._find()
+
+    def body(self) -> Iterable[Widget]:
+        table = Table(self.COLUMNS, id="episodes")
+        table.empty = (("No such episodes.", "dim"),)
+        yield table
+
+    def refresh_data(self) -> None:
+        self._eval, self._base = self._find()
+        items = list_eval_items(self.store, self.eval_id, with_episodes=False)
+        base: dict[Key, EvalItemRow] = {}
+        if self._base is not None:
+            rows = list_eval_items(self.store, self._base.id, with_episodes=False)
+            base = {(item.task.id, item.sample): item for item in rows}
+        shown = [
+            item
+            for item in items
+            if self.matches(item.task.name, item.task.goal) and self._wanted(item, base)
+        ]
+        self.query_one(Table).fill(
+            [Row((item.task.id, item.sample), _cells(item, base)) for item in shown]
+        )
+        one = self._eval
+        name = "base" if one.round == 0 else f"round {one.round}"
+        self.crumbs([self.run_id, f"{name}, {one.mode}, {one.split}"])
+        self.caption(self._counts(items, base, len(shown)))
+
+    def _find(self) -> tuple[EvalRow, EvalRow | None]:
+        evals = list_evals(self.store, self.run_id)
+        here = [row for row in evals if row.id == self.eval_id]
+        if not here:
+            raise UsageError("this evaluation is gone: its round was evaluated again")
+        same = [
+            row
+            for row in evals
+            if row.round == 0 and (row.mode, row.split) == (here[0].mode, here[0].split)
+        ]
+        return here[0], same[0] if same and here[0].round else None
+
+    def _wanted(self, item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> bool:
+        if self._which == "all":
+            return True
+        if self._which == "failed":
+            return not item.success
+        return _flip(item, base) == (1 if self._which == "gained" else -1)
+
+    def _counts(
+        self, items: list[EvalItemRow], base: Mapping[Key, EvalItemRow], shown: int
+    ) -> Line:
+        spans: list[Span] = [(f"{sum(item.success for item in items)}", "good")]
+        spans.append((f" of {len(items)} solved", "dim"))
+        if base:
+            gained = sum(_flip(item, base) > 0 for item in items)
+            lost = sum(_flip(item, base) < 0 for item in items)
+            spans += [(" · ", "dim"), (f"▲ {gained} gained", "good")]
+            spans += [(" · ", "dim"), (f"▼ {lost} lost", "bad")]
+            if all(item.sample == 0 for item in items):
+                spans.append((f" · p = {mcnemar_exact(gained, lost):.2g} (McNemar)", "dim"))
+        if shown < len(items):
+            spans.append((f" · {shown} shown", "dim"))
+        if self._which != "all":
+            spans += [(" · ", "dim"), (self._which, "match")]
+        return (*spans, *self.needle_note())
+
+    def action_which(self) -> None:
+        """All, gained, lost or failed episodes."""
+        self._which = _WHICH[(_WHICH.index(self._which) + 1) % len(_WHICH)]
+        self.reread()
+
+    def action_open(self) -> None:
+        """Step through the episode under the cursor."""
+        row = self.query_one(Table).current
+        if row is None:
+            return
+        for item in list_eval_items(self.store, self.eval_id):
+            if (item.task.id, item.sample) == row.key:
+                crumbs = [self.run_id, f"round {self._eval.round}", item.task.name]
+                self.app.push_screen(StepScreen(self.store, crumbs, episode_views(item), 0))
+
+
+def episode_views(item: EvalItemRow) -> list[StepView]:
+    """An evaluated episode as steps; it stores no first observation, so the goal stands for it."""
+    views = [view_of_opening("", item.task.goal)]
+    saw = item.task.goal
+    for number, values in enumerate(item.episode, 1):
+        step = step_from_json(values)
+        facts: tuple[Line, ...] = ()
+        if values.get("given"):
+            facts = ((("given: part of the failed episode to recover from", "dim"),),)
+        views.append(view_of_step(number, step, saw=saw, facts=facts))
+        saw = step.observation
+    return views
+
+
+def _flip(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> int:
+    """1 where the episode succeeded and the base's did not, -1 the other way, else 0."""
+    before = base.get((item.task.id, item.sample))
+    return 0 if before is None else item.success - before.success
+
+
+def _cells(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> list[Span]:
+    mark = SOLVED if item.success else FAILED
+    flip = _flip(item, base)
+    before = base.get((item.task.id, item.sample))
+    goal = item.task.goal if not item.error else f"{item.task.goal}  ({item.error})"
+    return [
+        (mark.glyph, mark.style),
+        ("▲", "good") if flip > 0 else ("▼", "bad") if flip < 0 else (" ", "plain"),
+        (one_line(goal), "plain"),
+        (one_line(item.task.name), "dim"),
+        (str(item.task.level), "plain"),
+        reward_span(item.reward),
+        reward_span(before.reward) if before else ("–", "dim"),
+        (str(item.steps), "plain"),
+        (str(item.invalid_actions), "odd" if item.invalid_actions else "dim"),
+        (str(item.repeated_actions), "part" if item.repeated_actions else "dim"),
+    ]

@@ -1,0 +1,132 @@
+"""A run's evaluations, and the plots of success and loss by round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from agentr_lite.store import Store
+from agentr_lite.store.evals import list_evals
+from agentr_lite.store.records import EvalRow, MetricRow
+from agentr_lite.store.runs import get_run, list_metrics
+
+from .base_screen import InspectorScreen
+from .document_view import DocumentView
+from .episodes_screen import EpisodesScreen
+from .figures import interval, percent
+from .lines import Line, Span, one_line, rule
+from .plots import interval_row, scale_row, sparkline
+from .table import Column, Row, Table
+
+_ROUND_CELLS = 10
+
+
+class EvalsScreen(InspectorScreen):
+    """A table of evaluations; enter opens one's episodes."""
+
+    HINT = (
+        "Evaluations by round; round 0 is the base model. Success with its 95 % interval."
+        " Enter opens the episodes, compared with the base model's."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Episodes", id="evals.open"),
+    ]
+
+    COLUMNS = (
+        Column("round", "round", right=True),
+        Column("mode", "mode"),
+        Column("split", "split", drop=4),
+        Column("episodes", "episodes", right=True, drop=3),
+        Column("success", "success", right=True),
+        Column("interval", "95 %", right=True),
+        Column("reward", "reward", right=True),
+        Column("steps", "steps", right=True, drop=5),
+        Column("valid", "valid", right=True, drop=1),
+        Column("repeated", "repeated", right=True, drop=2),
+    )
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        super().__init__(store)
+        self.run_id = run_id
+        self._drawn: object = None
+
+    def body(self) -> Iterable[Widget]:
+        table = Table(self.COLUMNS, id="evals")
+        table.empty = (("No evaluations yet.", "dim"),)
+        yield table
+        yield DocumentView(id="plots")
+
+    def refresh_data(self) -> None:
+        run = get_run(self.store, self.run_id)
+        evals = list_evals(self.store, run.id)
+        self.query_one(Table).fill([Row(row.id, _cells(row)) for row in evals])
+        metrics = list_metrics(self.store, run.id)
+        if self._drawn != (evals, metrics):
+            self._drawn = (evals, metrics)
+            self.query_one("#plots", DocumentView).show(
+                lambda width: lay_out_plots(evals, metrics, width), stay=True
+            )
+        self.crumbs([run.id, "evaluations"])
+        self.caption(((f"{len(evals)} evaluation{'' if len(evals) == 1 else 's'}", "dim"),))
+
+    def action_open(self) -> None:
+        """Open the episodes of the evaluation under the cursor."""
+        row = self.query_one(Table).current
+        if row is not None:
+            self.visit(lambda: EpisodesScreen(self.store, self.run_id, int(str(row.key))))
+
+
+def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width: int) -> list[Line]:
+    """Success by round with intervals, for each way of playing; then the losses by round."""
+    lines: list[Line] = []
+    room = max(10, width - _ROUND_CELLS - 10)
+    for mode, split in dict.fromkeys((row.mode, row.split) for row in evals):
+        rows = [r for r in evals if (r.mode, r.split) == (mode, split) and r.summary.get("success")]
+        if not rows:
+            continue
+        lines.append(rule((one_line(f"success, {mode}, {split}"), "title"), width))
+        for row in rows:
+            style = "dim" if row.round == 0 else "good"
+            name = "base" if row.round == 0 else f"round {row.round}"
+            bar = interval_row(row.summary["success"], room, style)
+            lines.append(((f" {name:<{_ROUND_CELLS - 1}}", "plain"), *bar))
+        lines.append(((" " * _ROUND_CELLS, "plain"), *scale_row(room)))
+    series: dict[tuple[int, str], list[float]] = {}
+    for point in metrics:
+        if point.name.endswith("loss"):
+            series.setdefault((point.round, point.name), []).append(point.value)
+    if series:
+        lines.append(rule(("loss", "title"), width))
+    for (round_index, name), values in series.items():
+        label = f" round {round_index}  {name.removesuffix('_loss'):<6}"
+        spark = sparkline(values, max(1, width - len(label) - 18))
+        figures = f"  {values[0]:.3f} → {values[-1]:.3f}"
+        lines.append(((one_line(label), "plain"), (spark, "accent"), (figures, "dim")))
+    return lines
+
+
+def _cells(row: EvalRow) -> list[Span]:
+    summary = row.summary
+    success, reward = summary.get("success"), summary.get("reward")
+
+    def figure(name: str, form: str) -> Span:
+        value = summary.get(name)
+        return ("–", "dim") if value is None else (format(value, form), "plain")
+
+    valid = summary.get("valid_actions")
+    return [
+        ("base" if row.round == 0 else str(row.round), "strong"),
+        (row.mode, "plain"),
+        (one_line(row.split), "dim"),
+        figure("episodes", "d"),
+        (percent(success["value"]), "strong") if success else ("…", "dim"),
+        (interval(success), "dim") if success else ("", "dim"),
+        (f"{reward['value']:.3f}", "plain") if reward else ("–", "dim"),
+        figure("steps", ".1f"),
+        ("–", "dim") if valid is None else (percent(valid), "plain"),
+        figure("repeated_actions", ".2f"),
+    ]

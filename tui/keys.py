@@ -1,0 +1,58 @@
+"""Keys of one's own: a file that maps binding ids to keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from textual.binding import Binding
+from textual.dom import DOMNode
+
+from agentr_lite.errors import UsageError
+from agentr_lite.recipe import did_you_mean
+
+
+def binding_ids(nodes: Iterable[type[DOMNode]]) -> dict[str, Binding]:
+    """The bindings that the classes themselves declare, by id."""
+    found = {}
+    for node in nodes:
+        for binding in node.__dict__.get("BINDINGS", ()):
+            if isinstance(binding, Binding) and binding.id:
+                found[binding.id] = binding
+    return found
+
+
+def load_keymap(path: Path, known: Iterable[str]) -> dict[str, str]:
+    """Read a YAML file of ``binding id: keys``, keys separated by commas.
+
+    Args:
+        path: the file; where there is none, the keymap is empty.
+        known: ids that may be in it.
+
+    Raises:
+        UsageError: not YAML, not a mapping of texts, or an unknown id.
+    """
+    if not path.exists():
+        return {}
+    import yaml
+
+    known = list(known)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        first = str(error).splitlines()[0]
+        raise UsageError(f"cannot read the keys in {path}: {first}", hint=_HINT) from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no mapping of binding ids to keys", hint=_HINT)
+    for name, keys in values.items():
+        if name not in known:
+            raise UsageError(
+                f"{path}: there is no binding '{name}'{did_you_mean(str(name), known)}",
+                hint="docs/inspector.md lists the ids; ? in the inspector shows them, too.",
+            )
+        if not isinstance(keys, str) or not keys.strip():
+            raise UsageError(f"{path}: the keys of '{name}' are not a text", hint=_HINT)
+    return {str(name): keys for name, keys in values.items()}
+
+
+_HINT = "A line is `binding.id: key`, or `binding.id: key1,key2`."

@@ -1,0 +1,162 @@
+"""A splice as lines: the bad trajectory beside what was made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agentr_lite.agent import Step, parse_action
+from agentr_lite.store.records import JudgementRow, RevisionRow
+
+from .documents import said, verdict_line, view_of_step
+from .lines import Line, Span, barred, crop, fold, one_line, pad, spread
+from .marks import REVISION_STATUS
+
+_BETWEEN: Span = (" │ ", "guide")
+
+
+@dataclass(frozen=True, slots=True)
+class SpliceView:
+    """A revision with both of its trajectories."""
+
+    revision: RevisionRow
+    goal: str
+    bad: Sequence[Step]
+    bad_reward: float
+    good: Sequence[Step]
+    good_reward: float
+    judgements: Mapping[int, JudgementRow]
+    """The critic's verdicts by step of ``bad``, from 0."""
+
+
+def spliced_turns(revision: RevisionRow) -> list[tuple[str, str, bool]]:
+    """(assistant turn, answer, learnt) of the revision's conversation; empty where rejected."""
+    messages, loss = revision.messages or (), revision.loss or ()
+    turns = []
+    for at, message in enumerate(messages):
+        if message["role"] == "assistant":
+            # The last answer is not part of the training text: nobody goes on from it.
+            answer = messages[at + 1]["content"] if at + 1 < len(messages) else ""
+            turns.append((message["content"], answer, bool(loss[at])))
+    return turns
+
+
+def lay_out_splice(view: SpliceView, width: int, *, everything: bool = False) -> list[Line]:
+    """The splice's facts, then both trajectories step by step.
+
+    Args:
+        view: the splice.
+        width: terminal columns.
+        everything: also the steps that the two share.
+    """
+    revision = view.revision
+    lines = _facts(view, width)
+    left_width = (width - len(_BETWEEN[0])) // 2
+    right_width = width - len(_BETWEEN[0]) - left_width
+    turns = spliced_turns(revision)
+    right_title: Span = ("the revision   ● learnt  ○ context", "signal")
+    if not turns:
+        right_title = (f"the good trajectory, reward {view.good_reward:.3g}", "good")
+    left_title: Span = (f"the bad trajectory, reward {view.bad_reward:.3g}", "bad")
+    lines.append((*pad([left_title], left_width), _BETWEEN, *pad([right_title], right_width)))
+    lines.append((("─" * left_width + "─┼─" + "─" * right_width, "guide"),))
+    shared = revision.parting_step
+    first = 0 if everything else shared
+    if shared and not everything:
+        text = f"⋯ {shared} shared step{'' if shared == 1 else 's'}"
+        lines.append(
+            (*pad([(text, "dim")], left_width), _BETWEEN, *pad([(text, "dim")], right_width))
+        )
+    count = max(len(view.bad), len(turns) or len(view.good))
+    for at in range(first, count):
+        left = _bad_step(view, at, left_width)
+        if turns:
+            right = _spliced_step(revision, turns, at, right_width)
+        else:
+            right = _good_step(view, at, right_width)
+        for row in range(max(len(left), len(right))):
+            cells = [left[row] if row < len(left) else (), right[row] if row < len(right) else ()]
+            lines.append((*pad(cells[0], left_width), _BETWEEN, *pad(cells[1], right_width)))
+    return lines
+
+
+def _facts(view: SpliceView, width: int) -> list[Line]:
+    revision = view.revision
+    mark = REVISION_STATUS[revision.status]
+    length = revision.revision_length
+    lines: list[Line] = [
+        spread(
+            [(" " + one_line(view.goal), "title")],
+            [(f"{mark.glyph} {mark.word} ", mark.style)],
+            width,
+        ),
+        *fold([(f" {one_line(revision.reason)}", mark.style)], width),
+    ]
+    where = (
+        f" parting after step {revision.parting_step} · t′ = step {revision.cut_step}"
+        f" · {length} bad step{'' if length == 1 else 's'} kept"
+    )
+    lines += fold([(where, "dim")], width)
+    if revision.naive_reward is None:
+        naive: Span = (" the naive splice was not replayed", "dim")
+    else:
+        fine = revision.status == "replayed"
+        naive = (
+            f" the naive splice, replayed, earned {revision.naive_reward:.3g}"
+            f" where the good trajectory earned {view.good_reward:.3g}",
+            "good" if fine else "bad",
+        )
+    return [*lines, *fold([naive], width), ()]
+
+
+def _bad_step(view: SpliceView, at: int, width: int) -> list[Line]:
+    if at >= len(view.bad):
+        return []
+    step, revision = view.bad[at], view.revision
+    shown = view_of_step(at + 1, step, saw="")
+    heading: list[Span] = [(f"{at + 1} {shown.mark.glyph} ", shown.mark.style)]
+    heading.append((one_line(shown.title), "dim" if at < revision.parting_step else "strong"))
+    tail: list[Span] = [("◀ t′", "bad")] if at + 1 == revision.cut_step else []
+    lines: list[Line] = [spread(heading, tail, width)]
+    judgement = view.judgements.get(at)
+    if judgement is not None:
+        lines += [(("  ", "plain"), *part) for part in fold(verdict_line(judgement), width - 2)]
+    style = "dim" if at >= revision.cut_step else "plain"
+    return [
+        *lines,
+        *said(step.text, width, bar="bad"),
+        *barred(step.observation, "saw", style, width),
+    ]
+
+
+def _spliced_step(
+    revision: RevisionRow, turns: Sequence[tuple[str, str, bool]], at: int, width: int
+) -> list[Line]:
+    if at >= len(turns):
+        return []
+    text, answer, learnt = turns[at]
+    if at < revision.parting_step:
+        part, bar = "shared", "dim"
+    elif at < revision.cut_step:
+        part, bar = "bad, as it was", "bad"
+    elif at == revision.cut_step:
+        part, bar = "revision signal", "signal"
+    else:
+        part, bar = "the way on", "good"
+    action = one_line(parse_action(text) or "(no action)")
+    heading: list[Span] = [(f"{at + 1} {'●' if learnt else '○'} ", bar), (action, "strong")]
+    lines: list[Line] = [spread(heading, [(part, bar)], width)]
+    lines += said(text, width, bar=bar)
+    return lines + (barred(answer, "saw", "dim", width) if answer else [])
+
+
+def _good_step(view: SpliceView, at: int, width: int) -> list[Line]:
+    if at >= len(view.good):
+        return []
+    step = view.good[at]
+    shown = view_of_step(at + 1, step, saw="")
+    heading: list[Span] = [(f"{at + 1} {shown.mark.glyph} ", shown.mark.style)]
+    heading.append((one_line(shown.title), "strong"))
+    lines: list[Line] = [crop(heading, width)]
+    lines += said(step.text, width, bar="good")
+    return lines + barred(step.observation, "saw", "dim", width)

@@ -1,0 +1,116 @@
+"""One splice, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from agentr_lite.errors import UsageError
+from agentr_lite.store import Store
+from agentr_lite.store.inspection import get_trajectory
+from agentr_lite.store.splices import get_revision, list_judgements
+from agentr_lite.store.trees import get_tree, path_steps
+
+from .base_screen import InspectorScreen
+from .document_view import DocumentView
+from .side_by_side import SpliceView, lay_out_splice
+
+
+class SpliceScreen(InspectorScreen):
+    """The bad trajectory on the left, what was made of it on the right."""
+
+    HINT = (
+        "Left the bad trajectory with the critic's verdicts and t′, the last step that is kept;"
+        " right the revision: ● turns are learnt, ○ turns are context only."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "left,left_square_bracket",
+            "other(-1)",
+            "Previous",
+            id="splice.previous",
+            key_display="←",
+        ),
+        Binding(
+            "right,right_square_bracket", "other(1)", "Next", id="splice.next", key_display="→"
+        ),
+        Binding("c", "everything", "Shared steps", id="splice.shared"),
+    ]
+
+    def __init__(self, store: Store, revision_ids: Sequence[int], at: int) -> None:
+        """
+        Args:
+            store: the database.
+            revision_ids: what left and right go through.
+            at: where to begin.
+        """
+        super().__init__(store)
+        self._ids = revision_ids
+        self._at = at
+        self._everything = False
+        self._shown: tuple[int, bool] | None = None
+
+    def body(self) -> Iterable[Widget]:
+        yield DocumentView(id="splice")
+
+    def refresh_data(self) -> None:
+        if self._shown == (self._at, self._everything):
+            return
+        view = load_splice(self.store, self._ids[self._at])
+        revision, everything = view.revision, self._everything
+        self.query_one(DocumentView).show(
+            lambda width: lay_out_splice(view, width, everything=everything)
+        )
+        self._shown = (self._at, self._everything)
+        self.crumbs(
+            [revision.run_id, f"round {revision.round}", f"splice {revision.id}"],
+            ((f"{self._at + 1} of {len(self._ids)} ", "dim"),),
+        )
+        self.caption(
+            (
+                ("▎", "bad"),
+                ("bad, kept as context  ", "dim"),
+                ("▎", "signal"),
+                ("revision signal  ", "dim"),
+                ("▎", "good"),
+                ("the way on", "dim"),
+            )
+        )
+
+    def action_other(self, by: int) -> None:
+        """Go to the splice before or after."""
+        self._at = max(0, min(self._at + by, len(self._ids) - 1))
+        self.reread()
+
+    def action_everything(self) -> None:
+        """Show the shared steps, or hide them again."""
+        self._everything = not self._everything
+        self.reread()
+
+
+def load_splice(store: Store, revision_id: int) -> SpliceView:
+    """A revision with its trajectories and verdicts.
+
+    Raises:
+        UsageError: it is gone, because its round was spliced again.
+    """
+    try:
+        revision = get_revision(store, revision_id)
+        bad = get_trajectory(store, revision.bad_id)
+        good = get_trajectory(store, revision.good_id)
+    except KeyError as error:
+        raise UsageError(f"splice {revision_id} is gone: its round was spliced again") from error
+    judgements = list_judgements(store, revision.run_id, trajectory_id=bad.id)
+    return SpliceView(
+        revision,
+        get_tree(store, bad.tree_id).task.goal,
+        path_steps(store, bad.tree_id, bad.leaf_idx),
+        bad.reward,
+        path_steps(store, good.tree_id, good.leaf_idx),
+        good.reward,
+        {judgement.step: judgement for judgement in judgements},
+    )

@@ -1,0 +1,160 @@
+"""A table that fits: wide columns give way, the least needed ones go, and what went is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+
+from .line_list import LineList
+from .lines import Line, Span, crop, pad, width_of
+
+_GAP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column."""
+
+    key: str
+    title: str
+    right: bool = False
+    """Align right."""
+    flex: bool = False
+    """Gives way first, down to ``least``, and takes what is left over."""
+    least: int = 6
+    """Columns of the terminal that a ``flex`` column keeps."""
+    drop: int = 0
+    """0: always shown; else the highest goes first where the terminal is narrow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row; ``key`` tells it from the others when the table is filled anew."""
+
+    key: object
+    cells: Sequence[Span]
+
+
+class Table(LineList):
+    """Rows under a header; filled anew, the cursor stays on the same row."""
+
+    def __init__(self, columns: Sequence[Column], *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._columns = tuple(columns)
+        self._rows: list[Row] = []
+        self._natural = [cell_len(column.title) for column in columns]
+        self._layout: tuple[int, list[int]] = (-1, [])
+        self.sorted_by = ""
+        """Key of the column that the rows are sorted by, for the header."""
+
+    @property
+    def count(self) -> int:
+        return len(self._rows)
+
+    @property
+    def head_lines(self) -> int:
+        return 1
+
+    @property
+    def current(self) -> Row | None:
+        """The row under the cursor."""
+        return self._rows[self.cursor] if self._rows else None
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """All rows."""
+        return self._rows
+
+    def fill(self, rows: Sequence[Row]) -> None:
+        """Replace the rows; the cursor stays on its row where that is still there."""
+        here = self.current
+        fresh = not self._rows
+        self._rows = list(rows)
+        self._natural = [
+            max([cell_len(self._title(column)), *(cell_len(row.cells[at][0]) for row in rows)])
+            for at, column in enumerate(self._columns)
+        ]
+        self._layout = (-1, [])
+        self.recount()
+        if here is not None:
+            self.go_to(here.key)
+        if fresh and rows:
+            # The first rows: the cursor has not moved, but what it stands on is new.
+            self.post_message(self.Moved(self, self.cursor))
+
+    def go_to(self, key: object) -> bool:
+        """Put the cursor on the row with this key; returns whether there is one."""
+        for index, row in enumerate(self._rows):
+            if row.key == key:
+                self.move_to(index)
+                return True
+        return False
+
+    def hidden_columns(self) -> list[str]:
+        """Titles of the columns that do not fit."""
+        widths = self._widths(self.line_width)
+        return [c.title for c, w in zip(self._columns, widths, strict=True) if not w]
+
+    def header(self, width: int) -> Line:
+        return self._join([(self._title(column), "header") for column in self._columns], width)
+
+    def line(self, index: int, width: int) -> Line:
+        return self._join(self._rows[index].cells, width)
+
+    def _title(self, column: Column) -> str:
+        return column.title + ("▾" if column.key == self.sorted_by else "")
+
+    def _join(self, cells: Sequence[Span], width: int) -> Line:
+        spans: list[Span] = []
+        for column, cell, room in zip(self._columns, cells, self._widths(width), strict=True):
+            if not room:
+                continue
+            if column.right:
+                cut = crop([cell], room)
+                spans += [(" " * (room - width_of(cut)), "plain"), *cut]
+            else:
+                spans += pad([cell], room)
+            spans.append((" " * _GAP, "plain"))
+        return tuple(spans)
+
+    def _widths(self, width: int) -> list[int]:
+        """Terminal columns of each column; 0 where it does not fit."""
+        if self._layout[0] != width:
+            self._layout = (width, fit(self._columns, self._natural, width))
+        return self._layout[1]
+
+
+def fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[int]:
+    """Terminal columns for each column.
+
+    Args:
+        columns: the columns.
+        natural: how wide each would like to be.
+        width: what there is for all of them and the gaps.
+
+    Returns:
+        One number a column, 0 where it is left out.
+    """
+    wish = list(natural)
+    kept = list(range(len(columns)))
+
+    def needed(at: int) -> int:
+        return min(wish[at], columns[at].least) if columns[at].flex else wish[at]
+
+    while sum(needed(at) + _GAP for at in kept) > width:
+        optional = [at for at in kept if columns[at].drop]
+        if not optional:
+            break
+        kept.remove(max(optional, key=lambda at: columns[at].drop))
+    widths = [needed(at) if at in kept else 0 for at in range(len(columns))]
+    spare = width - sum(widths[at] + _GAP for at in kept)
+    # The narrowest wish first, so that what it leaves goes to the others.
+    flexible = sorted((at for at in kept if columns[at].flex), key=wish.__getitem__)
+    for place, at in enumerate(flexible):
+        share = max(0, spare) // (len(flexible) - place)
+        more = min(wish[at] - widths[at], share)
+        widths[at] += more
+        spare -= more
+    return widths

@@ -1,0 +1,294 @@
+"""One search tree with the detail of a node."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.widget import Widget
+
+from agentr_lite.errors import UsageError
+from agentr_lite.store import Store
+from agentr_lite.store.inspection import (
+    expansion_calls,
+    find_actions,
+    load_nodes,
+    node_labels,
+    tree_shape,
+)
+from agentr_lite.store.records import JudgementRow, RunRow, TreeRow
+from agentr_lite.store.runs import get_run
+from agentr_lite.store.splices import list_judgements
+from agentr_lite.store.trees import get_tree, path_nodes, tree_opening
+
+from .base_screen import ASK, FilterScreen
+from .document_view import DocumentView
+from .documents import StepView, lay_out_conversation, lay_out_step, view_of_node
+from .line_list import LineList
+from .lines import Span, one_line
+from .splices_screen import SplicesScreen
+from .step_screen import StepScreen
+from .tree_rows import TreeRows
+from .tree_view import TreeView
+
+
+class TreeScreen(FilterScreen):
+    """The tree on the left (or above), the node under the cursor on the right (or below)."""
+
+    HINT = (
+        "A search tree. The best path is bold; n is visits, value the mean reward. A good leaf"
+        " earned at least the round's α. Enter walks through the trajectory at the cursor."
+    )
+    PROMPT = "find actions that contain …   enter finds, n and N go on"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "walk", "Walk", id="tree.walk"),
+        Binding("space", "fold", "Fold", id="tree.fold"),
+        Binding("s", "sort", "Sort", id="tree.sort"),
+        ASK,
+        Binding("g", "leaf(True)", "Good", id="tree.next_good"),
+        Binding("G", "leaf(True, True)", "Good leaf before", show=False, id="tree.previous_good"),
+        Binding("b", "leaf(False)", "Bad", id="tree.next_bad"),
+        Binding("B", "leaf(False, True)", "Bad leaf before", show=False, id="tree.previous_bad"),
+        Binding("n", "found", "Next match", show=False, id="tree.next_match"),
+        Binding("N", "found(True)", "Match before", show=False, id="tree.previous_match"),
+        Binding("o", "best", "Best path", show=False, id="tree.best"),
+        Binding("c", "conversation", "Chat", id="tree.conversation"),
+        Binding("d", "detail", "Detail", show=False, id="tree.detail"),
+        Binding("v", "splices", "Splices", id="tree.splices"),
+        Binding("y", "copy", "Copy", show=False, id="tree.copy"),
+    ]
+
+    def __init__(self, store: Store, tree_id: int) -> None:
+        """
+        Args:
+            store: the database.
+            tree_id: the tree.
+
+        Raises:
+            UsageError: no such tree.
+        """
+        super().__init__(store)
+        self.tree_id = tree_id
+        self._tree = self._read()
+        self._opening = tree_opening(store, tree_id)
+        self._alpha = 1.0
+        self._whole = False
+        self._hits: list[int] = []
+        self._shown: tuple[int, bool] | None = None
+        self._judgements: dict[int, list[JudgementRow]] = {}
+
+    def body(self) -> Iterable[Widget]:
+        with Container(id="panes"):
+            yield TreeView(
+                TreeRows(tree_shape(self.store, self.tree_id)),
+                lambda idxs: node_labels(self.store, self.tree_id, idxs),
+                self._tree.task.goal,
+                id="tree",
+            )
+            yield DocumentView(id="detail")
+
+    def on_mount(self) -> None:
+        self._open_best(self.tree_view)
+        super().on_mount()
+
+    @property
+    def tree_view(self) -> TreeView:
+        """The tree."""
+        return self.query_one(TreeView)
+
+    def refresh_data(self) -> None:
+        tree = self._read()
+        run = get_run(self.store, tree.run_id)
+        self._alpha = _alpha(run, tree.round)
+        judgements: dict[int, list[JudgementRow]] = defaultdict(list)
+        for judgement in list_judgements(self.store, run.id, tree_id=self.tree_id):
+            judgements[judgement.node_idx].append(judgement)
+        if judgements != self._judgements:
+            self._judgements = dict(judgements)
+            self._shown = None
+        if tree != self._tree:
+            shape = tree_shape(self.store, self.tree_id)
+            rows = self.tree_view.tree_rows
+            self.tree_view.refresh_tree(lambda: rows.refresh(shape))
+            self._shown = None
+        self._tree = tree
+        self._show_node()
+        self._captions()
+
+    def _read(self) -> TreeRow:
+        try:
+            return get_tree(self.store, self.tree_id)
+        except KeyError as error:
+            raise UsageError("this tree is gone: its round was searched again") from error
+
+    def _captions(self) -> None:
+        tree = self._tree
+        self.crumbs(
+            [tree.run_id, f"round {tree.round}", tree.task.name],
+            ((f"{tree.node_count} nodes · {tree.simulations} simulations ", "dim"),),
+        )
+        rows = self.tree_view.tree_rows
+        good = len(rows.leaves(good=True, alpha=self._alpha))
+        bad = len(rows.leaves(good=False, alpha=self._alpha))
+        left: list[Span] = [(f"{good} good", "good"), (" · ", "dim"), (f"{bad} bad", "bad")]
+        left.append((f" leaves (α {self._alpha:.2g}) · {_ORDERS[rows.sort]}", "dim"))
+        if tree.error:
+            left += [(" · ", "dim"), (f"failed: {one_line(tree.error)}", "odd")]
+        if self.needle:
+            left += [*self.needle_note(), (f" {len(self._hits)} found", "dim")]
+        self.caption(tuple(left))
+
+    def _open_best(self, view: TreeView) -> None:
+        rows = view.tree_rows
+        best = rows.best_leaf()
+        if best is not None:
+            rows.reveal(best)
+            view.best_path = frozenset(rows.path(best))
+        view.recount()
+
+    def on_line_list_moved(self, event: LineList.Moved) -> None:
+        self._show_node()
+        self._captions()
+
+    def _show_node(self) -> None:
+        """Fill the detail pane, where it does not show the node already."""
+        node = self.tree_view.node
+        if self._shown == (node, self._whole) or not len(self.tree_view.tree_rows.shape):
+            return
+        self._shown = (node, self._whole)
+        pane = self.query_one("#detail", DocumentView)
+        if self._whole:
+            views = self._path(node)
+            pane.show(lambda width: lay_out_conversation(views, width), at_end=True)
+        else:
+            view = self._view(node)
+            pane.show(lambda width: lay_out_step(view, width))
+
+    def _view(self, idx: int) -> StepView:
+        parent = self.tree_view.tree_rows.shape.parent[idx]
+        nodes = load_nodes(self.store, self.tree_id, {idx, parent} - {-1})
+        saw = nodes[parent].observation if parent >= 0 else self._opening[0]
+        calls = expansion_calls(self.store, self.tree_id, [parent])
+        return view_of_node(
+            nodes[idx], saw=saw, call=calls.get(parent), judgements=self._judgements.get(idx, ())
+        )
+
+    def _path(self, leaf: int) -> list[StepView]:
+        nodes = path_nodes(self.store, self.tree_id, leaf)
+        calls = expansion_calls(self.store, self.tree_id, [node.idx for node in nodes[:-1]])
+        views = [view_of_node(nodes[0], saw=self._opening[0])]
+        for before, node in pairwise(nodes):
+            views.append(
+                view_of_node(
+                    node,
+                    saw=before.observation,
+                    call=calls.get(before.idx),
+                    judgements=self._judgements.get(node.idx, ()),
+                )
+            )
+        return views
+
+    def action_walk(self) -> None:
+        """Step through the trajectory at the cursor, on to its best end."""
+        view = self.tree_view
+        if not view.count:
+            return
+        if view.tree_rows.rows[view.cursor] < 0:
+            view.action_open()
+            return
+        leaf = view.tree_rows.descend(view.node)
+        crumbs = [self._tree.run_id, self._tree.task.name, f"to node {leaf}"]
+        at = view.tree_rows.depth(view.node)
+        self.app.push_screen(StepScreen(self.store, crumbs, self._path(leaf), at))
+
+    def action_open(self) -> None:
+        """A double click opens or closes."""
+        self.tree_view.action_fold()
+
+    def action_fold(self) -> None:
+        """Open or close the node."""
+        self.tree_view.action_fold()
+
+    def action_sort(self) -> None:
+        """Next order of siblings."""
+        self.tree_view.action_sort()
+
+    def action_leaf(self, good: bool, back: bool = False) -> None:
+        """Go to the next leaf that earned enough, or not enough."""
+        view = self.tree_view
+        leaves = view.tree_rows.leaves(good=good, alpha=self._alpha)
+        target = view.tree_rows.next_of(leaves, view.node, back=back)
+        if target is None:
+            what = f"earned α = {self._alpha:.2g} or more" if good else "fell short"
+            self.notify(f"No leaf {what}.", timeout=3)
+            return
+        view.go_to_node(target)
+
+    def action_best(self) -> None:
+        """Open the best path and go to its end."""
+        view = self.tree_view
+        best = view.tree_rows.best_leaf()
+        if best is None:
+            self.notify("No end of this tree earned anything.", timeout=3)
+            return
+        view.go_to_node(best)
+
+    def typed(self, needle: str) -> None:
+        """Mark what matches while it is typed."""
+        self.needle = needle
+        self._hits = find_actions(self.store, self.tree_id, needle) if needle else []
+        self.tree_view.matches = frozenset(self._hits)
+        self.tree_view.refresh()
+        self.reread()
+
+    def entered(self, needle: str) -> None:
+        """Go to the first match from the cursor on."""
+        self.typed(needle)
+        if self._hits and self.tree_view.node not in self.tree_view.matches:
+            self.action_found()
+        elif needle and not self._hits:
+            self.notify(f"No action contains '{one_line(needle)}'.", markup=False, timeout=3)
+
+    def action_found(self, back: bool = False) -> None:
+        """Go to the next match."""
+        view = self.tree_view
+        target = view.tree_rows.next_of(self._hits, view.node, back=back)
+        if target is None:
+            self.notify("Nothing is searched for: / begins.", timeout=3)
+            return
+        view.go_to_node(target)
+
+    def action_conversation(self) -> None:
+        """The whole conversation to the node, or its own step alone."""
+        self._whole = not self._whole
+        self._show_node()
+
+    def action_detail(self) -> None:
+        """Hide the detail pane, or show it again."""
+        pane = self.query_one("#detail", DocumentView)
+        pane.display = not pane.display
+        self.tree_view.focus()
+
+    def action_splices(self) -> None:
+        """Open the tree's splices."""
+        self.app.push_screen(SplicesScreen(self.store, self._tree.run_id, tree_id=self.tree_id))
+
+    def action_copy(self) -> None:
+        """Copy the node's turn and answer to the clipboard."""
+        view = self._view(self.tree_view.node)
+        self.app.copy_to_clipboard("\n\n".join(part for part in (view.said, view.answer) if part))
+        self.notify(f"Copied node {self.tree_view.node}.", timeout=2)
+
+
+_ORDERS = {"order": "as made", "visits": "most visited first", "value": "best first"}
+
+
+def _alpha(run: RunRow, round_index: int) -> float:
+    """What a good trajectory of a round must earn, by the run's recipe."""
+    values = run.recipe.get("splice", {}).get("alpha") or [1.0]
+    return float(values[min(round_index, len(values)) - 1])

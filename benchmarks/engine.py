@@ -1,6 +1,7 @@
 """The batched engine against llama-cpp-python's high-level class, side by side in one run.
 
     python benchmarks/engine.py [--model FILE] [--trees N] [--steps N] [--samples N] [--tokens N]
+                                [--threads N]
 
 The load is that of a tree search: every tree has a task of its own under one system prompt; each
 step asks for some samples of every tree's next turn, then a scripted turn and an observation are
@@ -31,6 +32,7 @@ from agentr_lite.actors.base import GenerateRequest, Message, Sampling
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.library import has_unsafe_amx, load_library
+from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.errors import ModelError
 
 _WORDS = ["oak", "planks", "logs", "stick", "stone", "craft", "using", "get", "iron", "ingot"]
@@ -74,7 +76,7 @@ def run_engine(
     rounds: list[list[list[Message]]],
     samples: int,
     tokens: int,
-    n_threads: int | None = None,
+    n_threads: int,
 ) -> tuple[Measured, float, list[list[list[int]]]]:
     """Our engine; also the share of time outside llama.cpp, and the prompts as tokens."""
     actor = LlamaCppActor(path, context_tokens=_CONTEXT, n_threads=n_threads)
@@ -111,14 +113,25 @@ def run_engine(
 
 
 def run_high_level(
-    path: Path, prompts: list[list[list[int]]], samples: int, tokens: int, *, fresh: bool
+    path: Path,
+    prompts: list[list[list[int]]],
+    samples: int,
+    tokens: int,
+    n_threads: int,
+    *,
+    fresh: bool,
 ) -> Measured:
     """llama-cpp-python's ``Llama``, one sample at a time."""
     from llama_cpp import Llama
 
-    from agentr_lite.actors.llamacpp.machine import physical_cores
-
-    llama = Llama(str(path), n_ctx=_CONTEXT, n_threads=physical_cores(), verbose=False, seed=1)
+    llama = Llama(
+        str(path),
+        n_ctx=_CONTEXT,
+        n_threads=n_threads,
+        n_threads_batch=n_threads,
+        verbose=False,
+        seed=1,
+    )
     evaluated = 0
     evaluate: Callable[[Any], None] = llama.eval
 
@@ -154,13 +167,14 @@ def run_high_level(
     return Measured(name, seconds, drawn, max(0, evaluated - drawn))
 
 
-def ceiling(path: Path, prompt: list[int], width: int = 16, steps: int = 20) -> float:
+def ceiling(
+    path: Path, prompt: list[int], n_threads: int, width: int = 16, steps: int = 20
+) -> float:
     """Tokens a second of ``width`` branches that only decode."""
-    from agentr_lite.actors.llamacpp.machine import physical_cores
     from agentr_lite.actors.llamacpp.model import Model
 
     model = Model(path)
-    context = Context(model, n_cells=2048, n_batch=512, n_threads=physical_cores())
+    context = Context(model, n_cells=2048, n_batch=512, n_threads=n_threads)
     prompt = prompt[:400]
     context.decode(prompt, range(len(prompt)), [0] * len(prompt), outputs=False)
     for branch in range(1, width + 1):
@@ -215,19 +229,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=24, help="most tokens a sample")
+    parser.add_argument("--threads", type=int, default=physical_cores())
     options = parser.parse_args()
     avoid_amx()
+    size, threads = (options.samples, options.tokens), options.threads
     with tempfile.TemporaryDirectory() as directory:
         path = choose_model(options.model, Path(directory))
         rounds = workload(options.trees, options.steps)
-        ours, _, prompts = run_engine(path, rounds, options.samples, options.tokens)
-        _, overhead, _ = run_engine(path, rounds, options.samples, options.tokens, n_threads=1)
+        ours, _, prompts = run_engine(path, rounds, *size, threads)
+        _, overhead, _ = run_engine(path, rounds, *size, 1)
         results = [ours]
-        for fresh in (False, True):
-            results.append(
-                run_high_level(path, prompts, options.samples, options.tokens, fresh=fresh)
-            )
-        best = ceiling(path, prompts[0][0])
+        results += [
+            run_high_level(path, prompts, *size, threads, fresh=fresh) for fresh in (False, True)
+        ]
+        best = ceiling(path, prompts[0][0], threads)
     calls = options.trees * options.steps * options.samples
     asked = sum(len(prompt) for step in prompts for prompt in step) * options.samples
     print(f"model {path.name}: {calls} samples, {asked:,} prompt tokens if nothing is shared")

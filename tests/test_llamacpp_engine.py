@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_gguf import TinyShape, write_tiny_adapter, write_tiny_model
+from tiny_gguf import CHATML, TinyShape, write_tiny_adapter, write_tiny_model
 
 from agentr_lite.actors.base import GenerateRequest, Message, Sampling, ScoreRequest
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
@@ -282,6 +282,14 @@ def test_a_task_that_does_not_fit_overflows(actor: LlamaCppActor) -> None:
         actor.score([ScoreRequest(huge, ("Good",))])
 
 
+def test_an_answers_limit_may_exceed_the_context(actor: LlamaCppActor) -> None:
+    asked = GenerateRequest(chat(1), tuple(range(1, 9)), Sampling(max_tokens=10 * CONTEXT))
+    result = actor.generate([asked])[0]
+    for completion in result.completions:
+        assert completion.finish_reason in ("stop", "length")
+        assert 0 < completion.output_tokens <= CONTEXT - result.prompt_tokens
+
+
 def test_an_empty_continuation_is_refused(actor: LlamaCppActor) -> None:
     with pytest.raises(ModelError, match="no tokens"):
         actor.score([ScoreRequest(chat(1), ("Good", ""))])
@@ -379,6 +387,37 @@ def test_random_work_in_a_tiny_cache_gives_the_same_answers(model_path: Path, se
     context.close()
     lonely.close()
     model.close()
+
+
+def test_a_tree_search_decodes_little_more_than_its_unique_tokens(actor: LlamaCppActor) -> None:
+    unique: set[tuple[int, ...]] = set()
+    start = actor.usage.decoded_prompt_tokens
+    for turn in range(6):
+        asked = []
+        for task in range(12):
+            messages = chat(task, turn)
+            tokens = actor._prompts.build(messages, 1).tokens
+            assert tokens is not None
+            unique |= {tuple(tokens[:end]) for end in range(1, len(tokens) + 1)}
+            asked.append(GenerateRequest(messages, (1, 2), Sampling(max_tokens=8)))
+        results = actor.generate(asked)
+        if turn:
+            assert all(r.cached_tokens > r.prompt_tokens // 2 for r in results)
+    decoded = actor.usage.decoded_prompt_tokens - start
+    # Each lane computes the system prompt, and each call replays a prompt's last token.
+    assert decoded < 1.6 * len(unique)
+    check(actor)
+
+
+def test_a_begin_token_comes_once(tmp_path: Path) -> None:
+    for name, prefix in (("with", "{{ bos_token }}"), ("without", "")):
+        path = write_tiny_model(tmp_path / f"{name}.gguf", template=prefix + CHATML, bos=True)
+        actor = LlamaCppActor(path, context_tokens=CONTEXT)
+        tokens = actor._prompts.build(chat(1), 1).tokens
+        assert tokens is not None
+        assert tokens.count(actor._model.bos) == 1
+        assert tokens[0] == actor._model.bos
+        actor.close()
 
 
 def test_tokenizing_in_fragments_is_exact(shared_actor: LlamaCppActor) -> None:

@@ -52,8 +52,17 @@ def write_tiny_model(
     *,
     template: str | None = CHATML,
     file_type: str = "f32",
+    bos: bool = False,
 ) -> Path:
-    """Write a random model; ``file_type`` is f32, f16, q8_0 or q4_0 for the matrices."""
+    """Write a random model.
+
+    Args:
+        path: the file.
+        shape: sizes.
+        template: Jinja chat template; None = none in the file.
+        file_type: of the matrices: f32, f16, q8_0 or q4_0.
+        bos: whether the model wants ``<|endoftext|>`` before every text.
+    """
     rng = np.random.default_rng(shape.seed)
     tokens, types, merges = byte_bpe(shape.merges)
     writer = gguf.GGUFWriter(path, shape.arch)
@@ -74,7 +83,9 @@ def write_tiny_model(
     writer.add_token_merges(merges)
     writer.add_eos_token_id(tokens.index("<|im_end|>"))
     writer.add_pad_token_id(tokens.index("<|endoftext|>"))
-    writer.add_add_bos_token(False)
+    if bos:
+        writer.add_bos_token_id(tokens.index("<|endoftext|>"))
+    writer.add_add_bos_token(bos)
     if template is not None:
         writer.add_chat_template(template)
     for name, (rows, columns) in matrix_shapes(shape, len(tokens)).items():

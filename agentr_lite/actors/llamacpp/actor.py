@@ -146,15 +146,17 @@ class LlamaCppActor(Actor):
         jobs: list[Job | None] = []
         for request in requests:
             sampling = request.sampling
-            prompt = self._prompts.build(request.messages, sampling.max_tokens)
+            # An answer's limit may be out of proportion to a small model's context.
+            room = min(sampling.max_tokens, self._context_tokens // 2)
+            prompt = self._prompts.build(request.messages, room)
             prompts.append(prompt)
             if prompt.tokens is None:
                 jobs.append(None)
                 continue
             stop = [text.encode() for text in sampling.stop if text]
+            longest = min(sampling.max_tokens, self._context_tokens - len(prompt.tokens))
             samples = [
-                Sample(make_chooser(sampling, seed), sampling.max_tokens, stop)
-                for seed in request.seeds
+                Sample(make_chooser(sampling, seed), longest, stop) for seed in request.seeds
             ]
             jobs.append(Job(prompt.tokens, samples))
         self._run([job for job in jobs if job is not None])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from agentr_lite.actors.llamacpp.context import USABLE_SEQUENCES, Context
 from agentr_lite.actors.llamacpp.model import Model
@@ -97,7 +97,7 @@ class Lanes:
                     future.result()
             except BaseException:
                 self._stop.set()
-                wait(futures)
+                _wait_for_all(futures)
                 raise
         except BaseException:
             # A lane that was cut short has emptied its cache; the others' books on what is
@@ -178,6 +178,16 @@ class Lanes:
             self._pool.shutdown()
         for lane in self.lanes:
             lane.context.close()
+
+
+def _wait_for_all(futures: Sequence[Future[None]]) -> None:
+    """Wait even if Ctrl-C is pressed again: a lane must not run while its cache is emptied."""
+    while True:
+        try:
+            wait(futures)
+            return
+        except KeyboardInterrupt:
+            continue
 
 
 def _chain(tokens: Sequence[int]) -> list[int]:

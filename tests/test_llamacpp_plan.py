@@ -1,0 +1,85 @@
+"""How caches are sized and spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tiny_gguf import write_tiny_model
+
+from agentr_lite.actors.llamacpp import plan as planning
+from agentr_lite.actors.llamacpp.lanes import Lanes
+from agentr_lite.actors.llamacpp.machine import available_bytes, physical_cores
+from agentr_lite.actors.llamacpp.model import Model
+from agentr_lite.actors.llamacpp.plan import LanePlan, plan_lanes
+from agentr_lite.actors.llamacpp.sampler import Greedy
+from agentr_lite.actors.llamacpp.scheduler import Job, Sample
+from agentr_lite.errors import ModelError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    model = Model(write_tiny_model(tmp_path_factory.mktemp("models") / "tiny.gguf"))
+    yield model
+    model.close()
+
+
+def job(tokens: list[int]) -> Job:
+    return Job(tokens, [Sample(Greedy(), 20)])
+
+
+def test_the_machine_has_cores_and_memory() -> None:
+    assert physical_cores() >= 1
+    assert available_bytes() > 1 << 20
+
+
+def test_a_small_model_gets_many_lanes_that_each_hold_a_conversation(model: Model) -> None:
+    for context in (64, 1000, 5000):
+        plan = plan_lanes(model, context_tokens=context, n_cells=None, gpu=False)
+        assert plan.count > 1
+        assert plan.parallel
+        assert plan.n_cells >= context
+
+
+def test_few_cells_mean_few_lanes(model: Model) -> None:
+    plan = plan_lanes(model, context_tokens=300, n_cells=700, gpu=False)
+    assert (plan.count, plan.n_cells) == (2, 350)
+    assert plan_lanes(model, context_tokens=300, n_cells=10, gpu=False).n_cells == 300
+
+
+def test_a_gpu_gets_one_wide_lane(model: Model) -> None:
+    plan = plan_lanes(model, context_tokens=300, n_cells=None, gpu=True)
+    assert plan.count == 1
+    assert plan.flash_attention
+    assert plan.width > 32
+
+
+def test_too_little_memory_is_said(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "available_bytes", lambda: 100_000)
+    with pytest.raises(ModelError, match="more than is free"):
+        plan_lanes(model, context_tokens=4096, n_cells=None, gpu=False)
+
+
+@pytest.fixture
+def lanes(model: Model) -> Iterator[Lanes]:
+    plan = LanePlan(4, 512, parallel=True, max_idle=300, flash_attention=False)
+    lanes = Lanes(model, plan, n_threads=2)
+    yield lanes
+    lanes.close()
+
+
+def test_strangers_part_and_relatives_stay_together(lanes: Lanes) -> None:
+    talks = [[10 * i + t % 7 for t in range(160)] for i in range(1, 5)]
+    first = lanes.assign([job(talk) for talk in talks])
+    assert sorted(first) == [0, 1, 2, 3]
+    longer = lanes.assign([job([*talk, 5, 6, 7]) for talk in reversed(talks)])
+    assert longer == first[::-1]
+    twins = lanes.assign([job(talks[2]) for _ in range(3)])
+    assert set(twins) == {first[2]}
+
+
+def test_assignments_repeat_after_a_reset(lanes: Lanes) -> None:
+    work = [[job([i % 5] * (40 + 9 * i)) for i in range(12)] for _ in range(3)]
+    first = [lanes.assign(jobs) for jobs in work]
+    lanes.reset()
+    assert [lanes.assign(jobs) for jobs in work] == first

@@ -14,7 +14,8 @@ def stream_seed(run_seed: int, *path: int | str) -> int:
 
     Args:
         run_seed: the recipe's seed, >= 0.
-        path: names and indices, e.g. ``("search", task_name, node, sample)``.
+        path: names and indices, e.g. ``("search", task_name, node, sample)``. All paths of one
+            purpose need one length: zeros at the end do not count.
     """
     import numpy as np
 

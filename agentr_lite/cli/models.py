@@ -32,7 +32,7 @@ def list_models(as_json: bool) -> None:
 @click.argument("model")
 @json_option
 def show_model(model: str, as_json: bool) -> None:
-    """MODEL, ``starter`` or a GGUF file: its metadata, without loading it."""
+    """MODEL, `starter` or a GGUF file: its metadata, without loading it."""
     from agentr_lite.actors.digest import file_sha256
     from agentr_lite.actors.llamacpp.gguf_header import read_header
     from agentr_lite.actors.registry import resolve_model

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("target", metavar="ENV|RECIPE", required=False)
+@click.argument("target", metavar="[ENV|RECIPE]", required=False)
 @click.option("--resume", metavar="RUN", help="Go on with a run that was cut (`latest` works).")
 @click.option("--plan", "plan_only", is_flag=True, help="Print the plan and stop.")
 @recipe_options

@@ -1,0 +1,229 @@
+"""Write docs/commands.md and docs/recipes.md from the program itself: ``python docs/generate.py``.
+
+A test renders both again and compares, so neither can fall behind.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import sys
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agentr_lite import recipe
+from agentr_lite.cli import cli
+
+FOLDER = Path(__file__).parent
+PROGRAM = "agentr-lite"
+_NOTE = "<!-- Written by `python docs/generate.py`; change the program, not this file. -->\n"
+
+_COMMANDS_HEAD = """\
+# Commands
+
+Every command has `--help`. Those that print data have `--json`. Data goes to stdout, everything
+else to stderr.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | the work failed |
+| 2 | wrong usage, wrong recipe |
+| 3 | the model or an adapter is missing or unusable |
+| 4 | the database is unusable: newer, locked, corrupt, no space |
+| 5 | finished, but some tasks failed; `agentr-lite trees` says why |
+| 130 | interrupted; what was done is kept, and the message names the command that resumes |
+
+With `--json`, an error is `{"error": {"kind", "message", "hint"}}` on stdout.
+
+| variable | meaning |
+|---|---|
+| `AGENTR_LITE_HOME` | folder of the database and the adapters; default: `agentr-lite` in the XDG \
+data directory |
+| `AGENTR_LITE_DB` | the database; `-d` outweighs it |
+| `NO_COLOR` | no colours |
+
+No variable changes a result: that takes a recipe, `--set`, `--model` or `--seed`.
+
+Completion for bash, zsh and fish comes with click, e.g. in `~/.bashrc`:
+`eval "$(_AGENTR_LITE_COMPLETE=bash_source agentr-lite)"`.
+"""
+
+_RECIPES_HEAD = """\
+# Recipes
+
+A recipe is a YAML file with all that a run's result depends on, besides the model file itself. The
+resolved recipe, every key of it, is stored with the run; `agentr-lite runs show --json` prints it.
+
+    agentr-lite recipes                        # what is bundled
+    agentr-lite recipes show textcraft         # every key, resolved
+    agentr-lite run mine.yaml                  # your own
+    agentr-lite run textcraft --set search.width=6 --set rounds=2 --seed 7
+
+A key that is left out has its default. An unknown key, a wrong type or a value out of range is an
+error that names the key, and the nearest known one. `--set` outweighs the file and takes YAML
+values; `--model PATH` and `--seed N` are short for `--set model=PATH` and `--set seed=N`.
+"""
+
+
+def commands_page() -> str:
+    """docs/commands.md."""
+    parts = [_NOTE + _COMMANDS_HEAD]
+    for path, command, context in _walk(cli, click.Context(cli, info_name=PROGRAM)):
+        parts.append(_command(path, command, context))
+    return "\n".join(parts)
+
+
+def _walk(
+    group: click.Group, context: click.Context
+) -> Iterator[tuple[list[str], click.Command, click.Context]]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, name
+        inner = click.Context(command, info_name=name, parent=context)
+        yield inner.command_path.split(), command, inner
+        if isinstance(command, click.Group):
+            yield from _walk(command, inner)
+
+
+def _command(path: list[str], command: click.Command, context: click.Context) -> str:
+    pieces = " ".join(command.collect_usage_pieces(context))
+    lines = ["#" * len(path) + " " + " ".join(path), "", f"    {' '.join(path)} {pieces}", ""]
+    lines += [*_paragraphs(command.help or ""), ""]
+    options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
+    if options:
+        lines += ["| option | meaning |", "|---|---|"]
+        lines += [f"| {_names(one, context)} | {_meaning(one)} |" for one in options]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    for index, block in enumerate(inspect.cleandoc(text).split("\n\n")):
+        if index:
+            yield ""
+        if block.startswith("\b"):
+            # click's mark for text that keeps its lines.
+            yield from ("    " + line.strip() for line in block.splitlines()[1:])
+        else:
+            yield " ".join(block.split())
+
+
+def _names(option: click.Option, context: click.Context) -> str:
+    names = ", ".join(f"`{name}`" for name in option.opts)
+    if option.secondary_opts:
+        names += " / " + ", ".join(f"`{name}`" for name in option.secondary_opts)
+    if option.is_flag:
+        return names
+    whole = isinstance(option.type, click.types.IntParamType) and option.metavar is None
+    return f"{names} {'N' if whole else _cell(option.make_metavar(context))}"
+
+
+def _meaning(option: click.Option) -> str:
+    text = " ".join((option.help or "").split())
+    if option.required:
+        text += " Required."
+    if option.show_default:
+        text += f" Default: {option.default}."
+    if option.multiple and "repeated" not in text:
+        text = f"{text.rstrip('.')}. May be repeated."
+    return _cell(text)
+
+
+def recipes_page() -> str:
+    """docs/recipes.md."""
+    parts = [_NOTE + _RECIPES_HEAD, _bundled()]
+    groups = typing.get_type_hints(recipe.Recipe)
+    parts.append(_group("Top level", recipe.Recipe, ""))
+    for name, kind in groups.items():
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            parts.append(_group(f"`{name}`", kind, f"{name}."))
+    return "\n".join(parts)
+
+
+def _bundled() -> str:
+    lines = ["| bundled recipe | what it is |", "|---|---|"]
+    for name in recipe.recipe_names():
+        first = recipe.recipe_text(name).split("\n", 1)[0].lstrip("# ").strip()
+        lines.append(f"| `{name}` | {_cell(first)} |")
+    return "\n".join([*lines, ""])
+
+
+def _group(title: str, kind: type, prefix: str) -> str:
+    meanings = attribute_docstrings(kind)
+    hints = typing.get_type_hints(kind)
+    lines = [f"## {title}", "", " ".join((kind.__doc__ or "").split()), ""]
+    lines += ["| key | default | values | meaning |", "|---|---|---|---|"]
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            continue
+        key = f"{prefix}{field.name}"
+        cells = [f"`{key}`", _default(field), _values(hint, key), _cell(meanings[field.name])]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def attribute_docstrings(kind: type) -> dict[str, str]:
+    """Field name to the text below it.
+
+    Raises:
+        KeyError: a field without one.
+    """
+    [tree] = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(tree, ast.ClassDef)
+    found: dict[str, str] = {}
+    last = ""
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            last = node.target.id
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and last:
+            # ReStructuredText's double backticks are Markdown's single ones.
+            found[last] = " ".join(str(node.value.value).split()).replace("``", "`")
+            last = ""
+    return found
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default_factory is not dataclasses.MISSING:
+        value: Any = field.default_factory()
+    else:
+        value = field.default
+    return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"
+
+
+def _values(hint: Any, key: str) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return ", ".join(f"`{value}`" for value in typing.get_args(hint))
+    name = {bool: "true or false", str: "text"}.get(hint, "")
+    if key in recipe.RANGES:
+        low, high = recipe.RANGES[key]
+        name = f"{low:,} to {high:,}"
+    if typing.get_origin(hint) is tuple:
+        name = f"a list of {name}"
+    return name or "a mapping"
+
+
+def _cell(text: str) -> str:
+    """Safe inside a table: a bar would end the cell, a square bracket could begin a link."""
+    return text.replace("|", "\\|")
+
+
+PAGES = {"commands.md": commands_page, "recipes.md": recipes_page}
+
+
+def main() -> None:
+    """Write the pages."""
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), encoding="utf-8")
+        print(f"docs/{name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

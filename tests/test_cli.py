@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import sys
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 
 from agentr_lite import recipe
 from agentr_lite.cli import COMMANDS, cli, main
+from agentr_lite.envs import registry as environments
+from agentr_lite.envs.checker import check_environment
 
 ROOT = Path(__file__).parent.parent
 
@@ -125,6 +128,25 @@ def test_the_readme_names_only_what_exists() -> None:
                 assert word.partition("=")[0] in known, line
     for path in tree_of(text):
         assert (ROOT / path).exists(), path
+
+
+def test_the_readmes_environment_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example passes the checker and can be searched."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    code = text.partition("<!-- example: environment -->\n```python\n")[2].partition("```")[0]
+    module = ModuleType("readme_example")
+    exec(code, module.__dict__)
+    monkeypatch.setitem(sys.modules, "readme_example", module)
+    monkeypatch.setitem(environments._BUILT_IN, "jugs", "readme_example:Jugs")
+    env = environments.make_env("jugs")
+    findings = check_environment(env, other=lambda: environments.make_env("jugs"), episodes=5)
+    assert not [finding for finding in findings if not finding.ok]
+
+    task = env.tasks("test")[0]
+    env.reset(task)
+    words = ("fill b", "pour b a", "empty a", "pour b a", "fill b", "pour b a", "x")
+    results = [env.step(word) for word in words]
+    assert [result.reward for result in results] == [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
 
 
 def tree_of(text: str) -> list[str]:

@@ -1,7 +1,9 @@
 """The whole loop without a model: a scripted player in the corridor, and training that is a file.
 
 Run as a program it is `agentr-lite` with these stand-ins, and with a signal to itself at a chosen
-moment: ``python loop_case.py POINT NUMBER SIGNAL ARGUMENT...`` (``none 0 0`` for no signal).
+moment: ``python loop_case.py POINT NUMBER SIGNAL ARGUMENT...`` (``none 0 0`` for no signal). The
+points ``decode`` and ``checkpoint`` are of the real engine and the real training: with them, and
+with ``real``, nothing stands in.
 """
 
 from __future__ import annotations
@@ -52,6 +54,8 @@ POINTS: dict[str, tuple[Any, str]] = {
     "set_run_status": (runs, "set_run_status"),
 }
 """Moments at which a run can be cut: each call of one of these."""
+
+REAL = ("decode", "checkpoint", "real")
 
 
 class Player(MockActor):
@@ -195,9 +199,16 @@ def _evals(store: Store, run_id: str) -> list[Any]:
     return rows
 
 
+def _real_points() -> dict[str, tuple[Any, str]]:
+    from agentr_lite.actors.llamacpp.actor import LlamaCppActor
+    from agentr_lite.train.checkpoint import CheckpointFolder
+
+    return {"decode": (LlamaCppActor, "generate"), "checkpoint": (CheckpointFolder, "save")}
+
+
 def _arm(point: str, number: int, signal_number: int) -> None:
     """Send this process a signal at the ``number``-th call (from 1) of a point."""
-    owner, name = POINTS[point]
+    owner, name = _real_points()[point] if point in REAL else POINTS[point]
     original = getattr(owner, name)
     count = 0
 
@@ -214,7 +225,8 @@ def _arm(point: str, number: int, signal_number: int) -> None:
 if __name__ == "__main__":
     from agentr_lite.cli import main
 
-    install(setattr)
-    if sys.argv[1] != "none":
+    if sys.argv[1] not in REAL:
+        install(setattr)
+    if sys.argv[1] not in ("none", "real"):
         _arm(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     main(sys.argv[4:])

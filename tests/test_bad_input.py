@@ -22,6 +22,7 @@ from tiny_gguf import CHATML, write_tiny_model
 from agentr_lite.actors import registry as actors
 from agentr_lite.actors.mock import MockActor
 from agentr_lite.cli import main
+from agentr_lite.cli.claim import claimed
 from agentr_lite.envs import registry as environments
 from agentr_lite.envs.base import StepResult, Task
 from agentr_lite.store import Store, runs
@@ -389,6 +390,43 @@ class TestDatabases:
         conn.execute("ROLLBACK")
         conn.close()
         assert json.loads(loop_case.contents(filled)[0]) == "finished"
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("run", "--resume", "latest"),
+            ("search", "latest", "--round", "1"),
+            ("splice", "latest"),
+            ("train", "latest"),
+            ("eval", "latest"),
+            ("runs", "delete", "latest", "--yes"),
+        ],
+    )
+    def test_a_run_that_another_process_works_on(
+        self, loop: Call, filled: Path, refused: Callable[..., str], words: tuple[str, ...]
+    ) -> None:
+        """Two processes on one run would do the same work twice and trip over each other."""
+        before = loop_case.contents(filled)
+        with Store.open(filled) as store:
+            run = runs.get_run(store, "latest").id
+            with claimed(store, run):
+                code, out, err = loop(*words, "-d", filled)
+                assert code == 4 and out == ""
+                assert f"({os.getpid()}) is working on run {run}" in one_error(err)
+                assert loop("report", "-d", filled)[0] == 0
+        assert loop_case.contents(filled) == before
+        assert loop(*words, "-d", filled)[0] == 0
+
+    def test_deleting_a_run_leaves_its_adapters_only(self, loop: Call, filled: Path) -> None:
+        artifacts = filled.parent / "artifacts"
+        [folder] = artifacts.iterdir()
+        _, _, err = loop("runs", "delete", "latest", "--yes", "-d", filled)
+        assert f"Its adapters are still in {folder}" in err
+        assert sorted(path.name for path in folder.iterdir()) == ["round-1", "round-2"]
+        assert loop("eval", "corridor", "--tasks", "1", "-d", filled)[0] == 0
+        _, _, err = loop("runs", "delete", "latest", "--yes", "-d", filled)
+        assert "adapters" not in err
+        assert list(artifacts.iterdir()) == [folder]
 
     def test_readers_do_not_mind_a_lock(self, loop: Call, filled: Path) -> None:
         conn = sqlite3.connect(filled, isolation_level=None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentr_lite.cli.claim import claimed
 from agentr_lite.cli.common import (
     database_path,
     db_option,
@@ -79,6 +80,7 @@ def evaluate(
     result += [f"eval.{key}={value}" for key, value in settings.items() if value is not None]
     with Store.open(database_path(db)) as store:
         run, resolved, is_new = _target(store, target, recipe, tuple(result))
+        context.with_resource(claimed(store, run.id))
         try:
             number, figures = _evaluate(store, run, resolved, round_index, force)
         except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentr_lite.cli.claim import claimed
 from agentr_lite.cli.common import (
     database_path,
     db_option,
@@ -81,6 +82,7 @@ def run(
 
     with Store.open(database_path(db)) as store:
         found = _target(store, resolved, resume or str(target), resume is not None)
+        context.with_resource(claimed(store, found.run.id))
         if found.is_new:
             for line in _plan(found.recipe):
                 say(line)

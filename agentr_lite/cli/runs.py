@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentr_lite.cli.claim import LOCK_FILE, claimed
 from agentr_lite.cli.common import database_path, db_option, json_option
 from agentr_lite.errors import UsageError
 
@@ -142,6 +143,7 @@ def delete_run(context: click.Context, run: str, yes: bool, db: Path | None, as_
     path = _database(context, db)
     with Store.open(path, create=False) as store:
         row = table.get_run(store, run)
+        context.with_resource(claimed(store, row.id))
         if not yes:
             if not sys.stdin.isatty():
                 raise UsageError(f"deleting {row.id} needs a yes", hint="Add --yes.")
@@ -153,8 +155,11 @@ def delete_run(context: click.Context, run: str, yes: bool, db: Path | None, as_
         emit_json({"deleted": row.id})
     say(f"Deleted {row.id}.")
     folder = artifacts_dir(path, row.id)
-    if folder.exists():
+    (folder / LOCK_FILE).unlink(missing_ok=True)
+    if any(folder.iterdir()):
         say(f"Its adapters are still in {folder}.")
+    else:
+        folder.rmdir()
 
 
 def _from_command_line(context: click.Context) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentr_lite.cli.claim import claimed
 from agentr_lite.cli.common import (
     database_path,
     db_option,
@@ -64,6 +65,7 @@ def search(
     with Store.open(database_path(db)) as store:
         found = target_run(store, target, recipe=recipe, overrides=settings)
         run = found.run
+        context.with_resource(claimed(store, run.id))
         try:
             number = _round(store, run.id, round_index)
             summary = _search(store, found, number, redo)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentr_lite.cli.claim import claimed
 from agentr_lite.cli.common import database_path, db_option, json_option
 from agentr_lite.errors import EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
 from agentr_lite.output import Progress, emit_json, emit_table, say, warn
@@ -65,6 +66,7 @@ def splice(
     changed += [f"splice.verify={verify}"] if verify else []
     with Store.open(database_path(db), create=False) as store:
         row = get_run(store, run)
+        context.with_resource(claimed(store, row.id))
         recipe = _recipe(row, changed)
         number = round_index or _last_searched(store, row.id)
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from agentr_lite.cli.claim import claimed
 from agentr_lite.cli.common import database_path, db_option, json_option
 from agentr_lite.errors import EXIT_FAILED, Interrupted, UsageError
 from agentr_lite.output import Progress, emit_json, emit_table, say, warn
@@ -52,6 +53,7 @@ def train(
         )
     with Store.open(database_path(db), create=False) as store:
         row = get_run(store, run)
+        context.with_resource(claimed(store, row.id))
         spliced = [
             s.round for s in list_stages(store, row.id) if s.stage == "splice" and s.finished
         ]

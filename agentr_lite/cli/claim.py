@@ -1,0 +1,60 @@
+"""One process works on a run at a time: a lock that ends with the process, however it ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from agentr_lite.errors import StoreError
+from agentr_lite.output import warn
+
+if TYPE_CHECKING:
+    from agentr_lite.store import Store
+
+LOCK_FILE = "lock"
+
+
+@contextmanager
+def claimed(store: Store, run_id: str) -> Generator[None]:
+    """Hold a run while the block works on it.
+
+    Two processes on one run would commit the same waves twice. The lock is the operating
+    system's, on a file beside the run's adapters: ``kill -9`` releases it.
+
+    Args:
+        store: the database that holds the run.
+        run_id: the run.
+
+    Raises:
+        StoreError: another process works on it.
+    """
+    from agentr_lite.config import artifacts_dir
+
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        yield
+        return
+    folder = artifacts_dir(store.path, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read(20).strip()
+            raise StoreError(
+                f"another process{f' ({owner})' if owner.isdigit() else ''} is working on run"
+                f" {run_id}",
+                hint="Wait for it, or stop it with Ctrl-C where it runs.",
+            ) from None
+        except OSError as error:
+            # Some network file systems have no locks.
+            warn(f"run {run_id} cannot be locked ({error.strerror})", hint="Work on it only once.")
+        else:
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield

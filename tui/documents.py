@@ -88,11 +88,12 @@ def verdict_line(judgement: JudgementRow) -> Line:
         # The stored log-likelihoods as shares of the three answers that it could give.
         highest = max(judgement.scores)
         weights = [math.exp(score - highest) for score in judgement.scores]
-        shares = (
-            f"{name} {weight / sum(weights):.0%}"
-            for name, weight in zip(_VERDICTS, weights, strict=False)
-        )
-        spans.append(("  " + " · ".join(shares), "dim"))
+        for verdict, weight in zip(_VERDICTS, weights, strict=False):
+            share = f"{weight / sum(weights):.0%}"
+            if verdict == judgement.verdict:
+                spans.insert(2, (f" {share}", mark.style))
+            else:
+                spans.append((f"  {VERDICT[verdict].glyph} {share}", "dim"))
     elif judgement.reason:
         spans.append(("  " + one_line(judgement.reason), "dim"))
     return tuple(spans)

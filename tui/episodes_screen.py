@@ -46,8 +46,8 @@ class EpisodesScreen(FilterScreen):
     COLUMNS = (
         Column("mark", " "),
         Column("flip", " "),
-        Column("goal", "goal", flex=True, least=24),
-        Column("task", "task", flex=True, least=10, drop=5),
+        Column("goal", "goal", flex=True, least=36),
+        Column("task", "task", flex=True, least=16, drop=5),
         Column("level", "level", right=True, drop=2),
         Column("reward", "reward", right=True),
         Column("base", "base", right=True),

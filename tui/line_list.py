@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
@@ -21,27 +22,33 @@ INK = {f"ink--{name}" for name in STYLES}
 """Component classes of everything that draws lines; ``app.tcss`` gives them their colours."""
 
 
-def to_strip(widget: Widget, line: Sequence[Span], width: int, *over: str) -> Strip:
-    """A line as terminal segments.
+class Palette:
+    """A widget's styles for one drawing: asking Textual for them costs more than all the rest."""
 
-    Args:
-        widget: whose component styles to use.
-        line: spans.
-        width: terminal columns; the rest is blank, what is longer is cut.
-        over: component classes laid over every span, such as the cursor's.
-    """
-    base = widget.rich_style
-    laid = [widget.get_component_rich_style(name, partial=True) for name in over]
-    segments = []
-    for text, name in line:
-        style = base + widget.get_component_rich_style(f"ink--{name}", partial=True)
-        for above in laid:
-            style += above
-        segments.append(Segment(text, style))
-    blank = base
-    for above in laid:
-        blank += above
-    return Strip(segments).adjust_cell_length(width, blank)
+    def __init__(self, widget: Widget) -> None:
+        self._widget = widget
+        self._base = widget.rich_style
+        self._known: dict[tuple[str, ...], Style] = {}
+
+    def strip(self, line: Sequence[Span], width: int, *over: str) -> Strip:
+        """A line as terminal segments.
+
+        Args:
+            line: spans.
+            width: terminal columns; the rest is blank, what is longer is cut.
+            over: component classes laid over every span, such as the cursor's.
+        """
+        segments = [Segment(text, self._style(f"ink--{name}", *over)) for text, name in line]
+        return Strip(segments).adjust_cell_length(width, self._style(*over))
+
+    def _style(self, *names: str) -> Style:
+        style = self._known.get(names)
+        if style is None:
+            style = self._base
+            for name in names:
+                style += self._widget.get_component_rich_style(name, partial=True)
+            self._known[names] = style
+        return style
 
 
 class Bar(Widget):
@@ -62,7 +69,8 @@ class Bar(Widget):
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        return to_strip(self, crop(spread(self._left, self._right, width), width), width)
+        line = crop(spread(self._left, self._right, width), width)
+        return Palette(self).strip(line, width)
 
 
 class Crumbs(Bar):
@@ -96,7 +104,7 @@ def _trail(parts: Sequence[str], *, whole: bool) -> Line:
     return tuple(spans)
 
 
-class LineList(ScrollView, can_focus=True):
+class LineList(ScrollView, can_focus=True, inherit_bindings=False):
     """A list of lines with a cursor; subclasses say how many there are and what each looks like.
 
     Attributes:
@@ -145,6 +153,7 @@ class LineList(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.empty: Line = ()
+        self._palette: Palette | None = None
 
     @property
     def count(self) -> int:
@@ -202,22 +211,28 @@ class LineList(ScrollView, can_focus=True):
             self.refresh()
             self.post_message(self.Moved(self, new))
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._palette = Palette(self)
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
+        palette = self._palette or Palette(self)
         width = self.scrollable_content_region.width
+        line_width = max(0, width - self.has_cursor)
         lead: Line = ((" ", "plain"),) if self.has_cursor else ()
         if y < self.head_lines:
-            head = (*lead, *self.header(self.line_width))
-            return to_strip(self, head, width, "ink--header")
+            head = (*lead, *self.header(line_width))
+            return palette.strip(head, width, "ink--header")
         index = y - self.head_lines + round(self.scroll_y)
         if not 0 <= index < self.count:
             missing = self.empty if not self.count and y == self.head_lines + 1 else ()
-            return to_strip(self, crop((*lead, *lead, *missing), width), width)
+            return palette.strip(crop((*lead, *lead, *missing), width), width)
         over = []
         if self.has_cursor and index == self.cursor:
             # A sign beside the colour, for terminals without.
             lead = (("▌", "cursor"),)
             over.append("line-list--cursor" if self.has_focus else "line-list--blurred")
-        return to_strip(self, (*lead, *self.line(index, self.line_width)), width, *over)
+        return palette.strip((*lead, *self.line(index, line_width)), width, *over)
 
     def action_move(self, by: int) -> None:
         """Move the cursor, or scroll where there is none."""

@@ -37,7 +37,7 @@ class RunsScreen(FilterScreen):
     ]
 
     COLUMNS = (
-        Column("run", "run", flex=True, least=20),
+        Column("run", "run", flex=True, least=28),
         Column("status", "status"),
         Column("stage", "stage", drop=4),
         Column("env", "env", drop=8),

@@ -41,12 +41,12 @@ class SplicesScreen(FilterScreen):
     COLUMNS = (
         Column("status", "status"),
         Column("round", "rnd", right=True, drop=4),
-        Column("goal", "goal", flex=True, least=18),
+        Column("goal", "goal", flex=True, least=22),
         Column("parting", "parting", right=True, drop=3),
         Column("cut", "t′", right=True),
         Column("length", "length", right=True, drop=2),
         Column("naive", "naive", right=True),
-        Column("reason", "reason", flex=True, least=12, drop=1),
+        Column("reason", "reason", flex=True, least=16, drop=1),
     )
 
     def __init__(self, store: Store, run_id: str, *, tree_id: int | None = None) -> None:

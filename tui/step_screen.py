@@ -23,8 +23,8 @@ class StepScreen(InspectorScreen):
     HINT = "One step of a trajectory at a time: what the agent saw, said, and was answered."
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "step(-1)", "Back", id="step.back", key_display="←"),
-        Binding("right,l,space", "step(1)", "Forward", id="step.forward", key_display="→"),
+        Binding("left,h", "step(-1)", "Previous", id="step.previous", key_display="←"),
+        Binding("right,l,space", "step(1)", "Next", id="step.next", key_display="→"),
         Binding("home", "jump(0)", "Start", show=False, id="step.start", priority=True),
         Binding("end", "jump(-1)", "End", show=False, id="step.end", priority=True),
         Binding("c", "conversation", "Conversation", id="step.conversation"),

@@ -56,8 +56,8 @@ class TasksScreen(FilterScreen):
 
     COLUMNS = (
         Column("mark", " "),
-        Column("goal", "goal", flex=True, least=24),
-        Column("task", "task", flex=True, least=10, drop=5),
+        Column("goal", "goal", flex=True, least=36),
+        Column("task", "task", flex=True, least=16, drop=5),
         Column("split", "split", drop=6),
         Column("level", "level", right=True, drop=1),
         Column("best", "best", right=True),

@@ -252,7 +252,7 @@ class TreeRows:
         return self._depth[row] if row >= 0 else self._depth[~row] + 1
 
     def _rebuild(self) -> None:
-        self.rows = [0, *self._below(0)] if len(self.shape) else []
+        self.rows[:] = [0, *self._below(0)] if len(self.shape) else []
 
     def _below(self, idx: int) -> list[int]:
         """Rows below an open node, without its own."""

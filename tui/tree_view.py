@@ -68,15 +68,16 @@ class TreeView(LineList):
         return row if row >= 0 else ~row
 
     def refresh_tree(self, rows_changed: Callable[[], None]) -> None:
-        """Change the rows and stay on the same node, or on the nearest one above it."""
-        node = self.node
+        """Change the rows and stay on the same one, or on the nearest node above it."""
+        row, node = self.tree_rows.rows[self.cursor] if self.count else 0, self.node
         offset = self.cursor - round(self.scroll_target_y)
         rows_changed()
         self._labels.clear()
         self.recount()
         if node >= len(self.tree_rows.shape):
             node = 0
-        while (found := self.tree_rows.position(node)) is None and node:
+        found = self.tree_rows.position(row)
+        while found is None and (found := self.tree_rows.position(node)) is None and node:
             node = self.tree_rows.shape.parent[node]
         self.move_to(found or 0)
         self.scroll_to(y=max(0, self.cursor - offset), animate=False, force=True)

@@ -1,0 +1,139 @@
+"""How fast the inspector opens and answers on large data.
+
+``python -m benchmarks.inspector`` makes its own database in a temporary folder: a run of many
+trees, one very large tree and one very deep one. Keys are pressed without a terminal; what counts
+is the processor time from a key to the drawn screen, which is what the machine must give (the
+clock would count the test driver's own waiting).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from agentr_lite_tui.app import Inspector
+from agentr_lite_tui.tasks_screen import TasksScreen
+from agentr_lite_tui.tree_screen import TreeScreen
+from textual.pilot import Pilot
+from textual.screen import Screen
+
+from agentr_lite.envs.base import Task
+from agentr_lite.recipe import Recipe
+from agentr_lite.store import Store, runs, trees
+from agentr_lite.store.records import NodeRow
+
+KEYS = (
+    *("down", "down", "right", "down", "space", "g", "g", "b", "b", "p", "s", "end", "up"),
+    *("pageup", "c", "down", "c", "s", "s", "left", "left", "home", "asterisk", "pagedown"),
+)
+
+
+def make_tree(count: int, *, width: int, seed: int = 0) -> list[NodeRow]:
+    """A tree in which every node has ``width`` children; the last ones end the episode."""
+    draw = random.Random(seed)
+    nodes: list[NodeRow] = []
+    for idx in range(count):
+        parent = (idx - 1) // width if idx else None
+        ended = idx * width + 1 >= count
+        nodes.append(
+            NodeRow(
+                tree_id=0,
+                idx=idx,
+                parent_idx=parent,
+                depth=0 if parent is None else nodes[parent].depth + 1,
+                kind="root" if parent is None else "act",
+                action=None if parent is None else f"get {idx % 97} oak logs",
+                text="" if parent is None else f"Thought: next\nAction: get {idx % 97} oak logs",
+                observation=f"Got {idx % 97} oak logs",
+                reward=float(ended and draw.random() < 0.1),
+                terminated=ended,
+                truncated=False,
+                invalid=False,
+                disaster=False,
+                visits=draw.randrange(9),
+                value_sum=0.0,
+                merged=1,
+            )
+        )
+    return nodes
+
+
+def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, int, int]:
+    """(run, its largest tree, its deepest tree)."""
+    with Store.open(path) as store:
+        run_id = runs.create_run(store, Recipe(env="textcraft"))
+
+        def save(name: str, of: Sequence[NodeRow]) -> int:
+            return trees.save_tree(
+                store,
+                run_id=run_id,
+                round_index=1,
+                wave=0,
+                env="textcraft",
+                task=Task(name, "train", f"craft {name}"),
+                instructions="Craft.",
+                nodes=of,
+                calls=[],
+                simulations=8,
+            )
+
+        large = save("large", make_tree(nodes, width=4))
+        deep = save("deep", make_tree(2_000, width=1))
+        few = make_tree(100, width=4)
+        for number in range(tree_count - 2):
+            save(f"task {number}", few)
+        return run_id, large, deep
+
+
+async def bench(app: Inspector, pilot: Pilot[None], name: str, screen: Screen[None]) -> None:
+    """Open a screen, press the keys, print both."""
+    before, clock = time.process_time(), time.perf_counter()
+    app.push_screen(screen)
+    await pilot.pause()
+    opened, wall = time.process_time() - before, time.perf_counter() - clock
+    costs = []
+    for key in KEYS:
+        before = time.process_time()
+        await pilot.press(key)
+        costs.append((time.process_time() - before) * 1000)
+    costs.sort()
+    print(
+        f"{name:24} open {opened * 1000:4.0f} ms (clock {wall * 1000:4.0f});"
+        f" a key: median {costs[len(costs) // 2]:3.0f} ms,"
+        f" 95th percentile {costs[int(len(costs) * 0.95)]:3.0f} ms, worst {costs[-1]:3.0f} ms"
+    )
+    app.pop_screen()
+    await pilot.pause()
+
+
+def main() -> None:
+    """Run all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, default=100_000)
+    parser.add_argument("--trees", type=int, default=1_000)
+    options = parser.parse_args()
+
+    async def session(path: Path, run_id: str, large: int, deep: int) -> None:
+        with Store.open(path, read_only=True) as store:
+            app = Inspector(store, poll_s=0)
+            async with app.run_test(size=(120, 40)) as pilot:
+                await pilot.pause()
+                tasks = TasksScreen(store, run_id)
+                await bench(app, pilot, f"run of {options.trees:,} trees", tasks)
+                tree = TreeScreen(store, large)
+                await bench(app, pilot, f"tree of {options.nodes:,} nodes", tree)
+                await bench(app, pilot, "chain of 2,000 nodes", TreeScreen(store, deep))
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "runs.db"
+        made = make_database(path, options.nodes, options.trees)
+        asyncio.run(session(path, *made))
+
+
+if __name__ == "__main__":
+    main()

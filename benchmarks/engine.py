@@ -201,7 +201,10 @@ def choose_model(given: str | None, directory: Path) -> Path:
         if given is not None:
             raise
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from tiny_gguf import TinyShape, write_tiny_model
+    from tiny_gguf import (  # type: ignore[import-not-found]
+        TinyShape,
+        write_tiny_model,
+    )
 
     shape = TinyShape(layers=4, width=256, kv_heads=4, hidden=704, context=_CONTEXT, merges=1500)
     return write_tiny_model(directory / "random.gguf", shape, file_type="q8_0")
@@ -209,7 +212,7 @@ def choose_model(given: str | None, directory: Path) -> Path:
 
 def avoid_amx() -> None:
     """Keep the high-level class, too, from kernels that crash (see ``has_unsafe_amx``)."""
-    library = load_library()
+    library: Any = load_library()
     default = library.llama_model_default_params
     if has_unsafe_amx():
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from command_line import Call
 
 # Before any import: libgomp and the hub clients read these once.
 os.environ["OMP_WAIT_POLICY"] = "passive"
@@ -22,3 +26,41 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("AGENTR_LITE_DB", "NO_COLOR", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """Where a database would be."""
+    return tmp_path / "runs.db"
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Runs a command in this process; gives exit code, stdout and stderr."""
+    from agentr_lite.cli import main
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([str(one) for one in arguments])
+        out, err = capsys.readouterr()
+        return int(caught.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def loop(cli: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """``cli`` with the corridor for an environment and a scripted player for a model."""
+    import loop_case
+
+    loop_case.install(monkeypatch.setattr)
+    return cli
+
+
+@pytest.fixture
+def filled(loop: Call, tmp_path: Path, db: Path) -> Path:
+    """A database with a whole run in it."""
+    import loop_case
+
+    assert loop("run", loop_case.write_recipe(tmp_path / "case"), "-d", db)[0] == 0
+    return db

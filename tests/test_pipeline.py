@@ -13,12 +13,13 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import loop_case
 import pytest
+from command_line import Call
 
 from agentr_lite.actors import registry as actors
 from agentr_lite.actors.mock import MockActor
@@ -38,24 +39,9 @@ def recipe(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Path:
-    return tmp_path / "runs.db"
-
-
-@pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command in this process; gives exit code, stdout and stderr."""
-    loop_case.install(monkeypatch.setattr)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main([str(one) for one in arguments])
-        out, err = capsys.readouterr()
-        return int(caught.value.code or 0), out, err
-
-    return call
+def cli(loop: Call) -> Call:
+    """Commands, with the stand-ins in place."""
+    return loop
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +102,7 @@ def test_the_case_is_worth_resuming(whole: list[str]) -> None:
     ],
 )
 def test_killed_and_resumed_is_uninterrupted(
-    cli: Any, recipe: Path, db: Path, whole: list[str], point: str, number: int
+    cli: Call, recipe: Path, db: Path, whole: list[str], point: str, number: int
 ) -> None:
     killed = cut(point, number, signal.SIGKILL, "run", recipe, "-d", db)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -128,7 +114,7 @@ def test_killed_and_resumed_is_uninterrupted(
     assert loop_case.contents(db) == whole
 
 
-def test_killed_again_and_again(cli: Any, recipe: Path, db: Path, whole: list[str]) -> None:
+def test_killed_again_and_again(cli: Call, recipe: Path, db: Path, whole: list[str]) -> None:
     words: list[object] = ["run", recipe, "-d", db]
     for point, number in [("save_tree", 1), ("save_revision", 4), ("generate", 30), ("score", 1)]:
         assert cut(point, number, signal.SIGKILL, *words).returncode == -signal.SIGKILL
@@ -141,7 +127,7 @@ def test_killed_again_and_again(cli: Any, recipe: Path, db: Path, whole: list[st
     ("point", "number"), [("generate", 30), ("save_revision", 3), ("train_lora", 1)]
 )
 def test_ctrl_c_names_the_command_that_goes_on(
-    cli: Any, recipe: Path, db: Path, whole: list[str], point: str, number: int
+    cli: Call, recipe: Path, db: Path, whole: list[str], point: str, number: int
 ) -> None:
     stopped = cut(point, number, signal.SIGINT, "run", recipe, "-d", db)
 
@@ -158,7 +144,7 @@ def test_ctrl_c_names_the_command_that_goes_on(
 
 
 def test_an_error_keeps_its_reason_and_names_the_command(
-    cli: Any, recipe: Path, db: Path, whole: list[str], monkeypatch: pytest.MonkeyPatch
+    cli: Call, recipe: Path, db: Path, whole: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Flaky(loop_case.Player):
         def score(self, requests: Any) -> Any:
@@ -177,7 +163,7 @@ def test_an_error_keeps_its_reason_and_names_the_command(
 
 @pytest.mark.parametrize("pages", [45, 65, 85])
 def test_a_full_disk_loses_nothing(
-    cli: Any, recipe: Path, db: Path, whole: list[str], pages: int
+    cli: Call, recipe: Path, db: Path, whole: list[str], pages: int
 ) -> None:
     """SQLite's own limit on the file's size gives the error of a full disk."""
     with pytest.MonkeyPatch.context() as patch:
@@ -199,7 +185,7 @@ def test_a_full_disk_loses_nothing(
     assert loop_case.contents(db) == whole
 
 
-def test_a_file_that_may_not_grow(cli: Any, recipe: Path, db: Path, whole: list[str]) -> None:
+def test_a_file_that_may_not_grow(cli: Call, recipe: Path, db: Path, whole: list[str]) -> None:
     """The operating system refuses the write: a quota, or a limit of the shell's."""
     resource = pytest.importorskip("resource", reason="needs POSIX resource limits")
     stopped = subprocess.run(
@@ -217,7 +203,7 @@ def test_a_file_that_may_not_grow(cli: Any, recipe: Path, db: Path, whole: list[
 
 
 def test_no_space_for_the_adapter(
-    cli: Any, recipe: Path, db: Path, whole: list[str], monkeypatch: pytest.MonkeyPatch
+    cli: Call, recipe: Path, db: Path, whole: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **named: Any) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(named["out_dir"]))
@@ -250,7 +236,7 @@ def test_a_bug_is_on_record_too(recipe: Path, db: Path, monkeypatch: pytest.Monk
 
 
 def test_a_finished_run_is_shown_and_not_done_again(
-    cli: Any, recipe: Path, db: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Call, recipe: Path, db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cli("run", recipe, "-d", db)[0] == 0
     players: list[MockActor] = []
@@ -268,7 +254,7 @@ def test_a_finished_run_is_shown_and_not_done_again(
 
 
 def test_a_model_that_never_acts_is_rows_and_exit_5(
-    cli: Any, recipe: Path, db: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Call, recipe: Path, db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def mumble(*_: Any) -> str:
         return "well \x1b[2J\u202e then"
@@ -289,7 +275,7 @@ def test_a_model_that_never_acts_is_rows_and_exit_5(
 
 
 def test_without_training_data_the_old_adapter_stays(
-    cli: Any, recipe: Path, db: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Call, recipe: Path, db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second round of a player whom the first adapter made lazy has nothing to learn from."""
     players: list[loop_case.Player] = []
@@ -315,7 +301,7 @@ def test_without_training_data_the_old_adapter_stays(
     assert worn.parent.name == "round-1"
 
 
-def test_the_plan_is_data(cli: Any, recipe: Path, db: Path) -> None:
+def test_the_plan_is_data(cli: Call, recipe: Path, db: Path) -> None:
     code, out, err = cli("run", recipe, "--plan", "-d", db)
     assert code == 0 and err == ""
     assert out.startswith("plan: loop · corridor") and out.count("\n") == 4
@@ -323,13 +309,13 @@ def test_the_plan_is_data(cli: Any, recipe: Path, db: Path) -> None:
     assert not db.exists()
 
 
-def test_a_recipe_for_one_environment_runs_on_another(cli: Any, recipe: Path, db: Path) -> None:
+def test_a_recipe_for_one_environment_runs_on_another(cli: Call, recipe: Path, db: Path) -> None:
     code, out, _ = cli("run", "textcraft", "--recipe", recipe, "--plan", "--json")
     assert code == 0 and json.loads(out)["plan"]["env"] == "textcraft"
     code, out, _ = cli("run", "corridor", "--plan", "--json", "--set", "rounds=0")
     assert code == 0 and json.loads(out)["plan"]["rounds"] == 0
 
 
-def test_rounds_0_needs_no_weights(cli: Any, recipe: Path, db: Path) -> None:
+def test_rounds_0_needs_no_weights(cli: Call, recipe: Path, db: Path) -> None:
     overrides = ("--set", "rounds=0", "--set", "train_model=/nowhere")
     assert cli("run", recipe, "-d", db, *overrides)[0] == 0

@@ -129,6 +129,7 @@ def format_table(
     *,
     align: Sequence[Align] | None = None,
     width: int | None = None,
+    keep: Sequence[str] = (),
 ) -> str:
     """A plain-text table with a header and a rule.
 
@@ -139,6 +140,7 @@ def format_table(
         align: one a column; default: right where all cells look like numbers.
         width: terminal columns to fit into; the widest left-aligned columns give way, then
             the rest. None: as wide as it needs to be.
+        keep: headings of columns that are never cut, such as names to be copied.
 
     Returns:
         The lines joined by newlines, without one at the end.
@@ -151,7 +153,8 @@ def format_table(
     aligns = list(align) if align else [_guess_align(cells, i) for i in range(len(heads))]
     widths = [max(display_width(row[i]) for row in [heads, *cells]) for i in range(len(heads))]
     if width is not None:
-        _shrink(widths, aligns, width)
+        kept = {index for index, column in enumerate(columns) if column in keep}
+        _shrink(widths, aligns, width, kept)
     lines = [_line(heads, columns, widths, aligns), _GAP.join("-" * w for w in widths)]
     lines += [_line(cell, row, widths, aligns) for cell, row in zip(cells, rows, strict=True)]
     return "\n".join(lines)
@@ -170,10 +173,10 @@ def _guess_align(cells: Sequence[Sequence[str]], index: int) -> Align:
     return "right" if numbers and all(numbers) else "left"
 
 
-def _shrink(widths: list[int], aligns: Sequence[Align], width: int) -> None:
+def _shrink(widths: list[int], aligns: Sequence[Align], width: int, kept: set[int]) -> None:
     spare = width - len(_GAP) * (len(widths) - 1)
     for kind in ("left", "right"):
-        candidates = [i for i, a in enumerate(aligns) if a == kind]
+        candidates = [i for i, a in enumerate(aligns) if a == kind and i not in kept]
         while sum(widths) > spare and candidates:
             widest = max(candidates, key=lambda i: widths[i])
             if widths[widest] <= _MIN_COLUMN:
@@ -241,10 +244,14 @@ def emit_json(value: Any) -> None:
 
 
 def emit_table(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, align: Sequence[Align] | None = None
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    align: Sequence[Align] | None = None,
+    keep: Sequence[str] = (),
 ) -> None:
     """A table on stdout, cut to the terminal's width where there is a terminal."""
-    emit(format_table(columns, rows, align=align, width=terminal_width()))
+    emit(format_table(columns, rows, align=align, width=terminal_width(), keep=keep))
 
 
 def say(message: str | Styled) -> None:

@@ -211,3 +211,10 @@ def test_silent_progress_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert output.format_duration(seconds) == text
+
+
+def test_kept_columns_are_never_cut() -> None:
+    rows = [["textcraft-20261122-abcd", "a long remark that gives way"]]
+    shown = output.format_table(["run", "remark"], rows, width=36, keep=["run"]).splitlines()[-1]
+    assert shown.startswith("textcraft-20261122-abcd  ") and shown.endswith("…")
+    assert len(shown) <= 36

@@ -131,6 +131,7 @@ def show_env(
         emit_table(
             ["task", "split", "level", "goal"],
             [[one.name, one.split, one.level, one.goal] for one in tasks],
+            keep=["task"],
         )
         return
     if as_json:

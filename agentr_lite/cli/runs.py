@@ -71,6 +71,7 @@ def list_runs(
             ]
             for row in rows
         ],
+        keep=["run"],
     )
 
 

@@ -78,6 +78,7 @@ def trees(
                     ]
                     for tree in found
                 ],
+                keep=["task"],
             )
             return
         if as_json:

@@ -23,15 +23,15 @@ from agentr_lite.actors.starter.network import Network
 class Schedule:
     """How long and how fast."""
 
-    tokens: int = 12_000_000
+    tokens: int = 10_000_000
     """Tokens in all, prompts and observations included."""
     batch_tokens: int = 8192
     muon_rate: float = 0.02
     adam_rate: float = 0.004
-    warmup: float = 0.01
+    warmup: float = 0.02
     decay: float = 0.4
     """Share of training, at its end, over which the rates fall to zero."""
-    ease_until: float = 0.2
+    ease_until: float = 0.15
     """Share of training over which worlds grow from shallow to the full mixture."""
     observation_weight: float = 0.05
     """Weight of observation tokens as targets; assistant tokens weigh 1."""
@@ -182,7 +182,7 @@ def train(
         corpus: demonstrations.
         encoder: messages to tokens.
         schedule: see there.
-        report: called every 50 steps with tokens, loss, share of right target tokens, rates.
+        report: called every 25 steps with tokens, loss, share of right target tokens, rates.
         checkpoint: called with the network and the tokens seen.
         checkpoint_every: tokens between checkpoints.
         stop: polled each step; true ends training early.
@@ -221,7 +221,7 @@ def train(
         adam.zero_grad(set_to_none=True)
         seen += count
         running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
-        if step % 50 == 0:
+        if step % 25 == 0:
             report(
                 {
                     "step": step,

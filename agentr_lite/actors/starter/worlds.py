@@ -30,12 +30,26 @@ class Vocabulary:
 
     @classmethod
     def of(
-        cls, names: Sequence[str], tags: dict[str, tuple[str, ...]], held_out: frozenset[str]
+        cls,
+        names: Sequence[str],
+        tags: dict[str, tuple[str, ...]],
+        held_out: frozenset[str],
+        *,
+        every_word: bool = True,
     ) -> Vocabulary:
-        """The vocabulary of a book without its held-out goals."""
+        """The vocabulary of a book without its held-out goals.
+
+        Args:
+            names: all item names of the book.
+            tags: its real tags and their members.
+            held_out: names that must not be made.
+            every_word: made-up names also use words that only held-out names have; a word that
+                is never seen cannot be copied.
+        """
         members = {m for group in tags.values() for m in group}
         kept = sorted(n for n in set(names) if n not in held_out and n not in members | set(tags))
-        return cls(tuple(kept), tuple(sorted({w for n in kept for w in n.split("_")})), tags)
+        known = sorted({w for n in (names if every_word else kept) for w in n.split("_")})
+        return cls(tuple(kept), tuple(known), tags)
 
 
 @dataclass(frozen=True, slots=True)

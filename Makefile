@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run test smoke lint bench results starter clean
+.PHONY: help install run test smoke lint docs bench results starter clean
 
 help:
 	@echo "make run      set up, then run the whole loop on TextCraft with the bundled model"
 	@echo "make test     set up, then run the tests"
 	@echo "make smoke    the whole loop in about a minute"
 	@echo "make lint     ruff and mypy"
+	@echo "make docs     write docs/commands.md and docs/recipes.md anew"
 	@echo "make bench    the benchmarks (docs/performance.md)"
 	@echo "make results  the study behind docs/results.md (takes hours)"
 	@echo "make starter  remake the bundled model from scratch (needs PyTorch)"
@@ -41,6 +42,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install
+	$(BIN)/python docs/generate.py
 
 bench: install
 	$(BIN)/python -m benchmarks.textcraft

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from agentr_lite.agent import Step
 from agentr_lite.store.records import JudgementRow, ModelCallRow, NodeRow
 
-from .lines import Line, Span, barred, fold, one_line, paragraphs, rule, spread
+from .lines import MAX_SHOWN, Line, Span, barred, fold, one_line, rule, spread
 from .marks import VERDICT, Mark, mark_of, mark_row
 
 MAX_STEPS = 100
@@ -145,10 +145,12 @@ def lay_out_conversation(views: Sequence[StepView], width: int) -> list[Line]:
 
 def said(text: str, width: int, *, bar: str = "said") -> list[Line]:
     """An assistant turn behind a bar, its action in bold."""
+    if len(text) > MAX_SHOWN:
+        return barred(text, bar, "plain", width)
     lines: list[Line] = []
-    for part in paragraphs(text, width - 2):
+    for part in text.replace("\r\n", "\n").split("\n"):
         style = "strong" if part.lstrip().startswith("Action:") else "plain"
-        lines.append((("▎ ", bar), (part, style)))
+        lines += barred(part, bar, style, width)
     return lines
 
 

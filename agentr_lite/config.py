@@ -23,4 +23,5 @@ def default_database() -> Path:
 
 def artifacts_dir(database: Path, run_id: str) -> Path:
     """Where a run's adapters and datasets lie: beside its database."""
-    return database.parent / "artifacts" / run_id
+    # Absolute: the database keeps the path, and the next command may start elsewhere.
+    return database.resolve().parent / "artifacts" / run_id

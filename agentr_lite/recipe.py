@@ -87,6 +87,9 @@ class SpliceSettings:
     """At most this many pairs of a good and a bad trajectory a tree."""
     good_per_task: int = 2
     """At most this many good trajectories a tree in the training set, best first; 0 = all."""
+    contested: bool = True
+    """Learn good trajectories only of tasks that also failed in the search: where every attempt
+    succeeds there is nothing to learn."""
     data: Literal["revision", "good", "both", "none"] = "both"
     """What goes into the training set: revision trajectories, good ones, both, or neither (general
     data alone, as many examples as with both: a control)."""

@@ -17,27 +17,26 @@ from agentr_lite.store.records import TrajectoryRow
 def loss_flags(steps: Sequence[Step], *, after_signal: bool = False) -> list[bool]:
     """Which of the agent's turns on a good path are learnt.
 
-    All but three kinds, which a good end does not make good: a turn without an action or with an
-    impossible one; a step that the agent itself took back in its next turn by reflecting; a
-    reflection that follows another (dwelling on it is not revising).
+    A good end does not make everything before it good: what came before a flaw led to it, often
+    several steps earlier (a wrong amount, found out at the craft). So only the turns after the
+    path's last flaw are learnt, and besides them the reflections that ended a wrong stretch. A
+    flaw is a turn without an action or with an impossible one, or a reflection.
 
     Args:
         steps: consecutive steps of one trajectory.
-        after_signal: the turn before them was a reflection.
+        after_signal: the turn before them was a reflection; another one would be dwelling on it.
 
     Returns:
         One flag a step.
     """
+    flawed = [index for index, step in enumerate(steps) if step.invalid or step.kind != "act"]
+    last_flaw = flawed[-1] if flawed else -1
     flags = []
     reflected = after_signal
     for index, step in enumerate(steps):
-        if step.kind == "reflect":
-            flags.append(not reflected)
-            reflected = True
-            continue
-        taken_back = index + 1 < len(steps) and steps[index + 1].kind == "reflect"
-        flags.append(step.kind == "act" and not step.invalid and not taken_back)
-        reflected = False
+        is_reflection = step.kind == "reflect"
+        flags.append(not reflected if is_reflection else index > last_flaw)
+        reflected = is_reflection
     return flags
 
 

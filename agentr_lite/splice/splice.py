@@ -48,7 +48,8 @@ def splice(
     if not 1 <= kept <= len(bad):
         raise ValueError(f"cut_step {cut_step} is outside {len(prefix)} + 1..{len(bad)}")
     return [
-        *_mark(prefix, "prefix"),
+        # Both ends grew out of the prefix: it may hold the mistake itself.
+        *(SplicedStep(step, "prefix", loss=False) for step in prefix),
         *(SplicedStep(step, "bad", loss=False) for step in bad[:kept]),
         SplicedStep(signal_step(signal), "signal", loss=True),
         *_mark(good, "good", after_signal=True),
@@ -94,7 +95,7 @@ def mark_executed(steps: Sequence[Step], prefix_steps: int, cut_step: int) -> li
         cut_step: t', counted from reset.
     """
     return [
-        *_mark(steps[:prefix_steps], "prefix"),
+        *(SplicedStep(step, "prefix", loss=False) for step in steps[:prefix_steps]),
         *(SplicedStep(step, "bad", loss=False) for step in steps[prefix_steps:cut_step]),
         *(SplicedStep(step, "signal", loss=True) for step in steps[cut_step : cut_step + 1]),
         *_mark(steps[cut_step + 1 :], "good", after_signal=True),

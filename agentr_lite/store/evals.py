@@ -123,3 +123,13 @@ def _item(row: sqlite3.Row) -> EvalItemRow:
         episode=json.loads(row["steps_json"]),
         error=row["error"],
     )
+
+
+def delete_evals(store: Store, run_id: str, round_index: int) -> None:
+    """Forget a round's evaluations: they belong to an adapter that is no more."""
+    with store.atomic():
+        store.execute("DELETE FROM evals WHERE run_id = ? AND round = ?", (run_id, round_index))
+        store.execute(
+            "DELETE FROM rounds WHERE run_id = ? AND round = ? AND stage = 'eval'",
+            (run_id, round_index),
+        )

@@ -138,9 +138,15 @@ def _agent_examples(store: Store, run_id: str, round_index: int, recipe: Recipe)
                 tree.id: tree.task.name
                 for tree in trees.list_trees(store, run_id, round_index=number)
             }
+            failed = {
+                row.tree_id
+                for row in splices.list_trajectories(store, run_id, round_index=number, kind="bad")
+            }
             for row, opening, steps in best_good(
                 store, run_id, round_index=number, per_task=recipe.splice.good_per_task
             ):
+                if recipe.splice.contested and row.tree_id not in failed:
+                    continue
                 example = TrainExample(*flagged_messages(opening, steps, loss_flags(steps)))
                 found.append(Candidate("good", row.id, names[row.tree_id], example))
     return [item for item in found if any(item.example.loss)]
@@ -224,6 +230,7 @@ def _record(
     """Store the set, or find it where a cut run stored it before."""
     settings: dict[str, Any] = {
         "data": recipe.splice.data,
+        "contested": recipe.splice.contested,
         "eta": recipe.train.eta,
         "general": recipe.train.general,
         "accumulate": recipe.train.accumulate,

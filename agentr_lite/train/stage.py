@@ -13,7 +13,7 @@ from agentr_lite.errors import ModelError
 from agentr_lite.output import Progress, silent_progress
 from agentr_lite.recipe import Recipe
 from agentr_lite.seeds import stream_seed
-from agentr_lite.store import Store, runs, splices
+from agentr_lite.store import Store, evals, runs, splices
 from agentr_lite.train.dataset import Dataset, build_dataset
 from agentr_lite.train.general import load_general
 
@@ -156,6 +156,10 @@ def _train(
         "valid_loss_first": result.valid_losses[0][1] if result.valid_losses else None,
         "valid_loss": min((loss for _, loss in result.valid_losses), default=None),
     }
+    digest = hashlib.sha256(result.gguf_path.read_bytes()).hexdigest()
+    earlier = splices.get_adapter(store, run_id, round_index)
+    if earlier is not None and earlier.gguf_sha256 != digest:
+        evals.delete_evals(store, run_id, round_index)
     splices.save_adapter(
         store,
         run_id=run_id,
@@ -163,7 +167,7 @@ def _train(
         dataset_id=dataset.id,
         mlx_dir=str(result.adapter_dir),
         gguf_path=str(result.gguf_path),
-        gguf_sha256=hashlib.sha256(result.gguf_path.read_bytes()).hexdigest(),
+        gguf_sha256=digest,
         summary=summary,
     )
     progress.finish(f"{result.steps} steps")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_the_cleanest_good_trajectories_are_taken(planted: tuple[Store, str]) ->
     assert all(all(example.loss[2::2]) for example in dataset.train)
 
 
-def test_flawed_turns_of_a_good_trajectory_carry_no_loss(planted: tuple[Store, str]) -> None:
+def test_turns_up_to_a_flaw_of_a_good_trajectory_carry_no_loss(planted: tuple[Store, str]) -> None:
     rows = best_good(*planted, round_index=1, per_task=0)
 
     flawed = [(opening, steps) for _, opening, steps in rows if len(steps) == 5]
@@ -108,7 +109,20 @@ def test_flawed_turns_of_a_good_trajectory_carry_no_loss(planted: tuple[Store, s
     messages, loss = flagged_messages(opening, steps, loss_flags(steps))
     assert (len(rows), len(flawed)) == (36, 12)
     assert actions(messages) == FLAWED.split(", ")
-    assert loss[2::2] == [True, True, False, True, True]
+    assert loss[2::2] == [False, False, False, True, True]
+
+
+def test_tasks_that_never_failed_teach_nothing(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "runs.db")
+    run_id = runs.create_run(store, recipe())
+    env = Corridors()
+    for index, task in enumerate(env.tasks("train")):
+        plant(store, run_id, env, task, [GOOD, SLOW, BAD] if index < 3 else [GOOD, SLOW])
+    splice_stage(store, run_id, 1, recipe(), env, RuleActor())
+
+    every = replace(recipe("good"), splice=replace(recipe("good").splice, contested=False))
+    assert build_dataset(store, run_id, 1, recipe("good"), {}).counts["good"] == 6
+    assert build_dataset(store, run_id, 1, every, {}).counts["good"] == 24
 
 
 def test_revisions_keep_their_flags(planted: tuple[Store, str]) -> None:
@@ -117,7 +131,7 @@ def test_revisions_keep_their_flags(planted: tuple[Store, str]) -> None:
     for example in dataset.train:
         done = actions(example.messages)
         assert done == [*BAD.split(", ")[:4], "reflect", "forward", "open"]
-        assert example.loss[2::2] == [True, True, False, False, True, True, True]
+        assert example.loss[2::2] == [False, False, False, False, True, True, True]
         assert not any(example.loss[1::2])
 
 

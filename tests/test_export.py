@@ -75,7 +75,7 @@ def test_openai_lines_carry_weights_on_assistant_turns_only(database: Path, tmp_
     data = json.loads(line)
     assert set(data) == {"messages"}
     weights = [turn.get("weight") for turn in data["messages"]]
-    assert weights == [None, None, 1, None, 1, None, 0, None, 1, None, 1, None, 1]
+    assert weights == [None, None, 0, None, 0, None, 0, None, 1, None, 1, None, 1]
     assert "1 conversations" in result.stderr
 
 
@@ -88,7 +88,7 @@ def test_agent_r_is_one_list_without_a_system_role(database: Path, tmp_path: Pat
     assert len(data) == 2
     turns = data[0]["conversations"]
     assert [turn["from"] for turn in turns] == ["human", "gpt"] * 6
-    assert [turn["loss"] for turn in turns][:6] == [None, True, None, True, None, False]
+    assert [turn["loss"] for turn in turns][:8] == [None, False, None, False, None, False, None, True]
     assert turns[0]["value"].startswith(Corridor().instructions() + "\n\nGoal: ")
     assert not any(Corridor().instructions() in turn["value"] for turn in turns[1:])
 

@@ -118,8 +118,8 @@ def test_a_spoilt_state_is_recovered() -> None:
         *("throw", "reflect", "back", "take", "forward", "forward", "open")
     ]
     assert revision.loss is not None
-    # Rules, goal, then agent and observation in turn: the error alone is not learnt.
-    assert revision.loss[2::2] == [True, True, False, True, True, True, True, True, True]
+    # Rules, goal, then agent and observation in turn: learnt from the signal on.
+    assert revision.loss[2::2] == [False, False, False, True, True, True, True, True, True]
     assert not any(revision.loss[1::2])
 
 

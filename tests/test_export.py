@@ -88,7 +88,16 @@ def test_agent_r_is_one_list_without_a_system_role(database: Path, tmp_path: Pat
     assert len(data) == 2
     turns = data[0]["conversations"]
     assert [turn["from"] for turn in turns] == ["human", "gpt"] * 6
-    assert [turn["loss"] for turn in turns][:8] == [None, False, None, False, None, False, None, True]
+    assert [turn["loss"] for turn in turns][:8] == [
+        None,
+        False,
+        None,
+        False,
+        None,
+        False,
+        None,
+        True,
+    ]
     assert turns[0]["value"].startswith(Corridor().instructions() + "\n\nGoal: ")
     assert not any(Corridor().instructions() in turn["value"] for turn in turns[1:])
 

@@ -50,6 +50,7 @@ bench: install
 	$(BIN)/python -m benchmarks.textcraft
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.inspector
 
 results: install
 	$(BIN)/python -m benchmarks.results --db .work/results/runs.db --out docs/results.md

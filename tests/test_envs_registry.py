@@ -106,6 +106,9 @@ def test_options_reach_the_constructor() -> None:
         ("broken", {}, EnvironmentFault, "'broken': cannot be made: RuntimeError: no luck"),
         ("number", {}, EnvironmentFault, "not a class or function"),
         ("three", {}, EnvironmentFault, "made a int"),
+        ("gymnasum:X", {}, UsageError, "did you mean 'gymnasium:ID'"),
+        ("http://localhost:1", {}, UsageError, "no environment"),
+        ("nowhere/jugs.py", {}, UsageError, "there is no file nowhere/jugs.py"),
     ],
 )
 def test_faults_are_named(

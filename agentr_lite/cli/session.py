@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from agentr_lite.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from agentr_lite.actors.base import Actor
+    from agentr_lite.cli.common import Chosen
     from agentr_lite.recipe import Recipe
     from agentr_lite.store import Store
     from agentr_lite.store.records import RunRow
@@ -45,49 +45,74 @@ def package_versions() -> dict[str, str]:
 
 
 def target_run(
-    store: Store, target: str, *, recipe: str | None = None, overrides: tuple[str, ...] = ()
+    store: Store,
+    target: str,
+    chosen: Chosen,
+    *,
+    changeable: tuple[str, ...] = (),
 ) -> Target:
     """An existing run, or a new one from a recipe or for an environment.
 
     Args:
         store: the database.
         target: a recipe's name or file, an environment's name, or an existing run.
-        recipe: take the settings from this recipe; ``target`` is then the environment.
-        overrides: ``key=value`` for a new run.
+        chosen: with a recipe, ``target`` is the environment to run it on.
+        changeable: groups of settings that may differ from an existing run's own.
 
     Raises:
-        UsageError: nothing of that name, or overrides for an existing run.
+        UsageError: nothing of that name, or a setting of an existing run that is fixed.
         RecipeError: the recipe is wrong.
     """
-    resolved = new_recipe(target, recipe=recipe, overrides=overrides)
+    resolved = new_recipe(target, chosen)
     if resolved is not None:
         return begin_run(store, resolved)
     run = existing_run(store, target)
-    if overrides:
-        raise UsageError(
-            f"the settings of the existing run {run.id} are fixed",
-            hint="Name a recipe or an environment instead, and a new run begins with them.",
-        )
-    from agentr_lite.recipe import recipe_from_dict
-
-    return Target(run, recipe_from_dict(run.recipe), False)
+    return Target(run, changed_recipe(run, chosen.overrides, changeable), False)
 
 
-def new_recipe(
-    target: str, *, recipe: str | None = None, overrides: tuple[str, ...] = ()
-) -> Recipe | None:
+def changed_recipe(run: RunRow, overrides: Sequence[str], changeable: tuple[str, ...]) -> Recipe:
+    """An existing run's recipe, with the settings that a verb may change.
+
+    Args:
+        run: the run.
+        overrides: ``key=value``.
+        changeable: keys, or groups of keys with a dot at the end, e.g. ``("eval.",)``.
+
+    Raises:
+        UsageError: another setting than these.
+        RecipeError: a wrong value, or no such key.
+    """
+    from agentr_lite.recipe import with_overrides
+
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if not any(key.startswith(one) if one.endswith(".") else key == one for one in changeable):
+            known = " and ".join(f"{one}*" if one.endswith(".") else one for one in changeable)
+            raise UsageError(
+                f"{key} cannot be changed for the existing run {run.id}"
+                if changeable
+                else f"the settings of the existing run {run.id} are fixed",
+                hint=(f"Only {known} can; " if known else "")
+                + "name a recipe or an environment instead, and a new run begins.",
+            )
+    return with_overrides(run.recipe, overrides)
+
+
+def new_recipe(target: str, chosen: Chosen) -> Recipe | None:
     """What a new run of ``target`` would be; None where it names no recipe and no environment.
 
     Args:
         target: as in ``target_run``.
-        recipe: as in ``target_run``.
-        overrides: ``key=value``.
+        chosen: as in ``target_run``.
 
     Raises:
-        UsageError: with ``recipe``, ``target`` is no environment.
+        UsageError: with a recipe in ``chosen``, ``target`` is no environment.
         RecipeError: the recipe is wrong.
     """
-    from agentr_lite.envs.registry import env_names
+    import json
+
+    from agentr_lite.envs.names import absolute_env_name, env_slug
+    from agentr_lite.envs.registry import env_names, is_env_name
     from agentr_lite.recipe import (
         apply_overrides,
         did_you_mean,
@@ -96,23 +121,25 @@ def new_recipe(
         recipe_names,
     )
 
-    environments = env_names()
+    recipe, overrides = chosen.recipe, chosen.overrides
+    # A run is resumed from wherever the user is then.
+    env = absolute_env_name(target) if is_env_name(target) else None
     if recipe is not None and target != recipe:
-        if target in environments:
-            overrides = (f"env={target}", *overrides)
+        if env is not None:
+            overrides = (f"env={json.dumps(env, ensure_ascii=False)}", *overrides)
         resolved = load_recipe(recipe, overrides)
-        if target not in environments:
+        if env is None:
             raise UsageError(
-                f"no environment '{target}'{did_you_mean(target, environments)}",
+                f"no environment '{target}'{did_you_mean(target, env_names())}",
                 hint="With --recipe, name the environment to run it on; `agentr-lite envs` lists"
                 " them.",
             )
         return resolved
     if target in recipe_names() or target.endswith((".yaml", ".yml")):
         return load_recipe(target, overrides)
-    if target in environments:
+    if env is not None:
         # An environment without a recipe of its own: the defaults.
-        data = {"env": target, "name": target}
+        data = {"env": env, "name": env_slug(env)}
         apply_overrides(data, overrides)
         return recipe_from_dict(data)
     return load_recipe(recipe, overrides) if recipe is not None else None
@@ -190,26 +217,3 @@ def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int) -> None:
             hint=f"`agentr-lite train {run.id} --round {adapter_round}` makes it.",
         )
     actor.use_adapter(Path(adapter.gguf_path))
-
-
-def resume_command(verb: str, target: str, run_id: str) -> str:
-    """This process's command line with the run in place of what it began with."""
-    arguments = sys.argv[2:]
-    if target in arguments:
-        arguments[arguments.index(target)] = run_id
-    kept = list(_without_result_options(arguments))
-    return shlex.join(["agentr-lite", verb, *kept])
-
-
-def _without_result_options(arguments: list[str]) -> list[str]:
-    """Leave out what an existing run does not take again."""
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument in ("--recipe", "--set", "--model", "--seed"):
-            skip = True
-        elif not argument.startswith(("--recipe=", "--set=", "--model=", "--seed=")):
-            kept.append(argument)
-    return kept

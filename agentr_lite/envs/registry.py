@@ -1,12 +1,14 @@
-"""Environments by name: those that come along and those that packages register.
+"""Environments by name: those that come along, those that packages register, adapters and files.
 
-A package offers its own through the entry point group ``agentr_lite.envs``::
+``agentr_lite.envs.names`` says what names look like. A package offers its own
+through the entry point group ``agentr_lite.envs``::
 
     [project.entry-points."agentr_lite.envs"]
     mygame = "mypackage.mygame:MyGame"
 
 The object named is an ``Environment`` class or a function that makes one; a recipe's
-``env_options`` are its keyword arguments.
+``env_options`` are its keyword arguments. An adapter (``gymnasium:ID``) is called with the address
+as its first argument.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentr_lite.envs.base import SPLITS, Environment, Task
+from agentr_lite.envs.files import load_from_file
+from agentr_lite.envs.names import EnvName, parse_env_name
 from agentr_lite.envs.wrappers import ReplayEnvironment
 from agentr_lite.errors import AgentrError, EnvironmentFault, UsageError
 from agentr_lite.recipe import did_you_mean
@@ -28,13 +32,47 @@ _BUILT_IN: dict[str, str] = {"textcraft": "agentr_lite.envs.textcraft:TextCraft"
 """Known without installed metadata, e.g. from a plain checkout."""
 
 
+class Adapter(NamedTuple):
+    """Makes environments of something else, given its address."""
+
+    target: str
+    """``module:class``; called with the address and the options."""
+    form: str
+    """What to write, for people."""
+    meaning: str
+
+
+ADAPTERS: dict[str, Adapter] = {
+    "gymnasium": Adapter(
+        "agentr_lite.envs.gymnasium:GymnasiumText",
+        "gymnasium:ID",
+        "a Gymnasium environment whose observations are text",
+    ),
+    "agentgym": Adapter(
+        "agentr_lite.envs.agentgym:AgentGym",
+        "agentgym+http://HOST:PORT[/KIND]",
+        "an AgentGym server",
+    ),
+}
+"""By scheme: what stands before the colon or the plus sign of a name with an address."""
+
+
 def env_names() -> list[str]:
     """All environments that can be asked for, sorted."""
     return sorted({*_BUILT_IN, *_plugins()})
 
 
+def is_env_name(text: str) -> bool:
+    """Whether ``text`` names an environment; one that cannot be loaded counts, too."""
+    name = parse_env_name(text)
+    return name.path is not None or name.scheme in ADAPTERS or text in env_names()
+
+
 def env_origin(name: str) -> str:
-    """Where an environment comes from: ``built in`` or its package's name and version."""
+    """Where an environment comes from: ``built in``, its file, or its package and version."""
+    path = parse_env_name(name).path
+    if path is not None:
+        return str(path)
     plugin = _plugins().get(name)
     if name in _BUILT_IN or plugin is None:
         return "built in"
@@ -47,17 +85,19 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
     One that does not save its state is wrapped so that snapshots work (``ReplayEnvironment``).
 
     Args:
-        name: as in ``env_names``.
+        name: as in ``env_names``, or an address or a file (``agentr_lite.envs.names``).
         options: keyword arguments of its constructor; a recipe's ``env_options``.
 
     Raises:
         UsageError: no such environment, or an option that it does not have.
         EnvironmentFault: a plugin cannot be loaded, or its constructor raised.
     """
-    factory = _factory(name)
-    _check_options(name, factory, options or {})
+    parsed = parse_env_name(name)
+    factory = _factory(parsed)
+    arguments = [parsed.address] if parsed.scheme else []
+    _check_options(name, factory, options or {}, given=len(arguments))
     try:
-        env = factory(**(options or {}))
+        env = factory(*arguments, **(options or {}))
     except AgentrError:
         raise
     except Exception as error:
@@ -67,7 +107,7 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
     if not isinstance(env, Environment):
         raise EnvironmentFault(
             name,
-            f"its entry point made a {type(env).__name__}",
+            f"made a {type(env).__name__}, which is no environment",
             hint="It must be a subclass of agentr_lite.envs.base.Environment.",
         )
     return env if _saves_state(env) else ReplayEnvironment(env)
@@ -101,33 +141,56 @@ def _plugins() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
-def _factory(name: str) -> Callable[..., Any]:
-    plugin = _plugins().get(name)
+def _factory(name: EnvName) -> Callable[..., Any]:
+    """What makes the environment.
+
+    Raises:
+        UsageError: no such environment, adapter or file.
+        EnvironmentFault: it cannot be loaded.
+    """
+    text = name.text
+    plugin = None
     # What comes along cannot be replaced by a package that takes its name.
-    target = _BUILT_IN.get(name) or (plugin.value if plugin else None)
+    target = _BUILT_IN.get(text)
+    if name.path is not None:
+        target = text
+    elif name.scheme:
+        adapter = ADAPTERS.get(name.scheme)
+        target = adapter.target if adapter else None
+    elif target is None:
+        plugin = _plugins().get(text)
+        target = plugin.value if plugin else None
     if target is None:
+        forms = [adapter.form for adapter in ADAPTERS.values()]
         raise UsageError(
-            f"no environment '{name}'{did_you_mean(name, env_names())}",
+            f"no environment '{text}'{did_you_mean(text, [*env_names(), *forms])}",
             hint="`agentr-lite envs` lists them.",
         )
     try:
-        if plugin is not None and name not in _BUILT_IN:
+        if name.path is not None:
+            loaded = load_from_file(name.path, name.attribute)
+        elif plugin is not None:
             loaded = plugin.load()
         else:
             module, _, attribute = target.partition(":")
             loaded = getattr(importlib.import_module(module), attribute)
+    except AgentrError:
+        raise
     except Exception as error:
         raise EnvironmentFault(
-            name, f"cannot load {target}: {type(error).__name__}: {error}", hint=_whose(name)
+            text, f"cannot load {target}: {type(error).__name__}: {error}", hint=_whose(text)
         ) from error
     if not callable(loaded):
-        raise EnvironmentFault(name, f"{target} is not a class or function", hint=_whose(name))
+        raise EnvironmentFault(text, f"{target} is not a class or function", hint=_whose(text))
     factory: Callable[..., Any] = loaded
     return factory
 
 
-def _check_options(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    parameters = inspect.signature(factory).parameters.values()
+def _check_options(
+    name: str, factory: Callable[..., Any], options: Mapping[str, Any], *, given: int
+) -> None:
+    """Refuse options that ``factory`` does not take; ``given`` arguments come before them."""
+    parameters = list(inspect.signature(factory).parameters.values())[given:]
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         return
     known = [p.name for p in parameters if p.kind is not inspect.Parameter.POSITIONAL_ONLY]
@@ -144,4 +207,5 @@ def _saves_state(env: Environment) -> bool:
 
 
 def _whose(name: str) -> str:
-    return f"It comes from {env_origin(name)}." if name not in _BUILT_IN else ""
+    origin = env_origin(name)
+    return "" if origin == "built in" else f"It comes from {origin}."

@@ -10,6 +10,7 @@ from typing import Any
 
 from agentr_lite.actors.base import Usage
 from agentr_lite.envs.base import Task
+from agentr_lite.envs.names import env_slug
 from agentr_lite.errors import UsageError
 from agentr_lite.recipe import Recipe, did_you_mean
 from agentr_lite.store.database import Store, to_json
@@ -361,7 +362,7 @@ def _free_id(store: Store, env: str, now: datetime) -> str:
     moment = int((now - midnight).total_seconds() * 10)
     while True:
         # Tenths of a second fit four digits of base 36 (864,000 of 1,679,616).
-        run_id = f"{env}-{now:%Y%m%d}-{_base36(moment)}"
+        run_id = f"{env_slug(env)}-{now:%Y%m%d}-{_base36(moment)}"
         if store.scalar("SELECT 1 FROM runs WHERE id = ?", (run_id,)) is None:
             return run_id
         moment += 1

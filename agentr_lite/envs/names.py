@@ -1,0 +1,81 @@
+"""How an environment is named: plainly, as a scheme with an address, or as a file.
+
+======================================  ==========================================================
+``textcraft``                           comes along, or is registered by an installed package
+``gymnasium:FrozenLake-v1``             ``SCHEME:ADDRESS``: an adapter and what it adapts
+``agentgym+http://localhost:8000``      ``SCHEME+URL``: an adapter and the server it talks to
+``games/jugs.py``, ``jugs.py:Jugs``     a Python file, with the class or function in it
+======================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9_]*)(?P<mark>[:+])(?P<address>.+)", re.DOTALL)
+_FILE = re.compile(r"(?P<path>.+\.py)(?::(?P<attribute>[^:/]*))?", re.DOTALL)
+_URL_SCHEME = re.compile(r"^[a-z]+://")
+_SLUG_LENGTH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class EnvName:
+    """An environment's name, taken apart."""
+
+    text: str
+    """All of it."""
+    scheme: str = ""
+    """``gymnasium`` of ``gymnasium:X``; empty unless there is an address."""
+    address: str = ""
+    """``X`` of ``gymnasium:X``, ``http://h`` of ``agentgym+http://h``."""
+    path: Path | None = None
+    """Of a Python file."""
+    attribute: str = ""
+    """The class or function in the file; empty: the only environment that it defines."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Neither address nor file: a registered name."""
+        return not self.scheme and self.path is None
+
+
+def parse_env_name(text: str) -> EnvName:
+    """Take a name apart; whether there is such an environment is another question."""
+    # Files first: a path may hold a colon or a plus sign before its `.py`.
+    if found := _FILE.fullmatch(text):
+        return EnvName(text, path=Path(found["path"]), attribute=found["attribute"] or "")
+    found = _ADDRESS.fullmatch(text)
+    # `a+b` alone is no address: after the plus sign comes a URL.
+    if found and (found["mark"] == ":" or _URL_SCHEME.match(found["address"])):
+        return EnvName(text, scheme=found["scheme"], address=found["address"])
+    return EnvName(text)
+
+
+def absolute_env_name(text: str) -> str:
+    """The same environment, named so that it is found from any working directory."""
+    name = parse_env_name(text)
+    if name.path is None:
+        return text
+    path = str(name.path.expanduser().resolve())
+    return f"{path}:{name.attribute}" if name.attribute else path
+
+
+def env_slug(text: str) -> str:
+    """A short form of letters, digits and dashes, for identifiers and file names.
+
+    ``gymnasium:FrozenLake-v1`` gives ``frozenlake-v1``, ``games/jugs.py:Jugs`` gives ``jugs``; a
+    plain name stays as it is.
+    """
+    name = parse_env_name(text)
+    if name.is_plain:
+        return text
+    if name.path is not None:
+        words = name.attribute or name.path.stem
+    elif _URL_SCHEME.match(name.address):
+        words = f"{name.scheme} {_URL_SCHEME.sub('', name.address)}"
+    else:
+        words = name.address
+    slug = re.sub(r"[^a-z0-9]+", "-", words.lower())[:_SLUG_LENGTH].strip("-")
+    return slug or name.scheme or "environment"

@@ -6,19 +6,21 @@ pipeline again on the same run *is* resuming it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 from agentr_lite.actors.base import Actor
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.registry import make_env
-from agentr_lite.errors import AgentrError, StoreError
 from agentr_lite.evaluate import eval_stage
 from agentr_lite.output import Progress, silent_progress
 from agentr_lite.recipe import Recipe
 from agentr_lite.search.stage import search_stage
-from agentr_lite.splice.stage import splice_stage
+from agentr_lite.sitting import recorded_status
+from agentr_lite.splice.stage import environment_faults, splice_stage
 from agentr_lite.store import Store, runs
 from agentr_lite.train.stage import adapter_in_use, train_stage, training_weights
 
@@ -34,15 +36,23 @@ class PipelineResult:
     """(round, stage, summary) in the order of the work."""
 
     @property
-    def failed_tasks(self) -> int:
-        """Tasks that the environment or the model broke, over all stages."""
-        failed = 0
+    def failures(self) -> Mapping[str, int]:
+        """What the environment or the model broke, over all stages: ``searches``, ``pairs`` of
+        the splicing and ``episodes`` of the evaluation; those without a failure are left out."""
+        failed: Counter[str] = Counter()
         for _, stage, summary in self.stages:
             if stage == "search":
-                failed += int(summary.get("failed") or 0)
+                failed["searches"] += int(summary.get("failed") or 0)
+            elif stage == "splice":
+                failed["pairs"] += environment_faults(summary)
             elif stage == "eval":
-                failed += sum(int(mode.get("faulty") or 0) for mode in summary.values())
-        return failed
+                failed["episodes"] += sum(int(of.get("faulty") or 0) for of in summary.values())
+        return dict(+failed)
+
+    @property
+    def failed_tasks(self) -> int:
+        """The sum of ``failures``."""
+        return sum(self.failures.values())
 
 
 def run_pipeline(
@@ -82,31 +92,19 @@ def run_pipeline(
             on_stage(number, stage, summary)
 
     runs.set_run_status(store, run_id, "running")
-    env: Environment | None = None
-    actor: Actor | None = None
-    try:
+    with recorded_status(store, run_id):
         if recipe.rounds:
             # Asked before hours of search are spent.
             training_weights(recipe)
-        env = make_env(recipe.env, recipe.env_options)
-        actor = open_actor()
-        equip(actor, 0)
-        done(0, "eval", dict(eval_stage(store, run_id, 0, recipe, env, actor, progress=progress)))
-        for number in range(1, recipe.rounds + 1):
-            _round(store, run_id, number, recipe, env, actor, equip, progress, done)
-    except (KeyboardInterrupt, BrokenPipeError):
-        # The latter: whoever read the narration has gone.
-        runs.set_run_status(store, run_id, "interrupted")
-        raise
-    except Exception as error:
-        _record_failure(store, run_id, error)
-        raise
-    finally:
-        if actor is not None:
-            actor.close()
-        if env is not None:
-            env.close()
-    runs.set_run_status(store, run_id, "finished")
+        with (
+            closing(make_env(recipe.env, recipe.env_options)) as env,
+            closing(open_actor()) as actor,
+        ):
+            equip(actor, 0)
+            base = eval_stage(store, run_id, 0, recipe, env, actor, progress=progress)
+            done(0, "eval", dict(base))
+            for number in range(1, recipe.rounds + 1):
+                _round(store, run_id, number, recipe, env, actor, equip, progress, done)
     return result
 
 
@@ -130,12 +128,3 @@ def _round(
     equip(actor, adapter_in_use(store, run_id, number))
     scores = eval_stage(store, run_id, number, recipe, env, actor, progress=progress)
     done(number, "eval", dict(scores))
-
-
-def _record_failure(store: Store, run_id: str, error: Exception) -> None:
-    # A database that cannot be written cannot record why, either.
-    if isinstance(error, StoreError):
-        return
-    known = isinstance(error, AgentrError)
-    message = str(error) if known else f"{type(error).__name__}: {error}"
-    runs.set_run_status(store, run_id, "failed", error=message)

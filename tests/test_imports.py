@@ -141,6 +141,7 @@ FORBIDDEN: dict[str, tuple[str, ...] | None] = {
     "train": ("search", "splice", "evaluate", *ABOVE_ALL),
     "evaluate": ("search", "splice", "train", *ABOVE_ALL),
     "report": ("search", "splice", "train", "actors", "envs", "cli", "pipeline"),
+    "sitting": ("search", "splice", "train", "evaluate", *ABOVE_ALL),
     "pipeline": ("cli", "report"),
 }
 """Layer -> layers that it must not know, not even inside a function; None: only ``LOWEST``."""

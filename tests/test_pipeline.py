@@ -96,7 +96,7 @@ def test_the_case_is_worth_resuming(whole: list[str]) -> None:
         ("build_dataset", 1),
         ("train_lora", 1),  # the data set is there, the adapter is not
         ("save_adapter", 1),  # the adapter's file is there, its row is not
-        ("stage_finished", 6),  # the second training, not yet said to be done
+        ("stage_finished", 8),  # the second training, not yet said to be done
         ("save_eval_items", 9),  # the last ones
         ("set_run_status", 2),  # all is done, but not said so
     ],

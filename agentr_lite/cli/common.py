@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,8 +33,43 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
-def recipe_options(function: F) -> F:
-    """``--recipe``, ``--set``, ``--model``, ``--seed``: everything that changes a result."""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the command line asks of a result, besides what to run."""
+
+    recipe: str | None
+    """A recipe to take the settings from; None: whatever the target names."""
+    overrides: tuple[str, ...]
+    """``key=value``, from ``--set``, ``--model`` and ``--seed``."""
+
+    def with_overrides(self, *more: str) -> Chosen:
+        """With further ``key=value``, which outweigh those before."""
+        return Chosen(self.recipe, (*self.overrides, *more))
+
+    def __bool__(self) -> bool:
+        """Whether anything was asked for."""
+        return self.recipe is not None or bool(self.overrides)
+
+
+def recipe_options(function: F) -> Callable[..., Any]:
+    """``--recipe``, ``--set``, ``--model``, ``--seed``: everything that changes a result.
+
+    The command gets them together, as ``chosen: Chosen``.
+    """
+
+    @functools.wraps(function)
+    def command(
+        *arguments: Any,
+        recipe: str | None,
+        overrides: tuple[str, ...],
+        model: str | None,
+        seed: int | None,
+        **named: Any,
+    ) -> Any:
+        chosen = Chosen(recipe, result_overrides(overrides, model, seed))
+        return function(*arguments, chosen=chosen, **named)
+
+    wrapped: Callable[..., Any] = command
     for option in (
         click.option("--seed", type=int, default=None, help="Shorthand for --set seed=N."),
         click.option("--model", default=None, help="Shorthand for --set model=PATH (a GGUF)."),
@@ -45,8 +80,8 @@ def recipe_options(function: F) -> F:
             "--recipe", default=None, help="Bundled recipe or YAML file.  [default: as ENV]"
         ),
     ):
-        function = option(function)
-    return function
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def result_overrides(
@@ -67,3 +102,28 @@ def database_path(db: Path | None) -> Path:
     from agentr_lite.config import default_database
 
     return db if db is not None else default_database()
+
+
+def command_line(
+    verb: str,
+    run_id: str,
+    *,
+    db: Path | None = None,
+    round_index: int | None = None,
+    overrides: Sequence[str] = (),
+) -> str:
+    """The command that goes on with a run, to be shown where one was cut.
+
+    Args:
+        verb: the command.
+        run_id: the run.
+        db: as it was given; None where the default was meant.
+        round_index: the round; None where the command finds it by itself.
+        overrides: ``key=value`` that the run's own recipe does not hold.
+    """
+    words = ["agentr-lite", *verb.split(), run_id]
+    words += ["-d", str(db)] if db is not None else []
+    words += ["--round", str(round_index)] if round_index is not None else []
+    for override in overrides:
+        words += ["--set", override]
+    return shlex.join(words)

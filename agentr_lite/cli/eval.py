@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,20 +10,15 @@ import click
 
 from agentr_lite.cli.claim import claimed
 from agentr_lite.cli.common import (
+    Chosen,
+    command_line,
     database_path,
     db_option,
     json_option,
     recipe_options,
-    result_overrides,
 )
 from agentr_lite.envs.base import SPLITS
-from agentr_lite.errors import (
-    EXIT_SOME_TASKS_FAILED,
-    AgentrError,
-    Interrupted,
-    StoreError,
-    UsageError,
-)
+from agentr_lite.errors import EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
 from agentr_lite.output import Progress, emit, emit_json, say, terminal_width, warn
 
 if TYPE_CHECKING:
@@ -55,10 +50,7 @@ def evaluate(
     max_steps: int | None,
     recovery: bool | None,
     force: bool,
-    recipe: str | None,
-    overrides: tuple[str, ...],
-    model: str | None,
-    seed: int | None,
+    chosen: Chosen,
     db: Path | None,
     as_json: bool,
 ) -> None:
@@ -67,6 +59,8 @@ def evaluate(
     With the name of a recipe instead (`agentr-lite eval textcraft --model m.gguf`), begin a new
     run with the untrained model. What was played already is not played again.
     """
+    from agentr_lite.cli.session import target_run
+    from agentr_lite.sitting import recorded_status
     from agentr_lite.store import Store
 
     settings = {
@@ -76,52 +70,31 @@ def evaluate(
         "max_steps": max_steps,
         "recovery": recovery,
     }
-    result = [*result_overrides(overrides, model, seed)]
-    result += [f"eval.{key}={value}" for key, value in settings.items() if value is not None]
+    given = (f"eval.{key}={value}" for key, value in settings.items() if value is not None)
+    chosen = chosen.with_overrides(*given)
     with Store.open(database_path(db)) as store:
-        run, resolved, is_new = _target(store, target, recipe, tuple(result))
+        found = target_run(store, target, chosen, changeable=("eval.", "agent."))
+        run, resolved = found.run, found.recipe
         context.with_resource(claimed(store, run.id))
         try:
-            number, figures = _evaluate(store, run, resolved, round_index, force)
+            # A run that was there before keeps the status that its own work gave it.
+            with recorded_status(store, run.id, applies=lambda: found.is_new):
+                number, figures = _evaluate(store, run, resolved, round_index, force)
         except KeyboardInterrupt:
-            _set_status(store, run, is_new, "interrupted")
+            # A new run's recipe holds the overrides already.
+            overrides = () if found.is_new else chosen.overrides
+            again = command_line(
+                "eval", run.id, db=db, round_index=round_index, overrides=overrides
+            )
             raise Interrupted(
                 "evaluation interrupted; finished groups of episodes are kept",
-                # A new run's recipe holds the overrides already.
-                hint="Go on with: "
-                + _again(run.id, db, round_index, () if is_new else tuple(result)),
+                hint=f"Go on with: {again}",
             ) from None
-        except AgentrError as error:
-            # A database that cannot be written cannot record why, either.
-            if not isinstance(error, StoreError):
-                _set_status(store, run, is_new, "failed", error.message)
-            raise
-        _set_status(store, run, is_new, "finished")
         _show(store, run.id, number, resolved.eval.split, figures, as_json)
     faulty = sum(of["faulty"] for of in figures.values())
     if faulty:
         warn(f"the environment broke in {faulty} episodes; they are left out of the figures")
         context.exit(EXIT_SOME_TASKS_FAILED)
-
-
-def _target(
-    store: Store, target: str, recipe: str | None, overrides: tuple[str, ...]
-) -> tuple[RunRow, Recipe, bool]:
-    """The run, its recipe with the overrides, and whether it was made here."""
-    from agentr_lite.cli.session import begin_run, existing_run, new_recipe
-    from agentr_lite.recipe import with_overrides
-
-    resolved = new_recipe(target, recipe=recipe, overrides=overrides)
-    if resolved is not None:
-        return begin_run(store, resolved).run, resolved, True
-    run = existing_run(store, target)
-    changed = [item for item in overrides if not item.startswith(("eval.", "agent."))]
-    if changed:
-        raise UsageError(
-            f"{changed[0].partition('=')[0]} cannot be changed for the existing run {run.id}",
-            hint="Only eval.* and agent.* can; name a recipe instead of a run for the rest.",
-        )
-    return run, with_overrides(run.recipe, overrides), False
 
 
 def _evaluate(
@@ -143,9 +116,10 @@ def _evaluate(
             f"run {run.id} has not trained round {number}",
             hint=f"It can evaluate round {known}; `agentr-lite train` trains another.",
         )
-    env = make_env(recipe.env, recipe.env_options)
-    actor = open_actor(recipe)
-    try:
+    with (
+        closing(make_env(recipe.env, recipe.env_options)) as env,
+        closing(open_actor(recipe)) as actor,
+    ):
         equip(store, run, actor, adapter_in_use(store, run.id, number))
         say(f"{run.id}: evaluating {'the base model' if not number else f'round {number}'}")
         with Progress() as progress:
@@ -153,19 +127,6 @@ def _evaluate(
                 store, run.id, number, recipe, env, actor, progress=progress, replace=force
             )
             return number, figures
-    finally:
-        actor.close()
-        env.close()
-
-
-def _set_status(
-    store: Store, run: RunRow, is_new: bool, status: Any, error: str | None = None
-) -> None:
-    # A run that was there before keeps the status that its own work gave it.
-    if is_new:
-        from agentr_lite.store.runs import set_run_status
-
-        set_run_status(store, run.id, status, error=error)
 
 
 def _show(
@@ -184,15 +145,3 @@ def _show(
     lines = [e for e in report.evals if e.split == split and e.round in (0, number)]
     sections = run_sections(replace(report, evals=lines, splices=[], training=[], stages=[]))
     emit(render_terminal([f"Run {run_id}"], sections, width=terminal_width()))
-
-
-def _again(
-    run_id: str, db: Path | None, round_index: int | None, overrides: tuple[str, ...]
-) -> str:
-    """The command that goes on with an interrupted evaluation."""
-    words = ["agentr-lite", "eval", run_id]
-    words += ["-d", str(db)] if db is not None else []
-    words += ["--round", str(round_index)] if round_index is not None else []
-    for override in overrides:
-        words += ["--set", override]
-    return shlex.join(words)

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.claim import claimed
-from agentr_lite.cli.common import (
-    database_path,
-    db_option,
-    json_option,
-    recipe_options,
-    result_overrides,
-)
+from agentr_lite.cli.common import Chosen, database_path, db_option, json_option, recipe_options
 from agentr_lite.errors import (
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
@@ -46,10 +40,7 @@ def run(
     target: str | None,
     resume: str | None,
     plan_only: bool,
-    recipe: str | None,
-    overrides: tuple[str, ...],
-    model: str | None,
-    seed: int | None,
+    chosen: Chosen,
     db: Path | None,
     as_json: bool,
 ) -> None:
@@ -58,13 +49,12 @@ def run(
     `agentr-lite run textcraft` needs nothing else: it plays the bundled environment with the
     bundled model. The table at the end is on stdout, all narration on stderr.
     """
-    settings = result_overrides(overrides, model, seed)
-    if (target is None and recipe is None) == (resume is None):
+    if (target is None and chosen.recipe is None) == (resume is None):
         raise UsageError(
             "name what to run or what to resume",
             hint="`agentr-lite run textcraft`, or `agentr-lite run --resume latest`.",
         )
-    if resume is not None and (settings or recipe or plan_only):
+    if resume is not None and (chosen or plan_only):
         raise UsageError(
             "a run's settings are fixed: --resume takes no --recipe, --set, --model, --seed or"
             " --plan",
@@ -74,7 +64,7 @@ def run(
 
     resolved: Recipe | None = None
     if resume is None:
-        resolved = new_recipe(target or str(recipe), recipe=recipe, overrides=settings)
+        resolved = new_recipe(target or str(chosen.recipe), chosen)
     if plan_only:
         _show_plan(_known(resolved, str(target)), as_json)
         return
@@ -108,7 +98,11 @@ def run(
         _show(store, found.run.id, as_json, shlex.join(place))
     failed = result.failed_tasks
     if failed:
-        warn(f"{failed} tasks failed", hint=f"`agentr-lite trees {found.run.id}` says why.")
+        of_what = ", ".join(f"{count} {what}" for what, count in result.failures.items())
+        warn(
+            f"{failed} tasks failed ({of_what})",
+            hint=f"`agentr-lite trees {found.run.id}` says why.",
+        )
         context.exit(EXIT_SOME_TASKS_FAILED)
 
 

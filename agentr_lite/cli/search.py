@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,18 +10,17 @@ import click
 
 from agentr_lite.cli.claim import claimed
 from agentr_lite.cli.common import (
+    Chosen,
+    command_line,
     database_path,
     db_option,
     json_option,
     recipe_options,
-    result_overrides,
 )
 from agentr_lite.errors import (
     EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
-    AgentrError,
     Interrupted,
-    StoreError,
     UsageError,
 )
 from agentr_lite.output import Progress, emit_json, emit_table, say, warn
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from agentr_lite.cli.session import Target
     from agentr_lite.store import Store
-    from agentr_lite.store.records import RunStatus
 
 
 @click.command()
@@ -46,10 +45,7 @@ def search(
     target: str,
     round_index: int | None,
     redo: bool,
-    recipe: str | None,
-    overrides: tuple[str, ...],
-    model: str | None,
-    seed: int | None,
+    chosen: Chosen,
     db: Path | None,
     as_json: bool,
 ) -> None:
@@ -58,29 +54,23 @@ def search(
     With an environment or a recipe, begin a new run; with a run, search its next round, or go on
     where a search was cut. What is committed is not searched again.
     """
-    from agentr_lite.cli.session import resume_command, target_run
+    from agentr_lite.cli.session import target_run
+    from agentr_lite.sitting import recorded_status
     from agentr_lite.store import Store
 
-    settings = result_overrides(overrides, model, seed)
     with Store.open(database_path(db)) as store:
-        found = target_run(store, target, recipe=recipe, overrides=settings)
+        found = target_run(store, target, chosen)
         run = found.run
         context.with_resource(claimed(store, run.id))
+        number = _round(store, run.id, round_index)
         try:
-            number = _round(store, run.id, round_index)
-            summary = _search(store, found, number, redo)
+            with recorded_status(store, run.id, applies=lambda: _searches_only(store, found)):
+                summary = _search(store, found, number, redo)
         except KeyboardInterrupt:
-            _set_status(store, found, "interrupted")
+            again = command_line("search", run.id, db=db, round_index=number)
             raise Interrupted(
-                "search interrupted; whole waves of trees are kept",
-                hint=f"Go on with: {resume_command('search', target, run.id)}",
+                "search interrupted; whole waves of trees are kept", hint=f"Go on with: {again}"
             ) from None
-        except AgentrError as error:
-            # A database that cannot be written cannot record why, either.
-            if not isinstance(error, StoreError):
-                _set_status(store, found, "failed", error.message)
-            raise
-        _set_status(store, found, "finished")
     if as_json:
         emit_json({"run": run.id, "round": number, "search": summary})
     else:
@@ -122,26 +112,23 @@ def _search(store: Store, target: Target, number: int, redo: bool) -> Mapping[st
             hint=f"`agentr-lite train {run.id} --round {number - 1}` makes it;"
             f" `--round {number - 1} --redo` searches that round again.",
         )
-    env = make_env(recipe.env, recipe.env_options)
-    actor = open_actor(recipe)
-    try:
+    with (
+        closing(make_env(recipe.env, recipe.env_options)) as env,
+        closing(open_actor(recipe)) as actor,
+    ):
         equip(store, run, actor, number - 1)
         say(f"{run.id}: round {number}, {'base model' if number == 1 else 'adapter'}")
         with Progress() as progress:
             return search_stage(
                 store, run.id, number, recipe, env, actor, progress=progress, redo=redo
             )
-    finally:
-        actor.close()
-        env.close()
 
 
-def _set_status(store: Store, target: Target, status: RunStatus, error: str | None = None) -> None:
-    from agentr_lite.store.runs import list_stages, set_run_status
+def _searches_only(store: Store, target: Target) -> bool:
+    """A run of the whole loop keeps the status that the loop gave it."""
+    from agentr_lite.store.runs import list_stages
 
-    # A run of the whole loop keeps the status that the loop gave it.
-    if target.is_new or all(row.stage == "search" for row in list_stages(store, target.run.id)):
-        set_run_status(store, target.run.id, status, error=error)
+    return target.is_new or all(row.stage == "search" for row in list_stages(store, target.run.id))
 
 
 def _show(run_id: str, number: int, summary: Mapping[str, Any]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from agentr_lite.cli.claim import claimed
-from agentr_lite.cli.common import database_path, db_option, json_option
+from agentr_lite.cli.common import command_line, database_path, db_option, json_option
 from agentr_lite.errors import EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
 from agentr_lite.output import Progress, emit_json, emit_table, say, warn
 
@@ -58,6 +58,7 @@ def splice(
     Pairs good and bad trajectories of each tree, lets the model judge where the bad one went
     wrong, joins the two there, and executes the result. What is committed is not done again.
     """
+    from agentr_lite.splice.stage import environment_faults
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run
 
@@ -72,15 +73,15 @@ def splice(
         try:
             summary = _splice(store, row, recipe, number, redo)
         except KeyboardInterrupt:
+            again = command_line("splice", row.id, db=db, round_index=number, overrides=changed)
             raise Interrupted(
-                "splicing interrupted; whole waves of trees are kept",
-                hint=f"Go on with: {_again(row.id, number, changed, db)}",
+                "splicing interrupted; whole waves of trees are kept", hint=f"Go on with: {again}"
             ) from None
     if as_json:
         emit_json({"run": row.id, "round": number, "splice": summary})
     else:
         _show(row.id, number, summary)
-    faults = summary["rejected"].get("environment fault", 0)
+    faults = environment_faults(summary)
     if faults:
         warn(f"the environment broke in {faults} of {summary['pairs']} pairs; they are left out")
         context.exit(EXIT_SOME_TASKS_FAILED)
@@ -88,7 +89,7 @@ def splice(
 
 def _recipe(run: RunRow, changed: list[str]) -> Recipe:
     """The run's recipe with other splice settings."""
-    from agentr_lite.recipe import with_overrides
+    from agentr_lite.cli.session import changed_recipe
 
     for override in changed:
         key = override.partition("=")[0].strip()
@@ -97,12 +98,7 @@ def _recipe(run: RunRow, changed: list[str]) -> Recipe:
                 f"{key} chooses what is trained on; it changes nothing here",
                 hint=f"Set it where that is done: agentr-lite train {run.id} --set {override}",
             )
-        if not key.startswith("splice."):
-            raise UsageError(
-                f"{key} cannot be changed for the existing run {run.id}",
-                hint="Only splice.* settings can; a new run begins with `agentr-lite search`.",
-            )
-    return with_overrides(run.recipe, changed)
+    return changed_recipe(run, changed, ("splice.",))
 
 
 def _last_searched(store: Store, run_id: str) -> int:
@@ -131,17 +127,15 @@ def _splice(
     if finished is not None:
         say(f"{run.id}: round {number} is spliced already; --redo does it again")
         return finished
-    env = make_env(recipe.env, recipe.env_options)
-    actor = open_actor(recipe)
-    try:
+    with (
+        closing(make_env(recipe.env, recipe.env_options)) as env,
+        closing(open_actor(recipe)) as actor,
+    ):
         equip(store, run, actor, adapter_in_use(store, run.id, number - 1))
         with Progress() as progress:
             summary = splice_stage(
                 store, run.id, number, recipe, env, actor, progress=progress, redo=redo
             )
-    finally:
-        actor.close()
-        env.close()
     if get_adapter(store, run.id, number) is not None:
         warn(
             f"the adapter of round {number} was trained on what this replaced",
@@ -170,11 +164,3 @@ def _show(run_id: str, number: int, summary: Mapping[str, Any]) -> None:
     if summary["accepted"]:
         say(f"Write them to a file: agentr-lite export {run_id} -o FILE")
         say(f"Go on: agentr-lite train {run_id} --round {number}")
-
-
-def _again(run_id: str, number: int, changed: list[str], db: Path | None) -> str:
-    words = ["agentr-lite", "splice", run_id, "--round", str(number)]
-    for override in changed:
-        words += ["--set", override]
-    words += ["-d", str(db)] if db is not None else []
-    return shlex.join(words)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from agentr_lite.cli.claim import claimed
-from agentr_lite.cli.common import database_path, db_option, json_option
+from agentr_lite.cli.common import command_line, database_path, db_option, json_option
 from agentr_lite.errors import EXIT_FAILED, Interrupted, UsageError
 from agentr_lite.output import Progress, emit_json, emit_table, say, warn
 
@@ -40,17 +39,11 @@ def train(
 
     A training that was cut goes on from its last checkpoint.
     """
-    from agentr_lite.recipe import with_overrides
+    from agentr_lite.cli.session import changed_recipe
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run, list_stages
     from agentr_lite.train.stage import train_stage
 
-    wrong = [item for item in overrides if not item.startswith(("train.", "splice.data="))]
-    if wrong:
-        raise UsageError(
-            f"--set {wrong[0]}: only train.* and splice.data can be changed here",
-            hint="The rest of a run's settings is fixed.",
-        )
     with Store.open(database_path(db), create=False) as store:
         row = get_run(store, run)
         context.with_resource(claimed(store, row.id))
@@ -63,18 +56,16 @@ def train(
                 f"round {number or 1} of {row.id} has no revision data yet",
                 hint=f"`agentr-lite splice {row.id} --round {number or 1}` makes it.",
             )
-        recipe = with_overrides(row.recipe, overrides)
+        recipe = changed_recipe(row, overrides, ("train.", "splice.data"))
         try:
             with Progress() as progress:
                 summary = train_stage(
                     store, row.id, number, recipe, progress=progress, redo=redo or bool(overrides)
                 )
         except KeyboardInterrupt:
-            again = ["agentr-lite", "train", row.id, "--round", str(number)]
-            again += ["--db", str(db)] if db is not None else []
+            again = command_line("train", row.id, db=db, round_index=number)
             raise Interrupted(
-                "training interrupted; the last checkpoint is kept",
-                hint=f"Go on with: {shlex.join(again)}",
+                "training interrupted; the last checkpoint is kept", hint=f"Go on with: {again}"
             ) from None
     if as_json:
         emit_json({"run": row.id, "round": number, "train": summary})

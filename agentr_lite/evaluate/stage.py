@@ -7,8 +7,6 @@ results (a model's logits depend, in the last digits, on what else is in the bat
 
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +19,7 @@ from agentr_lite.evaluate.summary import compare, is_faulty, step_to_json, summa
 from agentr_lite.output import Progress, silent_progress
 from agentr_lite.recipe import EvalSettings, Recipe
 from agentr_lite.seeds import stream_seed
+from agentr_lite.sitting import Sitting
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import (
     list_eval_items,
@@ -30,14 +29,7 @@ from agentr_lite.store.evals import (
     set_eval_summary,
 )
 from agentr_lite.store.records import EvalItemRow, EvalMode, EvalRow, TaskRow
-from agentr_lite.store.runs import (
-    add_stage_usage,
-    stage_finished,
-    stage_started,
-    stage_status,
-    task_ids,
-    usage_since,
-)
+from agentr_lite.store.runs import stage_status, task_ids
 
 GROUP_BATCHES = 4
 """A group is this many batches: wide enough that its slow last episodes cost little."""
@@ -79,24 +71,23 @@ def eval_stage(
     modes += ["sampled"] if recipe.eval.samples else []
     modes += ["recovery"] if recipe.eval.recovery else []
     stage = stage_status(store, run_id, round_index, "eval")
-    sitting = _Sitting(store, run_id, round_index, recipe, env, actor, progress)
-    if stage and stage.finished and (finished := sitting.finished(modes)) is not None:
-        return finished
-    if not replace:
-        sitting.refuse_other_settings(modes)
+    through = stage is not None and stage.finished
     # Another evaluation of a round that is through (another split, more samples) is no part of
     # the round's cost.
-    sitting.books = not (stage and stage.finished)
-    if sitting.books:
-        stage_started(store, run_id, round_index, "eval")
+    sitting = Sitting(store, run_id, round_index, "eval", actor, books=not through)
+    evaluation = _Evaluation(sitting, recipe, env, actor, progress)
+    if through and (finished := evaluation.finished(modes)) is not None:
+        return finished
+    if not replace:
+        evaluation.refuse_other_settings(modes)
+    sitting.begin()
     tasks = eval_tasks(env, recipe.eval)
     summary: dict[str, Any] = {}
     for mode in modes:
         starts = eval_starts(store, run_id, recipe, tasks, mode)
         if starts or mode != "recovery":
-            summary[mode] = sitting.play(mode, starts)
-    if sitting.books:
-        stage_finished(store, run_id, round_index, "eval", summary=summary, **sitting.cost())
+            summary[mode] = evaluation.play(mode, starts)
+    sitting.finish(summary)
     return summary
 
 
@@ -168,30 +159,23 @@ def _eval_row(
     return next((row for row in rows if row.split == split), None)
 
 
-class _Sitting:
-    """One process's part of a stage; knows what it has not yet booked as cost."""
+class _Evaluation:
+    """A round's evaluation on its way into the store."""
 
     def __init__(
         self,
-        store: Store,
-        run_id: str,
-        round_index: int,
+        sitting: Sitting,
         recipe: Recipe,
         env: Environment,
         actor: Actor,
         progress: Progress | None,
     ) -> None:
-        self.store = store
-        self.run_id = run_id
-        self.round = round_index
+        self.sitting = sitting
+        self.store, self.run_id, self.round = sitting.store, sitting.run_id, sitting.round
         self.recipe = recipe
         self.env = env
         self.actor = actor
         self.progress = progress or silent_progress()
-        self.books = True
-        """Whether what is spent here counts as the round's cost."""
-        self._usage = copy.copy(actor.usage)
-        self._since = time.monotonic()
 
     def row(self, mode: EvalMode) -> EvalRow | None:
         """The evaluation's row, if it has begun."""
@@ -241,13 +225,6 @@ class _Sitting:
                     f" '{self.recipe.eval.split}' with other settings ({', '.join(changed)})",
                     hint="--force replaces them; another split or a new run keeps both.",
                 )
-
-    def cost(self) -> dict[str, Any]:
-        """Keyword arguments for the store: what was spent since the last call."""
-        now, usage = time.monotonic(), copy.copy(self.actor.usage)
-        spent = {"usage": usage_since(self._usage, usage), "wall_s": now - self._since}
-        self._since, self._usage = now, usage
-        return spent
 
     def play(self, mode: EvalMode, starts: Sequence[Start]) -> dict[str, Any]:
         """Play what is missing of one mode, then summarise it."""
@@ -304,11 +281,9 @@ class _Sitting:
             batch=settings.batch,
             on_finish=count,
         )
-        with self.store.atomic():
+        with self.sitting.commit():
             items = [_item(self.env.name, ids[e.task.name], e) for e in episodes]
             save_eval_items(self.store, eval_id, [(item.task.id, item) for item in items])
-            if self.books:
-                add_stage_usage(self.store, self.run_id, self.round, "eval", **self.cost())
 
     def _instructions(self) -> str:
         with environment_boundary(self.env, "instructions()"):

@@ -7,8 +7,6 @@ and with them the last digits of its logits, depend on all trees of the wave.
 
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +21,7 @@ from agentr_lite.search.scheduler import run_wave
 from agentr_lite.search.simulate import SearchContext, TreeSearch, search_context
 from agentr_lite.search.tree import Tree
 from agentr_lite.seeds import stream_seed
+from agentr_lite.sitting import Sitting
 from agentr_lite.store import Store, runs, summaries, trees
 
 
@@ -73,7 +72,8 @@ def search_stage(
     waves = split_waves(tasks, recipe.search.wave)
     if redo:
         trees.delete_trees(store, run_id, round_index)
-    runs.stage_started(store, run_id, round_index, "search")
+    sitting = Sitting(store, run_id, round_index, "search", actor)
+    sitting.begin()
     first = _drop_cut_waves(store, run_id, round_index, waves)
     progress = progress or silent_progress()
     simulations = recipe.search.simulations
@@ -84,9 +84,9 @@ def search_stage(
         initial=committed * simulations,
     )
     for index in range(first, len(waves)):
-        _Wave(store, run_id, index, waves[index], context, actor, progress, select).run()
+        _Wave(sitting, index, waves[index], context, actor, progress, select).run()
     summary = summaries.search_counts(store, run_id, round_index)
-    runs.stage_finished(store, run_id, round_index, "search", summary=summary)
+    sitting.finish(summary)
     progress.finish(
         f"{summary['trees']} trees, {summary['solved']} solved, {summary['nodes']} nodes"
     )
@@ -153,8 +153,7 @@ class _Wave:
 
     def __init__(
         self,
-        store: Store,
-        run_id: str,
+        sitting: Sitting,
         index: int,
         tasks: Sequence[Task],
         context: SearchContext,
@@ -162,8 +161,7 @@ class _Wave:
         progress: Progress,
         select: Select | None,
     ) -> None:
-        self._store = store
-        self._run_id = run_id
+        self._sitting = sitting
         self._index = index
         self._context = context
         self._actor = actor
@@ -171,8 +169,6 @@ class _Wave:
         self._searches = [TreeSearch(task, context, select=select) for task in tasks]
         self._saved = 0
         self._counted = 0
-        self._before = copy.copy(actor.usage)
-        self._began = time.monotonic()
 
     def run(self) -> None:
         run_wave(self._searches, self._actor, on_tick=self._commit)
@@ -184,17 +180,18 @@ class _Wave:
             search = self._searches[self._saved]
             if search.wanted is not None:
                 return
-            with self._store.atomic():
+            with self._sitting.store.atomic():
                 self._save(search.tree)
                 if self._saved == len(self._searches) - 1:
-                    self._count_cost()
+                    # With the wave's last tree: a wave that is searched again is paid for once.
+                    self._sitting.book()
             self._saved += 1
 
     def _save(self, tree: Tree) -> None:
         trees.save_tree(
-            self._store,
-            run_id=self._run_id,
-            round_index=self._context.round_index,
+            self._sitting.store,
+            run_id=self._sitting.run_id,
+            round_index=self._sitting.round,
             wave=self._index,
             env=self._context.env.name,
             task=tree.task,
@@ -203,17 +200,6 @@ class _Wave:
             calls=tree.calls,
             simulations=tree.simulations,
             error=tree.error,
-        )
-
-    def _count_cost(self) -> None:
-        # With the wave's last tree: a wave that is searched again is paid for once.
-        runs.add_stage_usage(
-            self._store,
-            self._run_id,
-            self._context.round_index,
-            "search",
-            usage=runs.usage_since(self._before, self._actor.usage),
-            wall_s=time.monotonic() - self._began,
         )
 
     def _report(self) -> None:

@@ -6,8 +6,6 @@ the first wave that is not there, and ends as if it had not been cut.
 
 from __future__ import annotations
 
-import copy
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +15,15 @@ from agentr_lite.envs.base import Environment, Task
 from agentr_lite.errors import UsageError
 from agentr_lite.output import Progress, silent_progress
 from agentr_lite.recipe import Recipe
-from agentr_lite.splice.wave import JudgedStep, Revision, TreeInput, TreeResult, splice_wave
+from agentr_lite.sitting import Sitting
+from agentr_lite.splice.wave import (
+    ENVIRONMENT_FAULT,
+    JudgedStep,
+    Revision,
+    TreeInput,
+    TreeResult,
+    splice_wave,
+)
 from agentr_lite.store import Store, runs, splices, trees
 from agentr_lite.store.records import JudgementRow, TreeRow
 from agentr_lite.store.trees import NewCall
@@ -61,7 +67,8 @@ def splice_stage(
     with store.atomic():
         if redo:
             splices.delete_splices(store, run_id, round_index)
-        runs.stage_started(store, run_id, round_index, "splice")
+        sitting = Sitting(store, run_id, round_index, "splice", actor)
+        sitting.begin()
         runs.set_stage_summary(store, run_id, round_index, "splice", _settings(recipe))
     done = _done_trees(store, run_id, round_index)
     progress = progress or silent_progress()
@@ -74,7 +81,6 @@ def splice_stage(
     )
     tasks: dict[str, dict[str, Task]] = {}
     for rows in todo.values():
-        started, before = time.monotonic(), copy.copy(actor.usage)
         # With an empty cache, a wave's batches do not depend on the waves before it.
         actor.reset_cache()
         results = splice_wave(
@@ -84,20 +90,12 @@ def splice_stage(
             env=env,
             actor=actor,
         )
-        with store.atomic():
+        with sitting.commit():
             for result in results:
                 _save(store, run_id, round_index, recipe, result)
-            runs.add_stage_usage(
-                store,
-                run_id,
-                round_index,
-                "splice",
-                usage=runs.usage_since(before, actor.usage),
-                wall_s=time.monotonic() - started,
-            )
         progress.advance(len(rows))
     summary = {**summarise(store, run_id, round_index), **_settings(recipe)}
-    runs.stage_finished(store, run_id, round_index, "splice", summary=summary)
+    sitting.finish(summary)
     progress.finish(_headline(summary))
     return summary
 
@@ -170,6 +168,11 @@ def summarise(store: Store, run_id: str, round_index: int) -> dict[str, Any]:
     }
 
 
+def environment_faults(summary: Mapping[str, Any]) -> int:
+    """How many pairs of a summary were dropped because the environment broke."""
+    return int(summary["rejected"].get(ENVIRONMENT_FAULT, 0))
+
+
 def _counted(reasons: Any) -> dict[str, int]:
     """Counts by the part before the colon."""
     return dict(sorted(Counter(reason.partition(":")[0] for reason in reasons).items()))
@@ -189,7 +192,7 @@ def _waves(store: Store, run_id: str, round_index: int) -> dict[int, list[TreeRo
     if not waves:
         raise UsageError(
             f"run {run_id} has no trees in round {round_index}",
-            hint=f"`agentr-lite search --run {run_id}` or `agentr-lite run --resume {run_id}`"
+            hint=f"`agentr-lite search {run_id}` or `agentr-lite run --resume {run_id}`"
             " searches them.",
         )
     return waves

@@ -28,6 +28,9 @@ from agentr_lite.splice.transition import BadPath, Cut, Judgements, direct_cut
 from agentr_lite.splice.verify import Call, Recovery, Replay, recover, replay
 from agentr_lite.store.records import NodeRow, RevisionStatus
 
+ENVIRONMENT_FAULT = "environment fault"
+"""Kind of reason of a pair that was dropped because the environment broke."""
+
 
 @dataclass(frozen=True, slots=True)
 class TreeInput:
@@ -262,7 +265,7 @@ def _replay(work: _Work, env: Environment, alpha: float) -> None:
     try:
         done = replay(env, work.tree.task, _naive(work))
     except EnvironmentFault as fault:
-        revision.reject("environment fault", fault.message)
+        revision.reject(ENVIRONMENT_FAULT, fault.message)
         return
     work.replayed = done
     revision.naive_reward = done.reward

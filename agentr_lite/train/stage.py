@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from agentr_lite.errors import ModelError
 from agentr_lite.output import Progress, silent_progress
 from agentr_lite.recipe import Recipe
 from agentr_lite.seeds import stream_seed
+from agentr_lite.sitting import Sitting
 from agentr_lite.store import Store, evals, runs, splices
 from agentr_lite.train.dataset import Dataset, build_dataset
 from agentr_lite.train.general import load_general
@@ -74,8 +74,8 @@ def train_stage(
         return dict(earlier.summary)
     weights = training_weights(recipe)
     general = load_general(recipe.train.general)
-    runs.stage_started(store, run_id, round_index, "train")
-    began = time.monotonic()
+    sitting = Sitting(store, run_id, round_index, "train")
+    sitting.begin()
     dataset = build_dataset(store, run_id, round_index, recipe, general)
     summary: dict[str, Any] = {"dataset_id": dataset.id, **dataset.counts}
     if not dataset.train:
@@ -83,9 +83,7 @@ def train_stage(
     else:
         with_data = _train(store, run_id, round_index, recipe, weights, dataset, progress, redo)
         summary.update(with_data)
-    runs.stage_finished(
-        store, run_id, round_index, "train", summary=summary, wall_s=time.monotonic() - began
-    )
+    sitting.finish(summary)
     return summary
 
 

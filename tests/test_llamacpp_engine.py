@@ -12,13 +12,13 @@ import pytest
 from tiny_gguf import CHATML, TinyShape, write_tiny_adapter, write_tiny_model
 
 from agentr_lite.actors.base import GenerateRequest, Message, Sampling, ScoreRequest
+from agentr_lite.actors.fragments import Tokenizer
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.actors.llamacpp.context import USABLE_SEQUENCES, Context
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
 from agentr_lite.actors.llamacpp.sampler import Forced, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample, Scheduler
-from agentr_lite.actors.llamacpp.tokenizer import Tokenizer
 from agentr_lite.errors import ModelError
 
 CONTEXT = 256

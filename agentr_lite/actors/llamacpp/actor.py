@@ -19,16 +19,16 @@ from agentr_lite.actors.base import (
 )
 from agentr_lite.actors.chat_template import ChatTemplate
 from agentr_lite.actors.digest import file_sha256
+from agentr_lite.actors.fragments import Tokenizer
 from agentr_lite.actors.llamacpp.adapters import Adapters
 from agentr_lite.actors.llamacpp.lanes import Lanes
 from agentr_lite.actors.llamacpp.library import library_version, uses_gpu
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.plan import plan_lanes
-from agentr_lite.actors.llamacpp.prompts import Prompt, PromptBuilder
 from agentr_lite.actors.llamacpp.sampler import Forced, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample
-from agentr_lite.actors.llamacpp.tokenizer import Tokenizer
+from agentr_lite.actors.prompts import Prompt, PromptBuilder
 from agentr_lite.errors import ModelError
 
 
@@ -248,13 +248,5 @@ def _generated(request: GenerateRequest, prompt: Prompt, job: Job | None) -> Gen
     if job is None:
         nothing = Completion("", 0, "overflow")
         return GenerateResult(tuple(nothing for _ in request.seeds), 0, 0)
-    completions = tuple(
-        Completion(
-            sample.text.decode("utf-8", "replace"),
-            len(sample.tokens),
-            sample.finish_reason or "length",
-            tuple(sample.tokens),
-        )
-        for sample in job.samples
-    )
+    completions = tuple(sample.completion() for sample in job.samples)
     return GenerateResult(completions, len(job.prompt), job.cached_tokens, prompt.dropped_turns)

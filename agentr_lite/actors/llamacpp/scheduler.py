@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 
-from agentr_lite.actors.base import FinishReason
+from agentr_lite.actors.answer import Answer
 from agentr_lite.actors.llamacpp.context import USABLE_SEQUENCES, Context
 from agentr_lite.actors.llamacpp.nodes import Branch, Node
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
@@ -26,57 +26,14 @@ from agentr_lite.actors.llamacpp.sampler import Chooser, Row
 MAX_LIVE = USABLE_SEQUENCES // 2
 
 
-class Sample:
-    """One continuation on its way."""
+class Sample(Answer):
+    """One continuation on its way, and what draws its tokens."""
 
-    __slots__ = (
-        "_longest_stop",
-        "chooser",
-        "finish_reason",
-        "max_tokens",
-        "stop",
-        "text",
-        "tokens",
-    )
+    __slots__ = ("chooser",)
 
     def __init__(self, chooser: Chooser, max_tokens: int, stop: Sequence[bytes] = ()) -> None:
+        super().__init__(max_tokens, stop)
         self.chooser = chooser
-        self.max_tokens = max_tokens
-        self.stop = tuple(stop)
-        self._longest_stop = max(map(len, stop), default=0)
-        self.tokens: list[int] = []
-        """All tokens drawn, the end-of-turn token included."""
-        self.text = bytearray()
-        self.finish_reason: FinishReason | None = None
-
-    def accept(self, token: int, piece: bytes, ends: bool) -> bool:
-        """Take in a drawn token; returns whether the sample goes on.
-
-        Args:
-            token: its id.
-            piece: its text.
-            ends: whether it is an end-of-generation token.
-        """
-        self.tokens.append(token)
-        if ends:
-            self.finish_reason = "stop"
-            return False
-        seen = len(self.text)
-        self.text += piece
-        if self.stop:
-            found = [
-                at
-                for stop in self.stop
-                if (at := self.text.find(stop, max(0, seen - self._longest_stop + 1))) >= 0
-            ]
-            if found:
-                del self.text[min(found) :]
-                self.finish_reason = "stop"
-                return False
-        if len(self.tokens) >= self.max_tokens:
-            self.finish_reason = "length"
-            return False
-        return True
 
 
 @dataclass(eq=False)

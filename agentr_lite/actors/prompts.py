@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agentr_lite.actors.base import Message
 from agentr_lite.actors.chat_template import ChatTemplate
-from agentr_lite.actors.llamacpp.tokenizer import Tokenizer
+from agentr_lite.actors.fragments import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

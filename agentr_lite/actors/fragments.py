@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-
-from agentr_lite.actors.llamacpp.model import Model
+from typing import Protocol
 
 _KEPT_FRAGMENTS = 50_000
 _PROBE = " Hello,  world! <|x|>\n\nIt's 2 o'clock,\tand\r\n42 über-Straßen 漢字 🙂 "
+
+
+class Vocabulary(Protocol):
+    """What a back end's own tokenizer offers."""
+
+    is_bpe: bool
+    """Whether it is a byte-level BPE."""
+    adds_bos: bool
+    """Whether conversations begin with ``bos``."""
+    bos: int
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of ``text``, special tokens recognised, nothing added."""
+
+    def special_tokens(self) -> list[str]:
+        """Spellings that become one token wherever they stand, longest first."""
+
+    def has_stripping_tokens(self) -> bool:
+        """Whether a special token changes how the text beside it is tokenized."""
 
 
 class Tokenizer:
@@ -20,7 +38,7 @@ class Tokenizer:
     are tokenized.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Vocabulary) -> None:
         self._model = model
         self._fragments: OrderedDict[str, list[int]] = OrderedDict()
         self._cut: re.Pattern[str] | None = None

@@ -55,14 +55,14 @@ def use_fast_blas() -> BlasStatus:
     """
     if not sys.platform.startswith("linux"):
         return BlasStatus(True, "this platform's MLX has a fast BLAS")
-    mlx, numpy = _packages_dir("mlx"), _packages_dir("numpy")
-    if mlx is None or numpy is None:
+    mlx, numpy = _packages_dirs("mlx"), _packages_dirs("numpy")
+    if not mlx or not numpy:
         return BlasStatus(False, "MLX is not installed")
-    if not list(mlx.glob("mlx_cpu.libs/libblas*")):
+    if not _beside(mlx, "mlx_cpu.libs/libblas*"):
         return BlasStatus(True, "this MLX does not use the reference BLAS")
     if "mlx.core" in sys.modules:
         return BlasStatus(False, "MLX was imported before the fast BLAS could be loaded")
-    libraries = list(numpy.glob("numpy.libs/libscipy_openblas64_*"))
+    libraries = _beside(numpy, "numpy.libs/libscipy_openblas64_*")
     if not libraries:
         return BlasStatus(False, "numpy has no OpenBLAS of its own")
     try:
@@ -76,12 +76,17 @@ def use_fast_blas() -> BlasStatus:
     return BlasStatus(True, f"OpenBLAS of numpy ({libraries[0].name})")
 
 
-def _packages_dir(package: str) -> Path | None:
-    """The directory that a package is installed in, found without importing it."""
+def _packages_dirs(package: str) -> list[Path]:
+    """The directories that a package is installed in, found without importing it.
+
+    MLX is a namespace package: a folder called ``mlx`` in the working directory belongs to it, too.
+    """
     spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return Path(next(iter(spec.submodule_search_locations))).parent
+    return [Path(place).parent for place in (spec and spec.submodule_search_locations) or ()]
+
+
+def _beside(folders: list[Path], pattern: str) -> list[Path]:
+    return [found for folder in folders for found in sorted(folder.glob(pattern))]
 
 
 def _shim_library() -> Path:

@@ -159,7 +159,7 @@ class TestDatabases:
         assert loop(*words, "-d", filled)[0] == 0
 
     def test_deleting_a_run_leaves_its_adapters_only(self, loop: Call, filled: Path) -> None:
-        artifacts = filled.parent / "artifacts"
+        artifacts = filled.parent / f"{filled.name}-artifacts"
         [folder] = artifacts.iterdir()
         _, _, err = loop("runs", "delete", "latest", "--yes", "-d", filled)
         assert f"Its adapters are still in {folder}" in err

@@ -94,6 +94,8 @@ class Capabilities:
     adapters: bool = False
     scoring: bool = False
     prefix_sharing: bool = False
+    adapter_format: Literal["gguf", "mlx"] = "gguf"
+    """What ``use_adapter`` takes: a GGUF file, or mlx-lm's adapter directory."""
 
 
 @dataclass(slots=True)
@@ -132,7 +134,10 @@ class Actor(ABC):
         raise NotImplementedError(f"{type(self).__name__} cannot score")
 
     def use_adapter(self, path: Path | None) -> None:
-        """Switch to the base (None) or to a GGUF LoRA adapter without reloading the base.
+        """Switch to the base (None) or to a LoRA adapter without reloading the base.
+
+        Args:
+            path: of the kind that ``capabilities.adapter_format`` names.
 
         Raises:
             ModelError: the adapter is missing, corrupt or made for another base.

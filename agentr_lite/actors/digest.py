@@ -16,3 +16,16 @@ def file_sha256(path: Path) -> str:
         with path.open("rb") as file:
             _known[key] = hashlib.file_digest(file, "sha256").hexdigest()
     return _known[key]
+
+
+def directory_sha256(path: Path) -> str:
+    """Hex SHA-256 over what decides a model directory's answers: weights, settings, tokenizer."""
+    names = [
+        file.name
+        for file in path.iterdir()
+        if file.suffix in (".safetensors", ".json", ".jinja", ".model") and file.is_file()
+    ]
+    total = hashlib.sha256()
+    for name in sorted(names):
+        total.update(f"{name} {file_sha256(path / name)}\n".encode())
+    return total.hexdigest()

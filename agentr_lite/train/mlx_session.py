@@ -5,13 +5,11 @@ Import this after ``agentr_lite.mlx_blas.use_fast_blas``: it imports MLX.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import math
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,13 @@ import mlx.core as mx
 import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
-from mlx_lm import load
 from mlx_lm.tuner.callbacks import TrainingCallback
 from mlx_lm.tuner.trainer import TrainingArgs, evaluate, grad_checkpoint, train
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import get_total_parameters
 
 from agentr_lite.actors.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE
+from agentr_lite.actors.mlx.device import compiled_on_gpu_only, load_model, quiet
 from agentr_lite.errors import AgentrError, ModelError
 from agentr_lite.recipe import TrainSettings
 from agentr_lite.seeds import stream_seed
@@ -110,7 +108,7 @@ class Session:
         Raises:
             AgentrError: the loss is not a number any more.
         """
-        with tempfile.TemporaryDirectory() as scratch, _quiet(), _compiled_on_gpu_only():
+        with tempfile.TemporaryDirectory() as scratch, quiet(), compiled_on_gpu_only():
             arguments = TrainingArgs(
                 iters=len(plan),
                 steps_per_report=1,
@@ -134,7 +132,7 @@ class Session:
         Raises:
             AgentrError: it is not a number.
         """
-        with _compiled_on_gpu_only():
+        with compiled_on_gpu_only():
             loss = evaluate(
                 self.model,
                 examples,
@@ -188,31 +186,6 @@ class Session:
                 hint="Set them to the adapter's, or train.start to base.",
             )
         self.model.load_weights(list(weights.items()), strict=False)
-
-
-def load_model(model_dir: Path) -> tuple[Any, Any]:
-    """A model and its tokenizer from a local directory; float32 where a CPU computes.
-
-    Raises:
-        ModelError: missing, incomplete, or of a kind that mlx-lm does not know.
-    """
-    # mlx-lm would take a missing path for the name of a model to download.
-    if not (model_dir / "config.json").is_file():
-        raise ModelError(
-            f"no model directory {model_dir}",
-            hint="Training needs the weights in Hugging Face's or MLX's format: train_model in"
-            " the recipe.",
-        )
-    try:
-        with _quiet():
-            model, tokenizer = load(str(model_dir))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"mlx-lm cannot load {model_dir}: {reason}") from error
-    if _on_cpu():
-        # 16-bit floats are emulated on the CPU.
-        model.set_dtype(mx.float32)
-    return model, tokenizer
 
 
 def _add_adapters(model: Any, settings: TrainSettings) -> dict[str, Any]:
@@ -283,28 +256,6 @@ def _finite(loss: float) -> float:
             hint="Lower train.learning_rate or train.scale.",
         )
     return loss
-
-
-def _quiet() -> contextlib.redirect_stdout[io.StringIO]:
-    """mlx-lm prints its own progress in colour on stdout, which is for data."""
-    return contextlib.redirect_stdout(io.StringIO())
-
-
-@contextlib.contextmanager
-def _compiled_on_gpu_only() -> Iterator[None]:
-    """On a CPU MLX compiles kernels with g++: 13 s at the start for 6 % of speed after it."""
-    if not _on_cpu():
-        yield
-        return
-    mx.disable_compile()
-    try:
-        yield
-    finally:
-        mx.enable_compile()
-
-
-def _on_cpu() -> bool:
-    return bool(mx.default_device() == mx.Device(mx.cpu))
 
 
 def _save(path: Path, arrays: dict[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""The actor over MLX: mlx-lm's models and batches, with prefixes shared through one pool."""

@@ -1,0 +1,309 @@
+"""The MLX actor: one model directory, one pool of prefixes, all requests of a call together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agentr_lite.actors.base import (
+    Actor,
+    Capabilities,
+    Completion,
+    GenerateRequest,
+    GenerateResult,
+    ScoreRequest,
+    ScoreResult,
+    Usage,
+)
+from agentr_lite.actors.chat_template import ChatTemplate
+from agentr_lite.actors.digest import directory_sha256, file_sha256
+from agentr_lite.actors.fragments import Tokenizer
+from agentr_lite.actors.llamacpp.machine import available_bytes
+from agentr_lite.actors.prompts import Prompt, PromptBuilder
+from agentr_lite.errors import ModelError
+from agentr_lite.mlx_blas import use_fast_blas
+
+T = TypeVar("T")
+
+_WIDTH = 32
+"""Most rows in a batch."""
+_MEMORY_SHARE = 0.25
+"""Part of the free memory for the prefixes, and as much again for the batch at hand."""
+_MAX_CELLS = 1 << 17
+_PREFILL_TOKENS = {"cpu": 512, "gpu": 2048}
+_SINGLE_ROW = frozenset({"gemma2"})
+"""Models whose attention in mlx-lm broadcasts a batch's mask over the wrong axis."""
+
+
+class MlxActor(Actor):
+    """Batched decoding on MLX.
+
+    Prefixes stay in the pool between calls and are shared by requests, samples and turns. What a
+    call returns depends on the requests, the adapter and what is in the pool (through the
+    rounding of different batch shapes, which can decide a near tie), never on the clock: the same
+    calls after ``reset_cache`` give the same results on the same machine.
+    """
+
+    capabilities = Capabilities(
+        adapters=True, scoring=True, prefix_sharing=True, adapter_format="mlx"
+    )
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        context_tokens: int = 4096,
+        n_cells: int | None = None,
+        width: int = _WIDTH,
+        chat_template: Path | None = None,
+    ) -> None:
+        """Load the model.
+
+        Args:
+            path: a directory in MLX's or Hugging Face's format.
+            context_tokens: longest conversation with its answer; never more than the model was
+                trained on.
+            n_cells: tokens that the pool holds; default: what the free memory allows. Never less
+                than one conversation.
+            width: most answers that are decoded at once.
+            chat_template: a Jinja file to use instead of the model's own template.
+
+        Raises:
+            ModelError: the directory is missing or incomplete, the model is of an unsupported
+                kind, has no usable chat template, or does not fit in memory.
+        """
+        use_fast_blas()
+        # Not earlier: they import MLX, which must find the fast BLAS loaded.
+        from agentr_lite.actors.mlx.adapters import Adapters
+        from agentr_lite.actors.mlx.decoder import Decoder
+        from agentr_lite.actors.mlx.device import load_model, on_cpu
+        from agentr_lite.actors.mlx.pool import Pool
+        from agentr_lite.actors.mlx.vocabulary import HfVocabulary
+
+        self.usage = Usage()
+        self._path = path
+        self._model, tokenizer = load_model(path)
+        self._vocabulary = vocabulary = HfVocabulary(tokenizer, origin=str(path))
+        trained_on = _longest(self._model)
+        self._context_tokens = min(context_tokens, trained_on) if trained_on else context_tokens
+        self._chat_template = chat_template
+        self._tokenizer = Tokenizer(vocabulary)
+        self._prompts = PromptBuilder(
+            self._load_template(chat_template),
+            self._tokenizer,
+            context_tokens=self._context_tokens,
+        )
+        self._device = "cpu" if on_cpu() else "gpu"
+        with self._computing():
+            self._pool = Pool(self._model, origin=str(path))
+        self._pool.capacity, fitting = self._plan(n_cells)
+        if getattr(self._model, "model_type", "") in _SINGLE_ROW:
+            fitting = 1
+        self._decoder = Decoder(
+            self._model,
+            vocabulary,
+            self._pool,
+            width=max(1, min(width, fitting)),
+            prefill_tokens=_PREFILL_TOKENS[self._device],
+        )
+        self._adapters = Adapters(self._model)
+        self._adapter: tuple[Any, ...] | None = None
+        self._closed = False
+
+    def _plan(self, n_cells: int | None) -> tuple[int, int]:
+        """Slots of the pool, and rows of a batch that fit in as much memory again."""
+        affordable = int(available_bytes() * _MEMORY_SHARE) // max(1, self._pool.cell_bytes)
+        if n_cells is None and affordable < self._context_tokens:
+            gib = self._context_tokens * self._pool.cell_bytes / 2**30
+            raise ModelError(
+                f"a conversation of {self._context_tokens:,} tokens needs {gib:.1f} GiB for its"
+                " cache, more than is free",
+                hint="Lower agent.context_tokens, close other programs, or use a smaller model.",
+            )
+        cells = _MAX_CELLS
+        # Halving: evictions, and so the rounding of near ties, shall not follow small changes of
+        # the free memory.
+        while cells > affordable:
+            cells //= 2
+        rows = _WIDTH
+        while rows > 1 and rows * self._context_tokens > affordable:
+            rows //= 2
+        return max(n_cells or cells, self._context_tokens), rows
+
+    def _load_template(self, override: Path | None) -> ChatTemplate:
+        vocabulary = self._vocabulary
+        source = vocabulary.chat_template
+        if override is not None:
+            try:
+                source = override.read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ModelError(
+                    f"cannot read chat template {override}: {error}",
+                    hint="Set agent.chat_template to a Jinja file, or to '' for the model's own.",
+                ) from error
+        if not source:
+            raise ModelError(
+                f"{self._path} has no chat template: it may be a base model, not an instruct one",
+                hint="Use an instruct model, or give it a template: --set agent.chat_template=FILE",
+            )
+        return ChatTemplate(
+            source,
+            origin=str(override or self._path),
+            bos=vocabulary.bos_text,
+            eos=vocabulary.eos_text,
+        )
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """See ``Actor``; sizes in tokens and parameters."""
+        from importlib.metadata import version
+
+        from mlx_lm.utils import get_total_parameters
+
+        return {
+            "backend": "mlx",
+            "mlx": version("mlx"),
+            "mlx_lm": version("mlx-lm"),
+            "path": str(self._path),
+            "sha256": directory_sha256(self._path),
+            "name": self._path.resolve().name,
+            "architecture": str(getattr(self._model, "model_type", "")),
+            "n_params": int(get_total_parameters(self._model)),
+            "context_tokens": self._context_tokens,
+            "cache_tokens": [self._pool.capacity],
+            "device": self._device,
+            "chat_template": file_sha256(self._chat_template) if self._chat_template else "model",
+        }
+
+    @property
+    def context_tokens(self) -> int:
+        """Longest conversation, its answer included."""
+        return self._context_tokens
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
+        """See ``Actor``. Where a stop string cuts a token, ``token_ids`` holds all of it."""
+        from agentr_lite.actors.mlx.decoder import Job
+        from agentr_lite.actors.mlx.sampler import Sample
+
+        prompts: list[Prompt] = []
+        jobs: list[Job | None] = []
+        for request in requests:
+            sampling = request.sampling
+            # An answer's limit may be out of proportion to a small model's context.
+            room = min(sampling.max_tokens, self._context_tokens // 2)
+            prompt = self._prompts.build(request.messages, room)
+            prompts.append(prompt)
+            if prompt.tokens is None:
+                jobs.append(None)
+                continue
+            stop = [text.encode() for text in sampling.stop if text]
+            longest = min(sampling.max_tokens, self._context_tokens - len(prompt.tokens))
+            samples = [Sample(sampling, seed, longest, stop) for seed in request.seeds]
+            jobs.append(Job(prompt.tokens, samples))
+        work = [job for job in jobs if job is not None]
+        self._timed(lambda: self._decoder.run(work), [job.prompt for job in work])
+        self.usage.output_tokens += sum(len(s.tokens) for job in work for s in job.samples)
+        results = []
+        for request, prompt, job in zip(requests, prompts, jobs, strict=True):
+            if job is None:
+                nothing = Completion("", 0, "overflow")
+                results.append(GenerateResult(tuple(nothing for _ in request.seeds), 0, 0))
+                continue
+            completions = tuple(sample.completion() for sample in job.samples)
+            results.append(
+                GenerateResult(
+                    completions, len(job.prompt), job.cached_tokens, prompt.dropped_turns
+                )
+            )
+        return results
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
+        """See ``Actor``.
+
+        A continuation is tokenized by itself, as generation would produce it after the prompt;
+        the end of the turn is not part of it.
+
+        Raises:
+            ModelError: an empty continuation, or a conversation too long for the context.
+        """
+        from agentr_lite.actors.mlx.decoder import Scoring
+
+        jobs: list[Scoring] = []
+        for request in requests:
+            tokens = [self._tokenizer.continuation(text) for text in request.continuations]
+            if not all(tokens):
+                raise ModelError("a continuation to score has no tokens")
+            prompt = self._prompts.build(request.messages, max(map(len, tokens), default=1))
+            if prompt.tokens is None:
+                raise ModelError(
+                    f"a conversation to score does not fit {self._context_tokens} tokens",
+                    hint="Raise agent.context_tokens if the model allows it.",
+                )
+            jobs.append(Scoring(prompt.tokens, tokens))
+        self._timed(lambda: self._decoder.score(jobs), [job.prompt for job in jobs])
+        return [
+            ScoreResult(tuple(job.log_likelihoods or ()), len(job.prompt), job.cached_tokens)
+            for job in jobs
+        ]
+
+    def _timed(self, work: Callable[[], None], prompts: Sequence[Sequence[int]]) -> None:
+        """Run ``work`` and book it."""
+        if self._closed:
+            raise ModelError("the model is closed")
+        started = time.perf_counter()
+        counters = self._decoder.counters
+        before = counters.prefilled + counters.replayed
+        with self._computing():
+            work()
+        usage = self.usage
+        usage.calls += 1
+        usage.prompt_tokens += sum(map(len, prompts))
+        usage.decoded_prompt_tokens += counters.prefilled + counters.replayed - before
+        usage.model_ms += (time.perf_counter() - started) * 1000.0
+
+    @staticmethod
+    def _computing() -> Any:
+        from agentr_lite.actors.mlx.device import compiled_on_gpu_only
+
+        return compiled_on_gpu_only()
+
+    def use_adapter(self, path: Path | None) -> None:
+        """See ``Actor``; ``path`` is mlx-lm's adapter directory. A change empties the pool."""
+        mark = _mark(path) if path is not None else None
+        if mark == self._adapter:
+            return
+        self._adapter = None
+        self.reset_cache()
+        self._adapters.use(path)
+        self._adapter = mark
+
+    def reset_cache(self) -> None:
+        """See ``Actor``."""
+        self._decoder.tree.clear()
+
+    def close(self) -> None:
+        """Free everything; twice is fine."""
+        if not self._closed:
+            self._closed = True
+            del self._decoder, self._pool, self._adapters, self._model
+
+
+def _mark(path: Path) -> tuple[Any, ...]:
+    """What tells an adapter from another, and from itself after a change."""
+    found: list[Any] = [path.resolve()]
+    for file in sorted(path.glob("adapter*")) if path.is_dir() else []:
+        stat = file.stat()
+        found += [file.name, stat.st_mtime_ns, stat.st_size]
+    return tuple(found)
+
+
+def _longest(model: Any) -> int:
+    """The longest text that a model was trained on, in tokens; 0 if it does not say."""
+    arguments = getattr(model, "args", None)
+    found = getattr(arguments, "max_position_embeddings", None)
+    nested = getattr(arguments, "text_config", None)
+    if not found and isinstance(nested, dict):
+        found = nested.get("max_position_embeddings")
+    return int(found) if isinstance(found, int | float) and found > 0 else 0

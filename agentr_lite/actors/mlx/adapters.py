@@ -1,0 +1,92 @@
+"""LoRA adapters of mlx-lm: put on and taken off without loading the base again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_unflatten
+from mlx_lm.tuner.utils import load_adapters
+
+from agentr_lite.actors.mlx.device import on_cpu, quiet
+from agentr_lite.errors import ModelError
+
+ADAPTER_FILE = "adapters.safetensors"
+CONFIG_FILE = "adapter_config.json"
+
+
+class Adapters:
+    """The adapter layers of one model."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._replaced: dict[str, Any] = {}
+        """The base's own modules, by name, where an adapter's stand now."""
+
+    def use(self, folder: Path | None) -> None:
+        """Put the adapter in ``folder`` on, or none.
+
+        Raises:
+            ModelError: missing, corrupt, of full weights, or for another base. The base is on then.
+        """
+        self._take_off()
+        if folder is None:
+            return
+        _check(folder)
+        before = dict(self._model.named_modules())
+        try:
+            with quiet():
+                load_adapters(self._model, str(folder))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            self._note(before)
+            self._take_off()
+            raise ModelError(
+                f"adapter {folder} does not fit the model: {' '.join(str(error).split())}",
+                hint="Use the adapter with the base model that it was trained on.",
+            ) from error
+        self._note(before)
+        if on_cpu():
+            self._model.set_dtype(mx.float32)
+        # New layers are in training mode, where dropout is at work.
+        self._model.eval()
+        mx.eval(self._model.parameters())
+
+    def _note(self, before: dict[str, Any]) -> None:
+        now = dict(self._model.named_modules())
+        self._replaced = {
+            name: module
+            for name, module in before.items()
+            if name in now and now[name] is not module
+        }
+
+    def _take_off(self) -> None:
+        if self._replaced:
+            self._model.update_modules(tree_unflatten(list(self._replaced.items())))
+            self._replaced = {}
+
+
+def _check(folder: Path) -> None:
+    """Refuse what mlx-lm would misread."""
+    if folder.is_file():
+        raise ModelError(
+            f"{folder} is a file: MLX takes the adapter's directory",
+            hint=f"Give the folder with {ADAPTER_FILE} and {CONFIG_FILE}.",
+        )
+    for name in (ADAPTER_FILE, CONFIG_FILE):
+        if not (folder / name).is_file():
+            raise ModelError(
+                f"no {name} in {folder}",
+                hint="Give the adapter directory that mlx-lm wrote.",
+            )
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+        kind = config.get("fine_tune_type", "lora")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"cannot read {folder / CONFIG_FILE}: {error}") from error
+    if kind == "full":
+        raise ModelError(
+            f"{folder} holds full weights, not an adapter",
+            hint="Fuse it with mlx_lm.fuse, and use the fused model instead.",
+        )

@@ -1,0 +1,343 @@
+"""Runs jobs on one model: look up, prefill what is missing, decode siblings and trees together.
+
+Prefill and decoding are mlx-lm's own batches; what is ours is which rows stand in them, whose
+keys and values they begin with, and what is kept of them afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import mlx.core as mx
+import numpy as np
+from mlx_lm.generate import GenerationBatch, PromptProcessingBatch, StopSequences
+
+from agentr_lite.actors.mlx.pool import Pool, tail_states
+from agentr_lite.actors.mlx.prefix import Node, PrefixTree
+from agentr_lite.actors.mlx.sampler import BatchSampler, Sample
+
+_UNLIMITED = 1 << 30
+_PADDED = 1.25
+"""Prompts prefilled together may cost this many times their own tokens."""
+_LOGITS = 1 << 25
+"""Most logits that a batch of scores computes at once (in f32: 128 MiB)."""
+
+
+class Pieces(Protocol):
+    """What the decoder needs of the vocabulary."""
+
+    end_tokens: frozenset[int]
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token adds to the text."""
+
+
+@dataclass(eq=False)
+class Job:
+    """A prompt and the samples that continue it."""
+
+    prompt: list[int]
+    """At least one token."""
+    samples: list[Sample]
+    node: Node | None = None
+    """Where the prompt but for its last token ends."""
+    cached_tokens: int = 0
+
+
+@dataclass(eq=False)
+class Scoring:
+    """A prompt and the continuations whose likelihoods are wanted."""
+
+    prompt: list[int]
+    continuations: list[list[int]]
+    """Each at least one token."""
+    node: Node | None = None
+    cached_tokens: int = 0
+    log_likelihoods: list[float] | None = None
+
+
+@dataclass
+class Counters:
+    """What the decoder did since it was made, in tokens."""
+
+    prefilled: int = 0
+    replayed: int = 0
+    """Last prompt tokens, computed again for their logits."""
+    decoded: int = 0
+    """Drawn tokens."""
+    steps: int = 0
+
+
+class Decoder:
+    """The loop over one model and its prefix tree."""
+
+    def __init__(
+        self,
+        model: Any,
+        vocabulary: Pieces,
+        pool: Pool,
+        *,
+        width: int,
+        prefill_tokens: int,
+    ) -> None:
+        """
+        Args:
+            model: mlx-lm's.
+            vocabulary: its tokens' texts, and which of them end an answer.
+            pool: where keys and values are.
+            width: most rows in a batch.
+            prefill_tokens: most prompt tokens in a batch.
+        """
+        self._model = model
+        self._piece = vocabulary.piece
+        self._ends: Collection[int] = vocabulary.end_tokens
+        self._pool = pool
+        self._width = width
+        self._prefill_tokens = prefill_tokens
+        self.tree = PrefixTree(pool)
+        self.counters = Counters()
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Carry out all jobs; every sample has its tokens and a ``finish_reason`` afterwards."""
+        self._in_parts(jobs, self._generate)
+
+    def score(self, jobs: Sequence[Scoring]) -> None:
+        """Fill in the log-likelihoods of all jobs."""
+        self._in_parts(jobs, self._score)
+
+    def _in_parts(self, jobs: Sequence[Any], work: Any) -> None:
+        """Do ``work`` on as many jobs at a time as the pool holds prompts of."""
+        waiting = deque(jobs)
+        try:
+            while waiting:
+                admitted = []
+                while waiting and self._admit(waiting[0]):
+                    admitted.append(waiting.popleft())
+                if not admitted:
+                    raise RuntimeError("a prompt does not fit the cache even alone")
+                self._prefill([job.node for job in admitted])
+                work(admitted)
+                for job in admitted:
+                    self.tree.unpin(job.node)
+        except BaseException:
+            # Interrupted in the middle: the tree may promise what the pool does not hold.
+            self.tree.clear()
+            raise
+
+    def _admit(self, job: Job | Scoring) -> bool:
+        found = self.tree.insert(job.prompt[:-1])
+        if found is None:
+            return False
+        job.node, job.cached_tokens = found
+        return True
+
+    # Prompts
+
+    def _prefill(self, ends: Sequence[Node]) -> None:
+        """Compute what is missing on the paths to ``ends``, each node once."""
+        missing = [self.tree.missing(node) for node in ends]
+        depth = 0
+        while level := list(dict.fromkeys(path[depth] for path in missing if depth < len(path))):
+            # A node's depth among the missing is the same on every path through it, so all
+            # parents are complete here.
+            for group in _groups(level, self._width, self._prefill_tokens):
+                self._prefill_group(group)
+            depth += 1
+
+    def _prefill_group(self, nodes: Sequence[Node]) -> None:
+        batch = PromptProcessingBatch(
+            self._model, list(range(len(nodes))), [], prefill_step_size=self._prefill_tokens
+        )
+        batch.prompt_cache = self._pool.gather(
+            [self.tree.slots(node.parent) if node.parent else [] for node in nodes]
+        )
+        batch.prompt([list(node.tokens) for node in nodes])
+        counts = [(row, len(node.tokens)) for row, node in enumerate(nodes)]
+        slots = [slot for node in nodes for slot in node.slots]
+        self._pool.store(slots, tail_states(batch.prompt_cache, counts))
+        for node in nodes:
+            node.complete = True
+            self.counters.prefilled += len(node.tokens)
+
+    # Answers
+
+    def _generate(self, jobs: Sequence[Job]) -> None:
+        waiting = deque((job, sample) for job in jobs for sample in job.samples)
+        live: _Live | None = None
+        while waiting or live:
+            room = self._width - (len(live.rows) if live else 0)
+            # Joining copies the whole batch: not for every place that falls free.
+            if waiting and (live is None or room * 4 >= self._width):
+                fresh = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+                live = self._join(live, fresh)
+            assert live is not None
+            if not self._step(live):
+                live = None
+
+    def _join(self, live: _Live | None, rows: list[tuple[Job, Sample]]) -> _Live:
+        size = len(rows)
+        sampler = BatchSampler([sample for _, sample in rows])
+        batch = GenerationBatch(
+            self._model,
+            list(range(size)),
+            mx.array([job.prompt[-1] for job, _ in rows]),
+            self._pool.gather([self.tree.slots(job.node) for job, _ in rows if job.node]),
+            [[] for _ in rows],
+            [sampler] * size,
+            sampler,
+            [[] for _ in rows],
+            [StopSequences()] * size,
+            # What ends an answer is judged here, by its text.
+            [_UNLIMITED] * size,
+        )
+        self.counters.replayed += size
+        if live is None:
+            return _Live(batch, sampler, rows)
+        live.batch.extend(batch)
+        live.sampler.extend(sampler)
+        live.rows += rows
+        live.batch.samplers = [live.sampler] * len(live.rows)
+        return live
+
+    def _step(self, live: _Live) -> bool:
+        """Draw one token for every row; returns whether any row goes on."""
+        responses = live.batch.next()
+        self.counters.steps += 1
+        self.counters.decoded += len(responses)
+        going: list[int] = []
+        ended: list[int] = []
+        for row, (response, (_, sample)) in enumerate(zip(responses, live.rows, strict=True)):
+            token = int(response.token)
+            ends = token in self._ends
+            goes_on = sample.accept(token, b"" if ends else self._piece(token), ends)
+            (going if goes_on else ended).append(row)
+        if ended:
+            self._keep_cells(live, ended)
+            live.keep(going)
+        return bool(going)
+
+    def _keep_cells(self, live: _Live, ended: Sequence[int]) -> None:
+        """Put the keys and values of finished answers into the tree: the next turn begins so."""
+        slots: list[int] = []
+        counts: list[tuple[int, int]] = []
+        nodes: list[Node] = []
+        for row in ended:
+            job, sample = live.rows[row]
+            tokens = [*job.prompt, *sample.tokens]
+            found = self.tree.insert(tokens)
+            if found is None:
+                # A full pool: prompts need the room more.
+                continue
+            node, matched = found
+            nodes.append(node)
+            if matched < len(tokens):
+                slots += node.slots
+                counts.append((row, len(tokens) - matched))
+        if counts:
+            self._pool.store(slots, tail_states(live.batch.prompt_cache, counts))
+        for node in nodes:
+            for computed in self.tree.missing(node):
+                computed.complete = True
+            self.tree.unpin(node)
+
+    # Scores
+
+    def _score(self, jobs: Sequence[Scoring]) -> None:
+        """Continuations that differ in their last token alone share a row."""
+        rows: dict[tuple[Node, tuple[int, ...]], int] = {}
+        wanted: list[tuple[int, int, int]] = []
+        for job in jobs:
+            assert job.node is not None
+            for tokens in job.continuations:
+                fed = (job.prompt[-1], *tokens[:-1])
+                row = rows.setdefault((job.node, fed), len(rows))
+                wanted += [(row, place, token) for place, token in enumerate(tokens)]
+        found = self._log_probabilities(list(rows), wanted)
+        at = 0
+        for job in jobs:
+            job.log_likelihoods = []
+            for tokens in job.continuations:
+                job.log_likelihoods.append(float(sum(found[at : at + len(tokens)])))
+                at += len(tokens)
+
+    def _log_probabilities(
+        self, rows: Sequence[tuple[Node, tuple[int, ...]]], wanted: Sequence[tuple[int, int, int]]
+    ) -> list[float]:
+        """Natural-log probabilities of (row, place, token)s, where ``rows`` are fed."""
+        found = [0.0] * len(wanted)
+        by_row: dict[int, list[int]] = {}
+        for index, (row, _, _) in enumerate(wanted):
+            by_row.setdefault(row, []).append(index)
+        begin = 0
+        # Long ones together: a row is padded to its batch's longest.
+        order = sorted(range(len(rows)), key=lambda row: (len(rows[row][1]), row))
+        while begin < len(order):
+            longest = len(rows[order[begin]][1])
+            end = begin + 1
+            while end < len(order) and end - begin < self._width:
+                grown = len(rows[order[end]][1])
+                if (end - begin + 1) * grown * self._vocabulary_size > _LOGITS:
+                    break
+                longest = grown
+                end += 1
+            part = order[begin:end]
+            fed = np.zeros((len(part), longest), np.int32)
+            for line, row in zip(fed, part, strict=True):
+                line[: len(rows[row][1])] = rows[row][1]
+            caches = self._pool.gather([self.tree.slots(rows[row][0]) for row in part])
+            logits = self._model(mx.array(fed), cache=caches).astype(mx.float32)
+            sums = mx.logsumexp(logits, axis=-1)
+            indices = [(line, index) for line, row in enumerate(part) for index in by_row[row]]
+            lines = mx.array([line for line, _ in indices])
+            places = mx.array([wanted[index][1] for _, index in indices])
+            tokens = mx.array([wanted[index][2] for _, index in indices])
+            values = np.array(logits[lines, places, tokens] - sums[lines, places], np.float64)
+            for (_, index), value in zip(indices, values, strict=True):
+                found[index] = float(value)
+            self.counters.replayed += len(part)
+            begin = end
+        return found
+
+    @property
+    def _vocabulary_size(self) -> int:
+        return int(self._model.args.vocab_size)
+
+
+@dataclass(eq=False)
+class _Live:
+    """The rows that are being decoded."""
+
+    batch: GenerationBatch
+    sampler: BatchSampler
+    rows: list[tuple[Job, Sample]]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these."""
+        self.batch.filter(list(rows))
+        self.sampler.keep(rows)
+        self.rows = [self.rows[row] for row in rows]
+
+
+def _groups(nodes: Sequence[Node], width: int, tokens: int) -> list[list[Node]]:
+    """Nodes to prefill together: of like lengths, and not too many."""
+    groups: list[list[Node]] = []
+    used = 0
+    for node in sorted(nodes, key=lambda node: len(node.tokens)):
+        length = len(node.tokens)
+        group = groups[-1] if groups else []
+        padded = (len(group) + 1) * length
+        if (
+            group
+            and len(group) < width
+            and padded <= tokens
+            and padded <= _PADDED * (used + length)
+        ):
+            group.append(node)
+            used += length
+        else:
+            groups.append([node])
+            used = length
+    return groups

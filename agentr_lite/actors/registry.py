@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agentr_lite.actors import shelf
+from agentr_lite.actors.openai.spec import is_server, parse_spec
 from agentr_lite.errors import ModelError
 
 if TYPE_CHECKING:
@@ -25,14 +27,26 @@ class ModelFiles:
     train_dir: Path | None
     """The same weights for training, in the MLX/HF layout; None if not known."""
     name: str
-    """``starter`` or the file's stem."""
+    """``starter``, a name of the user's list, or the file's stem."""
+
+
+def expand(spec: str) -> str:
+    """What a name of the user's list stands for; anything else as it is.
+
+    Raises:
+        ModelError: the list is damaged.
+    """
+    entry = shelf.find(spec) if spec != STARTER else None
+    return entry.model if entry is not None else spec
 
 
 def resolve_model(spec: str) -> ModelFiles:
-    """Find the files of ``starter`` or of a GGUF path (``~`` is expanded).
+    """Find the files of ``starter``, of a name of the user's list, or of a GGUF path.
+
+    ``~`` is expanded.
 
     Raises:
-        ModelError: neither the starter's name nor an existing file.
+        ModelError: neither a known name nor an existing file, or a server: it has no files here.
     """
     if spec == STARTER:
         files = ModelFiles(_STARTER_DIR / "starter.gguf", _STARTER_DIR / "mlx", STARTER)
@@ -42,6 +56,16 @@ def resolve_model(spec: str) -> ModelFiles:
                 hint="Install agentr-lite again, or give a model: --model /path/to/model.gguf",
             )
         return files
+    entry = shelf.find(spec)
+    if entry is not None:
+        files = resolve_model(entry.model)
+        train_dir = Path(entry.train_model) if entry.train_model else files.train_dir
+        return replace(files, name=spec, train_dir=train_dir)
+    if is_server(spec):
+        raise ModelError(
+            f"{spec} is a server's model: it has no files here",
+            hint="Give a GGUF file where one is needed.",
+        )
     path = Path(spec).expanduser()
     if path.is_dir():
         found = sorted(file.name for file in path.glob("*.gguf"))[:5]
@@ -51,8 +75,9 @@ def resolve_model(spec: str) -> ModelFiles:
         )
     if not path.is_file():
         raise ModelError(
-            f"no model '{spec}': neither '{STARTER}' nor an existing GGUF file",
-            hint="`agentr-lite models` lists what is bundled; a path to a .gguf file works too.",
+            f"no model '{spec}': neither a known name nor an existing GGUF file" + _nearest(spec),
+            hint=_pull_hint(spec)
+            or "`agentr-lite models` lists the names; a path to a .gguf file works too.",
         )
     return ModelFiles(path, None, path.stem)
 
@@ -60,12 +85,15 @@ def resolve_model(spec: str) -> ModelFiles:
 def check_model(spec: str) -> None:
     """Refuse, without loading it, a model file that is missing, damaged or of another kind.
 
-    The bundled model is taken on trust.
+    The bundled model is taken on trust; of a server only the address is looked at.
 
     Raises:
         ModelError: see above.
     """
     if spec == STARTER:
+        return
+    if is_server(expand(spec)):
+        parse_spec(expand(spec))
         return
     files = resolve_model(spec)
     from agentr_lite.actors.llamacpp.gguf_header import check_model_file
@@ -82,6 +110,14 @@ def open_actor(recipe: Recipe) -> Actor:
     Raises:
         ModelError: missing, corrupt or unusable.
     """
+    spec = expand(recipe.model)
+    if is_server(spec):
+        from agentr_lite.actors.openai.actor import OpenAIActor
+        from agentr_lite.actors.openai.client import Client
+        from agentr_lite.config import server_settings
+
+        client = Client(parse_spec(spec), server_settings())
+        return OpenAIActor(client, chat_template=chat_template_file(recipe))
     files = resolve_model(recipe.model)
     from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 
@@ -96,3 +132,32 @@ def chat_template_file(recipe: Recipe) -> Path | None:
     """The Jinja file that stands in for the model's own template, if the recipe names one."""
     named = recipe.agent.chat_template
     return Path(named).expanduser() if named else None
+
+
+def check_trainable(recipe: Recipe) -> None:
+    """Refuse to train what could not be played with afterwards.
+
+    Raises:
+        ModelError: the model is a server's, which loads no adapter of ours.
+    """
+    if is_server(expand(recipe.model)):
+        raise ModelError(
+            f"{recipe.model} is a server's model: it cannot load the adapters that training makes",
+            hint="`agentr-lite search`, `splice` and `eval` work with it, and so does `run` with"
+            " --set rounds=0; `agentr-lite export` writes the data for another trainer. The whole"
+            " loop needs the model as a GGUF file, and --set train_model=DIRECTORY.",
+        )
+
+
+def _nearest(spec: str) -> str:
+    from agentr_lite.actors.catalog import CATALOG
+    from agentr_lite.recipe import did_you_mean
+
+    return did_you_mean(spec, [STARTER, *shelf.entries(), *(item.name for item in CATALOG)])
+
+
+def _pull_hint(spec: str) -> str:
+    from agentr_lite.actors.catalog import CATALOG
+
+    found = any(item.name == spec for item in CATALOG)
+    return f"`agentr-lite models pull {spec}` downloads it." if found else ""

@@ -1,0 +1,343 @@
+"""The actor behind an OpenAI-compatible server."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from agentr_lite.actors.base import (
+    Actor,
+    Capabilities,
+    Completion,
+    FinishReason,
+    GenerateRequest,
+    GenerateResult,
+    Message,
+    Sampling,
+    ScoreRequest,
+    ScoreResult,
+    Usage,
+)
+from agentr_lite.actors.chat_template import ChatTemplate
+from agentr_lite.actors.digest import file_sha256
+from agentr_lite.actors.openai.client import Client, Refusal
+from agentr_lite.actors.openai.scoring import cached_tokens, find_scorer
+from agentr_lite.actors.openai.servers import find_model
+from agentr_lite.actors.openai.spec import ServerSpec
+from agentr_lite.actors.prompts import split_exchanges
+from agentr_lite.errors import ModelError
+
+_OVERFLOW = re.compile(
+    r"context[ _-]?(length|size|window)|maximum (sequence|model) length|max_model_len"
+    r"|exceed_context|prompt is too long",
+    re.IGNORECASE,
+)
+_SEEN = 120
+"""Characters of a strange answer in a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One HTTP answer's texts and bill."""
+
+    texts: list[tuple[str, FinishReason]]
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+
+
+class OpenAIActor(Actor):
+    """A model behind vLLM, SGLang, llama-server, LM Studio, Ollama or the like.
+
+    Requests of a call go out together, as many at a time as the settings allow; results come back
+    in the order of the requests. Seeds are passed on, but whether the same seed gives the same
+    answer is up to the server: batched kernels round differently with what else is in flight.
+    """
+
+    def __init__(self, client: Client, *, chat_template: Path | None = None) -> None:
+        """Find the model, ask it for one token, and find out whether it can score.
+
+        Args:
+            client: the server; closed with the actor.
+            chat_template: a Jinja file to render conversations with, instead of the server's own.
+
+        Raises:
+            ModelError: no such server or model, it refuses, or the template is unusable.
+        """
+        self._client = client
+        self._chat_template = chat_template
+        self._template = _load_template(chat_template)
+        self.usage = Usage()
+        self._single = False
+        try:
+            client.run(self._open())
+        except BaseException:
+            client.close()
+            raise
+
+    async def _open(self) -> None:
+        self.served = await find_model(self._client)
+        self.spec = ServerSpec(self._client.spec.url, self.served.model)
+        await self._ask([{"role": "user", "content": "Hi"}], Sampling(0.0, max_tokens=1), 1, 1)
+        self._scorer, self.why_no_scoring = await find_scorer(
+            self._client, self.served, self._template
+        )
+        self.capabilities = Capabilities(
+            adapters=False, scoring=self._scorer is not None, prefix_sharing=True
+        )
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """See ``Actor``. ``identity`` stands for the digest, which no server tells."""
+        return {
+            "backend": "openai",
+            "server": self.served.kind.name,
+            "path": str(self.spec),
+            "sha256": "",
+            "name": self.served.model,
+            "context_tokens": self.served.context_tokens,
+            "identity": {"name": self.served.model, **self.served.facts},
+            "chat_template": file_sha256(self._chat_template) if self._chat_template else "server",
+        }
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
+        """See ``Actor``.
+
+        ``output_tokens`` of samples that came in one answer are its sum, divided by the length of
+        their texts; ``token_ids`` is empty: servers do not tell.
+
+        Raises:
+            ModelError: the server refuses, or gives no answer in all attempts.
+        """
+        self._check_sampling(requests)
+        return self._timed(self._client.gather(self._one(request) for request in requests))
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
+        """See ``Actor``.
+
+        Raises:
+            ModelError: this server gives no log-probabilities of prompts.
+        """
+        if self._scorer is None:
+            raise ModelError(f"no scores from {self.spec}: {self.why_no_scoring}")
+        results = self._timed(
+            self._client.gather(self._scorer.score(request) for request in requests)
+        )
+        self.usage.prompt_tokens += sum(result.prompt_tokens for result in results)
+        self.usage.decoded_prompt_tokens += sum(
+            result.prompt_tokens - result.cached_tokens for result in results
+        )
+        return results
+
+    def use_adapter(self, path: Path | None) -> None:
+        """See ``Actor``: none can be loaded.
+
+        Raises:
+            ModelError: ``path`` is not None.
+        """
+        if path is not None:
+            raise ModelError(
+                f"{self.spec} cannot load adapter {path}: it is a server's model",
+                hint="Evaluate it with the GGUF file of the same model: --model FILE.gguf.",
+            )
+
+    def close(self) -> None:
+        """Close the connections; twice is fine."""
+        self._client.close()
+
+    def _timed(self, work: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return self._client.run(work)
+        finally:
+            self.usage.calls += 1
+            self.usage.model_ms += (time.perf_counter() - started) * 1000.0
+
+    def _check_sampling(self, requests: Sequence[GenerateRequest]) -> None:
+        for request in requests:
+            sampling = request.sampling
+            if sampling.temperature <= 0.0:
+                continue
+            for name, value in (("top_k", sampling.top_k), ("min_p", sampling.min_p)):
+                if value and name not in self.served.kind.cuts:
+                    raise ModelError(
+                        f"{self.served.kind.name} has no {name}, and would ignore {value:g}",
+                        hint=f"Leave it out: --set search.{name}=0.",
+                    )
+
+    async def _one(self, request: GenerateRequest) -> GenerateResult:
+        """All samples of one conversation; without its oldest exchanges if it is too long."""
+        head, exchanges = split_exchanges(request.messages)
+        for dropped in range(max(1, len(exchanges))):
+            kept = [message for exchange in exchanges[dropped:] for message in exchange]
+            try:
+                answers = await self._samples([*head, *kept], request)
+            except Refusal as refusal:
+                if not _too_long(refusal):
+                    raise
+                continue
+            return self._result(request, answers, dropped)
+        return GenerateResult(tuple(Completion("", 0, "overflow") for _ in request.seeds), 0, 0)
+
+    async def _samples(
+        self, messages: Sequence[Message], request: GenerateRequest
+    ) -> list[_Answer]:
+        sampling, seeds = request.sampling, request.seeds
+        if sampling.temperature <= 0.0:
+            # All greedy samples are one.
+            return [await self._ask(messages, sampling, seeds[0], 1)] if seeds else []
+        answers: list[_Answer] = []
+        done = 0
+        if self.served.kind.several and len(seeds) > 1 and not self._single:
+            try:
+                answers = [await self._ask(messages, sampling, seeds[0], len(seeds))]
+            except Refusal as refusal:
+                if _too_long(refusal) or refusal.status not in (400, 422, 501):
+                    raise
+                # llama-server, for one, makes no more samples than it has slots.
+                self._single = True
+            else:
+                done = len(answers[0].texts)
+        jobs = [self._ask(messages, sampling, seed, 1) for seed in seeds[done:]]
+        return [*answers, *await self._client.gather(jobs)]
+
+    async def _ask(
+        self, messages: Sequence[Message], sampling: Sampling, seed: int, samples: int
+    ) -> _Answer:
+        kind, limit = self.served.kind, sampling.max_tokens
+        if self.served.context_tokens:
+            # As with files: an answer's limit may be out of proportion to a small context.
+            limit = max(1, min(limit, self.served.context_tokens // 2))
+        body: dict[str, Any] = {
+            "model": self.served.model,
+            "temperature": max(0.0, sampling.temperature),
+            "seed": seed,
+            kind.max_tokens_key: limit,
+        }
+        if samples > 1:
+            body["n"] = samples
+        if sampling.stop:
+            body["stop"] = list(sampling.stop)
+        if sampling.temperature > 0.0:
+            cuts = {"top_k": sampling.top_k, "min_p": sampling.min_p}
+            body |= {"top_p": sampling.top_p, **kind.neutral}
+            body |= {name: value for name, value in cuts.items() if value}
+        else:
+            body |= {k: v for k, v in kind.neutral.items() if k not in ("top_k", "min_p")}
+        if self._template is not None:
+            body["prompt"] = self._template.render(messages)
+            answer = await self._client.post("/completions", body)
+        else:
+            body["messages"] = list(messages)
+            if kind.template_switches:
+                # Thinking models: their thoughts would eat the answer's few tokens.
+                body["chat_template_kwargs"] = {"enable_thinking": False}
+            answer = await self._client.post("/chat/completions", body)
+        return self._read(answer, sampling, samples)
+
+    def _read(self, answer: Mapping[str, Any], sampling: Sampling, samples: int) -> _Answer:
+        choices = answer.get("choices")
+        rows = [row for row in choices if isinstance(row, dict)] if _is_list(choices) else []
+        rows.sort(key=_index)
+        texts = [_text(row) for row in rows]
+        if not texts or any(text is None for text in texts):
+            said = answer.get("error") or answer
+            raise ModelError(
+                f"the server at {self.spec.url} answered without a text: {str(said)[:_SEEN]}",
+                hint="Is it a text model, and is the server OpenAI-compatible?",
+            )
+        usage = answer.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        prompt, output = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        cached = min(cached_tokens(usage), prompt)
+        self.usage.prompt_tokens += prompt
+        self.usage.decoded_prompt_tokens += prompt - cached
+        self.usage.output_tokens += output
+        found = [_cut(str(text), row, sampling) for text, row in zip(texts, rows, strict=True)]
+        return _Answer(found[:samples], prompt, cached, output)
+
+    def _result(
+        self, request: GenerateRequest, answers: Sequence[_Answer], dropped: int
+    ) -> GenerateResult:
+        completions: list[Completion] = []
+        for answer in answers:
+            shares = _shares(answer.output_tokens, [len(text) for text, _ in answer.texts])
+            completions += [
+                Completion(text, tokens, reason)
+                for (text, reason), tokens in zip(answer.texts, shares, strict=True)
+            ]
+        if request.sampling.temperature <= 0.0:
+            completions *= len(request.seeds)
+        return GenerateResult(
+            tuple(completions),
+            max((answer.prompt_tokens for answer in answers), default=0),
+            max((answer.cached_tokens for answer in answers), default=0),
+            dropped,
+        )
+
+
+def _load_template(path: Path | None) -> ChatTemplate | None:
+    if path is None:
+        return None
+    try:
+        source = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"cannot read chat template {path}: {error}",
+            hint="Set agent.chat_template to a Jinja file, or to '' for the server's own.",
+        ) from error
+    # The server puts the begin-of-text token before a prompt by itself.
+    return ChatTemplate(source, origin=str(path))
+
+
+def _too_long(refusal: Refusal) -> bool:
+    return refusal.status in (400, 413, 422) and _OVERFLOW.search(refusal.said) is not None
+
+
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _index(row: Mapping[str, Any]) -> int:
+    index = row.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def _text(row: Mapping[str, Any]) -> str | None:
+    """A choice's text, of a chat or of a plain completion; None where it has none."""
+    message = row.get("message")
+    if isinstance(message, dict):
+        # null: nothing but thoughts, or a refusal.
+        content = message.get("content") or ""
+        return content if isinstance(content, str) else None
+    text = row.get("text")
+    return text if isinstance(text, str) else None
+
+
+def _cut(text: str, row: Mapping[str, Any], sampling: Sampling) -> tuple[str, FinishReason]:
+    """The text up to the first stop string, which not every server looks for."""
+    ends = [at for stop in sampling.stop if stop and (at := text.find(stop)) >= 0]
+    if ends:
+        return text[: min(ends)], "stop"
+    return text, "length" if row.get("finish_reason") == "length" else "stop"
+
+
+def _count(usage: Mapping[str, Any], key: str) -> int:
+    value = usage.get(key)
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _shares(total: int, weights: Sequence[int]) -> list[int]:
+    """``total`` divided in proportion to ``weights``; the parts add up to it."""
+    whole = sum(weights) or len(weights)
+    parts, given, seen = [], 0, 0
+    for weight in weights:
+        seen += weight if sum(weights) else 1
+        upto = total * seen // whole
+        parts.append(upto - given)
+        given = upto
+    return parts

@@ -1,0 +1,176 @@
+"""Log-likelihoods from a server: the prompt echoed with its tokens' log-probabilities.
+
+``echo`` with ``logprobs`` on ``/v1/completions`` gives them for a text or for token ids, so the
+conversation must be rendered before it is sent. Two ways lead there: the server's own
+``/tokenize`` (vLLM), which is exact, or a chat template that the user gave. A server that accepts
+``echo`` and ignores it would make every score nonsense: a probe finds that out.
+
+Source: https://platform.openai.com/docs/api-reference/completions for the two fields.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from agentr_lite.actors.base import Message, ScoreRequest, ScoreResult
+from agentr_lite.actors.chat_template import ChatTemplate
+from agentr_lite.actors.openai.client import Client, Refusal
+from agentr_lite.actors.openai.servers import Served
+from agentr_lite.errors import ModelError
+
+_PROBE: list[Message] = [{"role": "user", "content": "Is water wet? Answer with one word."}]
+_PROBE_ANSWER = "Yes"
+
+
+class NoEcho(ModelError):
+    """The server answers, but not with what scoring needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """One echoed text."""
+
+    log_probabilities: list[float | None]
+    """One a token, natural log; the first token has none."""
+    cached_tokens: int
+
+
+class Scorer:
+    """Scores continuations with one server and one way of rendering."""
+
+    def __init__(self, client: Client, served: Served, template: ChatTemplate | None) -> None:
+        """
+        Args:
+            client: the server.
+            served: the model.
+            template: renders conversations here; None: the server tokenizes them.
+        """
+        self._client = client
+        self._served = served
+        self._template = template
+        self._continuations: dict[str, list[int]] = {}
+
+    async def score(self, request: ScoreRequest) -> ScoreResult:
+        """Log-likelihoods of each continuation.
+
+        Raises:
+            ModelError: the server fails, or its answer does not hold what was asked for.
+        """
+        prompt: str | list[int]
+        if self._template is None:
+            prompt = await self._tokens(messages=list(request.messages))
+            length = len(prompt)
+        else:
+            prompt = self._template.render(request.messages)
+            # How many tokens that is, only the server knows.
+            length = len((await self._echo(prompt)).log_probabilities)
+        jobs = [self._one(prompt, length, text) for text in request.continuations]
+        scored = await self._client.gather(jobs)
+        return ScoreResult(
+            tuple(value for value, _ in scored),
+            length,
+            min((cached for _, cached in scored), default=0),
+        )
+
+    async def _one(
+        self, prompt: str | list[int], length: int, continuation: str
+    ) -> tuple[float, int]:
+        if isinstance(prompt, str):
+            whole: str | list[int] = prompt + continuation
+        else:
+            # By itself, as generation would produce it after the prompt.
+            if continuation not in self._continuations:
+                ids = await self._tokens(prompt=continuation, add_special_tokens=False)
+                self._continuations[continuation] = ids
+            whole = prompt + self._continuations[continuation]
+        echo = await self._echo(whole)
+        found = echo.log_probabilities[length:]
+        if not found or any(value is None for value in found):
+            raise NoEcho(
+                f"the server at {self._client.spec.url} gave no log-probabilities for"
+                f" {continuation!r}"
+            )
+        return math.fsum(value for value in found if value is not None), min(
+            echo.cached_tokens, length
+        )
+
+    async def _tokens(self, **what: Any) -> list[int]:
+        body = {"model": self._served.model, **what}
+        if "messages" in what:
+            body["add_generation_prompt"] = True
+            body["chat_template_kwargs"] = {"enable_thinking": False}
+        answer = await self._client.post("!/tokenize", body)
+        tokens = answer.get("tokens")
+        if not isinstance(tokens, list) or not all(isinstance(one, int) for one in tokens):
+            raise NoEcho(f"the server at {self._client.spec.url} gave no token ids")
+        return tokens
+
+    async def _echo(self, prompt: str | list[int]) -> Echo:
+        answer = await self._client.post(
+            "/completions",
+            {
+                "model": self._served.model,
+                "prompt": prompt,
+                "echo": True,
+                "logprobs": 1,
+                # 0 is refused by some; the one token more is cut off below.
+                "max_tokens": 1,
+                "temperature": 0.0,
+            },
+            # Some say so to what they do not know.
+            final={500},
+        )
+        usage = answer.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        length = usage.get("prompt_tokens")
+        if isinstance(prompt, list):
+            length = len(prompt)
+        values = _log_probabilities(answer)
+        if not isinstance(length, int) or len(values) < length or length < 1:
+            raise NoEcho(
+                f"the server at {self._client.spec.url} does not echo a prompt with its"
+                " log-probabilities"
+            )
+        return Echo(values[:length], cached_tokens(usage))
+
+
+async def find_scorer(
+    client: Client, served: Served, template: ChatTemplate | None
+) -> tuple[Scorer | None, str]:
+    """The way to score with this server, or None and why there is none.
+
+    Raises:
+        ModelError: the server cannot be reached.
+    """
+    if template is None and not served.kind.tokenizes:
+        return None, (
+            f"{served.kind.name} does not say how it renders a conversation; with"
+            " agent.chat_template it may do"
+        )
+    scorer = Scorer(client, served, template)
+    try:
+        result = await scorer.score(ScoreRequest(_PROBE, (_PROBE_ANSWER, "No")))
+    except Refusal as refusal:
+        return None, f"it refuses echo and logprobs (HTTP {refusal.status}: {refusal.said})"
+    except NoEcho as error:
+        return None, error.message
+    if not all(math.isfinite(value) and value <= 0 for value in result.log_likelihoods):
+        return None, "its log-probabilities are none"
+    return scorer, ""
+
+
+def cached_tokens(usage: dict[str, Any]) -> int:
+    """Prompt tokens that the server says it had already; 0 where it says nothing."""
+    details = usage.get("prompt_tokens_details")
+    found = details.get("cached_tokens") if isinstance(details, dict) else None
+    return found if isinstance(found, int) else 0
+
+
+def _log_probabilities(answer: dict[str, Any]) -> list[Any]:
+    choices = answer.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    found = first.get("logprobs") if isinstance(first, dict) else None
+    values = found.get("token_logprobs") if isinstance(found, dict) else None
+    return values if isinstance(values, list) else []

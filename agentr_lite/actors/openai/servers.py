@@ -1,0 +1,155 @@
+"""What the known servers understand beyond OpenAI's interface, and where they fall short.
+
+Sources: vLLM's ``entrypoints/openai`` and ``v1/engine/parallel_sampling.py``; SGLang's
+``srt/entrypoints/openai``; llama.cpp's ``tools/server``; Ollama's and LM Studio's pages on OpenAI
+compatibility.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentr_lite.actors.openai.client import Client, Refusal
+from agentr_lite.errors import ModelError
+from agentr_lite.recipe import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class ServerKind:
+    """One make of server."""
+
+    name: str
+    several: bool = False
+    """One request may ask for several samples, and each is drawn with a seed of its own."""
+    neutral: Mapping[str, Any] = field(default_factory=dict)
+    """Switches off sampling settings that the server, or the model's own files, would add."""
+    cuts: tuple[str, ...] = ("top_k", "min_p")
+    """Which of these two it honours."""
+    template_switches: bool = False
+    """Takes ``chat_template_kwargs``."""
+    max_tokens_key: str = "max_tokens"
+    tokenizes: bool = False
+    """Gives the token ids of a conversation at ``/tokenize``."""
+
+
+VLLM = ServerKind(
+    "vLLM",
+    several=True,
+    neutral={"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
+    template_switches=True,
+    tokenizes=True,
+)
+SGLANG = ServerKind(
+    "SGLang",
+    # With a seed, its several samples are not promised to differ.
+    neutral={"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
+    template_switches=True,
+)
+LLAMA_SERVER = ServerKind(
+    "llama-server",
+    several=True,
+    neutral={"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0},
+    template_switches=True,
+)
+OLLAMA = ServerKind("Ollama", cuts=())
+LM_STUDIO = ServerKind("LM Studio", neutral={"repeat_penalty": 1.0}, cuts=("top_k",))
+OPENAI = ServerKind("OpenAI", several=True, cuts=(), max_tokens_key="max_completion_tokens")
+UNKNOWN = ServerKind("OpenAI-compatible server")
+
+KINDS = (VLLM, SGLANG, LLAMA_SERVER, OLLAMA, LM_STUDIO, OPENAI)
+
+_OWNERS = {
+    "vllm": VLLM,
+    "sglang": SGLANG,
+    "llamacpp": LLAMA_SERVER,
+    "library": OLLAMA,
+    "organization_owner": LM_STUDIO,
+    "organization-owner": LM_STUDIO,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One model of one server."""
+
+    kind: ServerKind
+    model: str
+    context_tokens: int | None
+    """Longest conversation with its answer; None where the server does not say."""
+    facts: Mapping[str, Any]
+    """What the server says of the model that stays the same while it is the same model."""
+
+
+async def find_model(client: Client) -> Served:
+    """Ask a server what it has, and find the model that the spec means.
+
+    Raises:
+        ModelError: it cannot be reached, has no such model, or has several and none was named.
+    """
+    spec = client.spec
+    try:
+        answer = await client.get("/models")
+    except Refusal as refusal:
+        # Some gateways have no list; the first request will tell.
+        if refusal.status not in (404, 405, 501) or not spec.model:
+            raise
+        return Served(_by_address(spec.host) or UNKNOWN, spec.model, None, {})
+    rows = answer.get("data")
+    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    names = [str(row.get("id", "")) for row in rows]
+    kind = _by_address(spec.host) or _by_owner(rows)
+    if not spec.model:
+        if len(names) != 1:
+            raise ModelError(
+                f"the server at {spec.url} has {_listed(names)}; name one",
+                hint=f"--model 'openai:{spec.url}#{names[0] if names else 'NAME'}'",
+            )
+        return _served(kind, rows[0])
+    for row in rows:
+        aliases = row.get("aliases")
+        known = [row.get("id"), *(aliases if isinstance(aliases, list) else [])]
+        if spec.model in known or f"{spec.model}:latest" in known:
+            return _served(kind, row)
+    if kind is UNKNOWN or not names:
+        # mlx_lm.server, for one, lists the files of a cache and not what it serves.
+        return Served(kind, spec.model, None, {})
+    raise ModelError(
+        f"the server at {spec.url} has no model '{spec.model}'{did_you_mean(spec.model, names)};"
+        f" it has {_listed(names)}",
+        hint=f"--model 'openai:{spec.url}#{names[0]}'",
+    )
+
+
+def _by_address(host: str) -> ServerKind | None:
+    return OPENAI if host == "api.openai.com" else None
+
+
+def _by_owner(rows: Sequence[Mapping[str, Any]]) -> ServerKind:
+    for row in rows:
+        kind = _OWNERS.get(str(row.get("owned_by", "")).lower())
+        if kind is not None:
+            return kind
+    return UNKNOWN
+
+
+def _served(kind: ServerKind, row: Mapping[str, Any]) -> Served:
+    meta = row.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    context = row.get("max_model_len") or meta.get("n_ctx")
+    facts = {key: meta[key] for key in ("n_params", "n_vocab", "n_embd", "size") if key in meta}
+    if isinstance(row.get("root"), str):
+        facts["root"] = row["root"]
+    return Served(
+        kind,
+        str(row.get("id", "")),
+        context if isinstance(context, int) and context > 0 else None,
+        facts,
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{shown}{more}" if names else "no models"

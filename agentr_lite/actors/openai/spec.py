@@ -1,0 +1,69 @@
+"""``openai:URL#MODEL``: how a model behind a server is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from agentr_lite.errors import ModelError
+
+PREFIX = "openai:"
+_EXAMPLE = "--model openai:http://localhost:8000/v1#Qwen/Qwen2.5-0.5B-Instruct"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """A server and one of its models."""
+
+    url: str
+    """Base address, e.g. ``http://localhost:8000/v1``; no slash at the end."""
+    model: str
+    """The server's name of the model; empty: the only one that it has."""
+
+    @property
+    def host(self) -> str:
+        """Host name, lower case."""
+        return (urlsplit(self.url).hostname or "").lower()
+
+    @property
+    def root(self) -> str:
+        """The address without ``/v1``, where servers keep what OpenAI's interface lacks."""
+        return self.url.removesuffix("/v1")
+
+    def __str__(self) -> str:
+        return f"{PREFIX}{self.url}" + (f"#{self.model}" if self.model else "")
+
+
+def is_server(spec: str) -> bool:
+    """Whether ``spec`` names a server rather than a file or a name."""
+    return spec.startswith(PREFIX)
+
+
+def parse_spec(spec: str) -> ServerSpec:
+    """Take ``openai:URL`` or ``openai:URL#MODEL`` apart.
+
+    An address without a path gets ``/v1``. Names and passwords are refused: the spec is stored
+    with the run.
+
+    Raises:
+        ModelError: not such a spec.
+    """
+    address, _, model = spec.removeprefix(PREFIX).partition("#")
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ModelError(f"{spec}: not an address ({error})", hint=f"E.g. {_EXAMPLE}") from error
+    if parts.username is not None or parts.query:
+        # Not repeated in the message: it may hold the key.
+        raise ModelError(
+            "a server's address must not hold a user name, a password or a query",
+            hint="It is stored with the run. Put the key into AGENTR_LITE_API_KEY.",
+        )
+    if parts.scheme not in ("http", "https") or not host:
+        raise ModelError(
+            f"{spec}: needs http:// or https:// and a host after '{PREFIX}'",
+            hint=f"E.g. {_EXAMPLE}",
+        )
+    path = parts.path.rstrip("/") or "/v1"
+    return ServerSpec(f"{parts.scheme}://{parts.netloc}{path}", model.strip())

@@ -1,0 +1,137 @@
+"""The user's own list of models: short names for files, directories and servers.
+
+One JSON file in the configuration directory. What it names is found anew each time; a run notices
+by the digest if a name has come to mean another model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from agentr_lite.config import config_dir
+from agentr_lite.errors import ModelError, UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name."""
+
+    name: str
+    model: str
+    """An absolute path of a GGUF file, or a spec such as ``openai:URL#MODEL``."""
+    train_model: str = ""
+    """Directory of the same weights for training; empty: not known."""
+    source: str = ""
+    """Where it was downloaded from, ``REPOSITORY/FILE``; empty: not by us."""
+    revision: str = ""
+    """Commit of that repository."""
+    sha256: str = ""
+    """Of the downloaded file."""
+
+
+def shelf_file() -> Path:
+    """Where the list is."""
+    return config_dir() / "models.json"
+
+
+def entries() -> dict[str, Entry]:
+    """All names, sorted.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    path = shelf_file()
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"cannot read the list of models {path}: {error}",
+            hint="Mend it or delete it; the models themselves are not in it.",
+        ) from error
+    known = {field.name for field in fields(Entry)}
+    rows = data.get("models") if isinstance(data, dict) else None
+    found: dict[str, Entry] = {}
+    for name, row in (rows if isinstance(rows, dict) else {}).items():
+        usable = isinstance(row, dict) and all(isinstance(value, str) for value in row.values())
+        if not usable or not row.get("model"):
+            raise ModelError(
+                f"the list of models {path} has a damaged entry '{name}'",
+                hint="Mend it or delete it; the models themselves are not in it.",
+            )
+        found[name] = Entry(**{**{k: v for k, v in row.items() if k in known}, "name": name})
+    return dict(sorted(found.items()))
+
+
+def find(name: str) -> Entry | None:
+    """The entry of that name; None where there is none."""
+    # What cannot be a name needs no look at the disk.
+    return entries().get(name) if _NAME.fullmatch(name) else None
+
+
+def put(entry: Entry) -> None:
+    """Add or replace an entry.
+
+    Raises:
+        UsageError: the name could be taken for a path or an address.
+    """
+    check_name(entry.name)
+    _write({**entries(), entry.name: entry})
+
+
+def drop(name: str) -> None:
+    """Forget an entry; no file that it names is touched.
+
+    Raises:
+        ModelError: there is none.
+    """
+    rest = entries()
+    if rest.pop(name, None) is None:
+        raise ModelError(
+            f"no model is called '{name}'", hint="`agentr-lite models list` says which there are."
+        )
+    _write(rest)
+
+
+def check_name(name: str) -> None:
+    """Refuse names that could be taken for something else.
+
+    Raises:
+        UsageError: see above.
+    """
+    if not _NAME.fullmatch(name) or name.lower().endswith(".gguf"):
+        raise UsageError(
+            f"'{name}' cannot be a model's name",
+            hint="Letters, digits, '.', '_' and '-', and not a file's name.",
+        )
+
+
+def _write(rows: dict[str, Entry]) -> None:
+    path = shelf_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain: dict[str, Any] = {}
+    for name, entry in sorted(rows.items()):
+        row = asdict(entry)
+        del row["name"]
+        plain[name] = {key: value for key, value in row.items() if value}
+    # Whole or not at all: a full disk must not cost the list.
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump({"models": plain}, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+        Path(scratch).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(scratch).unlink()
+        raise

@@ -25,7 +25,7 @@ from agentr_lite.actors import registry as actors
 from agentr_lite.actors.mock import MockActor
 from agentr_lite.cli import main
 from agentr_lite.errors import ModelError
-from agentr_lite.pipeline import run_pipeline
+from agentr_lite.pipeline import PipelineResult, run_pipeline
 from agentr_lite.recipe import load_recipe
 from agentr_lite.store import Store, runs, trees
 from agentr_lite.train import lora
@@ -319,3 +319,19 @@ def test_a_recipe_for_one_environment_runs_on_another(cli: Call, recipe: Path, d
 def test_rounds_0_needs_no_weights(cli: Call, recipe: Path, db: Path) -> None:
     overrides = ("--set", "rounds=0", "--set", "train_model=/nowhere")
     assert cli("run", recipe, "-d", db, *overrides)[0] == 0
+
+
+def test_all_that_the_environment_broke_is_counted() -> None:
+    splice = {"rejected": {"no way back": 5, "environment fault": 2}}
+    result = PipelineResult(
+        [
+            (0, "eval", {"greedy": {"faulty": 1}, "recovery": {"faulty": 0}}),
+            (1, "search", {"failed": 3}),
+            (1, "splice", splice),
+            (1, "train", {}),
+            (1, "eval", {"greedy": {"faulty": 4}}),
+        ]
+    )
+    assert result.failures == {"searches": 3, "pairs": 2, "episodes": 5}
+    assert result.failed_tasks == 10
+    assert PipelineResult([(1, "search", {"failed": 0})]).failures == {}

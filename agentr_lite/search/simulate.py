@@ -142,7 +142,8 @@ class TreeSearch:
     def _expand(self, node: Node, result: GenerateResult) -> None:
         """Turn completions into children: merge by action, then one environment step each."""
         tree, settings = self.tree, self._context.settings
-        tree.calls.append(_call(node, self.wanted, result))
+        seeds = () if self.wanted is None else self.wanted.seeds
+        tree.calls.append(NewCall.answered(node.idx, seeds, result))
         if all(completion.finish_reason == "overflow" for completion in result.completions):
             self._cut_off(node, result.completions)
             return
@@ -182,17 +183,6 @@ class TreeSearch:
         step = take_step(env, text)
         with environment_boundary(env, "snapshot()"):
             return step, env.snapshot()
-
-
-def _call(node: Node, request: GenerateRequest | None, result: GenerateResult) -> NewCall:
-    return NewCall(
-        node_idx=node.idx,
-        seeds=() if request is None else request.seeds,
-        prompt_tokens=result.prompt_tokens,
-        cached_tokens=result.cached_tokens,
-        output_tokens=sum(completion.output_tokens for completion in result.completions),
-        dropped_turns=result.dropped_turns,
-    )
 
 
 def _silence(tree: Tree) -> str | None:

@@ -255,18 +255,7 @@ def _save(store: Store, run_id: str, round_index: int, recipe: Recipe, result: T
         _save_revision(store, run_id, round_index, revision, ids)
     add = trees.add_calls
     add(store, run_id, round_index, "judge", _judge_calls(result.judged), tree_id=result.tree_id)
-    recover = [
-        NewCall(
-            call.node_idx,
-            call.seeds,
-            call.prompt_tokens,
-            call.cached_tokens,
-            call.output_tokens,
-            call.dropped_turns,
-        )
-        for call in result.recovery_calls
-    ]
-    add(store, run_id, round_index, "recover", recover, tree_id=result.tree_id)
+    add(store, run_id, round_index, "recover", result.recovery_calls, tree_id=result.tree_id)
 
 
 def _save_revision(

@@ -16,6 +16,7 @@ from agentr_lite.agent import Step, conversation, environment_boundary, take_ste
 from agentr_lite.envs.base import Environment, Snapshot, Task
 from agentr_lite.errors import EnvironmentFault
 from agentr_lite.splice.splice import SplicedStep
+from agentr_lite.store.trees import NewCall
 
 FULL_REWARD = 1.0
 
@@ -136,19 +137,6 @@ class Attempt:
         return final_reward(self.steps)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request to the actor, as the store counts it."""
-
-    tree_id: int
-    node_idx: int
-    seeds: tuple[int, ...]
-    prompt_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    dropped_turns: int = 0
-
-
 def recover(
     env: Environment,
     actor: Actor,
@@ -156,7 +144,7 @@ def recover(
     *,
     attempts: int,
     sampling: Sampling,
-) -> list[Call]:
+) -> list[tuple[int, NewCall]]:
     """Sample continuations for all ``recoveries`` in lockstep: one batch of requests a step.
 
     An attempt ends with its episode, at ``max_steps``, or as soon as another one of the same
@@ -171,9 +159,9 @@ def recover(
         sampling: how to draw them.
 
     Returns:
-        One record a request, in the order of asking.
+        (tree id, record) of each request, in the order of asking.
     """
-    calls = []
+    calls: list[tuple[int, NewCall]] = []
     for item in recoveries:
         alive = item.max_steps > 0
         item.attempts = [Attempt(item.snapshot, live=alive) for _ in range(attempts)]
@@ -182,17 +170,8 @@ def recover(
         for (item, members), request, result in zip(
             groups, requests, actor.generate(requests), strict=True
         ):
-            calls.append(
-                Call(
-                    item.tree_id,
-                    item.node_idx,
-                    request.seeds,
-                    result.prompt_tokens,
-                    result.cached_tokens,
-                    sum(answer.output_tokens for answer in result.completions),
-                    result.dropped_turns,
-                )
-            )
+            call = NewCall.answered(item.node_idx, request.seeds, result)
+            calls.append((item.tree_id, call))
             for number, answer in zip(members, result.completions, strict=True):
                 _advance(env, item, item.attempts[number], answer)
         for item in recoveries:

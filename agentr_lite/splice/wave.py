@@ -25,8 +25,9 @@ from agentr_lite.splice.splice import (
     to_messages,
 )
 from agentr_lite.splice.transition import BadPath, Cut, Judgements, direct_cut
-from agentr_lite.splice.verify import Call, Recovery, Replay, recover, replay
+from agentr_lite.splice.verify import Recovery, Replay, recover, replay
 from agentr_lite.store.records import NodeRow, RevisionStatus
+from agentr_lite.store.trees import NewCall
 
 ENVIRONMENT_FAULT = "environment fault"
 """Kind of reason of a pair that was dropped because the environment broke."""
@@ -87,7 +88,7 @@ class TreeResult:
     trajectories: list[Trajectory]
     revisions: list[Revision] = field(default_factory=list)
     judged: list[JudgedStep] = field(default_factory=list)
-    recovery_calls: list[Call] = field(default_factory=list)
+    recovery_calls: list[NewCall] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -147,7 +148,7 @@ def splice_wave(
     else:
         calls = _verify(works, recipe, round_index, env, actor, alpha)
         for result in results:
-            result.recovery_calls = [call for call in calls if call.tree_id == result.tree_id]
+            result.recovery_calls = [call for tree_id, call in calls if tree_id == result.tree_id]
     for result in results:
         mine = [work for work in works if work.tree.tree_id == result.tree_id]
         result.revisions = [work.revision for work in mine]
@@ -230,7 +231,7 @@ def _verify(
     env: Environment,
     actor: Actor,
     alpha: float,
-) -> list[Call]:
+) -> list[tuple[int, NewCall]]:
     for work in _open(works):
         _replay(work, env, alpha)
     waiting = []

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agentr_lite.actors.base import GenerateResult
 from agentr_lite.agent import Step
 from agentr_lite.envs.base import Task
 from agentr_lite.store.database import Store, to_json
@@ -39,6 +40,18 @@ class NewCall:
     cached_tokens: int
     output_tokens: int
     dropped_turns: int = 0
+
+    @classmethod
+    def answered(cls, node_idx: int, seeds: tuple[int, ...], result: GenerateResult) -> NewCall:
+        """The record of a request that was answered."""
+        return cls(
+            node_idx,
+            seeds,
+            result.prompt_tokens,
+            result.cached_tokens,
+            sum(completion.output_tokens for completion in result.completions),
+            result.dropped_turns,
+        )
 
 
 def save_tree(

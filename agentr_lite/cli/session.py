@@ -216,4 +216,5 @@ def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int) -> None:
             f"run {run.id} has no adapter of round {adapter_round}",
             hint=f"`agentr-lite train {run.id} --round {adapter_round}` makes it.",
         )
-    actor.use_adapter(Path(adapter.gguf_path))
+    mlx = actor.capabilities.adapter_format == "mlx"
+    actor.use_adapter(Path(adapter.mlx_dir if mlx else adapter.gguf_path))

@@ -13,6 +13,7 @@ from policy_actor import PolicyActor, wanderer
 
 from agentr_lite.actors import registry as actors
 from agentr_lite.cli import main
+from agentr_lite.config import artifacts_dir
 from agentr_lite.envs import registry as envs
 from agentr_lite.envs.base import StepResult
 from agentr_lite.store import Store, runs, summaries, trees
@@ -176,8 +177,24 @@ class TestRuns:
         assert shown["stages"][0]["summary"]["trees"] == 5
         code, _, err = cli("runs", "delete", run)
         assert code == 2 and "--yes" in err
-        assert cli.json("runs", "delete", run, "--yes") == {"deleted": run}
+        removed = cli.json("runs", "delete", run, "--yes")
+        assert removed == {"deleted": run, "files": 0, "bytes": 0, "left": []}
         assert cli.json("runs") == []
+
+    def test_delete_removes_the_files_of_the_run_and_no_others(self, cli: Cli) -> None:
+        gone, kept = (cli.json("search", "corridor", *SETTINGS)["run"] for _ in range(2))
+        folders = {run: artifacts_dir(cli.db, run) for run in (gone, kept)}
+        for folder in folders.values():
+            (folder / "round-1").mkdir(parents=True, exist_ok=True)
+            (folder / "round-1" / "adapter.gguf").write_bytes(b"x" * 1000)
+        (folders[gone] / "link").symlink_to(folders[kept])
+        removed = cli.json("runs", "rm", gone, "--yes")
+        assert (removed["files"], removed["bytes"], removed["left"]) == (1, 1000, [])
+        assert not folders[gone].exists()
+        assert (folders[kept] / "round-1" / "adapter.gguf").exists(), "links are not followed"
+        left = cli.json("runs", "delete", kept, "--yes", "--keep-files")["left"]
+        assert left == [str(folders[kept])]
+        assert (folders[kept] / "round-1" / "adapter.gguf").exists()
 
     def test_the_database_may_be_named_before_the_sub_command(
         self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.claim import LOCK_FILE, claimed
 from agentr_lite.cli.common import database_path, db_option, json_option
 from agentr_lite.errors import UsageError
 
@@ -17,7 +16,14 @@ if TYPE_CHECKING:
     from agentr_lite.store.records import RoundRow, RunRow
 
 
-@click.group(invoke_without_command=True)
+class _RunsGroup(click.Group):
+    """With the name that a Unix user tries first, beside the one that says what it does."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, {"rm": "delete"}.get(cmd_name, cmd_name))
+
+
+@click.group(cls=_RunsGroup, invoke_without_command=True)
 @db_option
 @json_option
 @click.pass_context
@@ -128,39 +134,50 @@ def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -
 @runs.command("delete")
 @click.argument("run")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--keep-files", is_flag=True, help="Leave the adapters beside the database.")
 @db_option
 @json_option
 @click.pass_context
-def delete_run(context: click.Context, run: str, yes: bool, db: Path | None, as_json: bool) -> None:
-    """Delete RUN from the database, with its trees, data and evaluations.
+def delete_run(
+    context: click.Context,
+    run: str,
+    yes: bool,
+    keep_files: bool,
+    db: Path | None,
+    as_json: bool,
+) -> None:
+    """Delete RUN from the database with its trees, data and evaluations, and its adapter files.
 
-    Adapter files beside the database stay; their folder is named.
+    `agentr-lite runs rm` is the same.
     """
-    from agentr_lite.config import artifacts_dir
-    from agentr_lite.output import emit_json, say
+    from agentr_lite.cli.removal import remove_run
+    from agentr_lite.output import emit_json, say, warn
     from agentr_lite.store import Store
     from agentr_lite.store import runs as table
 
     path = _database(context, db)
     with Store.open(path, create=False) as store:
         row = table.get_run(store, run)
-        context.with_resource(claimed(store, row.id))
         if not yes:
             if not sys.stdin.isatty():
                 raise UsageError(f"deleting {row.id} needs a yes", hint="Add --yes.")
             if not click.confirm(f"Delete {row.id} ({row.status}) from {path}?", err=True):
                 say("Nothing was deleted.")
                 return
-        table.delete_run(store, row.id)
+        removed = remove_run(store, row.id, keep_files=keep_files)
     if as_json:
-        emit_json({"deleted": row.id})
-    say(f"Deleted {row.id}.")
-    folder = artifacts_dir(path, row.id)
-    (folder / LOCK_FILE).unlink(missing_ok=True)
-    if any(folder.iterdir()):
-        say(f"Its adapters are still in {folder}.")
-    else:
-        folder.rmdir()
+        emit_json(
+            {
+                "deleted": removed.run,
+                "files": removed.files,
+                "bytes": removed.bytes,
+                "left": list(removed.left),
+            }
+        )
+    files = f" and {removed.files} files" if removed.files else ""
+    say(f"Deleted {removed.run}{files}.")
+    for left in removed.left:
+        warn(f"{left} is still there")
 
 
 def _from_command_line(context: click.Context) -> bool:

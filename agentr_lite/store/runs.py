@@ -132,7 +132,7 @@ def get_run(store: Store, run_id: str) -> RunRow:
 def delete_run(store: Store, run_id: str) -> None:
     """Delete a run with all that belongs to it, and texts that nothing else uses.
 
-    Adapter files on disk are not the store's: they stay.
+    Adapter files on disk are not the store's: ``cli.removal`` deletes those, too.
 
     Raises:
         UsageError: no such run.

@@ -23,11 +23,12 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import get_total_parameters
 
 from agentr_lite.actors.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE
-from agentr_lite.actors.mlx.device import compiled_on_gpu_only, load_model, quiet
+from agentr_lite.actors.mlx.device import load_model, quiet
 from agentr_lite.errors import AgentrError, ModelError
 from agentr_lite.recipe import TrainSettings
 from agentr_lite.seeds import stream_seed
 from agentr_lite.train.batches import Tokenized, iterate_batches
+from agentr_lite.train.cpu import fast_steps
 from agentr_lite.train.loss import masked_loss
 
 PROJECTIONS = (
@@ -108,7 +109,7 @@ class Session:
         Raises:
             AgentrError: the loss is not a number any more.
         """
-        with tempfile.TemporaryDirectory() as scratch, quiet(), compiled_on_gpu_only():
+        with tempfile.TemporaryDirectory() as scratch, quiet(), fast_steps():
             arguments = TrainingArgs(
                 iters=len(plan),
                 steps_per_report=1,
@@ -132,7 +133,7 @@ class Session:
         Raises:
             AgentrError: it is not a number.
         """
-        with compiled_on_gpu_only():
+        with fast_steps():
             loss = evaluate(
                 self.model,
                 examples,

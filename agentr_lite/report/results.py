@@ -90,12 +90,13 @@ def gather_study(
         labels: arm to what it is called in tables.
     """
     return Study(
-        [_study_run(store, arm, seed, run_id) for (arm, seed), run_id in run_ids.items()],
+        [study_run(store, arm, seed, run_id) for (arm, seed), run_id in run_ids.items()],
         labels or {},
     )
 
 
-def _study_run(store: Store, arm: str, seed: int, run_id: str) -> StudyRun:
+def study_run(store: Store, arm: str, seed: int, run_id: str) -> StudyRun:
+    """Read one run of a study."""
     report = gather(store, run_id)
     split = report.run.recipe["eval"]["split"]
     items: dict[tuple[EvalMode, int], Sequence[EvalItemRow]] = {

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agentr_lite.output import Styled, clean, truncate
+from agentr_lite.report.marks import mark_of, terminal_style
 from agentr_lite.store.records import NodeRow, TreeRow
 
 _PIPE, _TEE, _ELBOW, _BLANK = "│  ", "├─ ", "└─ ", "   "
@@ -106,7 +107,8 @@ def _count(below: Sequence[NodeRow], children: Mapping[int, list[NodeRow]]) -> i
 
 
 def _line(node: NodeRow, lead: str, width: int | None) -> str:
-    glyph, style = _state(node)
+    mark = mark_of(node)
+    style = terminal_style(mark)
     action = "(no action)" if node.action is None else node.action
     numbers = f"  n={node.visits}"
     if node.visits:
@@ -115,7 +117,7 @@ def _line(node: NodeRow, lead: str, width: int | None) -> str:
         numbers += f" r={node.reward:.3g}"
     if node.merged > 1:
         numbers += f" ×{node.merged}"
-    text = clean(f"{node.idx} {glyph} {action}", keep="")
+    text = clean(f"{node.idx} {mark.glyph} {action}", keep="")
     if width is not None:
         text = truncate(text, max(8, width - len(lead) - len(numbers)))
     return lead + style.paint(text) + Styled("", dim=True).paint(numbers)
@@ -123,21 +125,3 @@ def _line(node: NodeRow, lead: str, width: int | None) -> str:
 
 def _cut(lead: str, text: str, width: int | None, style: Styled) -> str:
     return lead + style.paint(text if width is None else truncate(text, max(8, width - len(lead))))
-
-
-def _state(node: NodeRow) -> tuple[str, Styled]:
-    if node.disaster:
-        return "☠", Styled("", fg="red")
-    if node.terminated:
-        if node.reward >= 1:
-            return "✓", Styled("", fg="green", bold=True)
-        return ("◐", Styled("", fg="yellow")) if node.reward > 0 else ("✗", Styled("", fg="red"))
-    if node.truncated:
-        return "…", Styled("", fg="yellow")
-    if node.kind == "reflect":
-        return "↺", Styled("", fg="cyan")
-    if node.kind == "none":
-        return "?", Styled("", fg="magenta")
-    if node.invalid:
-        return "!", Styled("", fg="magenta")
-    return "·", Styled("")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentr_lite.actors import shelf
+from agentr_lite.actors.mlx.spec import is_mlx, model_directory
 from agentr_lite.actors.openai.spec import is_server, parse_spec
 from agentr_lite.errors import ModelError
 
@@ -23,7 +24,7 @@ class ModelFiles:
     """Where a model's weights are."""
 
     gguf: Path
-    """For inference."""
+    """For inference; the directory of a model that MLX runs."""
     train_dir: Path | None
     """The same weights for training, in the MLX/HF layout; None if not known."""
     name: str
@@ -66,12 +67,17 @@ def resolve_model(spec: str) -> ModelFiles:
             f"{spec} is a server's model: it has no files here",
             hint="Give a GGUF file where one is needed.",
         )
+    if is_mlx(spec):
+        directory = model_directory(spec)
+        return ModelFiles(directory, directory, directory.resolve().name)
     path = Path(spec).expanduser()
     if path.is_dir():
         found = sorted(file.name for file in path.glob("*.gguf"))[:5]
         raise ModelError(
             f"{path} is a directory, not a GGUF file",
-            hint=f"It holds {', '.join(found)}: name one." if found else "Give a .gguf file.",
+            hint=f"It holds {', '.join(found)}: name one."
+            if found
+            else f"Give a .gguf file, or --model mlx:{path} to run it with MLX.",
         )
     if not path.is_file():
         raise ModelError(
@@ -96,6 +102,8 @@ def check_model(spec: str) -> None:
         parse_spec(expand(spec))
         return
     files = resolve_model(spec)
+    if is_mlx(expand(spec)):
+        return
     from agentr_lite.actors.llamacpp.gguf_header import check_model_file
 
     check_model_file(files.gguf)
@@ -119,6 +127,14 @@ def open_actor(recipe: Recipe) -> Actor:
         client = Client(parse_spec(spec), server_settings())
         return OpenAIActor(client, chat_template=chat_template_file(recipe))
     files = resolve_model(recipe.model)
+    if is_mlx(spec):
+        from agentr_lite.actors.mlx.actor import MlxActor
+
+        return MlxActor(
+            files.gguf,
+            context_tokens=recipe.agent.context_tokens,
+            chat_template=chat_template_file(recipe),
+        )
     from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 
     return LlamaCppActor(

@@ -83,3 +83,41 @@ def permute_rows(rows: FloatArray, heads: int) -> FloatArray:
     half = rows.shape[0] // heads // 2
     split = rows.reshape(heads, 2, half, *rows.shape[1:])
     return np.ascontiguousarray(split.swapaxes(1, 2).reshape(rows.shape))
+
+
+def unpermute_rows(rows: FloatArray, heads: int) -> FloatArray:
+    """The inverse of ``permute_rows``: from interleaved to half-split."""
+    half = rows.shape[0] // heads // 2
+    split = rows.reshape(heads, half, 2, *rows.shape[1:])
+    return np.ascontiguousarray(split.swapaxes(1, 2).reshape(rows.shape))
+
+
+_BLOCK = re.compile(r"^blk\.(\d+)\.(\w+)\.(weight|bias)$")
+_HF_BLOCK = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_HF_OUTSIDE = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+
+
+def hf_name(gguf_tensor: str) -> str | None:
+    """Hugging Face's name of a llama, qwen2 or qwen3 tensor, or None where it is unknown."""
+    found = _BLOCK.match(gguf_tensor)
+    if not found:
+        return _HF_OUTSIDE.get(gguf_tensor)
+    layer, module, kind = found.groups()
+    inner = _HF_BLOCK.get(module)
+    return f"model.layers.{layer}.{inner}.{kind}" if inner else None

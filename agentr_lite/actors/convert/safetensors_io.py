@@ -6,7 +6,9 @@ Source: https://github.com/huggingface/safetensors (README, "Format").
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,50 @@ def read_model_tensors(model_dir: Path) -> Iterator[tuple[str, FloatArray]]:
         file = SafetensorsFile(path)
         for name in file.names():
             yield name, file.read(name)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor to write, made only when its turn comes."""
+
+    name: str
+    dtype: str
+    """The format's name: F32, F16 or BF16."""
+    shape: tuple[int, ...]
+    parts: Callable[[], Iterator[npt.NDArray[Any]]]
+    """Its values in pieces, in order; BF16 as 16-bit patterns."""
+
+
+def write_tensors(path: Path, entries: Sequence[Entry]) -> None:
+    """Write a file, one piece at a time in memory.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: a tensor's pieces are not of its size.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
+    offset = 0
+    for entry in entries:
+        size = math.prod(entry.shape) * (4 if entry.dtype == "F32" else 2)
+        header[entry.name] = {
+            "dtype": entry.dtype,
+            "shape": list(entry.shape),
+            "data_offsets": [offset, offset + size],
+        }
+        offset += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    # Tensors begin at a multiple of 8 bytes.
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for entry in entries:
+            written = 0
+            for part in entry.parts():
+                written += file.write(np.ascontiguousarray(part).data.cast("B"))
+            start, end = header[entry.name]["data_offsets"]
+            if written != end - start:
+                raise ValueError(f"'{entry.name}': {written} bytes instead of {end - start}")
 
 
 def _check_entries(header: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -14,8 +14,12 @@ import gguf
 
 from agentr_lite.errors import ModelError
 
-_QWEN2_REGEX = (
+QWEN2_REGEX = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+LLAMA3_REGEX = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
@@ -156,15 +160,15 @@ def _pre_tokenizer(data: dict[str, Any]) -> str:
         return "gpt-2"
     if kinds == ["Digits", "ByteLevel"] and uses_regex and parts[0].get("individual_digits"):
         return "smollm"
-    if (
-        kinds == ["Split", "ByteLevel"]
-        and not uses_regex
-        and parts[0].get("pattern", {}).get("Regex") == _QWEN2_REGEX
-    ):
-        return "qwen2"
+    if kinds == ["Split", "ByteLevel"] and not uses_regex:
+        regex = parts[0].get("pattern", {}).get("Regex")
+        if regex == QWEN2_REGEX:
+            return "qwen2"
+        if regex == LLAMA3_REGEX and data["model"].get("ignore_merges"):
+            return "llama-bpe"
     raise ModelError(
         f"unknown pre-tokenizer ({', '.join(map(str, kinds))})",
-        hint="Known: GPT-2's, Qwen2's and SmolLM's byte-level rules.",
+        hint="Known: GPT-2's, Qwen2's, SmolLM's and Llama 3's byte-level rules.",
     )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.color import Color, ColorParseError
+from textual.dom import DOMNode
 from textual.keys import format_key
 from textual.screen import Screen
 from textual.theme import Theme
@@ -18,15 +22,19 @@ from agentr_lite.store import Store
 from agentr_lite.store.inspection import data_version
 
 from .base_screen import FilterScreen, InspectorScreen
+from .compare_screen import CompareScreen
+from .confirm_screen import ConfirmScreen
 from .episodes_screen import EpisodesScreen
 from .evals_screen import EvalsScreen
 from .help_screen import HelpScreen
 from .keys import binding_ids
 from .line_list import LineList
 from .lines import one_line
+from .pictures import svg_of
 from .runs_screen import RunsScreen
 from .splice_screen import SpliceScreen
 from .splices_screen import SplicesScreen
+from .states import StateReader
 from .step_screen import StepScreen
 from .tasks_screen import TasksScreen
 from .tree_screen import TreeScreen
@@ -72,6 +80,8 @@ class Inspector(App[None]):
 
     Attributes:
         store: the database.
+        following: whether the screens go to whatever is written last.
+        remove: deletes a run; None where that is not offered.
         fault: what ended the program, where it is an error that the user can mend.
     """
 
@@ -81,6 +91,8 @@ class Inspector(App[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (96, "-wide")]  # noqa: RUF012
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "follow", "Follow", show=False, id="app.follow"),
+        Binding("ctrl+s", "picture", "Save the screen as SVG", show=False, id="app.picture"),
         Binding("question_mark", "help", "Help", id="app.help", key_display="?"),
         Binding("q", "quit", "Quit", id="app.quit"),
     ]
@@ -92,6 +104,8 @@ class Inspector(App[None]):
         run_id: str | None = None,
         keymap: Mapping[str, str] | None = None,
         light: bool = False,
+        following: bool = False,
+        remove: Callable[[str], str] | None = None,
         poll_s: float = POLL_S,
     ) -> None:
         """
@@ -100,6 +114,9 @@ class Inspector(App[None]):
             run_id: the run to open at once; None: the list of runs.
             keymap: binding id to keys.
             light: begin with the light theme.
+            following: begin in follow mode.
+            remove: deletes the run with an id and says what it did; called in a thread of its
+                own, which may raise an ``AgentrError``.
             poll_s: seconds between looks at the database; 0: none.
         """
         # Without colours of the theme's own, Textual can leave out all of them under NO_COLOR.
@@ -109,6 +126,9 @@ class Inspector(App[None]):
         self.register_theme(LIGHT)
         self.theme = LIGHT.name if light else DARK.name
         self.store = store
+        self.following = following
+        self.remove = remove
+        self.states = StateReader()
         self.fault: AgentrError | None = None
         self._run_id = run_id
         self._poll_s = poll_s
@@ -148,6 +168,8 @@ class Inspector(App[None]):
             if version != self._version:
                 if isinstance(self.screen, InspectorScreen):
                     self.screen.reread()
+                    if self.following and isinstance(self.screen, InspectorScreen):
+                        self.screen.follow()
                 self._version = version
             self._trouble = ""
         except StoreError as error:
@@ -155,6 +177,25 @@ class Inspector(App[None]):
             if error.message != self._trouble:
                 self._trouble = error.message
                 self.notify(one_line(error.message), severity="error", markup=False)
+
+    def action_follow(self) -> None:
+        """Go to whatever is written last from now on, or stay where one is."""
+        self.following = not self.following
+        if isinstance(self.screen, InspectorScreen):
+            self.screen.reread()
+            if self.following:
+                self.screen.follow()
+
+    def action_picture(self) -> None:
+        """Write the screen to an SVG file in the working directory."""
+        path = Path.cwd() / f"agentr-lite-{datetime.now():%Y%m%d-%H%M%S}.svg"
+        try:
+            path.write_text(svg_of(self), encoding="utf-8")
+        except OSError as error:
+            text = f"cannot write {path}: {error.strerror}"
+            self.notify(one_line(text), severity="error", markup=False)
+            return
+        self.notify(one_line(f"Saved {path}"), markup=False)
 
     def action_help(self) -> None:
         """Show the keys of the screen below."""
@@ -172,10 +213,19 @@ class Inspector(App[None]):
         self.push_screen(HelpScreen(hint, list(keys.values())))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette, less what makes no sense here."""
+        """Whatever a key does on the screen, then the themes; less what makes no sense here."""
+        for node, binding, enabled, _ in screen.active_bindings.values():
+            if binding.id and enabled and binding.description and node is not None:
+                keys = self.get_key_display(binding)
+                act = partial(self._run_binding, node, binding.action)
+                yield SystemCommand(binding.description, f"{keys}  {binding.id}", act)
         for command in super().get_system_commands(screen):
-            if command.title not in ("Maximize", "Minimize", "Keys"):
+            if command.title == "Theme":
                 yield command
+
+    def _run_binding(self, node: DOMNode, action: str) -> None:
+        # The palette closes first: the action must find its screen on top.
+        self.call_later(self.run_action, action, node)
 
     def _handle_exception(self, error: Exception) -> None:
         # Textual prints a traceback of whatever reaches it. An error that the user can mend leaves
@@ -201,8 +251,8 @@ def _mixed(variables: Mapping[str, str], over: str, share: float) -> str:
 BINDINGS_BY_ID = binding_ids(
     (
         *(Inspector, InspectorScreen, FilterScreen, RunsScreen, TasksScreen, TreeScreen),
-        *(StepScreen, SplicesScreen, SpliceScreen, EvalsScreen, EpisodesScreen, HelpScreen),
-        *(LineList, TreeView),
+        *(StepScreen, SplicesScreen, SpliceScreen, EvalsScreen, EpisodesScreen, CompareScreen),
+        *(HelpScreen, ConfirmScreen, LineList, TreeView),
     )
 )
 """Every binding of the inspector by its id: what a key file may change."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -16,6 +16,10 @@ from agentr_lite.store import Store
 
 from .line_list import Bar, Crumbs, LineList
 from .lines import Line, one_line
+from .table import Table
+
+if TYPE_CHECKING:
+    from .app import Inspector
 
 
 class InspectorScreen(Screen[None]):
@@ -26,6 +30,8 @@ class InspectorScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,backspace", "back", "Back", show=False, id="app.back"),
     ]
+
+    app: Inspector
 
     HINT: ClassVar[str] = ""
     """What the help screen says of this screen, in a sentence or two."""
@@ -82,9 +88,31 @@ class InspectorScreen(Screen[None]):
     def action_open(self) -> None:
         """Open what is under the cursor."""
 
+    def action_sort(self) -> None:
+        """Sort the screen's table by its next column."""
+        self.query_one(Table).sort_by_next()
+
+    def action_reverse(self) -> None:
+        """Turn the order of the screen's table round."""
+        self.query_one(Table).turn_round()
+
+    def follow(self) -> None:
+        """Go to what was written last; called when somebody has written, in follow mode."""
+
+    def copy(self, text: str, what: str) -> None:
+        """Put foreign text on the clipboard, as it is.
+
+        Args:
+            text: what to copy.
+            what: its name, for the note.
+        """
+        self.app.copy_to_clipboard(text)
+        self.notify(f"Copied {what}.", timeout=2, markup=False)
+
     def crumbs(self, parts: Iterable[str], right: Line = ()) -> None:
         """Say where one is; ``parts`` are foreign text."""
-        self.query_one(Crumbs).lead([one_line(part) for part in parts], right)
+        following: Line = (("▶ following ", "good"),) if self.app.following else ()
+        self.query_one(Crumbs).lead([one_line(part) for part in parts], (*following, *right))
 
     def caption(self, left: Line, right: Line = ()) -> None:
         """The line above the keys."""
@@ -95,6 +123,12 @@ class InspectorScreen(Screen[None]):
         if len(self.app.screen_stack) > 2:
             self.app.pop_screen()
 
+
+SORT = (
+    Binding("s", "sort", "Sort", id="table.sort"),
+    Binding("S", "reverse", "Reverse the order", show=False, id="table.reverse"),
+)
+"""The bindings of a screen with a table."""
 
 ASK = Binding("slash", "ask", "Search", id="filter.ask", key_display="/")
 """The binding that a ``FilterScreen`` puts among its own, where the footer shall show it."""

@@ -50,6 +50,11 @@ class DocumentView(LineList):
             if at_end:
                 self.call_after_refresh(self._to_end)
 
+    def find(self, wanted: Callable[[Line], bool], *, last: bool = False) -> int:
+        """Index of the first line that is wanted, or of the last; 0 where there is none."""
+        found = [index for index, line in enumerate(self._lines) if wanted(line)]
+        return (found[-1] if last else found[0]) if found else 0
+
     def on_resize(self, event: events.Resize) -> None:
         self._lay_out()
         if self._at_end:

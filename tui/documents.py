@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agentr_lite.agent import Step
-from agentr_lite.store.records import JudgementRow, ModelCallRow, NodeRow
+from agentr_lite.store.records import JudgementRow, ModelCallRow, NodeRow, Verdict
 
 from .lines import MAX_SHOWN, Line, Span, barred, fold, one_line, rule, spread
 from .marks import VERDICT, Mark, mark_of, mark_row
@@ -35,6 +35,8 @@ class StepView:
     """What the environment answered; at the start, the task."""
     facts: Sequence[Line] = field(default_factory=tuple)
     """Lines about it: numbers, the model call, the critic's verdict."""
+    verdict: Verdict | None = None
+    """What the critic said of the step, where it was asked."""
 
 
 def view_of_node(
@@ -54,7 +56,7 @@ def view_of_node(
     """
     facts: list[Line] = [_numbers(node)]
     if call is not None:
-        facts.append(_call(call))
+        facts += _call(call)
     seen: list[Line] = []
     for judgement in judgements:
         line = verdict_line(judgement)
@@ -62,7 +64,15 @@ def view_of_node(
             seen.append(line)
     title = "start" if node.kind == "root" else node.action or "(no action)"
     return StepView(
-        node.depth, mark_row(node), title, saw, node.text, node.observation, (*facts, *seen)
+        node.depth,
+        mark_row(node),
+        title,
+        saw,
+        node.text,
+        node.observation,
+        # The verdicts before the call: what one looks for comes first.
+        (facts[0], *seen, *facts[1:]),
+        judgements[0].verdict if judgements else None,
     )
 
 
@@ -143,6 +153,15 @@ def lay_out_conversation(views: Sequence[StepView], width: int) -> list[Line]:
     return lines
 
 
+def copied(views: Sequence[StepView]) -> str:
+    """Steps as plain text for the clipboard: turns and answers, as they were."""
+    parts: list[str] = []
+    for view in views:
+        first = (view.saw, view.answer) if view.number == 0 else (view.said, view.answer)
+        parts += [part for part in first if part]
+    return "\n\n".join(parts)
+
+
 def said(text: str, width: int, *, bar: str = "said") -> list[Line]:
     """An assistant turn behind a bar, its action in bold."""
     if len(text) > MAX_SHOWN:
@@ -165,12 +184,20 @@ def _numbers(node: NodeRow) -> Line:
     return ((" · ".join(parts), "dim"),)
 
 
-def _call(call: ModelCallRow) -> Line:
+def _call(call: ModelCallRow) -> list[Line]:
+    """What was asked of the model, and with which seeds."""
     parts = [
         f"{len(call.seeds)} candidates",
         f"{call.prompt_tokens} tokens in ({call.cached_tokens} cached)",
         f"{call.output_tokens} out",
     ]
+    if call.batch_ms is not None:
+        # A batch is one piece of work for the model: its time cannot be told apart by call.
+        parts.append(f"{call.batch_ms:,.0f} ms in a batch of {call.batch_size}")
     if call.dropped_turns:
         parts.append(f"{call.dropped_turns} turns dropped")
-    return (("call ", "dim"), (" · ".join(parts), "dim"))
+    lines: list[Line] = [(("call ", "dim"), (" · ".join(parts), "dim"))]
+    if call.seeds:
+        noun = "seed " if len(call.seeds) == 1 else "seeds "
+        lines.append(((noun, "dim"), (" ".join(map(str, call.seeds)), "dim")))
+    return lines

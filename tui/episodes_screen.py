@@ -10,12 +10,14 @@ from textual.widget import Widget
 
 from agentr_lite.errors import UsageError
 from agentr_lite.evaluate.summary import step_from_json
+from agentr_lite.states import Origin
 from agentr_lite.stats import mcnemar_exact
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
+from agentr_lite.store.runs import get_run
 
-from .base_screen import ASK, FilterScreen
+from .base_screen import ASK, SORT, FilterScreen
 from .documents import StepView, view_of_opening, view_of_step
 from .figures import reward_span
 from .lines import Line, Span, one_line
@@ -40,6 +42,7 @@ class EpisodesScreen(FilterScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Step through", id="episodes.open"),
         Binding("u", "which", "All/gained/lost/failed", id="episodes.which"),
+        *SORT,
         ASK,
     ]
 
@@ -90,7 +93,10 @@ class EpisodesScreen(FilterScreen):
             if self.matches(item.task.name, item.task.goal) and self._wanted(item, base)
         ]
         self.query_one(Table).fill(
-            [Row((item.task.id, item.sample), _cells(item, base)) for item in shown]
+            [
+                Row((item.task.id, item.sample), _cells(item, base), _sort_values(item, base))
+                for item in shown
+            ]
         )
         one = self._eval
         name = "base" if one.round == 0 else f"round {one.round}"
@@ -147,7 +153,11 @@ class EpisodesScreen(FilterScreen):
         for item in list_eval_items(self.store, self.eval_id):
             if (item.task.id, item.sample) == row.key:
                 crumbs = [self.run_id, f"round {self._eval.round}", item.task.name]
-                self.app.push_screen(StepScreen(self.store, crumbs, episode_views(item), 0))
+                run = get_run(self.store, self.run_id)
+                options = run.recipe.get("env_options") or {}
+                origin = Origin(run.env, options, item.task.split, item.task.name)
+                views = episode_views(item)
+                self.app.push_screen(StepScreen(self.store, crumbs, views, 0, origin=origin))
 
 
 def episode_views(item: EvalItemRow) -> list[StepView]:
@@ -187,3 +197,21 @@ def _cells(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> list[Span]:
         (str(item.invalid_actions), "odd" if item.invalid_actions else "dim"),
         (str(item.repeated_actions), "part" if item.repeated_actions else "dim"),
     ]
+
+
+def _sort_values(
+    item: EvalItemRow, base: Mapping[Key, EvalItemRow]
+) -> dict[str, float | str | None]:
+    before = base.get((item.task.id, item.sample))
+    return {
+        "mark": item.success,
+        "flip": _flip(item, base) if before else None,
+        "goal": item.task.goal,
+        "task": item.task.name,
+        "level": item.task.level,
+        "reward": item.reward,
+        "base": before.reward if before else None,
+        "steps": item.steps,
+        "invalid": item.invalid_actions,
+        "repeated": item.repeated_actions,
+    }

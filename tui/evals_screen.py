@@ -13,15 +13,18 @@ from agentr_lite.store.evals import list_evals
 from agentr_lite.store.records import EvalRow, MetricRow
 from agentr_lite.store.runs import get_run, list_metrics
 
-from .base_screen import InspectorScreen
+from .base_screen import SORT, InspectorScreen
+from .compare_screen import CompareScreen
 from .document_view import DocumentView
 from .episodes_screen import EpisodesScreen
 from .figures import interval, percent
 from .lines import Line, Span, one_line, rule
-from .plots import interval_row, scale_row, sparkline
+from .plots import Series, interval_row, line_plot, scale_row
 from .table import Column, Row, Table
 
 _ROUND_CELLS = 10
+_LOSS_LINES = 8
+_LOSS_STYLES = {"train_loss": "accent", "valid_loss": "good"}
 
 
 class EvalsScreen(InspectorScreen):
@@ -29,11 +32,14 @@ class EvalsScreen(InspectorScreen):
 
     HINT = (
         "Evaluations by round; round 0 is the base model. Success with its 95 % interval."
-        " Enter opens the episodes, compared with the base model's."
+        " Enter opens the episodes, compared with the base model's; t sets all rounds side by side,"
+        " task by task."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Episodes", id="evals.open"),
+        Binding("t", "compare", "Task by task", id="evals.compare"),
+        *SORT,
     ]
 
     COLUMNS = (
@@ -63,7 +69,7 @@ class EvalsScreen(InspectorScreen):
     def refresh_data(self) -> None:
         run = get_run(self.store, self.run_id)
         evals = list_evals(self.store, run.id)
-        self.query_one(Table).fill([Row(row.id, _cells(row)) for row in evals])
+        self.query_one(Table).fill([Row(row.id, _cells(row), _sort_values(row)) for row in evals])
         metrics = list_metrics(self.store, run.id)
         if self._drawn != (evals, metrics):
             self._drawn = (evals, metrics)
@@ -79,9 +85,15 @@ class EvalsScreen(InspectorScreen):
         if row is not None:
             self.visit(lambda: EpisodesScreen(self.store, self.run_id, int(str(row.key))))
 
+    def action_compare(self) -> None:
+        """Set the rounds of the evaluation under the cursor side by side."""
+        row = self.query_one(Table).current
+        if row is not None:
+            self.visit(lambda: CompareScreen(self.store, self.run_id, int(str(row.key))))
+
 
 def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width: int) -> list[Line]:
-    """Success by round with intervals, for each way of playing; then the losses by round."""
+    """Success by round with intervals, for each way of playing; then the losses by step."""
     lines: list[Line] = []
     room = max(10, width - _ROUND_CELLS - 10)
     for mode, split in dict.fromkeys((row.mode, row.split) for row in evals):
@@ -95,17 +107,19 @@ def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width:
             bar = interval_row(row.summary["success"], room, style)
             lines.append(((f" {name:<{_ROUND_CELLS - 1}}", "plain"), *bar))
         lines.append(((" " * _ROUND_CELLS, "plain"), *scale_row(room)))
-    series: dict[tuple[int, str], list[float]] = {}
-    for point in metrics:
-        if point.name.endswith("loss"):
-            series.setdefault((point.round, point.name), []).append(point.value)
-    if series:
-        lines.append(rule(("loss", "title"), width))
-    for (round_index, name), values in series.items():
-        label = f" round {round_index}  {name.removesuffix('_loss'):<6}"
-        spark = sparkline(values, max(1, width - len(label) - 18))
-        figures = f"  {values[0]:.3f} → {values[-1]:.3f}"
-        lines.append(((one_line(label), "plain"), (spark, "accent"), (figures, "dim")))
+    for round_index in dict.fromkeys(point.round for point in metrics):
+        series = [
+            Series(
+                one_line(name.removesuffix("_loss")),
+                _LOSS_STYLES.get(name, "part"),
+                [(p.step, p.value) for p in metrics if (p.round, p.name) == (round_index, name)],
+            )
+            for name in dict.fromkeys(p.name for p in metrics if p.round == round_index)
+            if name.endswith("loss")
+        ]
+        if series:
+            lines.append(rule((f"loss by step, round {round_index}", "title"), width))
+            lines += line_plot(series, width, _LOSS_LINES)
     return lines
 
 
@@ -130,3 +144,22 @@ def _cells(row: EvalRow) -> list[Span]:
         ("–", "dim") if valid is None else (percent(valid), "plain"),
         figure("repeated_actions", ".2f"),
     ]
+
+
+def _sort_values(row: EvalRow) -> dict[str, float | str | None]:
+    summary = row.summary
+    values: dict[str, float | str | None] = {
+        "round": row.round,
+        "mode": row.mode,
+        "split": row.split,
+    }
+    for key in ("success", "reward"):
+        values[key] = summary[key]["value"] if summary.get(key) else None
+    for key, name in (
+        ("episodes", "episodes"),
+        ("steps", "steps"),
+        ("valid", "valid_actions"),
+        ("repeated", "repeated_actions"),
+    ):
+        values[key] = summary.get(name)
+    return values

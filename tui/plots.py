@@ -1,14 +1,19 @@
-"""Small plots in text: intervals on a scale, and a series as a row of blocks."""
+"""Small plots in text: intervals on a scale, and lines of Braille dots."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from .figures import percent
 from .lines import Line, Span
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
+_BRAILLE = 0x2800
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+"""Bits of a Braille character by row and column of its dots (Unicode, Braille Patterns)."""
+_LABEL_CELLS = 7
 
 
 def interval_row(estimate: Mapping[str, Any], width: int, style: str) -> Line:
@@ -42,18 +47,69 @@ def scale_row(width: int) -> Line:
     return (("".join(text), "dim"),)
 
 
-def sparkline(values: Sequence[float], width: int) -> str:
-    """A series as blocks from its lowest to its highest value, in at most ``width`` columns.
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line of a plot."""
 
-    Where there are more values than columns, each column is the mean of its share.
+    name: str
+    """Cleaned."""
+    style: str
+    points: Sequence[tuple[float, float]]
+    """(x, y), by x."""
+
+
+def line_plot(series: Sequence[Series], width: int, height: int) -> list[Line]:
+    """Series as lines of Braille dots over one pair of axes, with what each begins and ends at.
+
+    Args:
+        series: at least one point each is drawn; empty ones are left out.
+        width: terminal columns, the labels included.
+        height: terminal lines of the plot; the x axis and the legend come on top.
     """
-    if not values or width < 1:
-        return ""
-    columns = min(width, len(values))
-    means = []
-    for column in range(columns):
-        part = values[column * len(values) // columns : (column + 1) * len(values) // columns]
-        means.append(sum(part) / len(part))
-    low, high = min(means), max(means)
-    span = (high - low) or 1.0
-    return "".join(_BLOCKS[round((mean - low) / span * (len(_BLOCKS) - 1))] for mean in means)
+    series = [one for one in series if one.points]
+    columns = width - _LABEL_CELLS - 2
+    if not series or columns < 4:
+        return []
+    xs = [x for one in series for x, _ in one.points]
+    ys = [y for one in series for _, y in one.points]
+    low_x, span_x = min(xs), (max(xs) - min(xs)) or 1.0
+    low_y, span_y = min(ys), (max(ys) - min(ys)) or 1.0
+    cells: dict[tuple[int, int], tuple[int, str]] = {}
+
+    def dot(x: int, y: int, style: str) -> None:
+        at = (y // 4, x // 2)
+        cells[at] = (cells.get(at, (0, ""))[0] | _DOTS[y % 4][x % 2], style)
+
+    for one in series:
+        scaled = [
+            (
+                round((x - low_x) / span_x * (columns * 2 - 1)),
+                round((1 - (y - low_y) / span_y) * (height * 4 - 1)),
+            )
+            for x, y in one.points
+        ]
+        for (x0, y0), (x1, y1) in pairwise([scaled[0], *scaled]):
+            steps = max(abs(x1 - x0), abs(y1 - y0), 1)
+            for step in range(steps + 1):
+                x = x0 + round((x1 - x0) * step / steps)
+                dot(x, y0 + round((y1 - y0) * step / steps), one.style)
+    lines: list[Line] = []
+    for row in range(height):
+        label = ""
+        if row in (0, height // 2, height - 1):
+            label = f"{low_y + span_y * (1 - row / max(1, height - 1)):.3g}"
+        spans: list[Span] = [(f"{label:>{_LABEL_CELLS}} ", "dim"), ("│", "guide")]
+        for column in range(columns):
+            bits, style = cells.get((row, column), (0, "plain"))
+            spans.append((chr(_BRAILLE + bits) if bits else " ", style))
+        lines.append(tuple(spans))
+    lines.append(((" " * _LABEL_CELLS + " └" + "─" * columns, "guide"),))
+    first, last = f"{low_x:g}", f"{max(xs):g}"
+    blank = " " * max(1, columns - len(first) - len(last))
+    lines.append(((" " * (_LABEL_CELLS + 2) + first + blank + last, "dim"),))
+    legend: list[Span] = [(" " * (_LABEL_CELLS + 2), "plain")]
+    for one in series:
+        legend += [("━ ", one.style), (one.name, "plain")]
+        legend.append((f" {one.points[0][1]:.3f} → {one.points[-1][1]:.3f}   ", "dim"))
+    lines.append(tuple(legend))
+    return lines

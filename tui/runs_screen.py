@@ -6,21 +6,25 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import ClassVar
 
+from textual import work
 from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
 from textual.widget import Widget
 
+from agentr_lite.errors import AgentrError
 from agentr_lite.output import format_duration
 from agentr_lite.store.inspection import RunOverview, run_overviews
+from agentr_lite.store.runs import list_runs
+from agentr_lite.store.splices import list_adapters
 
-from .base_screen import ASK, FilterScreen
+from .base_screen import ASK, SORT, FilterScreen
+from .confirm_screen import ConfirmScreen
 from .evals_screen import EvalsScreen
 from .figures import interval, percent, short
-from .lines import Span, one_line
+from .lines import Line, Span, one_line
 from .marks import STATUS
 from .table import Column, Row, Table
 from .tasks_screen import TasksScreen
-
-_SORTS = ("newest", "run", "success", "nodes", "time")
 
 
 class RunsScreen(FilterScreen):
@@ -32,20 +36,24 @@ class RunsScreen(FilterScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Tasks", id="runs.open"),
         Binding("e", "evals", "Evals", id="runs.evals"),
-        Binding("s", "sort", "Sort", id="runs.sort"),
+        *SORT,
         ASK,
+        Binding("D", "delete", "Delete", id="runs.delete"),
+        Binding("y", "copy", "Copy the run's id", show=False, id="runs.copy"),
     ]
 
     COLUMNS = (
         Column("run", "run", flex=True, least=28),
         Column("status", "status"),
-        Column("stage", "stage", drop=4),
-        Column("env", "env", drop=8),
-        Column("model", "model", flex=True, least=8, drop=6),
+        Column("stage", "stage", drop=6),
+        Column("env", "env", drop=9),
+        Column("model", "model", flex=True, least=8, drop=8),
+        Column("rounds", "rnds", right=True, drop=5),
         Column("success", "success", right=True),
-        Column("interval", "95 %", right=True, drop=7),
+        Column("interval", "95 %", right=True, drop=4),
         Column("nodes", "nodes", right=True, drop=2),
         Column("tokens", "tokens", right=True, drop=3),
+        Column("seed", "seed", right=True, drop=10),
         Column("time", "time", right=True, drop=1),
     )
 
@@ -53,10 +61,6 @@ class RunsScreen(FilterScreen):
         table = Table(self.COLUMNS, id="runs")
         table.empty = (("No runs yet. Begin with: agentr-lite run textcraft", "dim"),)
         yield table
-
-    def on_mount(self) -> None:
-        self._sort = "newest"
-        super().on_mount()
 
     def refresh_data(self) -> None:
         everything = run_overviews(self.store)
@@ -67,10 +71,8 @@ class RunsScreen(FilterScreen):
                 overview.run.id, overview.run.env, overview.run.status, model_of(overview)
             )
         ]
-        shown.sort(key=lambda overview: _sort_key(overview, self._sort))
         table = self.query_one(Table)
-        table.sorted_by = self._sort
-        table.fill([Row(overview.run.id, _cells(overview)) for overview in shown])
+        table.fill([Row(one.run.id, _cells(one), _sort_values(one)) for one in shown])
         self.crumbs(["runs"], ((f"{self.store.path.name} ", "dim"),))
         running = sum(overview.run.status == "running" for overview in everything)
         left: list[Span] = [(f"{len(everything)} run{'' if len(everything) == 1 else 's'}", "dim")]
@@ -99,9 +101,64 @@ class RunsScreen(FilterScreen):
         if row is not None:
             self.app.push_screen(EvalsScreen(self.store, str(row.key)))
 
-    def action_sort(self) -> None:
-        """Next order of the rows."""
-        self._sort = _SORTS[(_SORTS.index(self._sort) + 1) % len(_SORTS)]
+    def follow(self) -> None:
+        """Go to the newest run that is running, or else to the newest."""
+        running = (row.id for row in list_runs(self.store) if row.status == "running")
+        self.query_one(Table).go_to(next(running, None))
+
+    def action_copy(self) -> None:
+        """Copy the id of the run under the cursor."""
+        row = self.query_one(Table).current
+        if row is not None:
+            self.copy(str(row.key), str(row.key))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Deleting is offered where somebody can do it."""
+        return action != "delete" or self.app.remove is not None
+
+    def action_delete(self) -> None:
+        """Delete the run under the cursor, after a question."""
+        row = self.query_one(Table).current
+        if row is None:
+            return
+        overview = next(one for one in run_overviews(self.store) if one.run.id == row.key)
+        run = overview.run
+        adapters = len(list_adapters(self.store, run.id))
+        mark = STATUS[run.status]
+        lines: list[Line] = [
+            ((one_line(run.id), "strong"), (f"  {mark.glyph} {mark.word}", mark.style)),
+            (),
+            (
+                (
+                    f"{overview.trees:,} trees with {overview.nodes:,} nodes, its revisions and"
+                    f" evaluations, {adapters} adapter{'' if adapters == 1 else 's'} with"
+                    " their files.",
+                    "plain",
+                ),
+            ),
+            (),
+            (("This cannot be undone.", "bad"),),
+        ]
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._delete(run.id)
+
+        self.app.push_screen(ConfirmScreen("Delete this run?", lines), answered)
+
+    @work(thread=True)
+    def _delete(self, run_id: str) -> None:
+        # In a thread: sweeping the texts of a large run takes seconds.
+        if self.app.remove is None:
+            return
+        try:
+            done, severity = self.app.remove(run_id), "information"
+        except AgentrError as error:
+            done, severity = f"{error.message}. {error.hint}", "error"
+        self.app.call_from_thread(self._deleted, done, severity)
+
+    def _deleted(self, text: str, severity: SeverityLevel) -> None:
+        self.notify(one_line(text), severity=severity, markup=False)
         self.reread()
 
 
@@ -128,21 +185,28 @@ def _cells(overview: RunOverview) -> list[Span]:
         (overview.stage, "plain"),
         (one_line(run.env), "plain"),
         (one_line(model_of(overview)), "plain"),
+        (f"{overview.rounds}/{run.recipe.get('rounds', '?')}", "plain"),
         success,
         spread,
         (short(overview.nodes), "plain"),
         (short(overview.tokens), "plain"),
+        (str(run.seed), "dim"),
         (format_duration(overview.wall_s), "plain"),
     ]
 
 
-def _sort_key(overview: RunOverview, sort: str) -> tuple[float | str, ...]:
-    if sort == "run":
-        return (overview.run.id,)
-    if sort == "success":
-        return (-overview.success[-1][1]["value"] if overview.success else 1.0,)
-    if sort == "nodes":
-        return (-overview.nodes,)
-    if sort == "time":
-        return (-overview.wall_s,)
-    return ()
+def _sort_values(overview: RunOverview) -> dict[str, float | str | None]:
+    run = overview.run
+    return {
+        "run": run.id,
+        "status": run.status,
+        "stage": overview.stage,
+        "env": run.env,
+        "model": model_of(overview),
+        "rounds": overview.rounds,
+        "success": overview.success[-1][1]["value"] if overview.success else None,
+        "nodes": overview.nodes,
+        "tokens": overview.tokens,
+        "seed": run.seed,
+        "time": overview.wall_s,
+    }

@@ -1,4 +1,4 @@
-"""A splice as lines: the bad trajectory beside what was made of it."""
+"""A splice as lines: the bad trajectory beside the good one, and below what was made of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from agentr_lite.agent import Step, parse_action
 from agentr_lite.store.records import JudgementRow, RevisionRow
 
 from .documents import said, verdict_line, view_of_step
-from .lines import Line, Span, barred, crop, fold, one_line, pad, spread
+from .lines import Line, Span, barred, crop, fold, one_line, pad, rule, spread
 from .marks import REVISION_STATUS
 
 _BETWEEN: Span = (" │ ", "guide")
+_OUTCOME = {
+    "naive": "accepted as text: nothing was executed",
+    "replayed": "accepted: the splice was executed and held",
+    "recovered": "accepted: a true way back was found",
+    "rejected": "rejected: nothing is learnt from this pair",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ def spliced_turns(revision: RevisionRow) -> list[tuple[str, str, bool]]:
 
 
 def lay_out_splice(view: SpliceView, width: int, *, everything: bool = False) -> list[Line]:
-    """The splice's facts, then both trajectories step by step.
+    """The splice's facts, both trajectories step by step, and the revision with its verdict.
 
     Args:
         view: the splice.
@@ -53,10 +59,7 @@ def lay_out_splice(view: SpliceView, width: int, *, everything: bool = False) ->
     lines = _facts(view, width)
     left_width = (width - len(_BETWEEN[0])) // 2
     right_width = width - len(_BETWEEN[0]) - left_width
-    turns = spliced_turns(revision)
-    right_title: Span = ("the revision   ● learnt  ○ context", "signal")
-    if not turns:
-        right_title = (f"the good trajectory, reward {view.good_reward:.3g}", "good")
+    right_title: Span = (f"the good trajectory, reward {view.good_reward:.3g}", "good")
     left_title: Span = (f"the bad trajectory, reward {view.bad_reward:.3g}", "bad")
     lines.append((*pad([left_title], left_width), _BETWEEN, *pad([right_title], right_width)))
     lines.append((("─" * left_width + "─┼─" + "─" * right_width, "guide"),))
@@ -67,46 +70,68 @@ def lay_out_splice(view: SpliceView, width: int, *, everything: bool = False) ->
         lines.append(
             (*pad([(text, "dim")], left_width), _BETWEEN, *pad([(text, "dim")], right_width))
         )
-    count = max(len(view.bad), len(turns) or len(view.good))
-    for at in range(first, count):
+    for at in range(first, max(len(view.bad), len(view.good))):
+        if at == shared:
+            # The node at which the two part, across both columns.
+            lines.append((("┄" * left_width + "┄┼┄" + "┄" * right_width, "accent"),))
         left = _bad_step(view, at, left_width)
-        if turns:
-            right = _spliced_step(revision, turns, at, right_width)
-        else:
-            right = _good_step(view, at, right_width)
+        right = _good_step(view, at, right_width)
         for row in range(max(len(left), len(right))):
             cells = [left[row] if row < len(left) else (), right[row] if row < len(right) else ()]
             lines.append((*pad(cells[0], left_width), _BETWEEN, *pad(cells[1], right_width)))
+    lines.append((("─" * left_width + "─┴─" + "─" * right_width, "guide"),))
+    return lines + _result(view, first, width)
+
+
+def _result(view: SpliceView, first: int, width: int) -> list[Line]:
+    """What came of it: the verdict, then the revision turn by turn from step ``first`` on."""
+    revision = view.revision
+    mark = REVISION_STATUS[revision.status]
+    lines: list[Line] = [
+        (),
+        rule((f"{mark.glyph} {_OUTCOME[revision.status]}", mark.style), width),
+        *fold([(f" {one_line(revision.reason)}", mark.style)], width),
+        *fold([_naive(view)], width),
+    ]
+    turns = spliced_turns(revision)
+    if not turns:
+        return lines
+    lines.append(((" ● learnt  ○ context only", "dim"),))
+    for at in range(first, len(turns)):
+        lines += _spliced_step(revision, turns, at, width)
     return lines
+
+
+def _naive(view: SpliceView) -> Span:
+    revision = view.revision
+    if revision.naive_reward is None:
+        return (" the naive splice was not replayed", "dim")
+    text = (
+        f" the naive splice, replayed, earned {revision.naive_reward:.3g}"
+        f" where the good trajectory earned {view.good_reward:.3g}"
+    )
+    return (text, "good" if revision.status == "replayed" else "bad")
 
 
 def _facts(view: SpliceView, width: int) -> list[Line]:
     revision = view.revision
     mark = REVISION_STATUS[revision.status]
     length = revision.revision_length
-    lines: list[Line] = [
+    where = (
+        f" parting after step {revision.parting_step} · t′ = step {revision.cut_step}"
+        f" · {length} bad step{'' if length == 1 else 's'} kept"
+    )
+    return [
         spread(
             [(" " + one_line(view.goal), "title")],
             [(f"{mark.glyph} {mark.word} ", mark.style)],
             width,
         ),
         *fold([(f" {one_line(revision.reason)}", mark.style)], width),
+        *fold([(where, "dim")], width),
+        *fold([(" signal: ", "dim"), (one_line(revision.reflection), "signal")], width),
+        (),
     ]
-    where = (
-        f" parting after step {revision.parting_step} · t′ = step {revision.cut_step}"
-        f" · {length} bad step{'' if length == 1 else 's'} kept"
-    )
-    lines += fold([(where, "dim")], width)
-    if revision.naive_reward is None:
-        naive: Span = (" the naive splice was not replayed", "dim")
-    else:
-        fine = revision.status == "replayed"
-        naive = (
-            f" the naive splice, replayed, earned {revision.naive_reward:.3g}"
-            f" where the good trajectory earned {view.good_reward:.3g}",
-            "good" if fine else "bad",
-        )
-    return [*lines, *fold([naive], width), ()]
 
 
 def _bad_step(view: SpliceView, at: int, width: int) -> list[Line]:
@@ -156,7 +181,7 @@ def _good_step(view: SpliceView, at: int, width: int) -> list[Line]:
     step = view.good[at]
     shown = view_of_step(at + 1, step, saw="")
     heading: list[Span] = [(f"{at + 1} {shown.mark.glyph} ", shown.mark.style)]
-    heading.append((one_line(shown.title), "strong"))
+    heading.append((one_line(shown.title), "dim" if at < view.revision.parting_step else "strong"))
     lines: list[Line] = [crop(heading, width)]
     lines += said(step.text, width, bar="good")
     return lines + barred(step.observation, "saw", "dim", width)

@@ -20,11 +20,12 @@ from .side_by_side import SpliceView, lay_out_splice
 
 
 class SpliceScreen(InspectorScreen):
-    """The bad trajectory on the left, what was made of it on the right."""
+    """The bad trajectory on the left, the good one on the right, the revision below."""
 
     HINT = (
         "Left the bad trajectory with the critic's verdicts and t′, the last step that is kept;"
-        " right the revision: ● turns are learnt, ○ turns are context only."
+        " right the good one, from the node where they part. Below what was made of them and what"
+        " came of executing it: ● turns are learnt, ○ turns are context only."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -39,6 +40,8 @@ class SpliceScreen(InspectorScreen):
             "right,right_square_bracket", "other(1)", "Next", id="splice.next", key_display="→"
         ),
         Binding("c", "everything", "Shared steps", id="splice.shared"),
+        Binding("r", "result", "Result", id="splice.result"),
+        Binding("y", "copy", "Copy the revision", show=False, id="splice.copy"),
     ]
 
     def __init__(self, store: Store, revision_ids: Sequence[int], at: int) -> None:
@@ -60,7 +63,7 @@ class SpliceScreen(InspectorScreen):
     def refresh_data(self) -> None:
         if self._shown == (self._at, self._everything):
             return
-        view = load_splice(self.store, self._ids[self._at])
+        self._view = view = load_splice(self.store, self._ids[self._at])
         revision, everything = view.revision, self._everything
         self.query_one(DocumentView).show(
             lambda width: lay_out_splice(view, width, everything=everything)
@@ -90,6 +93,21 @@ class SpliceScreen(InspectorScreen):
         """Show the shared steps, or hide them again."""
         self._everything = not self._everything
         self.reread()
+
+    def action_result(self) -> None:
+        """Scroll to what was made of the two, or back to the beginning."""
+        document = self.query_one(DocumentView)
+        at = document.find(lambda line: bool(line) and "┴" in line[0][0], last=True)
+        document.scroll_to(y=0 if round(document.scroll_y) else at, animate=False)
+
+    def action_copy(self) -> None:
+        """Copy the revision's conversation to the clipboard."""
+        messages = self._view.revision.messages
+        if not messages:
+            self.notify("This pair was rejected: there is no revision.", timeout=3)
+            return
+        text = "\n\n".join(message["content"] for message in messages)
+        self.copy(text, f"splice {self._view.revision.id}")
 
 
 def load_splice(store: Store, revision_id: int) -> SpliceView:

@@ -13,7 +13,7 @@ from agentr_lite.store import Store
 from agentr_lite.store.inspection import RevisionOverview, revision_overviews
 from agentr_lite.store.runs import get_run
 
-from .base_screen import ASK, FilterScreen
+from .base_screen import ASK, SORT, FilterScreen
 from .figures import percent
 from .lines import Line, Span, one_line
 from .marks import REVISION_STATUS
@@ -35,6 +35,7 @@ class SplicesScreen(FilterScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Side by side", id="splices.open"),
         Binding("u", "which", "All/accepted/rejected", id="splices.which"),
+        *SORT,
         ASK,
     ]
 
@@ -75,7 +76,7 @@ class SplicesScreen(FilterScreen):
             if self.matches(one.task, one.goal, one.reason)
             and self._which in ("all", "rejected" if one.status == "rejected" else "accepted")
         ]
-        self.query_one(Table).fill([Row(one.id, _cells(one)) for one in shown])
+        self.query_one(Table).fill([Row(one.id, _cells(one), _sort_values(one)) for one in shown])
         parts = [run.id, "splices"]
         if self.tree_id is not None and everything:
             parts.append(everything[0].goal)
@@ -95,6 +96,12 @@ class SplicesScreen(FilterScreen):
         if shown < len(everything):
             spans.append((f" · {shown} shown", "dim"))
         return (*spans, *self.needle_note())
+
+    def follow(self) -> None:
+        """Go to the pair that was looked at last."""
+        table = self.query_one(Table)
+        newest = max((int(str(row.key)) for row in table.rows), default=None)
+        table.go_to(newest)
 
     def action_open(self) -> None:
         """Open the splice under the cursor."""
@@ -124,3 +131,16 @@ def _cells(one: RevisionOverview) -> list[Span]:
         naive,
         (one_line(one.reason), "dim"),
     ]
+
+
+def _sort_values(one: RevisionOverview) -> dict[str, float | str | None]:
+    return {
+        "status": one.status,
+        "round": one.round,
+        "goal": one.goal,
+        "parting": one.parting_step,
+        "cut": one.cut_step,
+        "length": one.revision_length,
+        "naive": one.naive_reward,
+        "reason": one.reason,
+    }

@@ -1,26 +1,35 @@
-"""A trajectory, one step at a time."""
+"""A trajectory, one step at a time, with what the environment held and what the critic said."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.message import Message
 from textual.widget import Widget
 
+from agentr_lite.states import Origin, States
 from agentr_lite.store import Store
 
 from .base_screen import InspectorScreen
 from .document_view import DocumentView
-from .documents import StepView, lay_out_conversation, lay_out_step
+from .documents import StepView, copied, lay_out_conversation, lay_out_step
 from .line_list import Bar
-from .lines import Line, Span
+from .lines import Line, Span, fold, one_line, paragraphs, rule
+from .marks import VERDICT
 
 
 class StepScreen(InspectorScreen):
     """Left and right go back and forward; what is shown is one step or all up to it."""
 
-    HINT = "One step of a trajectory at a time: what the agent saw, said, and was answered."
+    HINT = (
+        "One step of a trajectory at a time: what the agent saw, said, and was answered. Below the"
+        " row of steps stand the critic's verdicts; the state is what the environment held after"
+        " the step, found by taking the steps again."
+    )
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,h", "step(-1)", "Previous", id="step.previous", key_display="←"),
@@ -28,11 +37,26 @@ class StepScreen(InspectorScreen):
         Binding("home", "jump(0)", "Start", show=False, id="step.start", priority=True),
         Binding("end", "jump(-1)", "End", show=False, id="step.end", priority=True),
         Binding("c", "conversation", "Conversation", id="step.conversation"),
+        Binding("i", "state", "State", id="step.state"),
         Binding("y", "copy", "Copy", id="step.copy"),
+        Binding("Y", "copy(True)", "Copy the conversation", show=False, id="step.copy_all"),
     ]
 
+    class StatesFound(Message):
+        """The trajectory has been taken again, or need not be."""
+
+        def __init__(self, states: States | None) -> None:
+            super().__init__()
+            self.states = states
+
     def __init__(
-        self, store: Store, crumbs: Sequence[str], views: Sequence[StepView], at: int
+        self,
+        store: Store,
+        crumbs: Sequence[str],
+        views: Sequence[StepView],
+        at: int,
+        *,
+        origin: Origin,
     ) -> None:
         """
         Args:
@@ -40,8 +64,14 @@ class StepScreen(InspectorScreen):
             crumbs: where the trajectory comes from.
             views: the start and the steps in order.
             at: where to begin.
+            origin: the episode, for taking it again.
         """
         super().__init__(store)
+        self._origin = origin
+        self._states: States | None = None
+        self._reading = False
+        self.reader: threading.Thread | None = None
+        """What takes the trajectory again."""
         self._crumbs = crumbs
         self._views = views
         self._at = max(0, min(at, len(views) - 1))
@@ -49,10 +79,32 @@ class StepScreen(InspectorScreen):
 
     def body(self) -> Iterable[Widget]:
         yield Bar(id="ribbon")
-        yield DocumentView(id="step")
+        yield Bar(id="verdicts")
+        with Container(id="stepping"):
+            yield DocumentView(id="step")
+            yield DocumentView(id="state")
 
     def on_mount(self) -> None:
+        self.query_one("#verdicts").display = any(view.verdict for view in self._views)
         self._show()
+        self._read(asked=False)
+
+    def _read(self, *, asked: bool) -> None:
+        self._reading = True
+        turns = [(view.said, view.answer) for view in self._views[1:]]
+        self.reader = self.app.states.begin(
+            self._origin,
+            turns,
+            self._found,
+            asked=asked,
+        )
+
+    def _found(self, states: States | None) -> None:
+        self.post_message(self.StatesFound(states))
+
+    def on_step_screen_states_found(self, event: StatesFound) -> None:
+        self._reading, self._states = False, event.states
+        self._show_state()
 
     def refresh_data(self) -> None:
         """A trajectory does not change any more."""
@@ -68,26 +120,63 @@ class StepScreen(InspectorScreen):
         last = len(self._views) - 1
         self.crumbs(self._crumbs, ((f"step {self._at} of {last} ", "strong"),))
         self.query_one("#ribbon", Bar).show(self._ribbon())
+        self.query_one("#verdicts", Bar).show(self._verdicts())
+        self._show_state()
         end = self._views[-1].mark
         self.caption((("ends ", "dim"), (f"{end.glyph} {end.word}", end.style)))
 
+    def _show_state(self) -> None:
+        self.query_one("#state", DocumentView).show(self._lay_out_state)
+
+    def _lay_out_state(self, width: int) -> list[Line]:
+        """What the environment held after the step, and what it has changed."""
+        lines: list[Line] = [rule(("state", "saw"), width)]
+        if self._reading:
+            return [*lines, (("taking the steps again …", "dim"),)]
+        if self._states is None:
+            text = f"i takes the steps again in '{one_line(self._origin.env)}' and shows its state."
+            return [*lines, *fold([(text, "dim")], width)]
+        texts = self._states.texts
+        if self._at >= len(texts):
+            problem = self._states.problem or "unknown"
+            return [*lines, *fold([(f"unknown: {one_line(problem)}", "odd")], width)]
+        text = texts[self._at]
+        if not text:
+            return [*lines, (("This environment says nothing of its state.", "dim"),)]
+        changed = self._at > 0 and text != texts[self._at - 1]
+        lines += [((part, "plain"),) for part in paragraphs(text, width)]
+        if changed:
+            lines += [rule(("before", "dim"), width)]
+            lines += [((part, "dim"),) for part in paragraphs(texts[self._at - 1], width)]
+        return lines
+
+    def _window(self) -> tuple[int, int]:
+        """The first of the steps that the ribbon has room for, and how many."""
+        room = max(8, (self.app.size.width - 8) // 2)
+        return max(0, min(self._at - room // 2, len(self._views) - room)), room
+
     def _ribbon(self) -> Line:
         """All steps as glyphs, the current one in brackets; of many, those near it."""
-        room = max(8, (self.app.size.width - 8) // 2)
-        first = max(0, min(self._at - room // 2, len(self._views) - room))
-        spans: list[Span] = [(" ", "plain")]
-        if first:
-            spans.append(("‹ ", "dim"))
-        shown = self._views[first : first + room]
-        for at, view in enumerate(shown, first):
-            here = at == self._at
-            spans.append(("[" if here else " ", "strong"))
-            spans.append((view.mark.glyph, view.mark.style))
-            if here:
-                spans.append(("]", "strong"))
+        first, room = self._window()
+        spans: list[Span] = [("‹" if first else " ", "dim"), (" ", "plain")]
+        for at, view in enumerate(self._views[first : first + room], first):
+            # A step is two columns: the bracket before it, and its sign.
+            lead = "[" if at == self._at else "]" if at == self._at + 1 else " "
+            spans += [(lead, "strong"), (view.mark.glyph, view.mark.style)]
+        if self._at == min(first + room, len(self._views)) - 1:
+            spans.append(("]", "strong"))
         if first + room < len(self._views):
             spans.append((" ›", "dim"))
         return tuple(spans)
+
+    def _verdicts(self) -> Line:
+        """The critic's verdicts, each below its step."""
+        first, room = self._window()
+        spans: list[Span] = [("  ", "plain")]
+        for view in self._views[first : first + room]:
+            mark = VERDICT[view.verdict] if view.verdict else None
+            spans.append((f" {mark.glyph}" if mark else "  ", mark.style if mark else "plain"))
+        return (*spans, ("  critic", "dim"))
 
     def action_step(self, by: int) -> None:
         """Go back or forward."""
@@ -103,8 +192,16 @@ class StepScreen(InspectorScreen):
         self._whole = not self._whole
         self._show()
 
-    def action_copy(self) -> None:
-        """Copy the step's turn and answer to the clipboard."""
+    def action_state(self) -> None:
+        """Find the state where that was not done unasked; then hide it, or show it again."""
+        if self._states is None and not self._reading:
+            self._read(asked=True)
+            self._show_state()
+            return
+        pane = self.query_one("#state")
+        pane.display = not pane.display
+
+    def action_copy(self, whole: bool = False) -> None:
+        """Copy the step's turn and answer to the clipboard, or the conversation up to them."""
         view = self._views[self._at]
-        self.app.copy_to_clipboard("\n\n".join(part for part in (view.said, view.answer) if part))
-        self.notify(f"Copied step {view.number}.", timeout=2)
+        self.copy(copied(self._views[: self._at + 1] if whole else [view]), f"step {view.number}")

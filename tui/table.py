@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from rich.cells import cell_len
+from textual import events
 
 from .line_list import LineList
 from .lines import Line, Span, crop, pad, width_of
@@ -35,19 +36,27 @@ class Row:
 
     key: object
     cells: Sequence[Span]
+    sort: Mapping[str, float | str | None] = field(default_factory=dict)
+    """Column key to what the row is sorted by in that column; None comes last either way."""
 
 
 class Table(LineList):
-    """Rows under a header; filled anew, the cursor stays on the same row."""
+    """Rows under a header; filled anew, the cursor stays on the same row.
+
+    Columns that have values in ``Row.sort`` can be sorted by: with a key, which goes from one to
+    the next and back to the order in which the rows came, or with a click on the heading.
+    """
 
     def __init__(self, columns: Sequence[Column], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._columns = tuple(columns)
         self._rows: list[Row] = []
+        self._given: list[Row] = []
+        self._reverse = False
         self._natural = [cell_len(column.title) for column in columns]
         self._layout: tuple[int, list[int]] = (-1, [])
         self.sorted_by = ""
-        """Key of the column that the rows are sorted by, for the header."""
+        """Key of the column that the rows are sorted by; empty: as they came."""
 
     @property
     def count(self) -> int:
@@ -71,7 +80,8 @@ class Table(LineList):
         """Replace the rows; the cursor stays on its row where that is still there."""
         here = self.current
         fresh = not self._rows
-        self._rows = list(rows)
+        self._given = list(rows)
+        self._rows = self._sorted()
         self._natural = [
             max([cell_len(self._title(column)), *(cell_len(row.cells[at][0]) for row in rows)])
             for at, column in enumerate(self._columns)
@@ -83,6 +93,60 @@ class Table(LineList):
         if fresh and rows:
             # The first rows: the cursor has not moved, but what it stands on is new.
             self.post_message(self.Moved(self, self.cursor))
+
+    def _sorted(self) -> list[Row]:
+        key, rows = self.sorted_by, list(self._given)
+        if not key:
+            return rows[::-1] if self._reverse else rows
+        known = [row for row in rows if row.sort.get(key) is not None]
+        texts = any(isinstance(row.sort[key], str) for row in known)
+        # Numbers begin with the highest, texts with A; both sorts are stable.
+        known.sort(key=lambda row: row.sort[key], reverse=texts == self._reverse)  # type: ignore[arg-type, return-value]
+        return [*known, *(row for row in rows if row.sort.get(key) is None)]
+
+    def sort_by(self, key: str, *, reverse: bool = False) -> None:
+        """Sort by a column; the cursor stays on its row.
+
+        Args:
+            key: the column's; empty: the order in which the rows came.
+            reverse: texts from Z, numbers from the lowest.
+        """
+        self.sorted_by, self._reverse = key, reverse
+        self.fill(self._given)
+
+    def sort_by_next(self) -> None:
+        """Sort by the next column, or as the rows came after the last."""
+        keys = ["", *self._sortable()]
+        at = keys.index(self.sorted_by) if self.sorted_by in keys else 0
+        self.sort_by(keys[(at + 1) % len(keys)])
+
+    def turn_round(self) -> None:
+        """The same order, backwards."""
+        self.sort_by(self.sorted_by, reverse=not self._reverse)
+
+    def _sortable(self) -> list[str]:
+        """Keys of the columns in sight that have something to sort by."""
+        keys = self._given[0].sort if self._given else {}
+        widths = self._widths(self.line_width)
+        return [
+            column.key
+            for column, width in zip(self._columns, widths, strict=True)
+            if width and column.key in keys
+        ]
+
+    def on_click(self, event: events.Click) -> None:
+        if event.y:
+            return
+        # On the heading: its column; a second click turns the order round. The list's own handler
+        # runs as well and does nothing above the first line.
+        left = 1
+        for column, width in zip(self._columns, self._widths(self.line_width), strict=True):
+            if width and left <= event.x < left + width + _GAP:
+                if column.key in self._sortable():
+                    again = column.key == self.sorted_by
+                    self.sort_by(column.key, reverse=again and not self._reverse)
+                return
+            left += width + _GAP if width else 0
 
     def go_to(self, key: object) -> bool:
         """Put the cursor on the row with this key; returns whether there is one."""
@@ -104,7 +168,9 @@ class Table(LineList):
         return self._join(self._rows[index].cells, width)
 
     def _title(self, column: Column) -> str:
-        return column.title + ("▾" if column.key == self.sorted_by else "")
+        if column.key != self.sorted_by:
+            return column.title
+        return column.title + ("▴" if self._reverse else "▾")
 
     def _join(self, cells: Sequence[Span], width: int) -> Line:
         spans: list[Span] = []

@@ -9,10 +9,12 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from agentr_lite.store import Store
-from agentr_lite.store.inspection import TreeOverview, tree_overviews, tree_rounds
-from agentr_lite.store.runs import get_run
+from agentr_lite.store.inspection import TreeOverview, newest_tree, tree_overviews, tree_rounds
+from agentr_lite.store.records import RunRow
+from agentr_lite.store.runs import get_run, list_stages
+from agentr_lite.store.trees import get_tree
 
-from .base_screen import ASK, FilterScreen
+from .base_screen import ASK, SORT, FilterScreen
 from .evals_screen import EvalsScreen
 from .figures import reward_span, short
 from .lines import Line, Span, one_line
@@ -21,7 +23,7 @@ from .splices_screen import SplicesScreen
 from .table import Column, Row, Table
 from .tree_screen import TreeScreen
 
-_SORTS = ("order", "level", "best", "nodes")
+_WHICH = ("all", "unsolved", "has revision")
 _BROKEN = Mark("⚠", "odd", "failed")
 
 
@@ -38,9 +40,10 @@ class TasksScreen(FilterScreen):
         Binding("enter", "open", "Tree", id="tasks.open"),
         Binding("v", "splices", "Splices", id="tasks.splices"),
         Binding("e", "evals", "Evals", id="tasks.evals"),
-        Binding("u", "unsolved", "Unsolved", id="tasks.unsolved"),
-        Binding("s", "sort", "Sort", id="tasks.sort"),
+        Binding("u", "which", "Unsolved/revised", id="tasks.which"),
+        *SORT,
         ASK,
+        Binding("y", "copy", "Copy the task's name", show=False, id="tasks.copy"),
         Binding(
             "left_square_bracket,left", "round(-1)", "Round", id="tasks.previous", key_display="[ ]"
         ),
@@ -63,6 +66,7 @@ class TasksScreen(FilterScreen):
         Column("best", "best", right=True),
         Column("nodes", "nodes", right=True),
         Column("sims", "sims", right=True, drop=4),
+        Column("tokens", "tokens", right=True, drop=2),
         Column("splices", "splices", right=True, drop=3),
     )
 
@@ -71,8 +75,7 @@ class TasksScreen(FilterScreen):
         self.run_id = run_id
         self._round = 0
         self._rounds: list[int] = []
-        self._unsolved = False
-        self._sort = "order"
+        self._which = "all"
 
     def body(self) -> Iterable[Widget]:
         table = Table(self.COLUMNS, id="tasks")
@@ -89,16 +92,23 @@ class TasksScreen(FilterScreen):
             overview
             for overview in everything
             if self.matches(overview.tree.task.name, overview.tree.task.goal)
-            and not (self._unsolved and overview.tree.best_reward >= 1)
+            and (self._which != "unsolved" or overview.tree.best_reward < 1)
+            and (self._which != "has revision" or overview.accepted)
         ]
-        shown.sort(key=lambda overview: _sort_key(overview, self._sort))
         table = self.query_one(Table)
-        table.sorted_by = {"order": ""}.get(self._sort, self._sort)
-        table.fill([Row(overview.tree.id, _cells(overview)) for overview in shown])
-        status = STATUS[run.status]
+        table.fill([Row(one.tree.id, _cells(one), _sort_values(one)) for one in shown])
         parts = [run.id, *([f"round {self._round}"] if self._round else [])]
-        self.crumbs(parts, ((f"{status.glyph} {status.word} ", status.style),))
+        self.crumbs(parts, self._status(run))
         self.caption(self._counts(everything, len(shown)), self._round_tabs())
+
+    def _status(self, run: RunRow) -> Line:
+        """The run's status, and while it runs what it is at."""
+        mark = STATUS[run.status]
+        word = mark.word
+        if run.status == "running":
+            at = [stage for stage in list_stages(self.store, run.id) if not stage.finished]
+            word = f"{at[-1].stage} {at[-1].round}" if at else word
+        return ((f"{mark.glyph} {word} ", mark.style),)
 
     def _counts(self, everything: list[TreeOverview], shown: int) -> Line:
         solved = sum(overview.tree.best_reward >= 1 for overview in everything)
@@ -111,8 +121,8 @@ class TasksScreen(FilterScreen):
         ]
         if shown < len(everything):
             spans.append((f" · {shown} shown", "dim"))
-        if self._unsolved:
-            spans += [(" · ", "dim"), ("unsolved only", "match")]
+        if self._which != "all":
+            spans += [(" · ", "dim"), (f"{self._which} only", "match")]
         return (*spans, *self.needle_note())
 
     def _round_tabs(self) -> Line:
@@ -136,15 +146,26 @@ class TasksScreen(FilterScreen):
         """Open the run's evaluations."""
         self.app.push_screen(EvalsScreen(self.store, self.run_id))
 
-    def action_unsolved(self) -> None:
-        """Show unsolved tasks only, or all again."""
-        self._unsolved = not self._unsolved
+    def action_which(self) -> None:
+        """Show all tasks, unsolved ones, or those with an accepted revision."""
+        self._which = _WHICH[(_WHICH.index(self._which) + 1) % len(_WHICH)]
         self.reread()
 
-    def action_sort(self) -> None:
-        """Next order of the rows."""
-        self._sort = _SORTS[(_SORTS.index(self._sort) + 1) % len(_SORTS)]
+    def action_copy(self) -> None:
+        """Copy the name of the task under the cursor."""
+        row = self.query_one(Table).current
+        if row is not None:
+            name = get_tree(self.store, int(str(row.key))).task.name
+            self.copy(name, one_line(name))
+
+    def follow(self) -> None:
+        """Go to the newest round and to its newest tree."""
+        newest = newest_tree(self.store, get_run(self.store, self.run_id).id)
+        if newest is None:
+            return
+        self._round = get_tree(self.store, newest).round
         self.reread()
+        self.query_one(Table).go_to(newest)
 
     def action_round(self, by: int) -> None:
         """Go to another round."""
@@ -170,14 +191,22 @@ def _cells(overview: TreeOverview) -> list[Span]:
         reward_span(tree.best_reward, reached=not tree.error),
         (str(tree.node_count), "plain"),
         (str(tree.simulations), "plain"),
+        (short(overview.tokens), "dim"),
         (splices, "signal" if overview.accepted else "dim"),
     ]
 
 
-def _sort_key(overview: TreeOverview, sort: str) -> float:
+def _sort_values(overview: TreeOverview) -> dict[str, float | str | None]:
     tree = overview.tree
-    if sort == "level":
-        return -tree.task.level
-    if sort == "best":
-        return -tree.best_reward
-    return -tree.node_count if sort == "nodes" else 0
+    return {
+        "mark": -1.0 if tree.error else tree.best_reward,
+        "goal": tree.task.goal,
+        "task": tree.task.name,
+        "split": tree.task.split,
+        "level": tree.task.level,
+        "best": None if tree.error else tree.best_reward,
+        "nodes": tree.node_count,
+        "sims": tree.simulations,
+        "tokens": overview.tokens,
+        "splices": overview.accepted if overview.revisions else None,
+    }

@@ -1,12 +1,16 @@
 """Which rows of a tree are in sight: a flat list that grows where a node is opened.
 
 No recursion and no object a row: a row is a node's index, or ``~parent`` for the row that says how
-many siblings are hidden. A chain of any depth and a tree of any size cost a list of integers.
+many siblings are hidden. A chain of any depth and a tree of any size cost a few arrays of numbers.
+
+A *chain* is a run of steps in each of which the search had one way on, with as many visits at its
+end as at its beginning. Folded, it is one row and stands under its last node's index, so that what
+is below a row is always what is below that node.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from array import array
 from collections.abc import Sequence
 from typing import Literal
 
@@ -24,37 +28,76 @@ class TreeRows:
     Attributes:
         shape: the tree's numbers.
         rows: what is in sight, from top to bottom.
+        levels: how far each row is indented, in levels.
         sort: the order of siblings.
+        least_visits: siblings with fewer visits are hidden until they are asked for.
+        compact: whether chains are folded.
         expanded: nodes whose children are in sight when they are themselves.
     """
 
-    def __init__(self, shape: TreeShape, *, sort: Sort = "order", page: int = PAGE) -> None:
+    def __init__(
+        self,
+        shape: TreeShape,
+        *,
+        sort: Sort = "order",
+        page: int = PAGE,
+        least_visits: int = 0,
+        compact: bool = True,
+    ) -> None:
         self.sort = sort
+        self.least_visits = least_visits
+        self.compact = compact
         self.expanded: set[int] = {0}
+        self.rows: list[int] = []
+        self.levels: list[int] = []
         self._page = page
         self._shown: dict[int, int] = {}
-        self.rows: list[int] = []
+        # Nodes whose seldom visited children were asked for; members of chains that were unfolded.
+        self._complete: set[int] = set()
+        self._unfolded: set[int] = set()
         self.refresh(shape)
 
     def refresh(self, shape: TreeShape) -> None:
         """Take the tree's new numbers; what is open stays open."""
         self.shape = shape
-        self._ordered: dict[int, list[int]] = {}
-        self._ranks: list[int] | None = None
-        self._leaves: dict[tuple[bool, float], list[int]] = {}
-        self._children: dict[int, list[int]] = {}
-        self._depth = [0] * len(shape)
-        for idx, parent in enumerate(shape.parent):
-            if parent >= 0:
-                self._depth[idx] = self._depth[parent] + 1
-                self._children.setdefault(parent, []).append(idx)
-        self._rebuild()
+        size = len(shape)
+        self._leaves: dict[tuple[bool, float], array[int]] = {}
+        # Children as linked lists: a list object a node would outweigh all the rest.
+        self._depth = array("i", bytes(4 * size))
+        self._kids = array("i", bytes(4 * size))
+        self._first = array("i", b"\xff" * (4 * size))
+        self._next = array("i", b"\xff" * (4 * size))
+        parent, depth, kids = shape.parent, self._depth, self._kids
+        first, following = self._first, self._next
+        for idx in range(1, size):
+            depth[idx] = depth[parent[idx]] + 1
+        for idx in range(size - 1, 0, -1):
+            above = parent[idx]
+            kids[above] += 1
+            following[idx] = first[above]
+            first[above] = idx
+        self._reorder()
 
     def set_sort(self, sort: Sort) -> None:
         """Order siblings by ``idx``, by visits or by value (the latter two: highest first)."""
         self.sort = sort
-        self._ordered.clear()
-        self._ranks = None
+        self._reorder()
+
+    def set_least_visits(self, visits: int) -> None:
+        """Hide siblings with fewer visits."""
+        self.least_visits = visits
+        self._complete.clear()
+        self._reorder()
+
+    def set_compact(self, compact: bool) -> None:
+        """Fold all chains, or none."""
+        if not compact:
+            # What is below a folded chain's row is below its end: the way there stays open.
+            for row in self.rows:
+                if row >= 0:
+                    self.expanded.update(self._members(row)[:-1])
+        self.compact = compact
+        self._unfolded.clear()
         self._rebuild()
 
     def depth(self, idx: int) -> int:
@@ -62,29 +105,59 @@ class TreeRows:
         return self._depth[idx]
 
     def child_count(self, idx: int) -> int:
-        """Number of children."""
-        return len(self._children.get(idx, ()))
+        """Number of children, hidden ones included."""
+        return self._kids[idx]
 
     def children(self, idx: int) -> list[int]:
-        """All children in the order of ``sort``."""
+        """All children in the order of ``sort``; those with too few visits come last."""
         found = self._ordered.get(idx)
         if found is None:
-            found = list(self._children.get(idx, ()))
+            found = []
+            child = self._first[idx]
+            while child >= 0:
+                found.append(child)
+                child = self._next[child]
             visits, value = self.shape.visits, self.shape.value
             if self.sort == "visits":
                 found.sort(key=lambda i: (-visits[i], -value[i], i))
             elif self.sort == "value":
                 # A node that nobody visited has no value: it comes after those worth nothing.
                 found.sort(key=lambda i: (-value[i] if visits[i] else 1, -visits[i], i))
+            least = self.least_visits
+            if least:
+                found.sort(key=lambda i: visits[i] < least)
             self._ordered[idx] = found
         return found
 
     def hidden(self, parent: int) -> int:
         """How many children of an open node wait behind its last row."""
-        return max(0, self.child_count(parent) - self._shown.get(parent, self._page))
+        return max(0, self._kids[parent] - self._visible(parent))
+
+    def rare(self, parent: int) -> bool:
+        """Whether all that wait behind a node's last row have too few visits."""
+        visible = self._visible(parent)
+        waiting = self.children(parent)[visible : visible + 1]
+        return bool(waiting) and self.shape.visits[waiting[0]] < self.least_visits
+
+    def chain(self, row: int) -> list[int]:
+        """The nodes that a row stands for, from the first: one, or a folded chain."""
+        return self._members(row)
+
+    def inside(self, idx: int) -> bool:
+        """Whether a node stands in a row behind another one."""
+        parent = self.shape.parent[idx]
+        return parent > 0 and self._joins(parent)
+
+    def row_of(self, idx: int) -> int:
+        """The row that a node is part of, in sight or not."""
+        return self._tail(idx)
+
+    def parent_row(self, row: int) -> int:
+        """The row above a row in the tree; -1 at the root."""
+        return ~row if row < 0 else self.shape.parent[self._members(row)[0]]
 
     def position(self, idx: int) -> int | None:
-        """The row of a node; None where it is not in sight."""
+        """The row of a node; None where it is not in sight or inside a folded chain."""
         try:
             return self.rows.index(idx)
         except ValueError:
@@ -93,12 +166,13 @@ class TreeRows:
     def expand(self, position: int) -> int:
         """Open the node at a row; returns how many rows came into sight."""
         idx = self.rows[position]
-        if idx < 0 or idx in self.expanded or not self.child_count(idx):
+        if idx < 0 or idx in self.expanded or not self._kids[idx]:
             return 0
         self.expanded.add(idx)
-        below = self._below(idx)
-        self.rows[position + 1 : position + 1] = below
-        return len(below)
+        rows, levels = self._below([idx], self.levels[position] - 1)
+        self.rows[position : position + 1] = rows
+        self.levels[position : position + 1] = levels
+        return len(rows) - 1
 
     def collapse(self, position: int) -> int:
         """Close the node at a row; returns how many rows went. What is open below is kept."""
@@ -107,13 +181,42 @@ class TreeRows:
             return 0
         self.expanded.discard(idx)
         end = position + 1
-        while end < len(self.rows) and self._row_depth(self.rows[end]) > self._depth[idx]:
+        while end < len(self.rows) and self.levels[end] > self.levels[position]:
             end += 1
         del self.rows[position + 1 : end]
+        del self.levels[position + 1 : end]
         return end - position - 1
 
+    def unfold(self, position: int) -> bool:
+        """Give each step of a folded chain a row of its own; returns whether there was one."""
+        row = self.rows[position]
+        if row < 0 or len(members := self._members(row)) < 2:
+            return False
+        self._unfolded.update(members[:-1])
+        self.expanded.update(members[:-1])
+        self._rebuild()
+        return True
+
+    def fold(self, idx: int) -> int | None:
+        """Make the unfolded chain that a node belongs to one row again.
+
+        Returns:
+            The node under whose index the row stands; None where the node is in no such chain.
+        """
+        above = self.shape.parent[idx]
+        if idx not in self._unfolded and above not in self._unfolded:
+            return None
+        member = idx
+        while self.shape.parent[member] in self._unfolded:
+            member = self.shape.parent[member]
+        while member in self._unfolded:
+            self._unfolded.discard(member)
+            member = self._first[member]
+        self._rebuild()
+        return member
+
     def show_more(self, position: int) -> int:
-        """Bring the next page of siblings into sight in place of a ``~parent`` row.
+        """Bring more siblings into sight in place of a ``~parent`` row.
 
         Returns:
             How many siblings came; 0 where the row is a node.
@@ -121,23 +224,27 @@ class TreeRows:
         row = self.rows[position]
         if row >= 0:
             return 0
-        parent = ~row
-        before = self._shown.get(parent, self._page)
-        self._shown[parent] = before + self._page
-        came = self.children(parent)[before : before + self._page]
-        new: list[int] = []
-        for idx in came:
-            new.append(idx)
-            new += self._below(idx)
+        parent, before = ~row, self._visible(~row)
+        if self.rare(parent):
+            self._complete.add(parent)
+            self._shown[parent] = max(self._shown.get(parent, 0), before + self._page)
+        else:
+            self._shown[parent] = before + self._page
+        came = self.children(parent)[before : self._visible(parent)]
+        rows, levels = self._below([self._tail(i) for i in came], self.levels[position] - 1)
         if self.hidden(parent):
-            new.append(row)
-        self.rows[position : position + 1] = new
+            rows.append(row)
+            levels.append(self.levels[position])
+        self.rows[position : position + 1] = rows
+        self.levels[position : position + 1] = levels
         return len(came)
 
     def collapse_all(self) -> None:
         """Close everything but the root."""
         self.expanded = {0}
         self._shown.clear()
+        self._complete.clear()
+        self._unfolded.clear()
         self._rebuild()
 
     def expand_below(self, idx: int, limit: int) -> bool:
@@ -164,12 +271,21 @@ class TreeRows:
         found = self.position(idx)
         if found is not None:
             return found
+        if self._joins(idx):
+            members = self._members(self._tail(idx))
+            self._unfolded.update(members[:-1])
+            self.expanded.update(members[:-1])
         child, parent = idx, self.shape.parent[idx]
         while parent >= 0:
             self.expanded.add(parent)
-            needed = self.children(parent).index(child) + 1
-            if needed > self._shown.get(parent, self._page):
-                self._shown[parent] = -(-needed // self._page) * self._page
+            if self._kids[parent] > 1:
+                needed = self.children(parent).index(child) + 1
+                if needed > self._visible(parent):
+                    if self.shape.visits[child] < self.least_visits:
+                        self._complete.add(parent)
+                    self._shown[parent] = max(
+                        self._shown.get(parent, 0), -(-needed // self._page) * self._page
+                    )
             child, parent = parent, self.shape.parent[parent]
         self._rebuild()
         return self.rows.index(idx)
@@ -184,28 +300,34 @@ class TreeRows:
     def descend(self, idx: int) -> int:
         """The leaf at the end of the best way on: highest value, then visits, at every node."""
         shape = self.shape
-        while below := self._children.get(idx):
-            idx = max(below, key=lambda i: (shape.value[i], shape.visits[i], shape.reward[i], -i))
+        while self._kids[idx]:
+            idx = max(
+                self.children(idx),
+                key=lambda i: (shape.value[i], shape.visits[i], shape.reward[i], -i),
+            )
         return idx
 
     def best_leaf(self) -> int | None:
         """The end with the highest reward, the shortest first; None where none earned anything."""
         shape = self.shape
-        ends = [i for i in range(len(shape)) if shape.ended(i) and shape.reward[i] > 0]
+        ends = [i for i in range(len(shape)) if shape.reward[i] > 0 and shape.ended(i)]
         if not ends:
             return None
         return max(ends, key=lambda i: (shape.reward[i], -self._depth[i], shape.visits[i], -i))
 
-    def leaves(self, *, good: bool, alpha: float) -> list[int]:
+    def leaves(self, *, good: bool, alpha: float) -> Sequence[int]:
         """Ends that earned at least ``alpha`` (``good``) or less."""
         found = self._leaves.get((good, alpha))
         if found is None:
             shape = self.shape
-            found = [
-                i
-                for i in range(len(shape))
-                if shape.ended(i) and (shape.reward[i] >= alpha) == good
-            ]
+            found = array(
+                "i",
+                (
+                    i
+                    for i in range(len(shape))
+                    if shape.ended(i) and (shape.reward[i] >= alpha) == good
+                ),
+            )
             self._leaves[good, alpha] = found
         return found
 
@@ -223,65 +345,107 @@ class TreeRows:
         if not found:
             return None
         ranks = self._rank()
-        by_rank = sorted(found, key=ranks.__getitem__)
-        keys = [ranks[idx] for idx in by_rank]
+        here, rank = ranks[current], ranks.__getitem__
         if back:
-            return by_rank[bisect_left(keys, ranks[current]) - 1]
-        return by_rank[bisect_left(keys, ranks[current] + 1) % len(by_rank)]
+            return max([i for i in found if ranks[i] < here] or found, key=rank)
+        return min([i for i in found if ranks[i] > here] or found, key=rank)
 
     def guide(self, position: int, levels: int) -> str:
         """The lines that connect a row with its nearest ``levels`` ancestors, two columns each."""
         row = self.rows[position]
-        if row < 0:
-            node, parts = ~row, ["└─"]
-        else:
-            node, parts = self.shape.parent[row], []
-            if node >= 0:
-                parts.append("└─" if self._is_last(row) else "├─")
-        while node > 0 and len(parts) < levels:
-            parts.append("  " if self._is_last(node) else "│ ")
-            node = self.shape.parent[node]
+        parent = self.parent_row(row)
+        if parent < 0:
+            return ""
+        parts = ["└─" if row < 0 or self._is_last(row) else "├─"]
+        while parent > 0 and len(parts) < levels:
+            parts.append("  " if self._is_last(parent) else "│ ")
+            parent = self.parent_row(parent)
         return "".join(reversed(parts[:levels]))
 
-    def _is_last(self, idx: int) -> bool:
-        """Whether a node stands in its parent's last row."""
-        parent = self.shape.parent[idx]
-        return not self.hidden(parent) and self.children(parent)[-1] == idx
+    def _is_last(self, row: int) -> bool:
+        """Whether a row is the last one below its parent."""
+        head = self._members(row)[0]
+        parent = self.shape.parent[head]
+        return not self.hidden(parent) and self.children(parent)[-1] == head
 
-    def _row_depth(self, row: int) -> int:
-        return self._depth[row] if row >= 0 else self._depth[~row] + 1
+    def _visible(self, parent: int) -> int:
+        """How many children of an open node are in sight."""
+        shown = self._shown.get(parent, self._page)
+        if not self.least_visits or parent in self._complete:
+            return min(shown, self._kids[parent])
+        frequent = self._frequent.get(parent)
+        if frequent is None:
+            visits, least = self.shape.visits, self.least_visits
+            frequent = sum(visits[i] >= least for i in self.children(parent))
+            self._frequent[parent] = frequent
+        return min(shown, frequent)
+
+    def _joins(self, idx: int) -> bool:
+        """Whether a node and its only child are one row."""
+        if not self.compact or self._kids[idx] != 1 or idx <= 0 or idx in self._unfolded:
+            return False
+        return self.shape.visits[idx] == self.shape.visits[self._first[idx]]
+
+    def _tail(self, idx: int) -> int:
+        """The row that a node is part of."""
+        while self._joins(idx):
+            idx = self._first[idx]
+        return idx
+
+    def _members(self, row: int) -> list[int]:
+        """The nodes of a row, from the first; kept for the rows that were drawn."""
+        found = self._chains.get(row)
+        if found is None:
+            found = [row]
+            parent = self.shape.parent[row]
+            while parent > 0 and self._joins(parent):
+                found.append(parent)
+                parent = self.shape.parent[parent]
+            found.reverse()
+            self._chains[row] = found
+        return found
+
+    def _reorder(self) -> None:
+        """Forget what depends on the order of siblings, and build the rows."""
+        self._ordered: dict[int, list[int]] = {}
+        self._frequent: dict[int, int] = {}
+        self._ranks: array[int] | None = None
+        self._rebuild()
 
     def _rebuild(self) -> None:
-        self.rows[:] = [0, *self._below(0)] if len(self.shape) else []
+        self._chains: dict[int, list[int]] = {}
+        self.rows[:], self.levels[:] = self._below([0], -1) if len(self.shape) else ([], [])
 
-    def _below(self, idx: int) -> list[int]:
-        """Rows below an open node, without its own."""
+    def _below(self, tops: Sequence[int], level: int) -> tuple[list[int], list[int]]:
+        """Some rows one level below ``level``, each followed by what is open below it."""
         rows: list[int] = []
-        stack = self._opened(idx)
+        levels: list[int] = []
+        stack = [(row, level + 1) for row in reversed(tops)]
         while stack:
-            row = stack.pop()
+            row, level = stack.pop()
             rows.append(row)
-            if row >= 0:
-                stack += self._opened(row)
-        return rows
+            levels.append(level)
+            if row < 0 or row not in self.expanded or not self._kids[row]:
+                continue
+            if self.hidden(row):
+                stack.append((~row, level + 1))
+            shown = self.children(row)[: self._visible(row)]
+            stack += [(self._tail(idx), level + 1) for idx in reversed(shown)]
+        return rows, levels
 
-    def _opened(self, idx: int) -> list[int]:
-        """Rows right below a node, last first; none where it is closed."""
-        if idx not in self.expanded or idx not in self._children:
-            return []
-        shown = self.children(idx)[: self._shown.get(idx, self._page)]
-        return ([~idx] if self.hidden(idx) else []) + shown[::-1]
-
-    def _rank(self) -> list[int]:
+    def _rank(self) -> array[int]:
         """Each node's place if everything were open; kept until the order changes."""
         if self._ranks is None:
-            ranks = [0] * len(self.shape)
+            ranks = array("i", bytes(4 * len(self.shape)))
             stack, place = [0], 0
+            # The lists of children are made here and dropped: kept, they would outweigh the tree.
+            kept = dict(self._ordered)
             while stack:
                 idx = stack.pop()
                 ranks[idx] = place
                 place += 1
-                if idx in self._children:
-                    stack += self.children(idx)[::-1]
+                if self._kids[idx]:
+                    stack += reversed(self.children(idx))
+            self._ordered = kept
             self._ranks = ranks
         return self._ranks

@@ -9,14 +9,17 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.timer import Timer
 from textual.widget import Widget
 
 from agentr_lite.errors import UsageError
+from agentr_lite.states import Origin
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import (
     expansion_calls,
-    find_actions,
+    find_nodes,
     load_nodes,
+    newest_tree,
     node_labels,
     tree_shape,
 )
@@ -27,13 +30,17 @@ from agentr_lite.store.trees import get_tree, path_nodes, tree_opening
 
 from .base_screen import ASK, FilterScreen
 from .document_view import DocumentView
-from .documents import StepView, lay_out_conversation, lay_out_step, view_of_node
+from .documents import StepView, copied, lay_out_conversation, lay_out_step, view_of_node
 from .line_list import LineList
 from .lines import Span, one_line
 from .splices_screen import SplicesScreen
 from .step_screen import StepScreen
 from .tree_rows import TreeRows
 from .tree_view import TreeView
+
+_SEARCH_PAUSE_S = 0.25
+_QUICK_SEARCH = 5_000
+"""Nodes up to which each typed letter is searched for at once."""
 
 
 class TreeScreen(FilterScreen):
@@ -43,7 +50,7 @@ class TreeScreen(FilterScreen):
         "A search tree. The best path is bold; n is visits, value the mean reward. A good leaf"
         " earned at least the round's α. Enter walks through the trajectory at the cursor."
     )
-    PROMPT = "find actions that contain …   enter finds, n and N go on"
+    PROMPT = "find turns and answers that contain …   enter finds, n and N go on"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "walk", "Walk", id="tree.walk"),
@@ -61,6 +68,7 @@ class TreeScreen(FilterScreen):
         Binding("d", "detail", "Detail", show=False, id="tree.detail"),
         Binding("v", "splices", "Splices", id="tree.splices"),
         Binding("y", "copy", "Copy", show=False, id="tree.copy"),
+        Binding("Y", "copy(True)", "Copy the conversation", show=False, id="tree.copy_all"),
     ]
 
     def __init__(self, store: Store, tree_id: int) -> None:
@@ -79,6 +87,7 @@ class TreeScreen(FilterScreen):
         self._alpha = 1.0
         self._whole = False
         self._hits: list[int] = []
+        self._pause: Timer | None = None
         self._shown: tuple[int, bool] | None = None
         self._judgements: dict[int, list[JudgementRow]] = {}
 
@@ -120,6 +129,12 @@ class TreeScreen(FilterScreen):
         self._show_node()
         self._captions()
 
+    def follow(self) -> None:
+        """Go over to the run's newest tree."""
+        newest = newest_tree(self.store, self._tree.run_id)
+        if newest is not None and newest != self.tree_id:
+            self.app.switch_screen(TreeScreen(self.store, newest))
+
     def _read(self) -> TreeRow:
         try:
             return get_tree(self.store, self.tree_id)
@@ -139,6 +154,10 @@ class TreeScreen(FilterScreen):
         left.append((f" leaves (α {self._alpha:.2g}) · {_ORDERS[rows.sort]}", "dim"))
         if tree.error:
             left += [(" · ", "dim"), (f"failed: {one_line(tree.error)}", "odd")]
+        if rows.least_visits:
+            left += [(" · ", "dim"), (f"n ≥ {rows.least_visits}", "match")]
+        if not rows.compact:
+            left += [(" · ", "dim"), ("chains unfolded", "match")]
         if self.needle:
             left += [*self.needle_note(), (f" {len(self._hits)} found", "dim")]
         self.caption(tuple(left))
@@ -149,6 +168,9 @@ class TreeScreen(FilterScreen):
         if best is not None:
             rows.reveal(best)
             view.best_path = frozenset(rows.path(best))
+        elif len(rows.shape):
+            # Nothing earned anything: the way that the search thought most of.
+            rows.reveal(rows.descend(0))
         view.recount()
 
     def on_line_list_moved(self, event: LineList.Moved) -> None:
@@ -204,7 +226,10 @@ class TreeScreen(FilterScreen):
         leaf = view.tree_rows.descend(view.node)
         crumbs = [self._tree.run_id, self._tree.task.name, f"to node {leaf}"]
         at = view.tree_rows.depth(view.node)
-        self.app.push_screen(StepScreen(self.store, crumbs, self._path(leaf), at))
+        run, task = get_run(self.store, self._tree.run_id), self._tree.task
+        options = run.recipe.get("env_options") or {}
+        origin = Origin(run.env, options, task.split, task.name)
+        self.app.push_screen(StepScreen(self.store, crumbs, self._path(leaf), at, origin=origin))
 
     def action_open(self) -> None:
         """A double click opens or closes."""
@@ -239,20 +264,33 @@ class TreeScreen(FilterScreen):
         view.go_to_node(best)
 
     def typed(self, needle: str) -> None:
-        """Mark what matches while it is typed."""
+        """Mark what matches while it is typed; in a large tree, when the typing pauses."""
         self.needle = needle
-        self._hits = find_actions(self.store, self.tree_id, needle) if needle else []
+        if self._pause is not None:
+            self._pause.stop()
+        if needle and len(self.tree_view.tree_rows.shape) > _QUICK_SEARCH:
+            self._pause = self.set_timer(_SEARCH_PAUSE_S, self._find)
+        else:
+            self._find()
+
+    def _find(self) -> None:
+        needle = self.needle
+        self._hits = find_nodes(self.store, self.tree_id, needle) if needle else []
         self.tree_view.matches = frozenset(self._hits)
         self.tree_view.refresh()
         self.reread()
 
     def entered(self, needle: str) -> None:
         """Go to the first match from the cursor on."""
-        self.typed(needle)
+        self.needle = needle
+        if self._pause is not None:
+            self._pause.stop()
+        self._find()
         if self._hits and self.tree_view.node not in self.tree_view.matches:
             self.action_found()
         elif needle and not self._hits:
-            self.notify(f"No action contains '{one_line(needle)}'.", markup=False, timeout=3)
+            text = f"No turn and no answer contains '{one_line(needle)}'."
+            self.notify(text, markup=False, timeout=3)
 
     def action_found(self, back: bool = False) -> None:
         """Go to the next match."""
@@ -278,11 +316,10 @@ class TreeScreen(FilterScreen):
         """Open the tree's splices."""
         self.app.push_screen(SplicesScreen(self.store, self._tree.run_id, tree_id=self.tree_id))
 
-    def action_copy(self) -> None:
-        """Copy the node's turn and answer to the clipboard."""
-        view = self._view(self.tree_view.node)
-        self.app.copy_to_clipboard("\n\n".join(part for part in (view.said, view.answer) if part))
-        self.notify(f"Copied node {self.tree_view.node}.", timeout=2)
+    def action_copy(self, whole: bool = False) -> None:
+        """Copy the node's turn and answer to the clipboard, or the conversation up to them."""
+        node = self.tree_view.node
+        self.copy(copied(self._path(node) if whole else [self._view(node)]), f"node {node}")
 
 
 _ORDERS = {"order": "as made", "visits": "most visited first", "value": "best first"}

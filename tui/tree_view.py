@@ -9,9 +9,10 @@ from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
 
+from .figures import reward_span
 from .line_list import LineList
 from .lines import Line, Span, crop, one_line, pad, width_of
-from .marks import mark_in
+from .marks import STEP, UNVISITED, mark_in
 from .tree_rows import SORTS, TreeRows
 
 Labels = Callable[[Iterable[int]], Mapping[int, tuple[str, int]]]
@@ -19,9 +20,17 @@ Labels = Callable[[Iterable[int]], Mapping[int, tuple[str, int]]]
 
 _EXPAND_LIMIT = 2_000
 """Rows that "open all below" brings at most."""
+_LABELS_KEPT = 4_000
+"""Actions that are kept after they went out of sight."""
 _BAR = " ▏▎▍▌▋▊▉█"
 _BAR_CELLS = 5
 _SHIFT_LEVELS = 8
+_CHAIN_SHOWN = 5
+"""Steps of a longer chain that are spelt out: all but the last from its beginning."""
+LEAST_VISITS = (0, 1, 2, 4, 8)
+"""What "hide" goes through."""
+
+_ORDINARY = (STEP, UNVISITED)
 
 
 class TreeView(LineList):
@@ -33,6 +42,8 @@ class TreeView(LineList):
         Binding("p", "parent", "Parent", show=False, id="tree.parent"),
         Binding("asterisk", "open_all", "Open all below", show=False, id="tree.open_all"),
         Binding("minus", "close_all", "Close all", show=False, id="tree.close_all"),
+        Binding("z", "chains", "Fold chains, or none", show=False, id="tree.chains"),
+        Binding("m", "hide", "Hide the seldom visited", show=False, id="tree.hide"),
     ]
 
     def __init__(self, rows: TreeRows, labels: Labels, title: str, *, id: str | None = None):
@@ -77,6 +88,9 @@ class TreeView(LineList):
         if node >= len(self.tree_rows.shape):
             node = 0
         found = self.tree_rows.position(row)
+        if found is None and node:
+            # Inside a chain that has been folded.
+            found = self.tree_rows.position(self.tree_rows.row_of(node))
         while found is None and (found := self.tree_rows.position(node)) is None and node:
             node = self.tree_rows.shape.parent[node]
         self.move_to(found or 0)
@@ -93,11 +107,13 @@ class TreeView(LineList):
         left = "action" + ("▾" if sort == "order" else "")
         shift = self._shift(width)
         if shift:
-            left += f"   (from depth {shift})"
+            left += f"   (from level {shift})"
         visits = "n▾" if sort == "visits" else "n"
         value = "value▾" if sort == "value" else "value"
         room = 5 + (_BAR_CELLS + 1 if width >= 44 else 0)
         right = f"{visits:>5} {value:>{room}} "
+        if width >= 56:
+            right += f"{'reward':>6} "
         return (*pad([(left, "header")], max(0, width - len(right))), (right, "header"))
 
     def line(self, index: int, width: int) -> Line:
@@ -112,20 +128,50 @@ class TreeView(LineList):
         hidden = rows.hidden(parent)
         text = f"… {hidden:,} more"
         rest = rows.children(parent)[-hidden:]
-        if rows.sort == "visits":
+        if rows.rare(parent):
+            text += f", n < {rows.least_visits}"
+        elif rows.sort == "visits":
             text += f", n ≤ {rows.shape.visits[rest[0]]}"
         elif rows.sort == "value":
             text += f", value ≤ {rows.shape.value[rest[0]]:.2f}"
         return crop([*spans, (text, "dim")], width)
 
-    def _node_line(self, spans: list[Span], idx: int, width: int) -> Line:
+    def _node_line(self, spans: list[Span], row: int, width: int) -> Line:
+        rows = self.tree_rows
+        chain = rows.chain(row)
+        kids = rows.child_count(row)
+        twisty = "  " if not kids else "▾ " if row in rows.expanded else "▸ "
+        if len(chain) > 1 and twisty == "  ":
+            twisty = "⋯ "
+        spans.append((twisty, "guide"))
+        right = self._numbers(row, width)
+        room = max(0, width - width_of(right))
+        notes: list[Span] = []
+        if len(chain) == 1:
+            merged = self._label(row)[1]
+            if merged > 1:
+                notes.append((f" ×{merged}", "dim"))
+        else:
+            notes.append((f" ⋯{len(chain)}", "dim"))
+        if kids and row not in rows.expanded:
+            notes.append((f" +{kids}", "dim"))
+        for idx in chain if len(chain) <= _CHAIN_SHOWN else chain[: _CHAIN_SHOWN - 1]:
+            spans += self._step_spans(idx)
+        if len(chain) > _CHAIN_SHOWN:
+            rest = len(chain) - _CHAIN_SHOWN
+            spans += [(f" › … {rest:,} more", "dim"), *self._step_spans(chain[-1])]
+        elif chain[0] != row and width_of(spans) > room - width_of(notes):
+            # Too long for the line: how it begins and how it ends.
+            end = self._step_spans(row)
+            keep = max(room - width_of(notes) - width_of(end), room // 2)
+            spans = [*crop(spans, keep), *end]
+        return (*pad([*crop(spans, room - width_of(notes)), *notes], room), *right)
+
+    def _step_spans(self, idx: int) -> list[Span]:
+        """A node's mark and action, behind the one before it in a chain."""
         rows, shape = self.tree_rows, self.tree_rows.shape
         mark = mark_in(shape, idx)
-        kids = rows.child_count(idx)
-        twisty = "  " if not kids else "▾ " if idx in rows.expanded else "▸ "
-        spans += [(twisty, "guide"), (f"{mark.glyph} ", mark.style)]
-        action, merged = self._label(idx)
-        text = self._title if idx == 0 else one_line(action) or "(no action)"
+        text = self._title if idx == 0 else one_line(self._label(idx)[0]) or "(no action)"
         style = mark.style if shape.ended(idx) or mark.style in ("odd", "signal") else "plain"
         if idx in self.matches:
             style = "match"
@@ -133,74 +179,90 @@ class TreeView(LineList):
             style = {"plain": "strong", "accent": "title"}.get(mark.style, mark.style)
         elif not shape.visits[idx] and not shape.ended(idx):
             style = "dim"
-        spans.append((text, style))
-        right = self._numbers(idx, width)
-        room = max(0, width - width_of(right))
-        notes: list[Span] = []
-        if merged > 1:
-            notes.append((f" ×{merged}", "dim"))
-        if kids and idx not in rows.expanded:
-            notes.append((f" +{kids}", "dim"))
-        return (*pad([*crop(spans, room - width_of(notes)), *notes], room), *right)
+        inner = idx and rows.inside(idx)
+        if not inner:
+            return [(f"{mark.glyph} ", mark.style), (text, style)]
+        # Within a chain an ordinary step needs no mark.
+        glyph: list[Span] = [(f"{mark.glyph} ", mark.style)] if mark not in _ORDINARY else []
+        return [(" › ", "dim"), *glyph, (text, style)]
 
     def _numbers(self, idx: int, width: int) -> Line:
         shape = self.tree_rows.shape
         visits, value = shape.visits[idx], shape.value[idx]
         wide = width >= 44
+        reward: Span = ("", "dim")
+        if width >= 56:
+            ended = shape.ended(idx)
+            text, style = reward_span(shape.reward[idx], reached=ended)
+            reward = (f"{text if ended else '':>6} ", style)
         if not visits:
             blank = " " * (_BAR_CELLS + 1 if wide else 0)
-            return ((f"{'·':>5} {'·':>5}{blank} ", "dim"),)
+            return ((f"{'·':>5} {'·':>5}{blank} ", "dim"), reward)
         style = "good" if value >= 0.995 else "bad" if value <= 0 else "part"
         spans: list[Span] = [(f"{visits:>5}", "plain"), (f" {value:>5.2f}", style)]
         if wide:
             spans.append((f" {_bar(value)}", style))
-        return (*spans, (" ", "plain"))
+        return (*spans, (" ", "plain"), reward)
 
     def _lead(self, index: int, width: int) -> str:
         """The lines that connect a row with its parent, as far as there is room for them."""
         rows = self.tree_rows
-        row = rows.rows[index]
-        depth = rows.depth(row) if row >= 0 else rows.depth(~row) + 1
-        return rows.guide(index, max(0, depth - self._shift(width)))
+        return rows.guide(index, max(0, rows.levels[index] - self._shift(width)))
 
     def _label(self, idx: int) -> tuple[str, int]:
         if idx not in self._labels:
+            if len(self._labels) > _LABELS_KEPT:
+                self._labels.clear()
             # Whatever is in sight, and a page on: moving down a line then costs no query.
             top = round(self.scroll_y)
-            near = self.tree_rows.rows[top : top + 2 * self.page_lines]
-            wanted = {i for i in near if i >= 0 and i not in self._labels} | {idx}
-            self._labels.update(self._read_labels(wanted))
+            rows = self.tree_rows
+            wanted = {idx}
+            for row in rows.rows[top : top + 2 * self.page_lines]:
+                if row >= 0:
+                    wanted.update([*rows.chain(row)[: _CHAIN_SHOWN - 1], row])
+            self._labels.update(self._read_labels(wanted - self._labels.keys()))
         return self._labels.get(idx, ("", 1))
 
     def _shift(self, width: int) -> int:
         """Levels of indentation left out, so that a deep node's action is in sight."""
         rows = self.tree_rows
         room = max(2, (width // 3) // 2)
-        if not self.count or rows.depth(self.node) <= room:
+        if not self.count or rows.levels[self.cursor] <= room:
             return 0
         # In steps of several levels, so that the picture does not slide with each key.
-        beyond = rows.depth(self.node) - room
+        beyond = rows.levels[self.cursor] - room
         return -(-beyond // _SHIFT_LEVELS) * _SHIFT_LEVELS
 
     def action_open(self) -> None:
-        """Open the node, or go to its first child where it is open; more siblings on a … row."""
+        """Open the node; on an open one, its chain, or go to its first child; on …, more."""
         rows = self.tree_rows
         if self.count and rows.rows[self.cursor] < 0:
             rows.show_more(self.cursor)
             self.recount()
             self.post_message(self.Moved(self, self.cursor))
-        elif self.node in rows.expanded and rows.child_count(self.node):
-            self.move_to(self.cursor + 1)
         elif rows.expand(self.cursor):
             self.recount()
+        elif len(chain := rows.chain(rows.rows[self.cursor])) > 1:
+            rows.unfold(self.cursor)
+            self.recount()
+            self.move_to(rows.rows.index(chain[0]))
+            self.post_message(self.Moved(self, self.cursor))
+        elif rows.child_count(self.node):
+            self.move_to(self.cursor + 1)
 
     def action_close(self) -> None:
-        """Close the node, or go to its parent where it is closed."""
-        on_node = self.tree_rows.rows[self.cursor] >= 0
-        if on_node and self.node and self.tree_rows.collapse(self.cursor):
-            self.recount()
-        else:
-            self.action_parent()
+        """Close the node; its chain, where it is in an unfolded one; else go to its parent."""
+        rows = self.tree_rows
+        if rows.rows[self.cursor] >= 0 and self.node:
+            if (row := rows.fold(self.node)) is not None:
+                self.recount()
+                self.move_to(rows.position(row) or 0)
+                self.post_message(self.Moved(self, self.cursor))
+                return
+            if rows.collapse(self.cursor):
+                self.recount()
+                return
+        self.action_parent()
 
     def action_fold(self) -> None:
         """Open or close the node."""
@@ -213,8 +275,7 @@ class TreeView(LineList):
 
     def action_parent(self) -> None:
         """Go to the node's parent."""
-        row = self.tree_rows.rows[self.cursor]
-        parent = ~row if row < 0 else self.tree_rows.shape.parent[row]
+        parent = self.tree_rows.parent_row(self.tree_rows.rows[self.cursor])
         if parent >= 0:
             self.go_to_node(parent)
 
@@ -239,6 +300,18 @@ class TreeView(LineList):
     def action_close_all(self) -> None:
         """Close everything below the root."""
         self.refresh_tree(self.tree_rows.collapse_all)
+
+    def action_chains(self) -> None:
+        """Fold all chains, or none."""
+        self.refresh_tree(lambda: self.tree_rows.set_compact(not self.tree_rows.compact))
+        self.post_message(self.Moved(self, self.cursor))
+
+    def action_hide(self) -> None:
+        """Hide siblings with fewer visits than the next of some numbers."""
+        now = LEAST_VISITS.index(self.tree_rows.least_visits)
+        following = LEAST_VISITS[(now + 1) % len(LEAST_VISITS)]
+        self.refresh_tree(lambda: self.tree_rows.set_least_visits(following))
+        self.post_message(self.Moved(self, self.cursor))
 
     def on_click(self, event: events.Click) -> None:
         index = self.index_at(event.y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -21,14 +22,16 @@ from agentr_lite.errors import UsageError
     envvar="AGENTR_LITE_THEME",
     help="Colours; auto asks the terminal (COLORFGBG) and takes dark where it does not say.",
 )
+@click.option("--follow", is_flag=True, help="Go to whatever is written last; f changes it.")
 @db_option
 @click.pass_context
-def tui(context: click.Context, run: str | None, theme: str, db: Path | None) -> None:
+def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: Path | None) -> None:
     """Walk through runs, tasks, trees and splices; ? explains the keys.
 
     RUN is a run's id, a unique beginning of it, or `latest`; without it, the list of runs opens.
-    The database is only read, and followed while a search writes to it. Keys can be changed in
-    keys.yaml in AGENTR_LITE_HOME or the XDG data directory, e.g. `tree.next_good: ctrl+g`.
+    The database is read without a lock, and looked at again while a search writes to it; only
+    deleting a run writes. Keys can be changed in keys.yaml in AGENTR_LITE_HOME or in agentr-lite
+    in the XDG configuration directory, e.g. `tree.next_good: ctrl+g`.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
@@ -38,21 +41,41 @@ def tui(context: click.Context, run: str | None, theme: str, db: Path | None) ->
     from agentr_lite_tui.app import BINDINGS_BY_ID, Inspector
     from agentr_lite_tui.keys import load_keymap
 
-    from agentr_lite.config import home
+    from agentr_lite.config import config_dir
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run
 
-    keymap = load_keymap(home() / "keys.yaml", BINDINGS_BY_ID)
+    keymap = load_keymap(config_dir() / "keys.yaml", BINDINGS_BY_ID)
     if not os.environ.get("NO_COLOR", "x"):
         # Present but empty means colours (https://no-color.org); Textual looks at presence alone.
         del os.environ["NO_COLOR"]
-    with Store.open(database_path(db), read_only=True) as store:
-        run_id = get_run(store, run).id if run else None
-        app = Inspector(store, run_id=run_id, keymap=keymap, light=_light(theme))
+    path = database_path(db)
+    with Store.open(path, read_only=True) as store:
+        if follow and not run:
+            run = "latest"
+        app = Inspector(
+            store,
+            run_id=get_run(store, run).id if run else None,
+            keymap=keymap,
+            light=_light(theme),
+            following=follow,
+            remove=partial(_remove, path),
+        )
         app.run()
     if app.fault is not None:
         raise app.fault
     context.exit(app.return_code or 0)
+
+
+def _remove(path: Path, run_id: str) -> str:
+    """Delete a run over a connection of its own; returns what to say of it."""
+    from agentr_lite.cli.removal import remove_run
+    from agentr_lite.store import Store
+
+    with Store.open(path, create=False) as store:
+        removed = remove_run(store, run_id)
+    text = f"Deleted {removed.run}" + (f" and {removed.files} files" if removed.files else "")
+    return text + "".join(f"; {left} is still there" for left in removed.left)
 
 
 def _light(theme: str) -> bool:

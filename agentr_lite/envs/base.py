@@ -53,6 +53,10 @@ class Environment(ABC):
 
     name: ClassVar[str]
 
+    replays_quickly: ClassVar[bool] = False
+    """Making one and taking an episode again costs well under a second and nothing outside this
+    process, so that a viewer may do it unasked."""
+
     @abstractmethod
     def tasks(self, split: str) -> Sequence[Task]:
         """The split's tasks, in a fixed order."""

@@ -28,7 +28,10 @@ from agentr_lite.recipe import did_you_mean
 
 ENTRY_POINT_GROUP = "agentr_lite.envs"
 
-_BUILT_IN: dict[str, str] = {"textcraft": "agentr_lite.envs.textcraft:TextCraft"}
+_BUILT_IN: dict[str, str] = {
+    "textcraft": "agentr_lite.envs.textcraft:TextCraft",
+    "webshop": "agentr_lite.envs.webshop:WebShop",
+}
 """Known without installed metadata, e.g. from a plain checkout."""
 
 
@@ -111,6 +114,17 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
             hint="It must be a subclass of agentr_lite.envs.base.Environment.",
         )
     return env if _saves_state(env) else ReplayEnvironment(env)
+
+
+def replays_quickly(name: str) -> bool:
+    """Whether the class behind a name says so (``Environment.replays_quickly``).
+
+    Nothing is made of it, and code from a file or an address is not loaded.
+    """
+    parsed = parse_env_name(name)
+    if parsed.path is not None or parsed.scheme:
+        return False
+    return bool(getattr(_factory(parsed), "replays_quickly", False))
 
 
 def find_task(env: Environment, name: str, split: str | None = None) -> Task:

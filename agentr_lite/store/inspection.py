@@ -1,14 +1,15 @@
 """Read queries for the tree inspector: overviews, a tree's shape, and the texts of a few nodes.
 
-A tree is drawn from its *shape*: numbers of all nodes, no texts. They come in one row as JSON
-arrays, which costs half of what a row a node does (100,000 nodes: 0.15 s against 0.27 s). Texts
-are read for the nodes in sight only.
+A tree is drawn from its *shape*: numbers of all nodes, no texts. They come as JSON arrays, many
+nodes a row, which costs half of what a row a node does (100,000 nodes: 0.15 s against 0.27 s), and
+are kept in arrays of 26 bytes a node. Texts are read for the nodes in sight only.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,8 @@ TERMINATED, TRUNCATED, INVALID, DISASTER = 1, 2, 4, 8
 """Bits of ``TreeShape.flags``."""
 
 _IN_LIST = 500
+_SHAPE_PART = 10_000
+"""Nodes whose numbers come in one row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class TreeOverview:
     tree: TreeRow
     revisions: int
     accepted: int
+    tokens: int
+    """Decoded prompt tokens and output tokens of the search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +86,17 @@ class RevisionOverview:
 
 @dataclass(slots=True)
 class TreeShape:
-    """The numbers of a tree's nodes; every list is indexed by a node's ``idx``."""
+    """The numbers of a tree's nodes; every array is indexed by a node's ``idx``."""
 
-    parent: list[int] = field(default_factory=list)
+    parent: MutableSequence[int] = field(default_factory=lambda: array("i"))
     """-1 at the root."""
-    visits: list[int] = field(default_factory=list)
-    value: list[float] = field(default_factory=list)
+    visits: MutableSequence[int] = field(default_factory=lambda: array("i"))
+    value: MutableSequence[float] = field(default_factory=lambda: array("d"))
     """Mean reward over the visits; 0 before the first."""
-    reward: list[float] = field(default_factory=list)
-    kind: list[int] = field(default_factory=list)
+    reward: MutableSequence[float] = field(default_factory=lambda: array("d"))
+    kind: MutableSequence[int] = field(default_factory=lambda: array("B"))
     """Index into ``KINDS``."""
-    flags: list[int] = field(default_factory=list)
+    flags: MutableSequence[int] = field(default_factory=lambda: array("B"))
 
     def __len__(self) -> int:
         return len(self.parent)
@@ -168,28 +173,49 @@ def tree_overviews(store: Store, run_id: str, round_index: int) -> list[TreeOver
             (run_id, round_index),
         )
     }
+    tokens = dict(
+        tuple(row)
+        for row in store.rows(
+            "SELECT c.tree_id, sum(c.prompt_tokens - c.cached_tokens + c.output_tokens)"
+            " FROM trees r JOIN model_calls c ON c.tree_id = r.id AND c.purpose = 'expand'"
+            " WHERE r.run_id = ? AND r.round = ? GROUP BY c.tree_id",
+            (run_id, round_index),
+        )
+    )
     return [
-        TreeOverview(tree, *counts.get(tree.id, (0, 0)))
+        TreeOverview(tree, *counts.get(tree.id, (0, 0)), tokens.get(tree.id, 0))
         for tree in list_trees(store, run_id, round_index=round_index)
     ]
 
 
 def tree_shape(store: Store, tree_id: int) -> TreeShape:
     """The numbers of all nodes of a tree; empty where there is no such tree."""
-    row = store.row(
-        """
-        SELECT json_group_array(coalesce(parent_idx, -1)), json_group_array(visits),
-            json_group_array(CASE WHEN visits > 0 THEN value_sum / visits ELSE 0.0 END),
-            json_group_array(reward),
-            json_group_array(
-                CASE kind WHEN 'root' THEN 0 WHEN 'act' THEN 1 WHEN 'reflect' THEN 2 ELSE 3 END
-            ),
-            json_group_array(terminated + 2 * truncated + 4 * invalid + 8 * disaster)
-        FROM (SELECT * FROM nodes WHERE tree_id = ? ORDER BY idx)
-        """,
-        (tree_id,),
+    shape = TreeShape()
+    columns: tuple[MutableSequence[Any], ...] = (
+        *(shape.parent, shape.visits, shape.value),
+        *(shape.reward, shape.kind, shape.flags),
     )
-    return TreeShape(*(json.loads(column) for column in row)) if row else TreeShape()
+    while True:
+        # In parts, so that Python's lists of numbers never stand beside each other for all nodes.
+        # Parents come before their children: a tree deleted between two parts is whole as well.
+        [row] = store.rows(
+            """
+            SELECT json_group_array(coalesce(parent_idx, -1)), json_group_array(visits),
+                json_group_array(CASE WHEN visits > 0 THEN value_sum / visits ELSE 0.0 END),
+                json_group_array(reward),
+                json_group_array(
+                    CASE kind WHEN 'root' THEN 0 WHEN 'act' THEN 1 WHEN 'reflect' THEN 2 ELSE 3 END
+                ),
+                json_group_array(terminated + 2 * truncated + 4 * invalid + 8 * disaster)
+            FROM (SELECT * FROM nodes WHERE tree_id = ? AND idx >= ? ORDER BY idx LIMIT ?)
+            """,
+            (tree_id, len(shape), _SHAPE_PART),
+        )
+        before = len(shape)
+        for column, part in zip(columns, row, strict=True):
+            column.extend(json.loads(part))
+        if len(shape) < before + _SHAPE_PART:
+            return shape
 
 
 def node_labels(store: Store, tree_id: int, idxs: Iterable[int]) -> dict[int, tuple[str, int]]:
@@ -216,11 +242,25 @@ def load_nodes(store: Store, tree_id: int, idxs: Iterable[int]) -> dict[int, Nod
     return {row["idx"]: _node(row) for row in rows}
 
 
-def find_actions(store: Store, tree_id: int, needle: str) -> list[int]:
-    """``idx`` of the nodes whose action contains ``needle``, by ``idx``; ASCII case ignored."""
+def find_nodes(store: Store, tree_id: int, needle: str) -> list[int]:
+    """``idx`` of the nodes whose turn or observation contains ``needle``, by ``idx``.
+
+    ASCII case is ignored. A text that many nodes share is looked at once.
+    """
     rows = store.rows(
-        "SELECT idx FROM nodes WHERE tree_id = ? AND instr(lower(action), lower(?)) ORDER BY idx",
-        (tree_id, needle),
+        """
+        WITH hit (id) AS MATERIALIZED (
+            SELECT id FROM texts WHERE id IN (
+                SELECT text_id FROM nodes WHERE tree_id = :tree
+                UNION SELECT observation_id FROM nodes WHERE tree_id = :tree
+            ) AND instr(lower(content), lower(:needle))
+        )
+        SELECT idx FROM nodes
+        WHERE tree_id = :tree AND (text_id IN (SELECT id FROM hit)
+            OR observation_id IN (SELECT id FROM hit) OR instr(lower(action), lower(:needle)))
+        ORDER BY idx
+        """,
+        {"tree": tree_id, "needle": needle},
     )
     return [row[0] for row in rows]
 
@@ -239,6 +279,12 @@ def expansion_calls(store: Store, tree_id: int, idxs: Iterable[int]) -> dict[int
         call = ModelCallRow(**{**dict(row), "seeds": json.loads(row["seeds"])})
         calls.setdefault(row["node_idx"], call)
     return calls
+
+
+def newest_tree(store: Store, run_id: str) -> int | None:
+    """The tree of a run that was stored last; None where there is none."""
+    newest = store.scalar("SELECT max(id) FROM trees WHERE run_id = ?", (run_id,))
+    return None if newest is None else int(newest)
 
 
 def revision_overviews(

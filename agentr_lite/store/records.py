@@ -163,6 +163,10 @@ class ModelCallRow:
     cached_tokens: int
     output_tokens: int
     dropped_turns: int
+    batch_ms: float | None = None
+    """Milliseconds of the model's batch that the call was part of; None where nobody measured."""
+    batch_size: int | None = None
+    """Calls in that batch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ class TextCraft(Environment):
     """
 
     name: ClassVar[str] = "textcraft"
+    replays_quickly: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -1,0 +1,186 @@
+"""All rounds of one kind of evaluation, task by task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from agentr_lite.errors import UsageError
+from agentr_lite.store import Store
+from agentr_lite.store.evals import list_eval_items, list_evals
+from agentr_lite.store.records import EvalItemRow, EvalRow
+
+from .base_screen import ASK, SORT, FilterScreen
+from .figures import percent
+from .lines import Line, Span, one_line
+from .marks import FAILED, PART, SOLVED, Mark
+from .table import Column, Row, Table
+
+_WHICH = ("all", "changed", "gained", "lost")
+Key = tuple[int, int]
+"""(task id, sample)."""
+
+
+class CompareScreen(FilterScreen):
+    """A row a task, a column a round: what training won and what it lost."""
+
+    HINT = (
+        "Each held-out task over all rounds. ▲ solved in the last round and not by the base model,"
+        " ▼ the other way. u shows all, changed, gained or lost ones."
+    )
+    PROMPT = "show tasks whose name or goal contains …"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("u", "which", "All/changed/gained/lost", id="compare.which"),
+        *SORT,
+        ASK,
+    ]
+
+    def __init__(self, store: Store, run_id: str, eval_id: int) -> None:
+        """
+        Args:
+            store: the database.
+            run_id: the run.
+            eval_id: one of the evaluations; the others of its mode and split stand beside it.
+
+        Raises:
+            UsageError: no such evaluation in the run.
+        """
+        super().__init__(store)
+        self.run_id = run_id
+        self._kind = next(
+            ((row.mode, row.split) for row in list_evals(store, run_id) if row.id == eval_id), None
+        )
+        if self._kind is None:
+            raise UsageError("this evaluation is gone: its round was evaluated again")
+        self._which = "all"
+        self._evals = self._same()
+
+    def _same(self) -> list[EvalRow]:
+        rows = list_evals(self.store, self.run_id)
+        return sorted(
+            (row for row in rows if (row.mode, row.split) == self._kind), key=lambda row: row.round
+        )
+
+    def body(self) -> Iterable[Widget]:
+        rounds = [
+            Column(f"round {row.round}", _name(row), right=True, drop=0 if row.round == 0 else 1)
+            for row in self._evals
+        ]
+        columns = (
+            Column("flip", " "),
+            Column("goal", "goal", flex=True, least=24),
+            Column("task", "task", flex=True, least=12, drop=3),
+            Column("level", "level", right=True, drop=2),
+            *rounds,
+        )
+        table = Table(columns, id="compare")
+        table.empty = (("No such tasks.", "dim"),)
+        yield table
+
+    def refresh_data(self) -> None:
+        evals = self._same()
+        if not evals:
+            raise UsageError("these evaluations are gone")
+        # A round that was evaluated meanwhile has no column here: the screen is opened again.
+        by_round: list[dict[Key, EvalItemRow]] = []
+        for row in self._evals:
+            items = list_eval_items(self.store, row.id, with_episodes=False)
+            by_round.append({(item.task.id, item.sample): item for item in items})
+        tasks = {key: item for items in reversed(by_round) for key, item in items.items()}
+        shown = {
+            key: item
+            for key, item in tasks.items()
+            if self.matches(item.task.name, item.task.goal) and self._wanted(key, by_round)
+        }
+        self.query_one(Table).fill(
+            [
+                Row(key, _cells(key, item, by_round), self._sort_values(key, item, by_round))
+                for key, item in shown.items()
+            ]
+        )
+        mode, split = self._kind or ("", "")
+        self.crumbs([self.run_id, f"task by task, {mode}, {split}"])
+        self.caption(self._counts(tasks, by_round, len(shown)))
+
+    def _wanted(self, key: Key, by_round: Sequence[Mapping[Key, EvalItemRow]]) -> bool:
+        if self._which == "all":
+            return True
+        if self._which == "changed":
+            return len({items[key].success for items in by_round if key in items}) > 1
+        return _flip(key, by_round) == (1 if self._which == "gained" else -1)
+
+    def _sort_values(
+        self, key: Key, item: EvalItemRow, by_round: Sequence[Mapping[Key, EvalItemRow]]
+    ) -> dict[str, float | str | None]:
+        values: dict[str, float | str | None] = {
+            "flip": _flip(key, by_round),
+            "goal": item.task.goal,
+            "task": item.task.name,
+            "level": item.task.level,
+        }
+        for row, items in zip(self._evals, by_round, strict=True):
+            values[f"round {row.round}"] = items[key].reward if key in items else None
+        return values
+
+    def _counts(
+        self,
+        tasks: Mapping[Key, EvalItemRow],
+        by_round: Sequence[Mapping[Key, EvalItemRow]],
+        shown: int,
+    ) -> Line:
+        spans: list[Span] = [(f"{len(tasks)} tasks", "dim")]
+        for row, items in zip(self._evals, by_round, strict=True):
+            if items:
+                share = sum(item.success for item in items.values()) / len(items)
+                spans.append((f" · {_name(row)} {percent(share)}", "dim"))
+        gained = sum(_flip(key, by_round) > 0 for key in tasks)
+        lost = sum(_flip(key, by_round) < 0 for key in tasks)
+        spans += [(" · ", "dim"), (f"▲ {gained}", "good"), (" ", "plain"), (f"▼ {lost}", "bad")]
+        if shown < len(tasks):
+            spans.append((f" · {shown} shown", "dim"))
+        if self._which != "all":
+            spans += [(" · ", "dim"), (self._which, "match")]
+        return (*spans, *self.needle_note())
+
+    def action_which(self) -> None:
+        """All, changed, gained or lost tasks."""
+        self._which = _WHICH[(_WHICH.index(self._which) + 1) % len(_WHICH)]
+        self.reread()
+
+
+def _name(row: EvalRow) -> str:
+    return "base" if row.round == 0 else f"round {row.round}"
+
+
+def _flip(key: Key, by_round: Sequence[Mapping[Key, EvalItemRow]]) -> int:
+    """1 where the last round succeeded and the first did not, -1 the other way, else 0."""
+    first, last = by_round[0].get(key), by_round[-1].get(key)
+    return 0 if first is None or last is None else last.success - first.success
+
+
+def _mark(item: EvalItemRow) -> Mark:
+    return SOLVED if item.success else PART if item.reward > 0 else FAILED
+
+
+def _cells(
+    key: Key, item: EvalItemRow, by_round: Sequence[Mapping[Key, EvalItemRow]]
+) -> list[Span]:
+    flip = _flip(key, by_round)
+    cells: list[Span] = [
+        ("▲", "good") if flip > 0 else ("▼", "bad") if flip < 0 else (" ", "plain"),
+        (one_line(item.task.goal), "plain"),
+        (one_line(item.task.name), "dim"),
+        (str(item.task.level), "plain"),
+    ]
+    for items in by_round:
+        played = items.get(key)
+        if played is None:
+            cells.append(("–", "dim"))
+        else:
+            mark = _mark(played)
+            cells.append((f"{mark.glyph} {played.reward:.2f}", mark.style))
+    return cells

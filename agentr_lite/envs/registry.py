@@ -29,6 +29,7 @@ from agentr_lite.recipe import did_you_mean
 ENTRY_POINT_GROUP = "agentr_lite.envs"
 
 _BUILT_IN: dict[str, str] = {
+    "sciworld": "agentr_lite.envs.sciworld:SciWorld",
     "textcraft": "agentr_lite.envs.textcraft:TextCraft",
     "webshop": "agentr_lite.envs.webshop:WebShop",
 }

@@ -1,0 +1,312 @@
+"""ScienceWorld as an ``Environment``.
+
+Source: Wang et al. 2022, "ScienceWorld: Is your Agent Smarter than a 5th Grader?", and the package
+``scienceworld``; observations are the simulator's own, the opening is AgentGym's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
+from agentr_lite.envs.sciworld.games import (
+    GAME_LISTS,
+    TEST_SETS,
+    GameList,
+    TestSet,
+    split_tasks,
+)
+from agentr_lite.envs.sciworld.java import find_java
+from agentr_lite.envs.sciworld.jvm import SimulatorFailed
+from agentr_lite.envs.sciworld.pool import Pool, PoolSettings, borrow_pool, return_pool
+from agentr_lite.envs.sciworld.world import (
+    AMBIGUOUS,
+    INVALID,
+    NOT_AN_ACTION,
+    GameKey,
+    Outcome,
+    Place,
+    World,
+)
+from agentr_lite.errors import EnvironmentFault, UsageError
+
+SIMPLIFICATIONS = (
+    "teleportAction",
+    "selfWateringFlowerPots",
+    "openContainers",
+    "openDoors",
+    "noElectricalAction",
+    "easy",
+)
+"""Source: the package's ``get_possible_simplifications``; ``easy`` is all of them."""
+
+FAILED = "The simulator cannot carry out this action."
+"""Observation where the simulator's own code raises."""
+
+_MOST_JVMS = 4
+_GOLD_KEPT = 512
+
+_INSTRUCTIONS = """\
+You are in a small world of rooms, with objects, tools, plants and animals, in which experiments \
+of elementary science can be done. The first message gives a task. Its steps earn parts of the \
+score; the last one ends the game.
+
+Write two lines each turn:
+Thought: what you know, what is still to be found out, and what to do next
+Action: exactly one action
+
+Actions; OBJ is an object as the observations call it, PLACE a room next door:
+- look around; look at OBJ; look in OBJ; read OBJ
+- inventory, what you hold; task, the task once more
+- open OBJ; close OBJ; go to PLACE (its door must be open)
+- pick up OBJ; put down OBJ; move OBJ to OBJ; pour OBJ into OBJ; dunk OBJ into OBJ; mix OBJ
+- activate OBJ; deactivate OBJ; use OBJ; use OBJ on OBJ; eat OBJ; flush OBJ
+- connect OBJ to OBJ; disconnect OBJ, for wires and electrical parts
+- wait, ten ticks of the clock; wait1, one tick
+- focus on OBJ, only to point out what the task asks for: focusing on anything else loses the game
+
+If an action could mean several objects, you get a numbered list: answer with the number alone as \
+the action. "No known action matches that input." means that nothing happened: name another object \
+or another action.
+
+Example:
+Thought: The task is to boil water. I need a pot and a heat source, so I look for the kitchen.
+Action: open door to kitchen"""
+
+_BRIEF = "Do the science task. Answer with a Thought line and an Action line."
+
+
+class SciWorldSnapshot(NamedTuple):
+    """A state of an episode: the way to it."""
+
+    task: Task
+    place: Place
+    score: int
+    moves: int
+
+
+class SciWorld(Environment):
+    """Elementary science experiments in a simulated house.
+
+    Episodes are played on simulators that all instances of the program share. ``restore`` does no
+    work; the next step goes to the simulator that stands where it is to happen, or replays.
+
+    Args:
+        games: ``published``, the 4,339 games that the published test ids count; ``agentgym``, the
+            4,639 that AgentGym's server offers; ``all`` 7,207.
+        test_set: ``all`` of the test split, or its 200 games with ``published`` ids.
+        simplifications: comma-separated: teleportAction, selfWateringFlowerPots, openContainers,
+            openDoors, noElectricalAction, or ``easy`` for all of them.
+        step_limit: an episode is cut after this many moves, which are ticks of the game's clock:
+            looking costs none, waiting 11. 0 = never.
+        jvms: at most this many Java processes; 0 = one for each core, at most 4. A second one
+            starts only where several threads play at a time.
+        worlds: games held in each process, so that going on with them needs no replay.
+        heap_mb: largest heap of each process, in MiB.
+
+    Raises:
+        UsageError: a wrong option.
+        EnvironmentFault: no Java, or the package is not installed.
+    """
+
+    name: ClassVar[str] = "sciworld"
+
+    def __init__(
+        self,
+        games: GameList = "published",
+        test_set: TestSet = "all",
+        simplifications: str = "",
+        step_limit: int = 100,
+        jvms: int = 0,
+        worlds: int = 32,
+        heap_mb: int = 256,
+    ) -> None:
+        _one_of("games", games, GAME_LISTS)
+        _one_of("test_set", test_set, TEST_SETS)
+        if test_set == "published" and games != "published":
+            raise UsageError(
+                f"sciworld: the published test ids do not count the games of '{games}'",
+                hint="Leave out games, or take test_set: all.",
+            )
+        for option, value, least in (
+            ("step_limit", step_limit, 0),
+            ("jvms", jvms, 0),
+            ("worlds", worlds, 1),
+            ("heap_mb", heap_mb, 64),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise UsageError(
+                    f"sciworld: {option} needs a whole number >= {least}, not {value!r}"
+                )
+        self._simplifications = _simplifications(simplifications)
+        if importlib.util.find_spec("scienceworld") is None:
+            raise EnvironmentFault(
+                self.name,
+                "the package 'scienceworld' is not installed",
+                hint="`pip install 'agentr-lite[sciworld]'`; it needs Java as well.",
+            )
+        find_java()
+        self._games, self._test_set, self._step_limit = games, test_set, step_limit
+        jvms = jvms or min(_MOST_JVMS, os.cpu_count() or 1)
+        self._settings = PoolSettings(jvms, worlds, heap_mb)
+        self._borrowed: Pool | None = None
+        self._tasks: dict[Any, Sequence[Task]] | None = None
+        self._gold: dict[GameKey, list[str]] = {}
+        self._task: Task | None = None
+        self._place: Place | None = None
+        self._score = self._moves = 0
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """The split's tasks, in the order of their numbers. Needs no Java.
+
+        Raises:
+            UsageError: no such split.
+        """
+        if self._tasks is None:
+            self._tasks = {**split_tasks(self._games, self._test_set)}
+        if split not in self._tasks:
+            raise UsageError(
+                f"sciworld has no split '{split}'", hint=f"Splits: {', '.join(SPLITS)}."
+            )
+        return self._tasks[split]
+
+    def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
+        """Begin ``task``; the observation is its description and a look around.
+
+        ``seed`` changes nothing: a variation is the same each time.
+
+        Raises:
+            UsageError: the task is not one of ScienceWorld's.
+            EnvironmentFault: the simulator cannot be started or does not know the task.
+        """
+        opening = self._pool.opening(self._game(task))
+        self._task, self._place = task, opening.place
+        self._score = self._moves = 0
+        return f"{opening.description}\n{opening.look}", {"score": 0, "moves": 0}
+
+    def step(self, action: str) -> StepResult:
+        """Carry out one action.
+
+        The reward is the score so far, in [0, 1]. ``info`` holds ``score`` (the package's, at
+        least -100), ``moves``, ``invalid``, ``ambiguous`` (a number is asked for) and
+        ``disaster`` (a fatal mistake, with reward 0, ends the game).
+
+        Raises:
+            EnvironmentFault: the simulator died, also when it was started anew.
+        """
+        place = self._playing()
+        # The simulator trims and collapses blanks; lone surrogates cannot be sent to it.
+        clean = " ".join(action.encode("utf-8", "replace").decode().split())
+
+        def act(world: World) -> tuple[Outcome, Place]:
+            outcome = world.step(clean)
+            assert world.place is not None
+            return outcome, world.place
+
+        try:
+            outcome, self._place = self._pool.run(place, act)
+        except SimulatorFailed:
+            # Nothing is kept of such an action: the episode stands where it stood.
+            outcome = Outcome(FAILED, self._score, False, self._moves)
+        self._score, self._moves = outcome.score, outcome.moves
+        return self._result(outcome)
+
+    def instructions(self, *, brief: bool = False) -> str:
+        """The system prompt."""
+        return _BRIEF if brief else _INSTRUCTIONS
+
+    def snapshot(self) -> SciWorldSnapshot:
+        """The way to the current state; its size grows with the number of steps."""
+        place = self._playing()
+        assert self._task is not None
+        return SciWorldSnapshot(self._task, place, self._score, self._moves)
+
+    def restore(self, snapshot: SciWorldSnapshot) -> None:
+        """Bring back a state, also one of another instance with the same settings."""
+        self._task, self._place = snapshot.task, snapshot.place
+        self._score, self._moves = snapshot.score, snapshot.moves
+
+    def solve(self, task: Task) -> list[str]:
+        """The simulator's own solution. The episode in progress goes on undisturbed.
+
+        Raises:
+            UsageError: the task is not one of ScienceWorld's.
+            EnvironmentFault: the simulator has none.
+        """
+        game = self._game(task)
+        if game not in self._gold:
+            if len(self._gold) >= _GOLD_KEPT:
+                self._gold.clear()
+            self._gold[game] = self._pool.run(Place(game), lambda world: world.gold_path(game))
+        return list(self._gold[game])
+
+    def valid_actions(self) -> list[str]:
+        """All that would be understood now: hundreds to thousands, listed in about a second."""
+        return self._pool.run(self._playing(), World.valid_actions)
+
+    def describe_state(self) -> str:
+        """The inventory in one line."""
+        text = self._pool.run(self._playing(), World.inventory)
+        return " ".join(text.split())
+
+    def close(self) -> None:
+        """Let go of the simulators; the last instance to do so ends their processes."""
+        if self._borrowed is not None:
+            return_pool(self._borrowed)
+            self._borrowed = None
+
+    @property
+    def _pool(self) -> Pool:
+        if self._borrowed is None:
+            self._borrowed = borrow_pool(self._settings)
+        return self._borrowed
+
+    def _game(self, task: Task) -> GameKey:
+        try:
+            name, variation = str(task.payload["task"]), int(task.payload["variation"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"sciworld: '{task.name}' is no task of ScienceWorld's",
+                hint="A task's payload holds its kind as 'task' and its number as 'variation'.",
+            ) from error
+        return GameKey(name, variation, self._simplifications)
+
+    def _playing(self) -> Place:
+        if self._place is None:
+            raise UsageError("sciworld: reset comes before the first step")
+        return self._place
+
+    def _result(self, outcome: Outcome) -> StepResult:
+        disaster = outcome.score < 0
+        ended = outcome.completed or disaster
+        cut = bool(self._step_limit) and outcome.moves > self._step_limit and not ended
+        observation = outcome.observation
+        info = {
+            "score": outcome.score,
+            "moves": outcome.moves,
+            "invalid": observation in (INVALID, FAILED) or observation.startswith(NOT_AN_ACTION),
+            "ambiguous": observation.startswith(AMBIGUOUS),
+            "disaster": disaster,
+        }
+        reward = min(1.0, max(0, outcome.score) / 100)
+        return StepResult(observation, reward, ended, cut, info)
+
+
+def _one_of(option: str, value: object, known: Sequence[str]) -> None:
+    if value not in known:
+        raise UsageError(
+            f"sciworld: {option} cannot be {value!r}", hint=f"It is one of {', '.join(known)}."
+        )
+
+
+def _simplifications(value: str) -> str:
+    """The same in the order that the simulator lists them, so that equal settings are equal."""
+    if not isinstance(value, str):
+        raise UsageError(f"sciworld: simplifications needs a text, not {value!r}")
+    wanted = {part.strip() for part in value.split(",") if part.strip()}
+    for part in sorted(wanted):
+        _one_of("simplifications", part, SIMPLIFICATIONS)
+    return ",".join(part for part in SIMPLIFICATIONS if part in wanted)

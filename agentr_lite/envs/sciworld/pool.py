@@ -1,0 +1,236 @@
+"""Simulators shared by all environments of this program.
+
+Any number of environments, trees and threads play on a few Java processes: a state is a way to it
+(``Place``), and whoever wants to act in it gets the simulator that stands there, or the one that
+is on the way there, or one that plays the whole way again. Which one it is changes the time taken
+and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from agentr_lite.envs.sciworld.jvm import Jvm, JvmLost, SimulatorFailed
+from agentr_lite.envs.sciworld.world import GameKey, Opening, Place, World
+
+_T = TypeVar("_T")
+
+_OPENINGS_KEPT = 8192
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """How much of the machine a pool takes."""
+
+    jvms: int
+    """At most this many Java processes; more than one only where threads play at a time."""
+    worlds: int
+    """At most this many games held in each."""
+    heap_mb: int
+    """Largest heap of each, in MiB."""
+
+
+class Pool:
+    """Java processes, started as they are needed, and the simulators in them.
+
+    Safe to use from several threads. Java is looked for when the first simulator is needed.
+
+    Args:
+        settings: its size.
+    """
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self.settings = settings
+        self._changed = threading.Condition()
+        self._jvms: list[Jvm] = []
+        self._worlds: list[World] = []
+        self._busy: set[World] = set()
+        self._starting = 0
+        self._openings: OrderedDict[GameKey, Opening] = OrderedDict()
+        self._draw = random.Random(0)
+        self._closed = False
+
+    def opening(self, game: GameKey) -> Opening:
+        """A game's first observation; played once, then remembered.
+
+        Raises:
+            EnvironmentFault: it cannot be played.
+        """
+        with self._changed:
+            known = self._openings.get(game)
+        if known is None:
+            known = self.run(Place(game), lambda world: world.load(game))
+            with self._changed:
+                self._openings[game] = known
+                if len(self._openings) > _OPENINGS_KEPT:
+                    self._openings.popitem(last=False)
+        return known
+
+    def run(self, place: Place, work: Callable[[World], _T]) -> _T:
+        """Do something in a state.
+
+        Args:
+            place: the state; without a trace, a game's beginning and ``work`` loads it itself.
+            work: called with a simulator that stands there, which is its own meanwhile. Called
+                again on another one if the process dies.
+
+        Raises:
+            JavaError: there is no Java.
+            JvmLost: it died twice.
+            EnvironmentFault: the way there no longer leads there.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            world = self._take(place)
+            try:
+                with world.jvm.lock:
+                    if place.trace:
+                        world.go_to(place)
+                    return work(world)
+            except JvmLost:
+                self._bury(world.jvm)
+                if attempt == _ATTEMPTS:
+                    raise
+            except SimulatorFailed:
+                world.place = None
+                raise
+            finally:
+                self._give_back(world)
+        raise AssertionError("unreachable")
+
+    @property
+    def pids(self) -> list[int]:
+        """The Java processes that run."""
+        with self._changed:
+            return [jvm.pid for jvm in self._jvms]
+
+    def close(self) -> None:
+        """End all processes; what is being played elsewhere fails."""
+        with self._changed:
+            self._closed = True
+            jvms = list(self._jvms)
+            self._jvms.clear()
+            self._worlds.clear()
+            self._changed.notify_all()
+        for jvm in jvms:
+            jvm.close()
+
+    def _take(self, place: Place) -> World:
+        """A simulator of one's own: there, on the way there, new, or another one."""
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise JvmLost("its Java processes were closed")
+                free = [world for world in self._worlds if world not in self._busy]
+                if on_the_way := [
+                    (missing, index)
+                    for index, world in enumerate(free)
+                    if (missing := world.missing(place)) is not None
+                ]:
+                    return self._reserve(free[min(on_the_way)[1]])
+                jvm = self._room()
+                if jvm is not None:
+                    world = World(jvm)
+                    self._worlds.append(world)
+                    return self._reserve(world)
+                if self._may_start():
+                    self._starting += 1
+                    break
+                if free:
+                    # Not the one unused for longest: where many episodes take turns, that is the
+                    # very one whose turn is next.
+                    ended = [world for world in free if world.over or world.place is None]
+                    return self._reserve(self._draw.choice(ended or free))
+                self._changed.wait()
+        return self._start()
+
+    def _reserve(self, world: World) -> World:
+        self._busy.add(world)
+        return world
+
+    def _room(self) -> Jvm | None:
+        """The process for one more simulator: an idle one if possible, else the emptiest."""
+        load = dict.fromkeys(self._jvms, 0)
+        at_work = {world.jvm for world in self._busy}
+        for world in self._worlds:
+            load[world.jvm] = load.get(world.jvm, 0) + 1
+        roomy = [jvm for jvm in self._jvms if load[jvm] < self.settings.worlds]
+        idle = [jvm for jvm in roomy if jvm not in at_work]
+        if not idle and self._may_start():
+            return None
+        return min(idle or roomy, key=load.__getitem__, default=None)
+
+    def _may_start(self) -> bool:
+        """Whether a process more would find work: all that there are have some."""
+        if len(self._jvms) + self._starting >= self.settings.jvms:
+            return False
+        at_work = {world.jvm for world in self._busy}
+        return all(jvm in at_work for jvm in self._jvms)
+
+    def _start(self) -> World:
+        try:
+            jvm = Jvm(self.settings.heap_mb)
+        except BaseException:
+            with self._changed:
+                self._starting -= 1
+                self._changed.notify_all()
+            raise
+        with self._changed:
+            self._starting -= 1
+            world = World(jvm)
+            if not self._closed:
+                self._jvms.append(jvm)
+                self._worlds.append(world)
+                self._changed.notify_all()
+                return self._reserve(world)
+        jvm.close()
+        raise JvmLost("its Java processes were closed")
+
+    def _give_back(self, world: World) -> None:
+        with self._changed:
+            self._busy.discard(world)
+            self._changed.notify_all()
+
+    def _bury(self, jvm: Jvm) -> None:
+        with self._changed:
+            if jvm in self._jvms:
+                self._jvms.remove(jvm)
+            self._worlds = [world for world in self._worlds if world.jvm is not jvm]
+        jvm.close()
+
+
+_SHARED: dict[tuple[int, PoolSettings], tuple[Pool, int]] = {}
+_SHARED_LOCK = threading.Lock()
+
+
+def borrow_pool(settings: PoolSettings) -> Pool:
+    """The pool of these settings, one a program; to be handed back with ``return_pool``."""
+    # A forked child has its parent's sockets, but must not talk on them.
+    key = (os.getpid(), settings)
+    with _SHARED_LOCK:
+        pool, users = _SHARED.get(key) or (Pool(settings), 0)
+        _SHARED[key] = (pool, users + 1)
+        return pool
+
+
+def return_pool(pool: Pool) -> None:
+    """Hand a pool back; the last to do so ends its processes."""
+    with _SHARED_LOCK:
+        for key, (known, users) in list(_SHARED.items()):
+            if known is pool:
+                if users > 1:
+                    _SHARED[key] = (known, users - 1)
+                    return
+                del _SHARED[key]
+                break
+        else:
+            return
+    with contextlib.suppress(OSError):
+        pool.close()

@@ -1,0 +1,14 @@
+"""WebShop: find and buy what an instruction asks for, page by page.
+
+One module for each concern: ``stock`` (the bundled catalogue), ``original`` (a user's own files),
+``catalogue`` (products, prices, options), ``analysis`` and ``search`` (the search engine),
+``pages`` (what a page says and where a click leads), ``nouns`` and ``reward`` (what a purchase is
+worth), ``goals`` (tasks and splits), ``oracle``, ``env`` (the environment).
+"""
+
+from agentr_lite.envs.webshop.catalogue import Catalogue, Product
+from agentr_lite.envs.webshop.env import WebShop
+from agentr_lite.envs.webshop.goals import task_of_goal
+from agentr_lite.envs.webshop.reward import Goal, Score, score_purchase
+
+__all__ = ["Catalogue", "Goal", "Product", "Score", "WebShop", "score_purchase", "task_of_goal"]

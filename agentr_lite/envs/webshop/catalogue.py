@@ -1,0 +1,176 @@
+"""Products and what is derived from their raw rows: prices, options, searchable text.
+
+The bundled catalogue and a user's own files are rows of one schema and pass through ``Catalogue``
+alike. Source of the schema and of what becomes of each field: WebShop's ``engine.load_products``
+(github.com/princeton-nlp/WebShop).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from agentr_lite.envs.webshop.search import SearchIndex
+from agentr_lite.errors import UsageError
+
+Row = Mapping[str, Any]
+"""A product as the files have it."""
+
+MAX_HITS = 50
+PAGE_SIZE = 10
+NO_PRICE = 100.0
+"""What a product without a price costs."""
+NO_ATTRIBUTES = ("DUMMY_ATTR",)
+"""The attributes of a product that the attribute file does not know."""
+LONGEST_ASIN = 10
+_PRICE_SEED = 233
+_NOT_PRICE = re.compile(r"[^\d.]")
+_HITS_KEPT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One product, as the shop shows and judges it."""
+
+    asin: str
+    """Its number, ``B0`` and eight more characters."""
+    title: str
+    description: str
+    features: tuple[str, ...]
+    """The bullet points."""
+    price_tag: str
+    """As shown: ``$12.99`` or ``$45.0 to $60.0``."""
+    price: float
+    """What is paid, in dollars; of a range, a seeded draw that the shop does not show."""
+    options: Mapping[str, tuple[str, ...]]
+    """What can be chosen, by name, e.g. ``{"color": ("navy", "red")}``."""
+    attributes: tuple[str, ...]
+    """What the reward counts as properties, e.g. ``machine washable``."""
+    category: str
+    query: str
+    """The search term that stands for its kind, e.g. ``water bottles``."""
+    product_category: str
+    """The way down the departments, joined by ``›``."""
+    rating: str = "N.A."
+
+    @property
+    def document(self) -> str:
+        """What the search engine reads: title, description, first feature, options."""
+        options = ", and ".join(f"{name}: {', '.join(of)}" for name, of in self.options.items())
+        first = self.features[0] if self.features else ""
+        return f"{self.title} {self.description} {first} {options}".lower()
+
+    @property
+    def details(self) -> tuple[str, str, str]:
+        """Title, features and description in lower case, where attributes are looked for."""
+        return self.title.lower(), " ".join(self.features).lower(), self.description.lower()
+
+
+class Catalogue:
+    """All products of a shop, in their order, and the search engine over them.
+
+    Args:
+        rows: the products.
+        attributes: by ASIN, ``{"attributes": [...]}`` and more, as in ``items_ins_v2*.json``.
+
+    Raises:
+        UsageError: a row without one of the fields needed.
+    """
+
+    def __init__(self, rows: Iterable[Row], attributes: Mapping[str, Row]) -> None:
+        self.products: list[Product] = []
+        self.by_asin: dict[str, Product] = {}
+        # Upstream draws the price within a range anew in each process; one seed here.
+        draw = random.Random(_PRICE_SEED)
+        for number, row in enumerate(rows, 1):
+            try:
+                asin = str(row["asin"])
+                if asin == "nan" or len(asin) > LONGEST_ASIN or asin in self.by_asin:
+                    continue
+                product = _product(row, attributes.get(asin, {}), draw)
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
+                raise UsageError(
+                    f"webshop: product {number} cannot be read:"
+                    f" {type(error).__name__} {error} ({str(row)[:60]})",
+                    hint="Each product needs asin, name, full_description, small_description,"
+                    " pricing, product_category, customization_options, category and query.",
+                ) from error
+            self.products.append(product)
+            self.by_asin[asin] = product
+        if not self.products:
+            raise UsageError("webshop: a catalogue without products")
+        self._hits: dict[str, tuple[Product, ...]] = {}
+
+    @cached_property
+    def index(self) -> SearchIndex:
+        """The search engine; made when it is first needed."""
+        return SearchIndex([product.document for product in self.products])
+
+    def search(self, query: str) -> tuple[Product, ...]:
+        """The best products for a query, at most ``MAX_HITS``, best first."""
+        found = self._hits.get(query)
+        if found is None:
+            found = tuple(self.products[number] for number in self.index.search(query, MAX_HITS))
+            if len(self._hits) >= _HITS_KEPT:
+                self._hits.clear()
+            self._hits[query] = found
+        return found
+
+
+def _product(row: Row, known: Row, draw: random.Random) -> Product:
+    tag, prices = parse_pricing(row.get("pricing"))
+    features = row["small_description"]
+    return Product(
+        asin=str(row["asin"]),
+        title=str(row["name"]),
+        description=str(row["full_description"] or ""),
+        features=tuple(map(str, features if isinstance(features, list | tuple) else [features])),
+        price_tag=tag,
+        price=prices[0] if len(prices) == 1 else draw.uniform(prices[0], prices[1]),
+        options=parse_options(row["customization_options"]),
+        attributes=tuple(known["attributes"]) if "attributes" in known else NO_ATTRIBUTES,
+        category=str(row["category"]),
+        query=str(row["query"]).lower().strip(),
+        product_category=str(row["product_category"]),
+    )
+
+
+def parse_pricing(text: str | None) -> tuple[str, list[float]]:
+    """The price shown and the price or range it stands for.
+
+    Args:
+        text: e.g. ``"$12.99"`` or ``"$1,045.00 to $1,060.00"``; nothing means ``NO_PRICE``.
+
+    Returns:
+        (price tag, one price or the range's two ends), in dollars.
+
+    Raises:
+        ValueError: not a price.
+    """
+    numbers = [float(_NOT_PRICE.sub("", part)) for part in (text or "").split("$")[1:]]
+    prices = numbers[:2] or [NO_PRICE]
+    return " to ".join(f"${price}" for price in prices), prices
+
+
+def parse_options(raw: Any) -> dict[str, tuple[str, ...]]:
+    """Option values by lower-case name, as the shop shows them.
+
+    Args:
+        raw: ``{name: [{"value": text}, ...] or None}``, or ``""``, or nothing.
+    """
+    options: dict[str, tuple[str, ...]] = {}
+    for name, contents in (raw or {}).items():
+        if contents is not None:
+            options[name.lower()] = tuple(
+                one["value"].strip().replace("/", " | ").lower() for one in contents
+            )
+    return options
+
+
+def shown_page(hits: Sequence[Product], page: int) -> Sequence[Product]:
+    """The products on a page of results, counted from 1."""
+    return hits[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]

@@ -1,0 +1,104 @@
+"""WebShop's own data, from files that the user has.
+
+A directory with ``items_shuffle*.json`` (products), ``items_ins_v2*.json`` (attributes and
+instructions) and, for goals written by people, ``items_human_ins.json``: what upstream's
+``setup.sh`` downloads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from agentr_lite.errors import UsageError
+
+GoalKind = Literal["synthetic", "human"]
+
+_PRODUCTS, _ATTRIBUTES, _HUMAN = "items_shuffle", "items_ins_v2", "items_human_ins"
+
+
+def load_products(place: str, limit: int = 0) -> tuple[list[Any], dict[str, Any]]:
+    """Products and what is known of them.
+
+    Args:
+        place: the directory, or an ``items_shuffle*.json`` in it.
+        limit: the first so many products; 0 = all.
+
+    Returns:
+        (rows of products, attributes by ASIN).
+
+    Raises:
+        UsageError: a file is missing, ambiguous or not what it should be.
+    """
+    products = _products_file(Path(place))
+    suffix = products.stem.removeprefix(_PRODUCTS)
+    known = products.with_name(f"{_ATTRIBUTES}{suffix}.json")
+    if not known.exists():
+        # The full attribute file covers every selection of products.
+        known = products.with_name(f"{_ATTRIBUTES}.json")
+    rows = _read(products, list)
+    return rows[:limit] if limit else rows, _read(known, dict)
+
+
+def load_human_goals(place: str) -> dict[str, Any]:
+    """The goals that people wrote, by ASIN.
+
+    Raises:
+        UsageError: see ``load_products``.
+    """
+    return _read(_products_file(Path(place)).with_name(f"{_HUMAN}.json"), dict)
+
+
+def write_original(
+    directory: Path, rows: Sequence[Mapping[str, Any]], known: Mapping[str, Any]
+) -> None:
+    """Write a catalogue as the files that ``load_products`` reads.
+
+    Args:
+        directory: where; made if need be.
+        rows: as in ``items_shuffle.json``.
+        known: as in ``items_ins_v2.json``.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, data in ((_PRODUCTS, rows), (_ATTRIBUTES, known)):
+        text = json.dumps(data, ensure_ascii=False, indent=1)
+        (directory / f"{name}.json").write_text(text + "\n", "utf-8")
+
+
+def _products_file(place: Path) -> Path:
+    if place.is_file():
+        return place
+    if not place.is_dir():
+        raise UsageError(
+            f"webshop: no directory {place}",
+            hint="data_dir is where items_shuffle*.json and items_ins_v2*.json are.",
+        )
+    found = sorted(place.glob(f"{_PRODUCTS}*.json"))
+    if not found:
+        raise UsageError(
+            f"webshop: no {_PRODUCTS}*.json in {place}",
+            hint="It comes with the original WebShop; its setup.sh downloads it into data/.",
+        )
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise UsageError(
+            f"webshop: several catalogues in {place}: {names}",
+            hint="Name one of these files instead of the directory.",
+        )
+    return found[0]
+
+
+def _read(path: Path, kind: type) -> Any:
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"webshop: cannot read {path}: {error}",
+            hint=f"{_PRODUCTS}*.json and {_ATTRIBUTES}*.json lie side by side, and"
+            f" {_HUMAN}.json for goals=human.",
+        ) from error
+    if not isinstance(data, kind):
+        raise UsageError(f"webshop: {path} holds a {type(data).__name__}, not a {kind.__name__}")
+    return data

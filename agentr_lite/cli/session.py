@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentr_lite.errors import ModelError, UsageError
 
@@ -151,7 +152,7 @@ def begin_run(store: Store, recipe: Recipe) -> Target:
     Raises:
         UsageError: no such environment, or it has no such option.
         EnvironmentFault: its code raised.
-        ModelError: the model's file is missing or damaged.
+        ModelError: the model's file is missing or damaged, or its server refuses.
     """
     from agentr_lite.actors.registry import check_model
     from agentr_lite.envs.registry import make_env
@@ -159,8 +160,29 @@ def begin_run(store: Store, recipe: Recipe) -> Target:
 
     make_env(recipe.env, recipe.env_options).close()
     check_model(recipe.model)
+    recipe = _suited(recipe)
     run_id = create_run(store, recipe, versions=package_versions())
     return Target(get_run(store, run_id), recipe, True)
+
+
+def _suited(recipe: Recipe) -> Recipe:
+    """The recipe as its model can carry it out: without likelihoods, the critic reasons."""
+    from agentr_lite.actors.openai.spec import is_server
+    from agentr_lite.actors.registry import expand, open_actor
+    from agentr_lite.output import warn
+
+    # Of a server only an answer tells; a file's back end is known to score.
+    if recipe.splice.critic != "score" or not is_server(expand(recipe.model)):
+        return recipe
+    with closing(open_actor(recipe)) as actor:
+        if actor.capabilities.scoring:
+            return recipe
+        why = str(actor.description.get("no_scoring", ""))
+    warn(
+        f"the critic of this run will reason instead of scoring: {why}",
+        hint="The run is recorded with splice.critic=reason.",
+    )
+    return replace(recipe, splice=replace(recipe.splice, critic="reason"))
 
 
 def existing_run(store: Store, target: str) -> RunRow:
@@ -200,6 +222,13 @@ def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int) -> None:
     from agentr_lite.store.splices import get_adapter
 
     digest = str(actor.description.get("sha256") or "")
+    earlier, now = run.model_description.get("identity"), actor.description.get("identity")
+    if earlier and earlier != now:
+        raise ModelError(
+            f"the server's model is not the one that run {run.id} was made with:"
+            f" {_facts(now)} instead of {_facts(earlier)}",
+            hint=f"Serve the old one at {run.model_path}, or begin a new run.",
+        )
     if not run.model_sha256:
         set_run_model(store, run.id, actor.description)
     elif digest != run.model_sha256:
@@ -218,3 +247,7 @@ def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int) -> None:
         )
     mlx = actor.capabilities.adapter_format == "mlx"
     actor.use_adapter(Path(adapter.mlx_dir if mlx else adapter.gguf_path))
+
+
+def _facts(identity: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{key} {value}" for key, value in (identity or {}).items()) or "another"

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.actors.registry import chat_template_file, resolve_model
+from agentr_lite.actors.registry import chat_template_file, check_trainable, resolve_model
 from agentr_lite.config import artifacts_dir
 from agentr_lite.errors import ModelError
 from agentr_lite.output import Progress, silent_progress
@@ -19,27 +19,63 @@ from agentr_lite.train.general import load_general
 
 
 def training_weights(recipe: Recipe) -> Path:
-    """The MLX/HF directory that holds the model's weights for training.
+    """The MLX/HF directory of the model's weights for training; perhaps still to be made.
+
+    Of a GGUF file without such a directory the weights can be taken, which ``prepared_weights``
+    does; whether that is possible is known here already.
 
     Raises:
-        ModelError: none is known for the recipe's model, or it is not there.
+        ModelError: none is known for the recipe's model, it is not there, or the model could not
+            load what training makes.
     """
+    check_trainable(recipe)
     if recipe.train_model:
         path = Path(recipe.train_model).expanduser()
     else:
-        found = resolve_model(recipe.model).train_dir
-        if found is None:
-            raise ModelError(
-                f"no training weights are known for {recipe.model}",
-                hint="Give the same model in the MLX/HF layout: --set train_model=/path/to/dir",
-            )
-        path = found
+        files = resolve_model(recipe.model)
+        if files.train_dir is None:
+            from agentr_lite.actors.convert.cached import copy_of
+            from agentr_lite.actors.convert.gguf_to_hf import check_convertible
+
+            check_convertible(files.gguf)
+            return copy_of(files.gguf)
+        path = files.train_dir
     if not (path / "config.json").is_file():
         raise ModelError(
             f"{path} is not a model directory (it has no config.json)",
             hint="train_model needs an MLX or Hugging Face directory with safetensors.",
         )
     return path
+
+
+def prepared_weights(recipe: Recipe, progress: Progress) -> Path:
+    """``training_weights``, taken out of the GGUF file where there is nothing else.
+
+    Raises:
+        ModelError: see ``training_weights``; or what was taken does not compute the same.
+    """
+    path = training_weights(recipe)
+    if recipe.train_model:
+        return path
+    files = resolve_model(recipe.model)
+    if files.train_dir is not None:
+        return path
+    from agentr_lite.actors.convert.cached import has_copy, make_copy
+
+    if has_copy(files.gguf):
+        return path
+    shown = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal shown
+        if not shown:
+            progress.start(f"weights for training out of {files.gguf.name}, MB", total >> 20)
+        progress.advance((done >> 20) - (shown >> 20))
+        shown = done
+
+    made = make_copy(files.gguf, on_progress=report)
+    progress.finish(f"same tokens and logits as the file; kept in {made}")
+    return made
 
 
 def train_stage(
@@ -72,7 +108,7 @@ def train_stage(
     earlier = runs.stage_status(store, run_id, round_index, "train")
     if earlier is not None and earlier.finished and not redo:
         return dict(earlier.summary)
-    weights = training_weights(recipe)
+    training_weights(recipe)
     general = load_general(recipe.train.general)
     sitting = Sitting(store, run_id, round_index, "train")
     sitting.begin()
@@ -81,7 +117,7 @@ def train_stage(
     if not dataset.train:
         summary["skipped"] = "no revision or good trajectory was found in this round's trees"
     else:
-        with_data = _train(store, run_id, round_index, recipe, weights, dataset, progress, redo)
+        with_data = _train(store, run_id, round_index, recipe, dataset, progress, redo)
         summary.update(with_data)
     sitting.finish(summary)
     return summary
@@ -98,7 +134,6 @@ def _train(
     run_id: str,
     round_index: int,
     recipe: Recipe,
-    weights: Path,
     dataset: Dataset,
     progress: Progress | None,
     redo: bool,
@@ -106,6 +141,7 @@ def _train(
     from agentr_lite.train.lora import train_lora
 
     progress = progress or silent_progress()
+    weights = prepared_weights(recipe, progress)
     out_dir = artifacts_dir(store.path, run_id) / f"round-{round_index}"
     previous = adapter_in_use(store, run_id, round_index - 1)
     start: Path | None = None

@@ -101,6 +101,7 @@ class OpenAIActor(Actor):
             "name": self.served.model,
             "context_tokens": self.served.context_tokens,
             "identity": {"name": self.served.model, **self.served.facts},
+            **({"no_scoring": self.why_no_scoring} if self.why_no_scoring else {}),
             "chat_template": file_sha256(self._chat_template) if self._chat_template else "server",
         }
 

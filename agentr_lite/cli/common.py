@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from agentr_lite.cli.env_options import env_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,7 +42,7 @@ class Chosen:
     recipe: str | None
     """A recipe to take the settings from; None: whatever the target names."""
     overrides: tuple[str, ...]
-    """``key=value``, from ``--set``, ``--model`` and ``--seed``."""
+    """``key=value``, from ``--set`` and the flags that are short for it."""
 
     def with_overrides(self, *more: str) -> Chosen:
         """With further ``key=value``, which outweigh those before."""
@@ -52,7 +54,8 @@ class Chosen:
 
 
 def recipe_options(function: F) -> Callable[..., Any]:
-    """``--recipe``, ``--set``, ``--model``, ``--seed``: everything that changes a result.
+    """``--recipe``, ``--set``, ``--model``, ``--seed``, ``-o`` and the flags for an environment's
+    data: everything that changes a result.
 
     The command gets them together, as ``chosen: Chosen``.
     """
@@ -64,12 +67,13 @@ def recipe_options(function: F) -> Callable[..., Any]:
         overrides: tuple[str, ...],
         model: str | None,
         seed: int | None,
+        settings: dict[str, Any],
         **named: Any,
     ) -> Any:
-        chosen = Chosen(recipe, result_overrides(overrides, model, seed))
+        chosen = Chosen(recipe, result_overrides(overrides, model, seed, settings))
         return function(*arguments, chosen=chosen, **named)
 
-    wrapped: Callable[..., Any] = command
+    wrapped: Callable[..., Any] = env_settings(command)
     for option in (
         click.option("--seed", type=int, default=None, help="Shorthand for --set seed=N."),
         click.option("--model", default=None, help="Shorthand for --set model=PATH (a GGUF)."),
@@ -85,15 +89,29 @@ def recipe_options(function: F) -> Callable[..., Any]:
 
 
 def result_overrides(
-    overrides: Sequence[str], model: str | None, seed: int | None
+    overrides: Sequence[str],
+    model: str | None,
+    seed: int | None,
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[str, ...]:
-    """``--set``, ``--model`` and ``--seed`` as one list of ``key=value``."""
+    """``--set`` and what is short for it as one list of ``key=value``.
+
+    Args:
+        overrides: ``--set``.
+        model: ``--model``.
+        seed: ``--seed``.
+        settings: of the environment.
+    """
     import json
 
     found = list(overrides)
     # Quoted: YAML would cut a path at " #" and take "12" for a number.
     found += [f"model={json.dumps(model, ensure_ascii=False)}"] if model is not None else []
     found += [f"seed={seed}"] if seed is not None else []
+    found += [
+        f"env_options.{key}={json.dumps(value, ensure_ascii=False, default=str)}"
+        for key, value in (settings or {}).items()
+    ]
     return tuple(found)
 
 

@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agentr_lite.cli.common import json_option
-from agentr_lite.errors import EXIT_FAILED, AgentrError, UsageError
+from agentr_lite.cli.env_options import env_settings
+from agentr_lite.errors import EXIT_FAILED, AgentrError
 from agentr_lite.output import Styled, clean, emit, emit_json, emit_table, say
 
 if TYPE_CHECKING:
     from agentr_lite.envs.base import Environment, Task
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def env_settings(function: _Function) -> _Function:
-    """Adds ``--option`` and ``--recipes-dir``: an environment's own settings."""
-    function = click.option(
-        "-o",
-        "--option",
-        "options",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="A setting of the environment; may be repeated.",
-    )(function)
-    return click.option(
-        "--recipes-dir",
-        metavar="DIR",
-        help="TextCraft: a Minecraft data pack (directory, .zip or .jar) instead of the bundled"
-        " recipe book.",
-    )(function)
-
-
-def parse_settings(options: tuple[str, ...], recipes_dir: str | None) -> dict[str, Any]:
-    """``key=value`` pairs, values as YAML.
-
-    Raises:
-        UsageError: not of that form.
-    """
-    import yaml
-
-    settings: dict[str, Any] = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise UsageError(f"--option {option}: needs the form key=value")
-        try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(f"--option {key}: {' '.join(str(error).split())}") from error
-    if recipes_dir is not None:
-        settings["recipes_dir"] = recipes_dir
-    return settings
 
 
 @click.group(invoke_without_command=True)
@@ -110,15 +69,14 @@ def show_env(
     split: str | None,
     list_tasks: bool,
     brief: bool,
-    options: tuple[str, ...],
-    recipes_dir: str | None,
+    settings: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Show an environment's instructions and splits, or one of its tasks with a solution."""
     from agentr_lite.envs.base import SPLITS
     from agentr_lite.envs.registry import find_task, make_env
 
-    env = make_env(name, parse_settings(options, recipes_dir))
+    env = make_env(name, settings)
     if task is not None:
         _show_task(env, find_task(env, task, split), as_json)
         return
@@ -200,8 +158,7 @@ def check_env(
     name: str,
     episodes: int,
     quick: bool,
-    options: tuple[str, ...],
-    recipes_dir: str | None,
+    settings: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Check determinism, snapshots, rewards, splits, and that the oracle solves every task.
@@ -211,7 +168,6 @@ def check_env(
     from agentr_lite.envs.checker import check_environment
     from agentr_lite.envs.registry import make_env
 
-    settings = parse_settings(options, recipes_dir)
     env = make_env(name, settings)
     findings = check_environment(
         env,

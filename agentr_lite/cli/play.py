@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.envs import env_settings, parse_settings
+from agentr_lite.cli.env_options import env_settings
 from agentr_lite.errors import UsageError
 from agentr_lite.output import Styled, clean, emit, say
 
@@ -30,8 +30,7 @@ def play(
     split: str | None,
     level: int | None,
     seed: int | None,
-    options: tuple[str, ...],
-    recipes_dir: str | None,
+    settings: dict[str, Any],
 ) -> None:
     """Play one task of ENV yourself, one action a line.
 
@@ -40,7 +39,7 @@ def play(
     """
     from agentr_lite.envs.registry import find_task, make_env
 
-    env = make_env(name, parse_settings(options, recipes_dir))
+    env = make_env(name, settings)
     try:
         chosen = (
             find_task(env, task, split)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agentr_lite.cli.common import json_option
 from agentr_lite.errors import UsageError
 
+if TYPE_CHECKING:
+    from agentr_lite.actors.convert.check import AdapterCheck
+
 _EXISTING = click.Path(exists=True, path_type=Path)
+_NEW = click.Path(path_type=Path)
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group()
 def convert() -> None:
-    """Turn MLX adapters and Hugging Face models into GGUF."""
+    """Turn MLX adapters and models into GGUF, and GGUF models into MLX's format."""
 
 
 @convert.command("adapter")
@@ -28,20 +35,70 @@ def convert() -> None:
     help="The model it was trained on: a GGUF file (any quantization) or its directory.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the output.")
+@click.option(
+    "--check", is_flag=True, help="Write it only if MLX and llama.cpp agree about what it does."
+)
+@click.option(
+    "--exact", is_flag=True, help="With --check: compare on an unquantized copy of the base."
+)
+@click.option(
+    "--mlx-base",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="With --check: the base for MLX.  [default: made of --base]",
+)
+@click.option(
+    "--text",
+    "texts",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="With --check: a file whose text to compare on.  [default: three texts of our own]",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="With --check: most they may disagree, as a share of the adapter's effect.",
+)
 @json_option
-def adapter(source: Path, output: Path, base: Path, force: bool, as_json: bool) -> None:
+def adapter(
+    source: Path,
+    output: Path,
+    base: Path,
+    force: bool,
+    check: bool,
+    exact: bool,
+    mlx_base: Path | None,
+    texts: tuple[Path, ...],
+    tolerance: float,
+    as_json: bool,
+) -> None:
     """Convert ADAPTER, an mlx-lm LoRA adapter, for llama.cpp.
 
     ADAPTER is the directory that mlx-lm's training wrote, or its adapters.safetensors with
-    adapter_config.json beside it.
+    adapter_config.json beside it. Adapters of llama, qwen2, qwen3 and gemma models can be
+    converted, on all layers or on some, whoever made them.
     """
     from agentr_lite.actors.convert.lora_to_gguf import convert_adapter
     from agentr_lite.output import emit, emit_json
 
+    if not check and (exact or mlx_base or texts):
+        raise UsageError("--exact, --mlx-base and --text belong to --check")
     _check_output(output, force)
-    summary = convert_adapter(source, base, output)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".convert.") as scratch:
+        made = Path(scratch) / "adapter.gguf"
+        summary = convert_adapter(source, base, made)
+        found = None
+        if check:
+            found = _compare(source, made, base, mlx_base, exact, texts, tolerance)
+            if not as_json:
+                _show(found)
+            found.require()
+        # Not a rename: the folder's permissions shall decide the file's.
+        shutil.copyfile(made, output)
     if as_json:
-        emit_json({"path": output, "bytes": output.stat().st_size, "adapter": summary})
+        data: dict[str, Any] = {"path": output, "bytes": output.stat().st_size, "adapter": summary}
+        emit_json(data | ({"check": found} if found else {}))
         return
     emit(
         f"{output}: {summary.architecture} LoRA adapter, rank {summary.rank}, alpha"
@@ -49,35 +106,140 @@ def adapter(source: Path, output: Path, base: Path, force: bool, as_json: bool) 
     )
 
 
+def _compare(
+    source: Path,
+    made: Path,
+    base: Path,
+    mlx_base: Path | None,
+    exact: bool,
+    texts: tuple[Path, ...],
+    tolerance: float,
+) -> AdapterCheck:
+    from agentr_lite.actors.convert.check import check_adapter
+    from agentr_lite.output import say
+
+    try:
+        read = [path.read_text("utf-8") for path in texts]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read a --text: {error}") from error
+    if mlx_base is None:
+        mlx_base = base if base.is_dir() else _copy(base)
+    gguf_base = None if exact or base.is_dir() else base
+    if gguf_base is None:
+        say("comparing on an unquantized copy of the base")
+    folder = source if source.is_dir() else source.parent
+    return check_adapter(folder, made, mlx_base, gguf_base, texts=read, tolerance=tolerance)
+
+
+def _copy(gguf: Path) -> Path:
+    from agentr_lite.actors.convert.cached import copy_of, has_copy, make_copy
+    from agentr_lite.output import say
+
+    if not has_copy(gguf):
+        say(f"taking the weights for MLX out of {gguf.name}: {copy_of(gguf)}")
+    return make_copy(gguf)
+
+
+def _show(found: AdapterCheck) -> None:
+    from agentr_lite.output import emit, emit_table
+
+    rows = [
+        (
+            name,
+            f"{of.max_abs:.2g}",
+            f"{of.mean_abs:.2g}",
+            f"{of.spread:.2g}",
+            f"{100 * of.top1:.1f} %",
+        )
+        for name, of in (("base", found.base), ("base + adapter", found.adapted))
+    ]
+    emit_table(
+        ["MLX and llama.cpp", "max diff", "mean diff", "logits' spread", "same top token"], rows
+    )
+    emit(
+        f"The adapter moves the logits by {found.effect_rms:.2g}; the two disagree about it by"
+        f" {found.error_rms:.2g} (limit {found.limit_rms:.2g}), on {found.base.tokens} tokens."
+    )
+
+
 @convert.command("model")
-@click.argument("source", metavar="DIRECTORY", type=_EXISTING)
-@click.option("-o", "--output", type=_NEW_FILE, required=True, help="GGUF file to write.")
+@click.argument("source", metavar="MODEL", type=_EXISTING)
+@click.option("-o", "--output", type=_NEW, required=True, help="GGUF file, or directory, to write.")
 @click.option(
     "--type",
     "dtype",
     type=click.Choice(["f32", "f16", "q8_0"]),
-    default="q8_0",
-    show_default=True,
-    help="Of the matrices.",
+    help="Of a GGUF file's matrices.  [default: q8_0]",
 )
-@click.option("--force", is_flag=True, help="Overwrite the output.")
+@click.option("--check", is_flag=True, help="Write it only if both compute the same.")
+@click.option("--force", is_flag=True, help="Overwrite an output file.")
 @json_option
-def model(source: Path, output: Path, dtype: str, force: bool, as_json: bool) -> None:
-    """Convert DIRECTORY, a llama, qwen2 or qwen3 model in Hugging Face's format."""
+def model(
+    source: Path, output: Path, dtype: str | None, check: bool, force: bool, as_json: bool
+) -> None:
+    """Convert MODEL, a directory in Hugging Face's or MLX's format, into a GGUF file.
+
+    Or the other way: a GGUF file (llama, qwen2 or qwen3) into such a directory, its matrices
+    dequantized, its tokenizer and chat template included.
+    """
+    _check_output(output, force and source.is_dir())
+    if source.is_dir():
+        _model_to_gguf(source, output, dtype or "q8_0", check, as_json)
+        return
+    if dtype is not None:
+        raise UsageError("--type is for GGUF files that are written")
+    _model_from_gguf(source, output, check, as_json)
+
+
+def _model_to_gguf(source: Path, output: Path, dtype: str, check: bool, as_json: bool) -> None:
+    from agentr_lite.actors.convert.check import check_copy
     from agentr_lite.actors.convert.hf_to_gguf import convert_to_gguf
     from agentr_lite.output import emit, emit_json
 
-    _check_output(output, force)
-    convert_to_gguf(source, output, dtype=dtype)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".convert.") as scratch:
+        made = Path(scratch) / output.name
+        convert_to_gguf(source, made, dtype=dtype)  # type: ignore[arg-type]
+        found = check_copy(made, source) if check else None
+        made.replace(output)
     size = output.stat().st_size
     if as_json:
-        emit_json({"path": output, "bytes": size})
+        emit_json({"path": output, "bytes": size} | ({"check": found} if found else {}))
         return
-    emit(f"{output}: {size / 1e6:.1f} MB, {dtype}")
+    emit(f"{output}: {size / 1e6:.1f} MB, {dtype}" + (_agree(found) if found else ""))
+
+
+def _model_from_gguf(source: Path, output: Path, check: bool, as_json: bool) -> None:
+    from agentr_lite.actors.convert.check import check_copy
+    from agentr_lite.actors.convert.gguf_to_hf import convert_to_hf
+    from agentr_lite.output import emit, emit_json
+
+    made = convert_to_hf(source, output)
+    found = None
+    if check:
+        try:
+            found = check_copy(source, output)
+        except BaseException:
+            shutil.rmtree(output)
+            raise
+    if as_json:
+        emit_json({"path": output, "model": made} | ({"check": found} if found else {}))
+        return
+    emit(
+        f"{output}: {made.architecture}, {made.parameters:,} parameters, {made.quantization} as"
+        f" {made.dtype.lower()}" + (_agree(found) if found else "")
+    )
+
+
+def _agree(found: Any) -> str:
+    return (
+        f"; MLX and llama.cpp: mean difference of logits {found.mean_abs:.2g} (spread"
+        f" {found.spread:.2g}), same top token {100 * found.top1:.1f} %"
+    )
 
 
 def _check_output(output: Path, force: bool) -> None:
-    if output.exists() and not force:
-        raise UsageError(f"{output} exists", hint="Give --force to overwrite it.")
-    if not output.parent.is_dir():
+    if output.is_dir() or (output.exists() and not force):
+        hint = "" if output.is_dir() else "Give --force to overwrite it."
+        raise UsageError(f"{output} exists", hint=hint or "Name another place.")
+    if not output.absolute().parent.is_dir():
         raise UsageError(f"no directory {output.parent} to write into")

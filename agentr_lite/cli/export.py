@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentr_lite.cli.common import database_path, db_option
+from agentr_lite.cli.common import database_path, db_option, write_whole
 from agentr_lite.errors import AgentrError, UsageError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def export(
                 sys.stdout.write(piece)
             sys.stdout.flush()
         else:
-            _write(output, pieces)
+            write_whole(output, pieces)
     say(f"{counter.count} conversations of {row.id}" + ("" if to_stdout else f" in {output}"))
 
 
@@ -109,16 +109,3 @@ class _Counter:
         for item in self._items:
             self.count += 1
             yield item
-
-
-def _write(path: Path, pieces: Iterable[str]) -> None:
-    """Write beside the target and rename, so that a full disk leaves no half a file."""
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(pieces)
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise

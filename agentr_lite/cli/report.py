@@ -1,41 +1,150 @@
-"""``agentr-lite report``: tables of what runs gave."""
+"""``agentr-lite report``: tables of what runs gave, and a page to show others."""
 
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from agentr_lite.cli.common import database_path, db_option, json_option
+from agentr_lite.cli.common import database_path, db_option, json_option, write_whole
 from agentr_lite.errors import UsageError
-from agentr_lite.output import emit, emit_json, terminal_width
+from agentr_lite.output import emit, emit_json, say, terminal_width
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentr_lite.store import Store
+
+Sources = list[tuple["Store", str]]
+"""Open databases with full run ids."""
 
 
 @click.command()
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="FILE",
+    help="Write one HTML file that needs no network: tables, plots, trees, splices; - is stdout.",
+)
 @click.option("--md", "markdown", is_flag=True, help="Print Markdown.")
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    metavar="NAME",
+    help="With --html: show the trees and splices of this task; may be repeated."
+    "  [default: a few instructive ones]",
+)
+@click.option(
+    "--trees",
+    type=click.IntRange(0),
+    metavar="N",
+    help="With --html: how many trees a run to choose.  [default: 6; of several runs 3 each]",
+)
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
 @db_option
 @json_option
-def report(runs: tuple[str, ...], markdown: bool, db: Path | None, as_json: bool) -> None:
+def report(
+    runs: tuple[str, ...],
+    html: Path | None,
+    markdown: bool,
+    tasks: tuple[str, ...],
+    trees: int | None,
+    force: bool,
+    db: Path | None,
+    as_json: bool,
+) -> None:
     """Show what one or more runs gave: success by round with 95 % intervals, paired
     differences from the base, recovery, loops, revision data, and what it cost.
 
-    RUN is a run's id, a unique beginning of it, or `latest` (the default).
+    RUN is a run's id, a unique beginning of it, or `latest` (the default); FILE:RUN is a run
+    of another database. The HTML page compares several runs.
     """
     from agentr_lite.report import render_run
-    from agentr_lite.store import Store
 
-    if markdown and as_json:
-        raise UsageError("--md and --json exclude each other", hint="Give one of them.")
-    wanted = runs or ("latest",)
-    with Store.open(database_path(db), create=False, read_only=True) as store:
+    _check_options(html, markdown, as_json, tasks, trees, force)
+    with ExitStack() as stack:
+        sources = _open(stack, runs or ("latest",), db)
+        if html is not None:
+            _write_page(sources, html, tasks, trees)
+            return
         if as_json:
-            found = [json.loads(render_run(store, run, "json")) for run in wanted]
+            found = [json.loads(render_run(store, run, "json")) for store, run in sources]
             emit_json(found if len(found) > 1 else found[0])
             return
         texts = [
             render_run(store, run, "markdown" if markdown else "terminal", width=terminal_width())
-            for run in wanted
+            for store, run in sources
         ]
     emit("\n\n".join(text.rstrip("\n") for text in texts))
+
+
+def _check_options(
+    html: Path | None,
+    markdown: bool,
+    as_json: bool,
+    tasks: Sequence[str],
+    trees: int | None,
+    force: bool,
+) -> None:
+    if sum((html is not None, markdown, as_json)) > 1:
+        given = [
+            name
+            for name, on in (("--html", html is not None), ("--md", markdown), ("--json", as_json))
+            if on
+        ]
+        raise UsageError(f"{' and '.join(given)} exclude each other", hint="Give one of them.")
+    if html is None and (tasks or trees is not None or force):
+        option = "--task" if tasks else "--trees" if trees is not None else "--force"
+        raise UsageError(f"{option} goes with --html only", hint="Add --html FILE.")
+    if tasks and trees is not None:
+        raise UsageError("--task and --trees exclude each other", hint="Give one of them.")
+    if html is not None and str(html) != "-" and html.exists() and not force:
+        raise UsageError(f"{html} exists", hint="Add --force to overwrite it.")
+
+
+def _open(stack: ExitStack, runs: Sequence[str], db: Path | None) -> Sources:
+    """Every run with its database, each database opened once."""
+    from agentr_lite.store import Store
+    from agentr_lite.store.runs import get_run
+
+    stores: dict[Path, Store] = {}
+    sources: Sources = []
+    for named in runs:
+        # No run's id has a colon in it; a path may.
+        other, _, run = named.rpartition(":")
+        path = Path(other) if other else database_path(db)
+        key = path.resolve()
+        if key not in stores:
+            stores[key] = stack.enter_context(Store.open(path, create=False, read_only=True))
+        source = (stores[key], get_run(stores[key], run).id)
+        if source in sources:
+            raise UsageError(f"run {source[1]} is named twice", hint="Name each run once.")
+        sources.append(source)
+    return sources
+
+
+def _write_page(sources: Sources, target: Path, tasks: Sequence[str], trees: int | None) -> None:
+    from agentr_lite.recipe import did_you_mean
+    from agentr_lite.report.chosen import task_names
+    from agentr_lite.report.page import render_page
+
+    known = {name for store, run in sources for name in task_names(store, run)}
+    for task in tasks:
+        if task not in known:
+            raise UsageError(
+                f"there is no tree of a task '{task}'{did_you_mean(task, sorted(known))}",
+                hint=f"`agentr-lite trees {sources[0][1]}` lists a run's trees.",
+            )
+    page = render_page(sources, tasks=tasks, trees=trees)
+    if str(target) == "-":
+        sys.stdout.write(page)
+        sys.stdout.flush()
+        return
+    write_whole(target, [page])
+    say(f"Wrote {target} ({len(page.encode()) / 1000:,.0f} kB). Open it in a browser.")

@@ -68,9 +68,10 @@ def choose_trees(
     chosen: list[Choice] = []
     taken: set[int] = set()
     while len(chosen) < limit and len(taken) < len(found):
+        before = len(chosen)
         for why, fits, rank in _STORIES:
             fitting = [one for one in found if one.tree.id not in taken and fits(one)]
-            if not fitting or len(chosen) >= limit:
+            if not fitting or len(chosen) >= limit or (fits is _any and len(chosen) > before):
                 continue
             best = max(fitting, key=lambda one: (*rank(one), -one.tree.id))
             for one in [best, *_elsewhere(best, found, taken)][: limit - len(chosen)]:
@@ -87,6 +88,11 @@ def task_names(store: Store, run_id: str) -> list[str]:
 
 def _rank(one: _Candidate) -> tuple[float, ...]:
     return (one.readable,)
+
+
+def _any(one: _Candidate) -> bool:
+    """The story of a tree that has no other; told only once all others are told."""
+    return True
 
 
 def _rank_hard(one: _Candidate) -> tuple[float, ...]:
@@ -123,7 +129,7 @@ _STORIES: Sequence[
     ),
     ("solved, though hard", lambda one: one.tree.best_reward >= 1, _rank_hard),
     ("the search itself failed", lambda one: one.tree.error is not None, _rank),
-    ("a search", lambda one: True, _rank),
+    ("a search", _any, _rank),
 )
 """(what there is to see, which trees show it, which of them shows it best)."""
 

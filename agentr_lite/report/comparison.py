@@ -112,7 +112,8 @@ def overview_section(runs: Sequence[Compared]) -> Section:
     rows: list[list[Cell]] = []
     for one in runs:
         report, last = one.run.report, _last_round(one.run)
-        difference = versus_base([one.run], "greedy", last) if last else None
+        seed = one.run.seed
+        difference = versus_base([one.run], "greedy", last, seed=seed) if last else None
         rows.append(
             [
                 one.label,

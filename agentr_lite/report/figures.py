@@ -30,6 +30,8 @@ Named = tuple[str, Mapping[int, Mapping[str, Any]]]
 """A series' name, and its estimates by round."""
 
 _MINUS = "−"
+_GREY = 7
+"""The colour of what is there but not the point."""
 _STAGES = ("search", "splice", "train", "eval")
 
 
@@ -43,6 +45,8 @@ class Figure:
     table: Section
     legend: Sequence[tuple[int, str]] = ()
     """(number of the series' colour and shape, name); empty for a single series."""
+    filled: bool = False
+    """Areas, whose legend has squares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +79,14 @@ def _outcome_figures(runs: Sequence[Shown]) -> list[Figure | None]:
     return [
         rate_figure(runs, "greedy", "Success by round", "held-out tasks solved"),
         difference_figure(runs, "greedy", "Difference from base"),
-        rate_figure(runs, "recovery", "Recovery by round", "of the base's failures recovered"),
+        rate_figure(runs, "recovery", "Recovery by round", "failures of the base recovered"),
         estimate_figure(
             [(shown.label, shown.measured.repeated) for shown in runs],
             "Repeated steps",
             "Share of greedy steps that repeat the run of steps just before with the same"
             " observations. Bars: 95 % bootstrap intervals over tasks.",
             _percent,
-            "of all steps",
+            "greedy steps",
             top=1.0,
         ),
         _length_figure(runs),
@@ -194,7 +198,7 @@ def _length_figure(runs: Sequence[Shown]) -> Figure | None:
         )
         + ". Bars: 95 % bootstrap intervals over tasks."
     )
-    return estimate_figure(by_run, "Revision length", caption, lambda v: f"{v:.1f}", "bad steps")
+    return estimate_figure(by_run, "Revision length", caption, lambda v: f"{v:.2g}", "bad steps")
 
 
 def loss_figure(shown: Shown) -> Figure | None:
@@ -220,6 +224,7 @@ def loss_figure(shown: Shown) -> Figure | None:
         label="Training loss: " + "; ".join(f"{r[0]} from {r[2]} to {r[4]}" for r in rows),
         show=lambda v: f"{v:.3g}",
         x_title="step",
+        y_title="loss a token",
     )
     table = Section("Loss", ["", "points", "first", "lowest", "last"], rows)
     caption = "Mean negative log-likelihood a learnt token. With marks: validation; thin: training."
@@ -238,11 +243,11 @@ def time_figure(report: RunReport) -> Figure | None:
         bars.append(Bar(name, [model, line.wall_s - model]))
         cells: list[Cell] = [format_duration(model), format_duration(line.wall_s - model)]
         rows.append([name, *cells, format_duration(line.wall_s)])
-    parts = ["in the model", "everything else"]
-    svg = bar_plot(bars, parts, label=_bars_label("Time", bars, format_duration), show=_duration)
-    table = Section("Time by stage", ["", *parts, "sum"], rows)
+    parts = [(0, "in the model"), (_GREY, "everything else")]
+    svg = _time_plot(bars, parts)
+    table = Section("Time by stage", ["", *(name for _, name in parts), "sum"], rows)
     caption = "Wall time. Training runs outside of the model that plays: it counts as the rest."
-    return Figure("Time by stage", svg, caption, table, list(enumerate(parts)))
+    return Figure("Time by stage", svg, caption, table, parts, filled=True)
 
 
 def token_figure(report: RunReport) -> Figure | None:
@@ -250,7 +255,7 @@ def token_figure(report: RunReport) -> Figure | None:
     lines = [line for line in report.stages if line.prompt_tokens or line.output_tokens]
     if not lines:
         return None
-    parts = ["generated", "prompt, decoded", "prompt, reused"]
+    parts = [(0, "generated"), (1, "prompt, decoded"), (_GREY, "prompt, reused")]
     bars, rows = [], []
     for line in lines:
         name = f"{round_name(line.round)} {line.stage}"
@@ -260,8 +265,8 @@ def token_figure(report: RunReport) -> Figure | None:
         rows.append([name, *(count(amount) for amount in amounts)])
     svg = bar_plot(bars, parts, label=_bars_label("Tokens", bars, _amount), show=_amount)
     caption = "Reused: prompt tokens whose work was spared, as an earlier prompt began with them."
-    table = Section("Tokens by stage", ["", *parts], rows)
-    return Figure("Tokens by stage", svg, caption, table, list(enumerate(parts)))
+    table = Section("Tokens by stage", ["", *(name for _, name in parts)], rows)
+    return Figure("Tokens by stage", svg, caption, table, parts, filled=True)
 
 
 def total_time_figure(runs: Sequence[Shown]) -> Figure | None:
@@ -276,17 +281,17 @@ def total_time_figure(runs: Sequence[Shown]) -> Figure | None:
         rows.append([shown.label, *(format_duration(amount) for amount in amounts)])
     if not any(sum(bar.parts) for bar in bars):
         return None
-    svg = bar_plot(bars, _STAGES, label=_bars_label("Time", bars, format_duration), show=_duration)
+    parts = list(enumerate(_STAGES))
+    svg = _time_plot(bars, parts)
     table = Section("Time by run", ["", *_STAGES], rows)
     caption = "Wall time of all rounds, by kind of stage."
-    return Figure("Time by run", svg, caption, table, list(enumerate(_STAGES)))
+    return Figure("Time by run", svg, caption, table, parts, filled=True)
 
 
 def signed_points(value: float) -> str:
-    """A share as signed percentage points: ``+11.0``, ``−3``."""
-    points = 100 * value
-    body = f"{abs(points):.1f}".removesuffix(".0")
-    return body if body == "0" else ("+" if points > 0 else _MINUS) + body
+    """A share as signed percentage points: ``+11.0``, ``−3.2``, ``0.0``."""
+    body = f"{abs(100 * value):.1f}"
+    return body if body == "0.0" else ("+" if value > 0 else _MINUS) + body
 
 
 def _present(figures: Sequence[Figure | None]) -> list[Figure]:
@@ -309,6 +314,13 @@ def _table(
     if not single:
         return Section(title, columns, rows)
     return Section(title, columns[1:], [row[1:] for row in rows])
+
+
+def _time_plot(bars: Sequence[Bar], parts: Sequence[tuple[int, str]]) -> Markup:
+    longest = max(sum(bar.parts) for bar in bars)
+    unit = next((size for size in (3600.0, 60.0) if longest >= 1.5 * size), 1.0)
+    label = _bars_label("Time", bars, format_duration)
+    return bar_plot(bars, parts, label=label, show=_duration, unit=unit)
 
 
 def _bars_label(what: str, bars: Sequence[Bar], show: Callable[[float], str]) -> str:

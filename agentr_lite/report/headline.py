@@ -60,7 +60,9 @@ def _rate_tile(runs: Sequence[StudyRun], mode: EvalMode, last: int, name: str) -
     value = percent(now["value"]) or ""
     if not last or base is None:
         return Tile(name, value, note=f"95 % interval {interval(now)}, n = {now['n']}")
-    difference = versus_base(runs, mode, last)
+    # One run's interval is drawn as its table's was, so that the two agree to the last digit.
+    seed = runs[0].seed if len(runs) == 1 else 1
+    difference = versus_base(runs, mode, last, seed=seed)
     note = f"{round_name(last)}, n = {now['n']} tasks"
     if difference is None:
         return Tile(name, value, percent(base["value"]) or "", note)

@@ -33,7 +33,7 @@ from agentr_lite.report.headline import Tile, pooled_tiles, run_tiles
 from agentr_lite.report.marks import LEGEND
 from agentr_lite.report.measured import measure
 from agentr_lite.report.splice_page import SplicePage, splice_page
-from agentr_lite.report.svg import el, marker
+from agentr_lite.report.svg import el, marker, series_class
 from agentr_lite.report.tables import Section, run_sections
 from agentr_lite.report.tree_page import MARKS, best_steps, tree_record
 from agentr_lite.store.database import Store
@@ -270,9 +270,11 @@ def _tone(value: Any) -> str:
     return _TONES.get(value.fg or "", "") if isinstance(value, Styled) else ""
 
 
-def _swatch(number: int) -> Markup:
+def _swatch(number: int, filled: bool) -> Markup:
     """A legend's sign."""
-    return el("svg", marker(number, 6, 6), viewBox="0 0 12 12", class_="swatch", aria_hidden="true")
+    square = el("rect", x=1, y=1, width=10, height=10, class_=f"bar {series_class(number)}")
+    sign = square if filled else marker(number, 6, 6)
+    return el("svg", sign, viewBox="0 0 12 12", class_="swatch", aria_hidden="true")
 
 
 def _asset(name: str) -> str:

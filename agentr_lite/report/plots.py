@@ -28,7 +28,7 @@ from agentr_lite.report.svg import (
 
 WIDTH = 360.0
 _HEIGHT = 220.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 12.0, 12.0, 36.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 12.0, 26.0, 26.0
 _ROW = 24.0
 _CHARACTER = 5.8
 """Mean width of a label's character."""
@@ -152,19 +152,22 @@ def difference_plot(rows: Sequence[Difference], *, label: str, show: Show, unit:
         unit: below the axis.
     """
     left = _label_width([row.label for row in rows])
+    top, bottom = 12.0, 36.0
+    row_height = min(44.0, max(_ROW, (_HEIGHT - top - bottom) / max(1, len(rows))))
     ends = [end for row in rows for end in (row.point.bounds or (row.point.value,))]
     ticks = nice_ticks(min(0.0, *ends), max(0.0, *ends))
-    height = _TOP + _ROW * len(rows) + _BOTTOM
-    x = Scale(ticks[0], ticks[-1], left, WIDTH - 46)
-    floor = height - _BOTTOM
-    parts = [line(x(tick), _TOP, x(tick), floor, "grid") for tick in ticks]
+    height = top + row_height * len(rows) + bottom
+    x = Scale(ticks[0], ticks[-1], left, WIDTH - 52)
+    floor = height - bottom
+    parts = [line(x(tick), top, x(tick), floor, "grid") for tick in ticks]
     parts += [
-        text(x(tick), floor + 14, show(tick), class_="tick", text_anchor="middle") for tick in ticks
+        text(x(tick), floor + 14, _trimmed(show(tick)), class_="tick", text_anchor="middle")
+        for tick in ticks
     ]
-    parts.append(line(x(0.0), _TOP - 4, x(0.0), floor, "zero"))
-    parts.append(text((left + WIDTH - 46) / 2, height - 5, unit, class_="unit"))
+    parts.append(line(x(0.0), top - 4, x(0.0), floor, "zero"))
+    parts.append(text((left + WIDTH - 52) / 2, height - 5, unit, class_="unit"))
     for number, row in enumerate(rows):
-        at = _TOP + _ROW * (number + 0.5)
+        at = top + row_height * (number + 0.5)
         colour = series_class(row.colour)
         parts.append(text(0, at + 4, _fit(row.label, left - 8), class_="label"))
         bounds = row.point.bounds
@@ -173,18 +176,21 @@ def difference_plot(rows: Sequence[Difference], *, label: str, show: Show, unit:
             parts += [line(x(b), at - 4, x(b), at + 4, f"whisker {colour}") for b in bounds]
         title = _told(row.label, row.point, show)
         parts.append(marker(row.colour, x(row.point.value), at, title=title))
-        parts.append(text(WIDTH - 40, at + 4, show(row.point.value), class_="value"))
+        parts.append(text(WIDTH - 42, at + 4, show(row.point.value), class_="value"))
     return picture(WIDTH, height, *parts, label=label)
 
 
-def line_plot(curves: Sequence[Curve], *, label: str, show: Show, x_title: str) -> Markup:
+def line_plot(
+    curves: Sequence[Curve], *, label: str, show: Show, x_title: str, y_title: str = ""
+) -> Markup:
     """Curves over steps, from 0 up.
 
     Args:
         curves: faint ones are drawn first.
         label: for screen readers.
         show: a vertical value as text.
-        x_title: below the axis.
+        x_title: after the axis' last tick.
+        y_title: above the vertical axis.
     """
     xs = [x for curve in curves for x, _ in curve.points]
     ys = [y for curve in curves for _, y in curve.points if math.isfinite(y)]
@@ -192,13 +198,13 @@ def line_plot(curves: Sequence[Curve], *, label: str, show: Show, x_title: str) 
     x_ticks = nice_ticks(0.0, max(xs, default=1.0))
     y = Scale(y_ticks[0], y_ticks[-1], _HEIGHT - _BOTTOM, _TOP)
     x = Scale(0.0, max(xs, default=1.0) or 1.0, _LEFT, WIDTH - _RIGHT)
-    parts = _y_axis(y, y_ticks, show, "")
+    parts = _y_axis(y, y_ticks, show, y_title)
     parts += [
         text(x(tick), _HEIGHT - _BOTTOM + 14, f"{tick:g}", class_="tick", text_anchor="middle")
         for tick in x_ticks
         if tick <= x.high
     ]
-    parts.append(text((_LEFT + WIDTH) / 2, _HEIGHT - 4, x_title, class_="unit"))
+    parts.append(text(WIDTH, _HEIGHT - 1, x_title, class_="tick", text_anchor="end"))
     for curve in sorted(curves, key=lambda curve: not curve.faint):
         places = [(x(a), y.clamp(b)) for a, b in curve.points if math.isfinite(b)]
         colour = series_class(curve.colour)
@@ -211,18 +217,27 @@ def line_plot(curves: Sequence[Curve], *, label: str, show: Show, x_title: str) 
     return picture(WIDTH, _HEIGHT, *parts, label=label)
 
 
-def bar_plot(bars: Sequence[Bar], parts: Sequence[str], *, label: str, show: Show) -> Markup:
+def bar_plot(
+    bars: Sequence[Bar],
+    parts: Sequence[tuple[int, str]],
+    *,
+    label: str,
+    show: Show,
+    unit: float = 1.0,
+) -> Markup:
     """Amounts as stacked bars, one a row, with each row's sum at its end.
 
     Args:
         bars: from top to bottom.
-        parts: names of the stacked parts.
+        parts: (number of its colour, name) of each stacked part.
         label: for screen readers.
         show: an amount as text.
+        unit: ticks are round multiples of it, e.g. 60 for seconds shown as minutes.
     """
     left = _label_width([bar.label for bar in bars])
     right = 56.0
-    ticks = nice_ticks(0.0, max((sum(bar.parts) for bar in bars), default=1.0), 4)
+    longest = max((sum(bar.parts) for bar in bars), default=unit)
+    ticks = [tick * unit for tick in nice_ticks(0.0, longest / unit, 4)]
     height = 6 + _ROW * len(bars) + 20
     x = Scale(0.0, ticks[-1], left, WIDTH - right)
     drawn = [line(x(tick), 4, x(tick), height - 18, "grid") for tick in ticks]
@@ -235,7 +250,8 @@ def bar_plot(bars: Sequence[Bar], parts: Sequence[str], *, label: str, show: Sho
         begin = 0.0
         for index, amount in enumerate(bar.parts):
             if amount > 0:
-                told = f"{bar.label}, {parts[index]}: {show(amount)}"
+                colour, name = parts[index]
+                told = f"{bar.label}, {name}: {show(amount)}"
                 drawn.append(
                     el(
                         "rect",
@@ -244,7 +260,7 @@ def bar_plot(bars: Sequence[Bar], parts: Sequence[str], *, label: str, show: Sho
                         y=at + 4,
                         width=max(0.5, x(begin + amount) - x(begin)),
                         height=_ROW - 8,
-                        class_=f"bar {series_class(index)}",
+                        class_=f"bar {series_class(colour)}",
                     )
                 )
             begin += amount
@@ -259,7 +275,7 @@ def _y_axis(y: Scale, ticks: Sequence[float], show: Show, title: str) -> list[Ma
         text(_LEFT - 6, y(tick) + 4, show(tick), class_="tick", text_anchor="end") for tick in ticks
     ]
     if title:
-        parts.append(text((_LEFT + WIDTH) / 2, _HEIGHT - 4, title, class_="unit"))
+        parts.append(text(0, 9, title, class_="title"))
     return parts
 
 
@@ -267,6 +283,11 @@ def _whisker(x: float, low: float, high: float, index: int) -> Markup:
     class_ = f"whisker {series_class(index)}"
     ends = [line(x - 4, at, x + 4, at, class_) for at in (low, high)]
     return el("g", line(x, low, x, high, class_), *ends)
+
+
+def _trimmed(told: str) -> str:
+    """A tick's round number without its empty decimal."""
+    return told.removesuffix(".0")
 
 
 def _told(name: str, point: Point, show: Show) -> str:

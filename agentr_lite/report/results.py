@@ -292,7 +292,7 @@ def _seed_section(study: Study) -> Section:
     for arm in study.arms:
         differences = []
         for run in study.of(arm):
-            difference = versus_base([run], "greedy", last) if last else None
+            difference = versus_base([run], "greedy", last, seed=run.seed) if last else None
             base, end = (pooled_rate([run], "greedy", number) for number in (0, last))
             rows.append(
                 [

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from agentr_lite.output import truncate
 from agentr_lite.report.excerpts import Excerpts, shorten
-from agentr_lite.report.marks import CUT, LEGEND, ROOT, STEP, Mark, mark_of
+from agentr_lite.report.marks import LEGEND, ROOT, STEP, Mark, mark_of
 from agentr_lite.report.svg import el, picture
 from agentr_lite.report.verdicts import verdict_words
 from agentr_lite.store.database import Store
@@ -178,7 +178,7 @@ def draw_tree(
             data_at=str(at),
         )
         boxes.append(box)
-        if row.ended and tall >= 11 and wide >= 11 and mark is not CUT:
+        if row.ended and tall >= 11 and wide >= 11:
             boxes.append(
                 el(
                     "text",

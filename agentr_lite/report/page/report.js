@@ -49,7 +49,7 @@
 
   // ---- one tree ----------------------------------------------------------------------------
 
-  const DEEPEST_INDENT = 24;
+  const DEEPEST_INDENT = 16;
 
   class Explorer {
     constructor(section) {
@@ -167,20 +167,24 @@
       return this.tree.visits[at] > 0 || this.tree.reward[at] !== null || this.best.has(at);
     }
 
-    // What is in sight, from top to bottom: places, and for what is folded away, an object.
+    // What is in sight, from top to bottom: nodes, and rows for what is left out. Where a node has
+    // one child only, the way goes straight on; the indentation counts forks, not steps.
     visible() {
       const out = [];
-      const stack = [0];
+      const stack = [{ at: 0, indent: 0, forked: true }];
       while (stack.length) {
         const item = stack.pop();
         out.push(item);
-        if (typeof item !== "number" || !this.open.has(item)) continue;
-        const all = this.ordered(item);
-        const shown = this.revealed.has(item) ? all : all.filter((at) => this.wasTried(at));
-        const below = [...shown];
-        const hidden = all.length - shown.length;
-        if (hidden) below.push({ parent: item, hidden });
-        if (this.tree.hidden[item]) below.push({ parent: item, left: this.tree.hidden[item] });
+        if (item.at === undefined || !this.open.has(item.at)) continue;
+        const all = this.ordered(item.at);
+        const shown = this.revealed.has(item.at) ? all : all.filter((at) => this.wasTried(at));
+        const forked = shown.length > 1;
+        const indent = item.indent + (forked || item.forked ? 1 : 0);
+        const below = shown.map((at) => ({ at, indent, forked }));
+        const never = all.length - shown.length;
+        if (never) below.push({ parent: item.at, indent, never });
+        const left = this.tree.hidden[item.at];
+        if (left) below.push({ parent: item.at, indent, left });
         for (let i = below.length - 1; i >= 0; i--) stack.push(below[i]);
       }
       return out;
@@ -190,9 +194,9 @@
       const items = document.createDocumentFragment();
       this.shown = [];
       for (const item of this.visible()) {
-        if (typeof item === "number") {
-          this.shown.push(item);
-          items.append(this.row(item));
+        if (item.at !== undefined) {
+          this.shown.push(item.at);
+          items.append(this.row(item.at, item.indent));
         } else {
           items.append(this.moreRow(item));
         }
@@ -204,11 +208,11 @@
       this.markNow();
     }
 
-    indent(row, depth) {
-      row.style.setProperty("--d", Math.min(depth, DEEPEST_INDENT));
+    indent(row, level) {
+      row.style.setProperty("--d", Math.min(level, DEEPEST_INDENT));
     }
 
-    row(at) {
+    row(at, indent) {
       const tree = this.tree;
       const [glyph, tone, word] = this.mark(at);
       const row = make("div", "row");
@@ -221,7 +225,7 @@
       if (this.best.has(at)) row.classList.add("best");
       if (!tree.visits[at]) row.classList.add("never");
       if (this.hits.includes(at)) row.classList.add("hit");
-      this.indent(row, tree.depth[at]);
+      this.indent(row, indent);
       const foldable = this.children[at].length + tree.hidden[at] > 0;
       if (foldable) row.setAttribute("aria-expanded", String(this.open.has(at)));
       const twist = make("span", "twist", foldable ? (this.open.has(at) ? "▾" : "▸") : "");
@@ -229,7 +233,7 @@
       const sign = make("span", `sign ${tone}`, glyph);
       sign.title = word;
       const what = foreign("span", "what", this.title(at).replace(/\s+/g, " "));
-      row.append(twist, sign, what);
+      row.append(twist, make("span", "step", at ? tree.depth[at] : ""), sign, what);
       if (tree.merged[at] > 1) row.append(make("span", "times", `×${tree.merged[at]}`));
       row.append(make("span", "n", tree.visits[at] || "·"));
       const level = make("span", "level");
@@ -241,19 +245,19 @@
       const best = this.best.has(at) ? ", on the best path" : "";
       row.setAttribute(
         "aria-label",
-        `${word}: ${what.textContent}, visits ${tree.visits[at]}, value ${tree.value[at].toFixed(2)}${reward}${best}`,
+        `step ${tree.depth[at]}, ${word}: ${what.textContent}, visits ${tree.visits[at]}, value ${tree.value[at].toFixed(2)}${reward}${best}`,
       );
       return row;
     }
 
     moreRow(item) {
-      const words = item.hidden
-        ? `… ${item.hidden} never visited`
+      const words = item.never
+        ? `… ${item.never} never visited`
         : `… ${item.left} more, not in this page`;
       const row = make("div", "row more", words);
       row.setAttribute("role", "none");
-      if (item.hidden) row.dataset.reveal = item.parent;
-      this.indent(row, this.tree.depth[item.parent] + 2);
+      if (item.never) row.dataset.reveal = item.parent;
+      this.indent(row, item.indent);
       return row;
     }
 

@@ -13,6 +13,7 @@ import contextlib
 import os
 import queue
 import subprocess
+import tempfile
 import threading
 import time
 from collections import deque
@@ -30,6 +31,7 @@ CALL_TIMEOUT_S = 600.0
 """Longest wait for one call; a process that takes longer is taken for dead."""
 _SCRAMBLE = 0x5DEECE66D
 """What ``java.util.Random.setSeed`` mixes into its argument. Source: its specification."""
+_TYPE_IDS = "object_type_ids.tsv"
 _STOP_TIMEOUT_S = 5.0
 _KEPT_LINES = 20
 
@@ -84,7 +86,9 @@ class Jvm:
         self._current: Turn | None = None
         self._last_words: deque[str] = deque(maxlen=_KEPT_LINES)
         self._gateway: Any = None
-        self._process = _start(find_java(), heap_mb)
+        java = find_java()
+        self._directory = tempfile.TemporaryDirectory(prefix="agentr-lite-sciworld-")
+        self._process = _start(java, heap_mb, Path(self._directory.name))
         try:
             self._gateway = _connect(*self._greeting())
             self._prepare()
@@ -172,6 +176,7 @@ class Jvm:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._directory.cleanup()
 
     def _prepare(self) -> None:
         java, util = self._gateway.jvm.java, self._gateway.jvm.util
@@ -234,10 +239,13 @@ class Jvm:
         )
 
 
-def _start(java: Path, heap_mb: int) -> subprocess.Popen[bytes]:
+def _start(java: Path, heap_mb: int, directory: Path) -> subprocess.Popen[bytes]:
     from py4j.java_gateway import find_jar_path
 
-    jar = resources.files("scienceworld") / "scienceworld.jar"
+    package = resources.files("scienceworld")
+    # The simulator numbers kinds of objects by a file in its working directory, and writes there.
+    directory.joinpath(_TYPE_IDS).write_bytes(package.joinpath(_TYPE_IDS).read_bytes())
+    jar = package / "scienceworld.jar"
     environment = dict(os.environ)
     # Java 8, which knows no such option and needs none, does not read this variable either.
     opens = "--add-opens=java.base/java.util=ALL-UNNAMED"
@@ -259,6 +267,7 @@ def _start(java: Path, heap_mb: int) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        cwd=directory,
         env=environment,
         # Ctrl-C is this program's to answer; the end of stdin stops the process, whatever happens.
         start_new_session=True,

@@ -176,6 +176,8 @@ class World:
         self.place, self.over = None, False
         self._moves, self._asked = 0, False
         problem = self._call("load", game.task, game.variation, game.simplifications, gold)
+        # It keeps every variation of every task, some 10 MB, and makes them anew at the next load.
+        self._call("taskMaker_$eq", None)
         if problem:
             raise SimulatorFailed(f"cannot load '{game.task}-{game.variation}': {problem}")
 

@@ -1,0 +1,112 @@
+"""Which kind of AgentGym server is at an address."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from agentr_lite.envs.agentgym.profiles import (
+    FINGERPRINTS,
+    GREETINGS,
+    PROFILES,
+    SEVERAL,
+    Profile,
+)
+from agentr_lite.envs.agentgym.server import Refused, Server
+from agentr_lite.errors import UsageError
+from agentr_lite.recipe import did_you_mean
+
+_GREETING = re.compile(r"this is environment ([\w-]+)", re.IGNORECASE)
+_KIND_HINT = "Name it at the end of the address, e.g. agentgym+http://localhost:8000/textcraft."
+
+
+class Address(NamedTuple):
+    """An address, taken apart."""
+
+    url: str
+    """Base address, without kind and without a slash at the end."""
+    kind: str
+    """As named in it; may be empty."""
+
+
+def parse_address(address: str) -> Address:
+    """Take ``http://host:port[/kind]`` apart.
+
+    A last part of the path that is no kind is taken for part of the base address.
+
+    Raises:
+        UsageError: not the address of a server.
+    """
+    try:
+        parts = urlsplit(address)
+        bad = parts.scheme not in ("http", "https") or not parts.hostname
+        # Reading it raises where it is no number.
+        bad = bad or parts.port == 0 or bool(parts.query or parts.fragment)
+    except ValueError:
+        bad = True
+    if bad:
+        raise UsageError(
+            f"'{address}' is not the address of an AgentGym server",
+            hint="It has the form agentgym+http://HOST:PORT[/KIND].",
+        )
+    base = address.rstrip("/")
+    head, _, last = base.rpartition("/")
+    if urlsplit(base).path and last.lower() in PROFILES:
+        return Address(head, last.lower())
+    return Address(base, "")
+
+
+def find_profile(server: Server, kind: str = "") -> Profile:
+    """The server's kind, by its name where it is given, else by what the server says.
+
+    Raises:
+        UsageError: no such kind, or none can be told.
+        ServerFault: no server answers.
+    """
+    if kind:
+        if kind not in PROFILES:
+            raise UsageError(
+                f"there is no kind '{kind}' of AgentGym server{did_you_mean(kind, list(PROFILES))}",
+                hint=f"Kinds: {', '.join(PROFILES)}.",
+            )
+        return PROFILES[kind]
+    said = _said(server, "/")
+    if isinstance(said, str) and (found := _GREETING.search(said)):
+        name = found[1].lower()
+        if name in GREETINGS:
+            return PROFILES[GREETINGS[name]]
+        if name == SEVERAL:
+            raise UsageError(
+                f"the server at {server.url} plays maze and wordle",
+                hint=f"Say which: agentgym+{server.url}/maze or agentgym+{server.url}/wordle.",
+            )
+    described = _by_description(_said(server, "/openapi.json"))
+    if described is None:
+        raise UsageError(
+            f"cannot tell what kind of AgentGym server is at {server.url}"
+            + did_you_mean(server.url.rpartition("/")[2], list(PROFILES)),
+            hint=f"{_KIND_HINT} Kinds: {', '.join(PROFILES)}.",
+        )
+    return described
+
+
+def _said(server: Server, path: str) -> Any:
+    try:
+        return server.get(path)
+    except Refused:
+        # It has no such page; that says nothing about its kind.
+        return None
+
+
+def _by_description(page: Any) -> Profile | None:
+    """The kind whose reset takes the fields that the server's own description lists."""
+    try:
+        body = page["paths"]["/reset"]["post"]["requestBody"]["content"]["application/json"]
+        schema = body["schema"]
+        if "$ref" in schema:
+            schema = page["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        fields = set(schema["properties"])
+    except (KeyError, TypeError, AttributeError):
+        return None
+    return next((PROFILES[kind] for wanted, kind in FINGERPRINTS if fields == wanted), None)

@@ -1,0 +1,181 @@
+"""What the AgentGym servers expect and give, kind by kind.
+
+Each server speaks JSON over HTTP in a dialect of its own. Source: AgentGym's servers and clients
+(``agentenv-*`` and ``agentenv/envs`` of WooooDyy/AgentGym); rounds are those of its evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from agentr_lite.envs.agentgym.prompts import PROMPTS
+
+Json = Any
+Numbers = Mapping[str, Sequence[int]]
+Scale = Literal["reward", "score", "percent", "maze"]
+"""Which number of a reply is the reward. ``reward``, ``score``: that field, at most 1;
+``percent``: a score out of 100, negative after a fatal mistake; ``maze``: a step costs 1 and the
+goal nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One kind of server."""
+
+    kind: str
+    rounds: int
+    """Longest episode in steps, as AgentGym evaluates it."""
+    reset: Callable[[int], dict[str, Json]]
+    """The body of a reset to a game's number, the session's id apart."""
+    handle: Literal["id", "env_idx"] = "id"
+    """What the session's id is called in bodies."""
+    prefix: str = ""
+    """Of every path, where one server has several kinds."""
+    create: Mapping[str, Json] = field(default_factory=dict)
+    """Body of the request for a session."""
+    text: str = "observation"
+    """The field with the observation in the reply to a step."""
+    scale: Scale = "reward"
+    lead: str = ""
+    """A field of the reset's reply that comes before the observation, on a line of its own."""
+    ask: bool = False
+    """The first observation has to be asked for after the reset."""
+    choices: bool = False
+    """Replies list ``available_actions``; the first observation ends with them."""
+    games: int = 200
+    """How many games are counted on; split 60 / 10 / 30 in order unless ``splits`` says more."""
+    splits: Callable[[], Numbers] | None = None
+    """Numbers of the games of each split, where there is an order of record."""
+    sessions: int = 4
+    """Sessions held at the same time, so that going on with them needs no replay."""
+
+    @property
+    def instructions(self) -> str:
+        """The system prompt."""
+        return PROMPTS[self.kind]()
+
+
+def _textcraft_splits() -> Numbers:
+    from agentr_lite.envs.textcraft.tasks import PUBLISHED_TEST_IDS, PUBLISHED_TRAIN_RANGE
+
+    rest = [number for number in PUBLISHED_TRAIN_RANGE if number not in set(PUBLISHED_TEST_IDS)]
+    dev = rest[::7]
+    train = [number for number in rest if number not in set(dev)]
+    return {"train": train, "dev": dev, "test": PUBLISHED_TEST_IDS}
+
+
+def _sciworld_splits() -> Numbers:
+    from agentr_lite.envs.sciworld.games import games
+
+    splits: dict[str, list[int]] = {"train": [], "dev": [], "test": []}
+    for game in games("agentgym"):
+        splits[game.split].append(game.number)
+    return splits
+
+
+def _tool(kind: str, rounds: int, games: int) -> Profile:
+    """The servers of tools and of SearchQA are alike."""
+    return Profile(
+        kind,
+        rounds,
+        lambda number: {"id": number},
+        handle="env_idx",
+        create={"id": 0},
+        games=games,
+    )
+
+
+PROFILES: dict[str, Profile] = {
+    profile.kind: profile
+    for profile in (
+        Profile(
+            "textcraft",
+            20,
+            lambda number: {"data_idx": number},
+            splits=_textcraft_splits,
+            sessions=16,
+        ),
+        Profile(
+            "sciworld",
+            30,
+            lambda number: {"data_idx": number},
+            scale="percent",
+            lead="task_description",
+            splits=_sciworld_splits,
+            # Each takes a Java process of about a gigabyte over there.
+            sessions=2,
+        ),
+        Profile("babyai", 20, lambda number: {"data_idx": number}, scale="score"),
+        Profile(
+            "alfworld", 30, lambda number: {"game": number, "world_type": "Text"}, choices=True
+        ),
+        Profile(
+            "maze", 15, lambda number: {"game": number}, prefix="/maze", scale="maze", games=26
+        ),
+        Profile("wordle", 8, lambda number: {"seed": number}, prefix="/wordle"),
+        Profile(
+            "webshop",
+            10,
+            lambda number: {"session_id": number},
+            handle="env_idx",
+            text="state",
+            ask=True,
+            # Each loads the whole catalogue anew over there.
+            sessions=1,
+        ),
+        Profile("sqlgym", 1, lambda number: {"item_id": number}, handle="env_idx", text="state"),
+        Profile(
+            "webarena",
+            25,
+            lambda number: {"seed": 0, "idx": number},
+            handle="env_idx",
+            sessions=1,
+        ),
+        _tool("searchqa", 5, 200),
+        _tool("weather", 10, 200),
+        _tool("movie", 12, 200),
+        _tool("todo", 15, 100),
+        _tool("academia", 12, 20),
+        _tool("sheet", 15, 20),
+        _tool("tool", 15, 20),
+    )
+}
+"""By kind. ``tool`` is a tool server that has not said which."""
+
+GREETINGS: dict[str, str] = {
+    "textcraft": "textcraft",
+    "scienceworld": "sciworld",
+    "sciworld": "sciworld",
+    "babyai": "babyai",
+    "alfworld": "alfworld",
+    "webarena": "webarena",
+    "webshop": "webshop",
+}
+"""Kinds by what ``GET /`` calls them: ``This is environment TextCraft.``"""
+
+SEVERAL = "lmrl-gym"
+"""What a server of both maze and wordle calls itself."""
+
+FINGERPRINTS: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"env_idx", "session_id"}), "webshop"),
+    (frozenset({"env_idx", "item_id"}), "sqlgym"),
+    (frozenset({"env_idx", "seed", "idx"}), "webarena"),
+    (frozenset({"env_idx", "id"}), "tool"),
+    (frozenset({"id", "game", "world_type"}), "alfworld"),
+)
+"""Kinds by the fields of a reset's body, as ``/openapi.json`` describes it. TextCraft, ScienceWorld
+and BabyAI share theirs, but say their names."""
+
+
+def split_numbers(profile: Profile) -> Numbers:
+    """Numbers of the games of each split."""
+    if profile.splits is not None:
+        return profile.splits()
+    train, dev = profile.games * 6 // 10, profile.games * 7 // 10
+    return {
+        "train": range(train),
+        "dev": range(train, dev),
+        "test": range(dev, profile.games),
+    }

@@ -31,6 +31,7 @@ ENTRY_POINT_GROUP = "agentr_lite.envs"
 _BUILT_IN: dict[str, str] = {
     "sciworld": "agentr_lite.envs.sciworld:SciWorld",
     "textcraft": "agentr_lite.envs.textcraft:TextCraft",
+    "textworld": "agentr_lite.envs.textworld:TextWorld",
     "webshop": "agentr_lite.envs.webshop:WebShop",
 }
 """Known without installed metadata, e.g. from a plain checkout."""

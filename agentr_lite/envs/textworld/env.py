@@ -1,0 +1,249 @@
+"""TextWorld as an ``Environment``.
+
+Source: Côté et al., "TextWorld: A Learning Environment for Text-based Games", arXiv 1806.11532;
+microsoft/TextWorld.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from agentr_lite.config import home
+from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
+from agentr_lite.envs.textworld.build import Workshop
+from agentr_lite.envs.textworld.games import COOKING, LEVELS, make_tasks
+from agentr_lite.envs.textworld.machine import LOST, WON, Machine, Memory, Output, tidy
+from agentr_lite.envs.textworld.story import Story
+from agentr_lite.errors import UsageError
+from agentr_lite.recipe import did_you_mean
+
+_INSTRUCTIONS = """\
+You play a text adventure in a house and its surroundings. The first message tells your task \
+and where you are.
+
+Write two lines each turn:
+Thought: what you know, what is missing, and what to do next
+Action: exactly one command
+
+Commands: look, inventory, examine <thing>, go north (south, east, west), open <thing>, \
+close <thing>, unlock <thing> with <key>, lock <thing> with <key>, take <thing>, \
+take <thing> from <place>, drop <thing>, put <thing> on <place>, insert <thing> into <container>, \
+eat <thing>{extra}.
+
+Name things exactly as the text does. A command that is not understood changes nothing.
+
+Example:
+Thought: The task is in the next room, and the door is closed.
+Action: open wooden door"""
+
+_COOKING = """, cook <food> with <appliance>, slice <food> with knife, chop <food> with knife, \
+dice <food> with knife, prepare meal, eat meal.
+
+In the kitchen, the cookbook says which food to take and what to do with it, step by step: an \
+oven roasts, a stove fries, a barbecue grills. Food that is cooked twice or cut wrongly loses \
+the game. When everything is ready, be in the kitchen, prepare the meal and eat it"""
+
+_BRIEF = "Play the text adventure. Answer with a Thought line and an Action line."
+
+_NOT_PLAYED = {
+    *("quit", "q", "restart", "restore", "save", "undo", "script", "transcript", "unscript"),
+    *("verify", "version", "oops", "pronouns", "notify", "superbrief", "brief", "verbose"),
+}
+"""Commands to the interpreter rather than to the game: they would ask questions, write files or
+turn the game round."""
+_REFUSED = "That is no command of the game."
+_OVER = "The game is over."
+_GAMES_KEPT = 64
+
+
+class TextWorldSnapshot(NamedTuple):
+    """The whole state of an episode."""
+
+    task: Task
+    memory: Memory
+    events: tuple[str, ...]
+    score: int
+    over: bool
+
+
+class TextWorld(Environment):
+    """Text adventures, made on the spot and kept in ``games_dir``.
+
+    The reward is the share of the game's points, hence 1 where the game is won. Making a game
+    takes seconds, once.
+
+    Args:
+        game: ``cooking`` (find a recipe, prepare it, eat it; points on the way), ``coins`` (find
+            a coin), ``treasure`` (find a thing among others) or ``quest`` (follow instructions).
+        levels: which levels of difficulty take part, from 1; default: all of them.
+        train, dev, test: how many tasks each split has.
+        games_dir: where games are kept; default: ``textworld`` in the data directory.
+
+    Raises:
+        UsageError: a wrong option, or TextWorld is not installed.
+    """
+
+    name: ClassVar[str] = "textworld"
+
+    def __init__(
+        self,
+        game: str = COOKING,
+        levels: Sequence[int] | None = None,
+        train: int = 200,
+        dev: int = 50,
+        test: int = 100,
+        games_dir: str | None = None,
+    ) -> None:
+        if importlib.util.find_spec("textworld") is None:
+            raise UsageError(
+                "textworld: the package TextWorld is not installed",
+                hint="pip install 'agentr-lite[textworld]'",
+            )
+        if game not in LEVELS:
+            raise UsageError(
+                f"textworld: no game '{game}'{did_you_mean(str(game), list(LEVELS))}",
+                hint=f"Games: {', '.join(LEVELS)}.",
+            )
+        known = range(1, len(LEVELS[game]) + 1)
+        self._levels = list(known) if levels is None else list(levels)
+        if not self._levels or any(level not in known for level in self._levels):
+            raise UsageError(f"textworld: levels of {game} are 1 to {len(known)}, not {levels!r}")
+        self._counts = {"train": train, "dev": dev, "test": test}
+        for split, count in self._counts.items():
+            if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= 10**6:
+                raise UsageError(f"textworld: {split} needs a whole number >= 0, not {count!r}")
+        self._game = game
+        self._workshop = Workshop(
+            Path(games_dir).expanduser() if games_dir else home() / "textworld"
+        )
+        self._open: OrderedDict[Path, tuple[Machine, Story]] = OrderedDict()
+        self._task: Task | None = None
+        self._machine: Machine | None = None
+        self._story: Story | None = None
+        self._events: tuple[str, ...] = ()
+        self._score = 0
+        self._over = False
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """The split's tasks; none of them is made yet.
+
+        Raises:
+            UsageError: no such split.
+        """
+        if split not in self._counts:
+            raise UsageError(
+                f"textworld has no split '{split}'", hint=f"Splits: {', '.join(SPLITS)}."
+            )
+        return make_tasks(self._game, self._levels, split, self._counts[split])
+
+    def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
+        """Begin ``task``; its game is made first where it is not there. ``seed`` changes nothing.
+
+        Raises:
+            EnvironmentFault: the game cannot be made.
+        """
+        machine, story = self._take(task)
+        text = machine.start()
+        self._events, self._score, self._over = (), 0, False
+        # Before the objective stands a banner of letters made of letters.
+        _, found, rest = text.partition(story.objective)
+        return tidy(found + rest if found else text), {}
+
+    def step(self, action: str) -> StepResult:
+        """Carry out one command."""
+        machine, story = self._playing()
+        words = action.split()
+        if words and (words[0].lower() in _NOT_PLAYED or words[0].lower().startswith("tw-")):
+            return StepResult(_REFUSED, self._reward(story), self._over, False, {"invalid": True})
+        if self._over:
+            # The interpreter now asks what to do next; an action is not meant for it.
+            return StepResult(_OVER, self._reward(story), True, False, {"invalid": True})
+        output = machine.send(" ".join(words))
+        self._events += output.events
+        self._score = self._score if output.score is None else output.score
+        lost = LOST in output.text
+        self._over = lost or WON in output.text
+        info = {"invalid": not output.events and not self._over, "disaster": lost}
+        return StepResult(_shown(output), self._reward(story), self._over, False, info)
+
+    def _reward(self, story: Story) -> float:
+        return min(1.0, max(0.0, self._score / story.max_score)) if story.max_score else 0.0
+
+    def instructions(self, *, brief: bool = False) -> str:
+        """The system prompt."""
+        if brief:
+            return _BRIEF
+        return _INSTRUCTIONS.format(extra=_COOKING if self._game == COOKING else "")
+
+    def snapshot(self) -> TextWorldSnapshot:
+        """The machine's memory (40 kB) and what has happened."""
+        machine, _ = self._playing()
+        assert self._task is not None
+        return TextWorldSnapshot(self._task, machine.save(), self._events, self._score, self._over)
+
+    def restore(self, snapshot: TextWorldSnapshot) -> None:
+        """Bring back a state, also one of another instance or process."""
+        machine, _ = self._take(snapshot.task)
+        machine.load(snapshot.memory)
+        _, _, self._events, self._score, self._over = snapshot
+
+    def solve(self, task: Task) -> list[str]:
+        """The commands that win, from reset."""
+        return self._load(task)[1].plan(())
+
+    def plan(self) -> list[str]:
+        """The commands that win from here on; empty where the game is over or lost."""
+        return self._playing()[1].plan(self._events)
+
+    def valid_actions(self) -> list[str]:
+        """TextWorld's admissible commands."""
+        _, story = self._playing()
+        return [] if self._over else story.valid_commands(self._events)
+
+    def describe_state(self) -> str:
+        """What is carried, in one line; nothing once the game is over."""
+        machine, _ = self._playing()
+        if self._over:
+            return ""
+        before = machine.save()
+        text = machine.send("inventory").text
+        machine.load(before)
+        return " ".join(text.split())
+
+    def close(self) -> None:
+        """Let go of all games."""
+        self._workshop.close()
+        while self._open:
+            self._open.popitem()[1][0].close()
+        self._machine = self._story = self._task = None
+
+    def _take(self, task: Task) -> tuple[Machine, Story]:
+        if self._task is not task or self._machine is None or self._story is None:
+            self._machine, self._story = self._load(task)
+            self._task = task
+        return self._machine, self._story
+
+    def _load(self, task: Task) -> tuple[Machine, Story]:
+        """The task's game, in an interpreter of its own: trees take turns, step by step."""
+        path = self._workshop.game_file(task.payload)
+        if path not in self._open:
+            self._open[path] = (Machine(path), Story(path.with_suffix(".json")))
+        self._open.move_to_end(path)
+        if len(self._open) > _GAMES_KEPT:
+            _, (machine, _) = self._open.popitem(last=False)
+            machine.close()
+        return self._open[path]
+
+    def _playing(self) -> tuple[Machine, Story]:
+        if self._machine is None or self._story is None:
+            raise UsageError("textworld: reset comes before the first step")
+        return self._machine, self._story
+
+
+def _shown(output: Output) -> str:
+    """Never empty: a model needs something to answer."""
+    return output.text or "Nothing happens."

@@ -44,12 +44,14 @@ def make_tiny_hf(
     vocab_size: int = 400,
     tied: bool = True,
     seed: int = 0,
+    rope_scaling: dict[str, Any] | None = None,
 ) -> Path:
     """Write a model directory with random weights and a BPE tokenizer trained on ``TEXTS``.
 
     Args:
         path: the directory; made if missing.
-        model_type: ``llama``, ``qwen2`` (biases on q, k, v) or ``qwen3`` (norms on q and k).
+        model_type: ``llama``, ``qwen2`` (biases on q, k, v), ``qwen3`` (norms on q and k),
+            ``gemma``, ``gemma2`` (four norms a layer) or ``gemma3_text`` (and windows).
 
     Returns:
         ``path``.
@@ -71,6 +73,14 @@ def make_tiny_hf(
         "tie_word_embeddings": tied,
         "eos_token_id": SPECIAL_TOKENS.index("<|end|>"),
     }
+    if model_type in ("gemma2", "gemma3_text"):
+        config |= {"query_pre_attn_scalar": width // heads, "sliding_window": 64}
+    if model_type == "gemma2":
+        # mlx-lm leaves Gemma 2's window out: short of it the two are the same.
+        config |= {"sliding_window": 2048}
+        config |= {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
+    if rope_scaling is not None:
+        config["rope_scaling"] = rope_scaling
     (path / "config.json").write_text(json.dumps(config, indent=1))
     _write_tokenizer(path, "qwen2" if model_type.startswith("qwen") else "gpt-2", vocab_size)
     _write_weights(path, config, np.random.default_rng(seed))
@@ -124,9 +134,12 @@ def _write_weights(path: Path, config: dict[str, Any], rng: np.random.Generator)
     def vector(size: int, around: float) -> np.ndarray:
         return (around + 0.3 * rng.standard_normal(size)).astype(np.float32)
 
+    kind = config["model_type"]
+    # Gemma multiplies by 1 + weight.
+    one = 0.0 if kind.startswith("gemma") else 1.0
     tensors = {
         "model.embed_tokens.weight": matrix(config["vocab_size"], width),
-        "model.norm.weight": vector(width, 1.0),
+        "model.norm.weight": vector(width, one),
     }
     if not config["tie_word_embeddings"]:
         tensors["lm_head.weight"] = matrix(config["vocab_size"], width)
@@ -135,15 +148,18 @@ def _write_weights(path: Path, config: dict[str, Any], rng: np.random.Generator)
         for name, rows in (("q", q_rows), ("k", kv_rows), ("v", kv_rows)):
             # Sharp attention, so that an error in RoPE's row order shows in the logits.
             tensors[f"{block}self_attn.{name}_proj.weight"] = 2 * matrix(rows, width)
-            if config["model_type"] == "qwen2":
+            if kind == "qwen2":
                 tensors[f"{block}self_attn.{name}_proj.bias"] = vector(rows, 0.0)
-        if config["model_type"] == "qwen3":
-            tensors[f"{block}self_attn.q_norm.weight"] = vector(head_dim, 1.0)
-            tensors[f"{block}self_attn.k_norm.weight"] = vector(head_dim, 1.0)
+        if kind in ("qwen3", "gemma3_text"):
+            tensors[f"{block}self_attn.q_norm.weight"] = vector(head_dim, one)
+            tensors[f"{block}self_attn.k_norm.weight"] = vector(head_dim, one)
         tensors[f"{block}self_attn.o_proj.weight"] = matrix(width, q_rows)
         tensors[f"{block}mlp.gate_proj.weight"] = matrix(feed_forward, width)
         tensors[f"{block}mlp.up_proj.weight"] = matrix(feed_forward, width)
         tensors[f"{block}mlp.down_proj.weight"] = matrix(width, feed_forward)
-        tensors[f"{block}input_layernorm.weight"] = vector(width, 1.0)
-        tensors[f"{block}post_attention_layernorm.weight"] = vector(width, 1.0)
+        norms = ["input", "post_attention"]
+        if kind in ("gemma2", "gemma3_text"):
+            norms += ["pre_feedforward", "post_feedforward"]
+        for name in norms:
+            tensors[f"{block}{name}_layernorm.weight"] = vector(width, one)
     save_file(tensors, str(path / "model.safetensors"), metadata={"format": "np"})

@@ -12,14 +12,22 @@ import gguf
 import numpy as np
 
 from agentr_lite.actors.convert.names import gguf_name, permute_rows, permutes, rotated_heads
+from agentr_lite.actors.convert.rope import llama3_factors
 from agentr_lite.actors.convert.safetensors_io import FloatArray, read_model_tensors
 from agentr_lite.actors.convert.tokenizer import read_json, read_tokenizer
 from agentr_lite.errors import ModelError, UsageError
 
 WeightType = Literal["f32", "f16", "q8_0"]
 
-SUPPORTED_MODEL_TYPES = ("llama", "qwen2", "qwen3")
-"""``model_type`` in config.json; GGUF's architecture has the same name."""
+ARCHITECTURES = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "gemma": "gemma",
+    "gemma2": "gemma2",
+    "gemma3_text": "gemma3",
+}
+"""``model_type`` in config.json -> GGUF's architecture."""
 
 _TYPES = {
     "f32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32),
@@ -44,13 +52,13 @@ def convert_to_gguf(hf_dir: Path, out: Path, *, dtype: WeightType) -> None:
         UsageError: ``out`` cannot be written.
     """
     config = read_json(hf_dir / "config.json")
-    architecture = str(config.get("model_type"))
-    if architecture not in SUPPORTED_MODEL_TYPES:
+    kind = str(config.get("model_type"))
+    if kind not in ARCHITECTURES:
         raise ModelError(
-            f"cannot convert a model of type '{architecture}': known are"
-            f" {', '.join(SUPPORTED_MODEL_TYPES)}",
+            f"cannot convert a model of type '{kind}': known are {', '.join(ARCHITECTURES)}",
             hint=_OTHER_CONVERTER,
         )
+    architecture = ARCHITECTURES[kind]
     try:
         shape = _Shape(config)
     except (KeyError, TypeError, ValueError) as error:
@@ -82,6 +90,7 @@ class _Shape:
         self.width = int(config["hidden_size"])
         self.heads = int(config["num_attention_heads"])
         self.kv_heads = int(config.get("num_key_value_heads") or self.heads)
+        self.gemma = str(config["model_type"]).startswith("gemma")
         self.head_dim = int(config.get("head_dim") or self.width // self.heads)
         self.feed_forward = int(config["intermediate_size"])
         self.vocab_size = int(config["vocab_size"])
@@ -93,10 +102,15 @@ class _Shape:
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         self.rope_base = float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
         kind = rope.get("rope_type") or rope.get("type") or "default"
-        if kind != "default":
+        self.rope_linear = float(rope["factor"]) if kind == "linear" else None
+        self.rope_factors = (
+            llama3_factors(rope, self.rope_base, self.head_dim) if kind == "llama3" else None
+        )
+        if kind not in ("default", "linear", "llama3") or (self.gemma and kind != "default"):
             raise ModelError(f"RoPE scaling '{kind}' is not supported", hint=_OTHER_CONVERTER)
         if config.get("use_sliding_window"):
             raise ModelError("sliding-window attention is not supported", hint=_OTHER_CONVERTER)
+        self.window, self.caps = _gemma_settings(config, self.head_dim)
 
     def write_to(self, writer: gguf.GGUFWriter, file_type: gguf.LlamaFileType) -> None:
         writer.add_file_type(file_type)
@@ -112,6 +126,45 @@ class _Shape:
         writer.add_rope_freq_base(self.rope_base)
         writer.add_layer_norm_rms_eps(self.epsilon)
         writer.add_vocab_size(self.vocab_size)
+        if self.rope_linear is not None:
+            writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+            writer.add_rope_scaling_factor(self.rope_linear)
+        if self.window is not None:
+            writer.add_sliding_window(self.window)
+        if self.caps is not None:
+            writer.add_attn_logit_softcapping(self.caps[0])
+            writer.add_final_logit_softcapping(self.caps[1])
+
+
+def _gemma_settings(
+    config: dict[str, Any], head_dim: int
+) -> tuple[int | None, tuple[float, float] | None]:
+    """Gemma's window in tokens, and the caps of attention and output; None where it has none.
+
+    llama.cpp knows the rest by the architecture alone, so other values cannot be expressed.
+    """
+    kind = config["model_type"]
+    if kind not in ("gemma2", "gemma3_text"):
+        return None, None
+    if float(config.get("query_pre_attn_scalar", head_dim)) != head_dim:
+        raise ModelError(
+            "query_pre_attn_scalar other than head_dim is not supported", hint=_OTHER_CONVERTER
+        )
+    if kind == "gemma2":
+        caps = (
+            config.get("attn_logit_softcapping", 50.0),
+            config.get("final_logit_softcapping", 30.0),
+        )
+        return int(config.get("sliding_window", 4096)), (float(caps[0]), float(caps[1]))
+    pattern = config.get("sliding_window_pattern", 6)
+    local = config.get("rope_local_base_freq", 10_000.0)
+    if int(pattern) != 6 or float(local) != 10_000.0:
+        raise ModelError(
+            "a gemma3 model with another sliding_window_pattern than 6, or another"
+            " rope_local_base_freq than 10,000, is not supported",
+            hint=_OTHER_CONVERTER,
+        )
+    return int(config.get("sliding_window", 512)), None
 
 
 def _add_tensors(
@@ -135,8 +188,13 @@ def _add_tensors(
                 f"the embedding has {tensor.shape[0]} rows, but config.json says vocab_size"
                 f" {shape.vocab_size}"
             )
+        if shape.gemma and target.endswith("norm.weight"):
+            # Gemma multiplies by 1 + weight, llama.cpp by what is stored.
+            tensor = tensor + np.float32(1)
         seen.add(target)
         _add_tensor(writer, target, tensor, dtype)
+    if shape.rope_factors is not None:
+        writer.add_tensor("rope_freqs.weight", shape.rope_factors)
     needed = {"token_embd.weight", "output_norm.weight"}
     needed |= {f"blk.{layer}.attn_q.weight" for layer in range(shape.layers)}
     if shape.tied is False:

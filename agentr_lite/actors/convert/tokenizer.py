@@ -1,4 +1,4 @@
-"""Byte-level BPE tokenizers: from ``tokenizer.json`` to GGUF's metadata.
+"""BPE tokenizers, byte-level or SentencePiece's: from ``tokenizer.json`` to GGUF's metadata.
 
 Source: https://github.com/ggml-org/llama.cpp (gguf-py's vocab and llama-vocab.cpp's regexes).
 """
@@ -6,6 +6,7 @@ Source: https://github.com/ggml-org/llama.cpp (gguf-py's vocab and llama-vocab.c
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ QWEN2_REGEX = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 LLAMA3_REGEX = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -41,14 +43,26 @@ class BpeTokenizer:
     bos: int | None
     pad: int | None
     chat_template: str
+    scores: list[float] | None = None
+    """SentencePiece's, by token id, in place of merges; None: byte-level."""
+    space_prefix: bool = False
+    """SentencePiece's: whether a text gets a space in front."""
 
     def write_to(self, writer: gguf.GGUFWriter) -> None:
         """Add the tokenizer's keys to a GGUF file."""
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre(self.pre)
-        writer.add_token_list(self.tokens)
-        writer.add_token_types(self.types)
-        writer.add_token_merges(self.merges)
+        if self.scores is not None:
+            writer.add_tokenizer_model("llama")
+            writer.add_tokenizer_pre("default")
+            writer.add_token_list(self.tokens)
+            writer.add_token_scores(self.scores)
+            writer.add_token_types(self.types)
+            writer.add_add_space_prefix(self.space_prefix)
+        else:
+            writer.add_tokenizer_model("gpt2")
+            writer.add_tokenizer_pre(self.pre)
+            writer.add_token_list(self.tokens)
+            writer.add_token_types(self.types)
+            writer.add_token_merges(self.merges)
         writer.add_eos_token_id(self.eos)
         # Without a key llama.cpp falls back to GPT-2's ids, which mean something else here.
         writer.add_bos_token_id(self.eos if self.bos is None else self.bos)
@@ -78,7 +92,10 @@ def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
             merge if isinstance(merge, str) else " ".join(merge)
             for merge in data["model"]["merges"]
         ]
-        pre = _pre_tokenizer(data)
+        sentencepiece = bool(data["model"].get("byte_fallback"))
+        pre = "default" if sentencepiece else _pre_tokenizer(data)
+        scores = _scores(tokens, merges) if sentencepiece else None
+        space_prefix = sentencepiece and "Prepend" in json.dumps(data.get("normalizer"))
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{model_dir / 'tokenizer.json'} is not a tokenizer of the `tokenizers` library"
@@ -99,6 +116,8 @@ def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
         bos=special["bos"],
         pad=special["pad"],
         chat_template=_chat_template(model_dir, config),
+        scores=scores,
+        space_prefix=space_prefix,
     )
 
 
@@ -139,9 +158,24 @@ def _vocabulary(data: dict[str, Any], vocab_size: int) -> tuple[list[str], list[
             f" {vocab_size}",
             hint="The tokenizer belongs to another model.",
         )
+    if data["model"].get("byte_fallback"):
+        for index, token in by_id.items():
+            if _BYTE_TOKEN.fullmatch(token):
+                kinds[index] = gguf.TokenType.BYTE
+            elif token == data["model"].get("unk_token"):
+                kinds[index] = gguf.TokenType.UNKNOWN
     tokens = [by_id.get(index, f"[PAD{index}]") for index in range(vocab_size)]
     types = [int(kinds.get(index, gguf.TokenType.UNUSED)) for index in range(vocab_size)]
     return tokens, types
+
+
+def _scores(tokens: list[str], merges: list[str]) -> list[float]:
+    """SentencePiece joins the pair whose outcome has the highest score: so, minus the rank of the
+    first merge that makes the token."""
+    ranks: dict[str, int] = {}
+    for rank, merge in enumerate(merges):
+        ranks.setdefault(merge.replace(" ", "", 1), rank)
+    return [-float(ranks.get(token, len(merges))) for token in tokens]
 
 
 def _pre_tokenizer(data: dict[str, Any]) -> str:

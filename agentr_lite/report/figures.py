@@ -183,12 +183,12 @@ def difference_figure(runs: Sequence[Shown], mode: EvalMode, title: str) -> Figu
 
 
 def _length_figure(runs: Sequence[Shown]) -> Figure | None:
-    by_run: list[Named] = []
-    for shown in runs:
-        prefix = f"{shown.label}, " if len(runs) > 1 else ""
-        by_run.append((f"{prefix}in the training data", shown.measured.learnt_lengths))
-        if len(runs) == 1:
-            by_run.append(("in greedy episodes", shown.measured.played_lengths))
+    by_run: list[Named] = [(shown.label, shown.measured.learnt_lengths) for shown in runs]
+    if len(runs) == 1:
+        by_run = [
+            ("in the training data", runs[0].measured.learnt_lengths),
+            ("in greedy episodes", runs[0].measured.played_lengths),
+        ]
     caption = (
         "Mean bad steps before the reflection: in what each round was trained on"
         + (

@@ -206,13 +206,14 @@ def line_plot(
     ]
     parts.append(text(WIDTH, _HEIGHT - 1, x_title, class_="tick", text_anchor="end"))
     for curve in sorted(curves, key=lambda curve: not curve.faint):
-        places = [(x(a), y.clamp(b)) for a, b in curve.points if math.isfinite(b)]
+        known = [(a, b) for a, b in curve.points if math.isfinite(b)]
+        places = [(x(a), y.clamp(b)) for a, b in known]
         colour = series_class(curve.colour)
         parts.append(polyline(places, f"{'faint' if curve.faint else 'curve'} {colour}"))
         if not curve.faint:
             parts += [
                 marker(curve.colour, *place, title=f"{curve.name}, {x_title} {a:g}: {show(b)}")
-                for place, (a, b) in zip(places, curve.points, strict=False)
+                for place, (a, b) in zip(places, known, strict=True)
             ]
     return picture(WIDTH, _HEIGHT, *parts, label=label)
 

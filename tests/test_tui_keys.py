@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from agentr_lite_tui.app import BINDINGS_BY_ID, Inspector
 from agentr_lite_tui.base_screen import FilterScreen
+from agentr_lite_tui.compare_screen import CompareScreen
+from agentr_lite_tui.confirm_screen import ConfirmScreen
 from agentr_lite_tui.document_view import DocumentView
 from agentr_lite_tui.episodes_screen import EpisodesScreen
 from agentr_lite_tui.evals_screen import EvalsScreen
@@ -20,12 +24,13 @@ from agentr_lite_tui.table import Table
 from agentr_lite_tui.tasks_screen import TasksScreen
 from agentr_lite_tui.tree_screen import TreeScreen
 from agentr_lite_tui.tree_view import TreeView
+from corridor import Corridor
 from inspector_cases import Script, drive, make_run, picture, press
 from planted_trees import node, plant_nodes
 from textual.binding import Binding
 from textual.pilot import Pilot
 
-from agentr_lite.errors import UsageError
+from agentr_lite.errors import StoreError, UsageError
 from agentr_lite.store import Store
 
 PRESSED: set[str] = set()
@@ -95,16 +100,24 @@ def test_lists(made: tuple[Path, str]) -> None:
 
 
 def test_runs(made: tuple[Path, str]) -> None:
-    covers("runs.sort", "runs.open", "runs.evals", "app.back", "app.quit")
+    covers("table.sort", "table.reverse", "runs.open", "runs.evals", "runs.copy")
+    covers("app.back", "app.quit")
 
     async def script(app: Inspector, pilot: Pilot[None]) -> None:
         assert isinstance(app.screen, RunsScreen)
-        orders = []
-        for _ in range(5):
+        orders, columns = [], []
+        while "" not in columns:
             orders.append([row.key for row in table(app).rows])
             await press(pilot, "s")
+            columns.append(table(app).sorted_by)
         assert orders[0][1] == made[1], "the older run comes second"
         assert orders[1] == sorted(orders[1])
+        assert {"run", "status", "success", "nodes", "tokens", "time"} <= set(columns)
+        await press(pilot, "s", "S")
+        assert [row.key for row in table(app).rows] == orders[1][::-1]
+        assert "run▴" in picture(app)
+        await press(pilot, "S", "home", "y")
+        assert app.clipboard == orders[1][0]
         await press(pilot, "enter")
         assert isinstance(app.screen, TasksScreen)
         await press(pilot, "escape", "e")
@@ -138,7 +151,7 @@ def test_filter(made: tuple[Path, str]) -> None:
 
 
 def test_tasks(made: tuple[Path, str]) -> None:
-    covers("tasks.previous", "tasks.next", "tasks.unsolved", "tasks.sort")
+    covers("tasks.previous", "tasks.next", "tasks.which", "tasks.copy", "table.sort")
     covers("tasks.open", "tasks.splices", "tasks.evals")
 
     async def script(app: Inspector, pilot: Pilot[None]) -> None:
@@ -151,9 +164,16 @@ def test_tasks(made: tuple[Path, str]) -> None:
         await press(pilot, "u")
         assert table(app).count == 0, "all are solved"
         assert "unsolved only" in picture(app)
-        await press(pilot, "u", "s")
+        await press(pilot, "u")
+        assert [bool(row.cells[-1][0]) for row in table(app).rows] == [True] * 3
+        assert "has revision only" in picture(app)
+        await press(pilot, "u")
+        while table(app).sorted_by != "level":
+            await press(pilot, "s")
         levels = [int(row.cells[4][0]) for row in table(app).rows]
         assert levels == sorted(levels, reverse=True)
+        await press(pilot, "y")
+        assert app.clipboard.startswith("corridor-")
         await press(pilot, "home", "down", "enter")
         assert isinstance(app.screen, TreeScreen)
         await press(pilot, "escape")
@@ -175,20 +195,62 @@ def test_opening_and_closing_nodes(made: tuple[Path, str]) -> None:
         rows = tree(app).tree_rows.rows
         assert rows == [0, 1, 2, 3, 4, 5]
         await press(pilot, "down", "down", "right")
-        assert rows == [0, 1, 2, 6, 7, 8, 3, 4, 5]
+        # 6 and 9, 8 and 10 are chains: each a row, under its last node.
+        assert rows == [0, 1, 2, 9, 7, 10, 3, 4, 5]
         await press(pilot, "right")
-        assert tree(app).node == 6, "the first child of an open node"
+        assert tree(app).node == 9, "the first child of an open node"
         await press(pilot, "left")
         assert tree(app).node == 2, "a closed node's parent"
         await press(pilot, "left")
         assert rows == [0, 1, 2, 3, 4, 5]
         await press(pilot, "space", "space", "l")
-        assert rows == [0, 1, 2, 6, 7, 8, 3, 4, 5]
+        assert rows == [0, 1, 2, 9, 7, 10, 3, 4, 5]
         await press(pilot, "down", "p")
         assert tree(app).node == 2
         await press(pilot, "home", "asterisk")
-        assert len(rows) == 13
+        assert len(rows) == 11
         await press(pilot, "minus")
+        assert rows == [0, 1, 2, 3, 4, 5]
+
+    drive(made[0], at_tree(script), run_id=made[1])
+
+
+def test_chains(made: tuple[Path, str]) -> None:
+    covers("tree.chains", "tree.open", "tree.close")
+
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        rows = tree(app).tree_rows.rows
+        await press(pilot, "minus", "down", "down", "right", "down")
+        assert "take 6 › ✓ go 9 ⋯2" in picture(app)
+        await press(pilot, "right")
+        assert rows == [0, 1, 2, 6, 9, 7, 10, 3, 4, 5]
+        assert tree(app).node == 6, "the first step of the unfolded chain"
+        await press(pilot, "down", "left")
+        assert rows == [0, 1, 2, 9, 7, 10, 3, 4, 5]
+        assert tree(app).node == 9
+        await press(pilot, "z")
+        assert rows == [0, 1, 2, 6, 9, 7, 8, 3, 4, 5]
+        assert "chains unfolded" in picture(app)
+        await press(pilot, "z")
+        assert rows == [0, 1, 2, 9, 7, 10, 3, 4, 5]
+        assert tree(app).node == 9
+
+    drive(made[0], at_tree(script), run_id=made[1])
+
+
+def test_the_seldom_visited_can_be_hidden(made: tuple[Path, str]) -> None:
+    covers("tree.hide")
+
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        rows = tree(app).tree_rows.rows
+        await press(pilot, "minus", "m", "m")
+        assert rows == [0, 2, 3, 4, 5, ~0]
+        assert "… 1 more, n < 2" in picture(app) and "n ≥ 2" in picture(app)
+        await press(pilot, "m")
+        assert rows == [0, 4, 5, ~0]
+        await press(pilot, "end", "space")
+        assert rows == [0, 4, 5, 1, 2, 3]
+        await press(pilot, "m", "m")
         assert rows == [0, 1, 2, 3, 4, 5]
 
     drive(made[0], at_tree(script), run_id=made[1])
@@ -239,6 +301,8 @@ def test_search(made: tuple[Path, str]) -> None:
             seen.append(tree(app).node)
         assert seen == [6, 7, 8, 6, 8]
         assert "/TAKE 3 found" in picture(app)
+        await press(pilot, "escape", "slash", *"at 12", "enter")
+        assert tree(app).node == 12, "an answer of the environment"
         await press(pilot, "escape")
         assert tree(app).matches == frozenset()
         assert isinstance(app.screen, TreeScreen)
@@ -247,7 +311,7 @@ def test_search(made: tuple[Path, str]) -> None:
 
 
 def test_detail_of_a_node(made: tuple[Path, str]) -> None:
-    covers("tree.conversation", "tree.detail", "tree.copy", "tree.splices")
+    covers("tree.conversation", "tree.detail", "tree.copy", "tree.copy_all", "tree.splices")
 
     async def script(app: Inspector, pilot: Pilot[None]) -> None:
         pane = app.screen.query_one("#detail", DocumentView)
@@ -260,6 +324,8 @@ def test_detail_of_a_node(made: tuple[Path, str]) -> None:
         await press(pilot, "d", "y")
         assert pane.display
         assert app.clipboard == "Thought: on.\nAction: go 9\n\nYou are at 9."
+        await press(pilot, "Y")
+        assert "You are at 0." in app.clipboard and app.clipboard.endswith("You are at 9.")
         await press(pilot, "tab")
         assert pane.has_focus
         await press(pilot, "v")
@@ -269,12 +335,18 @@ def test_detail_of_a_node(made: tuple[Path, str]) -> None:
     drive(made[0], at_tree(script), run_id=made[1])
 
 
-def test_stepping_through(made: tuple[Path, str]) -> None:
+def state_pane(app: Inspector) -> str:
+    """What stands in the pane beside the step."""
+    lines = app.screen.query_one("#state", DocumentView)._lines
+    return "\n".join("".join(text for text, _ in line) for line in lines)
+
+
+def test_stepping_through(made: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
     covers("tree.walk", "step.previous", "step.next", "step.start", "step.end")
-    covers("step.conversation", "step.copy")
+    covers("step.conversation", "step.copy", "step.copy_all", "step.state")
 
     async def script(app: Inspector, pilot: Pilot[None]) -> None:
-        await press(pilot, "g", "p", "p", "enter")
+        await press(pilot, "g", "p", "enter")
         assert isinstance(app.screen, StepScreen)
         seen = []
         for keys in ("", "right", "l", "space", "left", "h", "end", "home"):
@@ -285,13 +357,31 @@ def test_stepping_through(made: tuple[Path, str]) -> None:
         text = picture(app)
         assert "You are at 2." in text and "You are at 9." in text
         await press(pilot, "y")
-        assert app.clipboard.endswith("You are at 9.")
+        assert app.clipboard == "Thought: on.\nAction: go 9\n\nYou are at 9."
+        await press(pilot, "Y")
+        assert app.clipboard.startswith("Open the door") and "go 2" in app.clipboard
+        assert app.screen.reader is not None
+        await asyncio.to_thread(app.screen.reader.join)
+        await press(pilot)
+        assert "i takes the steps again in 'corridor'" in " ".join(state_pane(app).split())
+        await press(pilot, "i", "home")
+        await asyncio.to_thread(app.screen.reader.join)
+        await press(pilot)
+        assert "State(length=3" in state_pane(app)
+        await press(pilot, "right")
+        # The planted answers are not what the corridor says.
+        assert "step 1 is answered otherwise now" in " ".join(state_pane(app).split())
+        await press(pilot, "i")
+        assert not app.screen.query_one("#state").display
 
+    monkeypatch.setattr("agentr_lite_tui.states.replays_quickly", lambda name: False)
+    monkeypatch.setattr("agentr_lite_tui.states.make_env", lambda name, options: Corridor())
     drive(made[0], at_tree(script), run_id=made[1])
 
 
 def test_splices(made: tuple[Path, str]) -> None:
     covers("splices.open", "splices.which", "splice.previous", "splice.next", "splice.shared")
+    covers("splice.result", "splice.copy")
 
     async def script(app: Inspector, pilot: Pilot[None]) -> None:
         await press(pilot, "v")
@@ -304,7 +394,7 @@ def test_splices(made: tuple[Path, str]) -> None:
         await press(pilot, "u", "slash", *"recovered", "enter", "enter")
         assert isinstance(app.screen, SpliceScreen)
         text = picture(app)
-        assert "revision signal" in text and "◀ t′" in text
+        assert "the bad trajectory" in text and "the good trajectory" in text and "◀ t′" in text
         first = app.screen._at
         await press(pilot, "right")
         moved = app.screen._at
@@ -312,6 +402,12 @@ def test_splices(made: tuple[Path, str]) -> None:
         assert (moved - first, app.screen._at) == (min(1, moved), first)
         await press(pilot, "c")
         assert "shared step" not in picture(app)
+        document = app.screen.query_one(DocumentView)
+        await press(pilot, "r")
+        assert "a true way back was found" in picture(app)
+        await press(pilot, "r", "y")
+        assert document.scroll_y == 0
+        assert "Action: reflect" in app.clipboard
 
     drive(made[0], script, run_id=made[1])
 
@@ -333,13 +429,125 @@ def test_evaluations(made: tuple[Path, str]) -> None:
     drive(made[0], script, run_id=made[1])
 
 
+def test_task_by_task(made: tuple[Path, str]) -> None:
+    covers("evals.compare", "compare.which", "compare.open")
+
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, "e", "t")
+        assert isinstance(app.screen, CompareScreen)
+        text = picture(app)
+        assert "base  round 1  round 2" in text and "4 tasks" in text
+        shown = []
+        for _ in range(4):
+            shown.append(table(app).count)
+            await press(pilot, "u")
+        assert shown[0] == 4 and shown[1] >= shown[2] + shown[3]
+        assert f"▲ {shown[2]} ▼ {shown[3]}" in text
+        await press(pilot, "enter")
+        assert isinstance(app.screen, StepScreen)
+        assert "› round 2 ›" in picture(app)
+
+    drive(made[0], script, run_id=made[1])
+
+
+def test_deleting_a_run_asks_first(made: tuple[Path, str]) -> None:
+    covers("runs.delete", "confirm.yes", "confirm.no")
+    asked: list[str] = []
+
+    def remove(run_id: str) -> str:
+        asked.append(run_id)
+        if len(asked) > 1:
+            raise StoreError("somebody works on it")
+        return f"Deleted {run_id}"
+
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        said: list[str] = []
+        app.notify = lambda text, **more: said.append(text)  # type: ignore[method-assign]
+        await press(pilot, "down", "D")
+        assert isinstance(app.screen, ConfirmScreen)
+        text = picture(app)
+        assert made[1] in text and "cannot be undone" in text and "trees" in text
+        await press(pilot, "enter")
+        assert isinstance(app.screen, ConfirmScreen), "enter is no answer"
+        await press(pilot, "n")
+        assert asked == [] and isinstance(app.screen, RunsScreen)
+        for _ in range(2):
+            await press(pilot, "D", "y")
+            await app.workers.wait_for_complete()
+            await press(pilot)
+        assert asked == [made[1]] * 2
+        assert said[0] == f"Deleted {made[1]}"
+        assert "somebody works on it" in said[1]
+
+    drive(made[0], script, remove=remove)
+
+
+def test_without_a_way_to_delete_there_is_no_key_for_it(made: tuple[Path, str]) -> None:
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, "D")
+        assert isinstance(app.screen, RunsScreen)
+        assert "Delete" not in picture(app)
+
+    drive(made[0], script)
+
+
+def test_a_picture_of_the_screen(
+    made: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    covers("app.picture")
+    monkeypatch.chdir(tmp_path)
+
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, "ctrl+s")
+
+    drive(made[0], script)
+    [file] = tmp_path.glob("agentr-lite-*.svg")
+    svg = file.read_text()
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    # Nothing is fetched when it is looked at.
+    assert "url(http" not in svg and 'url("http' not in svg and "@font-face" not in svg
+    assert made[1] in svg.replace("&#160;", " ")
+
+
+def test_the_palette_has_what_the_keys_do(made: tuple[Path, str]) -> None:
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        commands = {c.title: c for c in app.get_system_commands(app.screen)}
+        assert {"Tasks", "Evals", "Sort", "Help", "Theme", "Follow"} <= set(commands)
+        commands["Evals"].callback()
+        await press(pilot)
+        assert isinstance(app.screen, EvalsScreen)
+        await press(pilot, "escape", "ctrl+p", *"tasks", "enter")
+        await press(pilot)
+        assert isinstance(app.screen, TasksScreen)
+
+    drive(made[0], script)
+
+
+def test_following_goes_to_the_newest(made: tuple[Path, str]) -> None:
+    covers("app.follow")
+
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, "f")
+        # The planted tree was stored last, though in the first round.
+        assert "▶ following" in picture(app) and "[1]" in picture(app)
+        newest = table(app).rows[0].key
+        await press(pilot, "right_square_bracket", "home", "enter")
+        assert isinstance(app.screen, TreeScreen) and app.screen.tree_id != newest
+        await press(pilot, "f", "f")
+        assert isinstance(app.screen, TreeScreen) and app.screen.tree_id == newest
+        await press(pilot, "f")
+        assert "following" not in picture(app)
+
+    drive(made[0], script, run_id=made[1])
+
+
 def test_help(made: tuple[Path, str]) -> None:
     covers("app.help", "help.close")
 
     async def script(app: Inspector, pilot: Pilot[None]) -> None:
         await press(pilot, "question_mark")
         assert isinstance(app.screen, HelpScreen)
-        assert "tasks.unsolved" in picture(app)
+        assert "tasks.which" in picture(app)
         await press(pilot, "escape")
         assert isinstance(app.screen, TasksScreen)
 
@@ -353,9 +561,26 @@ def test_the_mouse(made: tuple[Path, str]) -> None:
         assert tree(app).node == 2
         assert tree(app).tree_rows.rows == [0, 1, 2, 3, 4, 5]
         await pilot.click(TreeView, offset=(3, 3))
-        assert tree(app).tree_rows.rows == [0, 1, 2, 6, 7, 8, 3, 4, 5], "the fold mark opens"
+        assert tree(app).tree_rows.rows == [0, 1, 2, 9, 7, 10, 3, 4, 5], "the fold mark opens"
 
     drive(made[0], at_tree(script), run_id=made[1])
+
+
+def test_a_click_on_a_heading_sorts(made: tuple[Path, str]) -> None:
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        at = picture(app).splitlines()[1].index("nodes") + 2
+        nodes = []
+        for _ in range(3):
+            nodes.append([int(row.cells[6][0]) for row in table(app).rows])
+            await pilot.click(Table, offset=(at, 0))
+            await press(pilot)
+        assert nodes[1] == sorted(nodes[0], reverse=True)
+        assert nodes[2] == sorted(nodes[0])
+        await pilot.double_click(Table, offset=(10, 2))
+        await press(pilot)
+        assert isinstance(app.screen, TreeScreen)
+
+    drive(made[0], script, run_id=made[1])
 
 
 def test_keys_of_ones_own(made: tuple[Path, str], tmp_path: Path) -> None:

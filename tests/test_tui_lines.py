@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from agentr_lite_tui.figures import interval, percent, short
-from agentr_lite_tui.lines import MAX_SHOWN, crop, fold, one_line, pad, paragraphs, spread, width_of
-from agentr_lite_tui.plots import interval_row, scale_row, sparkline
-from agentr_lite_tui.table import Column, fit
+from agentr_lite_tui.lines import (
+    MAX_SHOWN,
+    Line,
+    crop,
+    fold,
+    one_line,
+    pad,
+    paragraphs,
+    spread,
+    width_of,
+)
+from agentr_lite_tui.plots import Series, interval_row, line_plot, scale_row
+from agentr_lite_tui.table import Column, Row, fit, ordered
 from rich.cells import cell_len
 
 HOSTILE = (
@@ -121,8 +133,54 @@ def test_an_interval_is_drawn_to_scale() -> None:
         assert "●" in "".join(part for part, _ in edge)
 
 
-def test_sparklines() -> None:
-    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 8) == "▁▂▃▄▅▆▇█"
-    assert sparkline([1.0] * 100, 10) == "▁" * 10
-    assert len(sparkline(list(range(1000)), 30)) == 30
-    assert sparkline([], 10) == ""
+def drawn(lines: list[Line]) -> list[str]:
+    return ["".join(text for text, _ in line) for line in lines]
+
+
+def test_lines_are_plotted_to_scale() -> None:
+    points = [(0.0, 4.0), (50.0, 2.0), (100.0, 0.0)]
+    lines = drawn(line_plot([Series("train", "accent", points)], 50, 5))
+    assert all(len(line) <= 50 for line in lines)
+    labels = [line[:7].strip() for line in lines[:5]]
+    assert labels == ["4", "", "2", "", "0"]
+    filled = [[at for at, c in enumerate(line) if 0x2800 < ord(c) < 0x2900] for line in lines[:5]]
+    # Downhill from the upper left corner to the lower right one, without a gap.
+    assert filled[0][0] == 9 and filled[4][-1] == 49
+    assert all(above[-1] <= below[0] <= above[-1] + 1 for above, below in pairwise(filled))
+    assert lines[6].split() == ["0", "100"]
+    assert "train 4.000 → 0.000" in lines[7]
+
+
+def test_plots_of_little() -> None:
+    assert line_plot([], 50, 5) == []
+    assert line_plot([Series("a", "good", [])], 50, 5) == []
+    assert line_plot([Series("a", "good", [(0, 1)])], 8, 5) == []
+    one = drawn(line_plot([Series("a", "good", [(3.0, 1.5)])], 40, 4))
+    assert sum(0x2800 < ord(c) < 0x2900 for line in one for c in line) == 1
+    flat = drawn(line_plot([Series("a", "good", [(0.0, 1.0), (9.0, 1.0)])], 40, 4))
+    assert sum(0x2800 < ord(c) < 0x2900 for c in flat[3]) == 31
+
+
+ROWS = [
+    Row("a", [("a", "plain"), ("3", "plain")], {"name": "a", "n": 3}),
+    Row("b", [("b", "plain"), ("–", "plain")], {"name": "b", "n": None}),
+    Row("c", [("c", "plain"), ("5", "plain")], {"name": "c", "n": 5}),
+    Row("d", [("d", "plain"), ("3", "plain")], {"name": "d", "n": 3}),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "reverse", "order"),
+    [
+        ("", False, "abcd"),
+        ("", True, "dcba"),
+        ("name", False, "abcd"),
+        ("name", True, "dcba"),
+        ("n", False, "cadb"),
+        ("n", True, "adcb"),
+    ],
+)
+def test_rows_are_sorted_and_what_is_missing_comes_last(
+    key: str, reverse: bool, order: str
+) -> None:
+    assert "".join(str(row.key) for row in ordered(ROWS, key, reverse=reverse)) == order

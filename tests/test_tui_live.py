@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import textwrap
@@ -23,7 +24,7 @@ from textual.pilot import Pilot
 from agentr_lite.cli import main
 from agentr_lite.errors import EXIT_STORE, EXIT_USAGE, StoreError
 from agentr_lite.store import Store, runs, trees
-from agentr_lite.store.inspection import TreeShape, tree_shape
+from agentr_lite.store.inspection import TreeShape, find_nodes, newest_tree, tree_shape
 
 CHAIN = [node(0, None, 0), *(node(i, i - 1, i) for i in range(1, 4))]
 
@@ -85,14 +86,53 @@ class TestLive:
         run_id = new_run(path)
 
         async def script(app: Inspector, pilot: Pilot[None]) -> None:
-            await press(pilot, "enter", "down", "right", "right")
+            await press(pilot, "enter", "z", "home", "down", "right", "down", "left")
             view = app.screen.query_one(TreeView)
-            assert (view.node, view.tree_rows.rows) == (2, [0, 1, 2])
+            assert (view.node, view.tree_rows.rows) == (2, [0, 1, 2, 3])
             write(path, GROWN)
             app.poll()
             await pilot.pause()
-            assert (view.node, view.tree_rows.rows) == (2, [0, 1, 2, 4])
+            assert (view.node, view.tree_rows.rows) == (2, [0, 1, 2, 3, 4])
             assert "late" in picture(app)
+
+        drive(path, script, run_id=run_id)
+
+    def test_follow_mode_goes_to_what_is_written(self, tmp_path: Path) -> None:
+        path = tmp_path / "runs.db"
+        run_id = new_run(path)
+
+        async def script(app: Inspector, pilot: Pilot[None]) -> None:
+            table = app.screen.query_one(Table)
+            write(path, f"plant_nodes(store, {run_id!r}, [node(0, None, 0)], task_index=1)")
+            app.poll()
+            await pilot.pause()
+            assert table.cursor == 1, "the new tree"
+            write(path, f"plant_nodes(store, {run_id!r}, [node(0, None, 0)], round_index=2)")
+            app.poll()
+            await pilot.pause()
+            assert "[2]" in picture(app), "the new round"
+            await press(pilot, "enter")
+            write(
+                path,
+                f"plant_nodes(store, {run_id!r}, [node(0, None, 0)], round_index=2, task_index=1)",
+            )
+            app.poll()
+            await press(pilot)
+            assert isinstance(app.screen, TreeScreen)
+            with Store.open(path, read_only=True) as store:
+                assert app.screen.tree_id == newest_tree(store, run_id)
+
+        drive(path, script, run_id=run_id, following=True)
+
+    def test_the_stage_that_runs_is_said(self, tmp_path: Path) -> None:
+        path = tmp_path / "runs.db"
+        run_id = new_run(path)
+
+        async def script(app: Inspector, pilot: Pilot[None]) -> None:
+            write(path, f"runs.stage_started(store, {run_id!r}, 2, 'splice')")
+            app.poll()
+            await pilot.pause()
+            assert "● splice 2" in picture(app)
 
         drive(path, script, run_id=run_id)
 
@@ -226,11 +266,13 @@ class TestDepthAndWidth:
         async def script(app: Inspector, pilot: Pilot[None]) -> None:
             await press(pilot, "enter")
             view = app.screen.query_one(TreeView)
-            assert view.count == depth + 1, "the best path is open"
-            await press(pilot, "g")
+            assert view.count == 2, "the chain is one row"
+            assert f"go {depth} ⋯{depth}" in picture(app)
+            await press(pilot, "z", "g")
+            assert view.count == depth + 1, "and its steps are as many"
             assert view.node == depth
             assert f"go {depth}" in picture(app), "in sight, however deep"
-            assert "from depth" in picture(app)
+            assert "from level" in picture(app)
             await press(pilot, "c")
             assert f"{depth - 100:,} earlier steps" in "".join(
                 text for text, _ in app.screen.query_one("#detail", DocumentView)._lines[0]
@@ -263,6 +305,38 @@ class TestDepthAndWidth:
         drive(path, script, run_id=run_id)
 
 
+def test_a_shape_of_many_parts_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentr_lite.store.inspection._SHAPE_PART", 3)
+    with Store.open(tmp_path / "runs.db") as store:
+        run_id = runs.create_run(store, RECIPE)
+        for count in (1, 2, 3, 4, 6, 7):
+            nodes = [node(i, i - 1 if i else None, i, visits=i) for i in range(count)]
+            shape = tree_shape(store, plant_nodes(store, run_id, nodes, round_index=count))
+            assert (list(shape.parent), list(shape.visits)) == (
+                [-1, *range(count - 1)],
+                list(range(count)),
+            )
+
+
+def test_turns_answers_and_actions_are_searched(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "runs.db") as store:
+        run_id = runs.create_run(store, RECIPE)
+        nodes = [
+            node(0, None, 0, observation="A dark room"),
+            node(1, 0, 1, text="Thought: 100% sure\nAction: look", action="look"),
+            node(2, 0, 1, observation="It is DARK_er"),
+            node(3, 0, 1, action="darken"),
+        ]
+        tree_id = plant_nodes(store, run_id, nodes)
+        other = plant_nodes(store, run_id, nodes[:1], task_index=1)
+        assert find_nodes(store, tree_id, "dark") == [0, 2, 3]
+        assert find_nodes(store, tree_id, "SURE") == [1]
+        assert find_nodes(store, tree_id, "0%") == [1], "no pattern, a text"
+        assert find_nodes(store, tree_id, "k_e") == [2]
+        assert find_nodes(store, tree_id, "nothing") == []
+        assert find_nodes(store, other, "darken") == []
+
+
 def test_the_shape_of_a_tree(tmp_path: Path) -> None:
     with Store.open(tmp_path / "runs.db") as store:
         run_id = runs.create_run(store, RECIPE)
@@ -274,14 +348,15 @@ def test_the_shape_of_a_tree(tmp_path: Path) -> None:
             node(4, 0, 1, truncated=True),
         ]
         tree_id = plant_nodes(store, run_id, nodes)
-        assert tree_shape(store, tree_id) == TreeShape(
+        shape = tree_shape(store, tree_id)
+        assert [list(column) for column in dataclasses.astuple(shape)] == [
             [-1, 0, 0, 0, 0],
             [4, 1, 0, 1, 1],
             [0.75, 0.0, 0.0, 0.0, 0.0],
             [0.0, 0.0, 0.0, 0.5, 0.0],
             [0, 2, 3, 1, 1],
             [0, 0, 4, 9, 2],
-        )
+        ]
         assert tree_shape(store, tree_id + 1) == TreeShape()
         assert len(trees.load_tree(store, tree_id)) == 5
 

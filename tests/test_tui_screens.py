@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 import tempfile
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from agentr_lite_tui.app import Inspector
+from agentr_lite_tui.step_screen import StepScreen
+from corridor import Corridor
 from inspector_cases import SMALL, STANDARD, drive, make_run, picture, press
 from textual.pilot import Pilot
 
@@ -24,15 +27,21 @@ TOUR: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tree", ("u", "right_square_bracket", "end", "enter")),
     ("tree at a bad leaf", ("b",)),
     ("tree by value, conversation", ("s", "s", "c")),
-    ("search", ("slash", *"forw")),
+    ("tree, chains unfolded, seldom visited hidden", ("z", "m", "m", "home")),
+    ("search", ("m", "m", "m", "z", "slash", *"forw")),
     ("one step", ("enter", "escape", "c", "g", "enter")),
     ("splices", ("escape", "escape", "v")),
     ("splice", ("enter",)),
     ("splice, recovered", ("right",) * 4),
+    ("splice, result", ("r",)),
     ("evaluations", ("escape", "escape", "e")),
-    ("episodes", ("end", "enter")),
+    ("losses", ("tab", "end")),
+    ("task by task", ("tab", "t", "u")),
+    ("episodes", ("escape", "end", "enter")),
     ("episode", ("enter", "right", "right")),
     ("help", ("question_mark",)),
+    ("palette", ("escape", "ctrl+p", *"conv")),
+    ("delete", ("escape", "escape", "escape", "escape", "escape", "D")),
 )
 
 
@@ -43,9 +52,12 @@ def tour(path: Path, run_id: str, size: tuple[int, int]) -> str:
     async def script(app: Inspector, pilot: Pilot[None]) -> None:
         for name, keys in TOUR:
             await press(pilot, *keys)
+            if isinstance(app.screen, StepScreen) and app.screen.reader is not None:
+                await asyncio.to_thread(app.screen.reader.join)
+                await press(pilot)
             pictures.append(f"==== {name}\n{picture(app)}\n")
 
-    drive(path, script, size=size)
+    drive(path, script, size=size, remove=str)
     # A run's id tells when it began; it is as long on every machine.
     return "\n".join(pictures).replace(run_id, re.sub(r"\d{8}-\w{4}$", "20260101-0000", run_id))
 
@@ -59,6 +71,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     path = tmp_path_factory.mktemp("inspector") / "runs.db"
     with Store.open(path) as store:
         return path, make_run(store)
+
+
+@pytest.fixture(autouse=True)
+def known_corridor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' own environment is in no registry."""
+    monkeypatch.setattr("agentr_lite_tui.states.replays_quickly", lambda name: True)
+    monkeypatch.setattr("agentr_lite_tui.states.make_env", lambda name, options: Corridor())
 
 
 @pytest.mark.parametrize("size", [STANDARD, SMALL], ids=["100x24", "80x24"])
@@ -75,6 +94,9 @@ def test_other_sizes_do_not_break_it(made: tuple[Path, str], size: tuple[int, in
 
 if __name__ == "__main__":
     # After a wanted change: draw the pictures anew and read the difference.
+    patch = pytest.MonkeyPatch()
+    patch.setattr("agentr_lite_tui.states.replays_quickly", lambda name: True)
+    patch.setattr("agentr_lite_tui.states.make_env", lambda name, options: Corridor())
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "runs.db"
         with Store.open(database) as opened:

@@ -30,6 +30,11 @@ def shape_of(
     )
 
 
+def plain(shape: TreeShape, **settings: object) -> TreeRows:
+    """Rows without folded chains."""
+    return TreeRows(shape, compact=False, **settings)  # type: ignore[arg-type]
+
+
 #      0
 #    1   2
 #   3 4   5
@@ -38,7 +43,7 @@ SMALL = [-1, 0, 0, 1, 1, 2, 3]
 
 
 def test_opening_inserts_and_closing_removes() -> None:
-    rows = TreeRows(shape_of(SMALL))
+    rows = plain(shape_of(SMALL))
     assert rows.rows == [0, 1, 2]
     assert rows.expand(1) == 2
     assert rows.rows == [0, 1, 3, 4, 2]
@@ -51,7 +56,7 @@ def test_opening_inserts_and_closing_removes() -> None:
 
 
 def test_leaves_and_open_nodes_do_not_open() -> None:
-    rows = TreeRows(shape_of(SMALL))
+    rows = plain(shape_of(SMALL))
     rows.reveal(5)
     before = list(rows.rows)
     assert rows.expand(rows.rows.index(5)) == 0
@@ -61,7 +66,7 @@ def test_leaves_and_open_nodes_do_not_open() -> None:
 
 
 def test_siblings_come_in_pages() -> None:
-    rows = TreeRows(shape_of([-1] + [0] * 112))
+    rows = plain(shape_of([-1] + [0] * 112))
     assert rows.rows == [0, *range(1, 51), ~0]
     assert rows.hidden(0) == 62
     assert rows.show_more(51) == 50
@@ -74,7 +79,7 @@ def test_siblings_come_in_pages() -> None:
 
 def test_a_node_behind_the_page_is_revealed() -> None:
     parents = [-1] + [0] * 112 + [100]
-    rows = TreeRows(shape_of(parents))
+    rows = plain(shape_of(parents))
     assert rows.position(113) is None
     at = rows.reveal(113)
     assert rows.rows[at] == 113
@@ -82,7 +87,7 @@ def test_a_node_behind_the_page_is_revealed() -> None:
 
 
 def test_order_of_siblings() -> None:
-    rows = TreeRows(
+    rows = plain(
         shape_of([-1, 0, 0, 0, 0], visits=[9, 1, 5, 0, 3], value=[0.0, 1.0, 0.2, 0.0, 0.0])
     )
     orders = {}
@@ -93,7 +98,7 @@ def test_order_of_siblings() -> None:
 
 
 def test_guides() -> None:
-    rows = TreeRows(shape_of(SMALL))
+    rows = plain(shape_of(SMALL))
     rows.reveal(6)
     drawn = [rows.guide(at, 99) for at in range(len(rows.rows))]
     assert dict(zip(rows.rows, drawn, strict=True)) == {
@@ -109,9 +114,9 @@ def test_guides() -> None:
 
 
 def test_ends_in_the_order_of_the_picture() -> None:
-    rows = TreeRows(shape_of(SMALL, reward={4: 0.0, 5: 1.0, 6: 1.0}))
+    rows = plain(shape_of(SMALL, reward={4: 0.0, 5: 1.0, 6: 1.0}))
     good, bad = rows.leaves(good=True, alpha=1.0), rows.leaves(good=False, alpha=1.0)
-    assert (good, bad) == ([5, 6], [4])
+    assert (list(good), list(bad)) == ([5, 6], [4])
     # In the picture 6 comes before 5, though it was made later.
     assert rows.next_of(good, 0) == 6
     assert rows.next_of(good, 6) == 5
@@ -122,12 +127,12 @@ def test_ends_in_the_order_of_the_picture() -> None:
 
 
 def test_the_best_end_is_the_shortest_of_the_best() -> None:
-    assert TreeRows(shape_of(SMALL, reward={4: 0.5, 5: 1.0, 6: 1.0})).best_leaf() == 5
-    assert TreeRows(shape_of(SMALL, reward={4: 0.0})).best_leaf() is None
+    assert plain(shape_of(SMALL, reward={4: 0.5, 5: 1.0, 6: 1.0})).best_leaf() == 5
+    assert plain(shape_of(SMALL, reward={4: 0.0})).best_leaf() is None
 
 
 def test_all_below_up_to_a_limit() -> None:
-    rows = TreeRows(shape_of(SMALL))
+    rows = plain(shape_of(SMALL))
     assert rows.expand_below(0, 100)
     assert len(rows.rows) == len(SMALL)
     rows.collapse_all()
@@ -137,7 +142,7 @@ def test_all_below_up_to_a_limit() -> None:
 
 
 def test_a_grown_tree_keeps_what_is_open() -> None:
-    rows = TreeRows(shape_of(SMALL))
+    rows = plain(shape_of(SMALL))
     rows.reveal(6)
     rows.refresh(shape_of([*SMALL, 3, 0]))
     assert rows.rows == [0, 1, 3, 6, 7, 4, 2, 8]
@@ -150,7 +155,7 @@ def test_an_empty_tree() -> None:
 
 
 def test_depth_is_no_matter() -> None:
-    rows = TreeRows(shape_of(list(range(-1, 5000)), reward={5000: 1.0}))
+    rows = plain(shape_of(list(range(-1, 5000)), reward={5000: 1.0}))
     assert rows.best_leaf() == 5000
     rows.reveal(5000)
     assert len(rows.rows) == 5001
@@ -161,24 +166,109 @@ def test_depth_is_no_matter() -> None:
     assert len(rows.rows) == 2
 
 
+#  0 ─ 1 ─ 2 ─ 3 ─ 4 and 5 below 3, 6 ─ 7 below 4; nodes 1, 2, 3 were visited equally often.
+CHAINS = [-1, 0, 1, 2, 3, 3, 4, 6]
+CHAIN_VISITS = [9, 4, 4, 4, 2, 2, 2, 1]
+
+
+def test_a_chain_is_one_row_under_its_end() -> None:
+    rows = TreeRows(shape_of(CHAINS, visits=CHAIN_VISITS))
+    assert rows.rows == [0, 3]
+    assert rows.chain(3) == [1, 2, 3]
+    assert (rows.parent_row(3), rows.row_of(2), rows.inside(2), rows.inside(1)) == (0, 3, True, 0)
+    assert rows.expand(1) == 2
+    assert rows.rows == [0, 3, 6, 5], "4 and 6 were visited equally often, 7 less"
+    assert rows.levels == [0, 1, 2, 2]
+    assert [rows.guide(at, 9) for at in range(4)] == ["", "└─", "  ├─", "  └─"]
+    assert rows.collapse(1) == 2
+    assert rows.rows == [0, 3]
+
+
+def test_chains_unfold_one_by_one_and_all() -> None:
+    rows = TreeRows(shape_of(CHAINS, visits=CHAIN_VISITS))
+    assert rows.unfold(1)
+    assert rows.rows == [0, 1, 2, 3]
+    assert not rows.unfold(1)
+    assert rows.fold(0) is None
+    assert rows.fold(2) == 3
+    assert rows.rows == [0, 3]
+    rows.set_compact(False)
+    assert rows.rows == [0, 1, 2, 3], "what was in sight stays in sight"
+    rows.set_compact(True)
+    assert rows.rows == [0, 3]
+
+
+def test_a_node_inside_a_chain_is_revealed() -> None:
+    rows = TreeRows(shape_of(CHAINS, visits=CHAIN_VISITS))
+    assert rows.position(2) is None
+    assert rows.rows[rows.reveal(2)] == 2
+    assert rows.rows == [0, 1, 2, 3]
+    assert rows.rows[rows.reveal(4)] == 4
+    assert rows.rows == [0, 1, 2, 3, 4, 6, 5]
+
+
+def test_the_seldom_visited_are_hidden_and_counted() -> None:
+    rows = TreeRows(shape_of([-1, 0, 0, 0, 0, 0], visits=[9, 1, 5, 0, 3, 1]))
+    rows.set_least_visits(2)
+    assert rows.rows == [0, 2, 4, ~0]
+    assert (rows.hidden(0), rows.rare(0)) == (3, True)
+    assert rows.rows[rows.reveal(3)] == 3, "what is looked for is shown"
+    rows.set_least_visits(4)
+    assert rows.rows == [0, 2, ~0]
+    assert rows.show_more(2) == 4
+    assert (rows.hidden(0), rows.rare(0)) == (0, False)
+    rows.set_least_visits(0)
+    assert rows.rows == [0, 1, 2, 3, 4, 5]
+
+
+def test_pages_and_seldom_visited_ones_together() -> None:
+    rows = TreeRows(shape_of([-1] + [0] * 9, visits=[9, *([5] * 6), 1, 1, 1]), page=4)
+    rows.set_least_visits(2)
+    assert (len(rows.rows), rows.hidden(0), rows.rare(0)) == (6, 5, False)
+    assert rows.show_more(5) == 2
+    assert (len(rows.rows), rows.hidden(0), rows.rare(0)) == (8, 3, True)
+    assert rows.show_more(7) == 3
+    assert rows.rows == list(range(10))
+
+
+def test_a_long_chain_costs_one_row() -> None:
+    rows = TreeRows(shape_of(list(range(-1, 5000)), reward={5000: 1.0}))
+    assert rows.rows == [0, 5000]
+    assert len(rows.chain(5000)) == 5000
+    assert rows.unfold(1)
+    assert len(rows.rows) == 5001
+
+
 @pytest.mark.parametrize("seed", range(10))
-def test_any_walk_leaves_a_consistent_picture(seed: int) -> None:
+@pytest.mark.parametrize("compact", [True, False])
+def test_any_walk_leaves_a_consistent_picture(seed: int, compact: bool) -> None:
     draw = random.Random(seed)
     parents = [-1] + [draw.randrange(max(0, i - 9), i) for i in range(1, 300)]
-    visits = [draw.randrange(5) for _ in parents]
-    rows = TreeRows(shape_of(parents, visits=visits), page=4)
+    visits = [draw.randrange(2 if compact else 5) for _ in parents]
+    rows = TreeRows(shape_of(parents, visits=visits), page=4, compact=compact)
+    moves = [rows.expand, rows.collapse, rows.show_more, rows.unfold]
     for _ in range(200):
         at = draw.randrange(len(rows.rows))
-        move = draw.choice([rows.expand, rows.collapse, rows.show_more, "reveal", "sort"])
+        move = draw.choice([*moves, "reveal", "sort", "fold", "hide", "compact"])
         if move == "reveal":
             target = draw.randrange(300)
             assert rows.rows[rows.reveal(target)] == target
         elif move == "sort":
             rows.set_sort(draw.choice(SORTS))
+        elif move == "fold":
+            rows.fold(max(0, rows.rows[at]))
+        elif move == "hide":
+            rows.set_least_visits(draw.randrange(4))
+        elif move == "compact":
+            rows.set_compact(compact and draw.random() < 0.5)
         else:
             move(at)  # type: ignore[operator]
         # What changed in place is what a fresh drawing of the same state would show.
-        changed = list(rows.rows)
+        changed = (list(rows.rows), list(rows.levels))
         rows.refresh(rows.shape)
-        assert rows.rows == changed
-        assert len(set(changed)) == len(changed)
+        assert (rows.rows, rows.levels) == changed
+        assert len(set(changed[0])) == len(changed[0])
+        # Every row hangs below the one that the guide lines connect it with.
+        for row, level in zip(*changed, strict=True):
+            parent = rows.parent_row(row)
+            assert parent == -1 or changed[1][changed[0].index(parent)] == level - 1

@@ -14,6 +14,7 @@ from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
 
 from .base_screen import ASK, SORT, FilterScreen
+from .episodes_screen import episode_screen
 from .figures import percent
 from .lines import Line, Span, one_line
 from .marks import FAILED, PART, SOLVED, Mark
@@ -34,7 +35,8 @@ class CompareScreen(FilterScreen):
     PROMPT = "show tasks whose name or goal contains …"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("u", "which", "All/changed/gained/lost", id="compare.which"),
+        Binding("enter", "open", "Step through", id="compare.open"),
+        Binding("u", "which", "Filter", id="compare.which"),
         *SORT,
         ASK,
     ]
@@ -145,6 +147,13 @@ class CompareScreen(FilterScreen):
         if self._which != "all":
             spans += [(" · ", "dim"), (self._which, "match")]
         return (*spans, *self.needle_note())
+
+    def action_open(self) -> None:
+        """Step through the last round's episode of the task under the cursor."""
+        row = self.query_one(Table).current
+        if row is not None:
+            last = self._evals[-1]
+            self.visit(lambda: episode_screen(self.store, self.run_id, last, row.key))
 
     def action_which(self) -> None:
         """All, changed, gained or lost tasks."""

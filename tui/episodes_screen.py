@@ -41,7 +41,7 @@ class EpisodesScreen(FilterScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Step through", id="episodes.open"),
-        Binding("u", "which", "All/gained/lost/failed", id="episodes.which"),
+        Binding("u", "which", "Filter", id="episodes.which"),
         *SORT,
         ASK,
     ]
@@ -148,16 +148,31 @@ class EpisodesScreen(FilterScreen):
     def action_open(self) -> None:
         """Step through the episode under the cursor."""
         row = self.query_one(Table).current
-        if row is None:
-            return
-        for item in list_eval_items(self.store, self.eval_id):
-            if (item.task.id, item.sample) == row.key:
-                crumbs = [self.run_id, f"round {self._eval.round}", item.task.name]
-                run = get_run(self.store, self.run_id)
-                options = run.recipe.get("env_options") or {}
-                origin = Origin(run.env, options, item.task.split, item.task.name)
-                views = episode_views(item)
-                self.app.push_screen(StepScreen(self.store, crumbs, views, 0, origin=origin))
+        if row is not None:
+            self.visit(lambda: episode_screen(self.store, self.run_id, self._eval, row.key))
+
+
+def episode_screen(store: Store, run_id: str, row: EvalRow, key: object) -> StepScreen:
+    """One episode of an evaluation, step by step.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        row: the evaluation.
+        key: (task id, sample).
+
+    Raises:
+        UsageError: no such episode, because its round was evaluated again.
+    """
+    for item in list_eval_items(store, row.id):
+        if (item.task.id, item.sample) == key:
+            run = get_run(store, run_id)
+            options = run.recipe.get("env_options") or {}
+            origin = Origin(run.env, options, item.task.split, item.task.name)
+            name = "base" if row.round == 0 else f"round {row.round}"
+            crumbs = [run.id, name, item.task.name]
+            return StepScreen(store, crumbs, episode_views(item), 0, origin=origin)
+    raise UsageError("this episode is gone: its round was evaluated again")
 
 
 def episode_views(item: EvalItemRow) -> list[StepView]:

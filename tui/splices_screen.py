@@ -34,7 +34,7 @@ class SplicesScreen(FilterScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Side by side", id="splices.open"),
-        Binding("u", "which", "All/accepted/rejected", id="splices.which"),
+        Binding("u", "which", "Filter", id="splices.which"),
         *SORT,
         ASK,
     ]

@@ -81,7 +81,7 @@ class Table(LineList):
         here = self.current
         fresh = not self._rows
         self._given = list(rows)
-        self._rows = self._sorted()
+        self._rows = ordered(rows, self.sorted_by, reverse=self._reverse)
         self._natural = [
             max([cell_len(self._title(column)), *(cell_len(row.cells[at][0]) for row in rows)])
             for at, column in enumerate(self._columns)
@@ -93,16 +93,6 @@ class Table(LineList):
         if fresh and rows:
             # The first rows: the cursor has not moved, but what it stands on is new.
             self.post_message(self.Moved(self, self.cursor))
-
-    def _sorted(self) -> list[Row]:
-        key, rows = self.sorted_by, list(self._given)
-        if not key:
-            return rows[::-1] if self._reverse else rows
-        known = [row for row in rows if row.sort.get(key) is not None]
-        texts = any(isinstance(row.sort[key], str) for row in known)
-        # Numbers begin with the highest, texts with A; both sorts are stable.
-        known.sort(key=lambda row: row.sort[key], reverse=texts == self._reverse)  # type: ignore[arg-type, return-value]
-        return [*known, *(row for row in rows if row.sort.get(key) is None)]
 
     def sort_by(self, key: str, *, reverse: bool = False) -> None:
         """Sort by a column; the cursor stays on its row.
@@ -190,6 +180,22 @@ class Table(LineList):
         if self._layout[0] != width:
             self._layout = (width, fit(self._columns, self._natural, width))
         return self._layout[1]
+
+
+def ordered(rows: Sequence[Row], key: str, *, reverse: bool = False) -> list[Row]:
+    """Rows by a column: numbers from the highest, texts from A, equal ones as they came.
+
+    Args:
+        rows: as they came.
+        key: the column's; empty: leave them so.
+        reverse: the other way round. Rows without a value come last either way.
+    """
+    if not key:
+        return list(rows)[:: -1 if reverse else 1]
+    known = [row for row in rows if row.sort.get(key) is not None]
+    texts = any(isinstance(row.sort[key], str) for row in known)
+    known.sort(key=lambda row: row.sort[key], reverse=texts == reverse)  # type: ignore[arg-type, return-value]
+    return [*known, *(row for row in rows if row.sort.get(key) is None)]
 
 
 def fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[int]:

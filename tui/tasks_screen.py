@@ -32,7 +32,8 @@ class TasksScreen(FilterScreen):
 
     HINT = (
         "The tasks that a round searched: ✓ solved, ◐ part of the reward, ✗ nothing earned,"
-        " ⚠ the environment failed. Enter opens a task's tree."
+        " ⚠ the environment failed. u shows unsolved ones, or those with an accepted revision."
+        " Enter opens a task's tree."
     )
     PROMPT = "show tasks whose name or goal contains …"
 
@@ -40,7 +41,7 @@ class TasksScreen(FilterScreen):
         Binding("enter", "open", "Tree", id="tasks.open"),
         Binding("v", "splices", "Splices", id="tasks.splices"),
         Binding("e", "evals", "Evals", id="tasks.evals"),
-        Binding("u", "which", "Unsolved/revised", id="tasks.which"),
+        Binding("u", "which", "Filter", id="tasks.which"),
         *SORT,
         ASK,
         Binding("y", "copy", "Copy the task's name", show=False, id="tasks.copy"),

@@ -278,14 +278,12 @@ class TreeRows:
         child, parent = idx, self.shape.parent[idx]
         while parent >= 0:
             self.expanded.add(parent)
-            if self._kids[parent] > 1:
-                needed = self.children(parent).index(child) + 1
-                if needed > self._visible(parent):
-                    if self.shape.visits[child] < self.least_visits:
-                        self._complete.add(parent)
-                    self._shown[parent] = max(
-                        self._shown.get(parent, 0), -(-needed // self._page) * self._page
-                    )
+            needed = self.children(parent).index(child) + 1
+            if needed > self._visible(parent):
+                if self.shape.visits[child] < self.least_visits:
+                    self._complete.add(parent)
+                shown = -(-needed // self._page) * self._page
+                self._shown[parent] = max(self._shown.get(parent, 0), shown)
             child, parent = parent, self.shape.parent[parent]
         self._rebuild()
         return self.rows.index(idx)

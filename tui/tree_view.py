@@ -155,16 +155,17 @@ class TreeView(LineList):
             notes.append((f" ⋯{len(chain)}", "dim"))
         if kids and row not in rows.expanded:
             notes.append((f" +{kids}", "dim"))
-        for idx in chain if len(chain) <= _CHAIN_SHOWN else chain[: _CHAIN_SHOWN - 1]:
+        long = len(chain) > _CHAIN_SHOWN
+        for idx in chain[: _CHAIN_SHOWN - 1] if long else chain[:-1]:
             spans += self._step_spans(idx)
-        if len(chain) > _CHAIN_SHOWN:
-            rest = len(chain) - _CHAIN_SHOWN
-            spans += [(f" › … {rest:,} more", "dim"), *self._step_spans(chain[-1])]
-        elif chain[0] != row and width_of(spans) > room - width_of(notes):
-            # Too long for the line: how it begins and how it ends.
-            end = self._step_spans(row)
-            keep = max(room - width_of(notes) - width_of(end), room // 2)
-            spans = [*crop(spans, keep), *end]
+        end = self._step_spans(row)
+        if long:
+            end.insert(0, (f" › … {len(chain) - _CHAIN_SHOWN:,} more", "dim"))
+        # Where a chain is too long for the line: how it begins and how it ends.
+        free = room - width_of(notes)
+        if len(chain) > 1 and width_of(spans) + width_of(end) > free:
+            spans = [*crop(spans, max(free - width_of(end), free // 2))]
+        spans += end
         return (*pad([*crop(spans, room - width_of(notes)), *notes], room), *right)
 
     def _step_spans(self, idx: int) -> list[Span]:

@@ -1,12 +1,24 @@
-"""Write the bundled catalogue as files in WebShop's own format: ``python -m ... DIRECTORY``."""
+"""Write the bundled catalogue as files in WebShop's own format.
+
+python -m agentr_lite.envs.webshop DIRECTORY
+"""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from agentr_lite.envs.webshop.original import write_original
 from agentr_lite.envs.webshop.stock import bundled_rows
 
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
+
+def main(arguments: Sequence[str]) -> None:
+    """Write into the directory named, or say how this is used."""
+    if len(arguments) != 1:
         sys.exit("usage: python -m agentr_lite.envs.webshop DIRECTORY")
-    write_original(Path(sys.argv[1]), *bundled_rows())
+    write_original(Path(arguments[0]), *bundled_rows())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

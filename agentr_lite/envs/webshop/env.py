@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
@@ -18,7 +19,7 @@ from agentr_lite.envs.webshop.goals import (
     synthetic_goals,
     upstream_tasks,
 )
-from agentr_lite.envs.webshop.original import load_human_goals, load_products
+from agentr_lite.envs.webshop.original import load_human_goals, load_products, products_file
 from agentr_lite.envs.webshop.pages import Visit, advance, clickables, page_text
 from agentr_lite.envs.webshop.reward import Goal, Score, score_purchase
 from agentr_lite.envs.webshop.stock import bundled_rows
@@ -95,11 +96,15 @@ class WebShop(Environment):
                 "webshop: goals and products choose from the original data",
                 hint="Name its directory with data_dir.",
             )
-        self._data_dir = data_dir
         self._human = goals == "human"
-        self._catalogue, self._known = (
-            _bundled() if data_dir is None else _original(data_dir, products)
-        )
+        self._file: Path | None = None
+        if data_dir is None:
+            self._catalogue, self._known = _bundled()
+        else:
+            self._file = products_file(Path(data_dir))
+            self._catalogue, self._known = _original(
+                self._file, products, self._file.stat().st_mtime_ns
+            )
         self._tasks: dict[str, list[Task]] | None = None
         self._goals: dict[str, tuple[Task, Goal]] = {}
         self._task: Task | None = None
@@ -126,10 +131,10 @@ class WebShop(Environment):
         return self._tasks[split]
 
     def _make_tasks(self) -> dict[str, list[Task]]:
-        if self._data_dir is None:
+        if self._file is None:
             return bundled_tasks(self._catalogue, self._known)
         goals = (
-            human_goals(self._catalogue, load_human_goals(self._data_dir))
+            human_goals(self._catalogue, load_human_goals(self._file))
             if self._human
             else synthetic_goals(self._catalogue, self._known)
         )
@@ -242,8 +247,8 @@ def _bundled() -> tuple[Catalogue, Mapping[str, Any]]:
     return Catalogue(rows, known), known
 
 
-# Each instance of a run asks for the same files.
 @lru_cache(maxsize=1)
-def _original(data_dir: str, products: int) -> tuple[Catalogue, Mapping[str, Any]]:
-    rows, known = load_products(data_dir, products)
+def _original(file: Path, products: int, changed: int) -> tuple[Catalogue, Mapping[str, Any]]:
+    """A run makes several instances of the same shop. ``changed``: the file's time, in ns."""
+    rows, known = load_products(file, products)
     return Catalogue(rows, known), known

@@ -7,9 +7,9 @@ copy of them.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -156,7 +156,7 @@ def bundled_tasks(
 
 
 def _draw(key: str) -> int:
-    return zlib.crc32(key.encode())
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
 
 
 def task_of_goal(name: str, split: str, goal: Goal) -> Task:

@@ -19,20 +19,19 @@ GoalKind = Literal["synthetic", "human"]
 _PRODUCTS, _ATTRIBUTES, _HUMAN = "items_shuffle", "items_ins_v2", "items_human_ins"
 
 
-def load_products(place: str, limit: int = 0) -> tuple[list[Any], dict[str, Any]]:
+def load_products(products: Path, limit: int = 0) -> tuple[list[Any], dict[str, Any]]:
     """Products and what is known of them.
 
     Args:
-        place: the directory, or an ``items_shuffle*.json`` in it.
+        products: as ``products_file`` found it.
         limit: the first so many products; 0 = all.
 
     Returns:
         (rows of products, attributes by ASIN).
 
     Raises:
-        UsageError: a file is missing, ambiguous or not what it should be.
+        UsageError: a file is missing or not what it should be.
     """
-    products = _products_file(Path(place))
     suffix = products.stem.removeprefix(_PRODUCTS)
     known = products.with_name(f"{_ATTRIBUTES}{suffix}.json")
     if not known.exists():
@@ -42,13 +41,16 @@ def load_products(place: str, limit: int = 0) -> tuple[list[Any], dict[str, Any]
     return rows[:limit] if limit else rows, _read(known, dict)
 
 
-def load_human_goals(place: str) -> dict[str, Any]:
+def load_human_goals(products: Path) -> dict[str, Any]:
     """The goals that people wrote, by ASIN.
+
+    Args:
+        products: the file that they lie beside.
 
     Raises:
         UsageError: see ``load_products``.
     """
-    return _read(_products_file(Path(place)).with_name(f"{_HUMAN}.json"), dict)
+    return _read(products.with_name(f"{_HUMAN}.json"), dict)
 
 
 def write_original(
@@ -67,7 +69,15 @@ def write_original(
         (directory / f"{name}.json").write_text(text + "\n", "utf-8")
 
 
-def _products_file(place: Path) -> Path:
+def products_file(place: Path) -> Path:
+    """The file of products that a path means.
+
+    Args:
+        place: the directory, or an ``items_shuffle*.json`` in it.
+
+    Raises:
+        UsageError: there is none, or several.
+    """
     if place.is_file():
         return place
     if not place.is_dir():

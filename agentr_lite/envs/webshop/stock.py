@@ -21,7 +21,8 @@ PRODUCTS_A_KIND = 10
 ATTRIBUTES_A_PRODUCT = 4
 _ASIN_LETTERS = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 _LONGEST_GOAL = 3
-_ACRONYMS = {"Bpa": "BPA", "Gmo": "GMO", "Led": "LED", "Usb": "USB", "Uv": "UV"}
+_WRITTEN = {"And": "and", "In": "in", "Of": "of", "On": "on", "The": "the", "To": "to"}
+_WRITTEN |= {"Bpa": "BPA", "Gmo": "GMO", "Led": "LED", "Usb": "USB", "Uv": "UV"}
 _RANGE_SHARE = 0.25
 """Of the products, how many show a range of prices."""
 _WISHES = (
@@ -121,7 +122,8 @@ def read_stock(text: str) -> Stock:
             else:
                 raise ValueError(f"{word!r} begins no entry")
         except (ValueError, StopIteration) as error:
-            raise UsageError(f"stock list, line {number}: {error or 'ends too early'}") from error
+            problem = str(error) or "ends too early"
+            raise UsageError(f"stock list, line {number}: {problem}") from error
     return stock
 
 
@@ -265,8 +267,8 @@ def _description(kind: Kind, brand: str, extra: str, uses: Sequence[str], dice: 
 
 
 def _headline(text: str) -> str:
-    """Every word with a capital, acronyms as they are written."""
-    return " ".join(_ACRONYMS.get(word, word) for word in string.capwords(text).split())
+    """Every word with a capital, but for small ones; acronyms as they are written."""
+    return " ".join(_WRITTEN.get(word, word) for word in string.capwords(text).split())
 
 
 def _choice_line(options: dict[str, list[str]]) -> str:

@@ -76,7 +76,9 @@ def recipe_options(function: F) -> Callable[..., Any]:
     wrapped: Callable[..., Any] = env_settings(command)
     for option in (
         click.option("--seed", type=int, default=None, help="Shorthand for --set seed=N."),
-        click.option("--model", default=None, help="Shorthand for --set model=PATH (a GGUF)."),
+        click.option(
+            "--model", default=None, help="Shorthand for --set model=...: a GGUF, mlx:DIRECTORY."
+        ),
         click.option(
             "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe key."
         ),

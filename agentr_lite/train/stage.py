@@ -45,6 +45,10 @@ def training_weights(recipe: Recipe) -> Path:
             f"{path} is not a model directory (it has no config.json)",
             hint="train_model needs an MLX or Hugging Face directory with safetensors.",
         )
+    from agentr_lite.actors.convert.lora_to_gguf import check_adaptable
+
+    # Adapters are written for llama.cpp as well: that one cannot be is not to be found after hours.
+    check_adaptable(path)
     return path
 
 

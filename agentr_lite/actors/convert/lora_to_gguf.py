@@ -75,6 +75,18 @@ def base_info(base: Path) -> BaseInfo:
     )
 
 
+def check_adaptable(model_dir: Path) -> None:
+    """Refuse a model whose adapters could not be converted.
+
+    Raises:
+        ModelError: see above.
+    """
+    config = read_json(model_dir / "config.json")
+    config |= config.get("text_config") or {}
+    if kind := config.get("model_type"):
+        permutes(_ARCHITECTURE_OF_TYPE.get(kind, kind))
+
+
 def convert_adapter(
     adapter: Path, base: Path | BaseInfo, out: Path, *, config: Mapping[str, Any] | None = None
 ) -> AdapterSummary:
@@ -238,6 +250,8 @@ def _check_pair(
 
 def _info_from_directory(model_dir: Path) -> BaseInfo:
     config = read_json(model_dir / "config.json")
+    # A model that sees pictures, too, keeps its language model's settings apart.
+    config |= config.get("text_config") or {}
     kind = str(config.get("model_type"))
     try:
         heads = int(config["num_attention_heads"])

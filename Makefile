@@ -51,6 +51,7 @@ bench: install
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.inspector
+	$(BIN)/python -m benchmarks.training
 
 results: install
 	$(BIN)/python -m benchmarks.results --db .work/results/runs.db --out docs/results.md

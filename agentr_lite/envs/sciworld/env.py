@@ -93,7 +93,7 @@ class SciWorld(Environment):
         simplifications: str = "",
         step_limit: int = 100,
         jvms: int = 0,
-        worlds: int = 32,
+        worlds: int = 64,
         heap_mb: int = 256,
     ) -> None:
         _one_of("games", games, GAME_LISTS)

@@ -31,6 +31,9 @@ CALL_TIMEOUT_S = 600.0
 """Longest wait for one call; a process that takes longer is taken for dead."""
 _SCRAMBLE = 0x5DEECE66D
 """What ``java.util.Random.setSeed`` mixes into its argument. Source: its specification."""
+_SAME_ORDER = ("-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
+"""The simulator lists contents of rooms, and choices, in the order of identity hashes, which differ
+from one load of a game to the next. With equal hashes the order is that in which things came."""
 _TYPE_IDS = "object_type_ids.tsv"
 _STOP_TIMEOUT_S = 5.0
 _KEPT_LINES = 20
@@ -257,6 +260,7 @@ def _start(java: Path, heap_mb: int, directory: Path) -> subprocess.Popen[bytes]
             f"-Xmx{heap_mb}m",
             "-XX:+UseSerialGC",
             "-Xss4m",
+            *_SAME_ORDER,
             "-classpath",
             os.pathsep.join((find_jar_path(), str(jar))),
             "py4j.GatewayServer",

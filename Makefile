@@ -48,6 +48,7 @@ docs: install
 
 bench: install
 	$(BIN)/python -m benchmarks.textcraft
+	$(BIN)/python -m benchmarks.webshop
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.inspector

@@ -120,6 +120,10 @@ class Catalogue:
             self._hits[query] = found
         return found
 
+    def forget_searches(self) -> None:
+        """Search anew next time, also for what was searched before."""
+        self._hits.clear()
+
 
 def _product(row: Row, known: Row, draw: random.Random) -> Product:
     tag, prices = parse_pricing(row.get("pricing"))

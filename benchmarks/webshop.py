@@ -1,0 +1,168 @@
+"""How fast WebShop is: loading, resets, steps, searches, snapshots, the oracle.
+
+    python -m benchmarks.webshop [--webshop-data DIR] [--seconds S] [--json]
+
+Episodes are the oracle's with a look at the features, on the training tasks. In ``steps, pages
+rendered as HTML``, the same pages are also made into a web page and read back with Python's HTML
+parser, the way of the original, which uses a template engine and a slower parser for it.
+"""
+
+from __future__ import annotations
+
+import html
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import click
+
+from agentr_lite.output import emit_json, emit_table, say
+
+_LOAD = """
+import time
+began = time.perf_counter()
+from agentr_lite.envs.webshop import WebShop
+imported = time.perf_counter()
+env = WebShop({place!r})
+env.tasks("train")
+loaded = time.perf_counter()
+env.catalogue.index
+print((imported - began) * 1e3, (loaded - imported) * 1e3, (time.perf_counter() - loaded) * 1e3)
+"""
+
+_UPSTREAM_STEPS = 43.0
+"""Steps a second of the original, measured on a 2-core machine with its 1,000 products."""
+_EPISODES = 200
+
+
+@click.command()
+@click.option("--webshop-data", "place", help="The original files instead of the bundled shop.")
+@click.option("--seconds", default=1.0, show_default=True, help="At least this long a figure.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(place: str | None, seconds: float, as_json: bool) -> None:
+    """Print a table of figures on stdout."""
+    from agentr_lite.envs.webshop import WebShop
+
+    import_ms, load_ms, index_ms = _load(place)
+    env = WebShop(place)
+    catalogue = env.catalogue
+    tasks = env.tasks("train")[:_EPISODES]
+    episodes = []
+    for task in tasks:
+        find, look, *rest = env.solve(task)
+        episodes.append((task, [find, look, "click[features]", "click[< prev]", *rest]))
+    steps = sum(len(actions) for _, actions in episodes)
+    queries = [actions[0].removeprefix("search[").removesuffix("]") for _, actions in episodes]
+
+    def play() -> None:
+        for task, actions in episodes:
+            env.reset(task)
+            for action in actions:
+                env.step(action)
+
+    def play_without_memory() -> None:
+        for task, actions in episodes:
+            # Nobody has searched for this before.
+            catalogue.forget_searches()
+            env.reset(task)
+            for action in actions:
+                env.step(action)
+
+    def play_as_html() -> None:
+        for task, actions in episodes:
+            _through_html(env.reset(task)[0])
+            for action in actions:
+                _through_html(env.step(action).observation)
+
+    def resets() -> None:
+        for task in tasks:
+            env.reset(task)
+
+    def search() -> None:
+        for query in queries:
+            catalogue.index.search(query, 50)
+
+    def save_and_restore() -> None:
+        held = env.snapshot()
+        for _ in range(1000):
+            env.restore(env.snapshot())
+        env.restore(held)
+
+    def solve() -> None:
+        for task in tasks:
+            env.solve(task)
+
+    env.reset(tasks[0])
+    per_second = steps / _per_call(play, seconds) * 1e3
+    fresh = steps / _per_call(play_without_memory, seconds) * 1e3
+    as_html = steps / _per_call(play_as_html, seconds) * 1e3
+    figures = {
+        "import": (import_ms, "ms"),
+        "load and tasks": (load_ms, "ms"),
+        "search index": (index_ms, "ms"),
+        "steps": (per_second, "/s"),
+        "steps, no search remembered": (fresh, "/s"),
+        "steps, pages rendered as HTML": (as_html, "/s"),
+        "times the original's 43 steps/s": (fresh / _UPSTREAM_STEPS, "x"),
+        "search": (_per_call(search, seconds) / len(queries) * 1e3, "µs"),
+        "reset": (_per_call(resets, seconds) / len(tasks) * 1e3, "µs"),
+        "snapshot and restore": (_per_call(save_and_restore, seconds), "µs"),
+        "solve": (_per_call(solve, seconds) / len(tasks) * 1e3, "µs"),
+    }
+    if as_json:
+        emit_json({name: {"value": value, "unit": unit} for name, (value, unit) in figures.items()})
+        return
+    emit_table(
+        ["figure", "value", "unit"],
+        [[name, f"{value:,.1f}", unit] for name, (value, unit) in figures.items()],
+    )
+    say(
+        f"{len(catalogue.products)} products, {len(tasks)} tasks, {steps} steps a pass,"
+        f" Python {sys.version.split()[0]}"
+    )
+
+
+def _load(place: str | None) -> tuple[float, float, float]:
+    """Milliseconds to import, to load with tasks, to index, in a fresh process."""
+    code = _LOAD.format(place=place)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    import_ms, load_ms, index_ms = map(float, done.stdout.split())
+    return import_ms, load_ms, index_ms
+
+
+class _Texts(HTMLParser):
+    """Collects a page's texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.found.append(data)
+
+
+def _through_html(page: str) -> str:
+    """A page written as HTML and read back."""
+    rows = "".join(f"<h4>{html.escape(text)}</h4>" for text in page.split(" [SEP] "))
+    parser = _Texts()
+    parser.feed(f"<html><body><div class='container'>{rows}</div></body></html>")
+    return " [SEP] ".join(parser.found)
+
+
+def _per_call(run: Callable[[], object], seconds: float) -> float:
+    """Milliseconds of the fastest of the calls that fit into ``seconds`` (at least one)."""
+    best = float("inf")
+    end = time.perf_counter() + seconds
+    while True:
+        began = time.perf_counter()
+        run()
+        now = time.perf_counter()
+        best = min(best, (now - began) * 1e3)
+        if now >= end:
+            return best
+
+
+if __name__ == "__main__":
+    main()

@@ -95,8 +95,8 @@ def write_tokenizer(reader: gguf.GGUFReader, header: Header, folder: Path, vocab
         )
     )
     bos_id = metadata.get("tokenizer.ggml.bos_token_id")
-    if adds_bos and special["bos"] is not None:
-        data["post_processor"] = _begin_with(str(special["bos"]), int(bos_id))
+    if adds_bos and special["bos"] is not None and bos_id is not None:
+        data["post_processor"] = _begin_with(special["bos"], int(bos_id))
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "chat_template": header.chat_template,

@@ -49,6 +49,7 @@ docs: install
 bench: install
 	$(BIN)/python -m benchmarks.textcraft
 	$(BIN)/python -m benchmarks.webshop
+	! command -v java >/dev/null || $(BIN)/python -m benchmarks.sciworld
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.inspector

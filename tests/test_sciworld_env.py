@@ -55,6 +55,12 @@ def task(env: SciWorld) -> Task:
     return find_task(env, SHORT)
 
 
+@pytest.fixture(scope="module")
+def hallway(env: SciWorld) -> Task:
+    """Begins where there are many doors."""
+    return find_task(env, "boil-0")
+
+
 @pytest.fixture
 def other(env: SciWorld) -> Iterator[SciWorld]:
     made = make_env("sciworld", {"games": "all"})
@@ -97,8 +103,8 @@ def test_what_is_not_understood_is_no_move(env: SciWorld, task: Task) -> None:
         assert result[1:4] == (0.0, False, False)
 
 
-def test_a_choice_is_asked_for_and_answered_by_its_number(env: SciWorld, task: Task) -> None:
-    asked, answered, pointless = play(env, task, ["open door", "0", "0"])
+def test_a_choice_is_asked_for_and_answered_by_its_number(env: SciWorld, hallway: Task) -> None:
+    asked, answered, pointless = play(env, hallway, ["open door", "0", "0"])
     assert asked.observation.startswith("Ambiguous request: Please enter the number")
     assert "\n0:\topen door" in asked.observation
     assert asked.info["ambiguous"]
@@ -108,9 +114,9 @@ def test_a_choice_is_asked_for_and_answered_by_its_number(env: SciWorld, task: T
 
 
 def test_a_choice_that_is_not_made_is_an_invalid_action_and_takes_time(
-    env: SciWorld, task: Task
+    env: SciWorld, hallway: Task
 ) -> None:
-    _, refused, after = play(env, task, ["open door", "xyzzy", "look around"])
+    _, refused, after = play(env, hallway, ["open door", "xyzzy", "look around"])
     assert refused.observation.startswith("Unknown action.")
     assert refused.info["invalid"]
     assert refused.info["moves"] == 1

@@ -82,7 +82,10 @@ def make_run(store: Store) -> str:
         "UPDATE rounds SET wall_s = 12.5, model_ms = 9000, prompt_tokens = 9000,"
         " decoded_prompt_tokens = 4000, output_tokens = 1000"
     )
-    store.execute("UPDATE model_calls SET prompt_tokens = 120, output_tokens = 27")
+    store.execute(
+        "UPDATE model_calls SET prompt_tokens = 120, output_tokens = 27, batch_ms = 41.5"
+        " WHERE batch_size IS NOT NULL"
+    )
     return run_id
 
 

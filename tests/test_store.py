@@ -15,7 +15,7 @@ from agentr_lite.errors import EXIT_STORE, StoreError, UsageError
 from agentr_lite.recipe import Recipe
 from agentr_lite.store import Store, evals, runs, splices, summaries, trees
 from agentr_lite.store.records import DatasetItemRow, EvalItemRow, JudgementRow, NodeRow, TaskRow
-from agentr_lite.store.schema import SCHEMA_VERSION
+from agentr_lite.store.schema import APPLICATION_ID, MIGRATION_1, SCHEMA_VERSION
 
 TASK = Task("stick", "train", "craft a stick", level=1)
 
@@ -164,6 +164,31 @@ class TestOpening:
         store.close()
         with pytest.raises(StoreError, match="older"):
             Store.open(store.path, read_only=True)
+
+    def test_the_first_schema_is_brought_up_to_date_with_its_content(self, tmp_path: Path) -> None:
+        path = tmp_path / "old.db"
+        old = sqlite3.connect(path)
+        old.executescript(MIGRATION_1)
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 1")
+        old.execute(
+            "INSERT INTO runs (id, created_utc, status, env, seed, recipe, versions)"
+            " VALUES ('r', '2026', 'finished', 'e', 1, '{}', '{}')"
+        )
+        old.execute(
+            "INSERT INTO model_calls (run_id, round, purpose, seeds, prompt_tokens, cached_tokens,"
+            " output_tokens) VALUES ('r', 1, 'eval', '[]', 1, 0, 1)"
+        )
+        old.commit()
+        old.close()
+        with Store.open(path) as store:
+            assert [run.id for run in runs.list_runs(store)] == ["r"]
+            assert tuple(store.rows("SELECT batch_ms, batch_size FROM model_calls")[0]) == (
+                None,
+                None,
+            )
+            assert store.scalar("PRAGMA user_version") == SCHEMA_VERSION
+        Store.open(path, read_only=True).close()
 
 
 class TestTransactions:

@@ -68,6 +68,11 @@ class GenerateResult:
     """Prompt tokens that were not decoded again."""
     dropped_turns: int = 0
     """Whole turns left out, oldest first, to fit the context (never the task)."""
+    batch_ms: float | None = field(default=None, compare=False)
+    """What the batch took that this was answered in; nothing of the answer depends on it. Filled
+    by whoever hands over the batch."""
+    batch_size: int | None = field(default=None, compare=False)
+    """Requests in that batch."""
 
 
 @dataclass(frozen=True, slots=True)

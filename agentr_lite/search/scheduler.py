@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from agentr_lite.actors.base import Actor, GenerateRequest, GenerateResult
 from agentr_lite.errors import ModelError
@@ -39,11 +40,14 @@ def run_wave(searches: Sequence[TreeSearch], actor: Actor, *, on_tick: OnTick | 
         if not waiting:
             return batches
         requests = [request for _, request in waiting]
+        before = actor.usage.model_ms
         results = actor.generate(requests)
         _check(actor, requests, results)
         batches += 1
+        # The actor's own measure: the search itself looks at no clock.
+        took = actor.usage.model_ms - before
         for (search, _), result in zip(waiting, results, strict=True):
-            search.feed(result)
+            search.feed(replace(result, batch_ms=took, batch_size=len(requests)))
 
 
 def _check(

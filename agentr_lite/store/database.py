@@ -42,6 +42,10 @@ _HINTS = {
 }
 
 
+class OutdatedError(StoreError):
+    """The database has an older schema and was opened only for reading."""
+
+
 class Store:
     """One open database.
 
@@ -255,7 +259,7 @@ class Store:
         if self.read_only:
             version = self._version()
             if version < SCHEMA_VERSION:
-                raise StoreError(
+                raise OutdatedError(
                     f"{self.path} has schema {version}, older than {SCHEMA_VERSION}",
                     hint="Any verb that writes, such as `agentr-lite runs`, brings it up to date.",
                 )

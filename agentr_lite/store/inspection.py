@@ -271,7 +271,7 @@ def expansion_calls(store: Store, tree_id: int, idxs: Iterable[int]) -> dict[int
     for row in _rows_in(
         store,
         "SELECT id, purpose, tree_id, node_idx, seeds, prompt_tokens, cached_tokens,"
-        " output_tokens, dropped_turns FROM model_calls"
+        " output_tokens, dropped_turns, batch_ms, batch_size FROM model_calls"
         " WHERE tree_id = ? AND purpose = 'expand' AND node_idx IN",
         tree_id,
         idxs,

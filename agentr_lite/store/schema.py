@@ -260,6 +260,13 @@ LEFT JOIN texts t ON t.id = n.text_id
 JOIN texts o ON o.id = n.observation_id;
 """
 
-MIGRATIONS: tuple[str, ...] = (MIGRATION_1,)
+MIGRATION_2 = """
+-- What the model's batch that a call was part of took, and how many calls it answered: a batch is
+-- one piece of work, so that the time of one call cannot be told. NULL where nobody measured.
+ALTER TABLE model_calls ADD COLUMN batch_ms REAL;
+ALTER TABLE model_calls ADD COLUMN batch_size INTEGER;
+"""
+
+MIGRATIONS: tuple[str, ...] = (MIGRATION_1, MIGRATION_2)
 SCHEMA_VERSION = len(MIGRATIONS)
 """``PRAGMA user_version`` of a database that this program wrote."""

@@ -40,6 +40,10 @@ class NewCall:
     cached_tokens: int
     output_tokens: int
     dropped_turns: int = 0
+    batch_ms: float | None = None
+    """What the batch took that the call was part of; None where nobody measured."""
+    batch_size: int | None = None
+    """Calls in that batch."""
 
     @classmethod
     def answered(cls, node_idx: int, seeds: tuple[int, ...], result: GenerateResult) -> NewCall:
@@ -51,6 +55,8 @@ class NewCall:
             result.cached_tokens,
             sum(completion.output_tokens for completion in result.completions),
             result.dropped_turns,
+            result.batch_ms,
+            result.batch_size,
         )
 
 
@@ -155,8 +161,8 @@ def add_calls(
     """
     store.executemany(
         "INSERT INTO model_calls (run_id, round, purpose, tree_id, node_idx, seeds,"
-        " prompt_tokens, cached_tokens, output_tokens, dropped_turns)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " prompt_tokens, cached_tokens, output_tokens, dropped_turns, batch_ms, batch_size)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 run_id,
@@ -169,6 +175,8 @@ def add_calls(
                 call.cached_tokens,
                 call.output_tokens,
                 call.dropped_turns,
+                call.batch_ms,
+                call.batch_size,
             )
             for call in calls
         ],
@@ -300,7 +308,8 @@ def list_calls(store: Store, tree_id: int) -> list[ModelCallRow]:
     """A tree's model calls in the order they were made."""
     rows = store.rows(
         "SELECT id, purpose, tree_id, node_idx, seeds, prompt_tokens, cached_tokens,"
-        " output_tokens, dropped_turns FROM model_calls WHERE tree_id = ? ORDER BY id",
+        " output_tokens, dropped_turns, batch_ms, batch_size FROM model_calls"
+        " WHERE tree_id = ? ORDER BY id",
         (tree_id,),
     )
     return [ModelCallRow(**{**dict(row), "seeds": json.loads(row["seeds"])}) for row in rows]
@@ -365,9 +374,10 @@ def copy_trees(store: Store, source_run: str, target_run: str, round_index: int)
             )
             store.execute(
                 "INSERT INTO model_calls (run_id, round, purpose, tree_id, node_idx, seeds,"
-                " prompt_tokens, cached_tokens, output_tokens, dropped_turns)"
+                " prompt_tokens, cached_tokens, output_tokens, dropped_turns, batch_ms,"
+                " batch_size)"
                 " SELECT ?, round, purpose, ?, node_idx, seeds, prompt_tokens, cached_tokens,"
-                " output_tokens, dropped_turns FROM model_calls"
+                " output_tokens, dropped_turns, batch_ms, batch_size FROM model_calls"
                 " WHERE tree_id = ? AND purpose = 'expand' ORDER BY id",
                 (target_run, copy_id, tree.id),
             )

@@ -40,7 +40,7 @@ def test_the_list_names_the_starter(starter: Path) -> None:
     row = json.loads(invoke(models, "--json").stdout)[0]
     assert row["sha256"] == hashlib.sha256(starter.read_bytes()).hexdigest()
     assert row["file_bytes"] == starter.stat().st_size
-    assert json.loads(invoke(models, "list", "--json").stdout) == [row]
+    assert json.loads(invoke(models, "list", "--json").stdout)[0] == row
 
 
 def test_show_tells_what_a_file_is(starter: Path, tmp_path: Path) -> None:

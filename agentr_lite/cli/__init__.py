@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "envs": ("agentr_lite.cli.envs:envs", "List and check environments."),
     "play": ("agentr_lite.cli.play:play", "Play an environment yourself."),
     "recipes": ("agentr_lite.cli.recipes:recipes", "List and show run recipes."),
-    "models": ("agentr_lite.cli.models:models", "List models and show what a GGUF file is."),
+    "models": ("agentr_lite.cli.models:models", "List, download and name models."),
     "convert": ("agentr_lite.cli.convert:convert", "Turn MLX adapters into GGUF adapters."),
     "doctor": ("agentr_lite.cli.doctor:doctor", "Check this machine and installation."),
 }

@@ -297,7 +297,9 @@
     }
 
     openAll() {
-      this.children.forEach((below, at) => below.length && this.open.add(at));
+      this.children.forEach((below, at) => {
+        if (below.length || this.tree.hidden[at]) this.open.add(at);
+      });
       this.draw();
     }
 

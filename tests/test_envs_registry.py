@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any, ClassVar
@@ -56,6 +57,12 @@ class Broken(Counting):
         raise RuntimeError("no luck")
 
 
+class Sleeper(Counting):
+    def __init__(self) -> None:
+        super().__init__()
+        threading.Event().wait(60)
+
+
 NOT_CALLABLE = 3
 
 
@@ -70,6 +77,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in {
             "counting": f"{__name__}:Counting",
             "broken": f"{__name__}:Broken",
+            "sleeper": f"{__name__}:Sleeper",
             "missing": "no_such_package_at_all:Env",
             "number": f"{__name__}:NOT_CALLABLE",
             "three": f"{__name__}:not_an_environment",
@@ -81,13 +89,14 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names() -> None:
-    assert env_names() == ["broken", "counting", "missing", "number", "textcraft", "three"]
+    known = {"broken", "counting", "missing", "number", "sleeper", "three"}
+    assert env_names() == sorted({*known, *registry._BUILT_IN})
     assert env_origin("textcraft") == "built in"
 
 
 def test_built_ins_are_found_without_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints())
-    assert env_names() == ["textcraft"]
+    assert env_names() == sorted(registry._BUILT_IN)
     assert isinstance(make_env("textcraft"), TextCraft)
 
 
@@ -106,6 +115,9 @@ def test_options_reach_the_constructor() -> None:
         ("broken", {}, EnvironmentFault, "'broken': cannot be made: RuntimeError: no luck"),
         ("number", {}, EnvironmentFault, "not a class or function"),
         ("three", {}, EnvironmentFault, "made a int"),
+        ("textcraft", {"time_limit_s": -1}, UsageError, "time_limit_s needs a number of seconds"),
+        ("textcraft", {"time_limit_s": "x"}, UsageError, "time_limit_s needs a number of seconds"),
+        ("sleeper", {"time_limit_s": 0.05}, EnvironmentFault, "making it took longer than 0.05 s"),
         ("gymnasum:X", {}, UsageError, "did you mean 'gymnasium:ID'"),
         ("http://localhost:1", {}, UsageError, "no environment"),
         ("nowhere/jugs.py", {}, UsageError, "there is no file nowhere/jugs.py"),

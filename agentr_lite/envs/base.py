@@ -52,6 +52,8 @@ class Environment(ABC):
     """
 
     name: ClassVar[str]
+    time_limit_s: float = 300.0
+    """Longest time that a call may take; what takes longer costs its task. 0 = no limit."""
 
     replays_quickly: ClassVar[bool] = False
     """Making one and taking an episode again costs well under a second and nothing outside this

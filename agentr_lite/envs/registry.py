@@ -21,12 +21,15 @@ from typing import Any, NamedTuple
 
 from agentr_lite.envs.base import SPLITS, Environment, Task
 from agentr_lite.envs.files import load_from_file
+from agentr_lite.envs.limits import time_limit
 from agentr_lite.envs.names import EnvName, parse_env_name
 from agentr_lite.envs.wrappers import ReplayEnvironment
 from agentr_lite.errors import AgentrError, EnvironmentFault, UsageError
 from agentr_lite.recipe import did_you_mean
 
 ENTRY_POINT_GROUP = "agentr_lite.envs"
+TIME_LIMIT = "time_limit_s"
+"""The option that every environment has."""
 
 _BUILT_IN: dict[str, str] = {
     "sciworld": "agentr_lite.envs.sciworld:SciWorld",
@@ -91,7 +94,8 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
 
     Args:
         name: as in ``env_names``, or an address or a file (``agentr_lite.envs.names``).
-        options: keyword arguments of its constructor; a recipe's ``env_options``.
+        options: keyword arguments of its constructor; a recipe's ``env_options``. One is for all
+            environments and not handed on: ``time_limit_s`` (``Environment.time_limit_s``).
 
     Raises:
         UsageError: no such environment, or an option that it does not have.
@@ -100,9 +104,12 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
     parsed = parse_env_name(name)
     factory = _factory(parsed)
     arguments = [parsed.address] if parsed.scheme else []
-    _check_options(name, factory, options or {}, given=len(arguments))
+    own = dict(options or {})
+    limit = _time_limit(name, own.pop(TIME_LIMIT, None))
+    _check_options(name, factory, own, given=len(arguments))
     try:
-        env = factory(*arguments, **(options or {}))
+        with time_limit(limit or Environment.time_limit_s, name, "making it"):
+            env = factory(*arguments, **own)
     except AgentrError:
         raise
     except Exception as error:
@@ -115,7 +122,10 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
             f"made a {type(env).__name__}, which is no environment",
             hint="It must be a subclass of agentr_lite.envs.base.Environment.",
         )
-    return env if _saves_state(env) else ReplayEnvironment(env)
+    made = env if _saves_state(env) else ReplayEnvironment(env)
+    if limit is not None:
+        made.time_limit_s = limit
+    return made
 
 
 def replays_quickly(name: str) -> bool:
@@ -210,12 +220,21 @@ def _check_options(
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         return
     known = [p.name for p in parameters if p.kind is not inspect.Parameter.POSITIONAL_ONLY]
+    known.append(TIME_LIMIT)
     for option in options:
         if option not in known:
             raise UsageError(
                 f"{name} has no option '{option}'{did_you_mean(str(option), known)}",
-                hint=f"Options: {', '.join(known) or 'none'}.",
+                hint=f"Options: {', '.join(known)}.",
             )
+
+
+def _time_limit(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise UsageError(f"{name}: {TIME_LIMIT} needs a number of seconds >= 0, not {value!r}")
+    return float(value)
 
 
 def _saves_state(env: Environment) -> bool:

@@ -32,6 +32,7 @@ class ReplayEnvironment(Environment):
 
     def __init__(self, inner: Environment) -> None:
         self._inner = inner
+        self.time_limit_s = inner.time_limit_s
         self._task: Task | None = None
         self._seed = 0
         self._actions: list[str] = []

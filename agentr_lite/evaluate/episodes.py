@@ -6,7 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Sampling
-from agentr_lite.agent import Step, conversation, environment_boundary, take_step
+from agentr_lite.agent import (
+    Step,
+    conversation,
+    environment_boundary,
+    guarded_reset,
+    take_step,
+)
 from agentr_lite.envs.base import Environment, Snapshot, Task
 from agentr_lite.errors import EnvironmentFault
 from agentr_lite.evaluate.measures import (
@@ -180,8 +186,7 @@ def run_episodes(
 def _begin(env: Environment, index: int, start: Start) -> _Live:
     episode = _Live(index, start.task, start.sample, start.seed, "", None, [], 0)
     try:
-        with environment_boundary(env, f"reset({start.task.name!r})"):
-            episode.observation, _ = env.reset(start.task)
+        episode.observation = guarded_reset(env, start.task)
         for text in start.prefix:
             episode.steps.append(take_step(env, text))
             episode.prefix_steps += 1

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentr_lite.actors.base import Actor, Sampling
-from agentr_lite.agent import environment_boundary
+from agentr_lite.agent import environment_boundary, guarded_tasks
 from agentr_lite.envs.base import Environment, Task
 from agentr_lite.errors import UsageError
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
@@ -100,8 +100,7 @@ def eval_tasks(env: Environment, settings: EvalSettings) -> list[Task]:
         UsageError: the split is empty.
         EnvironmentFault: the environment cannot list its tasks.
     """
-    with environment_boundary(env, f"tasks({settings.split!r})"):
-        tasks = list(env.tasks(settings.split))
+    tasks = guarded_tasks(env, settings.split)
     if not tasks:
         raise UsageError(
             f"environment '{env.name}' has no tasks in split '{settings.split}'",

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from agentr_lite.actors.base import Completion, GenerateRequest, GenerateResult, Sampling
-from agentr_lite.agent import Step, conversation, environment_boundary, take_step
+from agentr_lite.agent import (
+    Step,
+    conversation,
+    environment_boundary,
+    guarded_reset,
+    take_step,
+)
 from agentr_lite.envs.base import Environment, Snapshot, Task
 from agentr_lite.errors import EnvironmentFault
 from agentr_lite.recipe import Recipe, SearchSettings
@@ -104,11 +110,9 @@ class TreeSearch:
 
     def _reset(self) -> None:
         env, task = self._context.env, self.tree.task
-        with environment_boundary(env, f"reset({task.name!r})"):
-            # The default seed, here as in replay and evaluation: a task is the same each time.
-            observation, _ = env.reset(task)
+        self.tree.root.observation = guarded_reset(env, task)
+        with environment_boundary(env, "snapshot()"):
             self.tree.root.snapshot = env.snapshot()
-        self.tree.root.observation = observation
 
     def _simulate(self) -> Wants:
         """Walk from the root to a terminal node, expanding on the way, and back it up."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentr_lite.actors.base import Actor
-from agentr_lite.agent import environment_boundary
+from agentr_lite.agent import guarded_tasks
 from agentr_lite.envs.base import Environment, Task
 from agentr_lite.errors import UsageError
 from agentr_lite.output import Progress, silent_progress
@@ -100,8 +100,7 @@ def train_tasks(env: Environment) -> list[Task]:
         UsageError: it is empty.
         EnvironmentFault: the environment's code raised.
     """
-    with environment_boundary(env, "tasks('train')"):
-        tasks = list(env.tasks("train"))
+    tasks = guarded_tasks(env, "train")
     if not tasks:
         raise UsageError(
             f"environment '{env.name}' has no training tasks",

@@ -12,7 +12,13 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Message, Sampling
-from agentr_lite.agent import Step, conversation, environment_boundary, take_step
+from agentr_lite.agent import (
+    Step,
+    conversation,
+    environment_boundary,
+    guarded_reset,
+    take_step,
+)
 from agentr_lite.envs.base import Environment, Snapshot, Task
 from agentr_lite.errors import EnvironmentFault
 from agentr_lite.splice.splice import SplicedStep
@@ -48,8 +54,7 @@ def replay(env: Environment, task: Task, spliced: Sequence[SplicedStep]) -> Repl
     Raises:
         EnvironmentFault: the environment's code failed.
     """
-    with environment_boundary(env, "reset()"):
-        env.reset(task)
+    guarded_reset(env, task)
     signal_index = next(i for i, item in enumerate(spliced) if item.part == "signal")
     steps: list[Step] = []
     snapshot: Snapshot | None = None

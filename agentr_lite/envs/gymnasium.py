@@ -1,0 +1,278 @@
+"""Any Gymnasium environment with text observations as an ``Environment``.
+
+Source: Farama Gymnasium's ``Env``, ``spaces.Text`` and registry.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import importlib.util
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
+from agentr_lite.errors import UsageError
+
+if TYPE_CHECKING:
+    import gymnasium
+
+_FIRST_SEED = {"train": 0, "dev": 1_000_000, "test": 2_000_000}
+_SHOWN_ACTIONS = 64
+_COLOURED = re.compile(r"\x1b\[[0-9;]+m([^\x1b]*)\x1b\[0m")
+_ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_INSTRUCTIONS = """\
+You act in the environment {id}. Each message tells what you observe.
+
+Write two lines each turn:
+Thought: what you see, what the goal needs, and what to do next
+Action: exactly one action
+
+{actions}"""
+_BRIEF = "Act in the environment. Answer with a Thought line and an Action line."
+
+
+class GymnasiumText(Environment):
+    """A registered Gymnasium environment whose observations are text.
+
+    An observation is text, or a mapping or a tuple that holds text under ``observation_key``. An
+    environment without text that can draw itself with characters (``render_mode="ansi"``:
+    FrozenLake, Taxi, CliffWalking) shows that.
+
+    Actions are text as well (``spaces.Text``), numbers (``spaces.Discrete``; by name where
+    ``actions`` gives them names), or whatever Python literal the space contains. A task is a seed.
+
+    The reward is the last step's, or with ``reward: sum`` the sum over the episode so far;
+    ``reward_low`` counts as 0, ``reward_high`` as 1, and what lies beyond is cut off.
+
+    Args:
+        address: the environment's id, e.g. ``FrozenLake-v1``, or ``module:id`` to import first.
+        make: keyword arguments of ``gymnasium.make``.
+        instructions: the system prompt; default: a general one with the actions.
+        actions: names of a ``Discrete`` space's actions, from its first one on.
+        observation_key: where the text is in an observation that is a mapping or a tuple, or in
+            ``info`` where the observation is no text.
+        reward: ``last`` step's or ``sum`` over the episode.
+        reward_low: what counts as 0.
+        reward_high: what counts as 1.
+        train, dev, test: how many tasks (seeds) each split has.
+
+    Raises:
+        UsageError: Gymnasium is not installed, there is no such environment, or a wrong option.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        make: Mapping[str, Any] | None = None,
+        instructions: str = "",
+        actions: Sequence[str] = (),
+        observation_key: str | int | None = None,
+        reward: str = "last",
+        reward_low: float = 0.0,
+        reward_high: float = 1.0,
+        train: int = 200,
+        dev: int = 50,
+        test: int = 100,
+    ) -> None:
+        self.name = f"gymnasium:{address}"  # type: ignore[misc]  # known here, not in the class
+        self._id = address
+        if reward not in ("last", "sum"):
+            raise UsageError(f"{self.name}: reward is 'last' or 'sum', not {reward!r}")
+        if not reward_low < reward_high:
+            raise UsageError(f"{self.name}: reward_low must be less than reward_high")
+        self._counts = {"train": train, "dev": dev, "test": test}
+        self._env, self._drawn = _make(self.name, address, make or {}, observation_key is None)
+        self._instructions = instructions
+        self._words = self._action_words(list(actions))
+        self._key = observation_key
+        self._sums = reward == "sum"
+        self._range = (float(reward_low), float(reward_high))
+        self._total = 0.0
+        self._over = (False, False)
+        self._playing = False
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """One task a seed; no seed is in two splits.
+
+        Raises:
+            UsageError: no such split.
+        """
+        if split not in self._counts:
+            raise UsageError(
+                f"{self.name} has no split '{split}'", hint=f"Splits: {', '.join(SPLITS)}."
+            )
+        first = _FIRST_SEED[split]
+        return [
+            Task(f"seed-{seed}", split, f"{self._id} with seed {seed}", payload={"seed": seed})
+            for seed in range(first, first + self._counts[split])
+        ]
+
+    def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
+        """Begin ``task``: its seed is the environment's, ``seed`` changes nothing.
+
+        Raises:
+            UsageError: the observation is no text.
+        """
+        observation, info = self._env.reset(seed=int(task.payload["seed"]))
+        self._total, self._over, self._playing = 0.0, (False, False), True
+        return self._text(observation, info), {}
+
+    def step(self, action: str) -> StepResult:
+        """Carry out one action; one that the space does not contain changes nothing."""
+        if not self._playing:
+            raise UsageError(f"{self.name}: reset comes before the first step")
+        if any(self._over):
+            return self._refused("The episode is over.")
+        understood, value = self._read(action)
+        if not understood:
+            return self._refused(f"No such action. {self._words_shown()}")
+        observation, reward, terminated, truncated, info = self._env.step(value)
+        self._total = float(reward) + (self._total if self._sums else 0.0)
+        self._over = (bool(terminated), bool(truncated))
+        kept = {"invalid": bool(info.get("invalid")), "disaster": bool(info.get("disaster"))}
+        return StepResult(self._text(observation, info), self._reward(), *self._over, kept)
+
+    def instructions(self, *, brief: bool = False) -> str:
+        """The system prompt."""
+        if brief:
+            return _BRIEF
+        shown = self._words_shown()
+        return self._instructions or _INSTRUCTIONS.format(id=self._id, actions=shown)
+
+    def valid_actions(self) -> list[str] | None:
+        """All actions of a ``Discrete`` space, those that the environment masks left out."""
+        if not self._words:
+            return None
+        return [] if any(self._over) else list(self._words)
+
+    def close(self) -> None:
+        """Close the Gymnasium environment."""
+        self._env.close()
+
+    def _refused(self, text: str) -> StepResult:
+        return StepResult(text, self._reward(), *self._over, {"invalid": True})
+
+    def _reward(self) -> float:
+        low, high = self._range
+        share = (self._total - low) / (high - low)
+        # Not a number stays what it is, to be noticed.
+        return share if math.isnan(share) else min(1.0, max(0.0, share))
+
+    def _action_words(self, names: list[str]) -> dict[str, int]:
+        """Words for the actions of a ``Discrete`` space; empty for other spaces."""
+        import gymnasium
+
+        space = self._env.action_space
+        if not isinstance(space, gymnasium.spaces.Discrete):
+            if names:
+                raise UsageError(f"{self.name}: actions have no names in {space}")
+            return {}
+        first, count = int(space.start), int(space.n)
+        if names and len(names) != count:
+            raise UsageError(f"{self.name} has {count} actions, not {len(names)}")
+        words = [str(name) for name in names] or [str(first + index) for index in range(count)]
+        return {word: first + index for index, word in enumerate(words)}
+
+    def _words_shown(self) -> str:
+        if not self._words:
+            return f"Actions are of the kind {self._env.action_space}."
+        shown = list(self._words)[:_SHOWN_ACTIONS]
+        more = len(self._words) - len(shown)
+        return f"Actions: {', '.join(shown)}{f' and {more} more' if more else ''}."
+
+    def _read(self, action: str) -> tuple[bool, Any]:
+        """Whether an action is understood, and the value it stands for."""
+        import gymnasium
+
+        space = self._env.action_space
+        if self._words:
+            word = action.strip()
+            by_case = {known.lower(): value for known, value in self._words.items()}
+            value: Any = self._words.get(word, by_case.get(word.lower()))
+            return value is not None, value
+        if isinstance(space, gymnasium.spaces.Text):
+            # Its alphabet and length are the environment's business: text is text.
+            return True, action
+        try:
+            value = ast.literal_eval(action.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return False, None
+        if isinstance(space, gymnasium.spaces.Box):
+            import numpy as np
+
+            try:
+                value = np.asarray(value, dtype=space.dtype)
+            except (TypeError, ValueError):
+                return False, None
+        if isinstance(space, gymnasium.spaces.Tuple) and isinstance(value, list):
+            value = tuple(value)
+        return bool(space.contains(value)), copy.copy(value)
+
+    def _text(self, observation: Any, info: Mapping[str, Any]) -> str:
+        """The text of an observation.
+
+        Raises:
+            UsageError: there is none.
+        """
+        found = observation
+        if self._drawn:
+            found = _without_escapes(self._env.render())
+        elif self._key is not None:
+            holds = isinstance(observation, Mapping | tuple | list)
+            found = (observation if holds else info)[self._key]  # type: ignore[index]
+        if isinstance(found, str):
+            return found
+        raise UsageError(
+            f"{self.name}: its observation is a {type(found).__name__}, not text",
+            hint="`-o observation_key=KEY` names the part of it, or of info, that is text; for"
+            " others, a wrapper in a file of your own writes the text (docs/environments.md).",
+        )
+
+
+def _without_escapes(drawing: Any) -> Any:
+    """Where colour marks a place, brackets do; other terminal escapes are dropped."""
+    if not isinstance(drawing, str):
+        return drawing
+    return _ESCAPE.sub("", _COLOURED.sub(r"[\1]", drawing)).strip("\n")
+
+
+def _make(
+    name: str, address: str, options: Mapping[str, Any], may_draw: bool
+) -> tuple[gymnasium.Env[Any, Any], bool]:
+    """The environment, and whether its text is its drawing.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    if importlib.util.find_spec("gymnasium") is None:
+        raise UsageError(
+            f"{name}: the package Gymnasium is not installed",
+            hint="pip install 'agentr-lite[gymnasium]'",
+        )
+    import gymnasium
+
+    try:
+        # The checker warns of what the adapter copes with.
+        env = gymnasium.make(address, disable_env_checker=True, **options)
+        holds_text = isinstance(
+            env.observation_space,
+            gymnasium.spaces.Text | gymnasium.spaces.Dict | gymnasium.spaces.Tuple,
+        )
+        modes = env.metadata.get("render_modes") or ()
+        if holds_text or not may_draw or "ansi" not in modes or env.render_mode is not None:
+            return env, env.render_mode == "ansi" and not holds_text and may_draw
+        env.close()
+        drawing = gymnasium.make(
+            address, disable_env_checker=True, **{**options, "render_mode": "ansi"}
+        )
+        return drawing, True
+    except (gymnasium.error.UnregisteredEnv, gymnasium.error.DependencyNotInstalled) as error:
+        raise UsageError(
+            f"{name}: {' '.join(str(error).split())}",
+            hint="`module:ID` imports the module that registers the environment first.",
+        ) from error
+    except ImportError as error:
+        raise UsageError(f"{name}: cannot import {error.name}: {error}") from error

@@ -167,21 +167,42 @@ class TestActor:
         roomy.close()
         tight.close()
 
-    def test_scores_equal_the_sums_over_the_full_logits(self, model_dir: Path) -> None:
+    @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "gemma2", "gemma3_text"])
+    def test_nothing_but_the_tokens_decides(self, tmp_path: Path, kind: str) -> None:
+        """Scores and greedy answers, against whole texts without any cache. The conversations are
+        longer than Gemma 3's window of 64 tokens."""
         from agentr_lite.actors.convert.compare import mlx_logits
 
-        actor = MlxActor(model_dir, context_tokens=200)
+        path = make_tiny_hf(
+            tmp_path / "model", model_type=kind, layers=6 if kind == "gemma3_text" else 2
+        )
+        actor = MlxActor(path, context_tokens=400)
+        chats = [chat(index, turns=3 * index) for index in range(3)]
         answers = ("Good", "Got 2 oak logs", "x")
-        found = actor.score([ScoreRequest(chat(2), answers)])[0].log_likelihoods
-        prompt = actor._prompts.build(chat(2), 1).tokens
-        assert prompt is not None
-        for answer, score in zip(answers, found, strict=True):
-            follow = actor._tokenizer.continuation(answer)
-            rows = mlx_logits(model_dir, [[*prompt, *follow]])[0][0].astype(np.float64)
-            rows = rows[len(prompt) - 1 : -1]
-            sums = np.log(np.exp(rows).sum(-1))
-            expected = sum(rows[i, token] - sums[i] for i, token in enumerate(follow))
-            assert score == pytest.approx(float(expected), abs=1e-3)
+        greedy = Sampling(temperature=0.0, max_tokens=12)
+        scored = actor.score([ScoreRequest(messages, answers) for messages in chats])
+        drawn = actor.generate([GenerateRequest(messages, (1,), greedy) for messages in chats])
+        texts: list[list[int]] = []
+        prompts = []
+        for messages, result in zip(chats, drawn, strict=True):
+            prompt = actor._prompts.build(messages, 1).tokens
+            assert prompt is not None
+            prompts.append(prompt)
+            texts += [[*prompt, *actor._tokenizer.continuation(answer)] for answer in answers]
+            texts.append([*prompt, *result.completions[0].token_ids])
+        assert max(map(len, prompts)) > 64 + 20
+        logits = [rows.astype(np.float64) for rows in mlx_logits(path, texts)[0]]
+        for number, prompt in enumerate(prompts):
+            for place, score in enumerate(scored[number].log_likelihoods):
+                index = number * 4 + place
+                follow = texts[index][len(prompt) :]
+                rows = logits[index][len(prompt) - 1 : -1]
+                sums = np.log(np.exp(rows).sum(-1))
+                expected = sum(rows[i, token] - sums[i] for i, token in enumerate(follow))
+                assert score == pytest.approx(float(expected), abs=2e-3)
+            rows = logits[number * 4 + 3][len(prompt) - 1 : -1]
+            ids = drawn[number].completions[0].token_ids
+            assert rows.argmax(-1).tolist() == list(ids)
         actor.close()
 
     def test_an_error_in_the_middle_leaves_a_working_actor(

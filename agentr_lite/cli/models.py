@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import json_option
-from agentr_lite.cli.downloads import Megabytes, delete_files
+from agentr_lite.cli.downloads import Megabytes, delete_files, repository_file
 from agentr_lite.errors import UsageError
 from agentr_lite.output import Progress, emit, emit_json, emit_table, say, truncate
 
@@ -87,7 +87,7 @@ def pull_model(
     from agentr_lite.config import models_dir
 
     item = known(model)
-    repo, file = (item.repo, item.file) if item else _repository_file(model, revision)
+    repo, file = (item.repo, item.file) if item else repository_file(model, revision)
     train_repo = train_repo or (item.train_repo if item and train else None)
     if train and train_repo is None:
         raise UsageError(

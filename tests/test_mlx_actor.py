@@ -205,6 +205,27 @@ class TestActor:
             assert rows.argmax(-1).tolist() == list(ids)
         actor.close()
 
+    def test_a_quantized_model_plays_and_takes_adapters(
+        self, model_dir: Path, tmp_path: Path
+    ) -> None:
+        from mlx_lm import convert
+
+        from agentr_lite.actors.mlx.device import compiled_on_gpu_only, quiet
+
+        with quiet(), compiled_on_gpu_only():
+            path = tmp_path / "q4"
+            convert(str(model_dir), mlx_path=str(path), quantize=True, q_group_size=32, q_bits=4)
+        actor = MlxActor(path, context_tokens=160)
+        answer = actor.generate([GenerateRequest(chat(1), (1,), Sampling(max_tokens=6))])[0]
+        assert answer.completions[0].output_tokens == 6
+        ask = [ScoreRequest(chat(1), ("Good", "Bad"))]
+        base = actor.score(ask)[0].log_likelihoods
+        actor.use_adapter(write_adapter(tmp_path / "adapter", model_dir))
+        assert actor.score(ask)[0].log_likelihoods != pytest.approx(base, abs=0.1)
+        actor.use_adapter(None)
+        assert actor.score(ask)[0].log_likelihoods == pytest.approx(base, abs=1e-4)
+        actor.close()
+
     def test_an_error_in_the_middle_leaves_a_working_actor(
         self, model_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from agentr_lite.store import Store
     from agentr_lite.store.records import RunRow
 
-_RECORDED = ("agentr-lite", "llama-cpp-python", "mlx", "mlx-lm", "numpy", "sqlite-utils")
+_RECORDED = (
+    "agentr-lite",
+    "llama-cpp-python",
+    "mlx",
+    "mlx-lm",
+    "numpy",
+    "scienceworld",
+    "sqlite-utils",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,7 +215,7 @@ def _numbers(split: str, value: str | Sequence[int] | None) -> list[int] | None:
             first, last = int(found[1]), int(found[2] or found[1])
             numbers += range(first, last + 1)
     elif isinstance(value, Sequence) and all(type(number) is int for number in value):
-        numbers += value
+        numbers.extend(int(number) for number in value)
     else:
         raise UsageError(f"agentgym: {split} needs numbers of games, e.g. 0-99, not {value!r}")
     return list(dict.fromkeys(numbers))

@@ -155,8 +155,12 @@ class Jvm:
             self.call(self._set_objects, owner.saved.objects)
 
     def joined(self, strings: Any) -> list[str]:
-        """A Java list of strings that hold no line break, in one call rather than two for each."""
+        """A Java list of strings without line breaks, in one call rather than two for each of them.
+
+        The list itself is let go of.
+        """
         text = self.call(self._gateway.jvm.java.lang.String.join, "\n", strings)
+        self.call(self._gateway.detach, strings)
         return text.split("\n") if text else []
 
     def globals(self) -> Globals:
@@ -284,6 +288,11 @@ def _connect(port: int, token: str) -> Any:
     # On the loopback address, and with a token: other users of the machine are kept out.
     return JavaGateway(
         gateway_parameters=GatewayParameters(
-            address="127.0.0.1", port=port, auth_token=token, read_timeout=CALL_TIMEOUT_S
+            address="127.0.0.1",
+            port=port,
+            auth_token=token,
+            read_timeout=CALL_TIMEOUT_S,
+            # Else Python's garbage collector talks to the process, whenever it likes.
+            enable_memory_management=False,
         )
     )

@@ -11,7 +11,7 @@ help:
 	@echo "make test     set up, then run the tests"
 	@echo "make smoke    the whole loop in about a minute"
 	@echo "make lint     ruff and mypy"
-	@echo "make docs     write docs/commands.md and docs/recipes.md anew"
+	@echo "make docs     write docs/commands.md and docs/recipes.md anew, draw the inspector"
 	@echo "make bench    the benchmarks (docs/performance.md)"
 	@echo "make results  the study behind docs/results.md (takes hours)"
 	@echo "make starter  remake the bundled model from scratch (needs PyTorch)"
@@ -45,6 +45,7 @@ lint: install
 
 docs: install
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/pictures.py
 
 bench: install
 	$(BIN)/python -m benchmarks.textcraft

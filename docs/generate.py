@@ -47,6 +47,7 @@ With `--json`, an error is `{"error": {"kind", "message", "hint"}}` on stdout.
 | `AGENTR_LITE_HOME` | folder of the database and the adapters; default: `agentr-lite` in the XDG \
 data directory |
 | `AGENTR_LITE_DB` | the database; `-d` outweighs it |
+| `AGENTR_LITE_THEME` | colours of `agentr-lite tui`: `auto`, `dark` or `light`; `--theme` outweighs it |
 | `NO_COLOR` | no colours |
 
 No variable changes a result: that takes a recipe, `--set`, `--model` or `--seed`.

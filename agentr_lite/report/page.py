@@ -181,7 +181,7 @@ def _add_tree(gathered: _Trees, store: Store, choice: Choice, run: str) -> None:
     anchors = []
     for revision in choice.revisions:
         anchors.append(f"splice-{len(gathered.splices) + 1}")
-        gathered.splices.append(splice_page(store, tree, revision.id, anchor=anchors[-1]))
+        gathered.splices.append(splice_page(store, tree, revision.id, anchor=anchors[-1], run=run))
     gathered.sections.append(
         TreeSection(
             anchor,

@@ -61,6 +61,8 @@ class SplicePage:
     """A splice, ready for the template."""
 
     anchor: str
+    run: str
+    """Its run's label; empty where there is one run."""
     tree: TreeRow
     revision: RevisionRow
     status: Mark
@@ -79,7 +81,9 @@ class SplicePage:
     """The revision's instructions; empty where it was rejected."""
 
 
-def splice_page(store: Store, tree: TreeRow, revision_id: int, *, anchor: str) -> SplicePage:
+def splice_page(
+    store: Store, tree: TreeRow, revision_id: int, *, anchor: str, run: str = ""
+) -> SplicePage:
     """Read a splice.
 
     Args:
@@ -87,6 +91,7 @@ def splice_page(store: Store, tree: TreeRow, revision_id: int, *, anchor: str) -
         tree: the tree that its trajectories are in.
         revision_id: the revision.
         anchor: its id in the page.
+        run: its run's label.
     """
     revision = get_revision(store, revision_id)
     good, bad = (get_trajectory(store, each) for each in (revision.good_id, revision.bad_id))
@@ -99,6 +104,7 @@ def splice_page(store: Store, tree: TreeRow, revision_id: int, *, anchor: str) -
     instructions, observation = tree_opening(store, tree.id)
     return SplicePage(
         anchor=anchor,
+        run=run,
         tree=tree,
         revision=revision,
         status=REVISION[revision.status],

@@ -529,14 +529,15 @@
   window.addEventListener("hashchange", followHash);
   followHash();
 
-  // ---- print: everything but the plots' data is on paper ---------------------------------------
+  // ---- print: all trees, splices and recipes are on paper; what they fold away is not ----------
 
   let unfolded = [];
   window.addEventListener("beforeprint", () => {
     for (const section of sections) {
       if (!explorers.has(section)) explorers.set(section, new Explorer(section));
     }
-    unfolded = [...document.querySelectorAll("details:not([open]):not(.data)")];
+    const wanted = document.querySelectorAll("details.splice, details.run, #setup details");
+    unfolded = [...wanted].filter((each) => !each.open);
     for (const each of unfolded) each.open = true;
   });
   window.addEventListener("afterprint", () => {

@@ -257,6 +257,44 @@ class TestCheck:
         )
         assert not quantized.exact and quantized.base.rms > 100 * found.base.rms
 
+    @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"])
+    @pytest.mark.parametrize(
+        ("layers", "keys"),
+        [(1, ["self_attn.q_proj", "mlp.down_proj"]), (-1, None)],
+        ids=["two keys of the last layer", "all that mlx-lm finds"],
+    )
+    def test_adapters_as_mlx_lm_makes_them(
+        self, tmp_path: Path, kind: str, layers: int, keys: list[str] | None
+    ) -> None:
+        import mlx.core as mx
+        from mlx.utils import tree_flatten, tree_map
+        from mlx_lm.tuner.utils import linear_to_lora_layers
+
+        from agentr_lite.actors.mlx.device import load_model
+
+        count = 6 if kind == "gemma3_text" else 2
+        path = make_tiny_hf(tmp_path / "model", model_type=kind, layers=count)
+        model, _ = load_model(path)
+        model.freeze()
+        parameters = {"rank": 5, "scale": 20.0, "dropout": 0.1}
+        parameters |= {} if keys is None else {"keys": keys}
+        number = layers if layers > 0 else count
+        linear_to_lora_layers(model, number, dict(parameters))
+        mx.random.seed(3)
+        trained = tree_map(
+            lambda values: values + 0.05 * mx.random.normal(values.shape),
+            model.trainable_parameters(),
+        )
+        adapter = tmp_path / "adapter"
+        adapter.mkdir()
+        mx.save_safetensors(str(adapter / "adapters.safetensors"), dict(tree_flatten(trained)))
+        config = {"fine_tune_type": "lora", "num_layers": number, "lora_parameters": parameters}
+        (adapter / "adapter_config.json").write_text(json.dumps(config))
+        summary = convert_adapter(adapter, path, tmp_path / "a.gguf")
+        assert summary.tensors == (2 if keys else 7 * count) and summary.alpha == 100
+        found = check_adapter(adapter, tmp_path / "a.gguf", path, None)
+        assert found.passed and found.error_rms < 0.01 * found.effect_rms
+
     def test_a_forgotten_permutation_fails(
         self, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

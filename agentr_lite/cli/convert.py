@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import json_option
-from agentr_lite.errors import UsageError
+from agentr_lite.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from agentr_lite.actors.convert.check import AdapterCheck
@@ -141,7 +141,11 @@ def _copy(gguf: Path) -> Path:
 
     if not has_copy(gguf):
         say(f"taking the weights for MLX out of {gguf.name}: {copy_of(gguf)}")
-    return make_copy(gguf)
+    try:
+        return make_copy(gguf)
+    except ModelError as error:
+        error.hint = "Name the weights that the adapter was trained on: --mlx-base DIRECTORY"
+        raise
 
 
 def _show(found: AdapterCheck) -> None:

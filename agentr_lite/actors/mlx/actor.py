@@ -78,7 +78,7 @@ class MlxActor(Actor):
         # Not earlier: they import MLX, which must find the fast BLAS loaded.
         from agentr_lite.actors.mlx.adapters import Adapters
         from agentr_lite.actors.mlx.decoder import Decoder
-        from agentr_lite.actors.mlx.device import load_model, on_cpu
+        from agentr_lite.actors.mlx.device import load_model, on_cpu, wire_memory
         from agentr_lite.actors.mlx.pool import Pool
         from agentr_lite.actors.mlx.vocabulary import HfVocabulary
 
@@ -96,6 +96,7 @@ class MlxActor(Actor):
             context_tokens=self._context_tokens,
         )
         self._device = "cpu" if on_cpu() else "gpu"
+        self._unwire = wire_memory()
         with self._computing():
             self._pool = Pool(self._model, origin=str(path))
         self._pool.capacity, fitting = self._plan(n_cells)
@@ -287,6 +288,7 @@ class MlxActor(Actor):
         """Free everything; twice is fine."""
         if not self._closed:
             self._closed = True
+            self._unwire()
             del self._decoder, self._pool, self._adapters, self._model
 
 

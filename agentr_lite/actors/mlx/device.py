@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm import load
+from mlx_lm.utils import maybe_set_recommended_wired_limit
 
 from agentr_lite.errors import ModelError
 
@@ -49,6 +50,21 @@ def on_cpu() -> bool:
 def quiet() -> contextlib.redirect_stdout[io.StringIO]:
     """mlx-lm prints its own progress in colour on stdout, which is for data."""
     return contextlib.redirect_stdout(io.StringIO())
+
+
+def wire_memory() -> Callable[[], None]:
+    """Keep what is computed with in a GPU's memory, as mlx-lm does; returns what undoes it.
+
+    Without it macOS may page a large model out between steps.
+    """
+    before = None if on_cpu() else maybe_set_recommended_wired_limit()
+
+    def undo() -> None:
+        if before is not None:
+            mx.synchronize()
+            mx.set_wired_limit(before)
+
+    return undo
 
 
 @contextlib.contextmanager

@@ -32,6 +32,8 @@ class FakeServer:
         if action == "die":
             self.jvm.alive = False
             raise JvmLost("died")
+        if action == "interrupt":
+            raise KeyboardInterrupt
         if action == "raise":
             raise SimulatorFailed("MatchError")
         self.told.append(action)
@@ -196,6 +198,15 @@ def test_what_kills_twice_is_a_fault() -> None:
         advance(pool, place, "die")
     assert [jvm.closed for jvm in FakeJvm.made] == [True, True]
     # And costs nobody else anything.
+    assert advance(pool, place, "a").actions == ("a",)
+
+
+def test_an_interrupted_process_is_not_used_again() -> None:
+    pool = a_pool()
+    place = pool.opening(a_game(0)).place
+    with pytest.raises(KeyboardInterrupt):
+        advance(pool, place, "interrupt")
+    assert FakeJvm.made[0].closed
     assert advance(pool, place, "a").actions == ("a",)
 
 

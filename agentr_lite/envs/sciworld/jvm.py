@@ -25,9 +25,9 @@ from typing import Any, NamedTuple, Protocol
 from agentr_lite.envs.sciworld.java import find_java
 from agentr_lite.errors import EnvironmentFault
 
-START_TIMEOUT_S = 600.0
+START_TIMEOUT_S = 300.0
 """Longest wait for a process to say hello; 2 to 3 s are usual on an idle machine."""
-CALL_TIMEOUT_S = 600.0
+CALL_TIMEOUT_S = 300.0
 """Longest wait for one call; a process that takes longer is taken for dead."""
 _SCRAMBLE = 0x5DEECE66D
 """What ``java.util.Random.setSeed`` mixes into its argument. Source: its specification."""

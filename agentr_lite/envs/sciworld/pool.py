@@ -101,6 +101,10 @@ class Pool:
             except SimulatorFailed:
                 world.place = None
                 raise
+            except KeyboardInterrupt:
+                # The call may still be at work over there, where only one may be.
+                self._bury(world.jvm)
+                raise
             finally:
                 self._give_back(world)
         raise AssertionError("unreachable")

@@ -12,7 +12,7 @@ from typing import Literal
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option
-from agentr_lite.errors import EXIT_FAILED, AgentrError
+from agentr_lite.errors import EXIT_FAILED, AgentrError, UsageError
 from agentr_lite.output import Styled, emit_json, emit_table, say
 
 Status = Literal["ok", "warning", "failed"]
@@ -37,14 +37,37 @@ class Finding:
 
 
 @click.command()
+@click.option("--tune", is_flag=True, help="Measure and store the best batch shapes of a model.")
+@click.option("--untune", is_flag=True, help="Forget them.")
+@click.option("--model", help="With these two: which GGUF model. [default: starter]")
 @db_option
 @json_option
 @click.pass_context
-def doctor(context: click.Context, db: Path | None, as_json: bool) -> None:
+def doctor(
+    context: click.Context,
+    tune: bool,
+    untune: bool,
+    model: str | None,
+    db: Path | None,
+    as_json: bool,
+) -> None:
     """Check Python, packages, processor, memory, disk, the starter model and the database.
 
     Ends with exit code 1 if something that the main job needs does not work.
+
+    With --tune, try batch widths, micro-batch sizes and flash attention on a model (a minute or
+    so; close other programs), and let every later command use the best on this machine. Results
+    may differ from untuned ones where two answers are nearly equally likely.
     """
+    if tune or untune:
+        from agentr_lite.cli.tune import forget_tuning, measure_tuning
+
+        if tune and untune:
+            raise UsageError("--tune and --untune exclude each other")
+        (measure_tuning if tune else forget_tuning)(model or "starter", as_json)
+        return
+    if model is not None:
+        raise UsageError("--model needs --tune or --untune")
     checks: tuple[Callable[[], list[Finding]], ...] = (
         _python,
         _packages,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from agentr_lite.actors.base import (
 from agentr_lite.actors.chat_template import ChatTemplate
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.fragments import Tokenizer
+from agentr_lite.actors.llamacpp import tuning
 from agentr_lite.actors.llamacpp.adapters import Adapters
 from agentr_lite.actors.llamacpp.lanes import Lanes
 from agentr_lite.actors.llamacpp.library import library_version, uses_gpu
@@ -53,6 +55,7 @@ class LlamaCppActor(Actor):
         n_threads: int | None = None,
         n_gpu_layers: int = -1,
         chat_template: Path | None = None,
+        tuned: bool = True,
     ) -> None:
         """Load the model.
 
@@ -65,6 +68,7 @@ class LlamaCppActor(Actor):
             n_threads: default: the physical cores that this process may use.
             n_gpu_layers: -1 = all, where llama.cpp was built with GPU support.
             chat_template: a Jinja file to use instead of the model's own template.
+            tuned: shape batches as `agentr-lite doctor --tune` found best, if it was run.
 
         Raises:
             ModelError: the file is missing, broken, of an unsupported kind, has no usable chat
@@ -86,6 +90,10 @@ class LlamaCppActor(Actor):
             n_cells=n_cells,
             gpu=uses_gpu() and n_gpu_layers != 0,
         )
+        # Large files take seconds to digest: only where there may be something to find.
+        self._tuning = tuning.stored(file_sha256(path)) if tuned and tuning.any_stored() else None
+        if self._tuning is not None:
+            plan = plan.tuned(self._tuning)
         self._lanes = Lanes(model, plan, n_threads=self._threads)
         self._adapters = Adapters(model)
         self._adapter: Path | None = None
@@ -132,6 +140,7 @@ class LlamaCppActor(Actor):
             "context_tokens": self._context_tokens,
             "cache_tokens": [lane.context.n_cells for lane in self._lanes.lanes],
             "threads": self._threads,
+            **({"tuning": asdict(self._tuning)} if self._tuning is not None else {}),
             "chat_template": file_sha256(self._chat_template) if self._chat_template else "model",
         }
 

@@ -41,6 +41,7 @@ class Context:
         n_batch: int,
         n_threads: int,
         flash_attention: bool = False,
+        n_ubatch: int | None = None,
         exact: bool = False,
     ) -> None:
         """Allocate the cache.
@@ -52,6 +53,7 @@ class Context:
             n_threads: for decoding and prefill.
             flash_attention: its CPU kernel sums in half precision, and in another way for
                 narrow batches than for wide ones.
+            n_ubatch: tokens computed at once; default: 256, with flash attention 512.
             exact: keep keys and values in f32: half precision alone costs 0.01 in the logits.
 
         Raises:
@@ -64,7 +66,8 @@ class Context:
         # One more than asked: the padding row's (see `decode`).
         params.n_ctx = n_cells + 1
         params.n_batch = self.n_batch
-        params.n_ubatch = 512 if flash_attention else 256  # scratch grows with it
+        # Scratch memory grows with it.
+        params.n_ubatch = n_ubatch or (512 if flash_attention else 256)
         params.n_seq_max = SEQUENCES
         params.n_threads = params.n_threads_batch = n_threads
         params.kv_unified = True

@@ -42,6 +42,7 @@ class Lane:
             n_batch=plan.n_batch,
             n_threads=n_threads,
             flash_attention=plan.flash_attention,
+            n_ubatch=plan.n_ubatch,
         )
         self.tree = PrefixTree(
             self.context, capacity=self.context.n_cells, sequences=USABLE_SEQUENCES

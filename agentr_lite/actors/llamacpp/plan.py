@@ -8,11 +8,12 @@ attention skips other trees' cells, but its CPU kernel is three times slower on 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.scheduler import MAX_LIVE
+from agentr_lite.actors.llamacpp.tuning import Tuning
 from agentr_lite.errors import ModelError
 
 _SMALL = 200e6
@@ -43,6 +44,18 @@ class LanePlan:
     """Most tokens in one batch."""
     width: int = 32
     """Most branches in one decode batch; a CPU is saturated by then."""
+    n_ubatch: int | None = None
+    """Tokens computed at once; None: the context's default."""
+
+    def tuned(self, tuning: Tuning) -> LanePlan:
+        """The plan with measured batch shapes."""
+        return replace(
+            self,
+            width=tuning.width,
+            n_ubatch=tuning.micro_batch,
+            n_batch=max(self.n_batch, tuning.micro_batch),
+            flash_attention=tuning.flash_attention,
+        )
 
 
 def plan_lanes(model: Model, *, context_tokens: int, n_cells: int | None, gpu: bool) -> LanePlan:

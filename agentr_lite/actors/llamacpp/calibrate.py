@@ -1,0 +1,197 @@
+"""Finds the fastest batch shapes for a model on this machine by trying them.
+
+A tree search decodes about as many prompt tokens as it generates once prefixes are shared, so the
+time for one token of each kind is what counts. Prefill is measured on one fresh prompt, decoding
+on siblings below a shared prefix. Each figure is the best of several turns, taken in rounds over
+all settings, so that a disturbance does not hit one setting alone. What runs on one thread is
+timed by that thread's processor time, which other programs do not add to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agentr_lite.actors.llamacpp.context import SEQUENCES, Context
+from agentr_lite.actors.llamacpp.library import uses_gpu
+from agentr_lite.actors.llamacpp.machine import physical_cores
+from agentr_lite.actors.llamacpp.model import Model
+from agentr_lite.actors.llamacpp.plan import plan_lanes
+from agentr_lite.actors.llamacpp.tuning import Tuning
+
+PROMPT_TOKENS = 512
+PREFIX_TOKENS = 256
+WIDTHS = (4, 8, 16, 32, 64)
+GPU_WIDTHS = (16, 32, 64, 127)
+MICRO_BATCHES = (128, 256, 512)
+GPU_MICRO_BATCHES = (256, 512, 1024, 2048)
+_STEPS = 4
+_CLOSE = 0.97
+"""A narrower batch that reaches this share of the best rate is preferred: it wastes less where
+few branches are alive."""
+_WORTH = 1.05
+"""The defaults stay unless something is faster by this factor: a run on the defaults is easier to
+repeat elsewhere."""
+
+Clock = Callable[[], float]
+
+
+@dataclass(slots=True)
+class Shape:
+    """One combination of micro-batch and attention kernel, and what it reached."""
+
+    micro_batch: int
+    flash_attention: bool
+    prefill: float = 0.0
+    """Tokens a second."""
+    decode: dict[int, float] = field(default_factory=dict)
+    """Width to tokens a second."""
+
+    def best_width(self) -> int:
+        """The narrowest width that is about as fast as the fastest."""
+        limit = _CLOSE * max(self.decode.values())
+        return min(width for width, rate in self.decode.items() if rate >= limit)
+
+    def seconds(self, limit: int | None = None) -> float:
+        """For one prompt token and one generated token, the mean over all widths.
+
+        How many branches are alive changes all the time, so a shape that is fast at one width
+        alone is not what is wanted.
+
+        Args:
+            limit: most branches in a batch; more are split. Default: ``best_width``.
+        """
+        limit = limit or self.best_width()
+        steps = [1.0 / self.decode[min(width, limit)] for width in self.decode]
+        return 1.0 / self.prefill + sum(steps) / len(steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """All that was measured."""
+
+    shapes: Sequence[Shape]
+    best: Tuning
+    default: Tuning
+    """What is in force without tuning."""
+    speedup: float
+    """Default's time for one prompt and one generated token / the best's; >= 1."""
+    threads: int
+    seconds: float
+
+
+def calibrate(
+    path: Path,
+    *,
+    n_threads: int | None = None,
+    turns: int = 3,
+    seconds: float = 60.0,
+    on_turn: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Try all shapes on a model.
+
+    Args:
+        path: a GGUF file.
+        n_threads: as for the actor; default: the physical cores.
+        turns: how often each figure is taken.
+        seconds: after so long no further turn begins; the first is always completed.
+        on_turn: told (measurements done, measurements in all).
+
+    Raises:
+        ModelError: the model does not load, or memory is short.
+    """
+    started = time.monotonic()
+    gpu = uses_gpu()
+    model = Model(path)
+    contexts: list[Context] = []
+    try:
+        plan = plan_lanes(model, context_tokens=1024, n_cells=None, gpu=gpu)
+        # Lanes of a small model run on a thread each.
+        threads = 1 if plan.parallel else n_threads or physical_cores()
+        clock = time.perf_counter if gpu or threads > 1 else time.thread_time
+        widths = GPU_WIDTHS if gpu else WIDTHS
+        shapes = [
+            Shape(size, flash)
+            for flash in (False, True)
+            for size in (GPU_MICRO_BATCHES if gpu else MICRO_BATCHES)
+        ]
+        for shape in shapes:
+            contexts.append(
+                Context(
+                    model,
+                    n_cells=max(PROMPT_TOKENS + max(widths) * (_STEPS + 1), 2 * SEQUENCES),
+                    n_batch=max(PROMPT_TOKENS, shape.micro_batch),
+                    n_threads=threads,
+                    flash_attention=shape.flash_attention,
+                    n_ubatch=shape.micro_batch,
+                )
+            )
+        done, total = 0, turns * len(shapes)
+        for turn in range(turns):
+            if turn and time.monotonic() - started > seconds:
+                break
+            for shape, context in zip(shapes, contexts, strict=True):
+                shape.prefill = max(shape.prefill, _prefill(context, clock))
+                for width in widths:
+                    rate = _decode(context, width, clock)
+                    shape.decode[width] = max(shape.decode.get(width, 0.0), rate)
+                done += 1
+                if on_turn is not None:
+                    on_turn(done, total)
+        default = Tuning(
+            min(plan.width, max(widths)), 512 if plan.flash_attention else 256, plan.flash_attention
+        )
+    finally:
+        for context in contexts:
+            context.close()
+        model.close()
+    return _choose(shapes, default, threads, time.monotonic() - started)
+
+
+def _choose(shapes: Sequence[Shape], default: Tuning, threads: int, seconds: float) -> Calibration:
+    best = min(shapes, key=Shape.seconds)
+    usual = next(
+        shape
+        for shape in shapes
+        if (shape.micro_batch, shape.flash_attention)
+        == (default.micro_batch, default.flash_attention)
+    )
+    speedup = usual.seconds(default.width) / best.seconds()
+    chosen = Tuning(best.best_width(), best.micro_batch, best.flash_attention)
+    if speedup < _WORTH:
+        chosen, speedup = default, 1.0
+    return Calibration(shapes, chosen, default, speedup, threads, seconds)
+
+
+def _prefill(context: Context, clock: Clock) -> float:
+    context.clear()
+    tokens = _tokens(context, PROMPT_TOKENS, 0)
+    began = clock()
+    context.decode(tokens, range(PROMPT_TOKENS), [0] * PROMPT_TOKENS, outputs=False)
+    # What runs on a GPU is only waited for where logits are read: one more token with them.
+    context.decode(tokens[:1], [PROMPT_TOKENS], [0], outputs=True)
+    return PROMPT_TOKENS / (clock() - began)
+
+
+def _decode(context: Context, width: int, clock: Clock) -> float:
+    """Siblings below one prefix, a token each a step."""
+    context.remove(0, PREFIX_TOKENS)
+    for sequence in range(1, width + 1):
+        context.copy_sequence(0, sequence, PREFIX_TOKENS)
+    sequences = range(1, width + 1)
+    fastest = float("inf")
+    for step in range(_STEPS):
+        tokens = _tokens(context, width, step + 1)
+        began = clock()
+        context.decode(tokens, [PREFIX_TOKENS + step] * width, sequences, outputs=True)
+        fastest = min(fastest, clock() - began)
+    for sequence in sequences:
+        context.remove(sequence)
+    return width / fastest
+
+
+def _tokens(context: Context, count: int, salt: int) -> list[int]:
+    # Any tokens do: speed does not depend on what they are.
+    return [(7919 * index + 104_729 * salt + 13) % context.model.n_vocab for index in range(count)]

@@ -1,0 +1,120 @@
+"""What was measured to be fastest for one model on one machine, and where that is kept.
+
+Batch shapes decide how sums are rounded, so a tuned engine may part from an untuned one at a near
+tie. The actor's description therefore names its tuning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agentr_lite.actors.llamacpp.library import library_version, uses_gpu
+from agentr_lite.actors.llamacpp.machine import physical_cores
+from agentr_lite.config import config_dir
+from agentr_lite.errors import ModelError
+
+_HINT = "Delete it; `agentr-lite doctor --tune` makes it anew."
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How the engine's batches are shaped."""
+
+    width: int
+    """Most branches in one decode batch."""
+    micro_batch: int
+    """Tokens that llama.cpp computes at once."""
+    flash_attention: bool
+
+
+def tuning_file() -> Path:
+    """Where measured settings are kept."""
+    return config_dir() / "tuning.json"
+
+
+def machine_name() -> str:
+    """What a measurement holds for: processor, cores to use, GPU or not, llama.cpp's version."""
+    parts = [_processor(), f"{physical_cores()} cores", "GPU" if uses_gpu() else "CPU"]
+    return ", ".join([*parts, f"llama-cpp-python {library_version()}"])
+
+
+def stored(digest: str) -> Tuning | None:
+    """The settings for the model with that SHA-256 on this machine; None: not measured.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    row = _read().get(machine_name(), {}).get(digest)
+    if row is None:
+        return None
+    try:
+        found = Tuning(row["width"], row["micro_batch"], row["flash_attention"])
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{tuning_file()} has a damaged entry: {error}", hint=_HINT) from error
+    sound = isinstance(found.width, int) and 1 <= found.width <= 127
+    sound = sound and isinstance(found.micro_batch, int) and 32 <= found.micro_batch <= 8192
+    if not (sound and isinstance(found.flash_attention, bool)):
+        raise ModelError(f"{tuning_file()} has an entry that cannot be used: {row}", hint=_HINT)
+    return found
+
+
+def any_stored() -> bool:
+    """Whether anything was measured at all: digests of large files take seconds."""
+    return tuning_file().exists()
+
+
+def store(digest: str, name: str, tuning: Tuning) -> None:
+    """Keep the settings for this machine; ``name`` is for people who read the file."""
+    data = _read()
+    data.setdefault(machine_name(), {})[digest] = {"model": name, **asdict(tuning)}
+    path = tuning_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(data, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+        Path(scratch).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(scratch).unlink()
+        raise
+
+
+def forget(digest: str) -> bool:
+    """Go back to the defaults for a model on this machine; False: they were in force."""
+    data = _read()
+    if data.get(machine_name(), {}).pop(digest, None) is None:
+        return False
+    tuning_file().write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return True
+
+
+def _read() -> dict[str, Any]:
+    path = tuning_file()
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}", hint=_HINT) from error
+    if not isinstance(data, dict) or not all(isinstance(row, dict) for row in data.values()):
+        raise ModelError(f"{path} does not hold measured settings", hint=_HINT)
+    return data
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()

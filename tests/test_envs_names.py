@@ -69,6 +69,8 @@ def game(path: Path, word: str = "friend", imports: str = "") -> Path:
         ("jugs.py", "", "", "jugs.py", "", "jugs"),
         ("a+b/c:d/Jugs.py:Large", "", "", "a+b/c:d/Jugs.py", "Large", "large"),
         ("/x/y.py:", "", "", "/x/y.py", "", "y"),
+        ("games/river/env.py", "", "", "games/river/env.py", "", "river"),
+        ("env.py", "", "", "env.py", "", "environment"),
         ("gymnasium:工作", "gymnasium", "工作", None, "", "gymnasium"),
     ],
 )

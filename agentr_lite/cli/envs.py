@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,7 +31,7 @@ def envs(context: click.Context, as_json: bool) -> None:
 def list_envs(as_json: bool = False) -> None:
     """List the environments that are installed, with the number of tasks in each split."""
     from agentr_lite.envs.base import SPLITS
-    from agentr_lite.envs.registry import env_names, env_origin, make_env
+    from agentr_lite.envs.registry import ADAPTERS, env_names, env_origin, make_env
 
     rows: list[dict[str, Any]] = []
     for name in env_names():
@@ -53,6 +54,12 @@ def list_envs(as_json: bool = False) -> None:
             for row in rows
         ],
     )
+    say("Also by address:")
+    for form, meaning in [
+        *((adapter.form, adapter.meaning) for adapter in ADAPTERS.values()),
+        ("path/to/file.py[:CLASS]", "an environment of your own; `envs new` writes one"),
+    ]:
+        say(f"  {form}  {meaning}")
 
 
 @envs.command("show")
@@ -195,3 +202,36 @@ def check_env(
         say(f"{name}: {failed} of {len(findings)} checks failed" if failed else f"{name}: sound")
     if failed:
         context.exit(EXIT_FAILED)
+
+
+@envs.command("new")
+@click.argument("name")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    metavar="DIR",
+    help="Make the package's folder there.  [default: here]",
+)
+@json_option
+def new_env(name: str, into: Path, as_json: bool) -> None:
+    """Write a small package with an environment of your own to begin with.
+
+    It works as it is: a game of numbers with tests, to be replaced by yours.
+    """
+    from agentr_lite.envs.registry import env_names
+    from agentr_lite.envs.scaffold import write_package
+
+    files = write_package(name, into, env_names())
+    folder = files[0].parent
+    if as_json:
+        emit_json({"name": name, "folder": folder, "files": files})
+        return
+    emit(clean("\n".join(str(file) for file in files)))
+    module = folder / "src" / name / "env.py"
+    say(
+        f"The game is in {module}. Next:\n"
+        f"  agentr-lite envs check {module}\n"
+        f"  agentr-lite run {module} --recipe {folder / 'recipe.yaml'}\n"
+        f"  pip install -e {folder}   # then it is called {name}"
+    )

@@ -18,6 +18,7 @@ _ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9_]*)(?P<mark>[:+])(?P<address>.+)
 _FILE = re.compile(r"(?P<path>.+\.py)(?::(?P<attribute>[^:/]*))?", re.DOTALL)
 _URL_SCHEME = re.compile(r"^[a-z]+://")
 _SLUG_LENGTH = 32
+_COMMON_STEMS = ("env", "environment", "__init__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,9 @@ def env_slug(text: str) -> str:
     if name.is_plain:
         return text
     if name.path is not None:
-        words = name.attribute or name.path.stem
+        # `river/env.py` is the river's.
+        stem = name.path.parent.name if name.path.stem in _COMMON_STEMS else name.path.stem
+        words = name.attribute or stem
     elif _URL_SCHEME.match(name.address):
         words = f"{name.scheme} {_URL_SCHEME.sub('', name.address)}"
     else:

@@ -57,6 +57,8 @@ class TestLockstep:
         calls = [len(search.tree.calls) for search in searches]
         assert batches == len(actor.batches) == max(calls)
         assert len(actor.batches[0]) == len(searches)
+        first = [search.tree.calls[0] for search in searches]
+        assert {(call.batch_ms, call.batch_size) for call in first} == {(0.0, len(searches))}
         for tick, batch in enumerate(actor.batches):
             assert len(batch) == sum(count > tick for count in calls)
         assert actor.resets == 1

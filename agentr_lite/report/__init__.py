@@ -1,10 +1,10 @@
 """What a run gave, as text, tables and pages.
 
 ``data`` reads the store into plain data, ``tables`` turns that into sections, ``terminal`` and
-``markdown`` draw sections; ``results`` pools several runs into a study. ``page`` makes one HTML file
-of one or more runs: ``measured`` and ``figures`` give its plots (``plots`` and ``svg`` draw them),
-``chosen``, ``tree_page`` and ``splice_page`` its trees and splices, ``comparison`` and ``headline``
-what several runs come to; the folder ``page`` holds its template, style and script.
+``markdown`` draw sections; ``results`` pools several runs into a study. ``page`` makes one HTML
+file of one or more runs: ``measured`` and ``figures`` give its plots (``plots`` and ``svg`` draw
+them), ``chosen``, ``tree_page`` and ``splice_page`` its trees and splices, ``comparison`` and
+``headline`` what several runs come to; ``assets`` holds its template, style and script.
 """
 
 from __future__ import annotations

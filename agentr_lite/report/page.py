@@ -241,7 +241,7 @@ def _tiles(compared: Sequence[Compared]) -> list[Tile]:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("agentr_lite.report", "page"),
+        loader=PackageLoader("agentr_lite.report", "assets"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -278,4 +278,4 @@ def _swatch(number: int, filled: bool) -> Markup:
 
 
 def _asset(name: str) -> str:
-    return (files("agentr_lite.report") / "page" / name).read_text("utf-8")
+    return (files("agentr_lite.report") / "assets" / name).read_text("utf-8")

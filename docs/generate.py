@@ -47,6 +47,8 @@ With `--json`, an error is `{"error": {"kind", "message", "hint"}}` on stdout.
 | `AGENTR_LITE_HOME` | folder of the database and the adapters; default: `agentr-lite` in the XDG \
 data directory |
 | `AGENTR_LITE_DB` | the database; `-d` outweighs it |
+| `AGENTR_LITE_MODELS` | folder of downloaded models; default: `models` in the folder above |
+| `AGENTR_LITE_API_KEY`, `AGENTR_LITE_SERVER_*` | for models behind a server; see [models](models.md) |
 | `AGENTR_LITE_THEME` | colours of `agentr-lite tui`: `auto`, `dark` or `light`; `--theme` outweighs it |
 | `NO_COLOR` | no colours |
 

@@ -148,3 +148,13 @@ def test_wrong_usage(arguments: tuple[str, ...], cli: Call) -> None:
     code, _, err = cli("doctor", *arguments)
     assert code in (2, 3)
     assert one_error(err)
+
+
+def test_a_run_that_goes_on_with_another_tuning_says_so(model: Path, cli: Call, db: Path) -> None:
+    arguments = ("--tasks", "1", "--max-steps", "1", "--no-recovery", "-d", db)
+    code, out, err = cli("eval", "textcraft", "--model", model, *arguments, "--json")
+    assert code == 0, err
+    run = json.loads(out)["run"]
+    assert "tuned differently" not in cli("eval", run, "-d", db)[2]
+    tuning.store(file_sha256(model), "tiny", Tuning(8, 128, False))
+    assert "tuned differently" in cli("eval", run, "-d", db)[2]

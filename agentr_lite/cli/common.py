@@ -77,7 +77,9 @@ def recipe_options(function: F) -> Callable[..., Any]:
     for option in (
         click.option("--seed", type=int, default=None, help="Shorthand for --set seed=N."),
         click.option(
-            "--model", default=None, help="Shorthand for --set model=...: a GGUF, mlx:DIRECTORY."
+            "--model",
+            default=None,
+            help="Shorthand for --set model=...: a GGUF, a name, mlx:DIRECTORY, openai:URL#MODEL.",
         ),
         click.option(
             "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe key."

@@ -237,6 +237,7 @@ def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int) -> None:
             f" {_facts(now)} instead of {_facts(earlier)}",
             hint=f"Serve the old one at {run.model_path}, or begin a new run.",
         )
+    _warn_of_tuning(run, actor)
     if not run.model_sha256:
         set_run_model(store, run.id, actor.description)
     elif digest != run.model_sha256:
@@ -259,3 +260,15 @@ def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int) -> None:
 
 def _facts(identity: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{key} {value}" for key, value in (identity or {}).items()) or "another"
+
+
+def _warn_of_tuning(run: RunRow, actor: Actor) -> None:
+    from agentr_lite.output import warn
+
+    earlier, now = run.model_description, actor.description
+    if earlier and earlier.get("tuning") != now.get("tuning"):
+        warn(
+            "the engine has been tuned differently since this run began",
+            hint="Sums are rounded in another way, which can decide near ties. To go on exactly as"
+            " before: `agentr-lite doctor --untune`, or --tune as it was.",
+        )

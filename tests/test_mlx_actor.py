@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -351,3 +353,17 @@ class TestRegistry:
         (path / "tokenizer_config.json").write_text(json.dumps(settings))
         with pytest.raises(ModelError, match="no chat template"):
             MlxActor(path)
+
+
+def test_a_folder_called_mlx_does_not_hide_the_fast_blas(tmp_path: Path) -> None:
+    """MLX is a namespace package: such a folder in the working directory becomes part of it."""
+    program = "from agentr_lite.mlx_blas import use_fast_blas as fast; print(fast())"
+    said = []
+    for name in ("plain", "mlx"):
+        folder = tmp_path / f"with-{name}"
+        (folder / name).mkdir(parents=True)
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True
+        )
+        said.append(done.stdout)
+    assert said[0] == said[1]

@@ -279,7 +279,7 @@ class Decoder:
             end = begin + 1
             while end < len(order) and end - begin < self._width:
                 grown = len(rows[order[end]][1])
-                if (end - begin + 1) * grown * self._vocabulary_size > _LOGITS:
+                if (end - begin + 1) * grown * self._pool.vocabulary_size > _LOGITS:
                     break
                 longest = grown
                 end += 1
@@ -300,10 +300,6 @@ class Decoder:
             self.counters.replayed += len(part)
             begin = end
         return found
-
-    @property
-    def _vocabulary_size(self) -> int:
-        return int(self._model.args.vocab_size)
 
 
 @dataclass(eq=False)

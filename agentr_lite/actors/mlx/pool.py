@@ -29,6 +29,7 @@ class Pool:
     Attributes:
         capacity: most slots that may be taken.
         cell_bytes: bytes of one slot over all layers.
+        vocabulary_size: columns of the model's logits.
     """
 
     def __init__(self, model: Any, *, origin: str) -> None:
@@ -47,7 +48,9 @@ class Pool:
                 hint="Use a llama, qwen, gemma, phi or similar instruct model.",
             )
         probe = [KVCache() for _ in caches]
-        mx.eval(model(mx.array([[0]]), cache=probe))
+        logits = model(mx.array([[0]]), cache=probe)
+        mx.eval(logits)
+        self.vocabulary_size = int(logits.shape[-1])
         self._shapes = [
             (cache.keys.shape[1], cache.keys.shape[3], cache.values.shape[3]) for cache in probe
         ]

@@ -1,0 +1,217 @@
+"""How fast every environment is, and whether it keeps its promises.
+
+    python -m benchmarks.environments [NAME ...] [--tasks N] [--check] [--json]
+
+Each environment plays the oracle's episodes (or what it calls valid, where there is no oracle) on
+evenly spaced training tasks. With ``--check``, all of its tasks go through ``envs check``, too.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from agentr_lite.envs.base import Environment, Task
+from agentr_lite.errors import AgentrError
+from agentr_lite.output import emit_json, emit_table, say
+
+UPSTREAM: Mapping[str, Mapping[str, str]] = {
+    "textcraft": {"steps/s": "60,000-100,000", "reset ms": "1.1-2.4", "return ms": "none"},
+    "sciworld": {"steps/s": "4-23", "reset ms": "60-550", "return ms": "none"},
+    "textworld": {"steps/s": "200", "return ms": "31 (a copy)"},
+    "webshop": {"steps/s": "43", "return ms": "none"},
+}
+"""The original implementations, on a machine with 2 cores; none: they cannot save a state."""
+
+EXTRA: Mapping[str, Mapping[str, Any]] = {
+    "gymnasium:FrozenLake-v1": {"make": {"is_slippery": False}},
+}
+"""Adapters, with something to adapt."""
+
+_EPISODE_STEPS = 30
+_RETURNS = 20
+
+
+class Figures(NamedTuple):
+    """One environment's; times in ms."""
+
+    environment: str
+    make_ms: float
+    """Making the instance and listing its tasks."""
+    first_reset_ms: float
+    """Of a task that was never played: builds or loads what the task needs."""
+    reset_ms: float
+    steps_per_s: float
+    snapshot_ms: float
+    return_ms: float
+    """To a state other than the current one: restore and a step, less a step."""
+    tasks: int
+    steps: int
+
+
+def measure(
+    name: str, options: Mapping[str, Any], count: int, progress: Callable[[str], None]
+) -> Figures:
+    """Play ``count`` tasks.
+
+    Args:
+        name: of the environment.
+        options: its options.
+        count: how many tasks.
+        progress: told what is being played.
+
+    Raises:
+        AgentrError: it cannot be made or played.
+    """
+    from agentr_lite.envs.registry import make_env
+
+    began = time.perf_counter()
+    env = make_env(name, options)
+    try:
+        every = env.tasks("train")
+        make_ms = (time.perf_counter() - began) * 1e3
+        tasks = [every[index * len(every) // count] for index in range(min(count, len(every)))]
+        first, again, steps, saves, returns = [], [], [], [], []
+        for task in tasks:
+            progress(f"{name}: {task.name}")
+            first.append(_timed(lambda task=task: env.reset(task)))
+            actions = _actions(env, task)
+            again.append(_timed(lambda task=task: env.reset(task)))
+            states = []
+            for action in actions:
+                began = time.perf_counter()
+                state = env.snapshot()
+                saved = time.perf_counter()
+                result = env.step(action)
+                steps.append((time.perf_counter() - saved) * 1e3)
+                saves.append((saved - began) * 1e3)
+                states.append((state, action))
+                if result.terminated or result.truncated:
+                    break
+            random.Random(1).shuffle(states)
+            returns += [_timed(lambda pair=pair: _return(env, *pair)) for pair in states[:_RETURNS]]
+    finally:
+        env.close()
+    step_ms = _mean(steps)
+    return Figures(
+        environment=name,
+        make_ms=make_ms,
+        first_reset_ms=_mean(first),
+        reset_ms=_mean(again),
+        steps_per_s=1e3 / step_ms,
+        snapshot_ms=_mean(saves),
+        return_ms=max(0.0, _mean(returns) - step_ms),
+        tasks=len(tasks),
+        steps=len(steps),
+    )
+
+
+def _return(env: Environment, state: Any, action: str) -> None:
+    # With a step: some environments do the work of restoring only then.
+    env.restore(state)
+    env.step(action)
+
+
+def _actions(env: Environment, task: Task) -> list[str]:
+    try:
+        return env.solve(task)[:_EPISODE_STEPS]
+    except NotImplementedError:
+        env.reset(task)
+        valid = env.valid_actions() or ["look"]
+        return [random.Random(index).choice(valid) for index in range(_EPISODE_STEPS)]
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return (time.perf_counter() - began) * 1e3
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def check(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """``envs check`` on all tasks: what failed, over how many cases, in how long."""
+    from agentr_lite.envs.checker import check_environment
+    from agentr_lite.envs.registry import make_env
+
+    began = time.perf_counter()
+    env = make_env(name, options)
+    try:
+        findings = check_environment(env, other=lambda: make_env(name, options))
+    finally:
+        env.close()
+    return {
+        "environment": name,
+        "failed": [finding.check for finding in findings if not finding.ok],
+        "cases": {finding.check: finding.cases for finding in findings},
+        "wall_s": time.perf_counter() - began,
+    }
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--tasks", default=5, show_default=True, help="How many tasks an environment.")
+@click.option("--check", "checked", is_flag=True, help="Check every task of each, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(names: tuple[str, ...], tasks: int, checked: bool, as_json: bool) -> None:
+    """Print a table of figures on stdout; environments that cannot run here are named and left."""
+    from agentr_lite.envs.registry import env_names
+
+    figures: list[Figures] = []
+    checks: list[dict[str, Any]] = []
+    for name in names or (*env_names(), *EXTRA):
+        options = EXTRA.get(name, {})
+        try:
+            figures.append(measure(name, options, tasks, say))
+            checks += [check(name, options)] if checked else []
+        except AgentrError as error:
+            say(f"{name} is left out: {error.message}")
+    if as_json:
+        emit_json({"figures": [one._asdict() for one in figures], "checks": checks})
+        return
+    emit_table(
+        ["environment", "made ms", "first ms", "reset ms", "steps/s", "snapshot ms", "return ms"],
+        [
+            [
+                one.environment,
+                f"{one.make_ms:.0f}",
+                f"{one.first_reset_ms:.3g}",
+                f"{one.reset_ms:.3g}",
+                f"{one.steps_per_s:,.0f}",
+                f"{one.snapshot_ms:.3g}",
+                f"{one.return_ms:.3g}",
+            ]
+            for one in figures
+        ],
+        keep=["environment"],
+    )
+    emit_table(
+        ["upstream's", "steps/s", "reset ms", "return ms"],
+        [
+            [name, *(UPSTREAM[name].get(key, "–") for key in ("steps/s", "reset ms", "return ms"))]
+            for name in sorted({one.environment for one in figures} & set(UPSTREAM))
+        ],
+    )
+    if checks:
+        emit_table(
+            ["environment", "check", "tasks of the oracle", "wall s"],
+            [
+                [
+                    one["environment"],
+                    ", ".join(one["failed"]) or "sound",
+                    one["cases"]["oracle"],
+                    f"{one['wall_s']:.0f}",
+                ]
+                for one in checks
+            ],
+        )
+
+
+if __name__ == "__main__":
+    main()

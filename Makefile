@@ -48,6 +48,7 @@ docs: install
 	$(BIN)/python docs/pictures.py
 
 bench: install
+	$(BIN)/python -m benchmarks.environments
 	$(BIN)/python -m benchmarks.textcraft
 	$(BIN)/python -m benchmarks.webshop
 	! command -v java >/dev/null || $(BIN)/python -m benchmarks.sciworld

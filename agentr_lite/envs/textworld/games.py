@@ -64,9 +64,10 @@ def make_tasks(game: str, levels: Sequence[int], split: str, count: int) -> list
     for index in range(count):
         level = levels[index % len(levels)]
         seed = _FIRST_SEED[split] + index
-        payload = {"game": game, "seed": seed, "settings": dict(LEVELS[game][level - 1])}
+        settings = dict(LEVELS[game][level - 1])
         if game == COOKING:
             # Above 0, or every game would have the same recipe.
-            payload["settings"] |= {"split": _COOKING_SPLIT[split], "recipe_seed": seed + 1}
+            settings |= {"split": _COOKING_SPLIT[split], "recipe_seed": seed + 1}
+        payload = {"game": game, "seed": seed, "settings": settings}
         tasks.append(Task(f"{game}-{level}-{seed}", split, _GOALS[game], level, payload))
     return tasks

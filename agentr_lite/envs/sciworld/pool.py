@@ -101,8 +101,10 @@ class Pool:
             except SimulatorFailed:
                 world.place = None
                 raise
-            except KeyboardInterrupt:
-                # The call may still be at work over there, where only one may be.
+            except Exception:
+                raise
+            except BaseException:
+                # Ctrl-C, or a time limit: the call may still be at work there, where only one may.
                 self._bury(world.jvm)
                 raise
             finally:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from agentr_lite.evaluate.summary import estimate_to_json, summarise
+from agentr_lite.evaluate.several import figures_by_env
+from agentr_lite.evaluate.summary import estimate_to_json, figures_of
 from agentr_lite.stats import clustered_rate
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
@@ -27,6 +28,15 @@ class EvalLine:
     """See ``evaluate.summary.summarise``; ``versus_base`` where there is a base."""
     partial: bool = False
     """Cut before its end: the figures are of the episodes played so far."""
+    env: str = ""
+    """Of several environments, the one that this is of; empty: the run's only one, or the mean."""
+
+    def by_env(self) -> list[EvalLine]:
+        """A line for each of several environments, by name; none where there is only one."""
+        return [
+            replace(self, figures=figures, env=name)
+            for name, figures in sorted((self.figures.get("by_env") or {}).items())
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,8 @@ class SpliceLine:
     """Mean bad steps up to the reflection, over what was kept."""
     verdicts: Mapping[str, int]
     """The critic's judgements: good, bad, uncertain."""
+    env: str = ""
+    """Of several environments, the one that this is of; empty: all of the run's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,8 @@ class RunReport:
     evals: list[EvalLine] = field(default_factory=list)
     stages: list[StageLine] = field(default_factory=list)
     splices: list[SpliceLine] = field(default_factory=list)
+    splices_by_env: list[SpliceLine] = field(default_factory=list)
+    """By environment and round, where there are several environments."""
     training: list[TrainLine] = field(default_factory=list)
 
     def evals_of(self, mode: EvalMode, split: str) -> list[EvalLine]:
@@ -124,16 +138,31 @@ def gather(store: Store, run_id: str) -> RunReport:
         UsageError: no such run.
     """
     run = get_run(store, run_id)
+    several = not isinstance(run.recipe.get("env", ""), str)
+    envs = _envs(store, run.id) if several else []
     return RunReport(
         run,
-        evals=_evals(store, run.id),
+        evals=_evals(store, run.id, several=several),
         stages=_stages(store, run.id),
         splices=_splices(store, run.id, seed=run.seed),
+        splices_by_env=[
+            line for env in envs for line in _splices(store, run.id, seed=run.seed, env=env)
+        ],
         training=_training(store, run.id),
     )
 
 
-def _evals(store: Store, run_id: str) -> list[EvalLine]:
+def _envs(store: Store, run_id: str) -> list[str]:
+    """What the environments of a run's trees call themselves."""
+    rows = store.rows(
+        "SELECT DISTINCT k.env FROM trees r JOIN tasks k ON k.id = r.task_id WHERE r.run_id = ?"
+        " ORDER BY 1",
+        (run_id,),
+    )
+    return [row[0] for row in rows]
+
+
+def _evals(store: Store, run_id: str, *, several: bool) -> list[EvalLine]:
     lines = []
     for row in list_evals(store, run_id):
         figures, partial = row.summary, "success" not in row.summary
@@ -141,7 +170,12 @@ def _evals(store: Store, run_id: str) -> list[EvalLine]:
             items = list_eval_items(store, row.id)
             if not items:
                 continue
-            figures = {**summarise(items), "versus_base": None}
+            names = sorted({item.task.env for item in items})
+            figures = (
+                figures_by_env(items, None, names, seed=0)
+                if several
+                else figures_of(items, None, seed=0)
+            )
         lines.append(EvalLine(row.round, row.mode, row.split, figures, partial))
     return lines
 
@@ -177,26 +211,29 @@ def _stages(store: Store, run_id: str) -> list[StageLine]:
     return lines
 
 
-def _splices(store: Store, run_id: str, *, seed: int) -> list[SpliceLine]:
+def _splices(store: Store, run_id: str, *, seed: int, env: str | None = None) -> list[SpliceLine]:
+    where = "r.run_id = :run AND (:env IS NULL OR r.task_id IN (SELECT id FROM tasks"
+    where += " WHERE env = :env))"
+    params = {"run": run_id, "env": env}
     trajectories = _counts(
         store,
         "SELECT r.round, j.kind, count(*) FROM trajectories j JOIN trees r ON r.id = j.tree_id"
-        " WHERE r.run_id = ? GROUP BY 1, 2",
-        run_id,
+        f" WHERE {where} GROUP BY 1, 2",
+        params,
     )
     verdicts = _counts(
         store,
         "SELECT r.round, u.verdict, count(*) FROM judgements u"
         " JOIN trajectories j ON j.id = u.trajectory_id JOIN trees r ON r.id = j.tree_id"
-        " WHERE r.run_id = ? GROUP BY 1, 2",
-        run_id,
+        f" WHERE {where} GROUP BY 1, 2",
+        params,
     )
     pairs: dict[int, list[Mapping[str, Any]]] = {}
     for row in store.rows(
         "SELECT v.round, v.status, v.reason, v.naive_reward, v.revision_length, r.task_id"
         " FROM revisions v JOIN trajectories b ON b.id = v.bad_id JOIN trees r ON r.id = b.tree_id"
-        " WHERE v.run_id = ? ORDER BY v.id",
-        (run_id,),
+        f" WHERE v.run_id = :run AND {where} ORDER BY v.id",
+        params,
     ):
         pairs.setdefault(row["round"], []).append(dict(row))
     lines = []
@@ -227,6 +264,7 @@ def _splices(store: Store, run_id: str, *, seed: int) -> list[SpliceLine]:
                     sum(row["revision_length"] for row in kept) / len(kept) if kept else None
                 ),
                 verdicts=verdicts.get(number, {}),
+                env=env or "",
             )
         )
     return lines
@@ -282,9 +320,9 @@ def _training(store: Store, run_id: str) -> list[TrainLine]:
     return lines
 
 
-def _counts(store: Store, sql: str, run_id: str) -> dict[int, dict[str, int]]:
+def _counts(store: Store, sql: str, params: Mapping[str, Any]) -> dict[int, dict[str, int]]:
     """Round to name to count, of a query with those three columns."""
     found: dict[int, dict[str, int]] = {}
-    for number, name, count in store.rows(sql, (run_id,)):
+    for number, name, count in store.rows(sql, params):
         found.setdefault(number, {})[name] = count
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentr_lite.output import Align, Styled, format_duration
-from agentr_lite.report.data import EvalLine, RunReport
+from agentr_lite.report.data import EvalLine, RunReport, SpliceLine
 from agentr_lite.report.words import (
     Cell,
     count,
@@ -46,16 +46,34 @@ def run_sections(report: RunReport) -> list[Section]:
     splits = dict.fromkeys(line.split for line in report.evals)
     for split in splits:
         for mode in ("greedy", "sampled"):
-            lines = report.evals_of(mode, split)
+            lines = with_envs(report.evals_of(mode, split))
             if lines:
                 sections.append(outcome_section(lines, mode=mode, split=split))
                 sections.append(behaviour_section(lines, mode=mode, split=split))
-                sections.append(level_section(lines, mode=mode, split=split))
-        lines = report.evals_of("recovery", split)
+                for env in dict.fromkeys(line.env for line in lines):
+                    mine = [line for line in lines if line.env == env]
+                    sections.append(level_section(mine, mode=mode, split=split))
+        lines = with_envs(report.evals_of("recovery", split))
         if lines:
             sections.append(recovery_section(lines, split=split))
     sections += [splice_section(report), training_section(report), cost_section(report)]
     return [section for section in sections if section.rows]
+
+
+def with_envs(lines: Sequence[EvalLine]) -> list[EvalLine]:
+    """Lines by environment, then the means over them; of one environment, as they are."""
+    parts = [part for line in lines for part in line.by_env()]
+    return [*sorted(parts, key=lambda line: line.env), *lines]
+
+
+def line_name(line: EvalLine | SpliceLine) -> str:
+    """``round 2``; ``webshop, round 2`` or ``mean, round 2`` where there are several."""
+    name = round_name(line.round)
+    if line.env:
+        return f"{line.env}, {name}"
+    if isinstance(line, EvalLine) and "by_env" in line.figures:
+        return f"mean, {name}"
+    return name
 
 
 def outcome_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Section:
@@ -69,7 +87,7 @@ def outcome_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Sect
         figures, versus = line.figures, line.figures.get("versus_base") or {}
         success = versus.get("success")
         row: list[Cell] = [
-            round_name(line.round),
+            line_name(line),
             percent_of(figures["success"]),
             interval(figures["success"]),
             points_of(success),
@@ -85,7 +103,8 @@ def outcome_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Sect
                 interval(reward, signed=True, unit="decimal"),
             ]
         rows.append(row)
-    tasks = (lines[0].figures["success"] or {}).get("n", 0)
+    whole = [line for line in lines if not line.env]
+    tasks = (whole[0].figures["success"] or {}).get("n", 0)
     title = f"Held-out {split} tasks ({tasks}), {mode}"
     return Section(title, columns, rows, outcome_notes(lines, dense=dense))
 
@@ -96,13 +115,11 @@ def outcome_notes(lines: Sequence[EvalLine], *, dense: bool) -> list[str | Style
     for line in lines:
         versus = line.figures.get("versus_base")
         if versus:
-            notes.append(verdict(round_name(line.round), "solves", versus["success"]))
+            notes.append(verdict(line_name(line), "solves", versus["success"]))
             if dense:
-                notes.append(
-                    verdict(round_name(line.round), "earns", versus["reward"], unit="decimal")
-                )
+                notes.append(verdict(line_name(line), "earns", versus["reward"], unit="decimal"))
     for line in lines:
-        name, figures = round_name(line.round), line.figures
+        name, figures = line_name(line), line.figures
         if line.partial:
             notes.append(f"{name}: unfinished, {figures['episodes']} episodes so far.")
         if figures["faulty"]:
@@ -111,6 +128,8 @@ def outcome_notes(lines: Sequence[EvalLine], *, dense: bool) -> list[str | Style
             )
         if figures["overflowed"]:
             notes.append(f"{name}: {figures['overflowed']} episodes outgrew the model's context.")
+    if any(line.env for line in lines):
+        notes.append("Mean: over the environments, each counting alike, however many its tasks.")
     if len(lines) > 1:
         notes.append(
             "Differences are paired by task (bootstrap); p is McNemar's exact test,"
@@ -126,7 +145,7 @@ def behaviour_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Se
     columns += ["reflections", "revision length"]
     rows = [
         [
-            round_name(line.round),
+            line_name(line),
             percent(line.figures["valid_actions"]),
             decimal(line.figures["steps"], 1),
             percent(line.figures["repeated_share"]),
@@ -155,11 +174,11 @@ def level_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Sectio
         return Section("", [], [])
     sizes = {n: _size(lines, n) for n in levels}
     return Section(
-        f"Success on {split} by level, {mode}",
+        f"Success on {split} by level, {mode}" + (f", {lines[0].env}" if lines[0].env else ""),
         ["", *(f"level {n} ({sizes[n]})" for n in levels)],
         [
             [
-                round_name(line.round),
+                line_name(line),
                 *(
                     percent_of((line.figures["by_level"].get(n) or {}).get("success"))
                     for n in levels
@@ -177,7 +196,7 @@ def recovery_section(lines: Sequence[EvalLine], *, split: str) -> Section:
         figures, versus = line.figures, line.figures.get("versus_base") or {}
         rows.append(
             [
-                round_name(line.round),
+                line_name(line),
                 percent_of(figures["success"]),
                 interval(figures["success"]),
                 points_of(versus.get("success")),
@@ -185,7 +204,7 @@ def recovery_section(lines: Sequence[EvalLine], *, split: str) -> Section:
                 decimal(figures["reflections"], 2),
             ]
         )
-    prefixes = max(line.figures["episodes"] for line in lines)
+    prefixes = max(line.figures["episodes"] for line in lines if not line.env)
     return Section(
         f"Recovery on {split}: from the beginnings of the base's {prefixes} failures, greedy",
         ["", "recovered", "95 % interval", "vs base", "95 % interval", "reflections"],
@@ -201,10 +220,11 @@ def splice_section(report: RunReport) -> Section:
     """Pairs, the naive splices that fail, what was recovered, what the critic said."""
     rows: list[list[Cell]] = []
     notes: list[str | Styled] = []
-    for line in report.splices:
+    lines = [*report.splices_by_env, *report.splices]
+    for line in lines:
         rows.append(
             [
-                round_name(line.round),
+                line_name(line),
                 line.good,
                 line.bad,
                 line.pairs,
@@ -217,17 +237,17 @@ def splice_section(report: RunReport) -> Section:
         )
         if line.naive_failure_share:
             notes.append(
-                f"{round_name(line.round)}: {line.naive_failures} of {line.checked} naive splices"
+                f"{line_name(line)}: {line.naive_failures} of {line.checked} naive splices"
                 f" ({interval(line.naive_failure_share)}) failed when they were replayed."
             )
         if line.verdicts:
             said = ", ".join(f"{line.verdicts.get(v, 0)} {v}" for v in VERDICTS)
-            notes.append(f"{round_name(line.round)}: the critic judged steps: {said}.")
+            notes.append(f"{line_name(line)}: the critic judged steps: {said}.")
         if line.naive:
-            notes.append(f"{round_name(line.round)}: {line.naive} splices were kept unchecked.")
+            notes.append(f"{line_name(line)}: {line.naive} splices were kept unchecked.")
         if line.reasons:
             reasons = ", ".join(f"{reason} {count}" for reason, count in line.reasons.items())
-            notes.append(f"{round_name(line.round)}: rejected: {reasons}.")
+            notes.append(f"{line_name(line)}: rejected: {reasons}.")
     columns = ["", "good", "bad", "pairs", "naive failed", "kept", "recovered", "rejected"]
     columns += ["length"]
     if rows:

@@ -193,7 +193,8 @@ def draw_tree(
         f"Tree of {tree.task.name}, round {tree.round}: {len(nodes)} nodes over"
         f" {columns - 1} steps, {tree.simulations} simulations, best reward {tree.best_reward:.3g}"
     )
-    return picture(max(120.0, columns * wide), _TALL, *boxes, label=label)
+    # Always as wide: a small tree is not blown up.
+    return picture(_WIDTH, _TALL, *boxes, label=label)
 
 
 def _verdict(row: JudgementRow, texts: Excerpts) -> dict[str, Any]:

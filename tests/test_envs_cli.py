@@ -40,6 +40,13 @@ def game(text: str, *arguments: str) -> Result:
     return result
 
 
+class Listless(TextCraft):
+    """Cannot list its tasks."""
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        raise LookupError("no list")
+
+
 def test_list() -> None:
     assert "textcraft" in run().stdout
     (row,) = [row for row in json.loads(run("--json").stdout) if row["name"] == "textcraft"]
@@ -134,3 +141,30 @@ def test_a_random_task_can_be_drawn_again() -> None:
     assert one == game("", "--seed", "3", "--level", "2", "--split", "dev").stdout
     with pytest.raises(UsageError, match="no task of level 9"):
         game("", "--level", "9")
+
+
+def test_one_broken_plugin_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._BUILT_IN, "listless", f"{__name__}:Listless")
+    rows = {row["name"]: row for row in json.loads(run("--json").stdout)}
+    assert "LookupError: no list" in rows["listless"]["error"]
+    assert rows["textcraft"]["error"] == "" and rows["textcraft"]["train"] == 342
+
+
+def test_other_forms_of_names_are_told() -> None:
+    told = run("list").stderr
+    assert "gymnasium:ID" in told and "agentgym+http://" in told and "path/to/file.py" in told
+
+
+def test_an_environment_in_a_file_is_planned_by_its_absolute_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentr_lite.cli import cli
+
+    monkeypatch.chdir(tmp_path)
+    assert run("new", "river_game").exit_code == 0
+    path = "river_game/src/river_game/env.py"
+    for arguments in ([path], [path, "--recipe", "river_game/recipe.yaml"]):
+        planned = CliRunner().invoke(cli, ["run", *arguments, "--plan", "--json"])
+        plan = json.loads(planned.stdout)["plan"]
+        assert plan["env"] == str(tmp_path.resolve() / path)
+    assert plan["search"]["tasks"] == 8

@@ -30,6 +30,7 @@ def envs(context: click.Context, as_json: bool) -> None:
 @json_option
 def list_envs(as_json: bool = False) -> None:
     """List the environments that are installed, with the number of tasks in each split."""
+    from agentr_lite.agent import guarded_tasks
     from agentr_lite.envs.base import SPLITS
     from agentr_lite.envs.registry import ADAPTERS, env_names, env_origin, make_env
 
@@ -38,7 +39,7 @@ def list_envs(as_json: bool = False) -> None:
         row: dict[str, Any] = {"name": name, "origin": env_origin(name), "error": ""}
         try:
             env = make_env(name)
-            row.update({split: len(env.tasks(split)) for split in SPLITS})
+            row.update({split: len(guarded_tasks(env, split)) for split in SPLITS})
             env.close()
         except AgentrError as error:
             # One broken plugin must not hide the others.
@@ -80,6 +81,7 @@ def show_env(
     as_json: bool,
 ) -> None:
     """Show an environment's instructions and splits, or one of its tasks with a solution."""
+    from agentr_lite.agent import guarded_tasks
     from agentr_lite.envs.base import SPLITS
     from agentr_lite.envs.registry import find_task, make_env
 
@@ -87,7 +89,7 @@ def show_env(
     if task is not None:
         _show_task(env, find_task(env, task, split), as_json)
         return
-    splits = {where: env.tasks(where) for where in ((split,) if split else SPLITS)}
+    splits = {where: guarded_tasks(env, where) for where in ((split,) if split else SPLITS)}
     if list_tasks:
         tasks = [one for where in splits.values() for one in where]
         if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,25 @@ class TestModel:
         made = convert_to_hf(file, tmp_path / "back")
         assert made.dtype == "F16" and made.quantization == file_type.upper()
         assert check_copy(file, tmp_path / "back").top1 > 0.8
+
+    @pytest.mark.parametrize("name", ["Q4_K_M", "Q5_K_M", "Q6_K"])
+    def test_what_llama_quantize_writes(self, tmp_path: Path, name: str) -> None:
+        from agentr_lite.actors.llamacpp.library import load_library
+
+        lib = load_library()
+        shape = TinyShape(width=256, heads=4, kv_heads=4, hidden=512, layers=2)
+        plain = write_tiny_model(tmp_path / "plain.gguf", shape, file_type="f16")
+        file = tmp_path / "quantized.gguf"
+        parameters = lib.llama_model_quantize_default_params()
+        parameters.ftype = getattr(lib, f"LLAMA_FTYPE_MOSTLY_{name}")
+        parameters.nthread = 1
+        done = lib.llama_model_quantize(
+            str(plain).encode(), str(file).encode(), ctypes.byref(parameters)
+        )
+        assert done == 0
+        made = convert_to_hf(file, tmp_path / "back")
+        assert made.quantization in name and made.parameters > 1_000_000
+        assert check_copy(file, tmp_path / "back").relative < 0.2
 
     def test_a_wrong_copy_is_noticed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = write_tiny_model(tmp_path / "m.gguf", file_type="q8_0")

@@ -169,7 +169,8 @@ def task_of_goal(name: str, split: str, goal: Goal) -> Task:
         "price_limit": goal.price_limit,
     }
     level = len(goal.attributes) + len(goal.options)
-    return Task(name, split, goal.instruction, level=level, payload=payload)
+    line = " ".join(goal.instruction.split())
+    return Task(name, split, line, level=level, payload=payload)
 
 
 def goal_of_task(catalogue: Catalogue, task: Task) -> Goal:

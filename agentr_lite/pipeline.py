@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentr_lite.actors.base import Actor
-from agentr_lite.envs.base import Environment
-from agentr_lite.envs.registry import make_env
 from agentr_lite.evaluate import eval_stage
 from agentr_lite.output import Progress, silent_progress
+from agentr_lite.parts import Environments, open_environments
 from agentr_lite.recipe import Recipe
 from agentr_lite.search.stage import search_stage
 from agentr_lite.sitting import recorded_status
@@ -97,7 +96,7 @@ def run_pipeline(
             # Asked before hours of search are spent.
             training_weights(recipe)
         with (
-            closing(make_env(recipe.env, recipe.env_options)) as env,
+            open_environments(recipe) as env,
             closing(open_actor()) as actor,
         ):
             equip(actor, 0)
@@ -113,7 +112,7 @@ def _round(
     run_id: str,
     number: int,
     recipe: Recipe,
-    env: Environment,
+    env: Environments,
     actor: Actor,
     equip: Equip,
     progress: Progress,

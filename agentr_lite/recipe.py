@@ -7,11 +7,8 @@ gives them.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
-import difflib
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +16,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from agentr_lite import recipe_envs
 from agentr_lite.errors import RecipeError
+from agentr_lite.recipe_envs import Env, env_mapping, read_env
+from agentr_lite.recipe_values import (
+    RANGES as RANGES,
+)
+from agentr_lite.recipe_values import (
+    assign,
+    build,
+    did_you_mean,
+    one_line,
+    plain,
+    type_name,
+)
 
 RECIPE_PACKAGE = "agentr_lite_recipes"
 
@@ -161,14 +171,16 @@ class Recipe:
 
     name: str = "custom"
     """What the run is called in reports; default: the recipe file's name."""
-    env: str = "textcraft"
-    """The environment; ``agentr-lite envs`` lists them."""
+    env: Env = "textcraft"
+    """The environment; ``agentr-lite envs`` lists them. Several: a list of names, or a mapping of
+    names to settings of their own (see below)."""
     env_options: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the environment, e.g. ``{recipes_dir: /path}`` for TextCraft."""
     model: str = "starter"
-    """``starter``, or the path of a GGUF file."""
+    """``starter``, the path of a GGUF file, or ``mlx:DIRECTORY``."""
     train_model: str = ""
-    """MLX/HF directory of the same weights for training; empty: known for the starter only."""
+    """MLX/HF directory of the same weights for training; empty: the starter's own, an MLX model's
+    own, or taken out of the GGUF file."""
     seed: int = 1
     """Every random draw of the run comes from it."""
     rounds: int = 3
@@ -181,54 +193,25 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, the inverse of ``recipe_from_dict``."""
-        return typing.cast(dict[str, Any], _plain(dataclasses.asdict(self)))
+        return typing.cast(dict[str, Any], plain(dataclasses.asdict(self)))
 
     def alpha(self, round_index: int) -> float:
         """The good-trajectory threshold of round ``round_index`` (from 1)."""
         return self.splice.alpha[min(round_index, len(self.splice.alpha)) - 1]
 
+    @property
+    def env_names(self) -> tuple[str, ...]:
+        """The environments' names, sorted."""
+        return (self.env,) if isinstance(self.env, str) else tuple(sorted(self.env))
 
-RANGES: dict[str, tuple[float, float]] = {
-    "seed": (0, 2**31 - 1),
-    "rounds": (0, 100),
-    "agent.max_tokens": (1, 65_536),
-    "agent.context_tokens": (64, 1 << 20),
-    "search.tasks": (0, 10**9),
-    "search.simulations": (1, 10**6),
-    "search.width": (1, 64),
-    "search.depth": (1, 10_000),
-    "search.c": (0, 10**6),
-    "search.temperature": (0, 100),
-    "search.top_p": (0, 1),
-    "search.top_k": (0, 10**6),
-    "search.min_p": (0, 1),
-    "search.wave": (1, 4096),
-    "splice.alpha": (0, 1),
-    "splice.beta": (0, 1),
-    "splice.recovery_attempts": (0, 64),
-    "splice.pairs_per_task": (0, 10**6),
-    "splice.good_per_task": (0, 10**6),
-    "train.eta": (0.01, 1),
-    "train.epochs": (0, 1000),
-    "train.learning_rate": (0, 1),
-    "train.rank": (1, 1024),
-    "train.scale": (0, 1000),
-    "train.layers": (-1, 10_000),
-    "train.batch_size": (1, 4096),
-    "train.max_length": (1, 1 << 20),
-    "train.warmup": (0, 1),
-    "train.validation": (0, 0.5),
-    "train.patience": (0, 10**6),
-    "train.max_examples": (0, 10**9),
-    "eval.tasks": (0, 10**9),
-    "eval.max_steps": (1, 10_000),
-    "eval.samples": (0, 1000),
-    "eval.temperature": (0, 100),
-    "eval.recovery_prefix": (0, 1),
-    "eval.recovery_steps": (1, 10_000),
-    "eval.batch": (1, 4096),
-}
-"""Least and greatest value of every key that holds a number (of each value, where it is a list)."""
+    @property
+    def env_label(self) -> str:
+        """The environments as one text, e.g. ``textcraft+webshop``."""
+        return "+".join(self.env_names)
+
+    def parts(self) -> list[Recipe]:
+        """One recipe for each environment, by name, with its share of the tasks."""
+        return recipe_envs.parts(self)
 
 
 def recipe_names() -> list[str]:
@@ -274,9 +257,9 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     try:
         data = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise RecipeError(f"recipe {name_or_path} is not valid YAML: {_one_line(error)}") from error
+        raise RecipeError(f"recipe {name_or_path} is not valid YAML: {one_line(error)}") from error
     if not isinstance(data, dict):
-        raise RecipeError(f"recipe {name_or_path} must be a mapping, not {_type_name(data)}")
+        raise RecipeError(f"recipe {name_or_path} must be a mapping, not {type_name(data)}")
     data.setdefault("name", Path(name_or_path).stem)
     apply_overrides(data, overrides)
     return recipe_from_dict(data)
@@ -312,8 +295,11 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> None:
         try:
             parsed = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise RecipeError(f"--set {key}: {_one_line(error)}") from error
-        _assign(data, key.strip(), parsed)
+            raise RecipeError(f"--set {key}: {one_line(error)}") from error
+        key = key.strip()
+        if key.startswith("env.") and (several := env_mapping(data.get("env"))) is not None:
+            data["env"] = several
+        assign(data, key, parsed)
 
 
 def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
@@ -322,93 +308,11 @@ def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: see ``load_recipe``.
     """
-    recipe = _build(Recipe, data, "")
-    assert isinstance(recipe, Recipe)
+    env = read_env(data.get("env", Recipe.env))
+    recipe = build(Recipe, {key: value for key, value in data.items() if key != "env"})
+    recipe = dataclasses.replace(recipe, env=env)
     if not recipe.splice.alpha:
         raise RecipeError("splice.alpha: needs at least one value")
+    # What the environments have of their own is checked here, too.
+    recipe.parts()
     return recipe
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """`` (did you mean 'x'?)`` or nothing."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" (did you mean '{close[0]}'?)" if close else ""
-
-
-def _build(cls: type, data: Any, prefix: str) -> Any:
-    if not isinstance(data, Mapping):
-        raise RecipeError(f"{prefix.rstrip('.')}: needs a mapping, not {_type_name(data)}")
-    hints = typing.get_type_hints(cls)
-    values: dict[str, Any] = {}
-    for key, value in data.items():
-        if key not in hints:
-            raise RecipeError(
-                f"unknown key '{prefix}{key}'{did_you_mean(str(key), list(hints))}",
-                hint="`agentr-lite recipes show textcraft` prints a recipe with its keys.",
-            )
-        values[key] = _convert(hints[key], value, f"{prefix}{key}")
-    return cls(**values)
-
-
-def _convert(hint: Any, value: Any, key: str) -> Any:
-    origin = typing.get_origin(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value, f"{key}.")
-    if origin is Literal:
-        allowed = typing.get_args(hint)
-        # YAML reads a bare `off` as False.
-        value = "off" if value is False and "off" in allowed else value
-        if value not in allowed:
-            raise RecipeError(f"{key}: {value!r} is not one of {', '.join(map(str, allowed))}")
-        return value
-    if origin is tuple:
-        items = value if isinstance(value, list | tuple) else [value]
-        return tuple(_convert(typing.get_args(hint)[0], item, key) for item in items)
-    if origin in (dict, Mapping) or getattr(origin, "__name__", "") == "Mapping":
-        if not isinstance(value, Mapping):
-            raise RecipeError(f"{key}: needs a mapping, not {_type_name(value)}")
-        return dict(value)
-    if isinstance(hint, types.UnionType):  # pragma: no cover - no such key today
-        raise TypeError(f"unsupported recipe type {hint}")
-    return _scalar(hint, value, key)
-
-
-def _scalar(hint: type, value: Any, key: str) -> Any:
-    if hint is float and isinstance(value, str):
-        # YAML 1.1 reads `1e-4` as a string.
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise RecipeError(f"{key}: needs {hint.__name__}, not {_type_name(value)} ({value!r})")
-    low, high = RANGES.get(key, (float("-inf"), float("inf")))
-    # NaN is in no range.
-    if isinstance(value, int | float) and not low <= value <= high:
-        raise RecipeError(f"{key}: {value} is outside {low:,} to {high:,}")
-    return value
-
-
-def _assign(data: dict[str, Any], dotted: str, value: Any) -> None:
-    *parents, last = dotted.split(".")
-    for parent in parents:
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
-            raise RecipeError(f"--set {dotted}: '{parent}' is not a group of keys")
-    data[last] = value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _type_name(value: Any) -> str:
-    return "nothing" if value is None else type(value).__name__
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

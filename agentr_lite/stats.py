@@ -77,6 +77,30 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
     return Estimate(mean, mean - half, mean + half, n)
 
 
+def mean_of_estimates(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of independent estimates, each counting alike, with an interval from theirs.
+
+    The distances of the single limits from their values are combined as standard errors are, for
+    each side by itself; so the interval is as lopsided as theirs (the MOVER method).
+
+    Args:
+        estimates: at least one; an unbounded interval among them makes the result's unbounded.
+
+    Raises:
+        ValueError: no estimates.
+
+    Source: G. Y. Zou, W. Huang and X. Zhang, "A note on confidence interval estimation for a linear
+    function of binomial proportions", Computational Statistics & Data Analysis 53 (2009).
+    """
+    if not estimates:
+        raise ValueError("the mean of no estimates")
+    count = len(estimates)
+    value = math.fsum(one.value for one in estimates) / count
+    below = math.hypot(*(one.value - one.low for one in estimates)) / count
+    above = math.hypot(*(one.high - one.value for one in estimates)) / count
+    return Estimate(value, value - below, value + above, sum(one.n for one in estimates))
+
+
 def t_quantile(probability: float, freedom: int) -> float:
     """Student's t: the value below which ``probability`` in [0.5, 1) of the mass lies.
 

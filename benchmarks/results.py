@@ -84,7 +84,7 @@ def find_run(store: Store, recipe: Recipe, digest: str | None) -> RunRow | None:
     wanted = json.loads(json.dumps(recipe.to_dict()))
     runs = [
         run
-        for run in list_runs(store, env=recipe.env)
+        for run in list_runs(store, env=recipe.env_label)
         # A run that was cut before it loaded its model has no digest yet.
         if run.recipe == wanted and (digest is None or run.model_sha256 in ("", digest))
     ]
@@ -103,7 +103,7 @@ def shared_parts(recipe: Recipe) -> dict[str, Any]:
 def find_first_round(store: Store, recipe: Recipe, digest: str) -> RunRow | None:
     """A run of the same model whose base evaluation and first search serve this recipe as well."""
     wanted = json.loads(json.dumps(shared_parts(recipe)))
-    for run in list_runs(store, env=recipe.env):
+    for run in list_runs(store, env=recipe.env_label):
         stored = {key: run.recipe.get(key) for key in wanted}
         if stored != wanted or run.model_sha256 != digest:
             continue
@@ -223,7 +223,7 @@ def _head(study: Study, recipe: Recipe) -> list[str]:
     tasks = len(study.runs[0].items.get(("greedy", 0), ()))
     seeds = ", ".join(str(seed) for seed in sorted({run.seed for run in study.runs}))
     lines = [
-        f"environment {recipe.env}, recipe {recipe.name.rpartition('-')[0]},"
+        f"environment {recipe.env_label}, recipe {recipe.name.rpartition('-')[0]},"
         f" {recipe.rounds} rounds, seeds {seeds}",
         f"model {recipe.model}, SHA-256 {first.model_sha256[:16]}",
         f"{tasks} held-out tasks of split {recipe.eval.split}",

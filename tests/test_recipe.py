@@ -35,6 +35,8 @@ def keys() -> dict[str, Any]:
             found |= {f"{name}.{k}": v for k, v in typing.get_type_hints(hint).items()}
         else:
             found[name] = hint
+    # Of each of several environments.
+    found["env.share"] = float
     return found
 
 
@@ -69,7 +71,9 @@ class TestValues:
         low, high = RANGES[key]
         group, _, name = key.rpartition(".")
         value: Any = data.draw(st.integers(-(10**12), 10**12))
-        plain = {group: {name: value}} if group else {name: value}
+        plain: dict[str, Any] = {group: {name: value}} if group else {name: value}
+        if group == "env":
+            plain = {"env": {"textcraft": {name: value}}}
         if low <= value <= high:
             assert recipe_from_dict(plain)
         else:

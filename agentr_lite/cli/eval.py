@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command("eval")
-@click.argument("target", metavar="RUN|RECIPE")
+@click.argument("targets", metavar="RUN|RECIPE", nargs=-1, required=True)
 @click.option("--round", "round_index", type=click.IntRange(0), help="Default: the last trained.")
 @click.option("--split", type=click.Choice(SPLITS), help="Whose tasks. [default: the recipe's]")
 @click.option("--tasks", type=click.IntRange(0), help="How many tasks, evenly spaced; 0 = all.")
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def evaluate(
     context: click.Context,
-    target: str,
+    targets: tuple[str, ...],
     round_index: int | None,
     split: str | None,
     tasks: int | None,
@@ -57,7 +57,8 @@ def evaluate(
     """Evaluate a round of RUN on held-out tasks, with 95 % intervals.
 
     With the name of a recipe instead (`agentr-lite eval textcraft --model m.gguf`), begin a new
-    run with the untrained model. What was played already is not played again.
+    run with the untrained model; with several, on all of them. What was played already is not
+    played again.
     """
     from agentr_lite.cli.session import target_run
     from agentr_lite.sitting import recorded_status
@@ -73,7 +74,7 @@ def evaluate(
     given = (f"eval.{key}={value}" for key, value in settings.items() if value is not None)
     chosen = chosen.with_overrides(*given)
     with Store.open(database_path(db)) as store:
-        found = target_run(store, target, chosen, changeable=("eval.", "agent."))
+        found = target_run(store, targets, chosen, changeable=("eval.", "agent."))
         run, resolved = found.run, found.recipe
         context.with_resource(claimed(store, run.id))
         try:
@@ -102,8 +103,8 @@ def _evaluate(
 ) -> tuple[int, dict[str, Any]]:
     from agentr_lite.actors.registry import open_actor
     from agentr_lite.cli.session import equip
-    from agentr_lite.envs.registry import make_env
     from agentr_lite.evaluate import eval_stage
+    from agentr_lite.parts import open_environments
     from agentr_lite.store.runs import list_stages
     from agentr_lite.train.stage import adapter_in_use
 
@@ -117,7 +118,7 @@ def _evaluate(
             hint=f"It can evaluate round {known}; `agentr-lite train` trains another.",
         )
     with (
-        closing(make_env(recipe.env, recipe.env_options)) as env,
+        open_environments(recipe) as env,
         closing(open_actor(recipe)) as actor,
     ):
         equip(store, run, actor, adapter_in_use(store, run.id, number))

@@ -76,7 +76,6 @@ def export(
         items = exported(
             store,
             row.id,
-            env=row.env,
             kind=kind,
             round_index=round_index,
             good_per_task=recipe_from_dict(row.recipe).splice.good_per_task,

@@ -48,7 +48,7 @@ def _list(as_json: bool) -> None:
     for name in recipe_names():
         recipe = load_recipe(name)
         first = recipe_text(name).split("\n", 1)[0].lstrip("# ").strip()
-        rows.append((name, recipe.env, recipe.model, recipe.rounds, first))
+        rows.append((name, recipe.env_label, recipe.model, recipe.rounds, first))
     if as_json:
         keys = ("name", "env", "model", "rounds", "about")
         emit_json([dict(zip(keys, row, strict=True)) for row in rows])

@@ -1,4 +1,4 @@
-"""``agentr-lite run``: the whole loop on one environment."""
+"""``agentr-lite run``: the whole loop, on one environment or on several."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("target", metavar="[ENV|RECIPE]", required=False)
+@click.argument("targets", metavar="[ENV|RECIPE]", nargs=-1)
 @click.option("--resume", metavar="RUN", help="Go on with a run that was cut (`latest` works).")
 @click.option("--plan", "plan_only", is_flag=True, help="Print the plan and stop.")
 @recipe_options
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def run(
     context: click.Context,
-    target: str | None,
+    targets: tuple[str, ...],
     resume: str | None,
     plan_only: bool,
     chosen: Chosen,
@@ -47,9 +47,10 @@ def run(
     """Evaluate the base model, then search, splice, train and evaluate, round by round.
 
     `agentr-lite run textcraft` needs nothing else: it plays the bundled environment with the
-    bundled model. The table at the end is on stdout, all narration on stderr.
+    bundled model. With several environments, one model learns all of them. The table at the end is
+    on stdout, all narration on stderr.
     """
-    if (target is None and chosen.recipe is None) == (resume is None):
+    if (not targets and chosen.recipe is None) == (resume is None):
         raise UsageError(
             "name what to run or what to resume",
             hint="`agentr-lite run textcraft`, or `agentr-lite run --resume latest`.",
@@ -60,18 +61,19 @@ def run(
             " --plan",
             hint="Begin a new run with them instead.",
         )
-    from agentr_lite.cli.session import new_recipe
+    from agentr_lite.cli.session import recipe_for
 
+    name = " ".join(targets)
     resolved: Recipe | None = None
     if resume is None:
-        resolved = new_recipe(target or str(chosen.recipe), chosen)
+        resolved = recipe_for(targets, chosen)
     if plan_only:
-        _show_plan(_known(resolved, str(target)), as_json)
+        _show_plan(_known(resolved, name), as_json)
         return
     from agentr_lite.store import Store
 
     with Store.open(database_path(db)) as store:
-        found = _target(store, resolved, resume or str(target), resume is not None)
+        found = _target(store, resolved, resume or name, resume is not None)
         context.with_resource(claimed(store, found.run.id))
         if found.is_new:
             for line in _plan(found.recipe):
@@ -129,16 +131,9 @@ def _target(store: Store, recipe: Recipe | None, name: str, resume: bool) -> Tar
 
 
 def _known(recipe: Recipe | None, name: str) -> Recipe:
-    if recipe is not None:
-        return recipe
-    from agentr_lite.envs.registry import env_names
-    from agentr_lite.recipe import did_you_mean, recipe_names
+    from agentr_lite.cli.session import unknown_target
 
-    known = sorted({*env_names(), *recipe_names()})
-    raise UsageError(
-        f"no environment or recipe '{name}'{did_you_mean(name, known)}",
-        hint="`agentr-lite envs` and `agentr-lite recipes` list them; a YAML file works too.",
-    )
+    return unknown_target(name) if recipe is None else recipe
 
 
 def _has_begun(store: Store, run_id: str, error: AgentrError) -> bool:
@@ -184,21 +179,30 @@ def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
 
 
 def _plan(recipe: Recipe) -> list[str]:
-    search, evaluation = recipe.search, recipe.eval
-    tasks = f"{search.tasks} tasks" if search.tasks else "all training tasks"
-    held_out = f"{evaluation.tasks}" if evaluation.tasks else "all"
+    parts = recipe.parts()
+    several = len(parts) > 1
     lines = [
-        f"plan: {recipe.name} · {recipe.env} · model {recipe.model} · seed {recipe.seed}",
-        f"  base     evaluate on {held_out} {evaluation.split} tasks",
+        f"plan: {recipe.name} · {recipe.env_label} · model {recipe.model} · seed {recipe.seed}"
     ]
+    for part in parts:
+        held_out = f"{part.eval.tasks}" if part.eval.tasks else "all"
+        where = f" of {part.env_label}" if several else ""
+        lines.append(f"  base     evaluate on {held_out} {part.eval.split} tasks{where}")
     for number in range(1, recipe.rounds + 1):
-        lines.append(
-            f"  round {number}  search {tasks} (k={search.simulations}, width {search.width},"
-            f" depth {search.depth}) → splice (alpha {recipe.alpha(number):g},"
-            f" critic {recipe.splice.critic}, verify {recipe.splice.verify})"
-            f" → train LoRA r={recipe.train.rank} → evaluate"
-        )
+        for part in parts:
+            where = f"{part.env_label}: " if several else ""
+            lines.append(f"  round {number}  {where}{_round_plan(part, number)}")
     return lines
+
+
+def _round_plan(recipe: Recipe, number: int) -> str:
+    search = recipe.search
+    tasks = f"{search.tasks} tasks" if search.tasks else "all training tasks"
+    return (
+        f"search {tasks} (k={search.simulations}, width {search.width}, depth {search.depth})"
+        f" → splice (alpha {recipe.alpha(number):g}, critic {recipe.splice.critic},"
+        f" verify {recipe.splice.verify}) → train LoRA r={recipe.train.rank} → evaluate"
+    )
 
 
 def _show_plan(recipe: Recipe, as_json: bool) -> None:

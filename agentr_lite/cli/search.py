@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("target", metavar="ENV|RECIPE|RUN")
+@click.argument("targets", metavar="ENV|RECIPE|RUN", nargs=-1, required=True)
 @click.option("--round", "round_index", type=click.IntRange(1), help="Default: the next one.")
 @click.option("--redo", is_flag=True, help="Throw this round's trees away and search again.")
 @recipe_options
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def search(
     context: click.Context,
-    target: str,
+    targets: tuple[str, ...],
     round_index: int | None,
     redo: bool,
     chosen: Chosen,
@@ -52,14 +52,15 @@ def search(
     """Grow the search trees of one round.
 
     With an environment or a recipe, begin a new run; with a run, search its next round, or go on
-    where a search was cut. What is committed is not searched again.
+    where a search was cut. What is committed is not searched again. Several environments make one
+    run on all of them.
     """
     from agentr_lite.cli.session import target_run
     from agentr_lite.sitting import recorded_status
     from agentr_lite.store import Store
 
     with Store.open(database_path(db)) as store:
-        found = target_run(store, target, chosen)
+        found = target_run(store, targets, chosen)
         run = found.run
         context.with_resource(claimed(store, run.id))
         number = _round(store, run.id, round_index)
@@ -99,7 +100,7 @@ def _round(store: Store, run_id: str, round_index: int | None) -> int:
 def _search(store: Store, target: Target, number: int, redo: bool) -> Mapping[str, Any]:
     from agentr_lite.actors.registry import open_actor
     from agentr_lite.cli.session import equip
-    from agentr_lite.envs.registry import make_env
+    from agentr_lite.parts import open_environments
     from agentr_lite.search.stage import search_stage
     from agentr_lite.store.splices import get_adapter
 
@@ -113,7 +114,7 @@ def _search(store: Store, target: Target, number: int, redo: bool) -> Mapping[st
             f" `--round {number - 1} --redo` searches that round again.",
         )
     with (
-        closing(make_env(recipe.env, recipe.env_options)) as env,
+        open_environments(recipe) as env,
         closing(open_actor(recipe)) as actor,
     ):
         equip(store, run, actor, number - 1)

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from agentr_lite.cli.common import Chosen
 from agentr_lite.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from agentr_lite.actors.base import Actor
-    from agentr_lite.cli.common import Chosen
     from agentr_lite.recipe import Recipe
     from agentr_lite.store import Store
     from agentr_lite.store.records import RunRow
@@ -55,7 +55,7 @@ def package_versions() -> dict[str, str]:
 
 def target_run(
     store: Store,
-    target: str,
+    targets: Sequence[str],
     chosen: Chosen,
     *,
     changeable: tuple[str, ...] = (),
@@ -64,18 +64,19 @@ def target_run(
 
     Args:
         store: the database.
-        target: a recipe's name or file, an environment's name, or an existing run.
-        chosen: with a recipe, ``target`` is the environment to run it on.
+        targets: a recipe's name or file, an environment's name, or an existing run; several
+            recipes or environments make one run on all of them.
+        chosen: with a recipe, the targets are the environments to run it on.
         changeable: groups of settings that may differ from an existing run's own.
 
     Raises:
         UsageError: nothing of that name, or a setting of an existing run that is fixed.
         RecipeError: the recipe is wrong.
     """
-    resolved = new_recipe(target, chosen)
+    resolved = recipe_for(targets, chosen)
     if resolved is not None:
         return begin_run(store, resolved)
-    run = existing_run(store, target)
+    run = existing_run(store, targets[0])
     return Target(run, changed_recipe(run, chosen.overrides, changeable), False)
 
 
@@ -107,11 +108,79 @@ def changed_recipe(run: RunRow, overrides: Sequence[str], changeable: tuple[str,
     return with_overrides(run.recipe, overrides)
 
 
+def recipe_for(targets: Sequence[str], chosen: Chosen) -> Recipe | None:
+    """What a new run of one or several targets would be; None where it can only be a run's name.
+
+    Several environments without ``--recipe`` keep what their own recipes say of search, splicing
+    and evaluation, the number of tasks included; the first one's says the rest.
+
+    Args:
+        targets: as in ``target_run``; empty: the recipe in ``chosen`` alone.
+        chosen: as in ``target_run``.
+
+    Raises:
+        UsageError: of several targets, one is no environment and no recipe.
+        RecipeError: a recipe is wrong, or two are for the same environment.
+    """
+    import json
+
+    from agentr_lite.recipe import apply_overrides, load_recipe, recipe_from_dict
+    from agentr_lite.recipe_envs import combined
+
+    if len(targets) < 2:
+        return new_recipe(targets[0] if targets else str(chosen.recipe), chosen)
+    if chosen.recipe is not None:
+        names = json.dumps([_environment(target) for target in targets], ensure_ascii=False)
+        return load_recipe(chosen.recipe, (f"env={names}", *chosen.overrides))
+    later = tuple(one for one in chosen.overrides if one.startswith(("env.", "env_options.")))
+    for_each = [one for one in chosen.overrides if one not in later]
+    recipes = [
+        new_recipe(target, Chosen(None, tuple(for_each))) or unknown_target(target)
+        for target in targets
+    ]
+    # A number of tasks that is given here is for all together.
+    given = {one.partition("=")[0].strip() for one in for_each}
+    data = combined(
+        recipes, keep_tasks=[g for g in ("search", "eval") if f"{g}.tasks" not in given]
+    )
+    apply_overrides(data, later)
+    return recipe_from_dict(data)
+
+
+def _environment(target: str) -> str:
+    from agentr_lite.envs.names import absolute_env_name
+    from agentr_lite.envs.registry import env_names, is_env_name
+    from agentr_lite.recipe import did_you_mean
+
+    if not is_env_name(target):
+        raise UsageError(
+            f"no environment '{target}'{did_you_mean(target, env_names())}",
+            hint="With --recipe, name environments to run it on; `agentr-lite envs` lists them.",
+        )
+    return absolute_env_name(target)
+
+
+def unknown_target(target: str) -> NoReturn:
+    """Refuse what names neither an environment nor a recipe.
+
+    Raises:
+        UsageError: always.
+    """
+    from agentr_lite.envs.registry import env_names
+    from agentr_lite.recipe import did_you_mean, recipe_names
+
+    known = sorted({*env_names(), *recipe_names()})
+    raise UsageError(
+        f"no environment or recipe '{target}'{did_you_mean(target, known)}",
+        hint="`agentr-lite envs` and `agentr-lite recipes` list them; a YAML file works too.",
+    )
+
+
 def new_recipe(target: str, chosen: Chosen) -> Recipe | None:
     """What a new run of ``target`` would be; None where it names no recipe and no environment.
 
     Args:
-        target: as in ``target_run``.
+        target: one of ``target_run``'s.
         chosen: as in ``target_run``.
 
     Raises:
@@ -121,10 +190,9 @@ def new_recipe(target: str, chosen: Chosen) -> Recipe | None:
     import json
 
     from agentr_lite.envs.names import absolute_env_name, env_slug
-    from agentr_lite.envs.registry import env_names, is_env_name
+    from agentr_lite.envs.registry import is_env_name
     from agentr_lite.recipe import (
         apply_overrides,
-        did_you_mean,
         load_recipe,
         recipe_from_dict,
         recipe_names,
@@ -138,11 +206,7 @@ def new_recipe(target: str, chosen: Chosen) -> Recipe | None:
             overrides = (f"env={json.dumps(env, ensure_ascii=False)}", *overrides)
         resolved = load_recipe(recipe, overrides)
         if env is None:
-            raise UsageError(
-                f"no environment '{target}'{did_you_mean(target, env_names())}",
-                hint="With --recipe, name the environment to run it on; `agentr-lite envs` lists"
-                " them.",
-            )
+            _environment(target)
         return resolved
     if target in recipe_names() or target.endswith((".yaml", ".yml")):
         return load_recipe(target, overrides)
@@ -163,10 +227,11 @@ def begin_run(store: Store, recipe: Recipe) -> Target:
         ModelError: the model's file is missing or damaged, or its server refuses.
     """
     from agentr_lite.actors.registry import check_model
-    from agentr_lite.envs.registry import make_env
+    from agentr_lite.parts import open_environments
     from agentr_lite.store.runs import create_run, get_run
 
-    make_env(recipe.env, recipe.env_options).close()
+    with open_environments(recipe):
+        pass
     check_model(recipe.model)
     recipe = _suited(recipe)
     run_id = create_run(store, recipe, versions=package_versions())

@@ -117,7 +117,7 @@ def _splice(
 ) -> Mapping[str, Any]:
     from agentr_lite.actors.registry import open_actor
     from agentr_lite.cli.session import equip
-    from agentr_lite.envs.registry import make_env
+    from agentr_lite.parts import open_environments
     from agentr_lite.splice.stage import check_splice, splice_stage
     from agentr_lite.store.splices import get_adapter
     from agentr_lite.train.stage import adapter_in_use
@@ -128,7 +128,7 @@ def _splice(
         say(f"{run.id}: round {number} is spliced already; --redo does it again")
         return finished
     with (
-        closing(make_env(recipe.env, recipe.env_options)) as env,
+        open_environments(recipe) as env,
         closing(open_actor(recipe)) as actor,
     ):
         equip(store, run, actor, adapter_in_use(store, run.id, number - 1))

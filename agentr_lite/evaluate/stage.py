@@ -15,8 +15,10 @@ from agentr_lite.agent import environment_boundary, guarded_tasks
 from agentr_lite.envs.base import Environment, Task
 from agentr_lite.errors import UsageError
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
-from agentr_lite.evaluate.summary import compare, is_faulty, step_to_json, summarise
+from agentr_lite.evaluate.several import figures_by_env
+from agentr_lite.evaluate.summary import figures_of, is_faulty, step_to_json
 from agentr_lite.output import Progress, silent_progress
+from agentr_lite.parts import Environments, Part, parts_of
 from agentr_lite.recipe import EvalSettings, Recipe
 from agentr_lite.seeds import stream_seed
 from agentr_lite.sitting import Sitting
@@ -40,7 +42,7 @@ def eval_stage(
     run_id: str,
     round_index: int,
     recipe: Recipe,
-    env: Environment,
+    env: Environments,
     actor: Actor,
     *,
     progress: Progress | None = None,
@@ -53,7 +55,7 @@ def eval_stage(
         run_id: the run.
         round_index: whose actor this is; 0 = the base. The caller has set its adapter.
         recipe: ``eval`` says what to play; the seed fixes the sampled episodes.
-        env: the environment.
+        env: the environment, or several (``parts.open_environments``).
         actor: who plays.
         progress: narration; none by default.
         replace: throw away finished episodes that were played with other settings.
@@ -61,7 +63,8 @@ def eval_stage(
     Returns:
         mode to figures (see ``summary.summarise``); each has ``versus_base``, the paired
         difference from round 0 (None in round 0). ``recovery`` continues the prefixes of the
-        base's failed greedy episodes, the same ones in every round.
+        base's failed greedy episodes, the same ones in every round. With several environments
+        the figures are means over them, and ``by_env`` has each one's own.
 
     Raises:
         UsageError: the environment has no tasks in the split, or the round was evaluated with
@@ -75,17 +78,16 @@ def eval_stage(
     # Another evaluation of a round that is through (another split, more samples) is no part of
     # the round's cost.
     sitting = Sitting(store, run_id, round_index, "eval", actor, books=not through)
-    evaluation = _Evaluation(sitting, recipe, env, actor, progress)
+    evaluation = _Evaluation(sitting, recipe, parts_of(recipe, env), actor, progress)
     if through and (finished := evaluation.finished(modes)) is not None:
         return finished
     if not replace:
         evaluation.refuse_other_settings(modes)
     sitting.begin()
-    tasks = eval_tasks(env, recipe.eval)
     summary: dict[str, Any] = {}
     for mode in modes:
-        starts = eval_starts(store, run_id, recipe, tasks, mode)
-        if starts or mode != "recovery":
+        starts = evaluation.starts(mode)
+        if any(starts) or mode != "recovery":
             summary[mode] = evaluation.play(mode, starts)
     sitting.finish(summary)
     return summary
@@ -111,9 +113,15 @@ def eval_tasks(env: Environment, settings: EvalSettings) -> list[Task]:
 
 
 def eval_starts(
-    store: Store, run_id: str, recipe: Recipe, tasks: Sequence[Task], mode: EvalMode
+    store: Store,
+    run_id: str,
+    recipe: Recipe,
+    tasks: Sequence[Task],
+    mode: EvalMode,
+    *,
+    env: str | None = None,
 ) -> list[Start]:
-    """Where each episode of one mode begins, in task order.
+    """Where each episode of one mode begins, in task order; ``env``: whose tasks these are.
 
     A recovery prefix is the first ``eval.recovery_prefix`` of the steps of a failed greedy
     episode of the base, rounded down, but at least one (unless the share is 0) and never the step
@@ -132,7 +140,7 @@ def eval_starts(
     failed = {
         item.task.name: item.episode
         for item in list_eval_items(store, base.id)
-        if not item.success and not is_faulty(item)
+        if not item.success and not is_faulty(item) and env in (None, item.task.env)
     }
     return [
         Start(
@@ -165,14 +173,15 @@ class _Evaluation:
         self,
         sitting: Sitting,
         recipe: Recipe,
-        env: Environment,
+        parts: Sequence[Part],
         actor: Actor,
         progress: Progress | None,
     ) -> None:
         self.sitting = sitting
         self.store, self.run_id, self.round = sitting.store, sitting.run_id, sitting.round
         self.recipe = recipe
-        self.env = env
+        self.parts = parts
+        self.several = not isinstance(recipe.env, str)
         self.actor = actor
         self.progress = progress or silent_progress()
 
@@ -182,19 +191,10 @@ class _Evaluation:
 
     def settings(self, mode: EvalMode) -> dict[str, Any]:
         """All that one mode's episodes depend on besides the actor and the environment."""
-        settings, agent = self.recipe.eval, self.recipe.agent
-        common: dict[str, Any] = {
-            "tasks": settings.tasks,
-            "batch": settings.batch,
-            "seed": self.recipe.seed,
-        }
-        common |= {"max_steps": settings.max_steps, "max_tokens": agent.max_tokens}
-        common |= {"brief": agent.brief}
-        if mode == "sampled":
-            common |= {"samples": settings.samples, "temperature": settings.temperature}
-        if mode == "recovery":
-            common |= {"prefix": settings.recovery_prefix, "steps": settings.recovery_steps}
-        return common
+        found = {part.name: _settings(part.recipe, mode) for part in self.parts}
+        if not self.several:
+            return found[self.parts[0].name]
+        return {f"{name}.{key}": v for name, own in found.items() for key, v in own.items()}
 
     def finished(self, modes: Sequence[EvalMode]) -> dict[str, Any] | None:
         """Figures by mode where all of ``modes`` were played with these very settings."""
@@ -225,21 +225,44 @@ class _Evaluation:
                     hint="--force replaces them; another split or a new run keeps both.",
                 )
 
-    def play(self, mode: EvalMode, starts: Sequence[Start]) -> dict[str, Any]:
-        """Play what is missing of one mode, then summarise it."""
+    def starts(self, mode: EvalMode) -> list[list[Start]]:
+        """Where each part's episodes begin.
+
+        Raises:
+            UsageError: an environment has no tasks in the split.
+        """
+        found = []
+        for part in self.parts:
+            tasks = eval_tasks(part.env, part.recipe.eval)
+            found.append(
+                eval_starts(self.store, self.run_id, part.recipe, tasks, mode, env=part.name)
+            )
+        return found
+
+    def play(self, mode: EvalMode, starts: Sequence[Sequence[Start]]) -> dict[str, Any]:
+        """Play what is missing of one mode, then summarise it.
+
+        Args:
+            mode: how.
+            starts: for each part, where its episodes begin.
+        """
         eval_id = self._open(mode)
-        ids = task_ids(self.store, self.env.name, [start.task for start in starts])
         known = {
             (item.task.id, item.sample)
             for item in list_eval_items(self.store, eval_id, with_episodes=False)
         }
         size = self.recipe.eval.batch * GROUP_BATCHES
-        groups = [starts[i : i + size] for i in range(0, len(starts), size)]
-        owed = [g for g in groups if any((ids[s.task.name], s.sample) not in known for s in g)]
-        initial = len(starts) - sum(map(len, owed))
-        self.progress.start(f"round {self.round}: {mode} episodes", len(starts), initial=initial)
-        for group in owed:
-            self._play_group(eval_id, mode, group, ids)
+        owed: list[tuple[Part, Sequence[Start], dict[str, int]]] = []
+        for part, mine in zip(self.parts, starts, strict=True):
+            ids = task_ids(self.store, part.name, [start.task for start in mine])
+            for group in (mine[i : i + size] for i in range(0, len(mine), size)):
+                if any((ids[start.task.name], start.sample) not in known for start in group):
+                    owed.append((part, group, ids))
+        total = sum(map(len, starts))
+        initial = total - sum(len(group) for _, group, _ in owed)
+        self.progress.start(f"round {self.round}: {mode} episodes", total, initial=initial)
+        for part, group, ids in owed:
+            self._play_group(eval_id, mode, part, group, ids)
         summary = self._summarise(eval_id, mode)
         self.progress.finish(f"success {summary['successes']}/{summary['episodes']}")
         return summary
@@ -255,48 +278,77 @@ class _Evaluation:
         return eval_id
 
     def _play_group(
-        self, eval_id: int, mode: EvalMode, group: Sequence[Start], ids: dict[str, int]
+        self,
+        eval_id: int,
+        mode: EvalMode,
+        part: Part,
+        group: Sequence[Start],
+        ids: Mapping[str, int],
     ) -> None:
-        settings = self.recipe.eval
+        settings = part.recipe.eval
         sampled = mode == "sampled"
-        solved = 0
+        solved, where = 0, f"{part.name}: " if self.several else ""
 
         def count(episode: Episode) -> None:
             nonlocal solved
             solved += episode.success
-            self.progress.advance(1, f"{solved} solved")
+            self.progress.advance(1, f"{where}{solved} solved")
 
         self.actor.reset_cache()
         episodes = run_episodes(
-            self.env,
+            part.env,
             self.actor,
             group,
-            instructions=self._instructions(),
+            instructions=_instructions(part),
             max_steps=settings.recovery_steps if mode == "recovery" else settings.max_steps,
             sampling=Sampling(
                 temperature=settings.temperature if sampled else 0.0,
-                max_tokens=self.recipe.agent.max_tokens,
+                max_tokens=part.recipe.agent.max_tokens,
             ),
             batch=settings.batch,
             on_finish=count,
         )
         with self.sitting.commit():
-            items = [_item(self.env.name, ids[e.task.name], e) for e in episodes]
+            items = [_item(part.name, ids[e.task.name], e) for e in episodes]
             save_eval_items(self.store, eval_id, [(item.task.id, item) for item in items])
-
-    def _instructions(self) -> str:
-        with environment_boundary(self.env, "instructions()"):
-            return self.env.instructions(brief=self.recipe.agent.brief)
 
     def _summarise(self, eval_id: int, mode: EvalMode) -> dict[str, Any]:
         items = list_eval_items(self.store, eval_id)
-        summary = {"settings": self.settings(mode), **summarise(items), "versus_base": None}
         base = _eval_row(self.store, self.run_id, 0, mode, self.recipe.eval.split)
+        base_items: list[EvalItemRow] | None = None
         if self.round and base:
             base_items = list_eval_items(self.store, base.id, with_episodes=False)
-            summary["versus_base"] = compare(items, base_items, seed=self.recipe.seed)
+        seed = self.recipe.seed
+        figures = (
+            figures_by_env(items, base_items, [part.name for part in self.parts], seed=seed)
+            if self.several
+            else figures_of(items, base_items, seed=seed)
+        )
+        summary = {"settings": self.settings(mode), **figures}
         set_eval_summary(self.store, eval_id, summary)
         return summary
+
+
+def _settings(recipe: Recipe, mode: EvalMode) -> dict[str, Any]:
+    """All that one mode's episodes in one environment depend on besides actor and environment."""
+    settings, agent = recipe.eval, recipe.agent
+    found: dict[str, Any] = {
+        "tasks": settings.tasks,
+        "batch": settings.batch,
+        "seed": recipe.seed,
+    }
+    found |= {"max_steps": settings.max_steps, "max_tokens": agent.max_tokens}
+    found |= {"brief": agent.brief}
+    if mode == "sampled":
+        found |= {"samples": settings.samples, "temperature": settings.temperature}
+    if mode == "recovery":
+        found |= {"prefix": settings.recovery_prefix, "steps": settings.recovery_steps}
+    return found
+
+
+def _instructions(part: Part) -> str:
+    with environment_boundary(part.env, "instructions()"):
+        return part.env.instructions(brief=part.recipe.agent.brief)
 
 
 def _item(env: str, task_id: int, episode: Episode) -> EvalItemRow:

@@ -112,6 +112,20 @@ def summarise(items: Sequence[EvalItemRow]) -> dict[str, Any]:
     }
 
 
+def figures_of(
+    items: Sequence[EvalItemRow], base: Sequence[EvalItemRow] | None, *, seed: int
+) -> dict[str, Any]:
+    """``summarise`` with ``versus_base``, the difference from the base model.
+
+    Args:
+        items: one evaluation's rows.
+        base: the same evaluation's rows of round 0; None where there is nothing to compare with.
+        seed: of the bootstrap.
+    """
+    versus = None if base is None else compare(items, base, seed=seed)
+    return {**summarise(items), "versus_base": versus}
+
+
 def compare(
     items: Sequence[EvalItemRow], base: Sequence[EvalItemRow], *, seed: int
 ) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ and with them the last digits of its logits, depend on all trees of the wave.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from agentr_lite.actors.base import Actor
@@ -15,6 +16,7 @@ from agentr_lite.agent import guarded_tasks
 from agentr_lite.envs.base import Environment, Task
 from agentr_lite.errors import UsageError
 from agentr_lite.output import Progress, silent_progress
+from agentr_lite.parts import Environments, Part, parts_of
 from agentr_lite.recipe import Recipe
 from agentr_lite.search.mcts import Select
 from agentr_lite.search.scheduler import run_wave
@@ -30,7 +32,7 @@ def search_stage(
     run_id: str,
     round_index: int,
     recipe: Recipe,
-    env: Environment,
+    env: Environments,
     actor: Actor,
     *,
     tasks: Sequence[Task] | None = None,
@@ -45,9 +47,10 @@ def search_stage(
         run_id: an existing run.
         round_index: the round, from 1.
         recipe: the run's resolved recipe.
-        env: the environment.
+        env: the environment, or several (``parts.open_environments``).
         actor: this round's actor, with its adapter in place.
-        tasks: default: the recipe's share of the training split (``round_tasks``).
+        tasks: of a single environment; default: the recipe's share of the training split
+            (``round_tasks``).
         select: which child to go on with; default: UCT with the recipe's ``c``.
         progress: counts simulations.
         redo: delete the round's trees, and what was made from them, and begin again.
@@ -66,26 +69,26 @@ def search_stage(
     earlier = runs.stage_status(store, run_id, round_index, "search")
     if earlier is not None and earlier.finished and not redo:
         return earlier.summary
-    if tasks is None:
-        tasks = round_tasks(train_tasks(env), recipe, round_index)
-    context = search_context(recipe, env, round_index)
-    waves = split_waves(tasks, recipe.search.wave)
+    waves = _waves(parts_of(recipe, env), round_index, tasks)
     if redo:
         trees.delete_trees(store, run_id, round_index)
     sitting = Sitting(store, run_id, round_index, "search", actor)
     sitting.begin()
     first = _drop_cut_waves(store, run_id, round_index, waves)
     progress = progress or silent_progress()
-    simulations = recipe.search.simulations
-    committed = sum(len(wave) for wave in waves[:first])
     progress.start(
         f"round {round_index} search, simulations",
-        len(tasks) * simulations,
-        initial=committed * simulations,
+        sum(wave.simulations for wave in waves),
+        initial=sum(wave.simulations for wave in waves[:first]),
     )
     for index in range(first, len(waves)):
-        _Wave(sitting, index, waves[index], context, actor, progress, select).run()
+        _Wave(sitting, index, waves[index], actor, progress, select).run()
     summary = summaries.search_counts(store, run_id, round_index)
+    if not isinstance(recipe.env, str):
+        names = sorted({wave.context.env.name for wave in waves})
+        summary["by_env"] = {
+            name: summaries.search_counts(store, run_id, round_index, env=name) for name in names
+        }
     sitting.finish(summary)
     progress.finish(
         f"{summary['trees']} trees, {summary['solved']} solved, {summary['nodes']} nodes"
@@ -135,13 +138,48 @@ def split_waves(tasks: Sequence[Task], size: int) -> list[list[Task]]:
     return [list(tasks[start : start + size]) for start in range(0, len(tasks), size)]
 
 
+@dataclass(frozen=True, slots=True)
+class _PlannedWave:
+    """Tasks of one environment that are searched in lockstep."""
+
+    context: SearchContext
+    tasks: Sequence[Task]
+
+    @property
+    def simulations(self) -> int:
+        return len(self.tasks) * self.context.settings.simulations
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """(environment, task) of its trees."""
+        return [(self.context.env.name, task.name) for task in self.tasks]
+
+
+def _waves(
+    parts: Sequence[Part], round_index: int, tasks: Sequence[Task] | None
+) -> list[_PlannedWave]:
+    """A round's waves; those of several environments take turns, evenly over the round."""
+    placed: list[tuple[float, int, _PlannedWave]] = []
+    for number, part in enumerate(parts):
+        mine = tasks
+        if mine is None:
+            mine = round_tasks(train_tasks(part.env), part.recipe, round_index)
+        context = search_context(part.recipe, part.env, round_index)
+        waves = split_waves(mine, part.recipe.search.wave)
+        placed += [
+            ((index + 0.5) / len(waves), number, _PlannedWave(context, wave))
+            for index, wave in enumerate(waves)
+        ]
+    return [wave for _, _, wave in sorted(placed, key=lambda one: one[:2])]
+
+
 def _drop_cut_waves(
-    store: Store, run_id: str, round_index: int, waves: Sequence[Sequence[Task]]
+    store: Store, run_id: str, round_index: int, waves: Sequence[_PlannedWave]
 ) -> int:
     """Delete what was committed after the last whole wave; returns the wave to begin with."""
     committed = trees.wave_tasks(store, run_id, round_index)
     first = 0
-    while first < len(waves) and committed.get(first) == [task.name for task in waves[first]]:
+    while first < len(waves) and committed.get(first) == waves[first].names:
         first += 1
     trees.delete_trees(store, run_id, round_index, from_wave=first)
     return first
@@ -154,18 +192,19 @@ class _Wave:
         self,
         sitting: Sitting,
         index: int,
-        tasks: Sequence[Task],
-        context: SearchContext,
+        planned: _PlannedWave,
         actor: Actor,
         progress: Progress,
         select: Select | None,
     ) -> None:
         self._sitting = sitting
         self._index = index
-        self._context = context
+        self._context = planned.context
         self._actor = actor
         self._progress = progress
-        self._searches = [TreeSearch(task, context, select=select) for task in tasks]
+        self._searches = [
+            TreeSearch(task, planned.context, select=select) for task in planned.tasks
+        ]
         self._saved = 0
         self._counted = 0
 

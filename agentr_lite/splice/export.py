@@ -37,7 +37,6 @@ def exported(
     store: Store,
     run_id: str,
     *,
-    env: str,
     kind: Kind,
     round_index: int | None = None,
     good_per_task: int = 0,
@@ -47,14 +46,13 @@ def exported(
     Args:
         store: the database.
         run_id: the run.
-        env: the environment's name, for the ids.
         kind: which of them.
         round_index: only this round's.
         good_per_task: at most this many good ones a tree, best first; 0 = all.
     """
     if kind in ("revision", "all"):
         for row in splices.list_revisions(store, run_id, round_index=round_index, accepted=True):
-            name = f"{env}/{row.task}/{row.round}/revision/{row.id}"
+            name = f"{row.env}/{row.task}/{row.round}/revision/{row.id}"
             yield Exported(name, list(row.messages or ()), list(row.loss or ()))
     if kind in ("good", "all"):
         grown = {tree.id: tree for tree in trees.list_trees(store, run_id, round_index=round_index)}
@@ -62,7 +60,7 @@ def exported(
             store, run_id, round_index=round_index, per_task=good_per_task
         ):
             tree = grown[path.tree_id]
-            name = f"{env}/{tree.task.name}/{tree.round}/good/{path.id}"
+            name = f"{tree.task.env}/{tree.task.name}/{tree.round}/good/{path.id}"
             yield Exported(name, *flagged_messages(opening, steps, loss_flags(steps)))
 
 

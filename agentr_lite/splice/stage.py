@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentr_lite.actors.base import Actor
-from agentr_lite.envs.base import Environment, Task
+from agentr_lite.agent import environment_boundary
+from agentr_lite.envs.base import Task
 from agentr_lite.errors import UsageError
 from agentr_lite.output import Progress, silent_progress
+from agentr_lite.parts import Environments, Part, by_name, parts_of
 from agentr_lite.recipe import Recipe
 from agentr_lite.sitting import Sitting
 from agentr_lite.splice.wave import (
@@ -34,7 +36,7 @@ def splice_stage(
     run_id: str,
     round_index: int,
     recipe: Recipe,
-    env: Environment,
+    env: Environments,
     actor: Actor,
     *,
     progress: Progress | None = None,
@@ -47,7 +49,7 @@ def splice_stage(
         run_id: the run.
         round_index: from 1.
         recipe: the run's settings.
-        env: for replays.
+        env: for replays: the environment, or several (``parts.open_environments``).
         actor: the model that searched the trees, its adapter on.
         progress: where to report; default: nowhere.
         redo: throw away what the round has and begin again; otherwise a finished stage is left as
@@ -79,22 +81,37 @@ def splice_stage(
         total,
         initial=total - sum(len(rows) for rows in todo.values()),
     )
-    tasks: dict[str, dict[str, Task]] = {}
+    parts = _Parts(parts_of(recipe, env))
     for rows in todo.values():
+        # A wave was searched in one environment.
+        part = parts.of(rows[0])
         # With an empty cache, a wave's batches do not depend on the waves before it.
         actor.reset_cache()
         results = splice_wave(
-            [_tree_input(store, row, env, tasks) for row in rows],
-            recipe=recipe,
+            [
+                TreeInput(
+                    row.id,
+                    parts.task(row),
+                    trees.tree_opening(store, row.id),
+                    trees.load_tree(store, row.id),
+                )
+                for row in rows
+            ],
+            recipe=part.recipe,
             round_index=round_index,
-            env=env,
+            env=part.env,
             actor=actor,
         )
         with sitting.commit():
             for result in results:
-                _save(store, run_id, round_index, recipe, result)
+                _save(store, run_id, round_index, part.recipe, result)
         progress.advance(len(rows))
     summary = {**summarise(store, run_id, round_index), **_settings(recipe)}
+    if not isinstance(recipe.env, str):
+        summary["by_env"] = {
+            name: summarise(store, run_id, round_index, env=name)
+            for name in sorted({row.task.env for rows in waves.values() for row in rows})
+        }
     sitting.finish(summary)
     progress.finish(_headline(summary))
     return summary
@@ -125,13 +142,27 @@ def check_splice(
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
     """What the stage's result depends on, as its summary holds it; JSON types."""
-    settings = {**recipe.to_dict()["splice"], "alpha": list(recipe.splice.alpha)}
-    # These two choose from the result; they do not change it.
-    return {"settings": {k: v for k, v in settings.items() if k not in ("data", "good_per_task")}}
+    found: dict[str, Any] = {}
+    for part in recipe.parts():
+        settings = {**part.to_dict()["splice"], "alpha": list(part.splice.alpha)}
+        # These two choose from the result; they do not change it.
+        kept = {k: v for k, v in settings.items() if k not in ("data", "good_per_task")}
+        if isinstance(recipe.env, str):
+            return {"settings": kept}
+        found[part.env_label] = kept
+    return {"settings": found}
 
 
-def summarise(store: Store, run_id: str, round_index: int) -> dict[str, Any]:
+def summarise(
+    store: Store, run_id: str, round_index: int, *, env: str | None = None
+) -> dict[str, Any]:
     """A round's counts, from the store alone.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        round_index: the round.
+        env: only what was made of the trees of this environment.
 
     Returns:
         ``trees``, ``trajectories``, ``good``, ``bad``, ``pairs``; ``judged`` steps and
@@ -140,16 +171,32 @@ def summarise(store: Store, run_id: str, round_index: int) -> dict[str, Any]:
         ``accepted`` by status and ``rejected`` by reason; ``revision_length``: mean over accepted
         revisions (None without any).
     """
-    paths = splices.list_trajectories(store, run_id, round_index=round_index)
+    grown = {
+        tree.id
+        for tree in trees.list_trees(store, run_id, round_index=round_index)
+        if env in (None, tree.task.env)
+    }
+    paths = [
+        path
+        for path in splices.list_trajectories(store, run_id, round_index=round_index)
+        if path.tree_id in grown
+    ]
+    ids = {path.id for path in paths}
     verdicts = Counter(
-        row.verdict for row in splices.list_judgements(store, run_id, round_index=round_index)
+        row.verdict
+        for row in splices.list_judgements(store, run_id, round_index=round_index)
+        if row.trajectory_id in ids
     )
-    rows = splices.list_revisions(store, run_id, round_index=round_index)
+    rows = [
+        row
+        for row in splices.list_revisions(store, run_id, round_index=round_index)
+        if row.bad_id in ids
+    ]
     accepted = [row for row in rows if row.status != "rejected"]
     replayed = [row for row in rows if row.naive_reward is not None]
     naive_failed = [row for row in replayed if row.status != "replayed"]
     return {
-        "trees": len(trees.list_trees(store, run_id, round_index=round_index)),
+        "trees": len(grown),
         "trajectories": len(paths),
         "good": sum(path.kind == "good" for path in paths),
         "bad": sum(path.kind == "bad" for path in paths),
@@ -204,22 +251,48 @@ def _done_trees(store: Store, run_id: str, round_index: int) -> set[int]:
     return {path.tree_id for path in paths}
 
 
-def _tree_input(
-    store: Store, row: TreeRow, env: Environment, tasks: dict[str, dict[str, Task]]
-) -> TreeInput:
-    split = row.task.split
-    if split not in tasks:
-        tasks[split] = {task.name: task for task in env.tasks(split)}
-    task = tasks[split].get(row.task.name)
-    if task is None:
-        raise UsageError(
-            f"tree {row.id} is of the {split} task '{row.task.name}', which environment"
-            f" '{env.name}' does not have",
-            hint="Use the environment options that the run was searched with.",
-        )
-    return TreeInput(
-        row.id, task, trees.tree_opening(store, row.id), trees.load_tree(store, row.id)
-    )
+class _Parts:
+    """Finds a tree's environment, and its task there."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._only = parts[0] if len(parts) == 1 else None
+        self._parts = by_name(parts)
+        self._tasks: dict[tuple[str, str], dict[str, Task]] = {}
+
+    def of(self, row: TreeRow) -> Part:
+        """The part whose tree this is.
+
+        Raises:
+            UsageError: the recipe does not have its environment.
+        """
+        part = self._only or self._parts.get(row.task.env)
+        if part is None:
+            raise UsageError(
+                f"tree {row.id} is of environment '{row.task.env}', which the recipe does not have",
+                hint="Use the recipe that the run was searched with.",
+            )
+        return part
+
+    def task(self, row: TreeRow) -> Task:
+        """The task that the tree was searched for.
+
+        Raises:
+            UsageError: the environment does not have it.
+            EnvironmentFault: it cannot list its tasks.
+        """
+        env, split = self.of(row).env, row.task.split
+        key = (env.name, split)
+        if key not in self._tasks:
+            with environment_boundary(env, f"tasks({split!r})"):
+                self._tasks[key] = {task.name: task for task in env.tasks(split)}
+        task = self._tasks[key].get(row.task.name)
+        if task is None:
+            raise UsageError(
+                f"tree {row.id} is of the {split} task '{row.task.name}', which environment"
+                f" '{env.name}' does not have",
+                hint="Use the environment options that the run was searched with.",
+            )
+        return task
 
 
 def _save(store: Store, run_id: str, round_index: int, recipe: Recipe, result: TreeResult) -> None:

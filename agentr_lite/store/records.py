@@ -223,6 +223,8 @@ class RevisionRow:
     """Which of ``messages`` carry loss."""
     task: str
     """Name of the task."""
+    env: str = ""
+    """The task's environment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from agentr_lite.store.database import Store, to_json
 from agentr_lite.store.records import MetricRow, RoundRow, RunRow, RunStatus, Stage, TaskRow
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+_LONGEST_SLUG = 48
 
 _RUN = """
 SELECT r.*, m.sha256 AS model_sha256, m.path AS model_path, m.description AS model_description
@@ -49,14 +50,14 @@ def create_run(
         age, e.g. ``textcraft-20261122-ar1k``.
     """
     with store.atomic():
-        run_id = _free_id(store, recipe.env, datetime.now(UTC))
+        run_id = _free_id(store, recipe.env_names, datetime.now(UTC))
         store.insert(
             "runs",
             {
                 "id": run_id,
                 "created_utc": now_utc(),
                 "status": "running",
-                "env": recipe.env,
+                "env": recipe.env_label,
                 "model_id": None if model is None else _model_id(store, model),
                 "seed": recipe.seed,
                 "recipe": recipe.to_dict(),
@@ -357,12 +358,13 @@ def task_of(row: sqlite3.Row) -> TaskRow:
     return TaskRow(row["task_id"], row["env"], row["name"], row["split"], row["goal"], row["level"])
 
 
-def _free_id(store: Store, env: str, now: datetime) -> str:
+def _free_id(store: Store, envs: Sequence[str], now: datetime) -> str:
+    slug = "-".join(env_slug(env) for env in envs)[:_LONGEST_SLUG].rstrip("-")
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     moment = int((now - midnight).total_seconds() * 10)
     while True:
         # Tenths of a second fit four digits of base 36 (864,000 of 1,679,616).
-        run_id = f"{env_slug(env)}-{now:%Y%m%d}-{_base36(moment)}"
+        run_id = f"{slug}-{now:%Y%m%d}-{_base36(moment)}"
         if store.scalar("SELECT 1 FROM runs WHERE id = ?", (run_id,)) is None:
             return run_id
         moment += 1

@@ -24,7 +24,7 @@ from agentr_lite.store.runs import now_utc
 _REVISION = """
 SELECT v.id, v.run_id, v.round, v.good_id, v.bad_id, v.parting_step, v.cut_step,
     x.content AS reflection, v.revision_length, v.naive_reward, v.status, v.reason, v.messages,
-    k.name AS task
+    k.name AS task, k.env AS env
 FROM revisions v JOIN texts x ON x.id = v.reflection_id
     JOIN trajectories b ON b.id = v.bad_id JOIN trees r ON r.id = b.tree_id
     JOIN tasks k ON k.id = r.task_id

@@ -9,8 +9,16 @@ from agentr_lite.store.database import Store
 from agentr_lite.store.trees import list_calls, list_trees, load_tree, tree_opening
 
 
-def search_counts(store: Store, run_id: str, round_index: int) -> dict[str, Any]:
+def search_counts(
+    store: Store, run_id: str, round_index: int, *, env: str | None = None
+) -> dict[str, Any]:
     """What a round's search came to; JSON types.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        round_index: the round.
+        env: only the trees of this environment.
 
     Returns:
         ``trees``, of them ``failed`` (with an error) and ``solved`` (best reward 1);
@@ -20,25 +28,26 @@ def search_counts(store: Store, run_id: str, round_index: int) -> dict[str, Any]
         ``cached_tokens``, ``output_tokens``, ``dropped_turns``.
     """
     where = "run_id = :run AND round = :round"
-    params = {"run": run_id, "round": round_index}
+    params = {"run": run_id, "round": round_index, "env": env}
+    of_env = "(:env IS NULL OR task_id IN (SELECT id FROM tasks WHERE env = :env))"
     by_tree = store.rows(
         f"""
         SELECT count(*) AS trees, count(error) AS failed,
             coalesce(sum(best_reward >= 1), 0) AS solved, avg(best_reward) AS mean_best_reward,
             coalesce(sum(node_count), 0) AS nodes, coalesce(sum(simulations), 0) AS simulations
-        FROM trees WHERE {where}
+        FROM trees WHERE {where} AND {of_env}
         """,
         params,
     )[0]
     by_node = store.rows(
-        """
+        f"""
         SELECT sum(n.value_sum) FILTER (WHERE n.idx = 0) / sum(n.visits) FILTER (WHERE n.idx = 0)
                 AS mean_reward,
             coalesce(sum(n.merged), 0) AS samples,
             coalesce(sum(n.merged) FILTER (WHERE NOT n.invalid), 0) AS valid_samples,
             coalesce(sum(n.kind = 'act'), 0) AS environment_steps
         FROM trees r JOIN nodes n ON n.tree_id = r.id
-        WHERE r.run_id = :run AND r.round = :round
+        WHERE r.run_id = :run AND r.round = :round AND {of_env}
         """,
         params,
     )[0]
@@ -49,6 +58,7 @@ def search_counts(store: Store, run_id: str, round_index: int) -> dict[str, Any]
             coalesce(sum(output_tokens), 0) AS output_tokens,
             coalesce(sum(dropped_turns), 0) AS dropped_turns
         FROM model_calls WHERE {where} AND purpose = 'expand'
+            AND (:env IS NULL OR tree_id IN (SELECT id FROM trees WHERE {of_env}))
         """,
         params,
     )[0]

@@ -315,11 +315,11 @@ def list_calls(store: Store, tree_id: int) -> list[ModelCallRow]:
     return [ModelCallRow(**{**dict(row), "seeds": json.loads(row["seeds"])}) for row in rows]
 
 
-def wave_tasks(store: Store, run_id: str, round_index: int) -> dict[int, list[str]]:
-    """Names of the tasks whose trees are committed, by wave, in the order of the commits."""
-    waves: dict[int, list[str]] = {}
+def wave_tasks(store: Store, run_id: str, round_index: int) -> dict[int, list[tuple[str, str]]]:
+    """(environment, task) of the trees that are committed, by wave, in the order of the commits."""
+    waves: dict[int, list[tuple[str, str]]] = {}
     for tree in list_trees(store, run_id, round_index=round_index):
-        waves.setdefault(tree.wave, []).append(tree.task.name)
+        waves.setdefault(tree.wave, []).append((tree.task.env, tree.task.name))
     return waves
 
 

@@ -6,9 +6,10 @@ split by task, the balance and the de-duplication are ours.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -45,8 +46,10 @@ class Candidate:
     source: int
     """Id of the revision or trajectory, or the general file's line."""
     group: str
-    """Examples of one group never part: the task's name, or the general line."""
+    """Examples of one group never part: environment and task, or the general line."""
     example: TrainExample
+    env: str = ""
+    """The task's environment; empty for general data."""
 
     def to_row(self, idx: int, split: ItemSplit) -> DatasetItemRow:
         """The row that records it."""
@@ -132,11 +135,11 @@ def _agent_examples(store: Store, run_id: str, round_index: int, recipe: Recipe)
                 store, run_id, round_index=number, accepted=True
             ):
                 example = TrainExample(list(revision.messages or ()), list(revision.loss or ()))
-                found.append(Candidate("revision", revision.id, revision.task, example))
+                group = f"{revision.env}/{revision.task}"
+                found.append(Candidate("revision", revision.id, group, example, revision.env))
         if data != "revision":
-            names = {
-                tree.id: tree.task.name
-                for tree in trees.list_trees(store, run_id, round_index=number)
+            tasks = {
+                tree.id: tree.task for tree in trees.list_trees(store, run_id, round_index=number)
             }
             failed = {
                 row.tree_id
@@ -148,7 +151,9 @@ def _agent_examples(store: Store, run_id: str, round_index: int, recipe: Recipe)
                 if recipe.splice.contested and row.tree_id not in failed:
                     continue
                 example = TrainExample(*flagged_messages(opening, steps, loss_flags(steps)))
-                found.append(Candidate("good", row.id, names[row.tree_id], example))
+                task = tasks[row.tree_id]
+                group = f"{task.env}/{task.name}"
+                found.append(Candidate("good", row.id, group, example, task.env))
     return [item for item in found if any(item.example.loss)]
 
 
@@ -162,18 +167,25 @@ def _distinct(items: Sequence[Candidate]) -> tuple[list[Candidate], int]:
 
 
 def _limit(items: Sequence[Candidate], most: int, seed: int) -> list[Candidate]:
-    """At most ``most`` (0 = all), dealt out task by task so that no task crowds out another."""
+    """At most ``most`` (0 = all); no environment, and no task within it, crowds out another."""
     if not most or len(items) <= most:
         return list(items)
-    by_task: dict[str, list[Candidate]] = defaultdict(list)
+    by_env: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
     for item in _shuffle(items, seed):
-        by_task[item.group].append(item)
-    dealt: list[Candidate] = []
-    while len(dealt) < most:
+        by_env[item.env][item.group].append(item)
+    # Sorted: whose turn comes first is not for the shuffle to say.
+    dealers = [_deal(by_env[env]) for env in sorted(by_env)]
+    rounds = itertools.zip_longest(*dealers)
+    dealt = (item for turn in rounds for item in turn if item is not None)
+    return list(itertools.islice(dealt, most))
+
+
+def _deal(by_task: Mapping[str, list[Candidate]]) -> Generator[Candidate]:
+    """All examples, task by task in turn."""
+    while any(by_task.values()):
         for waiting in by_task.values():
-            if waiting and len(dealt) < most:
-                dealt.append(waiting.pop())
-    return dealt
+            if waiting:
+                yield waiting.pop()
 
 
 def _general_share(agent: int, eta: float) -> int:

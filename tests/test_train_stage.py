@@ -102,4 +102,4 @@ def test_adapters_are_kept_by_absolute_path(
     adapter = splices.get_adapter(store, run_id, 1)
     assert adapter is not None and Path(adapter.gguf_path).is_absolute()
     monkeypatch.chdir(tmp_path)
-    assert artifacts_dir(Path("runs.db"), "r") == tmp_path.resolve() / "artifacts" / "r"
+    assert artifacts_dir(Path("runs.db"), "r") == tmp_path.resolve() / "runs.db-artifacts" / "r"

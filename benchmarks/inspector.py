@@ -3,17 +3,20 @@
 ``python -m benchmarks.inspector`` makes its own database in a temporary folder: a run of many
 trees, one very large tree and one very deep one. Keys are pressed without a terminal; what counts
 is the processor time from a key to the drawn screen, which is what the machine must give (the
-clock would count the test driver's own waiting).
+clock would count the test driver's own waiting). Memory is what Python's allocator holds for a
+tree after it was opened and walked through, in trees of several sizes.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import random
 import tempfile
 import time
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agentr_lite_tui.app import Inspector
@@ -29,8 +32,12 @@ from agentr_lite.store.records import NodeRow
 
 KEYS = (
     *("down", "down", "right", "down", "space", "g", "g", "b", "b", "p", "s", "end", "up"),
-    *("pageup", "c", "down", "c", "s", "s", "left", "left", "home", "asterisk", "pagedown"),
+    *("pageup", "c", "down", "c", "s", "s", "left", "left", "z", "m", "m", "z", "m", "m", "m"),
+    *("n", "N", "G", "B", "o", "home", "asterisk", "pagedown"),
 )
+"""What is pressed on every screen; where a key means nothing, the screen must say so as quickly."""
+WALK = ("g", "b", "b", "s", "n", "o", "pagedown", "down", "c")
+"""What is pressed before the memory is counted."""
 
 
 def make_tree(count: int, *, width: int, seed: int = 0) -> list[NodeRow]:
@@ -63,8 +70,8 @@ def make_tree(count: int, *, width: int, seed: int = 0) -> list[NodeRow]:
     return nodes
 
 
-def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, int, int]:
-    """(run, its largest tree, its deepest tree)."""
+def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, dict[int, int], int]:
+    """(run, its large trees by their number of nodes, its deepest tree)."""
     with Store.open(path) as store:
         run_id = runs.create_run(store, Recipe(env="textcraft"))
 
@@ -82,10 +89,11 @@ def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, int, in
                 simulations=8,
             )
 
-        large = save("large", make_tree(nodes, width=4))
+        sizes = sorted({nodes // 100, nodes // 10, nodes})
+        large = {size: save(f"large {size}", make_tree(size, width=4)) for size in sizes}
         deep = save("deep", make_tree(2_000, width=1))
         few = make_tree(100, width=4)
-        for number in range(tree_count - 2):
+        for number in range(tree_count - len(large) - 1):
             save(f"task {number}", few)
         return run_id, large, deep
 
@@ -111,6 +119,54 @@ async def bench(app: Inspector, pilot: Pilot[None], name: str, screen: Screen[No
     await pilot.pause()
 
 
+async def search(app: Inspector, pilot: Pilot[None], tree_id: int) -> None:
+    """Print what it costs to type a word and to find it."""
+    screen = TreeScreen(app.store, tree_id)
+    app.push_screen(screen)
+    await pilot.pause()
+    costs = []
+    for key in ("slash", *"77 oak"):
+        before = time.process_time()
+        await pilot.press("space" if key == " " else key)
+        costs.append((time.process_time() - before) * 1000)
+    before = time.process_time()
+    await pilot.press("enter")
+    found = (time.process_time() - before) * 1000
+    print(
+        f"{'search in it':24} a letter: worst {max(costs):3.0f} ms; enter finds in {found:.0f} ms"
+    )
+    app.pop_screen()
+    await pilot.pause()
+
+
+async def weigh(app: Inspector, pilot: Pilot[None], sizes: Mapping[int, int]) -> None:
+    """Print what trees of several sizes hold in memory."""
+    before, smallest = 0, min(sizes)
+    for nodes, tree_id in sorted(sizes.items()):
+        gc.collect()
+        tracemalloc.start()
+        screen = TreeScreen(app.store, tree_id)
+        app.push_screen(screen)
+        await pilot.pause()
+        await pilot.press(*WALK)
+        await pilot.pause()
+        gc.collect()
+        held, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        shown = len(screen.tree_view.tree_rows.rows)
+        text = (
+            f"tree of {nodes:>9,} nodes     holds {held / 1e6:5.2f} MB, peak {peak / 1e6:5.2f} MB"
+        )
+        text += f", {shown} rows in the list"
+        if nodes > smallest:
+            text += f"; {(held - before) / (nodes - smallest):.0f} bytes a node more"
+        else:
+            before = held
+        print(text)
+        app.pop_screen()
+        await pilot.pause()
+
+
 def main() -> None:
     """Run all."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -118,16 +174,18 @@ def main() -> None:
     parser.add_argument("--trees", type=int, default=1_000)
     options = parser.parse_args()
 
-    async def session(path: Path, run_id: str, large: int, deep: int) -> None:
+    async def session(path: Path, run_id: str, large: Mapping[int, int], deep: int) -> None:
         with Store.open(path, read_only=True) as store:
             app = Inspector(store, poll_s=0)
             async with app.run_test(size=(120, 40)) as pilot:
                 await pilot.pause()
                 tasks = TasksScreen(store, run_id)
                 await bench(app, pilot, f"run of {options.trees:,} trees", tasks)
-                tree = TreeScreen(store, large)
+                tree = TreeScreen(store, large[options.nodes])
                 await bench(app, pilot, f"tree of {options.nodes:,} nodes", tree)
                 await bench(app, pilot, "chain of 2,000 nodes", TreeScreen(store, deep))
+                await search(app, pilot, large[options.nodes])
+                await weigh(app, pilot, large)
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "runs.db"

@@ -436,6 +436,17 @@ class TreeRows:
         if self._ranks is None:
             ranks = array("i", bytes(4 * len(self.shape)))
             stack, place = [0], 0
+            if self.sort == "order" and not self.least_visits:
+                # As made: the links say it, and no list of children is needed.
+                first, following = self._first, self._next
+                while stack:
+                    idx = stack.pop()
+                    ranks[idx] = place
+                    place += 1
+                    if following[idx] >= 0:
+                        stack.append(following[idx])
+                    if first[idx] >= 0:
+                        stack.append(first[idx])
             # The lists of children are made here and dropped: kept, they would outweigh the tree.
             kept = dict(self._ordered)
             while stack:

@@ -160,11 +160,11 @@ class TreeView(LineList):
             spans += self._step_spans(idx)
         end = self._step_spans(row)
         if long:
-            end.insert(0, (f" › … {len(chain) - _CHAIN_SHOWN:,} more", "dim"))
+            end.insert(0, (" › …", "dim"))
         # Where a chain is too long for the line: how it begins and how it ends.
         free = room - width_of(notes)
         if len(chain) > 1 and width_of(spans) + width_of(end) > free:
-            spans = [*crop(spans, max(free - width_of(end), free // 2))]
+            spans = [*crop(spans, max(free - width_of(end), free // 3))]
         spans += end
         return (*pad([*crop(spans, room - width_of(notes)), *notes], room), *right)
 

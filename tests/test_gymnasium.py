@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,6 +139,18 @@ def test_where_the_text_is() -> None:
     assert begin(make={"form": "number"}, observation_key="text")[1] == "in info"
     with pytest.raises(EnvironmentFault, match="its observation is a int, not text"):
         begin(make={"form": "number"})
+
+
+def test_the_manuals_class_puts_numbers_into_words(tmp_path: Path) -> None:
+    manual = Path(__file__).parent.parent / "docs" / "environments.md"
+    text = manual.read_text("utf-8")
+    code = text.partition("<!-- example: words -->\n```python\n")[2].partition("```")[0]
+    path = tmp_path / "cartpole.py"
+    path.write_text(code, "utf-8")
+    env, first = begin(str(path))
+    assert re.fullmatch(r"The cart is at -?0\.\d\d, the pole leans by -?0\.\d{3}\.", first)
+    rewards = [guarded_step(env, action).reward for action in ("left", "right")]
+    assert rewards == [1 / 500, 2 / 500]
 
 
 def test_a_drawing_serves_as_text() -> None:

@@ -118,7 +118,7 @@ class GymnasiumText(Environment):
         """
         observation, info = self._env.reset(seed=int(task.payload["seed"]))
         self._total, self._over, self._playing = 0.0, (False, False), True
-        return self._text(observation, info), {}
+        return self.text(observation, info), {}
 
     def step(self, action: str) -> StepResult:
         """Carry out one action; one that the space does not contain changes nothing."""
@@ -133,7 +133,7 @@ class GymnasiumText(Environment):
         self._total = float(reward) + (self._total if self._sums else 0.0)
         self._over = (bool(terminated), bool(truncated))
         kept = {"invalid": bool(info.get("invalid")), "disaster": bool(info.get("disaster"))}
-        return StepResult(self._text(observation, info), self._reward(), *self._over, kept)
+        return StepResult(self.text(observation, info), self._reward(), *self._over, kept)
 
     def instructions(self, *, brief: bool = False) -> str:
         """The system prompt."""
@@ -211,8 +211,8 @@ class GymnasiumText(Environment):
             value = tuple(value)
         return bool(space.contains(value)), copy.copy(value)
 
-    def _text(self, observation: Any, info: Mapping[str, Any]) -> str:
-        """The text of an observation.
+    def text(self, observation: Any, info: Mapping[str, Any]) -> str:
+        """The text of an observation; a subclass may write one where there is none.
 
         Raises:
             UsageError: there is none.
@@ -228,7 +228,7 @@ class GymnasiumText(Environment):
         raise UsageError(
             f"{self.name}: its observation is a {type(found).__name__}, not text",
             hint="`-o observation_key=KEY` names the part of it, or of info, that is text; for"
-            " others, a wrapper in a file of your own writes the text (docs/environments.md).",
+            " others, a class of your own writes the text (docs/environments.md).",
         )
 
 

@@ -6,7 +6,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -135,8 +135,10 @@ class FakeServer:
         handler.send_header("content-length", str(len(data)))
         for name, value in headers.items():
             handler.send_header(name, value)
-        handler.end_headers()
-        handler.wfile.write(data)
+        # A client that gave up has gone.
+        with suppress(ConnectionError):
+            handler.end_headers()
+            handler.wfile.write(data)
 
     @contextmanager
     def running(self) -> Iterator[str]:

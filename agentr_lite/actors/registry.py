@@ -80,11 +80,7 @@ def resolve_model(spec: str) -> ModelFiles:
             else f"Give a .gguf file, or --model mlx:{path} to run it with MLX.",
         )
     if not path.is_file():
-        raise ModelError(
-            f"no model '{spec}': neither a known name nor an existing GGUF file" + _nearest(spec),
-            hint=_pull_hint(spec)
-            or "`agentr-lite models` lists the names; a path to a .gguf file works too.",
-        )
+        raise _missing(spec)
     return ModelFiles(path, None, path.stem)
 
 
@@ -165,15 +161,18 @@ def check_trainable(recipe: Recipe) -> None:
         )
 
 
-def _nearest(spec: str) -> str:
-    from agentr_lite.actors.catalog import CATALOG
+def _missing(spec: str) -> ModelError:
+    from agentr_lite.actors.catalog import CATALOG, known
     from agentr_lite.recipe import did_you_mean
 
-    return did_you_mean(spec, [STARTER, *shelf.entries(), *(item.name for item in CATALOG)])
-
-
-def _pull_hint(spec: str) -> str:
-    from agentr_lite.actors.catalog import CATALOG
-
-    found = any(item.name == spec for item in CATALOG)
-    return f"`agentr-lite models pull {spec}` downloads it." if found else ""
+    if known(spec):
+        return ModelError(
+            f"model '{spec}' has not been downloaded",
+            hint=f"`agentr-lite models pull {spec}` downloads it.",
+        )
+    names = [STARTER, *shelf.entries(), *(item.name for item in CATALOG)]
+    return ModelError(
+        f"no model '{spec}': neither a known name nor an existing GGUF file"
+        f"{did_you_mean(spec, names)}",
+        hint="`agentr-lite models` lists the names; a path to a .gguf file works too.",
+    )

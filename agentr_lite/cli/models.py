@@ -316,14 +316,18 @@ def _show_server(spec: str, as_json: bool) -> None:
     from agentr_lite.recipe import Recipe
 
     with closing(open_actor(Recipe(model=spec))) as actor:
-        facts = actor.description
-        facts["capabilities"] = actor.capabilities
+        facts, able = actor.description, actor.capabilities
     if as_json:
-        emit_json(facts)
+        emit_json({**facts, "capabilities": able})
         return
-    rows = [
-        (key, truncate(_one_line(value), _TEXT_COLUMNS)) for key, value in facts.items() if value
-    ]
+    identity = facts.pop("identity")
+    shown = {
+        **{key: value for key, value in facts.items() if value and key != "no_scoring"},
+        **{key: value for key, value in identity.items() if key not in facts},
+        "scoring": "yes" if able.scoring else f"no: {facts.get('no_scoring')}",
+        "adapters": "yes" if able.adapters else "no",
+    }
+    rows = [(key, truncate(_one_line(value), _TEXT_COLUMNS)) for key, value in shown.items()]
     emit_table(["", "value"], rows, align=["left", "left"])
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from agentr_lite.actors.llamacpp.calibrate import Calibration, Shape
     from agentr_lite.actors.llamacpp.tuning import Tuning
+    from agentr_lite.output import Align
 
 _BUSY = 0.5
 """Load a core from which measured figures are doubtful."""
@@ -82,6 +83,7 @@ def _gguf(model: str) -> tuple[Path, str]:
 
 def _show(found: Calibration) -> None:
     widths = sorted(found.shapes[0].decode)
+    figures: list[Align] = ["right"] * (2 + len(widths))
     emit_table(
         ["", "flash attention", "micro-batch", "prefill", *(f"width {w}" for w in widths)],
         [
@@ -94,7 +96,7 @@ def _show(found: Calibration) -> None:
             )
             for shape in found.shapes
         ],
-        align=["left", "left", *["right"] * (2 + len(widths))],
+        align=["left", "left", *figures],
     )
     emit("tokens a second; prefill of a prompt, decoding at so many branches")
     best, usual = found.best, found.default

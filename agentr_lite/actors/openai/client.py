@@ -16,6 +16,7 @@ import httpx2 as httpx
 from agentr_lite.actors.openai.spec import ServerSpec
 from agentr_lite.config import ServerSettings
 from agentr_lite.errors import ModelError
+from agentr_lite.output import warn
 
 T = TypeVar("T")
 
@@ -82,6 +83,7 @@ class Client:
         self._key = settings.key_for(spec.url)
         self._runner: asyncio.Runner | None = None
         self._http: httpx.AsyncClient | None = None
+        self._told = False
         self._slots = asyncio.Semaphore(settings.concurrency)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -148,6 +150,7 @@ class Client:
                 if not isinstance(outcome, _Setback):
                     return outcome
                 failed, attempts = outcome, attempts + 1
+                self._tell(failed, attempts)
                 if (failed.retry_after_s or 0.0) > _LONGEST_RETRY_AFTER_S:
                     break
         asks = failed.retry_after_s
@@ -159,6 +162,12 @@ class Client:
             " AGENTR_LITE_SERVER_TIMEOUT_S and AGENTR_LITE_SERVER_RETRIES set the patience,"
             " AGENTR_LITE_SERVER_CONCURRENCY how much is asked at once.",
         )
+
+    def _tell(self, failed: _Setback, attempts: int) -> None:
+        """Say once that it is not us who hang."""
+        if not self._told and attempts <= self._settings.retries:
+            self._told = True
+            warn(f"the server at {self.spec.url}: {failed.reason}; trying again")
 
     def _wait_s(self, attempt: int, retry_after_s: float | None) -> float:
         """Exponential, with full jitter; what the server asks for is the least."""

@@ -146,18 +146,18 @@ async def find_scorer(
     """
     if template is None and not served.kind.tokenizes:
         return None, (
-            f"{served.kind.name} does not say how it renders a conversation; with"
-            " agent.chat_template it may do"
+            "the server does not say how it renders a conversation; with agent.chat_template"
+            " it may be able to"
         )
     scorer = Scorer(client, served, template)
     try:
         result = await scorer.score(ScoreRequest(_PROBE, (_PROBE_ANSWER, "No")))
     except Refusal as refusal:
-        return None, f"it refuses echo and logprobs (HTTP {refusal.status}: {refusal.said})"
+        return None, f"the server refuses echo and logprobs (HTTP {refusal.status}: {refusal.said})"
     except NoEcho as error:
         return None, error.message
     if not all(math.isfinite(value) and value <= 0 for value in result.log_likelihoods):
-        return None, "its log-probabilities are none"
+        return None, "the server's log-probabilities are none"
     return scorer, ""
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from agentr_lite_tui.tree_rows import SORTS, TreeRows
+from agentr_lite_tui.tree_order import SORTS
+from agentr_lite_tui.tree_rows import TreeRows
 
 from agentr_lite.store.inspection import TERMINATED, TreeShape
 

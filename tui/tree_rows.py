@@ -1,7 +1,7 @@
 """Which rows of a tree are in sight: a flat list that grows where a node is opened.
 
 No recursion and no object a row: a row is a node's index, or ``~parent`` for the row that says how
-many siblings are hidden. A chain of any depth and a tree of any size cost a few arrays of numbers.
+many siblings are hidden.
 
 A *chain* is a run of steps in each of which the search had one way on, with as many visits at its
 end as at its beginning. Folded, it is one row and stands under its last node's index, so that what
@@ -10,19 +10,17 @@ is below a row is always what is below that node.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
-from typing import Literal
 
 from agentr_lite.store.inspection import TreeShape
 
-Sort = Literal["order", "visits", "value"]
-SORTS: tuple[Sort, ...] = ("order", "visits", "value")
+from .tree_order import Sort, TreeOrder
+
 PAGE = 50
 """Siblings that appear at a time."""
 
 
-class TreeRows:
+class TreeRows(TreeOrder):
     """The visible rows of one tree.
 
     Attributes:
@@ -44,8 +42,6 @@ class TreeRows:
         least_visits: int = 0,
         compact: bool = True,
     ) -> None:
-        self.sort = sort
-        self.least_visits = least_visits
         self.compact = compact
         self.expanded: set[int] = {0}
         self.rows: list[int] = []
@@ -55,28 +51,13 @@ class TreeRows:
         # Nodes whose seldom visited children were asked for; members of chains that were unfolded.
         self._complete: set[int] = set()
         self._unfolded: set[int] = set()
-        self.refresh(shape)
+        super().__init__(shape, sort=sort, least_visits=least_visits)
+        self._rebuild()
 
     def refresh(self, shape: TreeShape) -> None:
         """Take the tree's new numbers; what is open stays open."""
-        self.shape = shape
-        size = len(shape)
-        self._leaves: dict[tuple[bool, float], array[int]] = {}
-        # Children as linked lists: a list object a node would outweigh all the rest.
-        self._depth = array("i", bytes(4 * size))
-        self._kids = array("i", bytes(4 * size))
-        self._first = array("i", b"\xff" * (4 * size))
-        self._next = array("i", b"\xff" * (4 * size))
-        parent, depth, kids = shape.parent, self._depth, self._kids
-        first, following = self._first, self._next
-        for idx in range(1, size):
-            depth[idx] = depth[parent[idx]] + 1
-        for idx in range(size - 1, 0, -1):
-            above = parent[idx]
-            kids[above] += 1
-            following[idx] = first[above]
-            first[above] = idx
-        self._reorder()
+        self._link(shape)
+        self._rebuild()
 
     def set_sort(self, sort: Sort) -> None:
         """Order siblings by ``idx``, by visits or by value (the latter two: highest first)."""
@@ -99,35 +80,6 @@ class TreeRows:
         self.compact = compact
         self._unfolded.clear()
         self._rebuild()
-
-    def depth(self, idx: int) -> int:
-        """Steps from the root."""
-        return self._depth[idx]
-
-    def child_count(self, idx: int) -> int:
-        """Number of children, hidden ones included."""
-        return self._kids[idx]
-
-    def children(self, idx: int) -> list[int]:
-        """All children in the order of ``sort``; those with too few visits come last."""
-        found = self._ordered.get(idx)
-        if found is None:
-            found = []
-            child = self._first[idx]
-            while child >= 0:
-                found.append(child)
-                child = self._next[child]
-            visits, value = self.shape.visits, self.shape.value
-            if self.sort == "visits":
-                found.sort(key=lambda i: (-visits[i], -value[i], i))
-            elif self.sort == "value":
-                # A node that nobody visited has no value: it comes after those worth nothing.
-                found.sort(key=lambda i: (-value[i] if visits[i] else 1, -visits[i], i))
-            least = self.least_visits
-            if least:
-                found.sort(key=lambda i: visits[i] < least)
-            self._ordered[idx] = found
-        return found
 
     def hidden(self, parent: int) -> int:
         """How many children of an open node wait behind its last row."""
@@ -288,66 +240,6 @@ class TreeRows:
         self._rebuild()
         return self.rows.index(idx)
 
-    def path(self, idx: int) -> list[int]:
-        """The nodes from the root to ``idx``, both included."""
-        found = [idx]
-        while (parent := self.shape.parent[found[-1]]) >= 0:
-            found.append(parent)
-        return found[::-1]
-
-    def descend(self, idx: int) -> int:
-        """The leaf at the end of the best way on: highest value, then visits, at every node."""
-        shape = self.shape
-        while self._kids[idx]:
-            idx = max(
-                self.children(idx),
-                key=lambda i: (shape.value[i], shape.visits[i], shape.reward[i], -i),
-            )
-        return idx
-
-    def best_leaf(self) -> int | None:
-        """The end with the highest reward, the shortest first; None where none earned anything."""
-        shape = self.shape
-        ends = [i for i in range(len(shape)) if shape.reward[i] > 0 and shape.ended(i)]
-        if not ends:
-            return None
-        return max(ends, key=lambda i: (shape.reward[i], -self._depth[i], shape.visits[i], -i))
-
-    def leaves(self, *, good: bool, alpha: float) -> Sequence[int]:
-        """Ends that earned at least ``alpha`` (``good``) or less."""
-        found = self._leaves.get((good, alpha))
-        if found is None:
-            shape = self.shape
-            found = array(
-                "i",
-                (
-                    i
-                    for i in range(len(shape))
-                    if shape.ended(i) and (shape.reward[i] >= alpha) == good
-                ),
-            )
-            self._leaves[good, alpha] = found
-        return found
-
-    def next_of(self, found: Sequence[int], current: int, *, back: bool = False) -> int | None:
-        """The next of some nodes in the order in which the whole tree would be drawn, or round.
-
-        Args:
-            found: nodes.
-            current: where one stands.
-            back: look upwards.
-
-        Returns:
-            None where ``found`` is empty.
-        """
-        if not found:
-            return None
-        ranks = self._rank()
-        here, rank = ranks[current], ranks.__getitem__
-        if back:
-            return max([i for i in found if ranks[i] < here] or found, key=rank)
-        return min([i for i in found if ranks[i] > here] or found, key=rank)
-
     def guide(self, position: int, levels: int) -> str:
         """The lines that connect a row with its nearest ``levels`` ancestors, two columns each."""
         row = self.rows[position]
@@ -405,12 +297,11 @@ class TreeRows:
 
     def _reorder(self) -> None:
         """Forget what depends on the order of siblings, and build the rows."""
-        self._ordered: dict[int, list[int]] = {}
-        self._frequent: dict[int, int] = {}
-        self._ranks: array[int] | None = None
+        self._forget_order()
         self._rebuild()
 
     def _rebuild(self) -> None:
+        self._frequent: dict[int, int] = {}
         self._chains: dict[int, list[int]] = {}
         self.rows[:], self.levels[:] = self._below([0], -1) if len(self.shape) else ([], [])
 
@@ -430,31 +321,3 @@ class TreeRows:
             shown = self.children(row)[: self._visible(row)]
             stack += [(self._tail(idx), level + 1) for idx in reversed(shown)]
         return rows, levels
-
-    def _rank(self) -> array[int]:
-        """Each node's place if everything were open; kept until the order changes."""
-        if self._ranks is None:
-            ranks = array("i", bytes(4 * len(self.shape)))
-            stack, place = [0], 0
-            if self.sort == "order" and not self.least_visits:
-                # As made: the links say it, and no list of children is needed.
-                first, following = self._first, self._next
-                while stack:
-                    idx = stack.pop()
-                    ranks[idx] = place
-                    place += 1
-                    if following[idx] >= 0:
-                        stack.append(following[idx])
-                    if first[idx] >= 0:
-                        stack.append(first[idx])
-            # The lists of children are made here and dropped: kept, they would outweigh the tree.
-            kept = dict(self._ordered)
-            while stack:
-                idx = stack.pop()
-                ranks[idx] = place
-                place += 1
-                if self._kids[idx]:
-                    stack += reversed(self.children(idx))
-            self._ordered = kept
-            self._ranks = ranks
-        return self._ranks

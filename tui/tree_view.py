@@ -13,7 +13,8 @@ from .figures import reward_span
 from .line_list import LineList
 from .lines import Line, Span, crop, one_line, pad, width_of
 from .marks import STEP, UNVISITED, mark_in
-from .tree_rows import SORTS, TreeRows
+from .tree_order import SORTS
+from .tree_rows import TreeRows
 
 Labels = Callable[[Iterable[int]], Mapping[int, tuple[str, int]]]
 """Nodes to (action, merged candidates)."""

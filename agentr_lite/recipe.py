@@ -177,7 +177,7 @@ class Recipe:
     env_options: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the environment, e.g. ``{recipes_dir: /path}`` for TextCraft."""
     model: str = "starter"
-    """``starter``, the path of a GGUF file, or ``mlx:DIRECTORY``."""
+    """``starter``, GGUF file, name, ``mlx:DIRECTORY`` or ``openai:URL#MODEL`` (docs/models.md)."""
     train_model: str = ""
     """MLX/HF directory of the same weights for training; empty: the starter's own, an MLX model's
     own, or taken out of the GGUF file."""

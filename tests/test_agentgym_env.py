@@ -309,6 +309,18 @@ def test_no_server_is_said_so() -> None:
         opened(address)
 
 
+def test_a_proxy_is_not_asked_for_a_local_server(
+    textcraft: tuple[str, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    env = opened(textcraft[0])
+    assert "Count: " in env.reset(env.tasks("train")[0])[0]
+    env.close()
+
+
 def test_a_slow_server_is_given_up(textcraft: tuple[str, State]) -> None:
     import threading
 

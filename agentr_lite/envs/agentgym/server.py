@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
 from agentr_lite.errors import EnvironmentFault
 
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _BUSY = 503
 _BUSY_ATTEMPTS = 5
 _BUSY_WAIT_S = 0.2
@@ -54,7 +56,11 @@ class Server:
         self.url = url
         self._env = env
         self._timeout_s = timeout_s
-        self._http = httpx.Client(timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S))
+        self._http = httpx.Client(
+            timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S),
+            # A proxy that the shell names is not meant for this machine's own servers.
+            trust_env=urlsplit(url).hostname not in _LOOPBACK,
+        )
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         """The answer to a ``GET``, which changes nothing and is asked again on a new connection.

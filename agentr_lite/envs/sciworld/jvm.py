@@ -262,7 +262,7 @@ def _start(java: Path, heap_mb: int, directory: Path) -> subprocess.Popen[bytes]
         [
             str(java),
             f"-Xmx{heap_mb}m",
-            # What is not in use goes back to the system: 126 MiB in place of 270 at the same work.
+            # What a collection of the whole heap frees goes back to the system.
             "-Xms32m",
             "-XX:MinHeapFreeRatio=20",
             "-XX:MaxHeapFreeRatio=40",

@@ -181,8 +181,9 @@ class TestOpening:
         )
         old.commit()
         old.close()
-        with Store.open(path) as store:
-            assert [run.id for run in runs.list_runs(store)] == ["r"]
+        # Reading commands must not be stopped by a program update either.
+        with Store.open_to_read(path) as store:
+            assert store.read_only and [run.id for run in runs.list_runs(store)] == ["r"]
             assert tuple(store.rows("SELECT batch_ms, batch_size FROM model_calls")[0]) == (
                 None,
                 None,

@@ -71,7 +71,7 @@ def export(
     to_stdout = str(output) == "-"
     if not to_stdout and output.exists() and not force:
         raise UsageError(f"{output} exists", hint="Add --force to overwrite it.")
-    with Store.open(database_path(db), create=False, read_only=True) as store:
+    with Store.open_to_read(database_path(db)) as store:
         row = get_run(store, run)
         items = exported(
             store,

@@ -121,7 +121,7 @@ def _open(stack: ExitStack, runs: Sequence[str], db: Path | None) -> Sources:
         path = Path(other) if other else database_path(db)
         key = path.resolve()
         if key not in stores:
-            stores[key] = stack.enter_context(Store.open(path, create=False, read_only=True))
+            stores[key] = stack.enter_context(Store.open_to_read(path))
         source = (stores[key], get_run(stores[key], run).id)
         if source in sources:
             raise UsageError(f"run {source[1]} is named twice", hint="Name each run once.")

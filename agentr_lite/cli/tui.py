@@ -6,15 +6,11 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from agentr_lite.cli.common import database_path, db_option
 from agentr_lite.errors import UsageError
-
-if TYPE_CHECKING:
-    from agentr_lite.store import Store
 
 
 @click.command()
@@ -46,6 +42,7 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
     from agentr_lite_tui.keys import load_keymap
 
     from agentr_lite.config import config_dir
+    from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run
 
     keymap = load_keymap(config_dir() / "keys.yaml", BINDINGS_BY_ID)
@@ -53,7 +50,7 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
         # Present but empty means colours (https://no-color.org); Textual looks at presence alone.
         del os.environ["NO_COLOR"]
     path = database_path(db)
-    with _open(path) as store:
+    with Store.open_to_read(path) as store:
         if follow and not run:
             run = "latest"
         app = Inspector(
@@ -68,18 +65,6 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
     if app.fault is not None:
         raise app.fault
     context.exit(app.return_code or 0)
-
-
-def _open(path: Path) -> Store:
-    """The database for reading; one from an older version is brought up to date first."""
-    from agentr_lite.store import Store
-    from agentr_lite.store.database import OutdatedError
-
-    try:
-        return Store.open(path, read_only=True)
-    except OutdatedError:
-        Store.open(path, create=False).close()
-    return Store.open(path, read_only=True)
 
 
 def _remove(path: Path, run_id: str) -> str:

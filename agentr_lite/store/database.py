@@ -63,6 +63,19 @@ class Store:
         self.read_only = read_only
 
     @classmethod
+    def open_to_read(cls, path: str | Path) -> Store:
+        """Open read-only; a database from an older version is brought up to date first.
+
+        Raises:
+            StoreError: see ``open``; also where an older one cannot be written.
+        """
+        try:
+            return cls.open(path, read_only=True)
+        except OutdatedError:
+            cls.open(path, create=False).close()
+        return cls.open(path, read_only=True)
+
+    @classmethod
     def open(
         cls,
         path: str | Path,
@@ -261,7 +274,7 @@ class Store:
             if version < SCHEMA_VERSION:
                 raise OutdatedError(
                     f"{self.path} has schema {version}, older than {SCHEMA_VERSION}",
-                    hint="Any verb that writes, such as `agentr-lite runs`, brings it up to date.",
+                    hint="`agentr-lite report` and `agentr-lite tui` bring it up to date where it is writable.",
                 )
             return
         conn.execute("PRAGMA journal_mode = WAL")

@@ -274,7 +274,7 @@ class Store:
             if version < SCHEMA_VERSION:
                 raise OutdatedError(
                     f"{self.path} has schema {version}, older than {SCHEMA_VERSION}",
-                    hint="`agentr-lite report` and `agentr-lite tui` bring it up to date where it is writable.",
+                    hint="`agentr-lite runs` brings it up to date where it may be written.",
                 )
             return
         conn.execute("PRAGMA journal_mode = WAL")

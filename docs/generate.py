@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from agentr_lite import recipe
+from agentr_lite import recipe, recipe_envs
 from agentr_lite.cli import cli
 
 FOLDER = Path(__file__).parent
@@ -144,6 +144,9 @@ def recipes_page() -> str:
     parts = [_NOTE + _RECIPES_HEAD, _bundled()]
     groups = typing.get_type_hints(recipe.Recipe)
     parts.append(_group("Top level", recipe.Recipe, ""))
+    parts.append(
+        _group("`env.NAME`, of several environments", recipe_envs.EnvSettings, "env.NAME.")
+    )
     for name, kind in groups.items():
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             parts.append(_group(f"`{name}`", kind, f"{name}."))
@@ -204,7 +207,10 @@ def _default(field: dataclasses.Field[Any]) -> str:
 def _values(hint: Any, key: str) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return ", ".join(f"`{value}`" for value in typing.get_args(hint))
+    if hint == recipe_envs.Env:
+        return "text, a list of text, or a mapping"
     name = {bool: "true or false", str: "text"}.get(hint, "")
+    key = key.replace(".NAME.", ".")
     if key in recipe.RANGES:
         low, high = recipe.RANGES[key]
         name = f"{low:,} to {high:,}"

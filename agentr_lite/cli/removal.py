@@ -51,7 +51,9 @@ def remove_run(store: Store, run_id: str, *, keep_files: bool = False) -> Remove
             for adapter in splices.list_adapters(store, run.id)
             for path in (adapter.mlx_dir, adapter.gguf_path)
         ]
-        elsewhere = [str(path) for path in named if folder not in path.parents and path.exists()]
+        outside = [path for path in named if folder not in path.parents and path.exists()]
+        # A file inside a folder that is named already need not be named.
+        elsewhere = [str(p) for p in outside if not any(other in p.parents for other in outside)]
         runs.delete_run(store, run.id)
         # The lock goes last, with its folder: whoever comes now finds no run to work on.
         files, size, failed = (0, 0, []) if keep_files else _remove(folder)

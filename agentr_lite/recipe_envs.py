@@ -219,3 +219,17 @@ def combined(recipes: Sequence[Recipe], *, keep_tasks: Sequence[str] = _SHARED_O
     data["agent"]["context_tokens"] = max(r.agent.context_tokens for r in recipes)
     data["train"]["max_length"] = max(r.train.max_length for r in recipes)
     return data
+
+
+def stored_origin(recipe: Mapping[str, Any], env: str) -> tuple[str, Mapping[str, Any]]:
+    """(name, options) by which a task's environment can be made again.
+
+    Args:
+        recipe: as a run stores it.
+        env: what the task's environment calls itself; the name among several that is the same, if
+            there is one.
+    """
+    found = recipe.get("env", env)
+    if isinstance(found, str):
+        return found, recipe.get("env_options") or {}
+    return env, (found.get(env) or {}).get("options") or {}

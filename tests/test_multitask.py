@@ -19,7 +19,7 @@ from agentr_lite.envs.base import Task
 from agentr_lite.errors import RecipeError, UsageError
 from agentr_lite.parts import open_environments, parts_of
 from agentr_lite.recipe import load_recipe, recipe_from_dict
-from agentr_lite.recipe_envs import divide
+from agentr_lite.recipe_envs import divide, stored_origin
 from agentr_lite.stats import Estimate, mean_of_estimates, wilson_interval
 from agentr_lite.store import Store, evals, runs, splices, trees
 
@@ -102,6 +102,14 @@ class TestRecipe:
         stored = json.loads(json.dumps(recipe.to_dict(), sort_keys=True))
         assert recipe_from_dict(stored) == recipe
         assert recipe_from_dict(stored).parts() == recipe.parts()
+
+    def test_where_a_stored_task_came_from(self) -> None:
+        several = recipe_from_dict({"env": {"a": {"options": {"size": 2}}, "b": None}}).to_dict()
+        assert stored_origin(several, "a") == ("a", {"size": 2})
+        assert stored_origin(several, "b") == ("b", {})
+        # Of one environment, the name that the recipe gives it: it may call itself otherwise.
+        single = recipe_from_dict({"env": "x.py", "env_options": {"size": 3}}).to_dict()
+        assert stored_origin(single, "a") == ("x.py", {"size": 3})
 
     def test_overrides_reach_one_of_a_list(self, tmp_path: Path) -> None:
         path = tmp_path / "two.yaml"

@@ -10,6 +10,7 @@ from textual.widget import Widget
 
 from agentr_lite.errors import UsageError
 from agentr_lite.evaluate.summary import step_from_json
+from agentr_lite.recipe_envs import stored_origin
 from agentr_lite.states import Origin
 from agentr_lite.stats import mcnemar_exact
 from agentr_lite.store import Store
@@ -167,8 +168,8 @@ def episode_screen(store: Store, run_id: str, row: EvalRow, key: object) -> Step
     for item in list_eval_items(store, row.id):
         if (item.task.id, item.sample) == key:
             run = get_run(store, run_id)
-            options = run.recipe.get("env_options") or {}
-            origin = Origin(run.env, options, item.task.split, item.task.name)
+            where = stored_origin(run.recipe, item.task.env)
+            origin = Origin(*where, item.task.split, item.task.name)
             name = "base" if row.round == 0 else f"round {row.round}"
             crumbs = [run.id, name, item.task.name]
             return StepScreen(store, crumbs, episode_views(item), 0, origin=origin)

@@ -13,6 +13,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from agentr_lite.errors import UsageError
+from agentr_lite.recipe_envs import stored_origin
 from agentr_lite.states import Origin
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import (
@@ -227,8 +228,7 @@ class TreeScreen(FilterScreen):
         crumbs = [self._tree.run_id, self._tree.task.name, f"to node {leaf}"]
         at = view.tree_rows.depth(view.node)
         run, task = get_run(self.store, self._tree.run_id), self._tree.task
-        options = run.recipe.get("env_options") or {}
-        origin = Origin(run.env, options, task.split, task.name)
+        origin = Origin(*stored_origin(run.recipe, task.env), task.split, task.name)
         self.app.push_screen(StepScreen(self.store, crumbs, self._path(leaf), at, origin=origin))
 
     def action_open(self) -> None:

@@ -76,6 +76,10 @@ def line_name(line: EvalLine | SpliceLine) -> str:
     return name
 
 
+def _splice_name(line: SpliceLine, *, several: bool) -> str:
+    return f"all, {round_name(line.round)}" if several and not line.env else line_name(line)
+
+
 def outcome_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Section:
     """Success and reward by round, each with its difference from the base."""
     dense = any(_differs(line.figures) for line in lines)
@@ -130,7 +134,7 @@ def outcome_notes(lines: Sequence[EvalLine], *, dense: bool) -> list[str | Style
             notes.append(f"{name}: {figures['overflowed']} episodes outgrew the model's context.")
     if any(line.env for line in lines):
         notes.append("Mean: over the environments, each counting alike, however many its tasks.")
-    if len(lines) > 1:
+    if len({line.round for line in lines}) > 1:
         notes.append(
             "Differences are paired by task (bootstrap); p is McNemar's exact test,"
             " not adjusted for several rounds."
@@ -222,9 +226,10 @@ def splice_section(report: RunReport) -> Section:
     notes: list[str | Styled] = []
     lines = [*report.splices_by_env, *report.splices]
     for line in lines:
+        name = _splice_name(line, several=bool(report.splices_by_env))
         rows.append(
             [
-                line_name(line),
+                name,
                 line.good,
                 line.bad,
                 line.pairs,
@@ -237,17 +242,17 @@ def splice_section(report: RunReport) -> Section:
         )
         if line.naive_failure_share:
             notes.append(
-                f"{line_name(line)}: {line.naive_failures} of {line.checked} naive splices"
+                f"{name}: {line.naive_failures} of {line.checked} naive splices"
                 f" ({interval(line.naive_failure_share)}) failed when they were replayed."
             )
         if line.verdicts:
             said = ", ".join(f"{line.verdicts.get(v, 0)} {v}" for v in VERDICTS)
-            notes.append(f"{line_name(line)}: the critic judged steps: {said}.")
+            notes.append(f"{name}: the critic judged steps: {said}.")
         if line.naive:
-            notes.append(f"{line_name(line)}: {line.naive} splices were kept unchecked.")
+            notes.append(f"{name}: {line.naive} splices were kept unchecked.")
         if line.reasons:
             reasons = ", ".join(f"{reason} {count}" for reason, count in line.reasons.items())
-            notes.append(f"{line_name(line)}: rejected: {reasons}.")
+            notes.append(f"{name}: rejected: {reasons}.")
     columns = ["", "good", "bad", "pairs", "naive failed", "kept", "recovered", "rejected"]
     columns += ["length"]
     if rows:

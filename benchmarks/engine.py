@@ -1,216 +1,175 @@
-"""The batched engine against llama-cpp-python's high-level class, side by side in one run.
+"""The engine against llama.cpp's other front ends, on a recorded tree search, in one run.
 
-    python benchmarks/engine.py [--model FILE] [--trees N] [--steps N] [--samples N] [--tokens N]
-                                [--threads N]
+    python -m benchmarks.engine                           # the bundled starter
+    python -m benchmarks.engine --shape qwen2-0.5b --quantization q4_k_m
+    python -m benchmarks.engine --tools DIR     # also llama-server and llama-batched-bench
 
-The load is that of a tree search: every tree has a task of its own under one system prompt; each
-step asks for some samples of every tree's next turn, then a scripted turn and an observation are
-added. All engines see the same prompts. Rows of the table:
+The load is one wave of TextCraft's search, recorded with the starter (``--record`` does it anew),
+replayed call by call. Rows of the table:
 
-- engine: all trees and samples together, prefixes shared and kept;
-- prefix match: ``Llama`` asked one sample after the other, reusing what its last prompt shares
-  with the next, as it does by default;
-- fresh: ``Llama`` with its cache emptied before each call;
-- ceiling: rows a second when 16 branches of one prompt just decode, nothing sampled or prefilled.
+- ours: all trees and samples together, prefixes kept;
+- Llama, tree by tree: llama-cpp-python's class with its own prefix match, used as well as it can
+  be: siblings one after the other, trees one after the other;
+- Llama, interleaved: the same with the trees in lockstep, as they were searched;
+- Llama, fresh: a new prefill for each answer (of ``--fresh-trees`` trees, scaled up);
+- llama-server: unified cache, prompt cache, concurrent clients.
 
-Timings on a busy machine are worth their ratios only.
+Read the ratios: they were taken side by side.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
-import sys
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.actors.base import GenerateRequest, Message, Sampling
-from agentr_lite.actors.llamacpp.actor import LlamaCppActor
-from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.library import has_unsafe_amx, load_library
 from agentr_lite.actors.llamacpp.machine import physical_cores
-from agentr_lite.errors import ModelError
+from agentr_lite.actors.registry import resolve_model
+from benchmarks import replay
+from benchmarks.synthetic import QUANTIZATIONS, QWEN2_0_5B, quantize, write_f16
+from benchmarks.workload import Workload, record
 
-_WORDS = ["oak", "planks", "logs", "stick", "stone", "craft", "using", "get", "iron", "ingot"]
-_CONTEXT = 2048
-
-
-@dataclass
-class Measured:
-    """One engine's result."""
-
-    name: str
-    seconds: float
-    tokens: int
-    prompt_tokens: int
-    """Really decoded."""
+RECORDED = Path(__file__).parent / "data" / "textcraft_wave.json.gz"
+RECORDING = ("search.tasks=8", "search.simulations=4", "search.width=3", "seed=1")
+CONTEXT = 2048
+BUDGETS = (1.0, 0.5, 0.25)
+"""Cache sizes of the eviction curve, as shares of the load's unique tokens."""
 
 
-def workload(trees: int, steps: int) -> list[list[list[Message]]]:
-    """For every step, every tree's conversation."""
-    rng = random.Random(1)
-
-    def text(words: int) -> str:
-        return " ".join(f"{rng.choice(_WORDS)} {rng.randrange(10)}" for _ in range(words))
-
-    system = text(40)
-    talks: list[list[Message]] = [
-        [{"role": "system", "content": system}, {"role": "user", "content": text(40)}]
-        for _ in range(trees)
-    ]
-    rounds = []
-    for _ in range(steps):
-        rounds.append([list(talk) for talk in talks])
-        for talk in talks:
-            talk.append({"role": "assistant", "content": text(8)})
-            talk.append({"role": "user", "content": text(8)})
-    return rounds
-
-
-def run_engine(
-    path: Path,
-    rounds: list[list[list[Message]]],
-    samples: int,
-    tokens: int,
-    n_threads: int,
-) -> tuple[Measured, float, list[list[list[int]]]]:
-    """Our engine; also the share of time outside llama.cpp, and the prompts as tokens."""
-    actor = LlamaCppActor(path, context_tokens=_CONTEXT, n_threads=n_threads)
-    native = 0.0
-    decode = Context.decode
-
-    def timed(self: Context, *args: Any, **options: Any) -> Any:
-        nonlocal native
-        started = time.perf_counter()
-        try:
-            return decode(self, *args, **options)
-        finally:
-            native += time.perf_counter() - started
-
-    sampling = Sampling(max_tokens=tokens)
-    prompts = []
-    Context.decode = timed  # type: ignore[method-assign]
-    try:
-        started = time.perf_counter()
-        for talks in rounds:
-            actor.generate(
-                [GenerateRequest(talk, tuple(range(1, samples + 1)), sampling) for talk in talks]
-            )
-        seconds = time.perf_counter() - started
-    finally:
-        Context.decode = decode  # type: ignore[method-assign]
-    for talks in rounds:
-        built = [actor._prompts.build(talk, tokens).tokens for talk in talks]
-        prompts.append([prompt for prompt in built if prompt is not None])
-    usage = actor.usage
-    actor.close()
-    measured = Measured("engine", seconds, usage.output_tokens, usage.decoded_prompt_tokens)
-    return measured, 1.0 - native / seconds, prompts
+def main() -> None:
+    """Run all engines on the same load and print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--model", type=Path, help="GGUF with the starter's vocabulary")
+    parser.add_argument("--shape", choices=["qwen2-0.5b"], help="random weights of that shape")
+    parser.add_argument("--quantization", choices=QUANTIZATIONS, default="q4_k_m")
+    parser.add_argument("--trees", type=int, default=8, help="of the recording")
+    parser.add_argument("--fresh-trees", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=physical_cores())
+    parser.add_argument("--tools", type=Path, help="where llama-server and the like lie")
+    parser.add_argument("--clients", type=int, nargs="+", default=[4, 16])
+    parser.add_argument("--skip", nargs="*", default=[], choices=["llama", "budgets", "growth"])
+    parser.add_argument("--work", type=Path, help="keep the synthetic models here")
+    parser.add_argument("--record", action="store_true", help="record the load anew, and stop")
+    options = parser.parse_args()
+    if options.record:
+        record("textcraft", RECORDING).save(RECORDED)
+        return
+    _avoid_amx()
+    load = Workload.load(RECORDED).trees(options.trees)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = _model(options, options.work or Path(scratch))
+        _compare(options, path, load)
+        if "budgets" not in options.skip:
+            _budgets(options, path, load)
+        if "growth" not in options.skip:
+            _growth(options, path, load)
 
 
-def run_high_level(
-    path: Path,
-    prompts: list[list[list[int]]],
-    samples: int,
-    tokens: int,
-    n_threads: int,
-    *,
-    fresh: bool,
-) -> Measured:
-    """llama-cpp-python's ``Llama``, one sample at a time."""
-    from llama_cpp import Llama
+def _model(options: argparse.Namespace, folder: Path) -> Path:
+    starter = resolve_model("starter").gguf
+    if options.shape is None:
+        return options.model or starter
+    path = folder / f"{options.shape}-{options.quantization}.gguf"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        f16 = folder / f"{options.shape}-f16.gguf"
+        if not f16.exists():
+            write_f16(f16, QWEN2_0_5B, starter)
+        quantize(f16, path, options.quantization, n_threads=options.threads)
+    return path
 
-    llama = Llama(
-        str(path),
-        n_ctx=_CONTEXT,
-        n_threads=n_threads,
-        n_threads_batch=n_threads,
-        verbose=False,
-        seed=1,
+
+def _compare(options: argparse.Namespace, path: Path, load: Workload) -> None:
+    size: dict[str, Any] = {"context": CONTEXT, "n_threads": options.threads}
+    unique = load.unique_tokens()
+    prompts = sum(len(call.prompt) * len(call.samples) for call in load.calls)
+    print(
+        f"model {path.name}: {options.trees} trees, {len(load.calls)} calls,"
+        f" {load.answer_tokens:,} answer tokens; {prompts + load.answer_tokens:,} tokens without"
+        f" any sharing, {unique:,} unique"
     )
-    evaluated = 0
-    evaluate: Callable[[Any], None] = llama.eval
-
-    def counting(batch: Any) -> None:
-        nonlocal evaluated
-        evaluated += len(batch)
-        evaluate(batch)
-
-    llama.eval = counting
-    drawn = 0
-    started = time.perf_counter()
-    for step in prompts:
-        for prompt in step:
-            for seed in range(1, samples + 1):
-                if fresh:
-                    llama.reset()
-                    llama._ctx.kv_cache_clear()
-                reply = llama.create_completion(
-                    prompt,
-                    max_tokens=tokens,
-                    temperature=1.0,
-                    top_k=0,
-                    top_p=1.0,
-                    min_p=0.0,
-                    repeat_penalty=1.0,
-                    seed=seed,
-                )
-                drawn += reply["usage"]["completion_tokens"]
-    seconds = time.perf_counter() - started
-    llama.close()
-    # Every drawn token but the last of a sample is evaluated too.
-    name = "fresh" if fresh else "prefix match"
-    return Measured(name, seconds, drawn, max(0, evaluated - drawn))
-
-
-def ceiling(
-    path: Path, prompt: list[int], n_threads: int, width: int = 16, steps: int = 20
-) -> float:
-    """Tokens a second of ``width`` branches that only decode."""
-    from agentr_lite.actors.llamacpp.model import Model
-
-    model = Model(path)
-    context = Context(model, n_cells=2048, n_batch=512, n_threads=n_threads)
-    prompt = prompt[:400]
-    context.decode(prompt, range(len(prompt)), [0] * len(prompt), outputs=False)
-    for branch in range(1, width + 1):
-        context.copy_sequence(0, branch, len(prompt))
-    sequences = range(1, width + 1)
-    started = 0.0
-    for step in range(steps + 1):
-        if step == 1:  # the first one warms up
-            started = time.perf_counter()
-        context.decode([1] * width, [len(prompt) + step] * width, sequences, outputs=True)
-    seconds = time.perf_counter() - started
-    context.close()
-    model.close()
-    return width * steps / seconds
+    print(f"{'':28}{'seconds':>9}{'answer tok/s':>14}{'decoded':>11}{'/ unique':>10}{'/ ours':>8}")
+    ours = replay.ours(path, load, **size)
+    _row(ours, ours, unique)
+    if options.tools:
+        for clients in options.clients:
+            tool = options.tools / "llama-server"
+            _row(replay.server(tool, path, load, clients=clients, **size), ours, unique)
+    if "llama" not in options.skip:
+        ordered = load.one_tree_after_another()
+        for name, one in (("Llama, tree by tree", ordered), ("Llama, interleaved", load)):
+            measured = replay.high_level(path, one, fresh=False, name=name, **size)
+            _row(measured, ours, unique)
+        part = load.trees(options.fresh_trees)
+        fresh = replay.high_level(path, part, fresh=True, name="Llama, fresh", **size)
+        scale = load.answer_tokens / part.answer_tokens
+        scaled = replay.Measured(fresh.name, fresh.seconds * scale, load.answer_tokens)
+        _row(scaled, ours, unique)
+    # On one thread the time inside llama.cpp can be told from ours.
+    alone = replay.ours(path, load.trees(2), context=CONTEXT, n_threads=1)
+    print(f"outside llama.cpp, on one thread: {1 - alone.native_seconds / alone.seconds:.1%}")
+    if options.tools:
+        width = round(sum(len(c.samples) for c in load.calls) / len(load.ticks))
+        prompt = round(sum(len(c.prompt) for c in load.calls) / len(load.calls))
+        best = replay.ceiling(
+            options.tools / "llama-batched-bench",
+            path,
+            prompt=prompt,
+            answer=64,
+            width=width,
+            n_threads=options.threads,
+        )
+        print(
+            f"llama-batched-bench, {width} answers after {prompt} shared tokens: {best:.0f} tok/s"
+        )
+        print(
+            f"answer tokens a second, ours / that: {ours.answer_tokens / ours.seconds / best:.2f}"
+        )
 
 
-def choose_model(given: str | None, directory: Path) -> Path:
-    """The given file, the starter, or a random model of the starter's size."""
-    from agentr_lite.actors.registry import resolve_model
-
-    try:
-        return resolve_model(given or "starter").gguf
-    except ModelError:
-        if given is not None:
-            raise
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from tiny_gguf import (  # type: ignore[import-not-found]
-        TinyShape,
-        write_tiny_model,
+def _row(measured: replay.Measured, ours: replay.Measured, unique: int) -> None:
+    decoded = measured.decoded_tokens
+    print(
+        f"{measured.name:28}{measured.seconds:9.2f}"
+        f"{measured.answer_tokens / measured.seconds:14.0f}"
+        f"{format(decoded, ',') if decoded else '':>11}"
+        f"{format(decoded / unique, '.2f') if decoded else '':>10}"
+        f"{measured.seconds / ours.seconds:8.2f}",
+        flush=True,
     )
 
-    shape = TinyShape(layers=4, width=256, kv_heads=4, hidden=704, context=_CONTEXT, merges=1500)
-    return write_tiny_model(directory / "random.gguf", shape, file_type="q8_0")
+
+def _budgets(options: argparse.Namespace, path: Path, load: Workload) -> None:
+    unique = load.unique_tokens()
+    print("\ncache budget, of the unique tokens   decoded / unique   seconds")
+    for share in BUDGETS:
+        cells = max(CONTEXT, round(unique * share))
+        measured = replay.ours(
+            path, load, context=CONTEXT, n_threads=options.threads, n_cells=cells
+        )
+        assert measured.decoded_tokens is not None
+        print(
+            f"{share:8.2f} ({cells:,} tokens){'':8}{measured.decoded_tokens / unique:12.2f}"
+            f"{measured.seconds:14.2f}",
+            flush=True,
+        )
 
 
-def avoid_amx() -> None:
+def _growth(options: argparse.Namespace, path: Path, load: Workload) -> None:
+    print("\ntrees   answer tokens   ms an answer token")
+    trees = 1
+    while trees <= options.trees:
+        part = load.trees(trees)
+        measured = replay.ours(path, part, context=CONTEXT, n_threads=options.threads)
+        cost = measured.seconds / part.answer_tokens * 1000
+        print(f"{trees:5}{part.answer_tokens:16,}{cost:21.3f}", flush=True)
+        trees *= 2
+
+
+def _avoid_amx() -> None:
     """Keep the high-level class, too, from kernels that crash (see ``has_unsafe_amx``)."""
     library: Any = load_library()
     default = library.llama_model_default_params
@@ -222,41 +181,6 @@ def avoid_amx() -> None:
             return params
 
         library.llama_model_default_params = without_extra_buffers
-
-
-def main() -> None:
-    """Run all engines on the same load and print the table."""
-    parser = argparse.ArgumentParser(description="Batched engine against the high-level class.")
-    parser.add_argument("--model", help="GGUF file; default: the starter, else a random one")
-    parser.add_argument("--trees", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=24, help="most tokens a sample")
-    parser.add_argument("--threads", type=int, default=physical_cores())
-    options = parser.parse_args()
-    avoid_amx()
-    size, threads = (options.samples, options.tokens), options.threads
-    with tempfile.TemporaryDirectory() as directory:
-        path = choose_model(options.model, Path(directory))
-        rounds = workload(options.trees, options.steps)
-        ours, _, prompts = run_engine(path, rounds, *size, threads)
-        _, overhead, _ = run_engine(path, rounds, *size, 1)
-        results = [ours]
-        results += [
-            run_high_level(path, prompts, *size, threads, fresh=fresh) for fresh in (False, True)
-        ]
-        best = ceiling(path, prompts[0][0], threads)
-    calls = options.trees * options.steps * options.samples
-    asked = sum(len(prompt) for step in prompts for prompt in step) * options.samples
-    print(f"model {path.name}: {calls} samples, {asked:,} prompt tokens if nothing is shared")
-    print(f"{'':14}{'seconds':>9}{'tokens/s':>10}{'prompt decoded':>16}{'times engine':>14}")
-    for result in results:
-        print(
-            f"{result.name:14}{result.seconds:9.2f}{result.tokens / result.seconds:10.0f}"
-            f"{result.prompt_tokens:16,}{result.seconds / ours.seconds:14.1f}"
-        )
-    print(f"{'ceiling':14}{'':9}{best:10.0f}")
-    print(f"outside llama.cpp's decode: {overhead:.1%} of the engine's time on one thread")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help install run test smoke lint docs bench results starter clean
+.PHONY: help install dev run test smoke lint docs bench results starter clean
 
 help:
 	@echo "make run      set up, then run the whole loop on TextCraft with the bundled model"
@@ -26,28 +27,35 @@ $(STAMP): pyproject.toml constraints.txt
 	@command -v cmake >/dev/null || { echo "cmake is missing: apt install cmake, or brew install cmake"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip setuptools
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e .
 	@touch $(STAMP)
+
+dev: $(DEV_STAMP)
+
+$(DEV_STAMP): $(STAMP)
+	@echo "Adding what the tests need, the optional environments included: two minutes or so."
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $(DEV_STAMP)
 
 run: install
 	$(BIN)/agentr-lite run textcraft
 
-test: install
+test: dev
 	$(BIN)/python -m pytest
 
 smoke: install
 	$(BIN)/agentr-lite run textcraft --recipe smoke --db .work/smoke/runs.db
 
-lint: install
+lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: install
+docs: dev
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/pictures.py
 
-bench: install
+bench: dev
 	$(BIN)/python -m benchmarks.environments
 	$(BIN)/python -m benchmarks.textcraft
 	$(BIN)/python -m benchmarks.webshop

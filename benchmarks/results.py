@@ -210,10 +210,10 @@ def document(study: Study, recipe: Recipe, command: str) -> str:
     parts.append(
         "Success is greedy, on held-out tasks that training never saw. Settings were chosen on"
         " other tasks (dev); where a choice was looked at on these as well, the"
-        " [lab notes](lab-notes.md) say so. Intervals are 95 %; over several seeds they resample tasks as clusters, since the"
-        " same tasks come once a seed: they say how far a result holds for other tasks, while what"
-        " another training seed may change stands in the seed-by-seed table. A difference is called"
-        " inside the noise where its interval includes 0."
+        " [lab notes](lab-notes.md) say so. Intervals are 95 %; over several seeds they resample"
+        " tasks as clusters, since the same tasks come once a seed: they say how far a result holds"
+        " for other tasks, while what another training seed may change stands in the seed-by-seed"
+        " table. A difference is called inside the noise where its interval includes 0."
     )
     parts.append("## What was run\n\n" + "\n".join(f"- {escape_markdown(line)}" for line in head))
     return "\n\n".join(parts) + "\n\n" + render_markdown([], sections)

@@ -17,6 +17,7 @@ from agentr_lite.errors import UsageError
 from agentr_lite.evaluate import Start, compare, eval_stage, run_episodes, summarise
 from agentr_lite.evaluate.measures import repeated_actions, repeated_runs, revision_lengths
 from agentr_lite.evaluate.stage import eval_tasks
+from agentr_lite.output import Progress
 from agentr_lite.recipe import EvalSettings, Recipe
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
@@ -402,3 +403,21 @@ def test_fewer_tasks_are_evenly_spaced() -> None:
 def test_an_empty_split_is_the_users_error(store: Store) -> None:
     with pytest.raises(UsageError, match="no tasks in split 'dev'"):
         eval_tasks(Stairs(), EvalSettings(split="dev"))
+
+
+def test_solved_episodes_are_counted_over_all_groups_and_sittings(store: Store) -> None:
+    notes: list[str] = []
+
+    class Noted(Progress):
+        def advance(self, n: int = 1, note: str = "") -> None:
+            notes.append(note)
+
+    recipe = recipe_of(batch=1, recovery=False)
+    env, run = Stairs(per_split=9), create_run(store, recipe_of())
+    with pytest.raises(KeyboardInterrupt):
+        eval_stage(store, run, 0, recipe, env, Scripted(always("up"), fail_after=15))
+    [row] = list_evals(store, run)
+    kept = len(list_eval_items(store, row.id))
+    assert 0 < kept < 9, "the first group is through, the second is not"
+    eval_stage(store, run, 0, recipe, env, Scripted(always("up")), progress=Noted(quiet=True))
+    assert notes == [f"{number} solved" for number in range(kept + 1, 10)]

@@ -248,7 +248,7 @@ class _Evaluation:
         """
         eval_id = self._open(mode)
         known = {
-            (item.task.id, item.sample)
+            (item.task.id, item.sample): item.success
             for item in list_eval_items(self.store, eval_id, with_episodes=False)
         }
         size = self.recipe.eval.batch * GROUP_BATCHES
@@ -256,13 +256,18 @@ class _Evaluation:
         for part, mine in zip(self.parts, starts, strict=True):
             ids = task_ids(self.store, part.name, [start.task for start in mine])
             for group in (mine[i : i + size] for i in range(0, len(mine), size)):
-                if any((ids[start.task.name], start.sample) not in known for start in group):
+                keys = [(ids[start.task.name], start.sample) for start in group]
+                if any(key not in known for key in keys):
                     owed.append((part, group, ids))
+                    # The whole group is played again.
+                    for key in keys:
+                        known.pop(key, None)
         total = sum(map(len, starts))
         initial = total - sum(len(group) for _, group, _ in owed)
         self.progress.start(f"round {self.round}: {mode} episodes", total, initial=initial)
+        solved = sum(known.values())
         for part, group, ids in owed:
-            self._play_group(eval_id, mode, part, group, ids)
+            solved += self._play_group(eval_id, mode, part, group, ids, solved)
         summary = self._summarise(eval_id, mode)
         self.progress.finish(f"success {summary['successes']}/{summary['episodes']}")
         return summary
@@ -284,15 +289,29 @@ class _Evaluation:
         part: Part,
         group: Sequence[Start],
         ids: Mapping[str, int],
-    ) -> None:
+        before: int,
+    ) -> int:
+        """Play and save one group.
+
+        Args:
+            eval_id: the evaluation.
+            mode: how.
+            part: whose tasks these are.
+            group: where the episodes begin.
+            ids: task name to its id.
+            before: episodes solved before this group, for the progress line.
+
+        Returns:
+            How many of this group's are solved.
+        """
         settings = part.recipe.eval
         sampled = mode == "sampled"
-        solved, where = 0, f"{part.name}: " if self.several else ""
+        solved, where = before, f", now {part.name}" if self.several else ""
 
         def count(episode: Episode) -> None:
             nonlocal solved
             solved += episode.success
-            self.progress.advance(1, f"{where}{solved} solved")
+            self.progress.advance(1, f"{solved} solved{where}")
 
         self.actor.reset_cache()
         episodes = run_episodes(
@@ -311,6 +330,7 @@ class _Evaluation:
         with self.sitting.commit():
             items = [_item(part.name, ids[e.task.name], e) for e in episodes]
             save_eval_items(self.store, eval_id, [(item.task.id, item) for item in items])
+        return solved - before
 
     def _summarise(self, eval_id: int, mode: EvalMode) -> dict[str, Any]:
         items = list_eval_items(self.store, eval_id)

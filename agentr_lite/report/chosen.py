@@ -52,11 +52,12 @@ def choose_trees(
         store: the database.
         run_id: the run.
         tasks: names; all their trees of every round, whatever ``limit`` says.
-        limit: how many to choose where no task is named: of each kind of story one, in turn.
+        limit: how many to choose where no task is named.
 
     Returns:
-        In the order of rounds and searches where tasks are named, else the most telling first.
-        Empty where the run has no such trees.
+        In the order of rounds and searches where tasks are named, else the most telling first; of
+        several environments as many each as there are, one environment after the other. Empty
+        where the run has no such trees.
     """
     candidates = {tree.id: _Candidate(tree) for tree in list_trees(store, run_id)}
     for row in revision_overviews(store, run_id):
@@ -65,6 +66,22 @@ def choose_trees(
     if tasks:
         named = [one for one in found if one.tree.task.name in tasks]
         return [_choice(one, _story(one), SPLICES_A_NAMED_TREE) for one in named]
+    by_env: dict[str, list[_Candidate]] = {}
+    for one in found:
+        by_env.setdefault(one.tree.task.env, []).append(one)
+    stories = [_telling(by_env[env], limit) for env in sorted(by_env)]
+    shares = [0] * len(stories)
+    while sum(shares) < min(limit, sum(map(len, stories))):
+        # The next goes to the one that has had the fewest; the first stories are the best.
+        open_ = [at for at, choices in enumerate(stories) if shares[at] < len(choices)]
+        shares[min(open_, key=shares.__getitem__)] += 1
+    return [
+        choice for choices, share in zip(stories, shares, strict=True) for choice in choices[:share]
+    ]
+
+
+def _telling(found: Sequence[_Candidate], limit: int) -> list[Choice]:
+    """The most telling trees of one environment: of each kind of story one, in turn."""
     chosen: list[Choice] = []
     taken: set[int] = set()
     while len(chosen) < limit and len(taken) < len(found):

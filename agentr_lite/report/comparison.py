@@ -129,6 +129,8 @@ def overview_section(runs: Sequence[Compared]) -> Section:
         )
     columns = ["", "run", "model", "base", "last", "", "vs base", "95 % interval", "time"]
     notes = ["Success on held-out tasks, greedy; differences are paired by task."]
+    if any(one.run.report.envs for one in runs):
+        notes.append("Of several environments: the mean over them, each counting alike.")
     return Section("The runs", columns, rows, notes)
 
 
@@ -226,6 +228,13 @@ def _pool(run: RunRow) -> str:
     """What runs must have in common to share a base row."""
     keys = ("env", "env_options", "eval", "agent")
     common: dict[str, Any] = {key: run.recipe.get(key) for key in keys}
+    if isinstance(common["env"], Mapping):
+        # Of what each environment has of its own, only what its evaluation depends on.
+        own = ("options", "eval", "agent")
+        common["env"] = {
+            name: {key: (settings or {}).get(key) for key in own}
+            for name, settings in common["env"].items()
+        }
     common["model"] = run.model_sha256 or run.recipe.get("model")
     return json.dumps(common, sort_keys=True)
 

@@ -121,6 +121,8 @@ class RunReport:
     splices_by_env: list[SpliceLine] = field(default_factory=list)
     """By environment and round, where there are several environments."""
     training: list[TrainLine] = field(default_factory=list)
+    envs: list[str] = field(default_factory=list)
+    """What its environments call themselves, where its recipe names several."""
 
     def evals_of(self, mode: EvalMode, split: str) -> list[EvalLine]:
         """One mode's evaluations by round."""
@@ -149,6 +151,7 @@ def gather(store: Store, run_id: str) -> RunReport:
             line for env in envs for line in _splices(store, run.id, seed=run.seed, env=env)
         ],
         training=_training(store, run.id),
+        envs=envs,
     )
 
 

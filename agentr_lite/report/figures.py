@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -32,6 +32,8 @@ Named = tuple[str, Mapping[int, Mapping[str, Any]]]
 _MINUS = "−"
 _GREY = 7
 """The colour of what is there but not the point."""
+_MEAN = " Mean: over the environments, each counting alike."
+_MEANS = " Of a run on several environments: the mean over them, each counting alike."
 _STAGES = ("search", "splice", "train", "eval")
 
 
@@ -57,12 +59,30 @@ class Shown:
     report: RunReport
     measured: Measured
 
+    def parts(self) -> list[Shown]:
+        """Each of several environments, then their mean, as if they were runs; of one: itself."""
+        if not self.measured.by_env:
+            return [self]
+        found = []
+        for env, measured in self.measured.by_env.items():
+            lines = [part for line in self.report.evals for part in line.by_env()]
+            mine = [line for line in lines if line.env == env]
+            found.append(Shown(env, replace(self.report, evals=mine), measured))
+        return [*found, replace(self, label="mean")]
+
+    def in_env(self, env: str) -> Shown | None:
+        """What the run shows in one environment; None where it was not evaluated there."""
+        parts = [part for part in self.parts()[:-1] if part.label == env]
+        if parts:
+            return replace(parts[0], label=self.label)
+        return self if self.report.run.env == env and not self.measured.by_env else None
+
 
 def run_figures(shown: Shown) -> list[Figure]:
     """One run's plots, in reading order; those without data are left out."""
     return _present(
         [
-            *_outcome_figures([shown]),
+            *_outcome_figures(shown.parts(), of="run" if len(shown.parts()) == 1 else "env"),
             loss_figure(shown),
             time_figure(shown.report),
             token_figure(shown.report),
@@ -72,14 +92,21 @@ def run_figures(shown: Shown) -> list[Figure]:
 
 def comparison_figures(runs: Sequence[Shown]) -> list[Figure]:
     """The plots of several runs together, in reading order."""
-    return _present([*_outcome_figures(runs), total_time_figure(runs)])
+    envs = sorted({env for shown in runs for env in shown.measured.by_env})
+    found = _outcome_figures(runs)
+    if envs:
+        found = _with_caption(found, _MEANS)
+    for env in envs:
+        here = [(at, part) for at, one in enumerate(runs) if (part := one.in_env(env))]
+        found += _success_figures([part for _, part in here], f", {env}", [at for at, _ in here])
+    return _present([*found, total_time_figure(runs)])
 
 
-def _outcome_figures(runs: Sequence[Shown]) -> list[Figure | None]:
-    return [
-        rate_figure(runs, "greedy", "Success by round", "held-out tasks solved"),
-        difference_figure(runs, "greedy", "Difference from base"),
-        rate_figure(runs, "recovery", "Recovery by round", "failures of the base recovered"),
+def _outcome_figures(runs: Sequence[Shown], of: str = "run") -> list[Figure | None]:
+    several = of == "env"
+    found = [
+        *_success_figures(runs, of=of),
+        rate_figure(runs, "recovery", "Recovery by round", "failures of the base recovered", of=of),
         estimate_figure(
             [(shown.label, shown.measured.repeated) for shown in runs],
             "Repeated steps",
@@ -88,13 +115,39 @@ def _outcome_figures(runs: Sequence[Shown]) -> list[Figure | None]:
             _percent,
             "greedy steps",
             top=1.0,
+            of=of,
         ),
-        _length_figure(runs),
+        *(_lengths_by_env(runs) if several else [_length_figure(runs)]),
+    ]
+    return _with_caption(found, _MEAN) if several else found
+
+
+def _success_figures(
+    runs: Sequence[Shown], where: str = "", colours: Sequence[int] = (), of: str = "run"
+) -> list[Figure | None]:
+    return [
+        rate_figure(
+            runs,
+            "greedy",
+            f"Success by round{where}",
+            "held-out tasks solved",
+            of=of,
+            colours=colours,
+        ),
+        difference_figure(runs, "greedy", f"Difference from base{where}", colours=colours),
     ]
 
 
-def rate_figure(runs: Sequence[Shown], mode: EvalMode, title: str, y_title: str) -> Figure | None:
-    """A success rate by round with its intervals."""
+def rate_figure(
+    runs: Sequence[Shown],
+    mode: EvalMode,
+    title: str,
+    y_title: str,
+    *,
+    of: str = "run",
+    colours: Sequence[int] = (),
+) -> Figure | None:
+    """A success rate by round with its intervals; see ``estimate_figure``."""
     by_run: list[Named] = []
     for shown in runs:
         lines = shown.report.evals_of(mode, shown.measured.split)
@@ -108,7 +161,9 @@ def rate_figure(runs: Sequence[Shown], mode: EvalMode, title: str, y_title: str)
         f"n = {_range(sizes)} tasks. Bars: 95 % intervals"
         " (Wilson; Student where tasks come several times)."
     )
-    return estimate_figure(by_run, title, caption, _percent, y_title, top=1.0)
+    return estimate_figure(
+        by_run, title, caption, _percent, y_title, top=1.0, of=of, colours=colours
+    )
 
 
 def estimate_figure(
@@ -119,6 +174,8 @@ def estimate_figure(
     y_title: str,
     *,
     top: float | None = None,
+    of: str = "run",
+    colours: Sequence[int] = (),
 ) -> Figure | None:
     """Estimates by round; None where there are none.
 
@@ -129,20 +186,23 @@ def estimate_figure(
         show: a value as text.
         y_title: what the axis measures.
         top: the largest possible value.
+        of: what the series are of, as the table's heading.
+        colours: the series' colours, where their places are not.
     """
     rounds = sorted({number for _, found in by_run for number in found})
     if not rounds:
         return None
     series, rows = [], []
-    for colour, (name, found) in enumerate(by_run):
+    for place, (name, found) in enumerate(by_run):
         if not found:
             continue
+        colour = colours[place] if colours else place
         here = [n for n in rounds if n in found]
         series.append(Series(name, [_point(round_name(n), found[n]) for n in here], colour))
         for n in here:
             cells: list[Cell] = [round_name(n), show(found[n]["value"])]
             rows.append([name, *cells, _interval(found[n], show), found[n]["n"]])
-    table = _table(title, ["run", "", "value", "95 % interval", "n"], rows, single=len(series) == 1)
+    table = _table(title, [of, "", "value", "95 % interval", "n"], rows, single=len(series) == 1)
     label = f"{title}: " + "; ".join(
         f"{one.name} " + ", ".join(f"{p.category} {show(p.value)}" for p in one.points)
         for one in series
@@ -153,8 +213,10 @@ def estimate_figure(
     return Figure(title, svg, caption, table, legend)
 
 
-def difference_figure(runs: Sequence[Shown], mode: EvalMode, title: str) -> Figure | None:
-    """Each round's difference from the base, paired by task."""
+def difference_figure(
+    runs: Sequence[Shown], mode: EvalMode, title: str, *, colours: Sequence[int] = ()
+) -> Figure | None:
+    """Each round's difference from the base, paired by task; see ``estimate_figure``."""
     rows, drawn = [], []
     for index, shown in enumerate(runs):
         for line in shown.report.evals_of(mode, shown.measured.split):
@@ -163,7 +225,8 @@ def difference_figure(runs: Sequence[Shown], mode: EvalMode, title: str) -> Figu
                 continue
             name = round_name(line.round)
             label = name if len(runs) == 1 else f"{shown.label}, {name}"
-            drawn.append(Difference(label, _point(name, versus), index))
+            colour = colours[index] if colours else index
+            drawn.append(Difference(label, _point(name, versus), colour))
             cells: list[Cell] = [points_of(versus), interval(versus, signed=True), versus["n"]]
             rows.append([label, *cells])
     if not drawn:
@@ -199,6 +262,31 @@ def _length_figure(runs: Sequence[Shown]) -> Figure | None:
         + ". Bars: 95 % bootstrap intervals over tasks."
     )
     return estimate_figure(by_run, "Revision length", caption, lambda v: f"{v:.2g}", "bad steps")
+
+
+def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
+    """Revision lengths of several environments: what was learnt and what was played apart."""
+    learnt: list[Named] = [(part.label, part.measured.learnt_lengths) for part in parts]
+    played: list[Named] = [(part.label, part.measured.played_lengths) for part in parts]
+    bars = " Bars: 95 % bootstrap intervals over tasks."
+    return [
+        estimate_figure(
+            learnt,
+            "Revision length",
+            "Mean bad steps before the reflection in what each round was trained on." + bars,
+            lambda v: f"{v:.2g}",
+            "bad steps",
+            of="env",
+        ),
+        estimate_figure(
+            played,
+            "Revision length, as played",
+            "Mean visibly bad steps before a reflection in greedy episodes." + bars,
+            lambda v: f"{v:.2g}",
+            "bad steps",
+            of="env",
+        ),
+    ]
 
 
 def loss_figure(shown: Shown) -> Figure | None:
@@ -292,6 +380,11 @@ def signed_points(value: float) -> str:
     """A share as signed percentage points: ``+11.0``, ``−3.2``, ``0.0``."""
     body = f"{abs(100 * value):.1f}"
     return body if body == "0.0" else ("+" if value > 0 else _MINUS) + body
+
+
+def _with_caption(figures: Sequence[Figure | None], more: str) -> list[Figure | None]:
+    """With one sentence more below each."""
+    return [one and replace(one, caption=one.caption + more) for one in figures]
 
 
 def _present(figures: Sequence[Figure | None]) -> list[Figure]:

@@ -64,6 +64,9 @@ def _rate_tile(runs: Sequence[StudyRun], mode: EvalMode, last: int, name: str) -
     seed = runs[0].seed if len(runs) == 1 else 1
     difference = versus_base(runs, mode, last, seed=seed)
     note = f"{round_name(last)}, n = {now['n']} tasks"
+    envs = sorted({env for run in runs for env in run.envs})
+    if len(envs) > 1:
+        note += f", the mean of {', '.join(envs)}"
     if difference is None:
         return Tile(name, value, percent(base["value"]) or "", note)
     tone, word = _judged(difference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from agentr_lite.evaluate.measures import revision_lengths
 from agentr_lite.evaluate.summary import estimate_to_json, is_faulty, played_steps
 from agentr_lite.report.data import RunReport
-from agentr_lite.stats import clustered_paired_bootstrap
+from agentr_lite.stats import Estimate, clustered_paired_bootstrap, mean_of_estimates
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow
@@ -33,6 +34,9 @@ class Measured:
     """Mean bad steps before the reflection in what was trained on."""
     losses: Mapping[tuple[int, str], Sequence[tuple[int, float]]] = field(default_factory=dict)
     """(round, metric) to (step, loss), by step."""
+    by_env: Mapping[str, Measured] = field(default_factory=dict)
+    """Of several environments, each one's series without the losses; the run's own series are then
+    means, in which each environment counts alike."""
 
 
 def measure(store: Store, report: RunReport) -> Measured:
@@ -44,23 +48,38 @@ def measure(store: Store, report: RunReport) -> Measured:
     """
     run = report.run
     split = main_split(report)
-    repeated: dict[int, Mapping[str, Any]] = {}
-    played: dict[int, Mapping[str, Any]] = {}
-    for row in list_evals(store, run.id, mode="greedy"):
-        if row.split != split:
-            continue
-        items = [item for item in list_eval_items(store, row.id) if not is_faulty(item)]
-        _put(repeated, row.round, _repetitions(items), run.seed)
-        _put(played, row.round, _lengths(items), run.seed)
-    learnt: dict[int, Mapping[str, Any]] = {}
-    for number, kept in _kept_lengths(store, run.id).items():
-        _put(learnt, number, kept, run.seed)
+    played = {
+        row.round: [item for item in list_eval_items(store, row.id) if not is_faulty(item)]
+        for row in list_evals(store, run.id, mode="greedy")
+        if row.split == split
+    }
+    kept = _kept_lengths(store, run.id)
+    envs = {item.task.env for items in played.values() for item in items}
+    envs |= {env for lengths in kept.values() for env, _, _ in lengths}
+    by_env = {}
+    for env in sorted(envs):
+        mine = {n: [i for i in items if i.task.env == env] for n, items in played.items()}
+        learnt = {n: [(t, v) for e, t, v in rows if e == env] for n, rows in kept.items()}
+        by_env[env] = Measured(
+            split,
+            _means({n: _repetitions(items) for n, items in mine.items()}, run.seed),
+            _means({n: _lengths(items) for n, items in mine.items()}, run.seed),
+            _means(learnt, run.seed),
+        )
     losses: dict[tuple[int, str], list[tuple[int, float]]] = {}
     for metric in list_metrics(store, run.id):
         if metric.name.endswith("_loss"):
             points = losses.setdefault((metric.round, metric.name), [])
             points.append((metric.step, metric.value))
-    return Measured(split, repeated, played, learnt, losses)
+    parts = list(by_env.values())
+    return Measured(
+        split,
+        _over_envs([one.repeated for one in parts]),
+        _over_envs([one.played_lengths for one in parts]),
+        _over_envs([one.learnt_lengths for one in parts]),
+        losses,
+        by_env if len(by_env) > 1 else {},
+    )
 
 
 def main_split(report: RunReport) -> str:
@@ -89,33 +108,55 @@ def _lengths(items: Sequence[EvalItemRow]) -> list[tuple[int, float]]:
     ]
 
 
-def _kept_lengths(store: Store, run_id: str) -> dict[int, list[tuple[int, float]]]:
-    found: dict[int, list[tuple[int, float]]] = {}
-    for number, task, length in store.rows(
-        "SELECT v.round, r.task_id, v.revision_length FROM revisions v"
+def _kept_lengths(store: Store, run_id: str) -> dict[int, list[tuple[str, int, float]]]:
+    """Round to (environment, task, revision length)."""
+    found: dict[int, list[tuple[str, int, float]]] = {}
+    for number, env, task, length in store.rows(
+        "SELECT v.round, k.env, r.task_id, v.revision_length FROM revisions v"
         " JOIN trajectories b ON b.id = v.bad_id JOIN trees r ON r.id = b.tree_id"
+        " JOIN tasks k ON k.id = r.task_id"
         " WHERE v.run_id = ? AND v.status <> 'rejected' ORDER BY v.id",
         (run_id,),
     ):
-        found.setdefault(number, []).append((task, float(length)))
+        found.setdefault(number, []).append((env, task, float(length)))
     return found
 
 
-def _put(
-    into: dict[int, Mapping[str, Any]],
-    number: int,
-    values: Sequence[tuple[int, float]],
-    seed: int,
-) -> None:
-    """The mean with an interval by bootstrap over tasks, whose values are not independent."""
-    if not values:
-        return
-    tasks = [task for task, _ in values]
-    estimate = clustered_paired_bootstrap(
-        [value for _, value in values], [0.0] * len(values), tasks, seed=seed
-    )
-    told = estimate_to_json(estimate)
-    if estimate.n == 1:
-        # One task resampled is itself: an interval of no width would claim certainty.
-        told |= {"low": None, "high": None}
-    into[number] = {**told, "observations": len(values)}
+def _means(by_round: Mapping[int, Sequence[tuple[int, float]]], seed: int) -> Estimates:
+    """Means with intervals by bootstrap over tasks, whose values are not independent."""
+    found = {}
+    for number, values in by_round.items():
+        if not values:
+            continue
+        tasks = [task for task, _ in values]
+        estimate = clustered_paired_bootstrap(
+            [value for _, value in values], [0.0] * len(values), tasks, seed=seed
+        )
+        told = estimate_to_json(estimate)
+        if estimate.n == 1:
+            # One task resampled is itself: an interval of no width would claim certainty.
+            told |= {"low": None, "high": None}
+        found[number] = {**told, "observations": len(values)}
+    return found
+
+
+def _over_envs(parts: Sequence[Estimates]) -> Estimates:
+    """The mean over environments, by round; without an interval where one of them has none."""
+    if len(parts) == 1:
+        return parts[0]
+    found = {}
+    for number in sorted({number for part in parts for number in part}):
+        here = [part[number] for part in parts if number in part]
+        bounds = [(one["low"], one["high"]) for one in here]
+        unknown = any(low is None or high is None for low, high in bounds)
+        estimates = [
+            Estimate(one["value"], -math.inf, math.inf, one["n"])
+            if unknown
+            else Estimate(one["value"], one["low"], one["high"], one["n"])
+            for one in here
+        ]
+        told = estimate_to_json(mean_of_estimates(estimates))
+        if unknown:
+            told |= {"low": None, "high": None}
+        found[number] = {**told, "observations": sum(one["observations"] for one in here)}
+    return found

@@ -41,6 +41,8 @@ from agentr_lite.store.records import RunRow, TreeRow
 
 TREES_OF_ONE_RUN = 6
 TREES_OF_EACH_OF_SEVERAL = 3
+_SCRIPTS = ("elements.js", "explorer.js", "node_detail.js", "page.js")
+"""In the order in which they run; later ones use what earlier ones define."""
 _TONES = {"green": "good", "yellow": "part", "red": "bad", "cyan": "signal", "magenta": "odd"}
 
 
@@ -52,8 +54,8 @@ class TreeSection:
     place: int
     """Among the records that the script reads."""
     tree: TreeRow
-    run: str
-    """Its run's label; empty where there is one run."""
+    where: str
+    """Its run's label, where there are several, and its environment, where there are several."""
     why: str
     drawing: Markup
     best: Sequence[tuple[str, str]]
@@ -120,8 +122,11 @@ def render_page(
     ]
     gathered = _Trees()
     for (store, run_id), one in zip(sources, compared, strict=True):
+        envs = len(one.run.report.envs) > 1
         for choice in choose_trees(store, run_id, tasks=tasks, limit=limit):
-            _add_tree(gathered, store, choice, one.label if several else "")
+            names = [one.label] if several else []
+            names += [choice.tree.task.env] if envs else []
+            _add_tree(gathered, store, choice, " · ".join(names))
     runs = [_run_section(at, each) for at, each in enumerate(shown)]
     title = f"{len(runs)} runs compared" if several else f"Run {runs[0].run.id}"
     data = {
@@ -129,7 +134,7 @@ def render_page(
         "trees": gathered.records,
         "texts": gathered.texts.finish(),
     }
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = _asset("report.css"), _script()
     return (
         _environment()
         .get_template("report.html.jinja")
@@ -172,7 +177,7 @@ def embedded_json(value: Any) -> Markup:
     return Markup(text)
 
 
-def _add_tree(gathered: _Trees, store: Store, choice: Choice, run: str) -> None:
+def _add_tree(gathered: _Trees, store: Store, choice: Choice, where: str) -> None:
     tree = choice.tree
     place = len(gathered.records)
     anchor = f"tree-{place + 1}"
@@ -181,13 +186,15 @@ def _add_tree(gathered: _Trees, store: Store, choice: Choice, run: str) -> None:
     anchors = []
     for revision in choice.revisions:
         anchors.append(f"splice-{len(gathered.splices) + 1}")
-        gathered.splices.append(splice_page(store, tree, revision.id, anchor=anchors[-1], run=run))
+        gathered.splices.append(
+            splice_page(store, tree, revision.id, anchor=anchors[-1], where=where)
+        )
     gathered.sections.append(
         TreeSection(
             anchor,
             place,
             tree,
-            run,
+            where,
             choice.why,
             drawing,
             best_steps(store, tree, [record["idx"][at] for at in record["best"]]),
@@ -275,6 +282,11 @@ def _swatch(number: int, filled: bool) -> Markup:
     square = el("rect", x=1, y=1, width=10, height=10, class_=f"bar {series_class(number)}")
     sign = square if filled else marker(number, 6, 6)
     return el("svg", sign, viewBox="0 0 12 12", class_="swatch", aria_hidden="true")
+
+
+def _script() -> str:
+    """The page's script, one function of several files: nothing in it is global."""
+    return "(() => {\n" + "\n".join(map(_asset, _SCRIPTS)) + "})();\n"
 
 
 def _asset(name: str) -> str:

@@ -2,13 +2,15 @@
 
 The same held-out tasks come once for each seed, so every interval over several seeds resamples
 tasks as clusters; with the few seeds of a small study the spread between seeds is shown as it is.
+Where runs have several environments, rates and differences are pooled within each of them and then
+averaged, each environment counting alike, as in the tables of one run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from agentr_lite.evaluate.summary import estimate_to_json, is_faulty, match
 from agentr_lite.output import Styled, format_duration
@@ -25,12 +27,30 @@ from agentr_lite.report.words import (
     round_name,
     verdict,
 )
-from agentr_lite.stats import clustered_paired_bootstrap, clustered_rate, mean_interval
+from agentr_lite.stats import (
+    Estimate,
+    clustered_paired_bootstrap,
+    clustered_rate,
+    mean_interval,
+    mean_of_estimates,
+)
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalMode
 
 Items = Mapping[tuple[EvalMode, int], Sequence[EvalItemRow]]
+Row = TypeVar("Row")
+
+_COMPARED: tuple[tuple[EvalMode, str, str, str], ...] = (
+    ("greedy", "Success on held-out tasks", "Between the methods, last round", "solves"),
+    (
+        "recovery",
+        "Recovery from the base's failures",
+        "Recovery between the methods, last round",
+        "recovers",
+    ),
+)
+"""(mode, title of the methods' table, title of the one between them, what a method does)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +64,22 @@ class StudyRun:
     """(mode, round) to episodes, without their steps."""
     naive: Mapping[int, Sequence[tuple[int, bool]]]
     """Round to (task id, whether the naive splice failed its replay)."""
+
+    @property
+    def envs(self) -> list[str]:
+        """What the environments of its episodes call themselves."""
+        return sorted({item.task.env for items in self.items.values() for item in items})
+
+    def of_env(self, env: str) -> StudyRun:
+        """The run with the evaluation of one of its environments alone."""
+        mine = {
+            key: [item for item in found if item.task.env == env]
+            for key, found in self.items.items()
+        }
+        items: Items = {key: found for key, found in mine.items() if found}
+        lines = [part for line in self.report.evals for part in line.by_env() or [line]]
+        evals = [line for line in lines if line.env in ("", env)]
+        return replace(self, items=items, report=replace(self.report, evals=evals))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +102,16 @@ class Study:
     def label(self, arm: str) -> str:
         """What an arm is called."""
         return self.labels.get(arm, arm)
+
+    @property
+    def envs(self) -> list[str]:
+        """The environments that every run has; none where there is one only."""
+        everyones = set.intersection(*(set(run.envs) for run in self.runs)) if self.runs else set()
+        return sorted(everyones) if any(len(run.envs) > 1 for run in self.runs) else []
+
+    def of_env(self, env: str) -> Study:
+        """The study of one of several environments; costs and splices stay those of all."""
+        return replace(self, runs=[run.of_env(env) for run in self.runs])
 
     @property
     def last_round(self) -> int:
@@ -119,14 +165,18 @@ def study_run(store: Store, arm: str, seed: int, run_id: str) -> StudyRun:
 def pooled_rate(
     runs: Sequence[StudyRun], mode: EvalMode, number: int, *, seed: int = 1
 ) -> dict[str, Any] | None:
-    """Success over all seeds' episodes, the interval by bootstrap over tasks."""
+    """Success over all seeds' episodes, the interval by bootstrap over tasks.
+
+    Of several environments, the mean of their rates.
+    """
     items = [i for run in runs for i in run.items.get((mode, number), ()) if not is_faulty(i)]
     if not items:
         return None
-    estimate = clustered_rate(
-        [item.success for item in items], [item.task.id for item in items], seed=seed
-    )
-    return estimate_to_json(estimate)
+    rates = [
+        clustered_rate([item.success for item in mine], [item.task.id for item in mine], seed=seed)
+        for mine in _by_env(items, lambda item: item.task.env)
+    ]
+    return estimate_to_json(_mean(rates))
 
 
 def pooled_difference(
@@ -140,24 +190,45 @@ def pooled_difference(
 
     Returns:
         ``{value, low, high, n}`` with ``n`` tasks, ``by_seed``: each seed's difference; None
-        without a common task.
+        without a common task. Of several environments, the mean of their differences.
     """
     matched = [match(now, before) for now, before in pairs]
     both = [pair for group in matched for pair in group]
     if not both:
         return None
-    estimate = clustered_paired_bootstrap(
-        [float(now.success) for now, _ in both],
-        [float(before.success) for _, before in both],
-        [now.task.id for now, _ in both],
-        seed=seed,
-    )
-    by_seed = [
-        sum(now.success - before.success for now, before in group) / len(group)
-        for group in matched
-        if group
+    estimates = [
+        clustered_paired_bootstrap(
+            [float(now.success) for now, _ in mine],
+            [float(before.success) for _, before in mine],
+            [now.task.id for now, _ in mine],
+            seed=seed,
+        )
+        for mine in _by_env(both, _env_of_pair)
     ]
-    return {**estimate_to_json(estimate), "by_seed": by_seed}
+    by_seed = []
+    for group in filter(None, matched):
+        means = [
+            sum(now.success - before.success for now, before in mine) / len(mine)
+            for mine in _by_env(group, _env_of_pair)
+        ]
+        by_seed.append(sum(means) / len(means))
+    return {**estimate_to_json(_mean(estimates)), "by_seed": by_seed}
+
+
+def _by_env(rows: Iterable[Row], env: Callable[[Row], str]) -> list[list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(env(row), []).append(row)
+    return [found[name] for name in sorted(found)]
+
+
+def _env_of_pair(pair: tuple[EvalItemRow, EvalItemRow]) -> str:
+    return pair[0].task.env
+
+
+def _mean(estimates: Sequence[Estimate]) -> Estimate:
+    """One alone stays as it is, to the last digit."""
+    return estimates[0] if len(estimates) == 1 else mean_of_estimates(estimates)
 
 
 def versus_base(
@@ -184,12 +255,15 @@ def versus_arm(
 
 def study_sections(study: Study) -> list[Section]:
     """The study's tables, in reading order."""
-    sections = [
-        _arm_section(study, "greedy", "Success on held-out tasks", "solves"),
-        _between_section(study, "greedy", "Between the methods, last round"),
-        _arm_section(study, "recovery", "Recovery from the base's failures", "recovers"),
-        _between_section(study, "recovery", "Recovery between the methods, last round"),
-        _behaviour_section(study),
+    # The environments one by one, then their mean.
+    parts = [(f", {env}", study.of_env(env)) for env in study.envs]
+    parts.append((", mean over the environments" if parts else "", study))
+    sections: list[Section] = []
+    for mode, of, between, verb in _COMPARED:
+        sections += [_arm_section(part, mode, of + name, verb) for name, part in parts]
+        sections += [_between_section(part, mode, between + name) for name, part in parts]
+    sections += [_behaviour_section(part, "Behaviour" + name) for name, part in parts]
+    sections += [
         _seed_section(study),
         _naive_section(study),
         _cost_section(study),
@@ -245,7 +319,7 @@ def _between_section(study: Study, mode: EvalMode, title: str) -> Section:
     return Section(title, ["", "difference", "95 % interval", "by seed"], rows, notes)
 
 
-def _behaviour_section(study: Study) -> Section:
+def _behaviour_section(study: Study, title: str) -> Section:
     rows: list[list[Cell]] = []
     arms = study.arms
     if arms:
@@ -260,7 +334,7 @@ def _behaviour_section(study: Study) -> Section:
         " that repeat the run of steps just before with the same observations; revision length:"
         " invalid or repeated steps directly before a reflection, where any."
     ]
-    return Section("Behaviour", columns, rows, notes)
+    return Section(title, columns, rows, notes)
 
 
 def _behaviour_cells(runs: Sequence[StudyRun], number: int) -> list[Cell]:

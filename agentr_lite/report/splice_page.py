@@ -61,8 +61,8 @@ class SplicePage:
     """A splice, ready for the template."""
 
     anchor: str
-    run: str
-    """Its run's label; empty where there is one run."""
+    where: str
+    """Its run's label, where there are several, and its environment, where there are several."""
     tree: TreeRow
     revision: RevisionRow
     status: Mark
@@ -82,7 +82,7 @@ class SplicePage:
 
 
 def splice_page(
-    store: Store, tree: TreeRow, revision_id: int, *, anchor: str, run: str = ""
+    store: Store, tree: TreeRow, revision_id: int, *, anchor: str, where: str = ""
 ) -> SplicePage:
     """Read a splice.
 
@@ -91,7 +91,7 @@ def splice_page(
         tree: the tree that its trajectories are in.
         revision_id: the revision.
         anchor: its id in the page.
-        run: its run's label.
+        where: which of several runs and environments it is from.
     """
     revision = get_revision(store, revision_id)
     good, bad = (get_trajectory(store, each) for each in (revision.good_id, revision.bad_id))
@@ -104,7 +104,7 @@ def splice_page(
     instructions, observation = tree_opening(store, tree.id)
     return SplicePage(
         anchor=anchor,
-        run=run,
+        where=where,
         tree=tree,
         revision=revision,
         status=REVISION[revision.status],

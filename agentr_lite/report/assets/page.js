@@ -1,0 +1,82 @@
+// The page as a whole: its theme, which tree is shown, and what goes on paper.
+
+// ---- theme -------------------------------------------------------------------------------
+
+const THEMES = ["auto", "light", "dark"];
+const themeButton = document.getElementById("theme");
+
+function remembered() {
+  // A browser may refuse storage to a file; the page then follows the system.
+  try {
+    return localStorage.getItem("agentr-lite-theme");
+  } catch (refused) {
+    return null;
+  }
+}
+
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  themeButton.textContent = `Theme: ${name}`;
+  try {
+    localStorage.setItem("agentr-lite-theme", name);
+  } catch (refused) {
+    // Kept for as long as the page is open.
+  }
+}
+
+themeButton.hidden = false;
+setTheme(THEMES.includes(remembered()) ? remembered() : "auto");
+themeButton.addEventListener("click", () => {
+  const at = THEMES.indexOf(document.documentElement.dataset.theme);
+  setTheme(THEMES[(at + 1) % THEMES.length]);
+});
+
+// ---- all trees: one is shown at a time -----------------------------------------------------
+
+const sections = [...document.querySelectorAll(".tree")];
+const picks = [...document.querySelectorAll(".pick")];
+const explorers = new Map();
+
+function showTree(section) {
+  for (const each of sections) each.hidden = each !== section;
+  for (const pick of picks) {
+    if (pick.hash === `#${section.id}`) pick.setAttribute("aria-current", "true");
+    else pick.removeAttribute("aria-current");
+  }
+  if (!explorers.has(section)) explorers.set(section, new Explorer(section));
+}
+
+for (const pick of picks) {
+  pick.addEventListener("click", (event) => {
+    event.preventDefault();
+    showTree(document.getElementById(pick.hash.slice(1)));
+    history.replaceState(null, "", pick.hash);
+  });
+}
+
+function followHash() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  if (target.matches(".tree")) showTree(target);
+  if (target.matches("details")) target.open = true;
+  target.scrollIntoView();
+}
+
+if (sections.length) showTree(sections[0]);
+window.addEventListener("hashchange", followHash);
+followHash();
+
+// ---- print: all trees, splices and recipes are on paper; what they fold away is not ----------
+
+let unfolded = [];
+window.addEventListener("beforeprint", () => {
+  for (const section of sections) {
+    if (!explorers.has(section)) explorers.set(section, new Explorer(section));
+  }
+  const wanted = document.querySelectorAll("details.splice, details.run, #setup details");
+  unfolded = [...wanted].filter((each) => !each.open);
+  for (const each of unfolded) each.open = true;
+});
+window.addEventListener("afterprint", () => {
+  for (const each of unfolded) each.open = false;
+});

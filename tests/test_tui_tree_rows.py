@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from agentr_lite_tui.node_set import NodeSet
 from agentr_lite_tui.tree_order import SORTS
 from agentr_lite_tui.tree_rows import TreeRows
 
@@ -124,7 +125,37 @@ def test_ends_in_the_order_of_the_picture() -> None:
     assert rows.next_of(good, 5) == 6, "round to the first"
     assert rows.next_of(good, 6, back=True) == 5
     assert rows.next_of(good, 4, back=True) == 6
-    assert rows.next_of([], 0) is None
+    assert rows.next_of(NodeSet.of([], 7), 0) is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_next_of_some_is_the_one_that_an_open_tree_shows_next(seed: int) -> None:
+    draw = random.Random(seed)
+    size = 80
+    parents = [-1] + [draw.randrange(max(0, i - 9), i) for i in range(1, size)]
+    visits = [draw.randrange(4) for _ in parents]
+    rows = plain(shape_of(parents, visits=visits), sort=SORTS[seed % 3], page=size)
+    rows.expand_below(0, size)
+    picture = list(rows.rows)
+    assert sorted(picture) == list(range(size))
+    for count in (1, 2, 20, size):
+        wanted = set(draw.sample(range(size), count))
+        found = NodeSet.of(wanted, size)
+        assert (set(found), len(found)) == (wanted, count)
+        for at, idx in enumerate(picture):
+            round_to = picture[at + 1 :] + picture[: at + 1]
+            assert rows.next_of(found, idx) == next(i for i in round_to if i in wanted)
+            back_to = (picture[at:] + picture[:at])[::-1]
+            assert rows.next_of(found, idx, back=True) == next(i for i in back_to if i in wanted)
+
+
+def test_what_was_found_before_the_tree_grew_stays_found() -> None:
+    rows = plain(shape_of(SMALL))
+    found = NodeSet.of([6, 2], 7)
+    rows.refresh(shape_of([*SMALL, 3, 0]))
+    assert [rows.next_of(found, idx) for idx in (0, 6, 8)] == [6, 2, 6]
+    rows.refresh(shape_of(SMALL[:6]))
+    assert rows.next_of(found, 0) == 2
 
 
 def test_the_best_end_is_the_shortest_of_the_best() -> None:
@@ -162,7 +193,7 @@ def test_depth_is_no_matter() -> None:
     assert len(rows.rows) == 5001
     assert rows.guide(5000, 3) == "    └─"
     assert rows.descend(0) == 5000
-    assert rows.next_of([5000], 0) == 5000
+    assert rows.next_of(NodeSet.of([5000], 5001), 0) == 5000
     rows.collapse(1)
     assert len(rows.rows) == 2
 

@@ -1,18 +1,32 @@
 """The order of a tree's nodes: siblings as they are sorted, ways down and up, the next of some.
 
-No recursion and no object a node: a tree of any size and depth costs a few arrays of numbers.
+No recursion and no object a node: beside the tree's numbers, a tree costs four bytes a node (none
+where children were made in the order of their parents), and one more once a leaf or a match has
+been gone to.
 """
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import islice
+from operator import le
 from typing import Literal
 
-from agentr_lite.store.inspection import TreeShape
+from agentr_lite.store.columns import where
+from agentr_lite.store.inspection import TERMINATED, TRUNCATED, TreeShape
+
+from .node_set import NodeSet
 
 Sort = Literal["order", "visits", "value"]
 SORTS: tuple[Sort, ...] = ("order", "visits", "value")
+
+_LISTS_KEPT = 4_000
+"""Lists of children that are kept: more than the rows of any screen need."""
+_WANTED, _ABOVE = 1, 2
+"""Bits of ``TreeOrder._ways``: a node that is looked for; one with such a node at or below it."""
+_IS_WANTED = bytes(i & _WANTED for i in range(256))
 
 
 class TreeOrder:
@@ -27,25 +41,32 @@ class TreeOrder:
     def __init__(self, shape: TreeShape, *, sort: Sort = "order", least_visits: int = 0) -> None:
         self.sort = sort
         self.least_visits = least_visits
+        self._ways = bytearray()
         self._link(shape)
 
     def depth(self, idx: int) -> int:
         """Steps from the root."""
-        return self._depth[idx]
+        return len(self.path(idx)) - 1
 
     def child_count(self, idx: int) -> int:
         """Number of children, hidden ones included."""
-        return self._kids[idx]
+        found = self._ordered.get(idx)
+        if found is not None:
+            return len(found)
+        start, stop = self._span(idx)
+        return stop - start
 
-    def children(self, idx: int) -> list[int]:
+    def only_child(self, idx: int) -> int:
+        """The child of a node that has exactly one; -1 for any other."""
+        start, stop = self._span(idx)
+        return self._by_parent[start] if stop == start + 1 else -1
+
+    def children(self, idx: int) -> Sequence[int]:
         """All children in the order of ``sort``; those with too few visits come last."""
         found = self._ordered.get(idx)
         if found is None:
-            found = []
-            child = self._first[idx]
-            while child >= 0:
-                found.append(child)
-                child = self._next[child]
+            start, stop = self._span(idx)
+            found = list(self._by_parent[start:stop])
             visits, value = self.shape.visits, self.shape.value
             if self.sort == "visits":
                 found.sort(key=lambda i: (-visits[i], -value[i], i))
@@ -55,6 +76,8 @@ class TreeOrder:
             least = self.least_visits
             if least:
                 found.sort(key=lambda i: visits[i] < least)
+            if len(self._ordered) >= _LISTS_KEPT:
+                self._ordered.clear()
             self._ordered[idx] = found
         return found
 
@@ -68,38 +91,30 @@ class TreeOrder:
     def descend(self, idx: int) -> int:
         """The leaf at the end of the best way on: highest value, then visits, at every node."""
         shape = self.shape
-        while self._kids[idx]:
+        while children := self.children(idx):
             idx = max(
-                self.children(idx),
-                key=lambda i: (shape.value[i], shape.visits[i], shape.reward[i], -i),
+                children, key=lambda i: (shape.value[i], shape.visits[i], shape.reward[i], -i)
             )
         return idx
 
     def best_leaf(self) -> int | None:
         """The end with the highest reward, the shortest first; None where none earned anything."""
         shape = self.shape
-        ends = [i for i in range(len(shape)) if shape.reward[i] > 0 and shape.ended(i)]
-        if not ends:
-            return None
-        return max(ends, key=lambda i: (shape.reward[i], -self._depth[i], shape.visits[i], -i))
+        ends = self._ends().both(where(shape.reward, lambda reward: reward > 0))
+        highest = max((shape.reward[i] for i in ends), default=0.0)
+        best = [i for i in ends if shape.reward[i] == highest]
+        if len(best) < 2:
+            return best[0] if best else None
+        depth = array("i")
+        for parent in shape.parent:
+            depth.append(depth[parent] + 1 if parent >= 0 else 0)
+        return max(best, key=lambda i: (-depth[i], shape.visits[i], -i))
 
-    def leaves(self, *, good: bool, alpha: float) -> Sequence[int]:
+    def leaves(self, *, good: bool, alpha: float) -> NodeSet:
         """Ends that earned at least ``alpha`` (``good``) or less."""
-        found = self._leaves.get((good, alpha))
-        if found is None:
-            shape = self.shape
-            found = array(
-                "i",
-                (
-                    i
-                    for i in range(len(shape))
-                    if shape.ended(i) and (shape.reward[i] >= alpha) == good
-                ),
-            )
-            self._leaves[good, alpha] = found
-        return found
+        return self._ends().both(where(self.shape.reward, lambda reward: (reward >= alpha) == good))
 
-    def next_of(self, found: Sequence[int], current: int, *, back: bool = False) -> int | None:
+    def next_of(self, found: NodeSet, current: int, *, back: bool = False) -> int | None:
         """The next of some nodes in the order in which the whole tree would be drawn, or round.
 
         Args:
@@ -110,64 +125,76 @@ class TreeOrder:
         Returns:
             None where ``found`` is empty.
         """
-        if not found:
+        ways = self._ways_to(found)
+        if not len(ways) or not ways[0]:
             return None
-        ranks = self._rank()
-        here, rank = ranks[current], ranks.__getitem__
         if back:
-            return max([i for i in found if ranks[i] < here] or found, key=rank)
-        return min([i for i in found if ranks[i] > here] or found, key=rank)
+            return self._before(ways, current)
+        child = next((i for i in self.children(current) if ways[i]), None)
+        while child is None and (parent := self.shape.parent[current]) >= 0:
+            siblings = self.children(parent)
+            after = siblings[siblings.index(current) + 1 :]
+            child = next((i for i in after if ways[i]), None)
+            current = parent
+        node = 0 if child is None else child
+        while not ways[node] & _WANTED:
+            node = next(i for i in self.children(node) if ways[i])
+        return node
 
-    def _rank(self) -> array[int]:
-        """Each node's place if everything were open; kept until the order changes."""
-        if self._ranks is None:
-            ranks = array("i", bytes(4 * len(self.shape)))
-            stack, place = [0], 0
-            if self.sort == "order" and not self.least_visits:
-                # As made: the links say it, and no list of children is needed.
-                first, following = self._first, self._next
-                while stack:
-                    idx = stack.pop()
-                    ranks[idx] = place
-                    place += 1
-                    if following[idx] >= 0:
-                        stack.append(following[idx])
-                    if first[idx] >= 0:
-                        stack.append(first[idx])
-            # The lists of children are made here and dropped: kept, they would outweigh the tree.
-            kept = dict(self._ordered)
-            while stack:
-                idx = stack.pop()
-                ranks[idx] = place
-                place += 1
-                if self._kids[idx]:
-                    stack += reversed(self.children(idx))
-            self._ordered = kept
-            self._ranks = ranks
-        return self._ranks
+    def _before(self, ways: Sequence[int], current: int) -> int:
+        """The last node that is looked for above a node in the picture, or the last of all."""
+        top = None
+        while top is None and (parent := self.shape.parent[current]) >= 0:
+            siblings = self.children(parent)
+            before = siblings[: siblings.index(current)]
+            top = next((i for i in reversed(before) if ways[i]), None)
+            if top is None and ways[parent] & _WANTED:
+                return parent
+            current = parent
+        node = 0 if top is None else top
+        while (child := next((i for i in reversed(self.children(node)) if ways[i]), -1)) >= 0:
+            node = child
+        return node
+
+    def _ways_to(self, found: NodeSet) -> bytearray:
+        """Which nodes lead to some nodes; the last ones looked for are kept."""
+        size = len(self.shape)
+        # What was found before the tree grew: the new nodes are not in it.
+        mask = found.mask[:size].ljust(size, b"\0")
+        ways = self._ways
+        if ways.translate(_IS_WANTED) != mask:
+            self._ways = ways = bytearray(mask)
+            parent = self.shape.parent
+            for idx in NodeSet(mask):
+                while idx >= 0 and ways[idx] < _ABOVE:
+                    ways[idx] += _ABOVE
+                    idx = parent[idx]
+        return ways
+
+    def _ends(self) -> NodeSet:
+        """The nodes at which an episode was over."""
+        return NodeSet(where(self.shape.flags, lambda f: bool(f & (TERMINATED | TRUNCATED))))
+
+    def _span(self, idx: int) -> tuple[int, int]:
+        """Where a node's children stand in ``_by_parent``."""
+        nodes, key = self._by_parent, self.shape.parent.__getitem__
+        start = bisect_left(nodes, idx, key=key)
+        if start == len(nodes) or key(nodes[start]) != idx:
+            return start, start
+        return start, bisect_right(nodes, idx, start, key=key)
 
     def _link(self, shape: TreeShape) -> None:
         """Take a tree's numbers and find every node's children."""
         self.shape = shape
-        size = len(shape)
-        self._leaves: dict[tuple[bool, float], array[int]] = {}
-        # Children as linked lists: a list object a node would outweigh all the rest.
-        self._depth = array("i", bytes(4 * size))
-        self._kids = array("i", bytes(4 * size))
-        self._first = array("i", b"\xff" * (4 * size))
-        self._next = array("i", b"\xff" * (4 * size))
-        parent, depth, kids = shape.parent, self._depth, self._kids
-        first, following = self._first, self._next
-        for idx in range(1, size):
-            depth[idx] = depth[parent[idx]] + 1
-        for idx in range(size - 1, 0, -1):
-            above = parent[idx]
-            kids[above] += 1
-            following[idx] = first[above]
-            first[above] = idx
+        self._ways = bytearray()
+        # Siblings stand beside each other among the nodes by parent, and are found by bisection: a
+        # list a node would outweigh all the rest, a link a node would double it.
+        nodes: Sequence[int] = range(len(shape))
+        if not all(map(le, shape.parent, islice(shape.parent, 1, None))):
+            nodes = array("i", sorted(nodes, key=shape.parent.__getitem__))
+        self._by_parent = nodes
         self._forget_order()
 
     def _forget_order(self) -> None:
         """Forget what depends on the order of siblings."""
         self._ordered: dict[int, list[int]] = {}
-        self._ranks: array[int] | None = None

@@ -83,7 +83,7 @@ class TreeRows(TreeOrder):
 
     def hidden(self, parent: int) -> int:
         """How many children of an open node wait behind its last row."""
-        return max(0, self._kids[parent] - self._visible(parent))
+        return max(0, self.child_count(parent) - self._visible(parent))
 
     def rare(self, parent: int) -> bool:
         """Whether all that wait behind a node's last row have too few visits."""
@@ -118,7 +118,7 @@ class TreeRows(TreeOrder):
     def expand(self, position: int) -> int:
         """Open the node at a row; returns how many rows came into sight."""
         idx = self.rows[position]
-        if idx < 0 or idx in self.expanded or not self._kids[idx]:
+        if idx < 0 or idx in self.expanded or not self.child_count(idx):
             return 0
         self.expanded.add(idx)
         rows, levels = self._below([idx], self.levels[position] - 1)
@@ -163,7 +163,7 @@ class TreeRows(TreeOrder):
             member = self.shape.parent[member]
         while member in self._unfolded:
             self._unfolded.discard(member)
-            member = self._first[member]
+            member = self.only_child(member)
         self._rebuild()
         return member
 
@@ -262,7 +262,7 @@ class TreeRows(TreeOrder):
         """How many children of an open node are in sight."""
         shown = self._shown.get(parent, self._page)
         if not self.least_visits or parent in self._complete:
-            return min(shown, self._kids[parent])
+            return min(shown, self.child_count(parent))
         frequent = self._frequent.get(parent)
         if frequent is None:
             visits, least = self.shape.visits, self.least_visits
@@ -272,14 +272,19 @@ class TreeRows(TreeOrder):
 
     def _joins(self, idx: int) -> bool:
         """Whether a node and its only child are one row."""
-        if not self.compact or self._kids[idx] != 1 or idx <= 0 or idx in self._unfolded:
-            return False
-        return self.shape.visits[idx] == self.shape.visits[self._first[idx]]
+        return self._joined(idx) >= 0
+
+    def _joined(self, idx: int) -> int:
+        """The child that stands in a row with its parent; -1 where there is none."""
+        if not self.compact or idx <= 0 or idx in self._unfolded:
+            return -1
+        child = self.only_child(idx)
+        return child if child >= 0 and self.shape.visits[idx] == self.shape.visits[child] else -1
 
     def _tail(self, idx: int) -> int:
         """The row that a node is part of."""
-        while self._joins(idx):
-            idx = self._first[idx]
+        while (child := self._joined(idx)) >= 0:
+            idx = child
         return idx
 
     def _members(self, row: int) -> list[int]:
@@ -314,10 +319,10 @@ class TreeRows(TreeOrder):
             row, level = stack.pop()
             rows.append(row)
             levels.append(level)
-            if row < 0 or row not in self.expanded or not self._kids[row]:
+            if row < 0 or row not in self.expanded or not (kids := self.children(row)):
                 continue
-            if self.hidden(row):
+            shown = kids[: self._visible(row)]
+            if len(shown) < len(kids):
                 stack.append((~row, level + 1))
-            shown = self.children(row)[: self._visible(row)]
             stack += [(self._tail(idx), level + 1) for idx in reversed(shown)]
         return rows, levels

@@ -34,6 +34,7 @@ from .document_view import DocumentView
 from .documents import StepView, copied, lay_out_conversation, lay_out_step, view_of_node
 from .line_list import LineList
 from .lines import Span, one_line
+from .node_set import NodeSet
 from .splices_screen import SplicesScreen
 from .step_screen import StepScreen
 from .tree_rows import TreeRows
@@ -87,7 +88,7 @@ class TreeScreen(FilterScreen):
         self._opening = tree_opening(store, tree_id)
         self._alpha = 1.0
         self._whole = False
-        self._hits: list[int] = []
+        self._searched = ""
         self._pause: Timer | None = None
         self._shown: tuple[int, bool] | None = None
         self._judgements: dict[int, list[JudgementRow]] = {}
@@ -125,6 +126,7 @@ class TreeScreen(FilterScreen):
             shape = tree_shape(self.store, self.tree_id)
             rows = self.tree_view.tree_rows
             self.tree_view.refresh_tree(lambda: rows.refresh(shape))
+            self._mark_matches()
             self._shown = None
         self._tree = tree
         self._show_node()
@@ -160,7 +162,7 @@ class TreeScreen(FilterScreen):
         if not rows.compact:
             left += [(" · ", "dim"), ("chains unfolded", "match")]
         if self.needle:
-            left += [*self.needle_note(), (f" {len(self._hits)} found", "dim")]
+            left += [*self.needle_note(), (f" {len(self.tree_view.matches)} found", "dim")]
         self.caption(tuple(left))
 
     def _open_best(self, view: TreeView) -> None:
@@ -274,11 +276,17 @@ class TreeScreen(FilterScreen):
             self._find()
 
     def _find(self) -> None:
-        needle = self.needle
-        self._hits = find_nodes(self.store, self.tree_id, needle) if needle else []
-        self.tree_view.matches = frozenset(self._hits)
-        self.tree_view.refresh()
-        self.reread()
+        # Once for a needle: enter mostly comes after the pause in which it was found already.
+        if self.needle != self._searched:
+            self._mark_matches()
+            self.reread()
+
+    def _mark_matches(self) -> None:
+        needle, view = self.needle, self.tree_view
+        found = find_nodes(self.store, self.tree_id, needle) if needle else []
+        view.matches = NodeSet.of(found, len(view.tree_rows.shape))
+        view.refresh()
+        self._searched = needle
 
     def entered(self, needle: str) -> None:
         """Go to the first match from the cursor on."""
@@ -286,16 +294,17 @@ class TreeScreen(FilterScreen):
         if self._pause is not None:
             self._pause.stop()
         self._find()
-        if self._hits and self.tree_view.node not in self.tree_view.matches:
+        matches = self.tree_view.matches
+        if matches and self.tree_view.node not in matches:
             self.action_found()
-        elif needle and not self._hits:
+        elif needle and not matches:
             text = f"No turn and no answer contains '{one_line(needle)}'."
             self.notify(text, markup=False, timeout=3)
 
     def action_found(self, back: bool = False) -> None:
         """Go to the next match."""
         view = self.tree_view
-        target = view.tree_rows.next_of(self._hits, view.node, back=back)
+        target = view.tree_rows.next_of(view.matches, view.node, back=back)
         if target is None:
             self.notify("Nothing is searched for: / begins.", timeout=3)
             return

@@ -13,6 +13,7 @@ from .figures import reward_span
 from .line_list import LineList
 from .lines import Line, Span, crop, one_line, pad, width_of
 from .marks import STEP, UNVISITED, mark_in
+from .node_set import NodeSet
 from .tree_order import SORTS
 from .tree_rows import TreeRows
 
@@ -60,9 +61,10 @@ class TreeView(LineList):
         self._read_labels = labels
         self._labels: dict[int, tuple[str, int]] = {}
         self._title = one_line(title)
+        self._drawn_shift = 0
         self.best_path: frozenset[int] = frozenset()
         """Nodes drawn in bold: the way to the best end."""
-        self.matches: frozenset[int] = frozenset()
+        self.matches = NodeSet()
         """Nodes that a search found."""
 
     @property
@@ -99,14 +101,21 @@ class TreeView(LineList):
 
     def go_to_node(self, idx: int) -> None:
         """Open whatever hides a node and put the cursor on it."""
-        position = self.tree_rows.reveal(idx)
-        self.recount()
+        position = self.tree_rows.position(idx)
+        if position is None:
+            position = self.tree_rows.reveal(idx)
+            self.recount()
         self.move_to(position, centre=True)
+
+    def watch_cursor(self, old: int, new: int) -> None:
+        super().watch_cursor(old, new)
+        if self._shift(self.line_width) != self._drawn_shift:
+            self.refresh()
 
     def header(self, width: int) -> Line:
         sort = self.tree_rows.sort
         left = "action" + ("▾" if sort == "order" else "")
-        shift = self._shift(width)
+        shift = self._drawn_shift = self._shift(width)
         if shift:
             left += f"   (from level {shift})"
         visits = "n▾" if sort == "visits" else "n"

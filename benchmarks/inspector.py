@@ -177,6 +177,7 @@ def main() -> None:
     async def session(path: Path, run_id: str, large: Mapping[int, int], deep: int) -> None:
         with Store.open(path, read_only=True) as store:
             app = Inspector(store, poll_s=0)
+            gc.freeze()  # As the command does.
             async with app.run_test(size=(120, 40)) as pilot:
                 await pilot.pause()
                 tasks = TasksScreen(store, run_id)

@@ -208,7 +208,9 @@ class LineList(ScrollView, can_focus=True, inherit_bindings=False):
 
     def watch_cursor(self, old: int, new: int) -> None:
         if old != new:
-            self.refresh()
+            # Two lines change; where the list scrolls or grew as well, that draws all of it.
+            for index in (old, new):
+                self.refresh_lines(index + self.head_lines)
             self.post_message(self.Moved(self, new))
 
     def render_lines(self, crop: Region) -> list[Strip]:

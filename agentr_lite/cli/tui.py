@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from functools import partial
@@ -61,6 +62,9 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
             following=follow,
             remove=partial(_remove, path),
         )
+        # What the imports made stays: going through it again and again, the garbage collector would
+        # now and then hold up a key for longer than all the rest takes.
+        gc.freeze()
         app.run()
     if app.fault is not None:
         raise app.fault

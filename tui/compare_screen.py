@@ -13,7 +13,8 @@ from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
 
-from .base_screen import ASK, SORT, FilterScreen
+from .base_screen import ASK, SORT
+from .env_filter import ENV, EnvFilterScreen, has_several, put_env, with_env
 from .episodes_screen import episode_screen
 from .figures import percent
 from .lines import Line, Span, one_line
@@ -25,7 +26,7 @@ Key = tuple[int, int]
 """(task id, sample)."""
 
 
-class CompareScreen(FilterScreen):
+class CompareScreen(EnvFilterScreen):
     """A row a task, a column a round: what training won and what it lost."""
 
     HINT = (
@@ -39,20 +40,22 @@ class CompareScreen(FilterScreen):
         Binding("u", "which", "Filter", id="compare.which"),
         *SORT,
         ASK,
+        ENV,
     ]
 
-    def __init__(self, store: Store, run_id: str, eval_id: int) -> None:
+    def __init__(self, store: Store, run_id: str, eval_id: int, env: str = "") -> None:
         """
         Args:
             store: the database.
             run_id: the run.
             eval_id: one of the evaluations; the others of its mode and split stand beside it.
+            env: the environment to show first; empty: all.
 
         Raises:
             UsageError: no such evaluation in the run.
         """
-        super().__init__(store)
-        self.run_id = run_id
+        super().__init__(store, run_id, env)
+        self._columns: Sequence[Column] = ()
         self._kind = next(
             ((row.mode, row.split) for row in list_evals(store, run_id) if row.id == eval_id), None
         )
@@ -79,7 +82,8 @@ class CompareScreen(FilterScreen):
             Column("level", "level", right=True, drop=2),
             *rounds,
         )
-        table = Table(columns, id="compare")
+        self._columns = with_env(columns, several=has_several(self.store, self.run_id))
+        table = Table(self._columns, id="compare")
         table.empty = (("No such tasks.", "dim"),)
         yield table
 
@@ -89,9 +93,13 @@ class CompareScreen(FilterScreen):
             raise UsageError("these evaluations are gone")
         # A round that was evaluated meanwhile has no column here: the screen is opened again.
         by_round: list[dict[Key, EvalItemRow]] = []
+        envs: set[str] = set()
         for row in self._evals:
             items = list_eval_items(self.store, row.id, with_episodes=False)
-            by_round.append({(item.task.id, item.sample): item for item in items})
+            envs |= {item.task.env for item in items}
+            mine = [item for item in items if self.in_env(item.task.env)]
+            by_round.append({(item.task.id, item.sample): item for item in mine})
+        self.meet(envs)
         tasks = {key: item for items in reversed(by_round) for key, item in items.items()}
         shown = {
             key: item
@@ -100,7 +108,11 @@ class CompareScreen(FilterScreen):
         }
         self.query_one(Table).fill(
             [
-                Row(key, _cells(key, item, by_round), self._sort_values(key, item, by_round))
+                Row(
+                    key,
+                    put_env(_cells(key, item, by_round), self._columns, item.task.env),
+                    self._sort_values(key, item, by_round),
+                )
                 for key, item in shown.items()
             ]
         )
@@ -121,6 +133,7 @@ class CompareScreen(FilterScreen):
         values: dict[str, float | str | None] = {
             "flip": _flip(key, by_round),
             "goal": item.task.goal,
+            "env": item.task.env,
             "task": item.task.name,
             "level": item.task.level,
         }
@@ -137,8 +150,7 @@ class CompareScreen(FilterScreen):
         spans: list[Span] = [(f"{len(tasks)} tasks", "dim")]
         for row, items in zip(self._evals, by_round, strict=True):
             if items:
-                share = sum(item.success for item in items.values()) / len(items)
-                spans.append((f" · {_name(row)} {percent(share)}", "dim"))
+                spans.append((f" · {_name(row)} {percent(_success(items.values()))}", "dim"))
         gained = sum(_flip(key, by_round) > 0 for key in tasks)
         lost = sum(_flip(key, by_round) < 0 for key in tasks)
         spans += [(" · ", "dim"), (f"▲ {gained}", "good"), (" ", "plain"), (f"▼ {lost}", "bad")]
@@ -146,7 +158,7 @@ class CompareScreen(FilterScreen):
             spans.append((f" · {shown} shown", "dim"))
         if self._which != "all":
             spans += [(" · ", "dim"), (self._which, "match")]
-        return (*spans, *self.needle_note())
+        return (*spans, *self.env_note(), *self.needle_note())
 
     def action_open(self) -> None:
         """Step through the last round's episode of the task under the cursor."""
@@ -159,6 +171,14 @@ class CompareScreen(FilterScreen):
         """All, changed, gained or lost tasks."""
         self._which = _WHICH[(_WHICH.index(self._which) + 1) % len(_WHICH)]
         self.reread()
+
+
+def _success(items: Iterable[EvalItemRow]) -> float:
+    """The share that is solved; of several environments the mean, as in the tables."""
+    by_env: dict[str, list[bool]] = {}
+    for item in items:
+        by_env.setdefault(item.task.env, []).append(item.success)
+    return sum(sum(solved) / len(solved) for solved in by_env.values()) / len(by_env)
 
 
 def _name(row: EvalRow) -> str:

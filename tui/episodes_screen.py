@@ -18,8 +18,9 @@ from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
 from agentr_lite.store.runs import get_run
 
-from .base_screen import ASK, SORT, FilterScreen
+from .base_screen import ASK, SORT
 from .documents import StepView, view_of_opening, view_of_step
+from .env_filter import ENV, EnvFilterScreen, has_several, put_env, with_env
 from .figures import reward_span
 from .lines import Line, Span, one_line
 from .marks import FAILED, SOLVED
@@ -31,7 +32,7 @@ Key = tuple[int, int]
 """(task id, sample)."""
 
 
-class EpisodesScreen(FilterScreen):
+class EpisodesScreen(EnvFilterScreen):
     """A table of episodes; enter steps through one."""
 
     HINT = (
@@ -45,6 +46,7 @@ class EpisodesScreen(FilterScreen):
         Binding("u", "which", "Filter", id="episodes.which"),
         *SORT,
         ASK,
+        ENV,
     ]
 
     COLUMNS = (
@@ -60,30 +62,33 @@ class EpisodesScreen(FilterScreen):
         Column("repeated", "repeated", right=True, drop=4),
     )
 
-    def __init__(self, store: Store, run_id: str, eval_id: int) -> None:
+    def __init__(self, store: Store, run_id: str, eval_id: int, env: str = "") -> None:
         """
         Args:
             store: the database.
             run_id: the run.
             eval_id: the evaluation.
+            env: the environment to show first; empty: all.
 
         Raises:
             UsageError: no such evaluation in the run.
         """
-        super().__init__(store)
-        self.run_id = run_id
+        super().__init__(store, run_id, env)
+        self._columns = with_env(self.COLUMNS, several=has_several(store, run_id))
         self.eval_id = eval_id
         self._which = "all"
         self._eval, self._base = self._find()
 
     def body(self) -> Iterable[Widget]:
-        table = Table(self.COLUMNS, id="episodes")
+        table = Table(self._columns, id="episodes")
         table.empty = (("No such episodes.", "dim"),)
         yield table
 
     def refresh_data(self) -> None:
         self._eval, self._base = self._find()
-        items = list_eval_items(self.store, self.eval_id, with_episodes=False)
+        played = list_eval_items(self.store, self.eval_id, with_episodes=False)
+        self.meet(item.task.env for item in played)
+        items = [item for item in played if self.in_env(item.task.env)]
         base: dict[Key, EvalItemRow] = {}
         if self._base is not None:
             rows = list_eval_items(self.store, self._base.id, with_episodes=False)
@@ -95,7 +100,11 @@ class EpisodesScreen(FilterScreen):
         ]
         self.query_one(Table).fill(
             [
-                Row((item.task.id, item.sample), _cells(item, base), _sort_values(item, base))
+                Row(
+                    (item.task.id, item.sample),
+                    put_env(_cells(item, base), self._columns, item.task.env),
+                    _sort_values(item, base),
+                )
                 for item in shown
             ]
         )
@@ -139,7 +148,7 @@ class EpisodesScreen(FilterScreen):
             spans.append((f" · {shown} shown", "dim"))
         if self._which != "all":
             spans += [(" · ", "dim"), (self._which, "match")]
-        return (*spans, *self.needle_note())
+        return (*spans, *self.env_note(), *self.needle_note())
 
     def action_which(self) -> None:
         """All, gained, lost or failed episodes."""
@@ -223,6 +232,7 @@ def _sort_values(
         "mark": item.success,
         "flip": _flip(item, base) if before else None,
         "goal": item.task.goal,
+        "env": item.task.env,
         "task": item.task.name,
         "level": item.task.level,
         "reward": item.reward,

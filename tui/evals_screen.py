@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -16,6 +17,7 @@ from agentr_lite.store.runs import get_run, list_metrics
 from .base_screen import SORT, InspectorScreen
 from .compare_screen import CompareScreen
 from .document_view import DocumentView
+from .env_filter import has_several, put_env, with_env
 from .episodes_screen import EpisodesScreen
 from .figures import interval, percent
 from .lines import Line, Span, one_line, rule
@@ -58,10 +60,12 @@ class EvalsScreen(InspectorScreen):
     def __init__(self, store: Store, run_id: str) -> None:
         super().__init__(store)
         self.run_id = run_id
+        several = has_several(store, run_id)
+        self._columns = with_env(self.COLUMNS, several=several, before="mode")
         self._drawn: object = None
 
     def body(self) -> Iterable[Widget]:
-        table = Table(self.COLUMNS, id="evals")
+        table = Table(self._columns, id="evals")
         table.empty = (("No evaluations yet.", "dim"),)
         yield table
         yield DocumentView(id="plots")
@@ -69,7 +73,17 @@ class EvalsScreen(InspectorScreen):
     def refresh_data(self) -> None:
         run = get_run(self.store, self.run_id)
         evals = list_evals(self.store, run.id)
-        self.query_one(Table).fill([Row(row.id, _cells(row), _sort_values(row)) for row in evals])
+        self.query_one(Table).fill(
+            [
+                Row(
+                    (row.id, env),
+                    put_env(_cells(part), self._columns, env or "mean"),
+                    _sort_values(part) | {"env": env or "mean"},
+                )
+                for row in evals
+                for env, part in _parts(row)
+            ]
+        )
         metrics = list_metrics(self.store, run.id)
         if self._drawn != (evals, metrics):
             self._drawn = (evals, metrics)
@@ -83,13 +97,13 @@ class EvalsScreen(InspectorScreen):
         """Open the episodes of the evaluation under the cursor."""
         row = self.query_one(Table).current
         if row is not None:
-            self.visit(lambda: EpisodesScreen(self.store, self.run_id, int(str(row.key))))
+            self.visit(lambda: EpisodesScreen(self.store, self.run_id, *_key(row)))
 
     def action_compare(self) -> None:
         """Set the rounds of the evaluation under the cursor side by side."""
         row = self.query_one(Table).current
         if row is not None:
-            self.visit(lambda: CompareScreen(self.store, self.run_id, int(str(row.key))))
+            self.visit(lambda: CompareScreen(self.store, self.run_id, *_key(row)))
 
 
 def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width: int) -> list[Line]:
@@ -100,13 +114,17 @@ def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width:
         rows = [r for r in evals if (r.mode, r.split) == (mode, split) and r.summary.get("success")]
         if not rows:
             continue
-        lines.append(rule((one_line(f"success, {mode}, {split}"), "title"), width))
-        for row in rows:
-            style = "dim" if row.round == 0 else "good"
-            name = "base" if row.round == 0 else f"round {row.round}"
-            bar = interval_row(row.summary["success"], room, style)
-            lines.append(((f" {name:<{_ROUND_CELLS - 1}}", "plain"), *bar))
-        lines.append(((" " * _ROUND_CELLS, "plain"), *scale_row(room)))
+        parts = [part for row in rows for part in _parts(row)]
+        # By name; the mean has none, and comes last.
+        for env in sorted({env for env, _ in parts}, key=lambda env: (not env, env)):
+            where = f", {env or 'mean over the environments'}" if len(parts) > len(rows) else ""
+            lines.append(rule((one_line(f"success, {mode}, {split}{where}"), "title"), width))
+            for row in (part for name, part in parts if name == env):
+                style = "dim" if row.round == 0 else "good"
+                name = "base" if row.round == 0 else f"round {row.round}"
+                bar = interval_row(row.summary["success"], room, style)
+                lines.append(((f" {name:<{_ROUND_CELLS - 1}}", "plain"), *bar))
+            lines.append(((" " * _ROUND_CELLS, "plain"), *scale_row(room)))
     for round_index in dict.fromkeys(point.round for point in metrics):
         series = [
             Series(
@@ -121,6 +139,20 @@ def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width:
             lines.append(rule((f"loss by step, round {round_index}", "title"), width))
             lines += line_plot(series, width, _LOSS_LINES)
     return lines
+
+
+def _parts(row: EvalRow) -> list[tuple[str, EvalRow]]:
+    """An evaluation with each of several environments' figures, by name, and with the mean's."""
+    by_env = row.summary.get("by_env") or {}
+    parts = [(env, replace(row, summary=by_env[env])) for env in sorted(by_env)]
+    return [*((env, part) for env, part in parts if part.summary.get("success")), ("", row)]
+
+
+def _key(row: Row) -> tuple[int, str]:
+    """The evaluation's id, and its environment's name; empty: all."""
+    assert isinstance(row.key, tuple)
+    eval_id, env = row.key
+    return eval_id, env
 
 
 def _cells(row: EvalRow) -> list[Span]:

@@ -14,7 +14,8 @@ from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import get_run, list_stages
 from agentr_lite.store.trees import get_tree
 
-from .base_screen import ASK, SORT, FilterScreen
+from .base_screen import ASK, SORT
+from .env_filter import ENV, EnvFilterScreen, has_several, put_env, with_env
 from .evals_screen import EvalsScreen
 from .figures import reward_span, short
 from .lines import Line, Span, one_line
@@ -27,7 +28,7 @@ _WHICH = ("all", "unsolved", "has revision")
 _BROKEN = Mark("⚠", "odd", "failed")
 
 
-class TasksScreen(FilterScreen):
+class TasksScreen(EnvFilterScreen):
     """A table of tasks with their trees; enter opens a tree."""
 
     HINT = (
@@ -44,6 +45,7 @@ class TasksScreen(FilterScreen):
         Binding("u", "which", "Filter", id="tasks.which"),
         *SORT,
         ASK,
+        ENV,
         Binding("y", "copy", "Copy the task's name", show=False, id="tasks.copy"),
         Binding(
             "left_square_bracket,left", "round(-1)", "Round", id="tasks.previous", key_display="[ ]"
@@ -72,14 +74,14 @@ class TasksScreen(FilterScreen):
     )
 
     def __init__(self, store: Store, run_id: str) -> None:
-        super().__init__(store)
-        self.run_id = run_id
+        super().__init__(store, run_id)
+        self._columns = with_env(self.COLUMNS, several=has_several(store, run_id))
         self._round = 0
         self._rounds: list[int] = []
         self._which = "all"
 
     def body(self) -> Iterable[Widget]:
-        table = Table(self.COLUMNS, id="tasks")
+        table = Table(self._columns, id="tasks")
         table.empty = (("No trees yet: they appear when a wave of the search ends.", "dim"),)
         yield table
 
@@ -88,7 +90,9 @@ class TasksScreen(FilterScreen):
         self._rounds = tree_rounds(self.store, run.id)
         if self._round not in self._rounds:
             self._round = self._rounds[-1] if self._rounds else 0
-        everything = tree_overviews(self.store, run.id, self._round)
+        searched = tree_overviews(self.store, run.id, self._round)
+        self.meet(one.tree.task.env for one in searched)
+        everything = [one for one in searched if self.in_env(one.tree.task.env)]
         shown = [
             overview
             for overview in everything
@@ -97,7 +101,16 @@ class TasksScreen(FilterScreen):
             and (self._which != "has revision" or overview.accepted)
         ]
         table = self.query_one(Table)
-        table.fill([Row(one.tree.id, _cells(one), _sort_values(one)) for one in shown])
+        table.fill(
+            [
+                Row(
+                    one.tree.id,
+                    put_env(_cells(one), self._columns, one.tree.task.env),
+                    _sort_values(one),
+                )
+                for one in shown
+            ]
+        )
         parts = [run.id, *([f"round {self._round}"] if self._round else [])]
         self.crumbs(parts, self._status(run))
         self.caption(self._counts(everything, len(shown)), self._round_tabs())
@@ -124,7 +137,7 @@ class TasksScreen(FilterScreen):
             spans.append((f" · {shown} shown", "dim"))
         if self._which != "all":
             spans += [(" · ", "dim"), (f"{self._which} only", "match")]
-        return (*spans, *self.needle_note())
+        return (*spans, *self.env_note(), *self.needle_note())
 
     def _round_tabs(self) -> Line:
         spans: list[Span] = [("round ", "dim")] if self._rounds else []
@@ -202,6 +215,7 @@ def _sort_values(overview: TreeOverview) -> dict[str, float | str | None]:
     return {
         "mark": -1.0 if tree.error else tree.best_reward,
         "goal": tree.task.goal,
+        "env": tree.task.env,
         "task": tree.task.name,
         "split": tree.task.split,
         "level": tree.task.level,

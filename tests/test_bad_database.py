@@ -158,16 +158,18 @@ class TestDatabases:
         assert loop_case.contents(filled) == before
         assert loop(*words, "-d", filled)[0] == 0
 
-    def test_deleting_a_run_leaves_its_adapters_only(self, loop: Call, filled: Path) -> None:
+    def test_deleting_a_run_deletes_its_files_unless_they_are_kept(
+        self, loop: Call, filled: Path
+    ) -> None:
         artifacts = filled.parent / f"{filled.name}-artifacts"
         [folder] = artifacts.iterdir()
-        _, _, err = loop("runs", "delete", "latest", "--yes", "-d", filled)
-        assert f"Its adapters are still in {folder}" in err
+        words = ("runs", "delete", "latest", "--yes", "-d", filled)
+        assert loop(*words, "--keep-files")[0] == 0
         assert sorted(path.name for path in folder.iterdir()) == ["round-1", "round-2"]
         assert loop("eval", "corridor", "--tasks", "1", "-d", filled)[0] == 0
-        _, _, err = loop("runs", "delete", "latest", "--yes", "-d", filled)
-        assert "adapters" not in err
-        assert list(artifacts.iterdir()) == [folder]
+        [other] = set(artifacts.iterdir()) - {folder}
+        assert loop(*words)[0] == 0
+        assert not other.exists() and folder.exists()
 
     def test_readers_do_not_mind_a_lock(self, loop: Call, filled: Path) -> None:
         conn = sqlite3.connect(filled, isolation_level=None)

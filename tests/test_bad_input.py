@@ -130,7 +130,10 @@ class TestRecipes:
             ("splice: {alpha: []}", "splice.alpha: needs at least one value"),
             ("rounds: -1", "rounds: -1 is outside 0 to 100"),
             ("seed: 99999999999", "seed: 99999999999 is outside 0 to 2,147,483,647"),
-            ("env: 3", "env: needs str, not int (3)"),
+            (
+                "env: 3",
+                "env: needs a name, a list of names or a mapping of names to settings, not int",
+            ),
             ("env_options: [1]", "env_options: needs a mapping, not list"),
             ("- a\n- b", "must be a mapping, not list"),
             ("search: {width: [", "is not valid YAML"),

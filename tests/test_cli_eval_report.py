@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from stairs import Policy, Scripted, Stairs, act, always, noisy
 
+from agentr_lite.actors.base import Capabilities
 from agentr_lite.cli import main
 from agentr_lite.recipe import EvalSettings, Recipe
 from agentr_lite.store.database import Store
@@ -21,6 +22,7 @@ RECIPE = Recipe(name="tiny", env="stairs", eval=EvalSettings(max_steps=4, batch=
 class Model(Scripted):
     """An actor that solves everything once it wears an adapter."""
 
+    capabilities = Capabilities(adapters=True)
     description = {"sha256": "f" * 64, "path": "m.gguf"}  # type: ignore[assignment]  # noqa: RUF012
 
     def use_adapter(self, path: Path | None) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import click
@@ -78,9 +79,9 @@ def measure(
         first, again, steps, saves, returns = [], [], [], [], []
         for task in tasks:
             progress(f"{name}: {task.name}")
-            first.append(_timed(lambda task=task: env.reset(task)))
+            first.append(_timed(partial(env.reset, task)))
             actions = _actions(env, task)
-            again.append(_timed(lambda task=task: env.reset(task)))
+            again.append(_timed(partial(env.reset, task)))
             states = []
             for action in actions:
                 began = time.perf_counter()
@@ -93,7 +94,7 @@ def measure(
                 if result.terminated or result.truncated:
                     break
             random.Random(1).shuffle(states)
-            returns += [_timed(lambda pair=pair: _return(env, *pair)) for pair in states[:_RETURNS]]
+            returns += [_timed(partial(_return, env, *pair)) for pair in states[:_RETURNS]]
     finally:
         env.close()
     return Figures(

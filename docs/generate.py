@@ -48,8 +48,10 @@ With `--json`, an error is `{"error": {"kind", "message", "hint"}}` on stdout.
 data directory |
 | `AGENTR_LITE_DB` | the database; `-d` outweighs it |
 | `AGENTR_LITE_MODELS` | folder of downloaded models; default: `models` in the folder above |
-| `AGENTR_LITE_API_KEY`, `AGENTR_LITE_SERVER_*` | for models behind a server; see [models](models.md) |
-| `AGENTR_LITE_THEME` | colours of `agentr-lite tui`: `auto`, `dark` or `light`; `--theme` outweighs it |
+| `AGENTR_LITE_API_KEY`, `AGENTR_LITE_SERVER_*` \
+| for models behind a server; see [models](models.md) |
+| `AGENTR_LITE_THEME` | colours of `agentr-lite tui`: `auto`, `dark` or `light`; \
+`--theme` outweighs it |
 | `NO_COLOR` | no colours |
 
 No variable changes a result: that takes a recipe, `--set`, `--model` or `--seed`.

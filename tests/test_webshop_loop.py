@@ -105,7 +105,6 @@ def test_rewards_are_of_many_sizes() -> None:
     env = WebShop()
     goal = env.goal(env.tasks("train")[0])
     rewards = {
-        round(score_purchase(product, {}, goal).reward, 3)
-        for product in env.catalogue.products
+        round(score_purchase(product, {}, goal).reward, 3) for product in env.catalogue.products
     }
     assert len(rewards) >= 5 and min(rewards) == 0.0 and max(rewards) < 1.0

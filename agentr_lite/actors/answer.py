@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
-from agentr_lite.actors.base import Completion, FinishReason
+from agentr_lite.actors.base import Completion, FinishReason, GenerateRequest, GenerateResult
+from agentr_lite.actors.prompts import Prompt
 
 
 class Answer:
@@ -58,3 +60,34 @@ class Answer:
             self.finish_reason or "length",
             tuple(self.tokens),
         )
+
+
+class Answered(Protocol):
+    """A prompt that was carried out, whatever back end did it."""
+
+    @property
+    def prompt(self) -> Sequence[int]:
+        """Its tokens."""
+
+    @property
+    def samples(self) -> Sequence[Answer]:
+        """Its answers, in the order of the request's seeds."""
+
+    @property
+    def cached_tokens(self) -> int:
+        """Prompt tokens that were not decoded again."""
+
+
+def generated(request: GenerateRequest, prompt: Prompt, job: Answered | None) -> GenerateResult:
+    """A request's answers as the actor protocol gives them.
+
+    Args:
+        request: what was asked.
+        prompt: what it was turned into.
+        job: what came of it; None where the prompt did not fit the context.
+    """
+    if job is None:
+        nothing = Completion("", 0, "overflow")
+        return GenerateResult(tuple(nothing for _ in request.seeds), 0, 0)
+    completions = tuple(sample.completion() for sample in job.samples)
+    return GenerateResult(completions, len(job.prompt), job.cached_tokens, prompt.dropped_turns)

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jinja2 import TemplateError, nodes
@@ -220,3 +221,34 @@ def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def model_template(
+    model: Path, own: str | None, *, override: Path | None, bos: str, eos: str
+) -> ChatTemplate:
+    """A model's chat template, or the one in a file that stands in for it.
+
+    Args:
+        model: where the model lies, for messages.
+        own: the template that came with it, if any.
+        override: a Jinja file to use instead.
+        bos: text of the beginning-of-sequence token.
+        eos: text of the end-of-turn token.
+
+    Raises:
+        ModelError: no template, an unreadable file, or a template that is refused.
+    """
+    if override is not None:
+        try:
+            own = override.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(
+                f"cannot read chat template {override}: {error}",
+                hint="Set agent.chat_template to a Jinja file, or to '' for the model's own.",
+            ) from error
+    if not own:
+        raise ModelError(
+            f"{model} has no chat template: it may be a base model, not an instruct one",
+            hint="Use an instruct model, or give it a template: --set agent.chat_template=FILE",
+        )
+    return ChatTemplate(own, origin=str(override or model), bos=bos, eos=eos)

@@ -8,17 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agentr_lite.actors.answer import generated
 from agentr_lite.actors.base import (
     Actor,
     Capabilities,
-    Completion,
     GenerateRequest,
     GenerateResult,
     ScoreRequest,
     ScoreResult,
     Usage,
 )
-from agentr_lite.actors.chat_template import ChatTemplate
+from agentr_lite.actors.chat_template import model_template
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.fragments import Tokenizer
 from agentr_lite.actors.llamacpp import tuning
@@ -80,7 +80,13 @@ class LlamaCppActor(Actor):
         if model.n_ctx_train > 0:
             context_tokens = min(context_tokens, model.n_ctx_train)
         self._context_tokens = context_tokens
-        template = self._load_template(chat_template)
+        template = model_template(
+            path,
+            model.header.chat_template,
+            override=chat_template,
+            bos=model.token_text(model.bos),
+            eos=model.token_text(model.eos),
+        )
         self._prompts = PromptBuilder(template, Tokenizer(model), context_tokens=context_tokens)
         self._tokenizer = Tokenizer(model)
         self._threads = n_threads or physical_cores()
@@ -100,30 +106,6 @@ class LlamaCppActor(Actor):
         self._handle: Any = None
         self._chat_template = chat_template
         self._closed = False
-
-    def _load_template(self, override: Path | None) -> ChatTemplate:
-        model = self._model
-        if override is not None:
-            try:
-                source: str | None = override.read_text("utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ModelError(
-                    f"cannot read chat template {override}: {error}",
-                    hint="Set agent.chat_template to a Jinja file, or to '' for the model's own.",
-                ) from error
-        else:
-            source = model.header.chat_template
-        if not source:
-            raise ModelError(
-                f"{self._path} has no chat template: it may be a base model, not an instruct one",
-                hint="Use an instruct model, or give it a template: --set agent.chat_template=FILE",
-            )
-        return ChatTemplate(
-            source,
-            origin=str(override or self._path),
-            bos=model.token_text(model.bos),
-            eos=model.token_text(model.eos),
-        )
 
     @property
     def description(self) -> dict[str, Any]:
@@ -170,7 +152,7 @@ class LlamaCppActor(Actor):
             jobs.append(Job(prompt.tokens, samples))
         self._run([job for job in jobs if job is not None])
         return [
-            _generated(request, prompt, job)
+            generated(request, prompt, job)
             for request, prompt, job in zip(requests, prompts, jobs, strict=True)
         ]
 
@@ -251,11 +233,3 @@ class LlamaCppActor(Actor):
             self._lanes.close()
             self._adapters.close()
             self._model.close()
-
-
-def _generated(request: GenerateRequest, prompt: Prompt, job: Job | None) -> GenerateResult:
-    if job is None:
-        nothing = Completion("", 0, "overflow")
-        return GenerateResult(tuple(nothing for _ in request.seeds), 0, 0)
-    completions = tuple(sample.completion() for sample in job.samples)
-    return GenerateResult(completions, len(job.prompt), job.cached_tokens, prompt.dropped_turns)

@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agentr_lite.actors.answer import generated
 from agentr_lite.actors.base import (
     Actor,
     Capabilities,
-    Completion,
     GenerateRequest,
     GenerateResult,
     ScoreRequest,
     ScoreResult,
     Usage,
 )
-from agentr_lite.actors.chat_template import ChatTemplate
+from agentr_lite.actors.chat_template import model_template
 from agentr_lite.actors.digest import directory_sha256, file_sha256
 from agentr_lite.actors.fragments import Tokenizer
 from agentr_lite.actors.llamacpp.machine import available_bytes
@@ -91,7 +91,13 @@ class MlxActor(Actor):
         self._chat_template = chat_template
         self._tokenizer = Tokenizer(vocabulary)
         self._prompts = PromptBuilder(
-            self._load_template(chat_template),
+            model_template(
+                path,
+                vocabulary.chat_template,
+                override=chat_template,
+                bos=vocabulary.bos_text,
+                eos=vocabulary.eos_text,
+            ),
             self._tokenizer,
             context_tokens=self._context_tokens,
         )
@@ -132,29 +138,6 @@ class MlxActor(Actor):
         while rows > 1 and rows * self._context_tokens > affordable:
             rows //= 2
         return max(n_cells or cells, self._context_tokens), rows
-
-    def _load_template(self, override: Path | None) -> ChatTemplate:
-        vocabulary = self._vocabulary
-        source = vocabulary.chat_template
-        if override is not None:
-            try:
-                source = override.read_text("utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ModelError(
-                    f"cannot read chat template {override}: {error}",
-                    hint="Set agent.chat_template to a Jinja file, or to '' for the model's own.",
-                ) from error
-        if not source:
-            raise ModelError(
-                f"{self._path} has no chat template: it may be a base model, not an instruct one",
-                hint="Use an instruct model, or give it a template: --set agent.chat_template=FILE",
-            )
-        return ChatTemplate(
-            source,
-            origin=str(override or self._path),
-            bos=vocabulary.bos_text,
-            eos=vocabulary.eos_text,
-        )
 
     @property
     def description(self) -> dict[str, Any]:
@@ -206,19 +189,10 @@ class MlxActor(Actor):
         work = [job for job in jobs if job is not None]
         self._timed(lambda: self._decoder.run(work), [job.prompt for job in work])
         self.usage.output_tokens += sum(len(s.tokens) for job in work for s in job.samples)
-        results = []
-        for request, prompt, job in zip(requests, prompts, jobs, strict=True):
-            if job is None:
-                nothing = Completion("", 0, "overflow")
-                results.append(GenerateResult(tuple(nothing for _ in request.seeds), 0, 0))
-                continue
-            completions = tuple(sample.completion() for sample in job.samples)
-            results.append(
-                GenerateResult(
-                    completions, len(job.prompt), job.cached_tokens, prompt.dropped_turns
-                )
-            )
-        return results
+        return [
+            generated(request, prompt, job)
+            for request, prompt, job in zip(requests, prompts, jobs, strict=True)
+        ]
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """See ``Actor``.

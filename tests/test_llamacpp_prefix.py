@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentr_lite.actors.llamacpp.nodes import Branch, Node
+from agentr_lite.actors.llamacpp.integrity import check_integrity
+from agentr_lite.actors.llamacpp.nodes import Branch, CellBytes, Node
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
 
 SEQUENCES = 12
@@ -43,17 +45,34 @@ class Cells:
                 owners.discard(sequence)
         self.cells = [cell for cell in self.cells if cell[2]]
 
+    def save(self, sequence: int, start: int, end: int) -> CellBytes:
+        """Ten bytes a cell: position, token, padding."""
+        mine = sorted((p, t) for p, t, owners in self.cells if sequence in owners)
+        rows = [[p, t, *([0] * 8)] for p, t in mine if start <= p < end]
+        assert len(rows) == end - start
+        return np.array(rows, np.uint8).reshape(-1)
+
+    def load(self, data: CellBytes, sequence: int, start: int, end: int) -> None:
+        rows = data.reshape(-1, 10).tolist()
+        assert len(self.cells) + len(rows) <= CAPACITY, "no room for what was saved"
+        for position, token, *_ in rows:
+            if start <= position < end:
+                self.write(sequence, position, token)
+
     def clear(self) -> None:
         self.cells = []
 
 
-def make_tree() -> tuple[PrefixTree, Cells]:
+def make_tree(spill_bytes: int = 0) -> tuple[PrefixTree, Cells]:
     cells = Cells()
-    return PrefixTree(cells, capacity=CAPACITY, sequences=SEQUENCES), cells
+    tree = PrefixTree(cells, capacity=CAPACITY, sequences=SEQUENCES, spill_bytes=spill_bytes)
+    return tree, cells
 
 
 def prefill(tree: PrefixTree, cells: Cells, node: Node) -> None:
     for part in tree.incomplete(node):
+        if part.saved is not None and tree.restore(part):
+            continue
         missing = len(part.tokens) - part.decoded
         assert tree.make_room(missing)
         sequence = tree.writable(part)
@@ -78,7 +97,7 @@ def path(node: Node) -> list[int]:
 
 
 def check(tree: PrefixTree, cells: Cells) -> None:
-    tree.check_integrity()
+    check_integrity(tree)
     assert tree.used == len(cells.cells)
     for node in tree.nodes():
         if node.complete:
@@ -170,7 +189,7 @@ def test_damaged_books_are_noticed() -> None:
     prefill(tree, cells, node)
     tree.used += 1
     with pytest.raises(RuntimeError, match="cells counted"):
-        tree.check_integrity()
+        check_integrity(tree)
 
 
 tokens = st.integers(0, 2)
@@ -178,6 +197,8 @@ prompts = st.lists(tokens, min_size=1, max_size=10)
 operations = st.lists(
     st.one_of(
         st.tuples(st.just("prompt"), prompts),
+        st.tuples(st.just("announce"), prompts),
+        st.tuples(st.just("part"), st.integers(0, 9)),
         st.tuples(st.just("grow"), st.tuples(st.integers(0, 9), tokens)),
         st.tuples(st.just("fork"), st.integers(0, 9)),
         st.tuples(st.just("commit"), st.integers(0, 9)),
@@ -188,17 +209,20 @@ operations = st.lists(
 )
 
 
-@given(operations)
-@settings(max_examples=300, deadline=None)
-def test_books_and_cells_agree_after_any_work(work: list[tuple[str, object]]) -> None:
-    tree, cells = make_tree()
+@given(operations, st.sampled_from([0, 100, 1_000_000]))
+@settings(max_examples=600, deadline=None)
+def test_books_and_cells_agree_after_any_work(
+    work: list[tuple[str, object]], spill_bytes: int
+) -> None:
+    tree, cells = make_tree(spill_bytes)
     held: list[Node] = []
     branches: list[Branch] = []
+    announced: list[Node] = []
     room = SEQUENCES // 2
 
     for kind, value in work:
-        busy = len(held) + len(branches)
-        if kind == "prompt" and busy < room:
+        busy = len(held) + len(branches) + len(announced)
+        if kind in ("prompt", "announce") and busy < room:
             assert isinstance(value, list)
             # What admission guarantees: the worst case fits.
             loose = sum(len(branch.tokens) for branch in branches)
@@ -207,8 +231,25 @@ def test_books_and_cells_agree_after_any_work(work: list[tuple[str, object]]) ->
             node, cached = tree.insert(value)
             assert path(node) == value
             assert 0 <= cached <= len(value)
+            if kind == "announce":
+                announced.append(node)
+                continue
             prefill(tree, cells, node)
             held.append(node)
+        elif kind == "part" and announced:
+            # Half of what is missing, as when a batch is full.
+            assert isinstance(value, int)
+            node = announced[value % len(announced)]
+            if missing := tree.incomplete(node):
+                part = missing[0]
+                if part.saved is None or not tree.restore(part):
+                    size = -(-(len(part.tokens) - part.decoded) // 2)
+                    assert tree.make_room(size)
+                    sequence = tree.writable(part)
+                    first = part.decoded
+                    for index in range(first, first + size):
+                        cells.write(sequence, part.start + index, part.tokens[index])
+                    tree.advance(part, size)
         elif kind == "grow" and branches:
             index, token = value  # type: ignore[misc]
             if tree.make_room(1):
@@ -235,7 +276,11 @@ def test_books_and_cells_agree_after_any_work(work: list[tuple[str, object]]) ->
 
     for branch in branches:
         tree.unpin(tree.commit(branch))
-    for node in held:
+        check(tree, cells)
+    for node in announced:
+        prefill(tree, cells, node)
+        check(tree, cells)
+    for node in [*held, *announced]:
         tree.unpin(node)
     assert tree.pinned == 0
     assert tree.make_room(CAPACITY)

@@ -208,7 +208,7 @@ def llamacpp_logits(
             rows = []
             for ids in texts:
                 context.clear()
-                logits = context.decode(ids, range(len(ids)), [0] * len(ids), outputs=True)
+                logits = context.decode(ids, range(len(ids)), [0] * len(ids), outputs=len(ids))
                 rows.append(np.array(logits[: len(ids)], np.float32))
             found.append(rows)
         return found

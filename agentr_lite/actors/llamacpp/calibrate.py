@@ -169,9 +169,9 @@ def _prefill(context: Context, clock: Clock) -> float:
     context.clear()
     tokens = _tokens(context, PROMPT_TOKENS, 0)
     began = clock()
-    context.decode(tokens, range(PROMPT_TOKENS), [0] * PROMPT_TOKENS, outputs=False)
+    context.decode(tokens, range(PROMPT_TOKENS), [0] * PROMPT_TOKENS, outputs=0)
     # What runs on a GPU is only waited for where logits are read: one more token with them.
-    context.decode(tokens[:1], [PROMPT_TOKENS], [0], outputs=True)
+    context.decode(tokens[:1], [PROMPT_TOKENS], [0], outputs=1)
     return PROMPT_TOKENS / (clock() - began)
 
 
@@ -185,7 +185,7 @@ def _decode(context: Context, width: int, clock: Clock) -> float:
     for step in range(_STEPS):
         tokens = _tokens(context, width, step + 1)
         began = clock()
-        context.decode(tokens, [PREFIX_TOKENS + step] * width, sequences, outputs=True)
+        context.decode(tokens, [PREFIX_TOKENS + step] * width, sequences, outputs=width)
         fastest = min(fastest, clock() - began)
     for sequence in sequences:
         context.remove(sequence)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentr_lite.actors.llamacpp.library import clear_errors, last_error, load_library
+from agentr_lite.actors.llamacpp.nodes import CellBytes
 from agentr_lite.errors import ModelError
 
 if TYPE_CHECKING:
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 
 SEQUENCES = 256
 """llama.cpp's limit on sequence ids; an id beyond it aborts the process."""
-_PAD_SEQUENCE = SEQUENCES - 1
+_SPARE_SEQUENCE = SEQUENCES - 1
+"""For a padding row, and for cells on their way to or from RAM."""
 USABLE_SEQUENCES = SEQUENCES - 1
+
+
+_NO_LOGITS = np.empty((0, 0), np.float32)
 
 
 class Context:
@@ -104,18 +109,18 @@ class Context:
         positions: Sequence[int],
         sequences: Sequence[int],
         *,
-        outputs: bool,
-    ) -> npt.NDArray[np.float32] | None:
+        outputs: int,
+    ) -> npt.NDArray[np.float32]:
         """Run one batch; every token takes one cell.
 
         Args:
             tokens: one id an entry.
             positions: each the next position of its sequence.
             sequences: each in [0, 255).
-            outputs: whether to compute logits, for every entry.
+            outputs: compute logits for so many entries, the first ones.
 
         Returns:
-            Logits, (entries, vocabulary), a view that is valid until the next call; or None.
+            Logits, (outputs, vocabulary), a view that is valid until the next call.
 
         Raises:
             ModelError: the cache is full or the computation failed.
@@ -131,14 +136,15 @@ class Context:
         if padded:
             # A single row takes another attention kernel, whose rounding differs: with a
             # second row, a branch alone computes what it computes beside others.
-            batch.tokens[1], batch.positions[1], batch.sequences[1] = tokens[0], 0, _PAD_SEQUENCE
+            batch.tokens[1], batch.positions[1], batch.sequences[1] = tokens[0], 0, _SPARE_SEQUENCE
             count = 2
-        batch.outputs[:count] = outputs
+        # The padding row computes what the row does that it stands beside.
+        batch.outputs[:count] = np.arange(count) < (count if padded and outputs else outputs)
         batch.struct.n_tokens = count
         clear_errors()
         status = self._lib.llama_decode(self.handle, batch.struct)
         if padded:
-            self._lib.llama_memory_seq_rm(self._memory, _PAD_SEQUENCE, -1, -1)
+            self._lib.llama_memory_seq_rm(self._memory, _SPARE_SEQUENCE, -1, -1)
         if status != 0:
             reason = "the cache is full" if status == 1 else last_error() or f"status {status}"
             raise ModelError(
@@ -146,10 +152,9 @@ class Context:
                 hint="If this repeats, please report it with the output of `agentr-lite doctor`.",
             )
         if not outputs:
-            return None
+            return _NO_LOGITS
         pointer = self._lib.llama_get_logits(self.handle)
-        rows = np.ctypeslib.as_array(pointer, shape=(count, self.model.n_vocab))
-        return rows[: len(tokens)]
+        return np.ctypeslib.as_array(pointer, shape=(outputs, self.model.n_vocab))
 
     def copy_sequence(self, source: int, target: int, end: int) -> None:
         """Let ``target`` share ``source``'s cells at positions [0, end)."""
@@ -170,6 +175,44 @@ class Context:
         """The largest position of ``sequence`` in the cache, -1 if it has none."""
         _check_sequence(sequence)
         return int(self._lib.llama_memory_seq_pos_max(self._memory, sequence))
+
+    def save(self, sequence: int, start: int, end: int) -> CellBytes:
+        """A copy of ``sequence``'s cells at positions [start, end), of both keys and values.
+
+        Raises:
+            ModelError: llama.cpp refuses.
+        """
+        lib = self._lib
+        # The whole of a sequence is saved, so a spare one gets the part.
+        self.copy_range(sequence, _SPARE_SEQUENCE, start, end)
+        size = int(lib.llama_state_seq_get_size(self.handle, _SPARE_SEQUENCE))
+        data = np.empty(size, np.uint8)
+        clear_errors()
+        written = lib.llama_state_seq_get_data(self.handle, _bytes(data), size, _SPARE_SEQUENCE)
+        self.remove(_SPARE_SEQUENCE)
+        if written != size:
+            raise ModelError(
+                f"llama.cpp cannot save its cache: {last_error() or 'no reason given'}"
+            )
+        return data
+
+    def load(self, data: CellBytes, sequence: int, start: int, end: int) -> None:
+        """Put back what ``save`` gave, as far as it lies at positions [start, end).
+
+        Needs as many free cells as were saved.
+
+        Raises:
+            ModelError: too little room, or not saved by a context of this model and kind.
+        """
+        clear_errors()
+        read = self._lib.llama_state_seq_set_data(
+            self.handle, _bytes(data), data.nbytes, _SPARE_SEQUENCE
+        )
+        if read != data.nbytes:
+            reason = last_error() or "no reason given"
+            raise ModelError(f"llama.cpp cannot bring back saved cells: {reason}")
+        self.copy_range(_SPARE_SEQUENCE, sequence, start, end)
+        self.remove(_SPARE_SEQUENCE)
 
     def clear(self) -> None:
         """Empty the cache."""
@@ -208,6 +251,10 @@ class _Batch:
 
 def _pointer(array: npt.NDArray[Any], kind: Any) -> Any:
     return ctypes.cast(array.ctypes.data, kind)
+
+
+def _bytes(data: CellBytes) -> Any:
+    return data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
 def _check_sequence(*sequences: int) -> None:

@@ -45,10 +45,18 @@ class Lane:
             n_ubatch=plan.n_ubatch,
         )
         self.tree = PrefixTree(
-            self.context, capacity=self.context.n_cells, sequences=USABLE_SEQUENCES
+            self.context,
+            capacity=self.context.n_cells,
+            sequences=USABLE_SEQUENCES,
+            spill_bytes=plan.spill_bytes,
         )
         self.scheduler = Scheduler(
-            self.context, self.tree, width=plan.width, max_idle=plan.max_idle, stop=stop
+            self.context,
+            self.tree,
+            width=plan.width,
+            chunk=plan.chunk,
+            max_idle=plan.max_idle,
+            stop=stop,
         )
 
 

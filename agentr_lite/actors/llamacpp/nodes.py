@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 NO_SEQUENCE = -1
+
+CellBytes = npt.NDArray[np.uint8]
+"""Keys and values of some cells, in llama.cpp's own layout."""
 
 
 class Memory(Protocol):
@@ -19,14 +25,43 @@ class Memory(Protocol):
     def remove(self, sequence: int, start: int = 0, end: int = -1) -> None:
         """Unmark positions [start, end); -1 = to the last."""
 
+    def save(self, sequence: int, start: int, end: int) -> CellBytes:
+        """A copy of the cells at positions [start, end)."""
+
+    def load(self, data: CellBytes, sequence: int, start: int, end: int) -> None:
+        """Put saved cells back; only those at positions [start, end) of what was saved."""
+
     def clear(self) -> None:
         """Empty the cache."""
 
 
-class Node:
-    """A segment of tokens. Complete once all of its cells are computed."""
+class Saved:
+    """Evicted cells in RAM. Where a node was split after its eviction, both halves point here."""
 
-    __slots__ = ("children", "decoded", "parent", "pins", "sequence", "stamp", "start", "tokens")
+    __slots__ = ("data", "tokens", "users")
+
+    def __init__(self, data: CellBytes, tokens: int) -> None:
+        self.data = data
+        self.tokens = tokens
+        """How many cells it holds, and needs for a moment when it is brought back."""
+        self.users = 0
+        """Nodes that point here."""
+
+
+class Node:
+    """A segment of tokens: in the cache, saved in RAM, or yet to be computed."""
+
+    __slots__ = (
+        "children",
+        "decoded",
+        "parent",
+        "pins",
+        "saved",
+        "sequence",
+        "stamp",
+        "start",
+        "tokens",
+    )
 
     def __init__(self, tokens: list[int], start: int, parent: Node | None) -> None:
         self.tokens = tokens
@@ -43,6 +78,8 @@ class Node:
         """Users of this node or of any below it."""
         self.stamp = 0
         """When it was last used, by the tree's own clock, which counts tokens decoded."""
+        self.saved: Saved | None = None
+        """Its cells, where they were evicted and kept; nothing is ``decoded`` then."""
 
     @property
     def end(self) -> int:
@@ -51,7 +88,7 @@ class Node:
 
     @property
     def complete(self) -> bool:
-        """Whether all cells are computed."""
+        """Whether all cells are in the cache."""
         return self.decoded == len(self.tokens)
 
 

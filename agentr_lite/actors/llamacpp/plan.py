@@ -46,6 +46,10 @@ class LanePlan:
     """Most branches in one decode batch; a CPU is saturated by then."""
     n_ubatch: int | None = None
     """Tokens computed at once; None: the context's default."""
+    chunk: int = 512
+    """Most prompt tokens in a batch that branches wait for."""
+    spill_bytes: int = 0
+    """RAM of each lane for evicted prefixes."""
 
     def tuned(self, tuning: Tuning) -> LanePlan:
         """The plan with measured batch shapes."""

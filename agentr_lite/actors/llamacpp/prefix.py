@@ -1,9 +1,10 @@
 """The prefix tree: which token prefixes have their keys and values in the cache.
 
 Every node is a segment of tokens below its parent's; every cell of the cache belongs to exactly
-one node or one branch. A sequence id marks the cells of a whole path from the root: each leaf
-owns one, inner nodes use that of a leaf below them. So an id is spent on each leaf only, and a
-fork is a copy of cell *marks*, not of cells.
+one node or one branch. Evicted nodes stay in the tree while their cells are kept in RAM. A sequence
+id marks the cells of a whole path from the root: each leaf in the cache owns one, nodes above it
+use that of a leaf below them. So an id is spent on each leaf only, and a fork is a copy of cell
+*marks*, not of cells.
 
 Source: the idea of a radix tree over cached prefixes with eviction of the least recently used
 leaves is SGLang's RadixAttention (arXiv 2312.07104); the mapping to llama.cpp's sequences is ours.
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from agentr_lite.actors.llamacpp.nodes import NO_SEQUENCE, Branch, Memory, Node
+from agentr_lite.actors.llamacpp.spill import Spill
 
 
 class PrefixTree:
@@ -23,12 +25,20 @@ class PrefixTree:
         capacity: cells that may be used.
         used: cells in use, computed or about to be in the current batch.
         pinned: tokens of nodes that may not be evicted, computed or not.
+        spill: what was evicted and is kept in RAM.
+        sequences: ids 0 to this may be used.
+        free: ids not in use.
+        owners: for every id of a node, the lowest node in the cache on its path.
+        branches: what grows at the moment, with an id each.
     """
 
-    def __init__(self, memory: Memory, *, capacity: int, sequences: int) -> None:
+    def __init__(
+        self, memory: Memory, *, capacity: int, sequences: int, spill_bytes: int = 0
+    ) -> None:
         self._memory = memory
         self.capacity = capacity
-        self._sequences = sequences
+        self.sequences = sequences
+        self.spill = Spill(spill_bytes)
         self._reset()
 
     def _reset(self) -> None:
@@ -36,9 +46,10 @@ class PrefixTree:
         self.used = 0
         self.pinned = 0
         self._clock = 0
-        self._free = list(range(self._sequences - 1, -1, -1))
-        self._owners: dict[int, Node] = {}
-        self._branches: set[Branch] = set()
+        self.spill.clear()
+        self.free = list(range(self.sequences - 1, -1, -1))
+        self.owners: dict[int, Node] = {}
+        self.branches: set[Branch] = set()
 
     def clear(self) -> None:
         """Forget everything, pinned or not."""
@@ -52,7 +63,7 @@ class PrefixTree:
 
         Returns:
             The node at whose end the path ends, pinned; how many of the tokens were there
-            already, computed or being computed for another request.
+            already: computed, saved, or being computed for another request.
         """
         node, matched = self._match(self.root, tokens)
         if matched < len(tokens):
@@ -83,7 +94,7 @@ class PrefixTree:
             walk = walk.parent
 
     def incomplete(self, node: Node) -> list[Node]:
-        """The nodes on the path to ``node`` that still need decoding, top first."""
+        """The nodes on the path to ``node`` whose cells are not in the cache, top first."""
         path = []
         walk: Node | None = node
         # Parents complete before their children, so the walk can stop at the first complete one.
@@ -103,7 +114,7 @@ class PrefixTree:
                 node.sequence = self._allocate()
                 if parent.sequence != NO_SEQUENCE:
                     self._memory.copy_sequence(parent.sequence, node.sequence, parent.end)
-            self._owners[node.sequence] = node
+            self.owners[node.sequence] = node
         return node.sequence
 
     def continues(self, node: Node) -> bool:
@@ -112,7 +123,7 @@ class PrefixTree:
         assert parent is not None
         if node.sequence != NO_SEQUENCE:
             return node.sequence == parent.sequence
-        return parent.sequence != NO_SEQUENCE and self._owners.get(parent.sequence) is parent
+        return parent.sequence != NO_SEQUENCE and self.owners.get(parent.sequence) is parent
 
     def unpinned(self, tokens: Sequence[int]) -> int:
         """How many more tokens ``insert(tokens)`` would pin."""
@@ -136,6 +147,25 @@ class PrefixTree:
         node.decoded += count
         self.used += count
 
+    def restore(self, node: Node) -> bool:
+        """Bring a saved node's cells back; its parent is complete.
+
+        Returns:
+            False if there is nothing saved or too little room: the tokens must be decoded.
+        """
+        saved = node.saved
+        # All that was saved together comes back for a moment, also the other half of a split.
+        if saved is None or not self.make_room(saved.tokens):
+            return False
+        size = len(node.tokens)
+        sequence = self.writable(node)
+        self._memory.load(saved.data, sequence, node.start, node.end)
+        self.spill.drop(node)
+        self.spill.restored_tokens += size
+        node.decoded = size
+        self.used += size
+        return True
+
     # Branches
 
     def fork(self, node: Node) -> Branch:
@@ -145,7 +175,7 @@ class PrefixTree:
         if node.sequence != NO_SEQUENCE:
             self._memory.copy_sequence(node.sequence, sequence, node.end)
         branch = Branch(node, sequence)
-        self._branches.add(branch)
+        self.branches.add(branch)
         return branch
 
     def extend(self, branch: Branch, token: int) -> None:
@@ -157,39 +187,51 @@ class PrefixTree:
     def commit(self, branch: Branch) -> Node:
         """Move a branch's tokens into the tree.
 
-        Where the tree has them already, the branch's cells are given up for the tree's.
+        Where the cache has them already, the branch's cells are given up for the tree's; where the
+        tree has them in RAM only, or is about to compute them for a prompt, the branch's cells
+        take their place.
 
         Returns:
             The node at whose end the branch ended, pinned in place of the branch's pin.
         """
         tokens, sequence, above = branch.tokens, branch.sequence, branch.node
-        self._branches.discard(branch)
+        self.branches.discard(branch)
         node, matched = self._match(above, tokens)
-        if not node.complete:
-            raise RuntimeError("a branch meets a prefix that is still being decoded")
-        if matched == len(tokens):
+        resident, lowest = node, node
+        while not resident.complete:
+            if resident.sequence != NO_SEQUENCE:
+                self._vacate(resident)
+            self._adopt(resident, sequence)
+            assert resident.parent is not None
+            resident = resident.parent
+        if matched < len(tokens):
+            lowest = Node(tokens[matched:], node.end, node)
+            node.children[lowest.tokens[0]] = lowest
+            self._adopt(lowest, sequence)
+        twice = resident.end - above.end
+        self.used -= twice
+        if lowest is resident:
             self._release(sequence)
-            self.used -= matched
         else:
-            if matched:
-                start, end = above.end, above.end + matched
-                self._memory.remove(sequence, start, end)
-                self._memory.copy_range(node.sequence, sequence, start, end)
-                self.used -= matched
-            child = Node(tokens[matched:], node.end, node)
-            child.decoded = len(child.tokens)
-            child.sequence = sequence
-            self._owners[sequence] = child
-            node.children[child.tokens[0]] = child
-            old = node.sequence
-            if old != NO_SEQUENCE and self._owners.get(old) is node:
-                self._rename(node, old, sequence)
-                del self._owners[old]
+            if twice:
+                self._memory.remove(sequence, above.end, resident.end)
+                self._memory.copy_range(resident.sequence, sequence, above.end, resident.end)
+            self.owners[sequence] = lowest
+            old = resident.sequence
+            if old != NO_SEQUENCE and self.owners.get(old) is resident:
+                self._rename(resident, old, sequence)
+                del self.owners[old]
                 self._release(old)
-            node = child
-        self.pin(node)
+        self.pin(lowest)
         self.unpin(above)
-        return node
+        return lowest
+
+    def _adopt(self, node: Node, sequence: int) -> None:
+        """Take cells that a branch has computed as the node's own."""
+        if node.saved is not None:
+            self.spill.drop(node)
+        node.decoded = len(node.tokens)
+        node.sequence = sequence
 
     # Room
 
@@ -204,25 +246,25 @@ class PrefixTree:
         """Evict what was not used while the last ``age`` tokens were decoded."""
         limit = self._clock - age
         while True:
-            stale = [node for node in self._owners.values() if not node.pins and node.stamp < limit]
+            stale = [node for node in self.owners.values() if not node.pins and node.stamp < limit]
             if not stale:
                 return
             for node in stale:
                 self._evict_leaf(node)
 
     def _allocate(self) -> int:
-        while not self._free:
+        while not self.free:
             if not self._evict():
                 raise RuntimeError("all sequence ids are pinned")
-        return self._free.pop()
+        return self.free.pop()
 
     def _release(self, sequence: int) -> None:
         self._memory.remove(sequence)
-        self._free.append(sequence)
+        self.free.append(sequence)
 
     def _evict(self) -> bool:
         oldest: Node | None = None
-        for node in self._owners.values():
+        for node in self.owners.values():
             if not node.pins and (oldest is None or node.stamp < oldest.stamp):
                 oldest = node
         if oldest is None:
@@ -231,23 +273,38 @@ class PrefixTree:
         return True
 
     def _evict_leaf(self, leaf: Node) -> None:
-        sequence = leaf.sequence
-        parent = leaf.parent
-        assert parent is not None and not leaf.children
-        del parent.children[leaf.tokens[0]]
+        if self.spill.budget_bytes:
+            self.spill.put(leaf, self._memory.save(leaf.sequence, leaf.start, leaf.end))
+        else:
+            assert leaf.parent is not None and not leaf.children
+            del leaf.parent.children[leaf.tokens[0]]
+        self._vacate(leaf)
+        while (surplus := self.spill.over_budget()) is not None:
+            self.spill.drop(surplus)
+            above = surplus.parent
+            assert above is not None and not surplus.children
+            del above.children[surplus.tokens[0]]
+
+    def _vacate(self, leaf: Node) -> None:
+        """Free the cells of the lowest node of a path."""
+        sequence, parent = leaf.sequence, leaf.parent
+        assert parent is not None
         self.used -= leaf.decoded
-        del self._owners[sequence]
+        leaf.decoded, leaf.sequence = 0, NO_SEQUENCE
+        del self.owners[sequence]
         if parent.sequence == sequence:
             heir = next(
                 (c.sequence for c in parent.children.values() if c.sequence != NO_SEQUENCE), None
             )
             if heir is None:
                 # The parent is the path's last computed node now.
-                self._owners[sequence] = parent
+                self.owners[sequence] = parent
                 self._memory.remove(sequence, parent.end)
-                return
-            self._rename(parent, sequence, heir)
-        self._release(sequence)
+            else:
+                self._rename(parent, sequence, heir)
+                self._release(sequence)
+        else:
+            self._release(sequence)
 
     def _rename(self, node: Node, old: int, new: int) -> None:
         walk: Node | None = node
@@ -282,6 +339,8 @@ class PrefixTree:
         upper = Node(node.tokens[:size], node.start, parent)
         upper.decoded = min(size, node.decoded)
         upper.sequence, upper.pins, upper.stamp = node.sequence, node.pins, node.stamp
+        if node.saved is not None:
+            self.spill.split(upper, node)
         upper.children[node.tokens[size]] = node
         parent.children[upper.tokens[0]] = upper
         node.tokens = node.tokens[size:]
@@ -290,8 +349,6 @@ class PrefixTree:
         node.parent = upper
         return upper
 
-    # Checks
-
     def nodes(self) -> Iterator[Node]:
         """All nodes but the root, parents first."""
         stack = list(self.root.children.values())
@@ -299,55 +356,3 @@ class PrefixTree:
             node = stack.pop()
             yield node
             stack.extend(node.children.values())
-
-    def check_integrity(self) -> None:
-        """Recount everything.
-
-        Raises:
-            RuntimeError: the tree's books and its contents disagree (a bug).
-        """
-        problems = []
-        cells = sum(len(branch.tokens) for branch in self._branches)
-        pinned = 0
-        marks: dict[int, Node] = {}
-        pins: dict[Node, int] = {}
-        for branch in self._branches:
-            walk: Node | None = branch.node
-            while walk is not None:
-                pins[walk] = pins.get(walk, 0) + 1
-                walk = walk.parent
-        for node in self.nodes():
-            cells += node.decoded
-            pinned += len(node.tokens) if node.pins else 0
-            parent = node.parent
-            if parent is None or parent.children.get(node.tokens[0]) is not node:
-                problems.append("a node is not its parent's child")
-            elif node.start != parent.end or (node.decoded and not parent.complete):
-                problems.append("a node does not start where its parent ends")
-            if not node.pins and not node.complete:
-                problems.append("an incomplete node is not pinned")
-            if node.pins < pins.get(node, 0) or node.pins < sum(
-                child.pins for child in node.children.values()
-            ):
-                problems.append("a node has fewer pins than users")
-            if node.decoded and node.sequence == NO_SEQUENCE:
-                problems.append("computed cells without a sequence")
-            if node.sequence != NO_SEQUENCE and not any(
-                child.sequence == node.sequence for child in node.children.values()
-            ):
-                if node.sequence in marks:
-                    problems.append("two leaves own one sequence")
-                marks[node.sequence] = node
-        if marks != self._owners:
-            problems.append("owners disagree with the leaves")
-        held = [branch.sequence for branch in self._branches] + list(marks)
-        if sorted(held + self._free) != list(range(self._sequences)):
-            problems.append("sequence ids are lost or held twice")
-        if cells != self.used:
-            problems.append(f"{self.used} cells counted, {cells} found")
-        if pinned != self.pinned:
-            problems.append(f"{self.pinned} pinned tokens counted, {pinned} found")
-        if self.used > self.capacity:
-            problems.append(f"{self.used} cells of {self.capacity} used")
-        if problems:
-            raise RuntimeError("prefix tree: " + "; ".join(sorted(set(problems))))

@@ -61,6 +61,17 @@ class Live:
     samples: list[Sample]
 
 
+class _Entries:
+    """Part of a batch."""
+
+    __slots__ = ("positions", "sequences", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.positions: list[int] = []
+        self.sequences: list[int] = []
+
+
 @dataclass
 class Counters:
     """What the scheduler did since it was made."""
@@ -70,6 +81,10 @@ class Counters:
     """Last prompt tokens, decoded for their logits."""
     decoded_tokens: int = 0
     """Rows of generated tokens; at most as many as were drawn, fewer where samples agree."""
+    restored_tokens: int = 0
+    """Prompt tokens brought back from RAM instead of decoding them."""
+    spilled_tokens: int = 0
+    """Tokens evicted to RAM."""
     batches: int = 0
     widths: dict[int, int] = field(default_factory=dict)
     """How many decode batches had which width."""
@@ -79,6 +94,8 @@ class Counters:
         self.prefilled_tokens += other.prefilled_tokens
         self.replayed_tokens += other.replayed_tokens
         self.decoded_tokens += other.decoded_tokens
+        self.restored_tokens += other.restored_tokens
+        self.spilled_tokens += other.spilled_tokens
         self.batches += other.batches
         for width, count in other.widths.items():
             self.widths[width] = self.widths.get(width, 0) + count
@@ -93,6 +110,7 @@ class Scheduler:
         tree: PrefixTree,
         *,
         width: int,
+        chunk: int = 512,
         max_idle: int | None = None,
         stop: threading.Event | None = None,
     ) -> None:
@@ -101,6 +119,7 @@ class Scheduler:
             context: where to decode.
             tree: what is in its cache.
             width: most branches in one decode batch.
+            chunk: most prompt tokens in a batch that branches wait for.
             max_idle: drop prefixes that were not used while this many tokens were decoded;
                 None: only where cells run out.
             stop: another thread's wish to give up.
@@ -110,6 +129,7 @@ class Scheduler:
         self._context = context
         self._tree = tree
         self._width = width
+        self._chunk = chunk
         self._piece = context.model.piece
         self._ends: Collection[int] = context.model.end_tokens
         self.counters = Counters()
@@ -131,15 +151,13 @@ class Scheduler:
         self._waiting, self._live = [], []
         self._reserved = self._growing = 0
         try:
-            while self._queue or self._live:
+            while self._queue or self._waiting or self._live:
                 if self._stop.is_set():
                     raise CancelledError
                 if self._queue:
                     self._admit()
                     if self._max_idle is not None:
                         self._tree.expire(self._max_idle)
-                while self._prefill():
-                    pass
                 self._start()
                 self._step()
         except BaseException:
@@ -147,6 +165,8 @@ class Scheduler:
             self._tree.clear()
             raise
         finally:
+            self.counters.restored_tokens = self._tree.spill.restored_tokens
+            self.counters.spilled_tokens = self._tree.spill.spilled_tokens
             for job in jobs:
                 for sample in job.samples:
                     sample.chooser.close()
@@ -172,12 +192,10 @@ class Scheduler:
             self._reserved += sample.max_tokens
             self._growing += 1
 
-    def _prefill(self) -> bool:
-        """Decode one batch of missing prompt tokens; False if none are missing."""
-        tree, room = self._tree, self._context.n_batch
-        tokens: list[int] = []
-        positions: list[int] = []
-        sequences: list[int] = []
+    def _missing(self, room: int) -> _Entries:
+        """Missing prompt tokens for the next batch; what was saved in RAM is brought back."""
+        tree = self._tree
+        entries = _Entries()
         fresh: set[Node] = set()
         for job in self._waiting:
             assert job.node is not None
@@ -186,15 +204,17 @@ class Scheduler:
                 # a fork would copy marks of cells that do not exist yet.
                 if node.parent in fresh and not tree.continues(node):
                     break
+                if node.saved is not None and node.parent not in fresh and tree.restore(node):
+                    continue
                 size = min(len(node.tokens) - node.decoded, room)
                 if size == 0:
                     break
                 if not tree.make_room(size):
                     raise RuntimeError("admitted prompts exceed the cache")
                 first = node.start + node.decoded
-                tokens += node.tokens[node.decoded : node.decoded + size]
-                positions += range(first, first + size)
-                sequences += [tree.writable(node)] * size
+                entries.tokens += node.tokens[node.decoded : node.decoded + size]
+                entries.positions += range(first, first + size)
+                entries.sequences += [tree.writable(node)] * size
                 tree.advance(node, size)
                 room -= size
                 if not node.complete:
@@ -202,19 +222,18 @@ class Scheduler:
                 fresh.add(node)
             if room == 0:
                 break
-        if not tokens:
-            return False
-        self._context.decode(tokens, positions, sequences, outputs=False)
-        self.counters.prefilled_tokens += len(tokens)
-        self.counters.batches += 1
-        return True
+        return entries
 
     def _start(self) -> None:
-        """Make branches of the admitted samples; equal prompts share one."""
+        """Make branches of the samples whose prompts are computed; equal prompts share one."""
         tree = self._tree
         groups: dict[tuple[Node, int], Live] = {}
+        waiting = []
         for job in self._waiting:
             assert job.node is not None
+            if not job.node.complete:
+                waiting.append(job)
+                continue
             samples = job.samples[job.started : job.admitted]
             job.started = job.admitted
             key = (job.node, job.prompt[-1])
@@ -226,34 +245,39 @@ class Scheduler:
                 group.samples = group.samples + samples
             if job.started == len(job.samples):
                 tree.unpin(job.node)
-        self._waiting = []
+        self._waiting = waiting
         self._live += groups.values()
         self.counters.decoded_tokens -= len(groups)
 
     def _step(self) -> None:
-        """Decode the pending token of every branch and draw the next ones."""
+        """Decode the pending token of every branch, and missing prompt tokens beside them."""
         live = self._live
         self._live = []
         # Equal parts rather than full batches and a narrow rest.
-        parts = -(-len(live) // self._width)
+        parts = max(1, -(-len(live) // self._width))
         for part in range(parts):
-            chunk = live[part * len(live) // parts : (part + 1) * len(live) // parts]
-            self._decode(chunk)
+            self._decode(live[part * len(live) // parts : (part + 1) * len(live) // parts])
 
     def _decode(self, chunk: Sequence[Live]) -> None:
         tree, counters = self._tree, self.counters
-        if not tree.make_room(len(chunk)):
+        rows = len(chunk)
+        room = self._context.n_batch - rows
+        entries = self._missing(min(room, self._chunk) if rows else room)
+        if not tree.make_room(rows):
             raise RuntimeError("admitted samples exceed the cache")
+        if not rows and not entries.tokens:
+            return
         logits = self._context.decode(
-            [live.pending for live in chunk],
-            [live.branch.position for live in chunk],
-            [live.branch.sequence for live in chunk],
-            outputs=True,
+            [live.pending for live in chunk] + entries.tokens,
+            [live.branch.position for live in chunk] + entries.positions,
+            [live.branch.sequence for live in chunk] + entries.sequences,
+            outputs=rows,
         )
-        assert logits is not None
-        counters.decoded_tokens += len(chunk)
+        counters.prefilled_tokens += len(entries.tokens)
+        counters.decoded_tokens += rows
         counters.batches += 1
-        counters.widths[len(chunk)] = counters.widths.get(len(chunk), 0) + 1
+        if rows:
+            counters.widths[rows] = counters.widths.get(rows, 0) + 1
         handle = self._context.handle
         for index, live in enumerate(chunk):
             tree.extend(live.branch, live.pending)

@@ -7,6 +7,7 @@ import pytest
 from agentr_lite.envs.sciworld.games import (
     KINDS,
     PUBLISHED_TEST_IDS,
+    chosen_kinds,
     games,
     split_tasks,
 )
@@ -83,3 +84,23 @@ def test_splits_follow_the_packages_rule() -> None:
 def test_kinds_are_the_packages() -> None:
     constants = pytest.importorskip("scienceworld.constants")
     assert [(kind.code, kind.name) for kind in KINDS] == list(constants.ID2TASK.items())
+
+
+def test_kinds_are_chosen_by_code_topic_or_name() -> None:
+    assert chosen_kinds("4-1, find-plant") == {"4-1", "4-3"}
+    assert chosen_kinds("4,7") == {"4-1", "4-2", "4-3", "4-4", "7-1", "7-2", "7-3"}
+    assert chosen_kinds("") == {kind.code for kind in KINDS}
+    with pytest.raises(ValueError, match="cook"):
+        chosen_kinds("4, cook")
+
+
+def test_a_choice_of_kinds_keeps_numbers_and_splits() -> None:
+    everything = {task.name: task for tasks in split_tasks().values() for task in tasks}
+    chosen = split_tasks(kinds=chosen_kinds("4,7"))
+    assert {split: len(tasks) for split, tasks in chosen.items()} == {
+        "train": 786,
+        "dev": 393,
+        "test": 396,
+    }
+    for tasks in chosen.values():
+        assert all(everything[task.name] == task for task in tasks)

@@ -172,12 +172,32 @@ def test_a_task_of_your_own(env: WebShop) -> None:
     assert "Bring me this" in env.reset(again)[0]
 
 
+def test_short_pages_show_the_same_results_on_more_pages() -> None:
+    long, short = WebShop(), WebShop(page_size=5)
+    task = long.tasks("train")[0]
+    for env in (long, short):
+        env.reset(task)
+    query = "search[water bottles]"
+    whole = long.step(query).observation.split(" [SEP] ")
+    first = short.step(query).observation.split(" [SEP] ")
+    second = short.step("click[Next >]").observation.split(" [SEP] ")
+    numbers = [[text for text in page if text.startswith("B0")] for page in (whole, first, second)]
+    assert [len(page) for page in numbers] == [10, 5, 5]
+    assert numbers[0] == numbers[1] + numbers[2]
+    assert "Page 2 (Total results: 50)" in second
+    for task in short.tasks("dev")[:20]:
+        short.reset(task)
+        assert [short.step(action).reward for action in short.solve(task)][-1] == 1.0
+
+
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
         ({"goals": "robot"}, "synthetic or human"),
         ({"products": -1}, "whole number"),
         ({"products": True}, "whole number"),
+        ({"page_size": 0}, "whole number from 1"),
+        ({"page_size": 51}, "whole number from 1"),
         ({"goals": "human"}, "original data"),
         ({"products": 5}, "original data"),
         ({"data_dir": "/nowhere"}, "no directory"),

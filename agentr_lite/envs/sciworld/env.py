@@ -14,9 +14,11 @@ from typing import Any, ClassVar, NamedTuple
 from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
 from agentr_lite.envs.sciworld.games import (
     GAME_LISTS,
+    KINDS,
     TEST_SETS,
     GameList,
     TestSet,
+    chosen_kinds,
     split_tasks,
 )
 from agentr_lite.envs.sciworld.java import find_java
@@ -70,6 +72,9 @@ class SciWorld(Environment):
         games: ``published``, the 4,339 games that the published test ids count; ``agentgym``, the
             4,639 that AgentGym's server offers; ``all`` 7,207.
         test_set: ``all`` of the test split, or its 200 games with ``published`` ids.
+        kinds: only these kinds of task, comma-separated: codes (``4-1``), topics (``4``) or
+            names (``find-plant``); empty = all of the list of games. Topics 4 and 7 (find a
+            thing, tell life spans) have the shortest solutions.
         simplifications: comma-separated: teleportAction, selfWateringFlowerPots, openContainers,
             openDoors, noElectricalAction, or ``easy`` for all of them.
         step_limit: an episode is cut after this many moves, which are ticks of the game's clock:
@@ -90,6 +95,7 @@ class SciWorld(Environment):
         self,
         games: GameList = "published",
         test_set: TestSet = "all",
+        kinds: str = "",
         simplifications: str = "",
         step_limit: int = 100,
         jvms: int = 0,
@@ -114,6 +120,7 @@ class SciWorld(Environment):
                     f"sciworld: {option} needs a whole number >= {least}, not {value!r}"
                 )
         self._simplifications = _simplifications(simplifications)
+        self._kinds = _kinds(kinds)
         if importlib.util.find_spec("scienceworld") is None:
             raise EnvironmentFault(
                 self.name,
@@ -138,7 +145,7 @@ class SciWorld(Environment):
             UsageError: no such split.
         """
         if self._tasks is None:
-            self._tasks = {**split_tasks(self._games, self._test_set)}
+            self._tasks = {**split_tasks(self._games, self._test_set, self._kinds)}
         if split not in self._tasks:
             raise UsageError(
                 f"sciworld has no split '{split}'", hint=f"Splits: {', '.join(SPLITS)}."
@@ -272,6 +279,19 @@ def _one_of(option: str, value: object, known: Sequence[str]) -> None:
         raise UsageError(
             f"sciworld: {option} cannot be {value!r}", hint=f"It is one of {', '.join(known)}."
         )
+
+
+def _kinds(value: Any) -> frozenset[str]:
+    # YAML reads a bare 4 as a number.
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise UsageError(f"sciworld: kinds needs a text, not {value!r}")
+    try:
+        return chosen_kinds(str(value))
+    except ValueError as error:
+        raise UsageError(
+            f"sciworld: no kind of task is '{error}'",
+            hint=f"Codes and names: {', '.join(f'{kind.code} {kind.name}' for kind in KINDS)}.",
+        ) from error
 
 
 def _simplifications(value: str) -> str:

@@ -162,18 +162,46 @@ def games(which: GameList = "published") -> Iterator[Game]:
             number += 1
 
 
+def chosen_kinds(text: str) -> frozenset[str]:
+    """The codes of the kinds of task that a comma-separated text names.
+
+    Args:
+        text: codes (``4-1``), topics (``4``: all kinds of the topic) or names
+            (``find-living-thing``); empty: all kinds.
+
+    Raises:
+        ValueError: a part that names none; the message is the part.
+    """
+    codes: set[str] = set()
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        found = {
+            kind.code
+            for kind in KINDS
+            if part in (kind.code, kind.name, kind.code.partition("-")[0])
+        }
+        if not found:
+            raise ValueError(part)
+        codes |= found
+    return frozenset(codes) or frozenset(kind.code for kind in KINDS)
+
+
 def split_tasks(
-    which: GameList = "published", test: TestSet = "all"
+    which: GameList = "published",
+    test: TestSet = "all",
+    kinds: frozenset[str] | None = None,
 ) -> dict[Split, Sequence[Task]]:
     """Tasks by split, in the order of their numbers.
 
     Args:
         which: the list of games; the published ids mean something in ``published`` alone.
         test: ``published`` keeps of the test split only the games with published ids.
+        kinds: codes of the kinds of task to keep; None: all. Numbers stay what they are.
     """
     tasks: dict[Split, list[Task]] = {split: [] for split in SPLITS}
     chosen = frozenset(PUBLISHED_TEST_IDS)
     for game in games(which):
+        if kinds is not None and game.kind.code not in kinds:
+            continue
         if game.split != "test" or test == "all" or game.number in chosen:
             tasks[game.split].append(game.task)
     return {split: tuple(members) for split, members in tasks.items()}

@@ -76,12 +76,16 @@ class Catalogue:
     Args:
         rows: the products.
         attributes: by ASIN, ``{"attributes": [...]}`` and more, as in ``items_ins_v2*.json``.
+        page_size: products on a page of results.
 
     Raises:
         UsageError: a row without one of the fields needed.
     """
 
-    def __init__(self, rows: Iterable[Row], attributes: Mapping[str, Row]) -> None:
+    def __init__(
+        self, rows: Iterable[Row], attributes: Mapping[str, Row], page_size: int = PAGE_SIZE
+    ) -> None:
+        self.page_size = page_size
         self.products: list[Product] = []
         self.by_asin: dict[str, Product] = {}
         # Upstream draws the price within a range anew in each process; one seed here.
@@ -119,6 +123,10 @@ class Catalogue:
                 self._hits.clear()
             self._hits[query] = found
         return found
+
+    def page(self, query: str, number: int) -> Sequence[Product]:
+        """The products on a page of results, counted from 1."""
+        return self.search(query)[(number - 1) * self.page_size : number * self.page_size]
 
     def forget_searches(self) -> None:
         """Search anew next time, also for what was searched before."""
@@ -173,8 +181,3 @@ def parse_options(raw: Any) -> dict[str, tuple[str, ...]]:
                 one["value"].strip().replace("/", " | ").lower() for one in contents
             )
     return options
-
-
-def shown_page(hits: Sequence[Product], page: int) -> Sequence[Product]:
-    """The products on a page of results, counted from 1."""
-    return hits[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
 from agentr_lite.envs.webshop import oracle
-from agentr_lite.envs.webshop.catalogue import Catalogue
+from agentr_lite.envs.webshop.catalogue import MAX_HITS, PAGE_SIZE, Catalogue
 from agentr_lite.envs.webshop.goals import (
     bundled_tasks,
     goal_of_task,
@@ -54,6 +54,10 @@ Action: search[quick drying bath towel]"""
 
 _BRIEF = "Buy what the instruction asks for. Answer with a Thought line and an Action line."
 
+_GRAMMAR = r"""
+action ::= ("search[" | "click[") [^\n]+ "]"
+"""
+
 _GOALS_KEPT = 16384
 
 
@@ -77,6 +81,8 @@ class WebShop(Environment):
         goals: ``synthetic`` (made from products and options) or ``human`` (written by people;
             original data only).
         products: of the original catalogue, the first so many; 0 = all.
+        page_size: products on a page of results, 1 to 50 (upstream: 10). Fewer make short pages
+            for small models; what a search finds stays the same.
 
     Raises:
         UsageError: a wrong option, or no readable data in ``data_dir``.
@@ -85,12 +91,24 @@ class WebShop(Environment):
     name: ClassVar[str] = "webshop"
 
     def __init__(
-        self, data_dir: str | None = None, goals: str = "synthetic", products: int = 0
+        self,
+        data_dir: str | None = None,
+        goals: str = "synthetic",
+        products: int = 0,
+        page_size: int = PAGE_SIZE,
     ) -> None:
         if goals not in ("synthetic", "human"):
             raise UsageError(f"webshop: goals is synthetic or human, not {goals!r}")
         if not isinstance(products, int) or isinstance(products, bool) or products < 0:
             raise UsageError(f"webshop: products needs a whole number >= 0, not {products!r}")
+        if (
+            not isinstance(page_size, int)
+            or isinstance(page_size, bool)
+            or not 1 <= page_size <= MAX_HITS
+        ):
+            raise UsageError(
+                f"webshop: page_size needs a whole number from 1 to {MAX_HITS}, not {page_size!r}"
+            )
         if data_dir is None and (goals != "synthetic" or products):
             raise UsageError(
                 "webshop: goals and products choose from the original data",
@@ -99,11 +117,11 @@ class WebShop(Environment):
         self._human = goals == "human"
         self._file: Path | None = None
         if data_dir is None:
-            self._catalogue, self._known = _bundled()
+            self._catalogue, self._known = _bundled(page_size)
         else:
             self._file = products_file(Path(data_dir))
             self._catalogue, self._known = _original(
-                self._file, products, self._file.stat().st_mtime_ns
+                self._file, products, self._file.stat().st_mtime_ns, page_size
             )
         self._tasks: dict[str, list[Task]] | None = None
         self._goals: dict[str, tuple[Task, Goal]] = {}
@@ -224,6 +242,10 @@ class WebShop(Environment):
             return [f"search[{oracle.good_query(self._catalogue, goal)}]"]
         return [oracle.click(text) for text in clickables(self._catalogue, self._visit)]
 
+    def grammar(self) -> str:
+        """A search or a click, of any text: product titles and options may have brackets."""
+        return _GRAMMAR
+
     def describe_state(self) -> str:
         """The page and the options chosen, which the observation does not show."""
         visit = self._visit
@@ -241,14 +263,16 @@ class WebShop(Environment):
         return self._goal
 
 
-@lru_cache(maxsize=1)
-def _bundled() -> tuple[Catalogue, Mapping[str, Any]]:
+@lru_cache(maxsize=2)
+def _bundled(page_size: int) -> tuple[Catalogue, Mapping[str, Any]]:
     rows, known = bundled_rows()
-    return Catalogue(rows, known), known
+    return Catalogue(rows, known, page_size), known
 
 
 @lru_cache(maxsize=1)
-def _original(file: Path, products: int, changed: int) -> tuple[Catalogue, Mapping[str, Any]]:
+def _original(
+    file: Path, products: int, changed: int, page_size: int
+) -> tuple[Catalogue, Mapping[str, Any]]:
     """A run makes several instances of the same shop. ``changed``: the file's time, in ns."""
     rows, known = load_products(file, products)
-    return Catalogue(rows, known), known
+    return Catalogue(rows, known, page_size), known

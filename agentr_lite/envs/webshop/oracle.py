@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentr_lite.envs.webshop.catalogue import PAGE_SIZE, Catalogue, Product
+from agentr_lite.envs.webshop.catalogue import Catalogue, Product
 from agentr_lite.envs.webshop.pages import BUY, NEXT, PREVIOUS, Visit
 from agentr_lite.envs.webshop.reward import Goal, same_option
 
@@ -43,7 +43,7 @@ def good_query(catalogue: Catalogue, goal: Goal) -> str:
     wish = f"{' '.join(goal.attributes)} {goal.query}".lower()
     queries = [wish, " ".join([wish, *goal.options]), product.title.lower()]
     ranks = {query: _rank(catalogue, query, product) for query in queries}
-    return min(queries, key=lambda query: ranks[query] // PAGE_SIZE)
+    return min(queries, key=lambda query: ranks[query] // catalogue.page_size)
 
 
 def _rank(catalogue: Catalogue, query: str, product: Product) -> int:
@@ -58,7 +58,7 @@ def _turn_pages(catalogue: Catalogue, visit: Visit, product: Product) -> list[st
     rank = _rank(catalogue, visit.query, product)
     if rank == len(catalogue.products):
         return None
-    away = rank // PAGE_SIZE + 1 - visit.number
+    away = rank // catalogue.page_size + 1 - visit.number
     return [click(NEXT if away > 0 else PREVIOUS)] * abs(away)
 
 

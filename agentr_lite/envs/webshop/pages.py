@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from agentr_lite.envs.webshop.catalogue import Catalogue, Product, shown_page
+from agentr_lite.envs.webshop.catalogue import Catalogue, Product
 
 PageKind = Literal["start", "results", "item", "description", "features", "reviews", "end"]
 
@@ -72,7 +72,7 @@ def clickables(catalogue: Catalogue, visit: Visit) -> dict[str, Visit]:
         if visit.number > 1:
             links[PREVIOUS] = visit._replace(number=visit.number - 1)
         links[NEXT] = visit._replace(number=visit.number + 1)
-        for product in shown_page(catalogue.search(visit.query), visit.number):
+        for product in catalogue.page(visit.query, visit.number):
             links[product.asin] = visit._replace(page="item", asin=product.asin)
         return {text.lower(): target for text, target in links.items()}
     if visit.page != "item":
@@ -133,7 +133,7 @@ def _results(catalogue: Catalogue, visit: Visit) -> list[str]:
     if visit.number > 1:
         texts.append(PREVIOUS)
     texts.append(NEXT)
-    for product in shown_page(hits, visit.number):
+    for product in catalogue.page(visit.query, visit.number):
         texts += [product.asin, product.title, product.price_tag]
     return texts
 

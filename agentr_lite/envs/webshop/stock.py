@@ -159,7 +159,15 @@ def bundled_stock() -> Stock:
 
 
 def bundled_rows() -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The bundled catalogue, made from scratch.
+    """The bundled catalogue, made from scratch; see ``made_rows``."""
+    return made_rows("webshop")
+
+
+def made_rows(key: str) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """A catalogue of the stock list's kinds of products, made from scratch.
+
+    Args:
+        key: of its draws: another key gives other products of the same kinds.
 
     Returns:
         (rows as in ``items_shuffle*.json``, attributes by ASIN as in ``items_ins_v2*.json``).
@@ -167,7 +175,7 @@ def bundled_rows() -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     stock = bundled_stock()
     made: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     for kind in stock.kinds:
-        dice = Dice(f"webshop/{kind.query}")
+        dice = Dice(f"{key}/{kind.query}")
         for _ in range(PRODUCTS_A_KIND):
             asin = _asin(dice)
             while asin in made:

@@ -62,7 +62,7 @@ def test_too_little_memory_is_said(model: Model, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def lanes(model: Model) -> Iterator[Lanes]:
-    plan = LanePlan(4, 512, parallel=True, max_idle=300, flash_attention=False)
+    plan = LanePlan(4, 512, parallel=True, max_idle=300, cells_a_token=300, flash_attention=False)
     lanes = Lanes(model, plan, n_threads=2)
     yield lanes
     lanes.close()
@@ -83,3 +83,13 @@ def test_assignments_repeat_after_a_reset(lanes: Lanes) -> None:
     first = [lanes.assign(jobs) for jobs in work]
     lanes.reset()
     assert [lanes.assign(jobs) for jobs in work] == first
+
+
+def test_evicted_prefixes_get_a_share_of_the_memory(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "available_bytes", lambda: 1_000_000_000)
+    plan = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False)
+    assert 50_000_000 < plan.spill_bytes * plan.count <= 200_000_000
+    monkeypatch.setattr(planning, "available_bytes", lambda: 1_010_000_000)
+    assert plan_lanes(model, context_tokens=64, n_cells=None, gpu=False) == plan

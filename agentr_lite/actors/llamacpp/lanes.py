@@ -75,9 +75,7 @@ class Lanes:
             n_threads: all lanes' threads together.
         """
         self._stop = threading.Event()
-        # An unused prefix is kept for as long as reading it costs less than computing it again,
-        # so the plan's idle time is also how many cells a prompt token is worth.
-        self._cells_a_token = plan.max_idle or 1_000_000
+        self._cells_a_token = plan.cells_a_token
         self.lanes = [
             Lane(model, plan, n_threads=1 if plan.parallel else n_threads, stop=self._stop)
             for _ in range(plan.count)

@@ -59,6 +59,14 @@ class Lane:
             stop=stop,
         )
 
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Carry out all jobs; see ``Scheduler.run``."""
+        self.scheduler.run(jobs)
+
+    def clear(self) -> None:
+        """Forget what was computed."""
+        self.tree.clear()
+
 
 class Lanes:
     """Spreads jobs over lanes and runs them.
@@ -67,17 +75,20 @@ class Lanes:
     calls meet the same batches however the threads run.
     """
 
-    def __init__(self, model: Model, plan: LanePlan, *, n_threads: int) -> None:
+    def __init__(
+        self, model: Model, plan: LanePlan, *, n_threads: int, kind: type[Lane] = Lane
+    ) -> None:
         """
         Args:
             model: the weights, shared.
             plan: how many lanes of which size.
             n_threads: all lanes' threads together.
+            kind: how a lane runs what it is given.
         """
         self._stop = threading.Event()
         self._cells_a_token = plan.cells_a_token
         self.lanes = [
-            Lane(model, plan, n_threads=1 if plan.parallel else n_threads, stop=self._stop)
+            kind(model, plan, n_threads=1 if plan.parallel else n_threads, stop=self._stop)
             for _ in range(plan.count)
         ]
         self._pool = (
@@ -96,9 +107,9 @@ class Lanes:
         try:
             if self._pool is None or len(work) < 2:
                 for lane, part in work:
-                    lane.scheduler.run(part)
+                    lane.run(part)
                 return
-            futures = [self._pool.submit(lane.scheduler.run, part) for lane, part in work]
+            futures = [self._pool.submit(lane.run, part) for lane, part in work]
             try:
                 for future in futures:
                     future.result()
@@ -177,7 +188,7 @@ class Lanes:
         """Empty all caches and forget what was where."""
         self._seen.clear()
         for lane in self.lanes:
-            lane.tree.clear()
+            lane.clear()
 
     def close(self) -> None:
         """Stop the threads and free the caches."""

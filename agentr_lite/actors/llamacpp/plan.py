@@ -128,6 +128,17 @@ def plan_lanes(model: Model, *, context_tokens: int, n_cells: int | None, gpu: b
     )
 
 
+def plan_isolated(plan: LanePlan, *, context_tokens: int, n_threads: int) -> LanePlan:
+    """The same for lanes that run one job at a time (``IsolatedLane``).
+
+    How many cells there are decides how many samples grow at once, so it depends on the model
+    and the recipe alone, not on the free memory.
+    """
+    count = n_threads if plan.parallel else 1
+    spill = plan.spill_bytes * plan.count // count
+    return replace(plan, count=count, n_cells=2 * context_tokens, spill_bytes=spill)
+
+
 def _halved(cells: int, affordable: int) -> int:
     while cells > max(affordable, 1):
         cells //= 2

@@ -1,0 +1,120 @@
+"""Lanes in which a job's answers depend on that job alone, bit for bit.
+
+The rounding of a row of logits depends on the shape of the batches that computed it and on where
+its cells lie, so in shared caches a near tie can fall differently beside other work. Here every job
+runs by itself in an emptied cache, its prompt computed in blocks of fixed places. Blocks are kept
+in RAM and brought back as the bytes that computing them would give, to the cells where computing
+them would put them: so what is reused changes nothing but the time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from agentr_lite.actors.llamacpp.lanes import Lane
+from agentr_lite.actors.llamacpp.model import Model
+from agentr_lite.actors.llamacpp.nodes import CellBytes
+from agentr_lite.actors.llamacpp.plan import LanePlan
+from agentr_lite.actors.llamacpp.scheduler import Job
+
+BLOCK = 32
+"""Tokens; of each prompt, what follows the last whole block is computed anew."""
+
+
+class IsolatedLane(Lane):
+    """Runs one job after the other, each as if there had never been another."""
+
+    def __init__(
+        self, model: Model, plan: LanePlan, *, n_threads: int, stop: threading.Event
+    ) -> None:
+        """See ``Lane``."""
+        # Blocks take the place of what the tree would keep.
+        super().__init__(
+            model, replace(plan, spill_bytes=0, max_idle=None), n_threads=n_threads, stop=stop
+        )
+        self._blocks = Blocks(plan.spill_bytes)
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """See ``Scheduler.run``."""
+        for job in jobs:
+            reused = self._compute_blocks(job.prompt[:-1])
+            self.scheduler.run([job])
+            job.cached_tokens = reused
+
+    def clear(self) -> None:
+        """See ``Lane``."""
+        super().clear()
+        self._blocks.clear()
+
+    def _compute_blocks(self, prompt: list[int]) -> int:
+        """Fill the cache with the whole blocks of a prompt; returns the tokens not decoded."""
+        tree, context, blocks = self.tree, self.context, self._blocks
+        counters = self.scheduler.counters
+        tree.clear()
+        reused = 0
+        keys = list(_keys(prompt))
+        for key, end in keys:
+            start = end - BLOCK
+            node, _ = tree.insert(prompt[:end])
+            sequence = tree.writable(node)
+            data = blocks.get(key)
+            if data is not None:
+                context.load(data, sequence, start, end)
+                reused += BLOCK
+            else:
+                context.decode(prompt[start:end], range(start, end), [sequence] * BLOCK, outputs=0)
+                counters.prefilled_tokens += BLOCK
+                counters.batches += 1
+                blocks.put(key, context.save(sequence, start, end))
+            tree.advance(node, BLOCK)
+            tree.unpin(node)
+        # A block is of use with all blocks before it only: the first shall be the last to go.
+        for key, _ in reversed(keys):
+            blocks.touch(key)
+        tree.spill.restored_tokens += reused
+        return reused
+
+
+class Blocks:
+    """Saved blocks by the digest of all tokens up to their end; least recently used go first."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._budget = budget_bytes
+        self._used = 0
+        self._data: OrderedDict[bytes, CellBytes] = OrderedDict()
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._data.clear()
+        self._used = 0
+
+    def get(self, key: bytes) -> CellBytes | None:
+        """A block's cells, if they are still held."""
+        return self._data.get(key)
+
+    def touch(self, key: bytes) -> None:
+        """Note the use of a block, if it is still held."""
+        if key in self._data:
+            self._data.move_to_end(key)
+
+    def put(self, key: bytes, data: CellBytes) -> None:
+        """Hold a block's cells."""
+        self._data[key] = data
+        self._used += data.nbytes
+        while self._used > self._budget:
+            _, oldest = self._data.popitem(last=False)
+            self._used -= oldest.nbytes
+
+
+def _keys(tokens: Sequence[int]) -> Iterator[tuple[bytes, int]]:
+    """For each whole block, a digest of the tokens up to its end, and that end."""
+    digest = hashlib.blake2b(digest_size=16)
+    for end in range(BLOCK, len(tokens) + 1, BLOCK):
+        digest.update(np.array(tokens[end - BLOCK : end], np.int32).tobytes())
+        yield digest.digest(), end

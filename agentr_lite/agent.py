@@ -16,7 +16,8 @@ from typing import Literal
 from agentr_lite.actors.base import Message
 from agentr_lite.envs.base import Environment, StepResult, Task
 from agentr_lite.envs.limits import time_limit
-from agentr_lite.errors import EnvironmentFault
+from agentr_lite.errors import EnvironmentFault, UsageError
+from agentr_lite.gbnf import FROM_ENVIRONMENT, check_grammar
 
 REFLECT = "reflect"
 """The action of a revision turn: the agent loop answers it, the environment never sees it."""
@@ -39,6 +40,12 @@ REFLECTIONS: tuple[str, ...] = (
 """Revision signals. Source: the idea of Agent-R section 3.2; the wording is ours."""
 
 _ACTION = re.compile(r"^\s*Action:[ \t]*(\S.*?)\s*$", re.MULTILINE)
+
+_TURN = f"""\
+root ::= "Thought: " thought "\\nAction: " (action | reflect)
+thought ::= [^\\n]+
+reflect ::= "{REFLECT}"
+"""
 
 StepKind = Literal["act", "reflect", "none"]
 
@@ -198,6 +205,31 @@ def _check_text(env: Environment, call: str, text: str) -> None:
             f"{call} returned text that is no Unicode (a lone {text[error.start]!r})",
             hint="Decode bytes with errors='replace'.",
         ) from error
+
+
+def turn_grammar(setting: str, env: Environment) -> str:
+    """GBNF that every turn of the agent follows; empty: any turn.
+
+    Args:
+        setting: a recipe's ``agent.grammar``, resolved: GBNF text, ``env`` or nothing.
+        env: whose actions.
+
+    Raises:
+        UsageError: ``env``, but the environment knows no grammar, or it is wrong.
+        EnvironmentFault: the environment's code raised.
+    """
+    if setting != FROM_ENVIRONMENT:
+        return setting
+    with environment_boundary(env, "grammar()"):
+        rules = env.grammar()
+    if not isinstance(rules, str) or not rules.strip():
+        raise UsageError(
+            f"environment '{env.name}' knows no grammar of its actions",
+            hint="Set agent.grammar to a GBNF file, or to '' for none.",
+        )
+    text = f"{_TURN}{rules.strip()}\n"
+    check_grammar(text, origin=f"of environment '{env.name}'")
+    return text
 
 
 def opening(instructions: str, first_observation: str) -> list[Message]:

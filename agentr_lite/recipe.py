@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from agentr_lite import recipe_envs
 from agentr_lite.errors import RecipeError
+from agentr_lite.gbnf import with_grammar_texts
 from agentr_lite.recipe_envs import Env, env_mapping, read_env
 from agentr_lite.recipe_values import (
     RANGES as RANGES,
@@ -46,6 +47,9 @@ class AgentSettings:
     """Longest conversation; older turns are dropped whole beyond it."""
     chat_template: str = ""
     """A Jinja file to use instead of the model's own chat template, in play and in training."""
+    grammar: str = ""
+    """What the agent's turns must look like, in GBNF: a file, the text itself, or ``env`` for the
+    environment's own; empty: anything. A file's text becomes part of the recipe."""
 
 
 @dataclass(frozen=True)
@@ -308,6 +312,7 @@ def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: see ``load_recipe``.
     """
+    data = with_grammar_texts(data)
     env = read_env(data.get("env", Recipe.env))
     recipe = build(Recipe, {key: value for key, value in data.items() if key != "env"})
     recipe = dataclasses.replace(recipe, env=env)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agentr_lite.recipe import Recipe
 
 OWN_KEYS: dict[str, tuple[str, ...]] = {
-    "agent": ("brief", "max_tokens"),
+    "agent": ("brief", "max_tokens", "grammar"),
     "search": (
         *("tasks", "simulations", "width", "depth", "c", "temperature", "top_p", "top_k", "min_p"),
         *("descent", "wave"),

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from agentr_lite.actors.base import Completion, FinishReason, GenerateRequest, GenerateResult
 from agentr_lite.actors.prompts import Prompt
+from agentr_lite.errors import ModelError
 
 
 class Answer:
@@ -76,6 +77,19 @@ class Answered(Protocol):
     @property
     def cached_tokens(self) -> int:
         """Prompt tokens that were not decoded again."""
+
+
+def refuse_grammars(requests: Sequence[GenerateRequest], back_end: str) -> None:
+    """For back ends that cannot follow a grammar.
+
+    Raises:
+        ModelError: a request has one.
+    """
+    if any(request.sampling.grammar for request in requests):
+        raise ModelError(
+            f"{back_end} cannot hold answers to a grammar",
+            hint="Give the model as a GGUF file, or leave it out with --set agent.grammar=''.",
+        )
 
 
 def generated(request: GenerateRequest, prompt: Prompt, job: Answered | None) -> GenerateResult:

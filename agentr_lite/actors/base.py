@@ -21,7 +21,7 @@ class Message(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw tokens. ``temperature=0`` is greedy and ignores the rest."""
+    """How to draw tokens. ``temperature=0`` is greedy and ignores the cuts."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -31,6 +31,9 @@ class Sampling:
     max_tokens: int = 128
     stop: tuple[str, ...] = ()
     """Generation ends before the first of these; they are not part of the text."""
+    grammar: str = ""
+    """GBNF with a rule ``root`` that the answer follows; empty: any answer. Only where
+    ``capabilities.grammar``. An answer that ``max_tokens`` cuts is a beginning of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ class Capabilities:
     prefix_sharing: bool = False
     adapter_format: Literal["gguf", "mlx"] = "gguf"
     """What ``use_adapter`` takes: a GGUF file, or mlx-lm's adapter directory."""
+    grammar: bool = False
+    """``Sampling.grammar`` is followed; elsewhere it is refused."""
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from agentr_lite.actors.answer import refuse_grammars
 from agentr_lite.actors.base import (
     Actor,
     Capabilities,
@@ -79,8 +80,9 @@ class MockActor(Actor):
         """Reply to every sample; a token is a word. Stop strings cut, ``max_tokens`` too.
 
         Raises:
-            ModelError: the queue is empty.
+            ModelError: the queue is empty, or a grammar is asked for.
         """
+        refuse_grammars(requests, "the scripted actor")
         self.batches.append(len(requests))
         self.requests.extend(requests)
         self.usage.calls += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,15 +106,55 @@ def check_model(spec: str) -> None:
     check_model_file(files.gguf)
 
 
+def check_grammars(spec: str, texts: Iterable[str]) -> None:
+    """Refuse grammars that a model's back end cannot follow, without loading the model.
+
+    Of a server only an answer tells.
+
+    Args:
+        spec: the recipe's ``model``.
+        texts: GBNF; empty ones are passed over.
+
+    Raises:
+        ModelError: the back end follows none.
+        GrammarError: llama.cpp refuses one.
+    """
+    wanted = [text for text in texts if text]
+    if not wanted or is_server(expand(spec)):
+        return
+    if is_mlx(expand(spec)):
+        raise no_grammar(spec)
+    from agentr_lite.actors.llamacpp.grammar import try_grammar
+
+    for text in wanted:
+        try_grammar(text)
+
+
+def no_grammar(spec: str) -> ModelError:
+    """What to say of a back end that cannot follow a grammar."""
+    return ModelError(
+        f"{spec}: this back end cannot hold answers to a grammar",
+        hint="Give the model as a GGUF file, or leave it out with --set agent.grammar=''.",
+    )
+
+
 def open_actor(recipe: Recipe) -> Actor:
     """Load the recipe's model.
 
     Args:
-        recipe: ``model``, ``agent.context_tokens`` and ``agent.chat_template`` count.
+        recipe: ``model`` and ``agent`` count.
 
     Raises:
-        ModelError: missing, corrupt or unusable.
+        ModelError: missing, corrupt or unusable, or unable to follow the recipe's grammar.
     """
+    actor = _open(recipe)
+    if not actor.capabilities.grammar and any(part.agent.grammar for part in recipe.parts()):
+        actor.close()
+        raise no_grammar(recipe.model)
+    return actor
+
+
+def _open(recipe: Recipe) -> Actor:
     spec = expand(recipe.model)
     if is_server(spec):
         from agentr_lite.actors.openai.actor import OpenAIActor

@@ -226,13 +226,17 @@ def begin_run(store: Store, recipe: Recipe) -> Target:
         EnvironmentFault: its code raised.
         ModelError: the model's file is missing or damaged, or its server refuses.
     """
-    from agentr_lite.actors.registry import check_model
-    from agentr_lite.parts import open_environments
+    from agentr_lite.actors.registry import check_grammars, check_model
+    from agentr_lite.agent import turn_grammar
+    from agentr_lite.parts import open_environments, parts_of
     from agentr_lite.store.runs import create_run, get_run
 
-    with open_environments(recipe):
-        pass
+    with open_environments(recipe) as env:
+        grammars = [
+            turn_grammar(part.recipe.agent.grammar, part.env) for part in parts_of(recipe, env)
+        ]
     check_model(recipe.model)
+    check_grammars(recipe.model, grammars)
     recipe = _suited(recipe)
     run_id = create_run(store, recipe, versions=package_versions())
     return Target(get_run(store, run_id), recipe, True)

@@ -103,6 +103,16 @@ class Environment(ABC):
         """Actions that would be understood now, or None where they cannot be listed."""
         return None
 
+    def grammar(self) -> str:
+        """GBNF rules of which ``action`` is a legal action's text; empty: none are known.
+
+        The form alone: an action that follows it may still be impossible. Every action that the
+        environment understands must follow it, in every task. The agent loop adds the rule for a
+        whole turn (``agent.turn_grammar``); rules called ``root``, ``thought`` and ``reflect`` are
+        its own.
+        """
+        return ""
+
     def describe_state(self) -> str:
         """One line about the hidden state (inventory, page) for people; may be empty."""
         return ""

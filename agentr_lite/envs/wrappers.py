@@ -112,6 +112,10 @@ class ReplayEnvironment(Environment):
         """See ``Environment.valid_actions``."""
         return self._inner.valid_actions()
 
+    def grammar(self) -> str:
+        """See ``Environment.grammar``."""
+        return self._inner.grammar()
+
     def describe_state(self) -> str:
         """See ``Environment.describe_state``."""
         return self._inner.describe_state()

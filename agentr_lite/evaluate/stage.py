@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentr_lite.actors.base import Actor, Sampling
-from agentr_lite.agent import environment_boundary, guarded_tasks
+from agentr_lite.agent import environment_boundary, guarded_tasks, turn_grammar
 from agentr_lite.envs.base import Environment, Task
 from agentr_lite.errors import UsageError
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
@@ -217,7 +217,10 @@ class _Evaluation:
             if row is None or "success" not in row.summary:
                 continue
             old, new = row.summary.get("settings") or {}, self.settings(mode)
-            changed = [f"{k}={old.get(k)}" for k in new if old.get(k) != new[k]]
+            # What only one of them has counts, too.
+            changed = [
+                f"{k}={str(old.get(k))[:40]}" for k in {**new, **old} if old.get(k) != new.get(k)
+            ]
             if changed:
                 raise UsageError(
                     f"round {self.round} of run {self.run_id} has {mode} episodes on"
@@ -323,6 +326,7 @@ class _Evaluation:
             sampling=Sampling(
                 temperature=settings.temperature if sampled else 0.0,
                 max_tokens=part.recipe.agent.max_tokens,
+                grammar=turn_grammar(part.recipe.agent.grammar, part.env),
             ),
             batch=settings.batch,
             on_finish=count,
@@ -359,6 +363,8 @@ def _settings(recipe: Recipe, mode: EvalMode) -> dict[str, Any]:
     }
     found |= {"max_steps": settings.max_steps, "max_tokens": agent.max_tokens}
     found |= {"brief": agent.brief}
+    if agent.grammar:
+        found |= {"grammar": agent.grammar}
     if mode == "sampled":
         found |= {"samples": settings.samples, "temperature": settings.temperature}
     if mode == "recovery":

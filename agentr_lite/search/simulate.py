@@ -13,6 +13,7 @@ from agentr_lite.agent import (
     environment_boundary,
     guarded_reset,
     take_step,
+    turn_grammar,
 )
 from agentr_lite.envs.base import Environment, Snapshot, Task
 from agentr_lite.errors import EnvironmentFault
@@ -63,6 +64,7 @@ def search_context(recipe: Recipe, env: Environment, round_index: int) -> Search
         top_k=settings.top_k,
         min_p=settings.min_p,
         max_tokens=recipe.agent.max_tokens,
+        grammar=turn_grammar(recipe.agent.grammar, env),
     )
     return SearchContext(env, instructions, settings, sampling, recipe.seed, round_index)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agentr_lite.actors.base import Actor, Message, Sampling
-from agentr_lite.agent import Step
+from agentr_lite.agent import Step, turn_grammar
 from agentr_lite.envs.base import Environment, Task
 from agentr_lite.errors import EnvironmentFault
 from agentr_lite.recipe import Recipe
@@ -253,6 +253,7 @@ def _verify(
             top_k=recipe.search.top_k,
             min_p=recipe.search.min_p,
             max_tokens=recipe.agent.max_tokens,
+            grammar=turn_grammar(recipe.agent.grammar, env),
         ),
     )
     for work in waiting:

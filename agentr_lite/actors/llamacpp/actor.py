@@ -14,6 +14,7 @@ from agentr_lite.actors.base import (
     Capabilities,
     GenerateRequest,
     GenerateResult,
+    Sampling,
     ScoreRequest,
     ScoreResult,
     Usage,
@@ -23,12 +24,14 @@ from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.fragments import Tokenizer
 from agentr_lite.actors.llamacpp import tuning
 from agentr_lite.actors.llamacpp.adapters import Adapters
-from agentr_lite.actors.llamacpp.lanes import Lanes
+from agentr_lite.actors.llamacpp.grammar import Grammar, constrained
+from agentr_lite.actors.llamacpp.isolated import IsolatedLane
+from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
 from agentr_lite.actors.llamacpp.library import library_version, uses_gpu
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.model import Model
-from agentr_lite.actors.llamacpp.plan import plan_lanes
-from agentr_lite.actors.llamacpp.sampler import Forced, make_chooser
+from agentr_lite.actors.llamacpp.plan import plan_isolated, plan_lanes
+from agentr_lite.actors.llamacpp.sampler import Chooser, Forced, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from agentr_lite.actors.prompts import Prompt, PromptBuilder
 from agentr_lite.errors import ModelError
@@ -41,10 +44,11 @@ class LlamaCppActor(Actor):
     conversation's history is decoded once. What a call returns depends on the requests, the
     adapter and what is cached (through the rounding of different batch shapes, which can decide
     a near tie), never on the clock: the same calls after ``reset_cache`` give the same results
-    bit for bit on the same machine, build and thread count.
+    bit for bit on the same machine, build and thread count. ``deterministic`` takes away what
+    is cached and what else is in flight.
     """
 
-    capabilities = Capabilities(adapters=True, scoring=True, prefix_sharing=True)
+    capabilities = Capabilities(adapters=True, scoring=True, prefix_sharing=True, grammar=True)
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class LlamaCppActor(Actor):
         n_gpu_layers: int = -1,
         chat_template: Path | None = None,
         tuned: bool = True,
+        deterministic: bool = False,
     ) -> None:
         """Load the model.
 
@@ -69,6 +74,8 @@ class LlamaCppActor(Actor):
             n_gpu_layers: -1 = all, where llama.cpp was built with GPU support.
             chat_template: a Jinja file to use instead of the model's own template.
             tuned: shape batches as `agentr-lite doctor --tune` found best, if it was run.
+            deterministic: answer each request by itself, so that its answers depend, bit for bit,
+                on nothing else that was or is asked; slower.
 
         Raises:
             ModelError: the file is missing, broken, of an unsupported kind, has no usable chat
@@ -100,11 +107,17 @@ class LlamaCppActor(Actor):
         self._tuning = tuning.stored(file_sha256(path)) if tuned and tuning.any_stored() else None
         if self._tuning is not None:
             plan = plan.tuned(self._tuning)
-        self._lanes = Lanes(model, plan, n_threads=self._threads)
+        self._deterministic = deterministic
+        if deterministic:
+            plan = plan_isolated(plan, context_tokens=context_tokens, n_threads=self._threads)
+        self._lanes = Lanes(
+            model, plan, n_threads=self._threads, kind=IsolatedLane if deterministic else Lane
+        )
         self._adapters = Adapters(model)
         self._adapter: Path | None = None
         self._handle: Any = None
         self._chat_template = chat_template
+        self._grammars: dict[str, Grammar] = {}
         self._closed = False
 
     @property
@@ -122,6 +135,7 @@ class LlamaCppActor(Actor):
             "context_tokens": self._context_tokens,
             "cache_tokens": [lane.context.n_cells for lane in self._lanes.lanes],
             "threads": self._threads,
+            "deterministic": self._deterministic,
             **({"tuning": asdict(self._tuning)} if self._tuning is not None else {}),
             "chat_template": file_sha256(self._chat_template) if self._chat_template else "model",
         }
@@ -147,7 +161,7 @@ class LlamaCppActor(Actor):
             stop = [text.encode() for text in sampling.stop if text]
             longest = min(sampling.max_tokens, self._context_tokens - len(prompt.tokens))
             samples = [
-                Sample(make_chooser(sampling, seed), longest, stop) for seed in request.seeds
+                Sample(self._chooser(sampling, seed), longest, stop) for seed in request.seeds
             ]
             jobs.append(Job(prompt.tokens, samples))
         self._run([job for job in jobs if job is not None])
@@ -155,6 +169,14 @@ class LlamaCppActor(Actor):
             generated(request, prompt, job)
             for request, prompt, job in zip(requests, prompts, jobs, strict=True)
         ]
+
+    def _chooser(self, sampling: Sampling, seed: int) -> Chooser:
+        text = sampling.grammar
+        if not text:
+            return make_chooser(sampling, seed)
+        if text not in self._grammars:
+            self._grammars[text] = Grammar(self._model, text)
+        return constrained(self._grammars[text], make_chooser(sampling, seed), sampling, seed)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """See ``Actor``.
@@ -230,6 +252,8 @@ class LlamaCppActor(Actor):
         if not self._closed:
             self._closed = True
             # Adapters and contexts point into the model.
+            for grammar in self._grammars.values():
+                grammar.close()
             self._lanes.close()
             self._adapters.close()
             self._model.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from functools import cached_property
 from pathlib import Path
 
 from agentr_lite.actors.llamacpp.gguf_header import check_model_file
@@ -24,6 +25,7 @@ class Model:
     Attributes:
         handle: ``llama_model *``.
         n_vocab: rows of the vocabulary, the width of a row of logits.
+        vocab: ``llama_vocab *``, the model's own.
     """
 
     def __init__(self, path: Path, *, n_gpu_layers: int = -1) -> None:
@@ -58,16 +60,16 @@ class Model:
                 f"{path} is a '{architecture}' model: only attention decoders can share prefixes",
                 hint="Use a llama, qwen, gemma, phi or similar instruct model.",
             )
-        self._vocab = lib.llama_model_get_vocab(self.handle)
-        self.n_vocab = int(lib.llama_vocab_n_tokens(self._vocab))
-        self.is_bpe = lib.llama_vocab_type(self._vocab) == lib.LLAMA_VOCAB_TYPE_BPE
-        self.bos = int(lib.llama_vocab_bos(self._vocab))
-        self.eos = int(lib.llama_vocab_eos(self._vocab))
-        self.adds_bos = bool(lib.llama_vocab_get_add_bos(self._vocab)) and self.bos >= 0
+        self.vocab = lib.llama_model_get_vocab(self.handle)
+        self.n_vocab = int(lib.llama_vocab_n_tokens(self.vocab))
+        self.is_bpe = lib.llama_vocab_type(self.vocab) == lib.LLAMA_VOCAB_TYPE_BPE
+        self.bos = int(lib.llama_vocab_bos(self.vocab))
+        self.eos = int(lib.llama_vocab_eos(self.vocab))
+        self.adds_bos = bool(lib.llama_vocab_get_add_bos(self.vocab)) and self.bos >= 0
         self.n_ctx_train = int(lib.llama_model_n_ctx_train(self.handle))
         self.n_params = int(lib.llama_model_n_params(self.handle))
         self.end_tokens = frozenset(
-            token for token in range(self.n_vocab) if lib.llama_vocab_is_eog(self._vocab, token)
+            token for token in range(self.n_vocab) if lib.llama_vocab_is_eog(self.vocab, token)
         )
         self._pieces: dict[int, bytes] = {}
 
@@ -83,7 +85,7 @@ class Model:
         size = len(raw) + 8
         while True:
             buffer = (ctypes.c_int32 * size)()
-            count = self._lib.llama_tokenize(self._vocab, raw, len(raw), buffer, size, False, True)
+            count = self._lib.llama_tokenize(self.vocab, raw, len(raw), buffer, size, False, True)
             if count >= 0:
                 return buffer[:count]
             size = -count
@@ -96,7 +98,7 @@ class Model:
         size = 64
         while True:
             buffer = ctypes.create_string_buffer(size)
-            count = self._lib.llama_token_to_piece(self._vocab, token, buffer, size, 0, False)
+            count = self._lib.llama_token_to_piece(self.vocab, token, buffer, size, 0, False)
             if count >= 0:
                 break
             size = -count
@@ -107,7 +109,7 @@ class Model:
         """The vocabulary's own spelling, e.g. of a special token; empty for -1."""
         if token < 0:
             return ""
-        text = self._lib.llama_vocab_get_text(self._vocab, token)
+        text = self._lib.llama_vocab_get_text(self.vocab, token)
         return text.decode("utf-8", "replace") if text else ""
 
     def special_tokens(self) -> list[str]:
@@ -124,11 +126,22 @@ class Model:
         found = [
             self.token_text(token)
             for token in range(self.n_vocab)
-            if lib.llama_vocab_get_attr(self._vocab, token) & wanted
+            if lib.llama_vocab_get_attr(self.vocab, token) & wanted
         ]
         return sorted((text for text in found if text), key=lambda text: (-len(text), text))
+
+    @cached_property
+    def silent_tokens(self) -> frozenset[int]:
+        """Tokens that add nothing to a text and do not end it: control and unknown ones."""
+        lib = self._lib
+        silent = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN
+        return frozenset(
+            token
+            for token in range(self.n_vocab)
+            if lib.llama_vocab_get_attr(self.vocab, token) & silent and token not in self.end_tokens
+        )
 
     def has_stripping_tokens(self) -> bool:
         """Whether a special token changes how the text beside it is tokenized."""
         attr = self._lib.llama_vocab_get_attr
-        return any(attr(self._vocab, token) & _ATTR_STRIP for token in range(self.n_vocab))
+        return any(attr(self.vocab, token) & _ATTR_STRIP for token in range(self.n_vocab))

@@ -67,21 +67,8 @@ class Seeded:
     def __init__(self, sampling: Sampling, seed: int) -> None:
         lib = self._lib = load_library()
         self._sample = lib.llama_sampler_sample
-        self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        if sampling.top_k > 0:
-            self._add(lib.llama_sampler_init_top_k(sampling.top_k))
-        if sampling.top_p < 1.0:
-            self._add(lib.llama_sampler_init_top_p(sampling.top_p, 1))
-        if sampling.min_p > 0.0:
-            self._add(lib.llama_sampler_init_min_p(sampling.min_p, 1))
-        if sampling.temperature != 1.0:
-            self._add(lib.llama_sampler_init_temp(sampling.temperature))
-        self._add(lib.llama_sampler_init_dist(seed))
-
-    def _add(self, sampler: Any) -> None:
-        if not sampler:
-            raise ModelError("llama.cpp could not make a sampler")
-        self._lib.llama_sampler_chain_add(self._chain, sampler)
+        self._chain = make_cuts(sampling)
+        _add(self._chain, lib.llama_sampler_init_dist(seed))
 
     def choose(self, row: Row) -> int:
         """See ``Chooser``."""
@@ -92,6 +79,27 @@ class Seeded:
         if self._chain:
             self._lib.llama_sampler_free(self._chain)
             self._chain = None
+
+
+def make_cuts(sampling: Sampling) -> Any:
+    """llama.cpp's chain for all of ``sampling`` but the draw; to be freed by whoever asks."""
+    lib = load_library()
+    chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+    if sampling.top_k > 0:
+        _add(chain, lib.llama_sampler_init_top_k(sampling.top_k))
+    if sampling.top_p < 1.0:
+        _add(chain, lib.llama_sampler_init_top_p(sampling.top_p, 1))
+    if sampling.min_p > 0.0:
+        _add(chain, lib.llama_sampler_init_min_p(sampling.min_p, 1))
+    if sampling.temperature != 1.0:
+        _add(chain, lib.llama_sampler_init_temp(sampling.temperature))
+    return chain
+
+
+def _add(chain: Any, sampler: Any) -> None:
+    if not sampler:
+        raise ModelError("llama.cpp could not make a sampler")
+    load_library().llama_sampler_chain_add(chain, sampler)
 
 
 class Forced:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agentr_lite.actors.answer import generated
+from agentr_lite.actors.answer import generated, refuse_grammars
 from agentr_lite.actors.base import (
     Actor,
     Capabilities,
@@ -167,10 +167,15 @@ class MlxActor(Actor):
         return self._context_tokens
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
-        """See ``Actor``. Where a stop string cuts a token, ``token_ids`` holds all of it."""
+        """See ``Actor``. Where a stop string cuts a token, ``token_ids`` holds all of it.
+
+        Raises:
+            ModelError: a grammar is asked for.
+        """
         from agentr_lite.actors.mlx.decoder import Job
         from agentr_lite.actors.mlx.sampler import Sample
 
+        refuse_grammars(requests, "MLX")
         prompts: list[Prompt] = []
         jobs: list[Job | None] = []
         for request in requests:

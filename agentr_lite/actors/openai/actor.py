@@ -25,6 +25,7 @@ from agentr_lite.actors.base import (
 from agentr_lite.actors.chat_template import ChatTemplate
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.openai.client import Client, Refusal
+from agentr_lite.actors.openai.grammar import Form, find_form, grammar_field
 from agentr_lite.actors.openai.scoring import cached_tokens, find_scorer
 from agentr_lite.actors.openai.servers import find_model
 from agentr_lite.actors.openai.spec import ServerSpec
@@ -73,6 +74,7 @@ class OpenAIActor(Actor):
         self._template = _load_template(chat_template)
         self.usage = Usage()
         self._single = False
+        self._grammar_form: Form | None = None
         try:
             client.run(self._open())
         except BaseException:
@@ -87,7 +89,10 @@ class OpenAIActor(Actor):
             self._client, self.served, self._template
         )
         self.capabilities = Capabilities(
-            adapters=False, scoring=self._scorer is not None, prefix_sharing=True
+            adapters=False,
+            scoring=self._scorer is not None,
+            prefix_sharing=True,
+            grammar=bool(self.served.kind.grammars),
         )
 
     @property
@@ -112,9 +117,11 @@ class OpenAIActor(Actor):
         their texts; ``token_ids`` is empty: servers do not tell.
 
         Raises:
-            ModelError: the server refuses, or gives no answer in all attempts.
+            ModelError: the server refuses, gives no answer in all attempts, or ignores grammars.
         """
         self._check_sampling(requests)
+        if self._grammar_form is None and any(request.sampling.grammar for request in requests):
+            self._grammar_form = self._client.run(find_form(self.served.kind, self._greeting))
         return self._timed(self._client.gather(self._one(request) for request in requests))
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
@@ -170,6 +177,12 @@ class OpenAIActor(Actor):
                         hint=f"Leave it out: --set search.{name}=0.",
                     )
 
+    async def _greeting(self, more: Mapping[str, Any]) -> str:
+        """A short answer to a request with further fields."""
+        hello: list[Message] = [{"role": "user", "content": "Hi"}]
+        answer = await self._ask(hello, Sampling(0.0, max_tokens=8), 1, 1, more)
+        return answer.texts[0][0]
+
     async def _one(self, request: GenerateRequest) -> GenerateResult:
         """All samples of one conversation; without its oldest exchanges if it is too long."""
         head, exchanges = split_exchanges(request.messages)
@@ -207,7 +220,12 @@ class OpenAIActor(Actor):
         return [*answers, *await self._client.gather(jobs)]
 
     async def _ask(
-        self, messages: Sequence[Message], sampling: Sampling, seed: int, samples: int
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        seed: int,
+        samples: int,
+        more: Mapping[str, Any] | None = None,
     ) -> _Answer:
         kind, limit = self.served.kind, sampling.max_tokens
         if self.served.context_tokens:
@@ -218,7 +236,10 @@ class OpenAIActor(Actor):
             "temperature": max(0.0, sampling.temperature),
             "seed": seed,
             kind.max_tokens_key: limit,
+            **(more or {}),
         }
+        if sampling.grammar and self._grammar_form:
+            body |= grammar_field(self._grammar_form, sampling.grammar)
         if samples > 1:
             body["n"] = samples
         if sampling.stop:

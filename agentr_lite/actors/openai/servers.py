@@ -32,6 +32,8 @@ class ServerKind:
     max_tokens_key: str = "max_tokens"
     tokenizes: bool = False
     """Gives the token ids of a conversation at ``/tokenize``."""
+    grammars: tuple[tuple[str, ...], ...] = ()
+    """Where in a request a GBNF grammar may stand, in the order to be tried."""
 
 
 VLLM = ServerKind(
@@ -40,23 +42,26 @@ VLLM = ServerKind(
     neutral={"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
     template_switches=True,
     tokenizes=True,
+    grammars=(("structured_outputs", "grammar"), ("guided_grammar",)),
 )
 SGLANG = ServerKind(
     "SGLang",
     # With a seed, its several samples are not promised to differ.
     neutral={"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
     template_switches=True,
+    grammars=(("ebnf",),),
 )
 LLAMA_SERVER = ServerKind(
     "llama-server",
     several=True,
     neutral={"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0},
     template_switches=True,
+    grammars=(("grammar",),),
 )
 OLLAMA = ServerKind("Ollama", cuts=())
 LM_STUDIO = ServerKind("LM Studio", neutral={"repeat_penalty": 1.0}, cuts=("top_k",))
 OPENAI = ServerKind("OpenAI", several=True, cuts=(), max_tokens_key="max_completion_tokens")
-UNKNOWN = ServerKind("OpenAI-compatible server")
+UNKNOWN = ServerKind("OpenAI-compatible server", grammars=(("grammar",),))
 
 KINDS = (VLLM, SGLANG, LLAMA_SERVER, OLLAMA, LM_STUDIO, OPENAI)
 

@@ -55,6 +55,12 @@ Action: get 1 oak logs"""
 
 _BRIEF = "Craft the goal item. Answer with a Thought line and an Action line."
 
+_GRAMMAR = r"""
+action ::= "get " counted | "craft " counted " using " counted (", " counted)* | "inventory"
+counted ::= [1-9] [0-9]{0,17} " " word (" " word)*
+word ::= [^ ,\n]+
+"""
+
 _WORLDS_KEPT = 4096
 
 
@@ -212,6 +218,10 @@ class TextCraft(Environment):
         actions = [f"get 1 {shown_name(name)}" for name in raw]
         actions += solver.possible_crafts(world, self._inventory)
         return [*actions, "inventory"]
+
+    def grammar(self) -> str:
+        """Actions with whole counts; any item's name."""
+        return _GRAMMAR
 
     def describe_state(self) -> str:
         """The inventory in one line."""

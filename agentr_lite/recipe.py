@@ -33,6 +33,8 @@ from agentr_lite.recipe_values import (
 )
 
 RECIPE_PACKAGE = "agentr_lite_recipes"
+STUDY_PREFIX = "study-"
+"""What a bundled study's name begins with."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class AgentSettings:
     grammar: str = ""
     """What the agent's turns must look like, in GBNF: a file, the text itself, or ``env`` for the
     environment's own; empty: anything. A file's text becomes part of the recipe."""
+    deterministic: bool = False
+    """Answer each request by itself: not a bit of its answers then depends on what else is asked.
+    Slower. Without it, only the same requests at the same times give the same bits."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,9 @@ class SearchSettings:
     """Keep tokens at least this share as likely as the likeliest; 0 = all."""
     descent: Literal["paper", "textbook"] = "paper"
     """``paper``: expand every level on the way down; ``textbook``: expand a leaf, then roll out."""
+    merge: bool = True
+    """Siblings with the same action become one node; off: each sampled turn has a node of its
+    own, as if no two were alike."""
     wave: int = 16
     """Trees that advance in lockstep; also the unit of resume."""
 
@@ -220,6 +228,15 @@ class Recipe:
 
 def recipe_names() -> list[str]:
     """Names of the bundled recipes, sorted."""
+    return [name for name in _bundled() if not name.startswith(STUDY_PREFIX)]
+
+
+def study_names() -> list[str]:
+    """Names of the bundled studies, sorted: recipes of many runs (``agentr_lite.study``)."""
+    return [name for name in _bundled() if name.startswith(STUDY_PREFIX)]
+
+
+def _bundled() -> list[str]:
     files = resources.files(RECIPE_PACKAGE).iterdir()
     return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
 

@@ -367,3 +367,20 @@ def test_a_folder_called_mlx_does_not_hide_the_fast_blas(tmp_path: Path) -> None
         )
         said.append(done.stdout)
     assert said[0] == said[1]
+
+
+def test_the_deterministic_mode_gives_the_same_bits_alone_and_beside_others(
+    model_dir: Path,
+) -> None:
+    actor = MlxActor(model_dir, context_tokens=160, deterministic=True)
+    try:
+        asked = [
+            GenerateRequest(chat(i), (i + 1, i + 2), Sampling(max_tokens=10)) for i in range(6)
+        ]
+        judged = [ScoreRequest(chat(i), ("Good", "Bad")) for i in range(3)]
+        alone = [actor.generate([request])[0] for request in asked]
+        scores = [actor.score([request])[0] for request in judged]
+        assert actor.generate(asked[::-1]) == alone[::-1]
+        assert actor.score(judged[::-1]) == scores[::-1]
+    finally:
+        actor.close()

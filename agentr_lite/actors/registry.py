@@ -161,6 +161,12 @@ def _open(recipe: Recipe) -> Actor:
         from agentr_lite.actors.openai.client import Client
         from agentr_lite.config import server_settings
 
+        if recipe.agent.deterministic:
+            raise ModelError(
+                f"{recipe.model}: what a server computes beside a request is out of reach, so"
+                " agent.deterministic cannot be kept",
+                hint="Leave it out, or give the model as a GGUF file.",
+            )
         client = Client(parse_spec(spec), server_settings())
         return OpenAIActor(client, chat_template=chat_template_file(recipe))
     files = resolve_model(recipe.model)
@@ -171,6 +177,7 @@ def _open(recipe: Recipe) -> Actor:
             files.gguf,
             context_tokens=recipe.agent.context_tokens,
             chat_template=chat_template_file(recipe),
+            deterministic=recipe.agent.deterministic,
         )
     from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 
@@ -178,6 +185,7 @@ def _open(recipe: Recipe) -> Actor:
         files.gguf,
         context_tokens=recipe.agent.context_tokens,
         chat_template=chat_template_file(recipe),
+        deterministic=recipe.agent.deterministic,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from agentr_lite.actors.answer import generated, refuse_grammars
 from agentr_lite.actors.base import (
@@ -25,7 +25,12 @@ from agentr_lite.actors.prompts import Prompt, PromptBuilder
 from agentr_lite.errors import ModelError
 from agentr_lite.mlx_blas import use_fast_blas
 
-T = TypeVar("T")
+
+class _Asked(Protocol):
+    prompt: list[int]
+
+
+J = TypeVar("J", bound=_Asked)
 
 _WIDTH = 32
 """Most rows in a batch."""
@@ -43,7 +48,8 @@ class MlxActor(Actor):
     Prefixes stay in the pool between calls and are shared by requests, samples and turns. What a
     call returns depends on the requests, the adapter and what is in the pool (through the
     rounding of different batch shapes, which can decide a near tie), never on the clock: the same
-    calls after ``reset_cache`` give the same results on the same machine.
+    calls after ``reset_cache`` give the same results on the same machine. ``deterministic`` takes
+    away what is in the pool and what else is in flight.
     """
 
     capabilities = Capabilities(
@@ -58,6 +64,7 @@ class MlxActor(Actor):
         n_cells: int | None = None,
         width: int = _WIDTH,
         chat_template: Path | None = None,
+        deterministic: bool = False,
     ) -> None:
         """Load the model.
 
@@ -69,6 +76,8 @@ class MlxActor(Actor):
                 than one conversation.
             width: most answers that are decoded at once.
             chat_template: a Jinja file to use instead of the model's own template.
+            deterministic: answer each request by itself and from an empty pool, so that its answers
+                depend, bit for bit, on nothing else that was or is asked; much slower.
 
         Raises:
             ModelError: the directory is missing or incomplete, the model is of an unsupported
@@ -115,6 +124,7 @@ class MlxActor(Actor):
             width=max(1, min(width, fitting)),
             prefill_tokens=_PREFILL_TOKENS[self._device],
         )
+        self._deterministic = deterministic
         self._adapters = Adapters(self._model)
         self._adapter: tuple[Any, ...] | None = None
         self._closed = False
@@ -158,6 +168,7 @@ class MlxActor(Actor):
             "context_tokens": self._context_tokens,
             "cache_tokens": [self._pool.capacity],
             "device": self._device,
+            "deterministic": self._deterministic,
             "chat_template": file_sha256(self._chat_template) if self._chat_template else "model",
         }
 
@@ -192,7 +203,7 @@ class MlxActor(Actor):
             samples = [Sample(sampling, seed, longest, stop) for seed in request.seeds]
             jobs.append(Job(prompt.tokens, samples))
         work = [job for job in jobs if job is not None]
-        self._timed(lambda: self._decoder.run(work), [job.prompt for job in work])
+        self._timed(lambda some: self._decoder.run(some), work)
         self.usage.output_tokens += sum(len(s.tokens) for job in work for s in job.samples)
         return [
             generated(request, prompt, job)
@@ -222,24 +233,29 @@ class MlxActor(Actor):
                     hint="Raise agent.context_tokens if the model allows it.",
                 )
             jobs.append(Scoring(prompt.tokens, tokens))
-        self._timed(lambda: self._decoder.score(jobs), [job.prompt for job in jobs])
+        self._timed(lambda some: self._decoder.score(some), jobs)
         return [
             ScoreResult(tuple(job.log_likelihoods or ()), len(job.prompt), job.cached_tokens)
             for job in jobs
         ]
 
-    def _timed(self, work: Callable[[], None], prompts: Sequence[Sequence[int]]) -> None:
-        """Run ``work`` and book it."""
+    def _timed(self, work: Callable[[Sequence[J]], None], jobs: Sequence[J]) -> None:
+        """Carry out ``jobs`` and book them."""
         if self._closed:
             raise ModelError("the model is closed")
         started = time.perf_counter()
         counters = self._decoder.counters
         before = counters.prefilled + counters.replayed
         with self._computing():
-            work()
+            if self._deterministic:
+                for job in jobs:
+                    self.reset_cache()
+                    work([job])
+            else:
+                work(jobs)
         usage = self.usage
         usage.calls += 1
-        usage.prompt_tokens += sum(map(len, prompts))
+        usage.prompt_tokens += sum(len(job.prompt) for job in jobs)
         usage.decoded_prompt_tokens += counters.prefilled + counters.replayed - before
         usage.model_ms += (time.perf_counter() - started) * 1000.0
 

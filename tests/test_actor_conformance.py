@@ -6,6 +6,7 @@ The two engines have the same weights, so that they must also give the same answ
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -253,3 +254,14 @@ def test_the_engines_agree(engines: dict[str, Actor], files: Path) -> None:
         assert scores[0] == pytest.approx(scores[1], abs=SAME)
     for engine in engines.values():
         engine.use_adapter(None)
+
+
+def test_a_grammar_is_followed_or_refused(actor: Actor) -> None:
+    settings = Sampling(max_tokens=12, grammar='root ::= "craft " [0-9]{3}')
+    asked = [GenerateRequest(chat(1), (1, 2, 3), settings)]
+    if not actor.capabilities.grammar:
+        with pytest.raises(ModelError, match="cannot hold answers to a grammar"):
+            actor.generate(asked)
+        return
+    texts = [one.text for one in actor.generate(asked)[0].completions]
+    assert all(re.fullmatch("craft [0-9]{3}", text) for text in texts)

@@ -142,6 +142,7 @@ FORBIDDEN: dict[str, tuple[str, ...] | None] = {
     "evaluate": ("search", "splice", "train", *ABOVE_ALL),
     "report": ("search", "splice", "train", "actors", "envs", "cli", "pipeline"),
     "recipe_values": None,
+    "gbnf": None,
     "recipe_envs": ("actors", "envs", "search", "splice", "store", "train", "evaluate", *ABOVE_ALL),
     "parts": ("actors", "store", "search", "splice", "train", "evaluate", *ABOVE_ALL),
     "sitting": ("search", "splice", "train", "evaluate", *ABOVE_ALL),

@@ -225,6 +225,34 @@ def test_greedy_takes_the_likeliest_allowed_token(actor: LlamaCppActor) -> None:
     grammar.close()
 
 
+@pytest.mark.parametrize(
+    ("grammar", "before"),
+    [
+        (TURN, ""),
+        (TURN, "Thought: i "),
+        (TURN, "Thought: i\nAction: craft it"),
+        ("root ::= [^\\n]*", "a"),
+        ("root ::= [^é\\n]*", "a"),
+        ('root ::= "ß" | [a-c] | "工作"', ""),
+    ],
+)
+def test_asking_about_bytes_first_changes_nothing(
+    starter: LlamaCppActor, grammar: str, before: str
+) -> None:
+    model = starter._model
+    compiled = Grammar(model, grammar)
+    matcher = compiled.begin()
+    for token in model.tokenize(before):
+        matcher.accept(token)
+    everything = np.arange(model.n_vocab, dtype=np.int32)
+    one_by_one = [matcher.allows(int(token)) for token in everything]
+    assert (matcher.allowed(everything) == one_by_one).all()
+    assert any(one_by_one)
+    assert not all(one_by_one)
+    matcher.close()
+    compiled.close()
+
+
 def test_a_grammar_that_the_vocabulary_cannot_spell_is_an_error(actor: LlamaCppActor) -> None:
     model = actor._model
     grammar = Grammar(model, 'root ::= "a"')

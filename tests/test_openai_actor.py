@@ -477,3 +477,69 @@ def test_another_model_under_the_old_address_is_noticed(
     code, _, err = cli("eval", json.loads(out)["run"], "-d", db)
     assert code == 3
     assert "n_params 2000 instead of" in one_error(err)
+
+
+# Grammars
+
+
+WORD = 'root ::= "yes" | "no"'
+
+
+def obedient(*path: str) -> Callable[[dict[str, Any], int], str]:
+    """A model that writes what the field ``path`` of a request asks for, or its own mind."""
+
+    def reply(body: dict[str, Any], seed: int) -> str:
+        value: Any = body
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return str(value).partition('"')[2].partition('"')[0] if value else "Hello!"
+
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("owner", "field"),
+    [
+        ("llamacpp", ("grammar",)),
+        ("vllm", ("structured_outputs", "grammar")),
+        ("vllm", ("guided_grammar",)),
+        ("sglang", ("ebnf",)),
+        ("someone", ("grammar",)),
+    ],
+)
+def test_a_grammar_is_sent_as_the_server_wants_it(
+    server: FakeServer, connect: Open, owner: str, field: tuple[str, ...]
+) -> None:
+    server.models = [{"id": "toy", "owned_by": owner}]
+    server.reply = obedient(*field)
+    actor = connect()
+    assert actor.capabilities.grammar
+    for _ in range(2):
+        request = GenerateRequest(ASK, (1,), Sampling(max_tokens=8, grammar=WORD))
+        assert actor.generate([request])[0].completions[0].text == "yes"
+    plain = actor.generate([GenerateRequest(ASK, (1,), Sampling(max_tokens=8))])[0]
+    assert plain.completions[0].text == "Hello!"
+    # Which field works is tried out once.
+    asked = [json.dumps(body) for body in server.chats]
+    assert sum("qzx" in body for body in asked) <= 2
+    assert sum("yes" in body for body in asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("owner", "said"), [("llamacpp", "it ignores them"), ("library", "it has none")]
+)
+def test_a_server_that_ignores_grammars_is_refused(
+    server: FakeServer, connect: Open, owner: str, said: str
+) -> None:
+    server.models = [{"id": "toy", "owned_by": owner}]
+    actor = connect()
+    with pytest.raises(ModelError, match=said):
+        actor.generate([GenerateRequest(ASK, (1,), Sampling(grammar=WORD))])
+
+
+def test_a_server_that_refuses_a_field_is_quoted(server: FakeServer, connect: Open) -> None:
+    server.models = [{"id": "toy", "owned_by": "sglang"}]
+    actor = connect()
+    server.faults.append((400, {"error": {"message": "no grammar backend"}}, {}))
+    with pytest.raises(ModelError, match="no grammar backend"):
+        actor.generate([GenerateRequest(ASK, (1,), Sampling(grammar=WORD))])

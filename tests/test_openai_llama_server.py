@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -104,3 +105,9 @@ def test_a_long_conversation_loses_its_oldest_turns(actor: OpenAIActor) -> None:
     result = actor.generate([GenerateRequest(chat, (1,), Sampling(max_tokens=8))])[0]
     assert result.dropped_turns > 0
     assert result.completions[0].finish_reason != "overflow"
+
+
+def test_answers_follow_a_grammar(actor: OpenAIActor) -> None:
+    sampling = Sampling(max_tokens=16, grammar='root ::= "craft " [0-9]{3}')
+    result = actor.generate([GenerateRequest(ASK, (1, 2, 3), sampling)])[0]
+    assert all(re.fullmatch("craft [0-9]{3}", one.text) for one in result.completions)

@@ -13,13 +13,18 @@ choices are the likeliest allowed token.
 The second draw is an exponential race: each token gets its log-weight plus the negative logarithm
 of an exponential variate, and the allowed token with the largest sum wins. Whoever wins among the
 allowed does not depend on the others, so the matcher is asked about the front runners alone.
-Source: Gumbel-max, in the form of Efraimidis and Spirakis (2006).
+Source: Gumbel-max, in the form of Efraimidis and Spirakis (2006). Where none of them is allowed,
+it is asked which bytes may come next, and then about the tokens that begin so: of 151,000 tokens
+that is 1 ms instead of 36 in the middle of a fixed word.
 """
 
 from __future__ import annotations
 
 import ctypes
+import re
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +38,10 @@ from agentr_lite.gbnf import ROOT, GrammarError, check_grammar
 
 _ASKED = 64
 """Front runners that the matcher is asked about before all tokens."""
+_MANY = 512
+"""So many tokens are worth asking about bytes first."""
+_END, _NO_BYTE = 256, 257
+"""In the place of a first byte: the token ends an answer, or adds nothing to it."""
 _TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 Tokens = npt.NDArray[np.int32]
@@ -72,12 +81,16 @@ class Grammar:
         """
         self._lib = load_library()
         self._model = model
-        self._silent = np.array(sorted(model.silent_tokens), np.int32)
+        self._tokens = _TokenIndex.of(model)
         self._start = _compiled(model.vocab, text)
+        # An excluded character beyond ASCII makes the matcher refuse the first byte of all its
+        # neighbours, which whole tokens may still be.
+        self._ascii = text.isascii() and not re.search(r"\\[xuU]", text)
 
     def begin(self) -> Matcher:
         """A matcher at an answer's beginning."""
-        return Matcher(self._model, self._lib.llama_sampler_clone(self._start), self._silent)
+        handle = self._lib.llama_sampler_clone(self._start)
+        return Matcher(handle, self._tokens, lead_bytes=self._ascii)
 
     def accepts(self, text: str) -> bool:
         """Whether ``text`` is a whole answer that the grammar allows."""
@@ -98,28 +111,70 @@ class Grammar:
             self._start = None
 
 
+@dataclass(frozen=True, slots=True)
+class _TokenIndex:
+    """A vocabulary by the first byte of its tokens."""
+
+    first: npt.NDArray[np.int16]
+    """(vocabulary,): a byte, ``_END`` or ``_NO_BYTE``."""
+    single_bytes: npt.NDArray[np.int16]
+    """The bytes that are tokens by themselves."""
+    single_tokens: Tokens
+    """These tokens."""
+    silent: frozenset[int]
+    ends: frozenset[int]
+
+    @classmethod
+    def of(cls, model: Model) -> _TokenIndex:
+        """The index of a model; made once, 0.2 s for 151,000 tokens."""
+        known = _INDICES.get(model)
+        if known is not None:
+            return known
+        pieces = [model.piece(token) for token in range(model.n_vocab)]
+        first = np.array([piece[0] if piece else _NO_BYTE for piece in pieces], np.int16)
+        first[list(model.silent_tokens)] = _NO_BYTE
+        first[list(model.end_tokens)] = _END
+        single = {
+            piece[0]: token
+            for token, piece in enumerate(pieces)
+            if len(piece) == 1 and first[token] < 256
+        }
+        found = cls(
+            first,
+            np.array(list(single), np.int16),
+            np.array(list(single.values()), np.int32),
+            model.silent_tokens,
+            model.end_tokens,
+        )
+        _INDICES[model] = found
+        return found
+
+
+_INDICES: WeakKeyDictionary[Model, _TokenIndex] = WeakKeyDictionary()
+
+
 class Matcher:
     """Where in a grammar one answer is."""
 
-    def __init__(self, model: Model, handle: Any, silent: Tokens) -> None:
+    def __init__(self, handle: Any, tokens: _TokenIndex, *, lead_bytes: bool) -> None:
         """
         Args:
-            model: whose tokens.
             handle: ``llama_sampler *`` of a grammar; the matcher frees it.
-            silent: the model's ``silent_tokens``.
+            tokens: of the model.
+            lead_bytes: whether a refused first byte of several rules out all characters with it.
         """
         lib = self._lib = load_library()
         self._apply, self._accept = lib.llama_sampler_apply, lib.llama_sampler_accept
         self._handle = handle
-        self._silent = model.silent_tokens
-        self._silent_array = silent
-        self.ends = model.end_tokens
+        self._index = tokens
+        self._lead_bytes = lead_bytes
+        self.ends = tokens.ends
         self._few = _Candidates(lib, _ASKED)
 
     def allows(self, token: int) -> bool:
         """Whether the answer may go on with ``token``, or end where that is an end token."""
         # It would count as its spelling, which is no part of the answer's text.
-        if token in self._silent:
+        if token in self._index.silent:
             return False
         few = self._few
         few.tokens[0] = (token, 0.0, 0.0)
@@ -128,12 +183,31 @@ class Matcher:
 
     def allowed(self, tokens: Tokens) -> npt.NDArray[np.bool_]:
         """The same of many."""
+        if len(tokens) <= _MANY:
+            return self._ask(tokens)
+        found = self._possible()[tokens]
+        found[found] = self._ask(tokens[found])
+        return found
+
+    def _ask(self, tokens: Tokens) -> npt.NDArray[np.bool_]:
+        if not len(tokens):
+            return np.zeros(0, np.bool_)
         held = self._few if len(tokens) <= _ASKED else _Candidates(self._lib, len(tokens))
         rows = held.tokens[: len(tokens)]
         rows["id"], rows["logit"] = tokens, 0.0
         self._apply(self._handle, held.sized(len(tokens)))
         found: npt.NDArray[np.bool_] = rows["logit"] == 0.0
-        return found & ~np.isin(tokens, self._silent_array)
+        # Of these the first byte is unknown, too.
+        return found & (self._index.first[tokens] != _NO_BYTE)
+
+    def _possible(self) -> npt.NDArray[np.bool_]:
+        """For every token, whether its first byte may come next: (vocabulary,)."""
+        index = self._index
+        bytes_allowed = np.ones(256 + 2, np.bool_)
+        bytes_allowed[index.single_bytes] = self._ask(index.single_tokens)
+        if not self._lead_bytes:
+            bytes_allowed[0x80:256] = True
+        return bytes_allowed[index.first]
 
     def may_end(self) -> bool:
         """Whether the answer may end here."""

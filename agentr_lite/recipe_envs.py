@@ -23,7 +23,7 @@ OWN_KEYS: dict[str, tuple[str, ...]] = {
     "agent": ("brief", "max_tokens", "grammar"),
     "search": (
         *("tasks", "simulations", "width", "depth", "c", "temperature", "top_p", "top_k", "min_p"),
-        *("descent", "wave"),
+        *("descent", "merge", "wave"),
     ),
     "splice": ("alpha", "beta", "recovery_attempts", "pairs_per_task"),
     "eval": ("tasks", "max_steps", "recovery_prefix", "recovery_steps"),

@@ -16,8 +16,31 @@ if TYPE_CHECKING:
 LOCK_FILE = "lock"
 
 
+def is_claimed(store: Store, run_id: str) -> bool:
+    """Whether a process holds a run now; False where that cannot be told.
+
+    Args:
+        store: the database that holds the run.
+        run_id: the run.
+    """
+    from agentr_lite.config import artifacts_dir
+
+    path = artifacts_dir(store.path, run_id) / LOCK_FILE
+    try:
+        import fcntl
+
+        with path.open("r", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        # Never held, no POSIX system, or a file system without locks.
+        return False
+    return False
+
+
 @contextmanager
-def claimed(store: Store, run_id: str) -> Generator[None]:
+def claimed(store: Store, run_id: str, what: str = "") -> Generator[None]:
     """Hold a run while the block works on it.
 
     Two processes on one run would commit the same waves twice. The lock is the operating
@@ -25,7 +48,8 @@ def claimed(store: Store, run_id: str) -> Generator[None]:
 
     Args:
         store: the database that holds the run.
-        run_id: the run.
+        run_id: the run, or the name of whatever else is held.
+        what: what that is called in messages; default: the run.
 
     Raises:
         StoreError: another process works on it.
@@ -46,13 +70,16 @@ def claimed(store: Store, run_id: str) -> Generator[None]:
             file.seek(0)
             owner = file.read(20).strip()
             raise StoreError(
-                f"another process{f' ({owner})' if owner.isdigit() else ''} is working on run"
-                f" {run_id}",
+                f"another process{f' ({owner})' if owner.isdigit() else ''} is working on"
+                f" {what or f'run {run_id}'}",
                 hint="Wait for it, or stop it with Ctrl-C where it runs.",
             ) from None
         except OSError as error:
             # Some network file systems have no locks.
-            warn(f"run {run_id} cannot be locked ({error.strerror})", hint="Work on it only once.")
+            warn(
+                f"{what or f'run {run_id}'} cannot be locked ({error.strerror})",
+                hint="Work on it only once.",
+            )
         else:
             file.truncate(0)
             file.write(str(os.getpid()))

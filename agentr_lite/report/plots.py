@@ -63,6 +63,8 @@ class Series:
     points: Sequence[Point]
     colour: int = 0
     """Number of the series' colour and shape."""
+    centred: bool = False
+    """At its categories' middle, as the only series there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +130,10 @@ def interval_plot(
         text(x, _HEIGHT - _BOTTOM + 16, _fit(name, slot), class_="tick", text_anchor="middle")
         for name, x in centre.items()
     ]
-    spread = min(16.0, slot * 0.7 / max(1, len(series)))
-    for index, one in enumerate(series):
-        offset = (index - (len(series) - 1) / 2) * spread
+    beside = [one for one in series if not one.centred]
+    spread = min(16.0, slot * 0.7 / max(1, len(beside)))
+    for one in series:
+        offset = 0.0 if one.centred else (beside.index(one) - (len(beside) - 1) / 2) * spread
         places = [(centre[p.category] + offset, y.clamp(p.value)) for p in one.points]
         parts.append(polyline(places, f"joint {series_class(one.colour)}"))
         for (x, at), p in zip(places, one.points, strict=True):

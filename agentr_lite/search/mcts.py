@@ -92,17 +92,22 @@ def action_key(text: str) -> ActionKey:
     return ("act", " ".join(action.split()))
 
 
-def merge_candidates(node: Node, texts: Sequence[str]) -> list[tuple[str, int]]:
+def merge_candidates(
+    node: Node, texts: Sequence[str], *, merge: bool = True
+) -> list[tuple[str, int]]:
     """Count candidates that repeat a child's action, and group the rest by action.
 
     Args:
         node: the node being expanded; its children's ``merged`` and its ``sampled`` are counted up.
         texts: sampled turns, in order.
+        merge: off: every candidate is a new one.
 
     Returns:
         (text, how many candidates have its action) for each new action; the first text is kept.
     """
     node.sampled += len(texts)
+    if not merge:
+        return [(text, 1) for text in texts]
     children = {action_key(child.step.text): child for child in node.children if child.step}
     new: dict[ActionKey, tuple[str, int]] = {}
     for text in texts:

@@ -154,7 +154,7 @@ class TreeSearch:
             self._cut_off(node, result.completions)
             return
         texts = [completion.text for completion in result.completions]
-        for text, count in merge_candidates(node, texts):
+        for text, count in merge_candidates(node, texts, merge=settings.merge):
             step, snapshot = self._step(node, text)
             child = tree.add(node, step, snapshot=snapshot)
             child.merged = count

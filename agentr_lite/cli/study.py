@@ -1,0 +1,346 @@
+"""``agentr-lite study``: environments x methods x seeds, run, resumed and written up."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agentr_lite.cli.claim import claimed, is_claimed
+from agentr_lite.cli.common import db_option, json_option
+from agentr_lite.errors import (
+    EXIT_FAILED,
+    EXIT_SOME_TASKS_FAILED,
+    AgentrError,
+    Interrupted,
+    StoreError,
+    UsageError,
+    from_os_error,
+)
+from agentr_lite.output import emit, emit_json, emit_table, say, terminal_width, warn
+
+if TYPE_CHECKING:
+    from agentr_lite.store import Store
+    from agentr_lite.study.cells import Cell
+    from agentr_lite.study.recipe import StudyRecipe
+    from agentr_lite.study.schedule import Outcome
+    from agentr_lite.study.work import Tools
+
+DEFAULT_STUDY = "study-small"
+_PROGRAM = (sys.executable, "-m", "agentr_lite")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The command line, for those who repeat it."""
+
+    name: str
+    overrides: tuple[str, ...]
+    quick: bool
+    only: tuple[str, ...]
+    jobs: int
+    db: Path | None
+    out: Path | None
+
+    def words(self, *, whole: bool = True) -> list[str]:
+        """What defines the study; ``whole``: also what the sitting is."""
+        words = ["study", self.name]
+        words += [word for one in self.overrides for word in ("--set", one)]
+        words += ["--quick"] if self.quick else []
+        if whole:
+            words += [word for one in self.only for word in ("--only", one)]
+            words += ["--jobs", str(self.jobs)] if self.jobs > 1 else []
+            words += ["--db", str(self.db)] if self.db is not None else []
+            words += ["--out", str(self.out)] if self.out is not None else []
+        return words
+
+    @property
+    def again(self) -> str:
+        """The command that goes on."""
+        return shlex.join(["agentr-lite", *self.words()])
+
+
+@click.command()
+@click.argument("name", metavar="[STUDY]", default=DEFAULT_STUDY)
+@click.option("--quick", is_flag=True, help="The study's coarse form.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a study key."
+)
+@click.option("--model", default=None, help="Shorthand for --set set.model=...")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="ENV/METHOD/SEED",
+    help="Work on these cells alone; a part may be left out or be *.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Cells at once, each in a process of its own.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="DIR|FILE.md",
+    help="Where the tables and plots go, after each cell.  [default: beside the database]",
+)
+@click.option("--status", "status_only", is_flag=True, help="Print where the study stands.")
+@click.option("--no-run", is_flag=True, help="Only write up what is there.")
+@click.option("--work", is_flag=True, hidden=True, help="One cell of another process's study.")
+@db_option
+@json_option
+@click.pass_context
+def study(
+    context: click.Context,
+    name: str,
+    quick: bool,
+    overrides: tuple[str, ...],
+    model: str | None,
+    only: tuple[str, ...],
+    jobs: int,
+    out: Path | None,
+    status_only: bool,
+    no_run: bool,
+    work: bool,
+    db: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare methods over environments and seeds, at an equal budget.
+
+    STUDY is a bundled study or a YAML file. What the database has finished is not done again, and
+    what was cut is resumed: after Ctrl-C or a power cut, the same command goes on. The tables are
+    written anew after each cell; at the end they are on stdout, all narration is on stderr.
+    """
+    import json
+
+    from agentr_lite.study.cells import study_cells
+    from agentr_lite.study.recipe import load_study
+
+    if status_only and no_run:
+        raise UsageError("--status and --no-run exclude each other")
+    if model is not None:
+        overrides = (*overrides, f"set.model={json.dumps(model, ensure_ascii=False)}")
+    asked = _Asked(name, overrides, quick, only, jobs, db, out)
+    recipe = load_study(name, overrides, quick=quick)
+    cells = study_cells(recipe, only)
+    path = _database(db, recipe)
+    if work:
+        context.exit(_work_off(path, cells))
+    if status_only:
+        _show_status(path, cells, jobs, as_json)
+        return
+    code = _study(asked, recipe, cells, path, no_run=no_run, as_json=as_json)
+    if code:
+        context.exit(code)
+
+
+def _database(db: Path | None, recipe: StudyRecipe) -> Path:
+    """A study has a database of its own, unless one is named."""
+    from agentr_lite.config import default_database
+
+    if db is not None:
+        return db
+    return default_database().with_name(f"{recipe.name.removesuffix('-quick')}.db")
+
+
+def _show_status(path: Path, cells: Sequence[Cell], jobs: int, as_json: bool) -> None:
+    from agentr_lite.study.status import status_json, status_rows, study_status
+
+    if path.exists():
+        from agentr_lite.store import Store
+
+        with Store.open_to_read(path) as store:
+            found = study_status(store, cells, is_held=is_claimed)
+    else:
+        found = study_status(None, cells, is_held=is_claimed)
+    if as_json:
+        emit_json(status_json(found, jobs))
+        return
+    emit_table(
+        ["cell", "by seed", "spent", "to go", "note"],
+        status_rows(found),
+        align=["left", "left", "right", "right", "left"],
+        keep=["cell"],
+    )
+    say(found.summary(jobs))
+
+
+def _study(
+    asked: _Asked,
+    recipe: StudyRecipe,
+    cells: Sequence[Cell],
+    path: Path,
+    *,
+    no_run: bool,
+    as_json: bool,
+) -> int:
+    from agentr_lite.store import Store
+    from agentr_lite.study.status import study_status
+    from agentr_lite.study.write import Writer
+
+    with Store.open(path, create=not no_run) as store:
+        target = asked.out or path.parent / recipe.name
+        told = shlex.join(["agentr-lite", *asked.words(whole=False)])
+        writer = Writer(store, recipe, target, command=told)
+        outcome: Outcome | None = None
+        if not no_run:
+            outcome = _run(asked, recipe, cells, store, writer)
+        document = writer.write()
+        if document is None:
+            if outcome is not None and outcome.failed:
+                raise _failure(outcome, asked)
+            raise UsageError(
+                f"{path} holds nothing of study {recipe.name} yet", hint="Leave out --no-run."
+            )
+        status = study_status(store, cells, is_held=is_claimed)
+    if as_json:
+        emit_json(document.as_json())
+    else:
+        emit(document.terminal(width=terminal_width()))
+    for written in writer.written:
+        say(f"wrote {written}")
+    say(status.summary(asked.jobs))
+    return _exit_code(outcome, asked)
+
+
+def _exit_code(outcome: Outcome | None, asked: _Asked) -> int:
+    if outcome is None:
+        return 0
+    for name, why in outcome.owed.items():
+        warn(f"{name} was left out: {why}")
+    if outcome.failed:
+        error = _failure(outcome, asked)
+        warn(error.message, hint=error.hint)
+        return EXIT_FAILED
+    if outcome.some_tasks_failed:
+        warn("some tasks failed", hint="`agentr-lite trees RUN` and `report RUN` say why.")
+        return EXIT_SOME_TASKS_FAILED
+    return 0
+
+
+def _failure(outcome: Outcome, asked: _Asked) -> AgentrError:
+    first = next(iter(outcome.failed.items()))
+    more = f" and {len(outcome.failed) - 1} more" if len(outcome.failed) > 1 else ""
+    return AgentrError(
+        f"{first[0]}{more} failed: {first[1]}",
+        hint=f"Once that is mended, this goes on where it was: {asked.again}",
+    )
+
+
+def _run(
+    asked: _Asked, recipe: StudyRecipe, cells: Sequence[Cell], store: Store, writer: Any
+) -> Outcome:
+    """Work the cells off, with the tables written after each."""
+    from agentr_lite.config import artifacts_dir
+    from agentr_lite.study.schedule import Pool, work_here
+    from agentr_lite.study.status import study_status
+
+    def wrote(cell: Cell) -> None:
+        try:
+            writer.write()
+        except OSError as error:
+            # Hours of work shall not end for a table that can be written later.
+            failure = from_os_error(error)
+            warn(f"the tables could not be written: {failure.message}", hint=failure.hint)
+
+    place = f"study-{recipe.name}"
+    with claimed(store, place, f"study {recipe.name} in {store.path}"):
+        status = study_status(store, cells, is_held=is_claimed)
+        say(f"study {recipe.name}: {status.summary(asked.jobs)} · database {store.path}")
+        _check_means([one.cell for one in status.cells if one.state != "done"])
+        try:
+            if asked.jobs == 1:
+                return work_here(store, cells, _tools(), on_cell=wrote)
+            return Pool(
+                store,
+                cells,
+                command=lambda cell: [
+                    *(*_PROGRAM, *asked.words(whole=False), "--work"),
+                    *("--only", cell.name, "--db", str(store.path)),
+                ],
+                logs=artifacts_dir(store.path, place) / "logs",
+                jobs=asked.jobs,
+                on_cell=wrote,
+            ).run()
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"study {recipe.name} interrupted; what was finished is kept",
+                hint=f"Go on with: {asked.again}",
+            ) from None
+        except StoreError as error:
+            error.hint = f"{error.hint} Then go on with: {asked.again}".strip()
+            raise
+
+
+def _check_means(cells: Sequence[Cell]) -> None:
+    """Environments and models, before hours are spent: each once.
+
+    Raises:
+        AgentrError: one of them is not to be had; the hint says how to do without.
+    """
+    from agentr_lite.actors.registry import check_model
+    from agentr_lite.parts import open_environments
+    from agentr_lite.train.stage import training_weights
+
+    envs = list(dict.fromkeys(cell.env for cell in cells))
+    for env in envs:
+        recipe = next((c.recipe for c in cells if c.env == env and c.recipe.rounds), None)
+        recipe = recipe or next(c.recipe for c in cells if c.env == env)
+        try:
+            check_model(recipe.model)
+            if recipe.rounds:
+                training_weights(recipe)
+            with open_environments(recipe):
+                pass
+        except AgentrError as error:
+            others = " ".join(f"--only {one}" for one in envs if one != env)
+            without = f" Without it: {others}." if others else ""
+            error.message = f"{env}: {error.message}"
+            error.hint = f"{error.hint}{without}".strip()
+            raise
+
+
+def _tools() -> Tools:
+    from agentr_lite.cli.session import equip, package_versions
+    from agentr_lite.study.work import Tools
+
+    return Tools(claim=claimed, equip=equip, versions=package_versions)
+
+
+def _work_off(path: Path, cells: Sequence[Cell]) -> int:
+    """The one cell that another process gave us; it leaves with that process."""
+    from agentr_lite.output import Progress
+    from agentr_lite.store import Store
+    from agentr_lite.study.work import work_off
+
+    if len(cells) != 1:
+        raise UsageError(f"--work is for one cell, not {len(cells)}", hint="Name it with --only.")
+    _leave_with_parent()
+    with Store.open(path, create=False) as store, Progress() as progress:
+        try:
+            _, result = work_off(store, cells[0], _tools(), progress)
+        except KeyboardInterrupt:
+            raise Interrupted(f"{cells[0].name} interrupted; what was finished is kept") from None
+    return EXIT_SOME_TASKS_FAILED if result.failed_tasks else 0
+
+
+def _leave_with_parent() -> None:
+    """Stop as on Ctrl-C once the other end of stdin is gone: nobody is left to collect the work."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()

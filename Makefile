@@ -62,6 +62,7 @@ bench: dev
 	! command -v java >/dev/null || $(BIN)/python -m benchmarks.sciworld
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.grammar
 	$(BIN)/python -m benchmarks.inspector
 	$(BIN)/python -m benchmarks.training
 

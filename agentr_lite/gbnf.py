@@ -77,9 +77,11 @@ def read_grammar(value: str) -> str:
     path = Path(value).expanduser()
     try:
         text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, ValueError) as error:
+        # An over-long name is an OSError, a NUL in it or no UTF-8 a ValueError.
+        why = getattr(error, "strerror", None) or error
         raise GrammarError(
-            f"agent.grammar: cannot read {value!r}: {error}",
+            f"agent.grammar: cannot read {value!r}: {why}",
             hint="Give a .gbnf file, GBNF text with `root ::= ...`, or `env` for the"
             " environment's own.",
         ) from error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.claim import claimed, is_claimed
-from agentr_lite.cli.common import db_option, json_option
+from agentr_lite.cli.common import json_option
 from agentr_lite.errors import (
     EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
@@ -32,10 +30,10 @@ if TYPE_CHECKING:
     from agentr_lite.study.cells import Cell
     from agentr_lite.study.recipe import StudyRecipe
     from agentr_lite.study.schedule import Outcome
-    from agentr_lite.study.work import Tools
 
 DEFAULT_STUDY = "study-small"
-_PROGRAM = (sys.executable, "-m", "agentr_lite")
+WORKER = (sys.executable, "-m", "agentr_lite.cli.study_worker")
+"""What works off one cell, told which one on its stdin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +59,18 @@ class _Asked:
             words += ["--db", str(self.db)] if self.db is not None else []
             words += ["--out", str(self.out)] if self.out is not None else []
         return words
+
+    def order(self, cell: Cell, path: Path) -> str:
+        """What a process is told that works off one cell; see ``study_worker``."""
+        return json.dumps(
+            {
+                "study": self.name,
+                "overrides": list(self.overrides),
+                "quick": self.quick,
+                "cell": cell.name,
+                "db": str(path.absolute()),
+            }
+        )
 
     @property
     def again(self) -> str:
@@ -97,8 +107,15 @@ class _Asked:
 )
 @click.option("--status", "status_only", is_flag=True, help="Print where the study stands.")
 @click.option("--no-run", is_flag=True, help="Only write up what is there.")
-@click.option("--work", is_flag=True, hidden=True, help="One cell of another process's study.")
-@db_option
+@click.option(
+    "-d",
+    "--db",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    default=None,
+    envvar="AGENTR_LITE_DB",
+    help="Run database.  [default: one of the study's name, where runs.db would be]",
+)
 @json_option
 @click.pass_context
 def study(
@@ -112,7 +129,6 @@ def study(
     out: Path | None,
     status_only: bool,
     no_run: bool,
-    work: bool,
     db: Path | None,
     as_json: bool,
 ) -> None:
@@ -122,8 +138,6 @@ def study(
     what was cut is resumed: after Ctrl-C or a power cut, the same command goes on. The tables are
     written anew after each cell; at the end they are on stdout, all narration is on stderr.
     """
-    import json
-
     from agentr_lite.study.cells import study_cells
     from agentr_lite.study.recipe import load_study
 
@@ -135,8 +149,6 @@ def study(
     recipe = load_study(name, overrides, quick=quick)
     cells = study_cells(recipe, only)
     path = _database(db, recipe)
-    if work:
-        context.exit(_work_off(path, cells))
     if status_only:
         _show_status(path, cells, jobs, as_json)
         return
@@ -242,6 +254,7 @@ def _run(
     asked: _Asked, recipe: StudyRecipe, cells: Sequence[Cell], store: Store, writer: Any
 ) -> Outcome:
     """Work the cells off, with the tables written after each."""
+    from agentr_lite.cli.study_worker import tools
     from agentr_lite.config import artifacts_dir
     from agentr_lite.study.schedule import Pool, work_here
     from agentr_lite.study.status import study_status
@@ -261,14 +274,12 @@ def _run(
         _check_means([one.cell for one in status.cells if one.state != "done"])
         try:
             if asked.jobs == 1:
-                return work_here(store, cells, _tools(), on_cell=wrote)
+                return work_here(store, cells, tools(), on_cell=wrote)
             return Pool(
                 store,
                 cells,
-                command=lambda cell: [
-                    *(*_PROGRAM, *asked.words(whole=False), "--work"),
-                    *("--only", cell.name, "--db", str(store.path)),
-                ],
+                command=WORKER,
+                order=lambda cell: asked.order(cell, store.path),
                 logs=artifacts_dir(store.path, place) / "logs",
                 jobs=asked.jobs,
                 on_cell=wrote,
@@ -309,38 +320,3 @@ def _check_means(cells: Sequence[Cell]) -> None:
             error.message = f"{env}: {error.message}"
             error.hint = f"{error.hint}{without}".strip()
             raise
-
-
-def _tools() -> Tools:
-    from agentr_lite.cli.session import equip, package_versions
-    from agentr_lite.study.work import Tools
-
-    return Tools(claim=claimed, equip=equip, versions=package_versions)
-
-
-def _work_off(path: Path, cells: Sequence[Cell]) -> int:
-    """The one cell that another process gave us; it leaves with that process."""
-    from agentr_lite.output import Progress
-    from agentr_lite.store import Store
-    from agentr_lite.study.work import work_off
-
-    if len(cells) != 1:
-        raise UsageError(f"--work is for one cell, not {len(cells)}", hint="Name it with --only.")
-    _leave_with_parent()
-    with Store.open(path, create=False) as store, Progress() as progress:
-        try:
-            _, result = work_off(store, cells[0], _tools(), progress)
-        except KeyboardInterrupt:
-            raise Interrupted(f"{cells[0].name} interrupted; what was finished is kept") from None
-    return EXIT_SOME_TASKS_FAILED if result.failed_tasks else 0
-
-
-def _leave_with_parent() -> None:
-    """Stop as on Ctrl-C once the other end of stdin is gone: nobody is left to collect the work."""
-
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -112,8 +112,8 @@ class _Process:
 class Pool:
     """Works cells off in several processes at once.
 
-    Each process is this same program with one cell to do. It reads a pipe that only this process
-    writes: when this one ends, however it ends, the others see the end of it and stop as on Ctrl-C.
+    Each process has one cell to do and reads a pipe that this one alone writes: when this one ends,
+    however it ends, the others see the end of the pipe and stop as on Ctrl-C.
     """
 
     def __init__(
@@ -121,7 +121,8 @@ class Pool:
         store: Store,
         cells: Sequence[Cell],
         *,
-        command: Callable[[Cell], Sequence[str]],
+        command: Sequence[str],
+        order: Callable[[Cell], str],
         logs: Path,
         jobs: int,
         on_cell: OnCell,
@@ -130,14 +131,17 @@ class Pool:
         Args:
             store: the database, for reading what is done.
             cells: in the order of the work.
-            command: what works off one cell.
+            command: a program that reads one line from stdin, works off the cell that it names,
+                and stops at the end of stdin.
+            order: that line.
             logs: folder for what the processes say.
             jobs: how many at once.
             on_cell: called after each cell that this sitting finished.
         """
         self._store = store
         self._waiting = list(cells)
-        self._command = command
+        self._command = list(command)
+        self._order = order
         self._logs = logs
         self._jobs = jobs
         self._on_cell = on_cell
@@ -153,6 +157,7 @@ class Pool:
             KeyboardInterrupt: passed on, once the processes have stopped.
         """
         self._logs.mkdir(parents=True, exist_ok=True)
+        say(f"logs of the processes: {self._logs}")
         try:
             while True:
                 self._fill()
@@ -206,7 +211,7 @@ class Pool:
         env: Mapping[str, str] = {"OMP_WAIT_POLICY": "passive", **os.environ}
         with log.open("ab") as file:
             process = subprocess.Popen(
-                list(self._command(cell)),
+                self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=file,
@@ -214,8 +219,13 @@ class Pool:
                 # Ctrl-C is passed on once, by us.
                 start_new_session=True,
             )
+        assert process.stdin is not None
+        # A process that is gone already says why in its log.
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(f"{self._order(cell)}\n".encode())
+            process.stdin.flush()
         self._running.append(_Process(cell, process, log, time.monotonic()))
-        say(f"{cell.name}: begun ({len(self._running)} at work; log: {log})")
+        say(f"{cell.name}: begun, {len(self._running)} at work")
 
     def _close(self, ended: _Process) -> None:
         if ended.process.stdin:

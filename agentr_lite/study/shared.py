@@ -124,6 +124,13 @@ def copy_base(store: Store, source: str, target: str) -> None:
         for row in rows:
             copied = _copy(store, "evals", {"id": row["id"]}, {"id": None, "run_id": target})
             _copy(store, "eval_items", {"eval_id": row["id"]}, {"eval_id": copied})
+        # What greedy episodes were played with names the seed, though nothing in them is drawn.
+        store.execute(
+            "UPDATE evals SET summary = json_set(summary, '$.settings.seed',"
+            " (SELECT seed FROM runs WHERE id = :run)) WHERE run_id = :run"
+            " AND json_extract(summary, '$.settings.seed') IS NOT NULL",
+            {"run": target},
+        )
 
 
 def copy_first_search(store: Store, source: str, target: str) -> None:

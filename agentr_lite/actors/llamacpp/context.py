@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SEQUENCES = 256
 """llama.cpp's limit on sequence ids; an id beyond it aborts the process."""
 _SPARE_SEQUENCE = SEQUENCES - 1
-"""For a padding row, and for cells on their way to or from RAM."""
+"""For cells on their way to or from RAM."""
 USABLE_SEQUENCES = SEQUENCES - 1
 
 
@@ -68,8 +68,7 @@ class Context:
         self.model = model
         self.n_batch = max(n_batch, SEQUENCES)  # n_outputs_max < n_seq_max aborts
         params = lib.llama_context_default_params()
-        # One more than asked: the padding row's (see `decode`).
-        params.n_ctx = n_cells + 1
+        params.n_ctx = n_cells
         params.n_batch = self.n_batch
         # Scratch memory grows with it.
         params.n_ubatch = n_ubatch or (512 if flash_attention else 256)
@@ -93,7 +92,7 @@ class Context:
                 f" {last_error() or 'no reason given'}",
                 hint="Too little memory? A smaller agent.context_tokens needs less.",
             )
-        self.n_cells = int(lib.llama_n_ctx(self.handle)) - 1
+        self.n_cells = int(lib.llama_n_ctx(self.handle))
         self._memory = lib.llama_get_memory(self.handle)
         self._batch = _Batch(lib, self.n_batch)
 
@@ -128,23 +127,15 @@ class Context:
         count = len(tokens)
         if not 0 < count <= self.n_batch:
             raise ModelError(f"a batch of {count} tokens; 1 to {self.n_batch} are possible")
-        padded = count == 1
         batch = self._batch
         batch.tokens[:count] = tokens
         batch.positions[:count] = positions
         batch.sequences[:count] = sequences
-        if padded:
-            # A single row takes another attention kernel, whose rounding differs: with a
-            # second row, a branch alone computes what it computes beside others.
-            batch.tokens[1], batch.positions[1], batch.sequences[1] = tokens[0], 0, _SPARE_SEQUENCE
-            count = 2
-        # The padding row computes what the row does that it stands beside.
-        batch.outputs[:count] = np.arange(count) < (count if padded and outputs else outputs)
+        batch.outputs[:outputs] = 1
+        batch.outputs[outputs:count] = 0
         batch.struct.n_tokens = count
         clear_errors()
         status = self._lib.llama_decode(self.handle, batch.struct)
-        if padded:
-            self._lib.llama_memory_seq_rm(self._memory, _SPARE_SEQUENCE, -1, -1)
         if status != 0:
             reason = "the cache is full" if status == 1 else last_error() or f"status {status}"
             raise ModelError(

@@ -1,115 +1,65 @@
 """Remake the bundled starter model: ``python -m agentr_lite.actors.starter.make``.
 
-Data, tokenizer, training, conversion and the bundled sample of demonstrations, from seeds alone.
-Needs the extra ``agentr-lite[starter]`` (PyTorch).
+Recordings, tokenizer, training, conversion and the bundled sample of demonstrations, from seeds
+alone. Needs the extras ``agentr-lite[starter,sciworld]`` (PyTorch; Java). Cut at any time, the same
+command goes on from the last checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import shutil
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer
 
 from agentr_lite.actors.convert.hf_to_gguf import convert_to_gguf
 from agentr_lite.actors.starter.copying import write_induction_heads
-from agentr_lite.actors.starter.corpus import Corpus, Mixture
+from agentr_lite.actors.starter.corpus import Corpus, build_corpus
 from agentr_lite.actors.starter.network import Network, NetworkSize
-from agentr_lite.actors.starter.pretrain import Encoder, Schedule, train
+from agentr_lite.actors.starter.pretrain import Encoder, Schedule, Training
 from agentr_lite.actors.starter.tokenizer import END_TOKEN, save_tokenizer, train_tokenizer
-from agentr_lite.actors.starter.worlds import Vocabulary
-from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.book import bundled_table
 
 SEED = 20_260_101
-VOCAB = 2048
-GENERAL_EXAMPLES = 800
+VOCAB = 5632
+PLAYS = 8000
+"""Recorded plays of ScienceWorld."""
+GENERAL_EXAMPLES = 900
 """Demonstrations in the bundled sample that training mixes in."""
+SCHEDULE = Schedule(seed=SEED)
+_BARE = re.compile(r"(?:^|[\[\n\t(])([A-Za-z]+)(?![A-Za-z0-9])")
+"""Words that no space precedes: at the beginning, after brackets, on a line of their own."""
 
 
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training; each begins with the weights that the one before exported."""
-
-    schedule: Schedule
-    mixture: Mixture
-    every_word: bool
-    """See ``Vocabulary.of``."""
-
-
-PHASES = (
-    Phase(Schedule(tokens=10_000_000, seed=SEED), Mixture(), every_word=False),
-    # The book's own recipes are remembered by now; made-up ones teach to read the commands.
-    Phase(
-        Schedule(
-            tokens=7_000_000,
-            muon_rate=0.015,
-            adam_rate=0.003,
-            decay=0.6,
-            ease_until=0.0,
-            seed=SEED + 1,
-        ),
-        Mixture(real=0.2),
-        every_word=False,
-    ),
-    # Words that only held-out goals have cannot be copied until they were seen somewhere.
-    Phase(
-        Schedule(
-            tokens=6_000_000,
-            muon_rate=0.012,
-            adam_rate=0.003,
-            decay=0.7,
-            ease_until=0.0,
-            seed=SEED + 2,
-        ),
-        Mixture(real=0.35),
-        every_word=True,
-    ),
-)
-
-
-def build_corpus(mixture: Mixture | None = None, *, every_word: bool = True) -> Corpus:
-    """The corpus of the bundled book: training goals are played, dev and test goals never."""
-    env = TextCraft()
-    held_out = frozenset(
-        env.world(task).goal for split in ("dev", "test") for task in env.tasks(split)
-    )
-    table = bundled_table()
-    names = [*table.by_output, *table.gettable, *table.tags]
-    return Corpus(
-        [env.world(task) for task in env.tasks("train")],
-        Vocabulary.of(names, dict(table.tags), held_out, every_word=every_word),
-        held_out,
-        env.instructions(brief=True),
-        mixture,
-    )
-
-
-def build_tokenizer(corpus: Corpus, seed: int) -> Any:
-    """Trained on the corpus's own words; every item word of the book is one token."""
+def build_tokenizer(corpus: Corpus) -> Tokenizer:
+    """Trained on the corpus's own words; every word of the three environments is one token."""
     table = bundled_table()
     words = {word for name in (*table.by_output, *table.gettable) for word in name.split("_")}
-    sample = [m["content"] for d in islice(corpus.stream(seed), 3000) for m in d.messages]
-    words |= {word for text in sample for word in re.findall(r"[A-Za-z]+", text)}
+    words |= set(corpus.words)
     words |= {str(number) for number in range(100)}
-    return train_tokenizer(words, sample[:2000], VOCAB)
+    texts = [m["content"] for d in islice(corpus.stream(SEED), 3000) for m in d.messages]
+    bare = {word for text in texts for word in _BARE.findall(text)}
+    return train_tokenizer(words, bare, texts, VOCAB)
 
 
-def export(network: Network, tokenizer: Any, directory: Path) -> None:
+def export(network: Network, tokenizer: Tokenizer, directory: Path) -> None:
     """Write ``mlx/`` (Hugging Face layout, float16) and ``starter.gguf`` (float16)."""
     hf_dir = directory / "mlx"
     hf_dir.mkdir(parents=True, exist_ok=True)
     size = network.size
-    config = size.to_hf_config(end_token=tokenizer.token_to_id(END_TOKEN))
+    end_token = tokenizer.token_to_id(END_TOKEN)
+    assert end_token is not None
+    config = size.to_hf_config(end_token=end_token)
     (hf_dir / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tensors = {
         name.replace("._orig_mod", ""): value.detach().to(torch.float16).contiguous().numpy()
@@ -120,95 +70,92 @@ def export(network: Network, tokenizer: Any, directory: Path) -> None:
     convert_to_gguf(hf_dir, directory / "starter.gguf", dtype="f16")
 
 
-def load(network: Network, directory: Path) -> None:
-    """Read back what ``export`` wrote."""
-    tensors = load_file(directory / "mlx" / "model.safetensors")
-    state = {name: torch.from_numpy(value).float() for name, value in tensors.items()}
-    network.load_state_dict(state)
+def write_general(corpus: Corpus, file: Path) -> None:
+    """Write the sample of demonstrations that ``train.general: starter`` mixes in."""
+    with file.open("w", encoding="utf-8") as out:
+        for one in islice(corpus.stream(SEED + 999_983), GENERAL_EXAMPLES):
+            out.write(json.dumps({"messages": one.messages, "loss": one.loss}) + "\n")
 
 
-def train_phase(
-    number: int, phase: Phase, tokenizer: Any, source: Path | None, out: Path
-) -> dict[str, Any]:
-    """Train one phase and export it; returns what the model card says of it.
-
-    Args:
-        number: of the phase, from 1.
-        phase: its schedule and mixture.
-        tokenizer: see ``build_tokenizer``.
-        source: export of the phase before; None = begin with hand-written induction heads.
-        out: where checkpoints and the result go.
-    """
-    schedule = phase.schedule
+def make(work: Path, recordings: Path, schedule: Schedule) -> dict[str, Any]:
+    """Train and export into ``work``; returns what the model card says of it."""
+    work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(schedule.seed)
-    corpus = build_corpus(phase.mixture, every_word=phase.every_word)
+    corpus = build_corpus(recordings)
+    saved = work / "tokenizer.json"
+    if not saved.exists():
+        build_tokenizer(corpus).save(str(saved))
+    tokenizer = Tokenizer.from_file(str(saved))
     network = Network(NetworkSize(vocab=tokenizer.get_vocab_size()))
-    if source is None:
-        write_induction_heads(network, torch.Generator().manual_seed(schedule.seed))
-    else:
-        load(network, source)
+    write_induction_heads(network, torch.Generator().manual_seed(schedule.seed))
+    training = Training(network, corpus, Encoder(tokenizer, schedule), schedule)
+    state, log_file = work / "state.pt", work / "log.jsonl"
+    if state.exists():
+        training.load(state)
     parameters = sum(p.numel() for p in network.parameters())
-    print(f"phase {number}: {parameters:,} parameters, {schedule.tokens:,} tokens", flush=True)
-    began = time.monotonic()
-    log: list[dict[str, float]] = []
+    print(
+        f"{parameters:,} parameters, {tokenizer.get_vocab_size()} words,"
+        f" {training.progress.tokens:,} of {schedule.tokens:,} tokens",
+        flush=True,
+    )
 
     def report(row: dict[str, float]) -> None:
-        log.append(row)
+        with log_file.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(row) + "\n")
         print(" ".join(f"{key}={value:.4g}" for key, value in row.items()), flush=True)
 
-    seen = train(
-        network,
-        corpus,
-        Encoder(tokenizer, schedule.observation_weight),
-        schedule,
-        report=report,
-        checkpoint=lambda trained, _: export(trained, tokenizer, out),
-    )
-    return {
-        "phase": number,
+    def checkpoint() -> None:
+        training.save(state)
+        export(network, tokenizer, work)
+
+    training.run(report=report, checkpoint=checkpoint)
+    write_general(corpus, work / "general.jsonl")
+    log = [json.loads(line) for line in log_file.read_text("utf-8").splitlines()]
+    card = {
         "parameters": parameters,
         "size": asdict(network.size),
         "schedule": asdict(schedule),
-        "mixture": asdict(phase.mixture),
-        "tokens_seen": seen,
-        "wall_s": round(time.monotonic() - began),
+        "mixture": asdict(corpus.mixture),
+        "tokens_seen": training.progress.tokens,
+        "steps": training.progress.step,
+        "wall_s": round(training.progress.wall_s),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "log": log[:: max(1, len(log) // 40)],
+        "log": log[:: max(1, len(log) // 60)],
     }
+    (work / "training.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+    return card
 
 
 def main() -> None:
     """Command line of the remake."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
-    parser.add_argument("--work", type=Path, default=Path(".work/starter"), help="for phases")
+    parser.add_argument("--work", type=Path, default=Path(".work/starter2"), help="checkpoints")
+    parser.add_argument("--recordings", type=Path, help="ScienceWorld plays; made if missing")
+    parser.add_argument("--tokens", type=int, default=SCHEDULE.tokens)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--from-phase", type=int, default=1, help="go on after a finished phase")
+    parser.add_argument("--pid-file", type=Path, help="where to write this process's number")
+    parser.add_argument("--keep", action="store_true", help="leave the result in --work")
     arguments = parser.parse_args()
 
+    if arguments.pid_file:
+        arguments.pid_file.write_text(f"{os.getpid()}\n", "utf-8")
     torch.set_num_threads(arguments.threads)
     # Sharp attention underflows; denormal numbers cost many times the time.
     torch.set_flush_denormal(True)
-    corpus = build_corpus(every_word=False)
-    tokenizer = build_tokenizer(corpus, SEED)
-    card: list[dict[str, Any]] = []
-    source: Path | None = None
-    for number, phase in enumerate(PHASES, start=1):
-        out = arguments.work / f"phase-{number}"
-        if number >= arguments.from_phase:
-            out.mkdir(parents=True, exist_ok=True)
-            row = train_phase(number, phase, tokenizer, source, out)
-            (out / "training.json").write_text(json.dumps(row, indent=1) + "\n", "utf-8")
-        card.append(json.loads((out / "training.json").read_text("utf-8")))
-        source = out
-    assert source is not None
-    shutil.copytree(source / "mlx", arguments.out / "mlx", dirs_exist_ok=True)
-    shutil.copyfile(source / "starter.gguf", arguments.out / "starter.gguf")
-    with (arguments.out / "general.jsonl").open("w", encoding="utf-8") as file:
-        for one in islice(corpus.stream(SEED + 999_983), GENERAL_EXAMPLES):
-            file.write(json.dumps({"messages": one.messages, "loss": one.loss}) + "\n")
-    (arguments.out / "training.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+    recordings = arguments.recordings
+    if recordings is None:
+        from agentr_lite.actors.starter.recordings import record_all
+
+        recordings = arguments.work / "sciworld.jsonl"
+        record_all(recordings, PLAYS)
+    make(arguments.work, recordings, replace(SCHEDULE, tokens=arguments.tokens))
+    if arguments.keep:
+        return
+    shutil.copytree(arguments.work / "mlx", arguments.out / "mlx", dirs_exist_ok=True)
+    for name in ("starter.gguf", "general.jsonl", "training.json"):
+        shutil.copyfile(arguments.work / name, arguments.out / name)
 
 
 if __name__ == "__main__":

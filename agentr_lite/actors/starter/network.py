@@ -21,9 +21,9 @@ class NetworkSize:
 
     vocab: int
     width: int = 192
-    layers: int = 4
+    layers: int = 5
     heads: int = 3
-    hidden: int = 384
+    hidden: int = 512
     context: int = 2048
     rope_base: float = 10_000.0
     norm_eps: float = 1e-5

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,24 +19,30 @@ from torch import Tensor, nn
 from agentr_lite.actors.starter.corpus import Corpus, Demonstration
 from agentr_lite.actors.starter.network import Network
 
+_CHUNK_BATCHES = 24
+
 
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast."""
 
-    tokens: int = 10_000_000
+    tokens: int = 30_000_000
     """Tokens in all, prompts and observations included."""
     batch_tokens: int = 8192
     muon_rate: float = 0.02
     adam_rate: float = 0.004
-    warmup: float = 0.02
+    warmup_tokens: int = 300_000
     decay: float = 0.4
     """Share of training, at its end, over which the rates fall to zero."""
-    ease_until: float = 0.15
-    """Share of training over which worlds grow from shallow to the full mixture."""
-    observation_weight: float = 0.05
+    ease_tokens: int = 3_000_000
+    """Tokens over which tasks grow from easy to the full mixture."""
+    observation_weight: float = 0.2
     """Weight of observation tokens as targets; assistant tokens weigh 1."""
-    max_length: int = 1152
+    observation_share: float = 0.15
+    """Share of the observations that are targets at all: predicting them is a third of the work."""
+    verdict_weight: float = 4.0
+    """Weight of the critic's answer: two tokens at the end of a whole episode."""
+    max_length: int = 1536
     """Longer demonstrations are left out and counted."""
     seed: int = 20_260_101
 
@@ -51,9 +58,11 @@ class Encoded:
 class Encoder:
     """Chat messages to tokens, with the starter's chat template."""
 
-    def __init__(self, tokenizer: Any, observation_weight: float) -> None:
+    def __init__(self, tokenizer: Any, schedule: Schedule) -> None:
         self.tokenizer = tokenizer
-        self.observation_weight = observation_weight
+        self.observation_weight = schedule.observation_weight
+        self.observation_share = schedule.observation_share
+        self.verdict_weight = schedule.verdict_weight
         self.end = tokenizer.token_to_id("<|end|>")
         self.roles = {
             role: tokenizer.token_to_id(f"<|{role}|>") for role in ("system", "user", "assistant")
@@ -61,7 +70,13 @@ class Encoder:
         # Names of procedural worlds never end: the cache has a limit.
         self.cache: dict[str, list[int]] = {}
 
-    def __call__(self, demonstration: Demonstration) -> Encoded:
+    def __call__(self, demonstration: Demonstration, rng: random.Random) -> Encoded:
+        """Encode one demonstration.
+
+        Args:
+            demonstration: what is encoded.
+            rng: which observations are targets.
+        """
         tokens: list[int] = []
         weights: list[float] = []
         pairs = zip(demonstration.messages, demonstration.loss, strict=True)
@@ -73,47 +88,49 @@ class Encoder:
                 if len(content) < 40 and len(self.cache) < 100_000:
                     self.cache[content] = ids
             # The first two turns (system, task) are given, never predicted.
-            weight = 1.0 if is_target else self.observation_weight if index > 1 else 0.0
+            weight = 1.0 if is_target else 0.0
+            if not is_target and index > 1 and rng.random() < self.observation_share:
+                weight = self.observation_weight
+            if demonstration.kind == "judge" and index == len(demonstration.messages) - 1:
+                weight = self.verdict_weight
             tokens += [self.roles[message["role"]], *ids, self.end]
             weights += [0.0, *([weight] * (len(ids) + 1))]
         return Encoded(tokens, weights)
 
 
-def batches(
-    corpus: Corpus, encoder: Encoder, schedule: Schedule, progress: Callable[[], float]
-) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Endless (tokens, weights, real tokens); shapes (batch, length), padded on the right.
+def chunk(
+    corpus: Corpus, encoder: Encoder, schedule: Schedule, number: int, ease: float
+) -> list[tuple[Tensor, Tensor, int]]:
+    """One chunk of training: batches of similar length, in random order.
 
     Args:
         corpus: where demonstrations come from.
         encoder: messages to tokens.
         schedule: lengths and seed.
-        progress: share of the training that is done, for the curriculum.
+        number: of the chunk; its content depends on nothing else.
+        ease: see ``Corpus.stream``.
+
+    Returns:
+        (tokens, weights, real tokens) of each batch; shapes (batch, length), padded on the right.
     """
-    rng = random.Random(schedule.seed)
-    pool_tokens = 24 * schedule.batch_tokens
-    chunk = 0
-    while True:
-        ease = max(0.0, 1.0 - progress() / schedule.ease_until) if schedule.ease_until else 0.0
-        stream = corpus.stream(schedule.seed + chunk, ease=ease)
-        chunk += 1
-        pool: list[Encoded] = []
-        size = 0
-        while size < pool_tokens:
-            encoded = encoder(next(stream))
-            if len(encoded.tokens) <= schedule.max_length:
-                pool.append(encoded)
-                size += len(encoded.tokens)
-        pool.sort(key=lambda one: len(one.tokens))
-        groups: list[list[Encoded]] = [[]]
-        for one in pool:
-            # Rounded up: few distinct shapes, little recompilation.
-            if (len(groups[-1]) + 1) * _padded(len(one.tokens)) > schedule.batch_tokens:
-                groups.append([])
-            groups[-1].append(one)
-        rng.shuffle(groups)
-        for group in groups:
-            yield _stack(group)
+    rng = random.Random(schedule.seed + number)
+    stream = corpus.stream(schedule.seed + number, ease=ease)
+    pool: list[Encoded] = []
+    size = 0
+    while size < _CHUNK_BATCHES * schedule.batch_tokens:
+        encoded = encoder(next(stream), rng)
+        if len(encoded.tokens) <= schedule.max_length:
+            pool.append(encoded)
+            size += len(encoded.tokens)
+    pool.sort(key=lambda one: len(one.tokens))
+    groups: list[list[Encoded]] = [[]]
+    for one in pool:
+        # Rounded up: few distinct shapes, little recompilation.
+        if (len(groups[-1]) + 1) * _padded(len(one.tokens)) > schedule.batch_tokens:
+            groups.append([])
+        groups[-1].append(one)
+    rng.shuffle(groups)
+    return [_stack(group) for group in groups]
 
 
 def _padded(length: int) -> int:
@@ -164,75 +181,123 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     return x.T if tall else x
 
 
-def train(
-    network: Network,
-    corpus: Corpus,
-    encoder: Encoder,
-    schedule: Schedule,
-    *,
-    report: Callable[[dict[str, float]], None],
-    checkpoint: Callable[[Network, int], None],
-    checkpoint_every: int = 2_000_000,
-    stop: Callable[[], bool] = lambda: False,
-) -> int:
-    """Train to the end of the schedule.
+@dataclass(slots=True)
+class Progress:
+    """Where a training stands."""
+
+    chunk: int = 0
+    step: int = 0
+    tokens: int = 0
+    loss: float = 0.0
+    """Running mean."""
+    wall_s: float = 0.0
+
+
+class Training:
+    """A training that can be cut at any time and goes on from its last saved chunk.
 
     Args:
         network: trained in place.
         corpus: demonstrations.
         encoder: messages to tokens.
-        schedule: see there.
-        report: called every 25 steps with tokens, loss, share of right target tokens, rates.
-        checkpoint: called with the network and the tokens seen.
-        checkpoint_every: tokens between checkpoints.
-        stop: polled each step; true ends training early.
-
-    Returns:
-        Tokens seen.
+        schedule: see there. Its ``tokens`` may change until the rates begin to fall.
     """
-    matrices = [p for n, p in network.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in network.named_parameters() if p.ndim != 2 or "embed" in n]
-    muon = Muon(matrices, lr=schedule.muon_rate)
-    adam = torch.optim.AdamW(others, lr=schedule.adam_rate, betas=(0.9, 0.95), weight_decay=0.0)
-    for block in network.model.layers:
-        block.compile(dynamic=True)
-    seen, saved, running = 0, 0, 0.0
-    began = time.monotonic()
 
-    def done() -> float:
-        return seen / schedule.tokens
+    def __init__(
+        self, network: Network, corpus: Corpus, encoder: Encoder, schedule: Schedule
+    ) -> None:
+        self.network, self.corpus = network, corpus
+        self.encoder, self.schedule = encoder, schedule
+        named = list(network.named_parameters())
+        matrices = [p for n, p in named if p.ndim == 2 and "embed" not in n]
+        self.others = [p for n, p in named if p.ndim != 2 or "embed" in n]
+        self.muon = Muon(matrices, lr=schedule.muon_rate)
+        self.adam = torch.optim.AdamW(
+            self.others, lr=schedule.adam_rate, betas=(0.9, 0.95), weight_decay=0.0
+        )
+        self.progress = Progress()
 
-    for step, (tokens, weights, count) in enumerate(
-        batches(corpus, encoder, schedule, done), start=1
-    ):
-        share = done()
-        if share >= 1 or stop():
-            break
-        rate = min(1.0, share / schedule.warmup, (1 - share) / schedule.decay)
-        muon.param_groups[0]["lr"] = schedule.muon_rate * max(rate, 0.002)
-        adam.param_groups[0]["lr"] = schedule.adam_rate * max(rate, 0.002)
+    def save(self, file: Path) -> None:
+        """Write all that going on needs; the file appears only when it is whole."""
+        partial = file.with_name(file.name + ".partial")
+        torch.save(
+            {
+                "network": self.network.state_dict(),
+                "muon": self.muon.state_dict(),
+                "adam": self.adam.state_dict(),
+                "progress": asdict(self.progress),
+            },
+            partial,
+        )
+        partial.replace(file)
+
+    def load(self, file: Path) -> None:
+        """Go on from where ``save`` was called."""
+        state = torch.load(file, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.muon.load_state_dict(state["muon"])
+        self.adam.load_state_dict(state["adam"])
+        self.progress = Progress(**state["progress"])
+
+    def run(
+        self,
+        *,
+        report: Callable[[dict[str, float]], None],
+        checkpoint: Callable[[], None],
+        checkpoint_every_s: float = 240.0,
+    ) -> None:
+        """Train to the end of the schedule.
+
+        Args:
+            report: called every 25 steps with step, tokens, loss, rate and tokens a second.
+            checkpoint: called between chunks, every so often, and at the end.
+            checkpoint_every_s: how often, in seconds.
+        """
+        for block in self.network.model.layers:
+            block.compile(dynamic=True)
+        progress, schedule = self.progress, self.schedule
+        saved = time.monotonic()
+        while progress.tokens < schedule.tokens:
+            ease = max(0.0, 1.0 - progress.tokens / max(1, schedule.ease_tokens))
+            for tokens, weights, count in chunk(
+                self.corpus, self.encoder, schedule, progress.chunk, ease
+            ):
+                began = time.monotonic()
+                rate, loss = self._step(tokens, weights)
+                progress.step += 1
+                progress.tokens += count
+                progress.loss = loss if progress.step == 1 else 0.98 * progress.loss + 0.02 * loss
+                spent = time.monotonic() - began
+                progress.wall_s += spent
+                if progress.step % 25 == 0:
+                    report(
+                        {
+                            "step": progress.step,
+                            "tokens": progress.tokens,
+                            "loss": progress.loss,
+                            "rate": rate,
+                            "tokens_per_s": count / spent,
+                        }
+                    )
+            progress.chunk += 1
+            if time.monotonic() - saved >= checkpoint_every_s:
+                saved = time.monotonic()
+                checkpoint()
+        checkpoint()
+
+    def _step(self, tokens: Tensor, weights: Tensor) -> tuple[float, float]:
+        """One update; returns (share of the full rate, loss)."""
+        schedule, seen = self.schedule, self.progress.tokens
+        left = (1 - seen / schedule.tokens) / schedule.decay
+        rate = max(0.002, min(1.0, (seen + 1) / schedule.warmup_tokens, left))
+        self.muon.param_groups[0]["lr"] = schedule.muon_rate * rate
+        self.adam.param_groups[0]["lr"] = schedule.adam_rate * rate
         with torch.autocast("cpu", torch.bfloat16):
-            loss = network.loss(tokens, weights)
+            loss = self.network.loss(tokens, weights)
         loss.backward()
-        nn.utils.clip_grad_norm_(others, 1.0)
-        muon.step()
-        adam.step()
-        muon.zero_grad(set_to_none=True)
-        adam.zero_grad(set_to_none=True)
-        seen += count
-        running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
-        if step % 25 == 0:
-            report(
-                {
-                    "step": step,
-                    "tokens": seen,
-                    "loss": running,
-                    "rate": rate,
-                    "tokens_per_s": seen / (time.monotonic() - began),
-                }
-            )
-        if seen - saved >= checkpoint_every:
-            saved = seen
-            checkpoint(network, seen)
-    checkpoint(network, seen)
-    return seen
+        nn.utils.clip_grad_norm_(self.others, 1.0)
+        self.muon.step()
+        self.adam.step()
+        self.muon.zero_grad(set_to_none=True)
+        self.adam.zero_grad(set_to_none=True)
+        return rate, loss.item()

@@ -10,8 +10,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+PHRASES = (" [SEP]", "\n\t", "\nAction:", "Thought:")
+"""What pages, listings and turns are full of: one token each, wherever it stands."""
 SPECIAL_TOKENS = ("<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|pad|>")
 END_TOKEN = "<|end|>"
 PAD_TOKEN = "<|pad|>"
@@ -22,13 +24,16 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(words: Iterable[str], texts: Iterable[str], vocab: int) -> Tokenizer:
+def train_tokenizer(
+    words: Iterable[str], bare: Iterable[str], texts: Iterable[str], vocab: int
+) -> Tokenizer:
     """Train the tokenizer.
 
     Args:
-        words: each becomes one token, with and without a space before it, room permitting.
+        words: each becomes one token with a space before it, room permitting.
+        bare: each becomes one token without a space, such as what follows a bracket.
         texts: running text, for punctuation and phrases.
-        vocab: number of tokens, the specials included.
+        vocab: number of tokens, the specials included, ``PHRASES`` not.
     """
     tokenizer = Tokenizer(models.BPE())
     # GPT-2's own splitting: llama.cpp's `gpt-2` pre-tokenizer does the same.
@@ -41,10 +46,11 @@ def train_tokenizer(words: Iterable[str], texts: Iterable[str], vocab: int) -> T
         show_progress=False,
     )
     kept = sorted(set(words))
-    # The spaced form first and heavier: it is the one that the model has to say.
     corpus = [f" {word}" for word in kept for _ in range(8)]
-    corpus += [word for word in kept for _ in range(4)]
+    corpus += [word for word in sorted(set(bare)) for _ in range(4)]
     tokenizer.train_from_iterator([*corpus, *texts], trainer)
+    # Not special: text that holds one is text like any other.
+    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in PHRASES])
     return tokenizer
 
 

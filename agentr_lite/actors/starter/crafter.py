@@ -1,4 +1,4 @@
-"""A player of mixed skill: where the starter's demonstrations come from.
+"""A player of mixed skill for TextCraft.
 
 The player keeps a stack of what it is making and says the top of it aloud before it acts, so that
 each turn follows from the turn before and from one recipe line: short copies instead of long-range
@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from agentr_lite.actors.starter.episodes import Turn
 from agentr_lite.agent import REFLECT_REPLY, REFLECTIONS, reflection_turn
 from agentr_lite.envs.textcraft.rules import Recipe, item_name, shown_name
-
-Verdict = Literal["Good", "Bad", "Uncertain"]
 
 TAGS: tuple[str, ...] = ("planks", "wool")
 """Ingredients that any item whose name ends in the word serves for."""
@@ -88,15 +87,6 @@ class Frame:
         """The action of one craft, members in place of tags."""
         inputs = tuple((n, self.chosen.get(item, item)) for n, item in self.recipe.inputs)
         return Recipe(self.name, self.recipe.count, inputs).text
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What the player says, and whether it was right."""
-
-    text: str
-    verdict: Verdict
-    """Before the observation is known; an action that fails is bad in any case."""
 
 
 class Player:

@@ -4,6 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+# GCC miscompiles llama.cpp's use of AMX (see has_unsafe_amx in agentr_lite/actors/llamacpp), so it
+# is compiled without, where the compiler knows the flags: the AVX-512 kernels take its place.
+NO_AMX := -mno-amx-tile -mno-amx-int8 -mno-amx-bf16
+ifeq ($(shell $(CC) $(NO_AMX) -x c -E /dev/null >/dev/null 2>&1 && echo yes),yes)
+export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_C_FLAGS='$(NO_AMX)' -DCMAKE_CXX_FLAGS='$(NO_AMX)'
+endif
 
 .PHONY: help install dev run test smoke lint docs bench results starter clean
 

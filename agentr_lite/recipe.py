@@ -248,6 +248,11 @@ def recipe_text(name_or_path: str) -> str:
         RecipeError: neither a bundled name nor a readable file.
     """
     names = recipe_names()
+    if name_or_path in study_names():
+        raise RecipeError(
+            f"'{name_or_path}' is a study, not a run's recipe",
+            hint=f"`agentr-lite study {name_or_path}` runs it, with --plan shows it.",
+        )
     if name_or_path in names:
         return resources.files(RECIPE_PACKAGE).joinpath(f"{name_or_path}.yaml").read_text("utf-8")
     path = Path(name_or_path)

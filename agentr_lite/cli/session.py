@@ -196,6 +196,7 @@ def new_recipe(target: str, chosen: Chosen) -> Recipe | None:
         load_recipe,
         recipe_from_dict,
         recipe_names,
+        study_names,
     )
 
     recipe, overrides = chosen.recipe, chosen.overrides
@@ -208,7 +209,8 @@ def new_recipe(target: str, chosen: Chosen) -> Recipe | None:
         if env is None:
             _environment(target)
         return resolved
-    if target in recipe_names() or target.endswith((".yaml", ".yml")):
+    known = [*recipe_names(), *study_names()]
+    if target in known or target.endswith((".yaml", ".yml")):
         return load_recipe(target, overrides)
     if env is not None:
         # An environment without a recipe of its own: the defaults.

@@ -105,6 +105,7 @@ class _Asked:
     metavar="DIR|FILE.md",
     help="Where the tables and plots go, after each cell.  [default: beside the database]",
 )
+@click.option("--plan", "plan_only", is_flag=True, help="Print the study, every key, and stop.")
 @click.option("--status", "status_only", is_flag=True, help="Print where the study stands.")
 @click.option("--no-run", is_flag=True, help="Only write up what is there.")
 @click.option(
@@ -127,6 +128,7 @@ def study(
     only: tuple[str, ...],
     jobs: int,
     out: Path | None,
+    plan_only: bool,
     status_only: bool,
     no_run: bool,
     db: Path | None,
@@ -141,13 +143,16 @@ def study(
     from agentr_lite.study.cells import study_cells
     from agentr_lite.study.recipe import load_study
 
-    if status_only and no_run:
-        raise UsageError("--status and --no-run exclude each other")
+    if plan_only + status_only + no_run > 1:
+        raise UsageError("--plan, --status and --no-run exclude each other")
     if model is not None:
         overrides = (*overrides, f"set.model={json.dumps(model, ensure_ascii=False)}")
     asked = _Asked(name, overrides, quick, only, jobs, db, out)
     recipe = load_study(name, overrides, quick=quick)
     cells = study_cells(recipe, only)
+    if plan_only:
+        _show_plan(recipe, as_json)
+        return
     path = _database(db, recipe)
     if status_only:
         _show_status(path, cells, jobs, as_json)
@@ -164,6 +169,20 @@ def _database(db: Path | None, recipe: StudyRecipe) -> Path:
     if db is not None:
         return db
     return default_database().with_name(f"{recipe.name.removesuffix('-quick')}.db")
+
+
+def _show_plan(recipe: StudyRecipe, as_json: bool) -> None:
+    import dataclasses
+
+    import yaml
+
+    from agentr_lite.recipe_values import plain
+
+    data = plain(dataclasses.asdict(recipe))
+    if as_json:
+        emit_json(data)
+    else:
+        emit(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip("\n"))
 
 
 def _show_status(path: Path, cells: Sequence[Cell], jobs: int, as_json: bool) -> None:

@@ -106,6 +106,8 @@ class Capabilities:
     """What ``use_adapter`` takes: a GGUF file, or mlx-lm's adapter directory."""
     grammar: bool = False
     """``Sampling.grammar`` is followed; elsewhere it is refused."""
+    side_by_side: bool = False
+    """``beside`` works: several adapters, and the base, at a time on weights loaded once."""
 
 
 @dataclass(slots=True)
@@ -154,8 +156,23 @@ class Actor(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no adapters")
 
+    def beside(self, adapter: Path | None) -> Actor:
+        """Another actor over the same loaded weights, with an adapter and caches of its own.
+
+        Each keeps its adapter, its cache and its usage whatever the other does; they are used by
+        turns, not from two threads at once. Each is closed by itself, in any order.
+
+        Args:
+            adapter: as for ``use_adapter``.
+
+        Raises:
+            ModelError: this actor is closed, the adapter is unusable, or there is no memory for
+                another cache.
+        """
+        raise NotImplementedError(f"{type(self).__name__} stands alone")
+
     def reset_cache(self) -> None:  # noqa: B027 - optional hook
         """Forget cached prefixes: with the same requests after it, the same batches follow."""
 
     def close(self) -> None:  # noqa: B027 - optional hook
-        """Free the model."""
+        """Free the model, unless another actor over the same weights needs it."""

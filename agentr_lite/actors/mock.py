@@ -36,10 +36,11 @@ class MockActor(Actor):
         batches: how many requests each ``generate`` call held.
         adapters: every ``use_adapter`` argument in order.
         resets: how often ``reset_cache`` was called.
+        others: every actor that ``beside`` made, in order.
         closed: whether ``close`` was called.
     """
 
-    capabilities = Capabilities(adapters=True, scoring=True, prefix_sharing=False)
+    capabilities = Capabilities(adapters=True, scoring=True, side_by_side=True)
 
     def __init__(
         self, script: Iterable[str] | Script = (), *, scorer: Scorer | None = None
@@ -58,6 +59,7 @@ class MockActor(Actor):
         self.score_requests: list[ScoreRequest] = []
         self.batches: list[int] = []
         self.adapters: list[Path | None] = []
+        self.others: list[MockActor] = []
         self.resets = 0
         self.closed = False
 
@@ -115,6 +117,14 @@ class MockActor(Actor):
     def use_adapter(self, path: Path | None) -> None:
         """See ``Actor``; any path is accepted."""
         self.adapters.append(path)
+
+    def beside(self, adapter: Path | None) -> MockActor:
+        """See ``Actor``; both answer from the same queue, or with the same function."""
+        other = MockActor(self._script or (), scorer=self._scorer)
+        other._queue = self._queue
+        other.use_adapter(adapter)
+        self.others.append(other)
+        return other
 
     def reset_cache(self) -> None:
         """See ``Actor``."""

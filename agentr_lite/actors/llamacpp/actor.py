@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,17 @@ from agentr_lite.actors.base import (
     ScoreResult,
     Usage,
 )
-from agentr_lite.actors.chat_template import model_template
 from agentr_lite.actors.digest import file_sha256
-from agentr_lite.actors.fragments import Tokenizer
 from agentr_lite.actors.llamacpp import tuning
-from agentr_lite.actors.llamacpp.adapters import Adapters
-from agentr_lite.actors.llamacpp.grammar import Grammar, constrained
+from agentr_lite.actors.llamacpp.grammar import constrained
 from agentr_lite.actors.llamacpp.isolated import IsolatedLane
 from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
 from agentr_lite.actors.llamacpp.library import library_version, uses_gpu
 from agentr_lite.actors.llamacpp.machine import physical_cores
-from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.plan import plan_isolated, plan_lanes
 from agentr_lite.actors.llamacpp.sampler import Chooser, Forced, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample
+from agentr_lite.actors.llamacpp.weights import Weights
 from agentr_lite.actors.prompts import Prompt, PromptBuilder
 from agentr_lite.errors import ModelError
 
@@ -48,7 +46,9 @@ class LlamaCppActor(Actor):
     is cached and what else is in flight.
     """
 
-    capabilities = Capabilities(adapters=True, scoring=True, prefix_sharing=True, grammar=True)
+    capabilities = Capabilities(
+        adapters=True, scoring=True, prefix_sharing=True, grammar=True, side_by_side=True
+    )
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class LlamaCppActor(Actor):
         chat_template: Path | None = None,
         tuned: bool = True,
         deterministic: bool = False,
+        weights: Weights | None = None,
     ) -> None:
         """Load the model.
 
@@ -76,6 +77,8 @@ class LlamaCppActor(Actor):
             tuned: shape batches as `agentr-lite doctor --tune` found best, if it was run.
             deterministic: answer each request by itself, so that its answers depend, bit for bit,
                 on nothing else that was or is asked; slower.
+            weights: those of ``path``, loaded already (``beside``); the actor leaves them at its
+                end.
 
         Raises:
             ModelError: the file is missing, broken, of an unsupported kind, has no usable chat
@@ -83,19 +86,17 @@ class LlamaCppActor(Actor):
         """
         self.usage = Usage()
         self._path = path
-        self._model = model = Model(path, n_gpu_layers=n_gpu_layers)
+        self._weights = weights or Weights(
+            path, n_gpu_layers=n_gpu_layers, chat_template=chat_template
+        )
+        self._model = model = self._weights.model
         if model.n_ctx_train > 0:
             context_tokens = min(context_tokens, model.n_ctx_train)
         self._context_tokens = context_tokens
-        template = model_template(
-            path,
-            model.header.chat_template,
-            override=chat_template,
-            bos=model.token_text(model.bos),
-            eos=model.token_text(model.eos),
+        self._tokenizer = self._weights.tokenizer
+        self._prompts = PromptBuilder(
+            self._weights.template, self._tokenizer, context_tokens=context_tokens
         )
-        self._prompts = PromptBuilder(template, Tokenizer(model), context_tokens=context_tokens)
-        self._tokenizer = Tokenizer(model)
         self._threads = n_threads or physical_cores()
         plan = plan_lanes(
             model,
@@ -113,11 +114,20 @@ class LlamaCppActor(Actor):
         self._lanes = Lanes(
             model, plan, n_threads=self._threads, kind=IsolatedLane if deterministic else Lane
         )
-        self._adapters = Adapters(model)
         self._adapter: Path | None = None
         self._handle: Any = None
         self._chat_template = chat_template
-        self._grammars: dict[str, Grammar] = {}
+        self._another = partial(
+            LlamaCppActor,
+            path,
+            context_tokens=context_tokens,
+            n_cells=n_cells,
+            n_threads=n_threads,
+            n_gpu_layers=n_gpu_layers,
+            chat_template=chat_template,
+            tuned=tuned,
+            deterministic=deterministic,
+        )
         self._closed = False
 
     @property
@@ -171,12 +181,10 @@ class LlamaCppActor(Actor):
         ]
 
     def _chooser(self, sampling: Sampling, seed: int) -> Chooser:
-        text = sampling.grammar
-        if not text:
+        if not sampling.grammar:
             return make_chooser(sampling, seed)
-        if text not in self._grammars:
-            self._grammars[text] = Grammar(self._model, text)
-        return constrained(self._grammars[text], make_chooser(sampling, seed), sampling, seed)
+        grammar = self._weights.grammar(sampling.grammar)
+        return constrained(grammar, make_chooser(sampling, seed), sampling, seed)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """See ``Actor``.
@@ -234,7 +242,7 @@ class LlamaCppActor(Actor):
 
     def use_adapter(self, path: Path | None) -> None:
         """See ``Actor``. A change empties the prefix cache: cells belong to their adapter."""
-        handle = self._adapters.load(path) if path is not None else None
+        handle = self._weights.adapters.load(path) if path is not None else None
         self._adapter = path
         if handle == self._handle:
             return
@@ -243,17 +251,31 @@ class LlamaCppActor(Actor):
             lane.context.set_adapter(handle)
         self.reset_cache()
 
+    def beside(self, adapter: Path | None) -> LlamaCppActor:
+        """See ``Actor``. What it costs is the memory of its caches."""
+        if self._closed:
+            raise ModelError("the model is closed")
+        weights = self._weights.join()
+        try:
+            other = self._another(weights=weights)
+        except BaseException:
+            weights.leave()
+            raise
+        try:
+            other.use_adapter(adapter)
+        except BaseException:
+            other.close()
+            raise
+        return other
+
     def reset_cache(self) -> None:
         """See ``Actor``."""
         self._lanes.reset()
 
     def close(self) -> None:
-        """Free everything; twice is fine."""
+        """Free everything that no other actor uses; twice is fine."""
         if not self._closed:
             self._closed = True
-            # Adapters and contexts point into the model.
-            for grammar in self._grammars.values():
-                grammar.close()
+            # Contexts point into the model.
             self._lanes.close()
-            self._adapters.close()
-            self._model.close()
+            self._weights.leave()

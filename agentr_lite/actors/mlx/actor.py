@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agentr_lite.actors.answer import generated, refuse_grammars
 from agentr_lite.actors.base import (
@@ -24,6 +25,9 @@ from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.prompts import Prompt, PromptBuilder
 from agentr_lite.errors import ModelError
 from agentr_lite.mlx_blas import use_fast_blas
+
+if TYPE_CHECKING:
+    from agentr_lite.actors.mlx.weights import Weights
 
 
 class _Asked(Protocol):
@@ -53,7 +57,11 @@ class MlxActor(Actor):
     """
 
     capabilities = Capabilities(
-        adapters=True, scoring=True, prefix_sharing=True, adapter_format="mlx"
+        adapters=True,
+        scoring=True,
+        prefix_sharing=True,
+        adapter_format="mlx",
+        side_by_side=True,
     )
 
     def __init__(
@@ -65,6 +73,7 @@ class MlxActor(Actor):
         width: int = _WIDTH,
         chat_template: Path | None = None,
         deterministic: bool = False,
+        weights: Weights | None = None,
     ) -> None:
         """Load the model.
 
@@ -78,6 +87,8 @@ class MlxActor(Actor):
             chat_template: a Jinja file to use instead of the model's own template.
             deterministic: answer each request by itself and from an empty pool, so that its answers
                 depend, bit for bit, on nothing else that was or is asked; much slower.
+            weights: those of ``path``, loaded already (``beside``); the actor leaves them at its
+                end.
 
         Raises:
             ModelError: the directory is missing or incomplete, the model is of an unsupported
@@ -87,14 +98,16 @@ class MlxActor(Actor):
         # Not earlier: they import MLX, which must find the fast BLAS loaded.
         from agentr_lite.actors.mlx.adapters import Adapters
         from agentr_lite.actors.mlx.decoder import Decoder
-        from agentr_lite.actors.mlx.device import load_model, on_cpu, wire_memory
+        from agentr_lite.actors.mlx.device import on_cpu
         from agentr_lite.actors.mlx.pool import Pool
-        from agentr_lite.actors.mlx.vocabulary import HfVocabulary
+        from agentr_lite.actors.mlx.weights import Weights
 
         self.usage = Usage()
         self._path = path
-        self._model, tokenizer = load_model(path)
-        self._vocabulary = vocabulary = HfVocabulary(tokenizer, origin=str(path))
+        self._weights = weights or Weights(path)
+        # An adapter changes the layers: each actor has its own, over the same arrays.
+        self._model = self._weights.layers()
+        vocabulary = self._weights.vocabulary
         trained_on = _longest(self._model)
         self._context_tokens = min(context_tokens, trained_on) if trained_on else context_tokens
         self._chat_template = chat_template
@@ -111,7 +124,6 @@ class MlxActor(Actor):
             context_tokens=self._context_tokens,
         )
         self._device = "cpu" if on_cpu() else "gpu"
-        self._unwire = wire_memory()
         with self._computing():
             self._pool = Pool(self._model, origin=str(path))
         self._pool.capacity, fitting = self._plan(n_cells)
@@ -127,6 +139,15 @@ class MlxActor(Actor):
         self._deterministic = deterministic
         self._adapters = Adapters(self._model)
         self._adapter: tuple[Any, ...] | None = None
+        self._another = partial(
+            MlxActor,
+            path,
+            context_tokens=context_tokens,
+            n_cells=n_cells,
+            width=width,
+            chat_template=chat_template,
+            deterministic=deterministic,
+        )
         self._closed = False
 
     def _plan(self, n_cells: int | None) -> tuple[int, int]:
@@ -275,6 +296,23 @@ class MlxActor(Actor):
         self._adapters.use(path)
         self._adapter = mark
 
+    def beside(self, adapter: Path | None) -> MlxActor:
+        """See ``Actor``. What it costs is the memory of its pool, and of the adapter."""
+        if self._closed:
+            raise ModelError("the model is closed")
+        weights = self._weights.join()
+        try:
+            other = self._another(weights=weights)
+        except BaseException:
+            weights.leave()
+            raise
+        try:
+            other.use_adapter(adapter)
+        except BaseException:
+            other.close()
+            raise
+        return other
+
     def reset_cache(self) -> None:
         """See ``Actor``."""
         self._decoder.tree.clear()
@@ -283,8 +321,8 @@ class MlxActor(Actor):
         """Free everything; twice is fine."""
         if not self._closed:
             self._closed = True
-            self._unwire()
             del self._decoder, self._pool, self._adapters, self._model
+            self._weights.leave()
 
 
 def _mark(path: Path) -> tuple[Any, ...]:

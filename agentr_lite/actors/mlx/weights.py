@@ -1,0 +1,68 @@
+"""What actors over one MLX model share, loaded once: its arrays and its vocabulary.
+
+Import this after ``agentr_lite.mlx_blas.use_fast_blas``: it imports MLX.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from agentr_lite.actors.mlx.device import load_model, wire_memory
+from agentr_lite.actors.mlx.vocabulary import HfVocabulary
+
+
+class Weights:
+    """A loaded model with its users; the last one to leave frees it.
+
+    Attributes:
+        vocabulary: the model's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Load them, for one user.
+
+        Raises:
+            ModelError: see ``MlxActor``.
+        """
+        self._model, tokenizer = load_model(path)
+        self.vocabulary = HfVocabulary(tokenizer, origin=str(path))
+        self._unwire = wire_memory()
+        self._users = 1
+
+    def layers(self) -> Any:
+        """The model's layers anew, over the same arrays: to be changed at will.
+
+        MLX's arrays are never changed in place by layers; replacing one leaves others' alone.
+        """
+        shared = {id(array): array for array in _arrays(self._model)}
+        return copy.deepcopy(self._model, shared)
+
+    def join(self) -> Weights:
+        """Let another user in."""
+        self._users += 1
+        return self
+
+    def leave(self) -> None:
+        """One user less."""
+        self._users -= 1
+        if self._users == 0:
+            self._unwire()
+            del self._model
+
+
+def _arrays(value: Any) -> Iterator[mx.array]:
+    """All arrays in a tree of modules, those that are no parameters too."""
+    if isinstance(value, mx.array):
+        yield value
+    elif isinstance(value, dict):
+        # A module is a dictionary of its parts.
+        for part in value.values():
+            yield from _arrays(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _arrays(part)

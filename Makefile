@@ -11,7 +11,7 @@ ifeq ($(shell $(CC) $(NO_AMX) -x c -E /dev/null >/dev/null 2>&1 && echo yes),yes
 export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_C_FLAGS='$(NO_AMX)' -DCMAKE_CXX_FLAGS='$(NO_AMX)'
 endif
 
-.PHONY: help install dev run test smoke lint docs bench results starter clean
+.PHONY: help install dev run test smoke lint docs llama-tools bench results starter clean
 
 help:
 	@echo "make run      set up, then run the whole loop on TextCraft with the bundled model"
@@ -19,7 +19,8 @@ help:
 	@echo "make smoke    the whole loop in about a minute"
 	@echo "make lint     ruff and mypy"
 	@echo "make docs     write docs/commands.md and docs/recipes.md anew, draw the inspector"
-	@echo "make bench    the benchmarks (docs/performance.md)"
+	@echo "make llama-tools  llama-server and llama-batched-bench, for tests and benchmarks"
+	@echo "make bench    the benchmarks, about an hour (docs/performance.md)"
 	@echo "make results  the study behind docs/results.md (takes hours)"
 	@echo "make starter  remake the bundled model from scratch (needs PyTorch)"
 
@@ -61,13 +62,21 @@ docs: dev
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/pictures.py
 
-bench: dev
+# Found by the tests and the benchmarks where they are; about 10 minutes the first time.
+llama-tools: dev
+	$(BIN)/python -m benchmarks.llama_tools
+
+bench: dev llama-tools
 	$(BIN)/python -m benchmarks.environments
 	$(BIN)/python -m benchmarks.textcraft
 	$(BIN)/python -m benchmarks.webshop
 	! command -v java >/dev/null || $(BIN)/python -m benchmarks.sciworld
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.engine --shape qwen2-0.5b --quant q4_k_m --work .work/bench
+	$(BIN)/python -m benchmarks.engine --shape qwen2-0.5b --quant q8_0 --work .work/bench
+	$(BIN)/python -m benchmarks.nodes
+	$(BIN)/python -m benchmarks.loop
 	$(BIN)/python -m benchmarks.grammar
 	$(BIN)/python -m benchmarks.inspector
 	$(BIN)/python -m benchmarks.training

@@ -1,20 +1,27 @@
 """The engine against llama.cpp's other front ends, on a recorded tree search, in one run.
 
-    python -m benchmarks.engine                           # the bundled starter
-    python -m benchmarks.engine --shape qwen2-0.5b --quantization q4_k_m
-    python -m benchmarks.engine --tools DIR     # also llama-server and llama-batched-bench
+    python -m benchmarks.engine                                     # the bundled starter, all of it
+    python -m benchmarks.engine --shape qwen2-0.5b --quant q4_k_m   # random weights of that shape
+    python -m benchmarks.engine --only ceiling budgets              # some tables
 
 The load is one wave of TextCraft's search, recorded with the starter (``--record`` does it anew),
-replayed call by call. Rows of the table:
+replayed call by call; ``--ticks`` takes the beginning of it. The rows of the first table:
 
 - ours: all trees and samples together, prefixes kept;
+- ours, deterministic: every call by itself in an emptied cache, blocks of prompts kept in RAM;
+- llama-server: unified cache, prompt cache, concurrent clients; the best of several set-ups, chosen
+  on the first ticks;
 - Llama, tree by tree: llama-cpp-python's class with its own prefix match, used as well as it can
   be: siblings one after the other, trees one after the other;
 - Llama, interleaved: the same with the trees in lockstep, as they were searched;
-- Llama, fresh: a new prefill for each answer (of ``--fresh-trees`` trees, scaled up);
-- llama-server: unified cache, prompt cache, concurrent clients.
+- Llama, fresh: a new prefill for each answer.
 
-Read the ratios: they were taken side by side.
+The class runs for ``--slow-seconds`` at most; the time of what is left is estimated from what was
+run, and the table says how much that is.
+
+llama-server and llama-batched-bench come from ``make llama-tools`` (or ``--tools DIR``), and Python
+uses the same libraries: all sides run the same kernels. On 2 cores the starter takes about 6
+minutes and the 0.5B shape, with its default of ``--ticks``, about 15.
 """
 
 from __future__ import annotations
@@ -22,165 +29,296 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from agentr_lite.actors.llamacpp.library import has_unsafe_amx, load_library
 from agentr_lite.actors.llamacpp.machine import physical_cores
+from agentr_lite.actors.llamacpp.tuning import machine_name
 from agentr_lite.actors.registry import resolve_model
-from benchmarks import replay
+from benchmarks import kernels, replay, tables
+from benchmarks.ceiling import BatchedBench, Load, ours_decoding
+from benchmarks.llama_tools import find_tools
+from benchmarks.replay import Measured, Settings
+from benchmarks.server import SetUp, replay_on_server
 from benchmarks.synthetic import QUANTIZATIONS, QWEN2_0_5B, quantize, write_f16
-from benchmarks.workload import Workload, record
+from benchmarks.workload import CONTEXT, RECORDED, Workload, record
 
-RECORDED = Path(__file__).parent / "data" / "textcraft_wave.json.gz"
 RECORDING = ("search.tasks=8", "search.simulations=4", "search.width=3", "seed=1")
-CONTEXT = 2048
 BUDGETS = (1.0, 0.5, 0.25)
 """Cache sizes of the eviction curve, as shares of the load's unique tokens."""
+TABLES = ("compare", "ceiling", "budgets")
+_BASELINES = ("server", "class", "deterministic")
+_SHAPE_TICKS = 12
+"""Of the recording, for models that take minutes for it."""
+_TRIAL_TICKS = 4
+"""On which the server's set-ups are compared."""
 
 
 def main() -> None:
     """Run all engines on the same load and print the tables."""
+    options = _parser().parse_args()
+    if options.record:
+        record("textcraft", RECORDING).save(RECORDED)
+        return
+    tables.warn_if_busy()
+    kernels.use_library(options.tools)
+    kernels.let_the_class_agree()
+    load = Workload.load(RECORDED).trees(options.trees)
+    ticks = options.ticks or (len(load.ticks) if options.shape is None else _SHAPE_TICKS)
+    load = load.first_ticks(ticks)
+    if options.tools is None:
+        tables.warn("no llama-server and llama-batched-bench: run `make llama-tools`")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = _model(options, options.work or Path(scratch))
+        tables.note(f"{machine_name()}, {options.threads} threads. {kernels.describe()}")
+        ours = replay.ours(
+            path,
+            load,
+            context=CONTEXT,
+            n_threads=options.threads,
+            settings=Settings(lanes=options.lanes),
+        )
+        if "compare" in options.only:
+            _compare(options, path, load, ours)
+        if "ceiling" in options.only and options.tools is not None:
+            _ceiling(options, path, load, ours)
+        if "budgets" in options.only:
+            _budgets(options, path, load)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", type=Path, help="GGUF with the starter's vocabulary")
     parser.add_argument("--shape", choices=["qwen2-0.5b"], help="random weights of that shape")
-    parser.add_argument("--quantization", choices=QUANTIZATIONS, default="q4_k_m")
+    parser.add_argument("--quant", choices=QUANTIZATIONS, default="q4_k_m", help="of the shape")
     parser.add_argument("--trees", type=int, default=8, help="of the recording")
-    parser.add_argument("--fresh-trees", type=int, default=1)
+    parser.add_argument("--ticks", type=int, help="of the recording; default: all, of a shape 12")
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables")
+    parser.add_argument(
+        "--skip", nargs="+", choices=_BASELINES, default=(), help="rows of the first table"
+    )
+    parser.add_argument("--slow-seconds", type=float, default=60.0, help="for the class, each way")
+    parser.add_argument("--repeats", type=int, default=3, help="of the ceiling's measurements")
     parser.add_argument("--threads", type=int, default=physical_cores())
-    parser.add_argument("--tools", type=Path, help="where llama-server and the like lie")
-    parser.add_argument("--clients", type=int, nargs="+", default=[4, 16])
-    parser.add_argument("--skip", nargs="*", default=[], choices=["llama", "budgets", "growth"])
+    parser.add_argument("--lanes", type=int, help="caches of ours; default: the engine's choice")
+    parser.add_argument("--tools", type=Path, default=find_tools(), help="llama.cpp's programs")
     parser.add_argument("--work", type=Path, help="keep the synthetic models here")
     parser.add_argument("--record", action="store_true", help="record the load anew, and stop")
-    options = parser.parse_args()
-    if options.record:
-        record("textcraft", RECORDING).save(RECORDED)
-        return
-    _avoid_amx()
-    load = Workload.load(RECORDED).trees(options.trees)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = _model(options, options.work or Path(scratch))
-        _compare(options, path, load)
-        if "budgets" not in options.skip:
-            _budgets(options, path, load)
-        if "growth" not in options.skip:
-            _growth(options, path, load)
+    return parser
 
 
 def _model(options: argparse.Namespace, folder: Path) -> Path:
     starter = resolve_model("starter").gguf
     if options.shape is None:
         return options.model or starter
-    path = folder / f"{options.shape}-{options.quantization}.gguf"
+    path = folder / f"{options.shape}-{options.quant}.gguf"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         f16 = folder / f"{options.shape}-f16.gguf"
         if not f16.exists():
             write_f16(f16, QWEN2_0_5B, starter)
-        quantize(f16, path, options.quantization, n_threads=options.threads)
+        quantize(f16, path, options.quant, n_threads=options.threads)
     return path
 
 
-def _compare(options: argparse.Namespace, path: Path, load: Workload) -> None:
-    size: dict[str, Any] = {"context": CONTEXT, "n_threads": options.threads}
+def _compare(options: argparse.Namespace, path: Path, load: Workload, ours: Measured) -> None:
     unique = load.unique_tokens()
     prompts = sum(len(call.prompt) * len(call.samples) for call in load.calls)
-    print(
-        f"model {path.name}: {options.trees} trees, {len(load.calls)} calls,"
-        f" {load.answer_tokens:,} answer tokens; {prompts + load.answer_tokens:,} tokens without"
-        f" any sharing, {unique:,} unique"
-    )
-    print(f"{'':28}{'seconds':>9}{'answer tok/s':>14}{'decoded':>11}{'/ unique':>10}{'/ ours':>8}")
-    ours = replay.ours(path, load, **size)
+    columns = ["", "seconds", "answer tokens/s", "decoded / unique", "times ours", "of it run"]
+    tables.begin(f"The recorded search: {path.name}", columns)
     _row(ours, ours, unique)
-    if options.tools:
-        for clients in options.clients:
-            tool = options.tools / "llama-server"
-            _row(replay.server(tool, path, load, clients=clients, **size), ours, unique)
-    if "llama" not in options.skip:
-        ordered = load.one_tree_after_another()
-        for name, one in (("Llama, tree by tree", ordered), ("Llama, interleaved", load)):
-            measured = replay.high_level(path, one, fresh=False, name=name, **size)
+    if "deterministic" not in options.skip:
+        settings = Settings(deterministic=True)
+        name = "ours, deterministic"
+        exact = replay.ours(
+            path,
+            load,
+            context=CONTEXT,
+            n_threads=options.threads,
+            settings=settings,
+            name=name,
+        )
+        _row(exact, ours, unique)
+    if options.tools is not None and "server" not in options.skip:
+        _row(_server(options, path, load), ours, unique)
+    if "class" not in options.skip:
+        for measured in _class(options, path, load):
             _row(measured, ours, unique)
-        part = load.trees(options.fresh_trees)
-        fresh = replay.high_level(path, part, fresh=True, name="Llama, fresh", **size)
-        scale = load.answer_tokens / part.answer_tokens
-        scaled = replay.Measured(fresh.name, fresh.seconds * scale, load.answer_tokens)
-        _row(scaled, ours, unique)
-    # On one thread the time inside llama.cpp can be told from ours.
-    alone = replay.ours(path, load.trees(2), context=CONTEXT, n_threads=1)
-    print(f"outside llama.cpp, on one thread: {1 - alone.native_seconds / alone.seconds:.1%}")
-    if options.tools:
-        width = round(sum(len(c.samples) for c in load.calls) / len(load.ticks))
-        prompt = round(sum(len(c.prompt) for c in load.calls) / len(load.calls))
-        best = replay.ceiling(
+    tables.note(
+        f"{len(load.calls)} calls of {options.trees} trees, {load.nodes} nodes,"
+        f" {load.answer_tokens:,} answer tokens; {prompts + load.answer_tokens:,} tokens if nothing"
+        f" is shared, {unique:,} unique. Ours: {ours.mean_width:.1f} rows in a decode batch."
+    )
+    _python_share(options, path, load, ours)
+
+
+def _row(measured: Measured, ours: Measured, unique: int) -> None:
+    decoded = measured.decoded_tokens
+    speed, base = measured.answer_tokens / measured.seconds, ours.answer_tokens / ours.seconds
+    tables.row(
+        [
+            measured.name,
+            f"{measured.seconds:.1f}",
+            f"{speed:,.0f}",
+            f"{decoded / unique:.2f}" if decoded else "",
+            f"{base / speed:.2f}",
+            "all" if measured.run == 1 else f"{measured.run:.0%}, the rest estimated",
+        ]
+    )
+
+
+def _server(options: argparse.Namespace, path: Path, load: Workload) -> Measured:
+    """llama-server in the best of the set-ups."""
+    most = max(sum(len(call.samples) for call in tick) for tick in load.ticks)
+    set_ups = [
+        SetUp(most),
+        SetUp(max(most // 2, 3)),
+        SetUp(most, lockstep=False),
+        SetUp(most, options=("--flash-attn", "off")),
+        SetUp(most, options=("--no-cache-idle-slots",)),
+        SetUp(4, together=False),
+    ]
+
+    def play(part: Workload, set_up: SetUp) -> Measured:
+        measured, described = replay_on_server(
+            options.tools / "llama-server",
+            path,
+            part,
+            set_up,
+            context=CONTEXT,
+            n_threads=options.threads,
+            repack=kernels.repacks(),
+        )
+        kernels.compare("llama-server", described)
+        return measured
+
+    trial = load.first_ticks(_TRIAL_TICKS)
+    tried = [(play(trial, set_up), set_up) for set_up in set_ups]
+    tables.say(f"llama-server on the first {len(trial.ticks)} ticks:")
+    for measured, set_up in tried:
+        tables.say(f"  {measured.answer_tokens / measured.seconds:6.0f} tok/s  {set_up.label}")
+    best = max(tried, key=lambda one: one[0].answer_tokens / one[0].seconds)[1]
+    return play(load, best)
+
+
+def _class(options: argparse.Namespace, path: Path, load: Workload) -> list[Measured]:
+    ordered = load.one_tree_after_another()
+    ways = [
+        ("Llama, tree by tree", ordered, False),
+        ("Llama, interleaved", load, False),
+        ("Llama, fresh", load, True),
+    ]
+    return [
+        replay.high_level(
+            path,
+            part,
+            context=CONTEXT,
+            n_threads=options.threads,
+            fresh=fresh,
+            name=name,
+            limit_seconds=options.slow_seconds,
+        )
+        for name, part, fresh in ways
+    ]
+
+
+def _python_share(options: argparse.Namespace, path: Path, load: Workload, whole: Measured) -> None:
+    """The time outside llama.cpp, which can be told where one thread works at a time."""
+    threads = options.threads
+    if whole.side_by_side:
+        threads = 1
+        part = load.trees(2)
+        whole = replay.ours(path, part, context=CONTEXT, n_threads=threads)
+    share = 1 - whole.native_seconds / whole.seconds
+    tables.note(
+        f"Outside llama.cpp, {threads} thread{'s'[: threads > 1]}: {share:.1%} of the time."
+    )
+
+
+def _ceiling(options: argparse.Namespace, path: Path, load: Workload, ours: Measured) -> None:
+    """Decoding alone, then the whole search against it."""
+    samples = [tokens for call in load.calls for tokens in call.samples]
+    prompt = round(sum(len(call.prompt) for call in load.calls) / len(load.calls))
+    answer = round(load.answer_tokens / len(samples))
+    mean = round(len(samples) / len(load.ticks))
+    most = max(sum(len(call.samples) for call in tick) for tick in load.ticks)
+    tables.begin(
+        f"The ceiling: {path.name}, answers of {answer} tokens after {prompt} shared ones",
+        [
+            "answers at a time",
+            "llama-batched-bench, tokens/s",
+            "ours",
+            "ours / ceiling",
+            "its set-up",
+        ],
+    )
+    best = {}
+    for width in sorted({len(load.calls[0].samples), mean, most}):
+        lengths = Load(prompt, answer, width)
+        bench = BatchedBench(
             options.tools / "llama-batched-bench",
             path,
-            prompt=prompt,
-            answer=64,
-            width=width,
             n_threads=options.threads,
+            repack=kernels.repacks(),
         )
-        print(
-            f"llama-batched-bench, {width} answers after {prompt} shared tokens: {best:.0f} tok/s"
+        way = bench.best_way(lengths)
+        speed = 0.0
+        best[width] = 0.0
+        # By turns, and the best of each: other programs' work slows now one and now the other.
+        for _ in range(options.repeats):
+            best[width] = max(best[width], bench.speed(lengths, way))
+            own = Settings(lanes=options.lanes)
+            once = ours_decoding(path, lengths, n_threads=options.threads, settings=own)
+            speed = max(speed, once)
+        tables.row(
+            [
+                f"{width}",
+                f"{best[width]:,.0f}",
+                f"{speed:,.0f}",
+                f"{speed / best[width]:.2f}",
+                way.label,
+            ]
         )
-        print(
-            f"answer tokens a second, ours / that: {ours.answer_tokens / ours.seconds / best:.2f}"
-        )
-
-
-def _row(measured: replay.Measured, ours: replay.Measured, unique: int) -> None:
-    decoded = measured.decoded_tokens
-    print(
-        f"{measured.name:28}{measured.seconds:9.2f}"
-        f"{measured.answer_tokens / measured.seconds:14.0f}"
-        f"{format(decoded, ',') if decoded else '':>11}"
-        f"{format(decoded / unique, '.2f') if decoded else '':>10}"
-        f"{measured.seconds / ours.seconds:8.2f}",
-        flush=True,
+    useful = ours.answer_tokens / ours.seconds
+    tables.note(
+        f"Useful tokens: the recorded search, {mean} answers at a time on average, got"
+        f" {useful:,.0f} answer tokens a second, its prompts' time included:"
+        f" {useful / best[mean]:.2f} of the ceiling at that width."
     )
 
 
 def _budgets(options: argparse.Namespace, path: Path, load: Workload) -> None:
+    """Tokens decoded as the caches shrink."""
     unique = load.unique_tokens()
-    print("\ncache budget, of the unique tokens   decoded / unique   seconds")
-    for share in BUDGETS:
-        cells = max(CONTEXT, round(unique * share))
+    tables.begin(
+        f"Cache budgets: {path.name}, {unique:,} unique tokens",
+        [
+            "cells / unique tokens",
+            "cells",
+            "decoded / unique",
+            "restored from RAM",
+            "spilled",
+            "seconds",
+        ],
+    )
+    for cells in dict.fromkeys(max(CONTEXT, round(unique * share)) for share in BUDGETS):
         measured = replay.ours(
-            path, load, context=CONTEXT, n_threads=options.threads, n_cells=cells
+            path,
+            load,
+            context=CONTEXT,
+            n_threads=options.threads,
+            settings=Settings(n_cells=cells, lanes=options.lanes),
         )
         assert measured.decoded_tokens is not None
-        print(
-            f"{share:8.2f} ({cells:,} tokens){'':8}{measured.decoded_tokens / unique:12.2f}"
-            f"{measured.seconds:14.2f}",
-            flush=True,
+        tables.row(
+            [
+                f"{cells / unique:.2f}",
+                f"{cells:,}",
+                f"{measured.decoded_tokens / unique:.3f}",
+                f"{measured.counters.restored_tokens:,}",
+                f"{measured.counters.spilled_tokens:,}",
+                f"{measured.seconds:.1f}",
+            ]
         )
-
-
-def _growth(options: argparse.Namespace, path: Path, load: Workload) -> None:
-    print("\ntrees   answer tokens   ms an answer token")
-    trees = 1
-    while trees <= options.trees:
-        part = load.trees(trees)
-        measured = replay.ours(path, part, context=CONTEXT, n_threads=options.threads)
-        cost = measured.seconds / part.answer_tokens * 1000
-        print(f"{trees:5}{part.answer_tokens:16,}{cost:21.3f}", flush=True)
-        trees *= 2
-
-
-def _avoid_amx() -> None:
-    """Keep the high-level class, too, from kernels that crash (see ``has_unsafe_amx``)."""
-    library: Any = load_library()
-    default = library.llama_model_default_params
-    if has_unsafe_amx():
-
-        def without_extra_buffers() -> Any:
-            params = default()
-            params.use_extra_bufts = False
-            return params
-
-        library.llama_model_default_params = without_extra_buffers
 
 
 if __name__ == "__main__":

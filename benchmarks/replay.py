@@ -1,30 +1,28 @@
-"""Engines that carry out a recorded tree search; see ``benchmarks.engine``.
+"""This project's engine and llama-cpp-python's class carrying out a recorded tree search.
 
-Every engine computes logits and draws from them as usual, and then takes the recorded token, so all
-do the same work in the same order. A server cannot be told what to draw: its answers have the
-recorded lengths, and the prompts that follow hold its own tokens.
+Both compute logits and draw from them as usual, and then take the recorded token: so they do the
+same work in the same order.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from agentr_lite.actors.base import Sampling
 from agentr_lite.actors.llamacpp.context import Context
-from agentr_lite.actors.llamacpp.lanes import Lanes
+from agentr_lite.actors.llamacpp.isolated import IsolatedLane
+from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
 from agentr_lite.actors.llamacpp.model import Model
-from agentr_lite.actors.llamacpp.plan import plan_lanes
+from agentr_lite.actors.llamacpp.plan import LanePlan, plan_isolated, plan_lanes
 from agentr_lite.actors.llamacpp.sampler import Row, Seeded
-from agentr_lite.actors.llamacpp.scheduler import Job, Sample
+from agentr_lite.actors.llamacpp.scheduler import Counters, Job, Sample
 from benchmarks.workload import Call, Workload
 
 
@@ -37,14 +35,37 @@ class Measured:
     answer_tokens: int
     decoded_tokens: int | None = None
     """Tokens really decoded, of prompts and answers; None: it does not say."""
+    run: float = 1.0
+    """The part of the answer tokens that was run; the seconds of the rest are estimated."""
     native_seconds: float = 0.0
-    """Of ``seconds``, inside llama.cpp."""
+    """Of ``seconds``, inside llama.cpp; all lanes together."""
+    side_by_side: bool = False
+    """Whether lanes ran at the same time."""
+    counters: Counters = field(default_factory=Counters)
+
+    @property
+    def mean_width(self) -> float:
+        """Branches in a decode batch, of ours."""
+        batches = sum(self.counters.widths.values())
+        rows = sum(width * count for width, count in self.counters.widths.items())
+        return rows / max(1, batches)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this project's engine is set up, where not as the actor does it."""
+
+    n_cells: int | None = None
+    """The caches' size in tokens, all lanes together."""
+    lanes: int | None = None
+    """How many caches share those tokens."""
+    deterministic: bool = False
 
 
 class Recorded:
     """Draws with llama.cpp's sampler, then takes the recorded token."""
 
-    def __init__(self, tokens: Sequence[int], seed: int, timer: _Timer) -> None:
+    def __init__(self, tokens: Sequence[int], seed: int, timer: Timer) -> None:
         self._seeded = Seeded(Sampling(temperature=1.0), seed)
         self._tokens = iter(tokens)
         self._timer = timer
@@ -61,32 +82,61 @@ class Recorded:
         self._seeded.close()
 
 
-class _Timer:
+class Timer:
+    """Seconds inside llama.cpp."""
+
     seconds = 0.0
 
 
 @contextmanager
-def _timed_decode() -> Iterator[_Timer]:
-    """Within: the time in ``Context.decode`` is added up; right on one thread only."""
-    timer = _Timer()
-    decode = Context.decode
+def timed_context() -> Iterator[Timer]:
+    """Within: the time in ``Context``'s slow methods is added up; exact on one thread only."""
+    timer = Timer()
+    methods = {name: getattr(Context, name) for name in ("decode", "save", "load")}
 
-    def timed(self: Context, *args: Any, **options: Any) -> Any:
-        started = time.perf_counter()
-        try:
-            return decode(self, *args, **options)
-        finally:
-            timer.seconds += time.perf_counter() - started
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return method(*args, **options)
+            finally:
+                timer.seconds += time.perf_counter() - started
 
-    Context.decode = timed  # type: ignore[method-assign]
+        return call
+
+    for name, method in methods.items():
+        setattr(Context, name, timed(method))
     try:
         yield timer
     finally:
-        Context.decode = decode  # type: ignore[method-assign]
+        for name, method in methods.items():
+            setattr(Context, name, method)
+
+
+def make_plan(model: Model, *, context: int, n_threads: int, settings: Settings) -> LanePlan:
+    """The engine's own plan, as the settings change it."""
+    plan = plan_lanes(model, context_tokens=context, n_cells=settings.n_cells, gpu=False)
+    if settings.lanes is not None:
+        total = plan.count
+        plan = replace(
+            plan,
+            count=settings.lanes,
+            n_cells=max(context, plan.n_cells * total // settings.lanes),
+            spill_bytes=plan.spill_bytes * total // settings.lanes,
+        )
+    if settings.deterministic:
+        plan = plan_isolated(plan, context_tokens=context, n_threads=n_threads)
+    return plan
 
 
 def ours(
-    path: Path, load: Workload, *, context: int, n_threads: int, n_cells: int | None = None
+    path: Path,
+    load: Workload,
+    *,
+    context: int,
+    n_threads: int,
+    settings: Settings = Settings(),
+    name: str = "ours",
 ) -> Measured:
     """This project's engine, as the actor sets it up.
 
@@ -95,12 +145,14 @@ def ours(
         load: what to carry out.
         context: longest conversation, in tokens.
         n_threads: for all lanes together.
-        n_cells: the caches' size in tokens; None: the engine's choice.
+        settings: what to do otherwise.
+        name: for the table.
     """
     model = Model(path)
-    plan = plan_lanes(model, context_tokens=context, n_cells=n_cells, gpu=False)
-    lanes = Lanes(model, plan, n_threads=n_threads)
-    with _timed_decode() as timer:
+    plan = make_plan(model, context=context, n_threads=n_threads, settings=settings)
+    kind = IsolatedLane if settings.deterministic else Lane
+    lanes = Lanes(model, plan, n_threads=n_threads, kind=kind)
+    with timed_context() as timer:
         started = time.perf_counter()
         for number, tick in enumerate(load.ticks):
             lanes.run([_job(call, number, timer) for call in tick])
@@ -109,10 +161,18 @@ def ours(
     lanes.close()
     model.close()
     decoded = counters.prefilled_tokens + counters.replayed_tokens + counters.decoded_tokens
-    return Measured("ours", seconds, load.answer_tokens, decoded, timer.seconds)
+    return Measured(
+        name,
+        seconds,
+        load.answer_tokens,
+        decoded,
+        native_seconds=timer.seconds,
+        side_by_side=plan.parallel and n_threads > 1 and plan.count > 1,
+        counters=counters,
+    )
 
 
-def _job(call: Call, tick: int, timer: _Timer) -> Job:
+def _job(call: Call, tick: int, timer: Timer) -> Job:
     samples = [
         Sample(Recorded(tokens, 1 + tick * 64 + index, timer), len(tokens))
         for index, tokens in enumerate(call.samples)
@@ -120,8 +180,43 @@ def _job(call: Call, tick: int, timer: _Timer) -> Job:
     return Job(call.prompt, samples)
 
 
+@dataclass
+class _Costs:
+    """What the class's prompts and tokens took so far."""
+
+    prefilled: list[int] = field(default_factory=list)
+    """Prompt tokens evaluated before each answer's first."""
+    first_seconds: list[float] = field(default_factory=list)
+    """Until then."""
+    decoded: int = 0
+    decode_seconds: float = 0.0
+
+    def estimate(self, prefilled: Sequence[int], decoded: int) -> float:
+        """Seconds for more of the same.
+
+        Linear in the prompt's missing tokens; prefill really costs more than that when
+        prompts grow, so the estimate favours what is estimated.
+        """
+        if not prefilled:
+            return 0.0  # nothing is left
+        sizes, seconds = np.array(self.prefilled), np.array(self.first_seconds)
+        if len(set(self.prefilled)) > 1:
+            slope, constant = np.polyfit(sizes, seconds, 1)
+        else:
+            slope, constant = 0.0, float(seconds.mean())
+        firsts = max(0.0, slope * sum(prefilled) + constant * len(prefilled))
+        return float(firsts) + decoded * self.decode_seconds / max(1, self.decoded)
+
+
 def high_level(
-    path: Path, load: Workload, *, context: int, n_threads: int, fresh: bool, name: str
+    path: Path,
+    load: Workload,
+    *,
+    context: int,
+    n_threads: int,
+    fresh: bool,
+    name: str,
+    limit_seconds: float,
 ) -> Measured:
     """llama-cpp-python's ``Llama``, one answer at a time.
 
@@ -132,152 +227,72 @@ def high_level(
         n_threads: for decoding and prefill.
         fresh: forget the last prompt before each; else its own prefix match works.
         name: for the table.
+        limit_seconds: answers that begin later, the first excepted, are estimated from those
+            before: which tokens the prefix match finds is known, their cost is measured.
     """
     from llama_cpp import Llama
 
     llama: Any = Llama(
         str(path), n_ctx=context, n_threads=n_threads, n_threads_batch=n_threads, verbose=False
     )
-    evaluated = 0
-    evaluate: Callable[[Any], None] = llama.eval
     sample: Callable[..., int] = llama.sample
     answer: Iterator[int] = iter(())
-
-    def counting(tokens: Any) -> None:
-        nonlocal evaluated
-        evaluated += len(tokens)
-        evaluate(tokens)
 
     def recorded(*args: Any, **options: Any) -> int:
         sample(*args, **options)
         return next(answer)
 
-    llama.eval, llama.sample = counting, recorded
+    llama.sample = recorded
     settings = {"temp": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0}
+    costs = _Costs()
+    wanted = _prefills(load, fresh=fresh)
+    answers = [(call, tokens) for call in load.calls for tokens in call.samples]
+    done = 0
     started = time.perf_counter()
-    for call in load.calls:
-        for tokens in call.samples:
-            if fresh:
-                llama.reset()
-                llama._ctx.kv_cache_clear()
-            answer = iter(tokens)
-            stream = llama.generate(call.prompt, **settings)
-            for _ in tokens:
-                next(stream)
-            stream.close()
+    for (call, tokens), missing in zip(answers, wanted, strict=True):
+        begun = time.perf_counter()
+        if done and begun - started > limit_seconds:
+            break
+        if fresh:
+            llama.reset()
+            llama._ctx.kv_cache_clear()
+        answer = iter(tokens)
+        stream = llama.generate(call.prompt, **settings)
+        next(stream)
+        first = time.perf_counter()
+        for _ in tokens[1:]:
+            next(stream)
+        stream.close()
+        costs.prefilled.append(missing)
+        costs.first_seconds.append(first - begun)
+        costs.decoded += len(tokens) - 1
+        costs.decode_seconds += time.perf_counter() - first
+        done += 1
     seconds = time.perf_counter() - started
     llama.close()
-    return Measured(name, seconds, load.answer_tokens, evaluated)
+    rest = answers[done:]
+    seconds += costs.estimate(wanted[done:], sum(len(tokens) - 1 for _, tokens in rest))
+    decoded = sum(wanted) + sum(len(tokens) - 1 for _, tokens in answers)
+    left = sum(len(tokens) for _, tokens in rest)
+    run = 1 - left / load.answer_tokens
+    return Measured(name, seconds, load.answer_tokens, decoded, run)
 
 
-def server(
-    binary: Path, path: Path, load: Workload, *, context: int, n_threads: int, clients: int
-) -> Measured:
-    """llama.cpp's own server, with its unified cache, prompt cache and concurrent clients.
+def _prefills(load: Workload, *, fresh: bool) -> list[int]:
+    """Prompt tokens that the class evaluates for each answer, by its own prefix match.
 
-    Args:
-        binary: ``llama-server``.
-        path: GGUF file.
-        load: what to carry out.
-        context: longest conversation, in tokens.
-        n_threads: for decoding and prefill.
-        clients: requests at a time, and slots of the server.
+    Source: llama-cpp-python, ``Llama.generate``: the tokens evaluated last are compared with the
+    prompt; the last one is evaluated again, unless there is nothing after it.
     """
-    port = 18_439
-    command = [str(binary), "-m", str(path), "--port", str(port), "--host", "127.0.0.1"]
-    command += ["--parallel", str(clients), "-c", str(context * clients), "--kv-unified"]
-    command += ["-t", str(n_threads), "--threads-http", str(clients), "--no-webui"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_until_up(process, port)
-        answers: dict[tuple[int, int], list[int]] = {}
-        prompts: list[list[int]] = []
-        processed = 0
-        started = time.perf_counter()
-        with ThreadPoolExecutor(clients) as pool:
-            for tick in load.ticks:
-                asked = []
-                for call in tick:
-                    number = len(prompts)
-                    prompts.append(_own_prompt(call, load, prompts, answers))
-                    for index, tokens in enumerate(call.samples):
-                        body = _request(prompts[number], len(tokens), seed=number * 64 + index)
-                        asked.append((number, index, pool.submit(_post, port, body)))
-                for number, index, future in asked:
-                    reply = future.result()
-                    answers[number, index] = reply["tokens"]
-                    processed += reply["timings"]["prompt_n"] + reply["timings"]["predicted_n"]
-        seconds = time.perf_counter() - started
-    finally:
-        process.terminate()
-        process.wait()
-    return Measured(f"llama-server, {clients} clients", seconds, load.answer_tokens, processed)
-
-
-def _own_prompt(
-    call: Call,
-    load: Workload,
-    prompts: Sequence[list[int]],
-    answers: dict[tuple[int, int], list[int]],
-) -> list[int]:
-    if call.parent is None:
-        return call.prompt
-    parent, sample = call.parent
-    recorded = load.calls[parent]
-    known = len(recorded.prompt) + len(recorded.samples[sample])
-    return [*prompts[parent], *answers[parent, sample], *call.prompt[known:]]
-
-
-def _request(prompt: list[int], length: int, seed: int) -> bytes:
-    body = {
-        "prompt": prompt,
-        "n_predict": length,
-        "ignore_eos": True,
-        "cache_prompt": True,
-        "return_tokens": True,
-        "temperature": 1.0,
-        "samplers": ["temperature"],
-        "seed": seed,
-    }
-    return json.dumps(body).encode()
-
-
-def _post(port: int, body: bytes) -> Any:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/completion", body, {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=600) as reply:
-        return json.load(reply)
-
-
-def _wait_until_up(process: subprocess.Popen[bytes], port: int) -> None:
-    for _ in range(600):
-        if process.poll() is not None:
-            raise SystemExit(f"llama-server ended with {process.returncode}")
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit("llama-server does not answer")
-
-
-def ceiling(
-    binary: Path, path: Path, *, prompt: int, answer: int, width: int, n_threads: int
-) -> float:
-    """Tokens a second of ``llama-batched-bench``: one shared prompt, ``width`` answers.
-
-    Args:
-        binary: ``llama-batched-bench``.
-        path: GGUF file.
-        prompt: shared prompt, in tokens.
-        answer: tokens of each answer.
-        width: answers at a time.
-        n_threads: for decoding.
-    """
-    command = [str(binary), "-m", str(path), "-npp", str(prompt), "-ntg", str(answer)]
-    command += ["-npl", str(width), "-pps", "-c", str(prompt + width * answer + 256)]
-    command += ["-t", str(n_threads), "-kvu", "--output-format", "jsonl"]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    rows = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
-    return float(rows[-1]["speed_tg"])
+    held: list[int] = []
+    wanted = []
+    for call in load.calls:
+        for tokens in call.samples:
+            shared = 0
+            limit = 0 if fresh else min(len(held), len(call.prompt) - 1)
+            while shared < limit and held[shared] == call.prompt[shared]:
+                shared += 1
+            known = not fresh and held == call.prompt
+            wanted.append(0 if known else len(call.prompt) - shared)
+            held = [*call.prompt, *tokens[:-1]]
+    return wanted

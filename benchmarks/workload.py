@@ -20,6 +20,11 @@ from agentr_lite.search.scheduler import run_wave
 from agentr_lite.search.simulate import TreeSearch, search_context
 from agentr_lite.search.stage import round_tasks
 
+RECORDED = Path(__file__).parent / "data" / "textcraft_wave.json.gz"
+"""One wave of the default recipe with the starter; ``python -m benchmarks.engine --record``."""
+CONTEXT = 2048
+"""That recipe's ``agent.context_tokens``."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -50,22 +55,22 @@ class Workload:
         """Tokens of all answers."""
         return sum(len(sample) for call in self.calls for sample in call.samples)
 
+    @property
+    def nodes(self) -> int:
+        """Distinct answers: equal siblings become one node."""
+        return sum(len(set(map(tuple, call.samples))) for call in self.calls)
+
     def unique_tokens(self) -> int:
         """Tokens of the trie of all prompts and answers: what has to be decoded at least.
 
         The last token of an answer is drawn and need not be decoded.
         """
-        trie: dict[int, dict] = {}
-        count = 0
+        trie: dict[tuple[int, int], int] = {}
         for call in self.calls:
+            prompt = _walk(trie, 0, call.prompt)
             for sample in call.samples:
-                node = trie
-                for token in [*call.prompt, *sample[:-1]]:
-                    if token not in node:
-                        node[token] = {}
-                        count += 1
-                    node = node[token]
-        return count
+                _walk(trie, prompt, sample[:-1])
+        return len(trie)
 
     def trees(self, count: int) -> Workload:
         """The part of the first ``count`` trees."""
@@ -83,6 +88,10 @@ class Workload:
             if row:
                 kept.append(row)
         return Workload(kept)
+
+    def first_ticks(self, count: int) -> Workload:
+        """The beginning of the search, all trees side by side."""
+        return Workload(self.ticks[:count])
 
     def one_tree_after_another(self) -> Workload:
         """The same calls, each tree's in a row: kinder to an engine that remembers one prompt."""
@@ -125,6 +134,14 @@ class Workload:
             ticks.append(calls[at : at + size])
             at += size
         return cls(ticks)
+
+
+def _walk(trie: dict[tuple[int, int], int], node: int, tokens: Sequence[int]) -> int:
+    """Follow tokens down a trie of (node, token) -> child, making what is missing."""
+    for token in tokens:
+        # Nodes are numbered as they are made; the root is 0.
+        node = trie.setdefault((node, token), len(trie) + 1)
+    return node
 
 
 class _Recorder(LlamaCppActor):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -20,11 +18,13 @@ from agentr_lite.actors.openai.actor import OpenAIActor
 from agentr_lite.actors.openai.client import Client
 from agentr_lite.actors.openai.spec import ServerSpec
 from agentr_lite.config import ServerSettings
+from benchmarks.llama_tools import find_server
 
-BINARY = os.environ.get("AGENTR_LITE_LLAMA_SERVER") or shutil.which("llama-server")
+BINARY = find_server()
 
 pytestmark = pytest.mark.skipif(
-    BINARY is None, reason="no llama-server on PATH or in AGENTR_LITE_LLAMA_SERVER"
+    BINARY is None,
+    reason="no llama-server: run `make llama-tools`, or name one in AGENTR_LITE_LLAMA_SERVER",
 )
 
 ASK: list[Message] = [{"role": "user", "content": "Goal: craft stick."}]

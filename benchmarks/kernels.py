@@ -1,0 +1,88 @@
+"""Which llama.cpp carries out the Python sides of a comparison, and whether the others match it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from agentr_lite.actors.llamacpp.library import has_unsafe_amx, load_library
+from benchmarks import tables
+
+_VARIABLE = "LLAMA_CPP_LIB_PATH"
+_LIBRARIES = ("llama", "mtmd")
+"""What llama-cpp-python loads."""
+
+
+def use_library(folder: Path | None) -> None:
+    """Let llama-cpp-python load its libraries from a folder; call before it is imported.
+
+    Args:
+        folder: with ``libllama`` and ``libmtmd`` of the same llama.cpp; None: those of the
+            package, or of LLAMA_CPP_LIB_PATH if the user has set that.
+    """
+    if folder is None or os.environ.get(_VARIABLE):
+        return
+    if all(any(folder.glob(f"lib{name}.*")) for name in _LIBRARIES):
+        os.environ[_VARIABLE] = str(folder.resolve())
+    else:
+        tables.warn(f"{folder} has no libllama and libmtmd: Python uses llama-cpp-python's own")
+
+
+def python_kernels() -> str:
+    """What the Python sides' llama.cpp was compiled for."""
+    return str(load_library().llama_print_system_info().decode("utf-8", "replace")).strip()
+
+
+def repacks() -> bool:
+    """Whether weights are rearranged for faster kernels; not where those would crash."""
+    return not has_unsafe_amx()
+
+
+def let_the_class_agree() -> None:
+    """Keep llama-cpp-python's class, too, from kernels that crash."""
+    library: Any = load_library()
+    default = library.llama_model_default_params
+    if not repacks():
+
+        def without_extra_buffers() -> Any:
+            params = default()
+            params.use_extra_bufts = False
+            return params
+
+        library.llama_model_default_params = without_extra_buffers
+
+
+def describe() -> str:
+    """A line for the output."""
+    whose = "llama-cpp-python's own" if not os.environ.get(_VARIABLE) else "the tools'"
+    return (
+        f"Python uses {whose} llama.cpp, weights {'' if repacks() else 'not '}repacked;"
+        f" {python_kernels()}"
+    )
+
+
+def compare(name: str, kernels: str) -> None:
+    """Warn if another side's llama.cpp was compiled for other instructions.
+
+    Args:
+        name: whose they are.
+        kernels: its own words; empty: it said nothing.
+    """
+    if not kernels:
+        tables.warn(f"{name} does not say which instructions it was compiled for")
+        return
+    here, there = _features(python_kernels()), _features(kernels)
+    if not repacks():
+        # Where weights are not repacked, AMX is not used either.
+        here, there = here - {"AMX_INT8"}, there - {"AMX_INT8"}
+    if here != there:
+        tables.warn(
+            f"{name} runs other kernels: only there {sorted(there - here)},"
+            f" only here {sorted(here - there)}"
+        )
+
+
+def _features(kernels: str) -> set[str]:
+    return set(re.findall(r"([A-Z0-9_]+) = 1", kernels))

@@ -1,0 +1,268 @@
+"""llama-server carrying out a recorded tree search.
+
+A server cannot be told what to draw. So every answer is forced to its recorded length
+(``n_predict`` with ``ignore_eos``), and the prompts that follow hold the server's own tokens: it
+decodes as many tokens at the same places of a tree of the same form, and its caches find its own
+answers again as they would in a search. Prompts travel as token ids, so nothing is tokenized. Its
+siblings agree less often than the recorded ones did; that costs it nothing, since it decodes every
+answer in a slot of its own, equal or not.
+
+Samples of one ``n_cmpl`` request have one length in common: the mean of the recorded ones, which
+spares the server the wait for the longest.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.replay import Measured
+from benchmarks.workload import Call, Workload
+
+_START_SECONDS = 120.0
+_REQUEST_SECONDS = 3600.0
+_IDLE_SECONDS = 2.0
+"""A connection unused for longer is made anew: the server hangs up after 5."""
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """How the server is started and how its clients ask."""
+
+    slots: int
+    """Of the server; also the most samples asked for at a time."""
+    together: bool = True
+    """One request a node, its samples through ``n_cmpl``; else one request a sample."""
+    lockstep: bool = True
+    """Trees wait for each other after every call, as in the search; else each goes on alone."""
+    options: tuple[str, ...] = ()
+    """More options for the server."""
+
+    @property
+    def label(self) -> str:
+        """For a table."""
+        parts = [f"{self.slots} slots", "n_cmpl" if self.together else "a request a sample"]
+        parts += [] if self.lockstep else ["trees on their own"]
+        return ", ".join([*parts, " ".join(self.options)] if self.options else parts)
+
+
+class Server:
+    """A running llama-server."""
+
+    def __init__(self, binary: Path, options: Sequence[str], log: Path) -> None:
+        """Start it and wait until the model is loaded.
+
+        Args:
+            binary: ``llama-server``.
+            options: for its command line, the address excepted.
+            log: where its narration goes.
+        """
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self._log = log
+        self._local = threading.local()
+        command = [str(binary), "--host", "127.0.0.1", "--port", str(self._port), *options]
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(command, stdout=out, stderr=out)
+        try:
+            self._wait()
+        except BaseException:
+            self.close()
+            raise
+
+    def complete(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The answers to one request, in the order of their indices."""
+        status, reply = self._ask("POST", "/completion", json.dumps(body).encode())
+        if status != 200:
+            raise SystemExit(f"llama-server answered {status}: {reply.decode(errors='replace')}")
+        data = json.loads(reply)
+        rows = data if isinstance(data, list) else [data]
+        return sorted(rows, key=lambda row: row["index"])
+
+    def kernels(self) -> str:
+        """llama.cpp's description of what it was compiled for; empty: not in the log."""
+        found = re.search(r"system_info:.*?\| *(CPU :.*)", self._log.read_text(errors="replace"))
+        return found.group(1).strip() if found else ""
+
+    def close(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait()
+
+    def _wait(self) -> None:
+        end = time.monotonic() + _START_SECONDS
+        while time.monotonic() < end and self._process.poll() is None:
+            try:
+                if self._ask("GET", "/health", None)[0] == 200:
+                    return
+            except ConnectionError:
+                pass
+            time.sleep(0.05)
+        tail = self._log.read_text(errors="replace")[-2000:]
+        raise SystemExit(f"llama-server did not start:\n{tail}")
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        """One request over this thread's connection, which stays open."""
+        connection = getattr(self._local, "connection", None)
+        if connection is not None and time.monotonic() - self._local.used > _IDLE_SECONDS:
+            connection.close()
+            connection = None
+        if connection is None:
+            connection = http.client.HTTPConnection(
+                "127.0.0.1", self._port, timeout=_REQUEST_SECONDS
+            )
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            reply = connection.getresponse()
+            content = reply.read()
+        except BaseException:
+            connection.close()
+            self._local.connection = None
+            raise
+        self._local.connection, self._local.used = connection, time.monotonic()
+        return reply.status, content
+
+
+class _Replay:
+    """A workload played by concurrent clients."""
+
+    def __init__(self, server: Server, load: Workload, set_up: SetUp) -> None:
+        self._server = server
+        self._calls = load.calls
+        self._set_up = set_up
+        self._prompts: dict[int, list[int]] = {}
+        self._answers: dict[tuple[int, int], list[int]] = {}
+        self.answer_tokens = 0
+        self.decoded_tokens = 0
+        self._count = threading.Lock()
+
+    def run(self, load: Workload) -> None:
+        """Ask for everything, a tick or a tree's next call at a time."""
+        with ThreadPoolExecutor(self._set_up.slots) as samples:
+            if self._set_up.lockstep:
+                number = 0
+                for tick in load.ticks:
+                    numbers = range(number, number + len(tick))
+                    number += len(tick)
+                    self._expand(numbers, samples)
+                return
+            trees: dict[int, list[int]] = {}
+            for number, call in enumerate(self._calls):
+                trees.setdefault(call.tree, []).append(number)
+            with ThreadPoolExecutor(len(trees)) as walkers:
+                walks = [walkers.submit(self._walk, tree, samples) for tree in trees.values()]
+                for walk in walks:
+                    walk.result()
+
+    def _walk(self, numbers: Sequence[int], samples: ThreadPoolExecutor) -> None:
+        for number in numbers:
+            self._expand([number], samples)
+
+    def _expand(self, numbers: Sequence[int], samples: ThreadPoolExecutor) -> None:
+        """Ask for all samples of some calls and wait for them."""
+        asked = []
+        for number in numbers:
+            call = self._calls[number]
+            prompt = self._prompts[number] = self._prompt(call)
+            lengths = [len(tokens) for tokens in call.samples]
+            if self._set_up.together:
+                mean = round(sum(lengths) / len(lengths))
+                body = _request(prompt, mean, seed=number * 64 + 1) | {"n_cmpl": len(lengths)}
+                asked.append((number, 0, samples.submit(self._server.complete, body)))
+                continue
+            for index, length in enumerate(lengths):
+                body = _request(prompt, length, seed=number * 64 + index + 1)
+                asked.append((number, index, samples.submit(self._server.complete, body)))
+        for number, first, future in asked:
+            replies = future.result()
+            with self._count:
+                # Children of an `n_cmpl` request repeat their parent's count of prompt tokens.
+                self.decoded_tokens += replies[0]["timings"]["prompt_n"]
+                for index, reply in enumerate(replies, first):
+                    self._answers[number, index] = reply["tokens"]
+                    self.answer_tokens += len(reply["tokens"])
+                    # The first token of an answer is drawn from its prompt's logits.
+                    self.decoded_tokens += len(reply["tokens"]) - 1
+
+    def _prompt(self, call: Call) -> list[int]:
+        """The recorded prompt with the server's own answers in the places of the recorded."""
+        if call.parent is None:
+            return call.prompt
+        parent, sample = call.parent
+        recorded = self._calls[parent]
+        known = len(recorded.prompt) + len(recorded.samples[sample])
+        return [
+            *self._prompts[parent],
+            *self._answers[parent, sample],
+            *call.prompt[known:],
+        ]
+
+
+def replay_on_server(
+    binary: Path,
+    path: Path,
+    load: Workload,
+    set_up: SetUp,
+    *,
+    context: int,
+    n_threads: int,
+    repack: bool,
+) -> tuple[Measured, str]:
+    """llama.cpp's own server: unified cache, prompt cache, concurrent clients.
+
+    Args:
+        binary: ``llama-server``.
+        path: GGUF file.
+        load: what to carry out.
+        set_up: the server's slots and the clients' ways.
+        context: longest conversation, in tokens.
+        n_threads: for decoding and prefill.
+        repack: whether weights may be rearranged for faster kernels.
+
+    Returns:
+        What it took, and what the server's kernels were compiled for.
+    """
+    options = ["-m", str(path), "-c", str(context * set_up.slots), "--kv-unified"]
+    options += ["--parallel", str(set_up.slots), "--threads-http", str(set_up.slots + 1)]
+    options += ["-t", str(n_threads), "--no-ui", "--no-slots", "-lv", "4"]
+    options += [] if repack else ["--no-repack"]
+    with tempfile.TemporaryDirectory() as scratch:
+        server = Server(binary, [*options, *set_up.options], Path(scratch) / "log")
+        try:
+            replay = _Replay(server, load, set_up)
+            started = time.perf_counter()
+            replay.run(load)
+            seconds = time.perf_counter() - started
+            kernels = server.kernels()
+        finally:
+            server.close()
+    measured = Measured(
+        f"llama-server: {set_up.label}", seconds, replay.answer_tokens, replay.decoded_tokens
+    )
+    return measured, kernels
+
+
+def _request(prompt: list[int], length: int, seed: int) -> dict[str, Any]:
+    return {
+        "prompt": prompt,
+        "n_predict": length,
+        "ignore_eos": True,
+        "cache_prompt": True,
+        "return_tokens": True,
+        "temperature": 1.0,
+        "samplers": ["temperature"],
+        "seed": seed,
+        "response_fields": ["index", "tokens", "timings"],
+    }

@@ -231,6 +231,9 @@ def _study(
         if document is None:
             if outcome is not None and outcome.failed:
                 raise _failure(outcome, asked)
+            if outcome is not None and outcome.owed:
+                cell, why = next(iter(outcome.owed.items()))
+                raise UsageError(f"{cell} {why}", hint="Name that with --only as well.")
             raise UsageError(
                 f"{path} holds nothing of study {recipe.name} yet", hint="Leave out --no-run."
             )

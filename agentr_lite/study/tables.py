@@ -152,7 +152,7 @@ def told_change(measure: Measure, difference: Mapping[str, Any], than: str = "")
         than: what is put after the amount.
     """
     if difference["low"] == difference["high"] == 0:
-        return f"no difference{f' {than}' if than else ''} in any task"
+        return "no difference in any task"
     points = " points" if measure.unit == "percent" else ""
     noise = "" if difference["low"] > 0 or difference["high"] < 0 else ", inside the noise"
     return (

@@ -140,7 +140,7 @@ class Writer:
         seeds = ", ".join(str(seed) for seed in study.seeds)
         lines = [
             f"study {study.name}: environments {', '.join(study.environments)}; {study.rounds}"
-            f" rounds; seeds {seeds}",
+            f" round{'s' if study.rounds != 1 else ''}; seeds {seeds}",
             f"{done} of {len(self._cells)} cells are through"
             + (" (a cell: one environment, method and seed)" if done < len(self._cells) else ""),
         ]
@@ -224,7 +224,6 @@ class Writer:
 def _env_facts(results: EnvResults) -> list[str]:
     recipe = results.recipe
     search, train = recipe.search, recipe.train
-    methods = [BASE, *results.methods]
     done = ", ".join(
         f"{results.labels[m]} {sum(c.run.status == 'finished' for c in results.of(m))}"
         f" of {results.planned[m]}"
@@ -243,11 +242,15 @@ def _env_facts(results: EnvResults) -> list[str]:
         f" {train.learning_rate:g}, rank {train.rank}, batches of {train.batch_size}",
         f"seeds that are through: {done}",
     ]
-    wall = sum(row.wall_s for one in results.cells for row in one.stages)
-    if wall and len(methods) > 1:
-        facts.append(
-            f"{format_duration(wall)} of work, shared parts counted for each run that has them"
-        )
+    # A stage that was copied from another run began and ended when that one did.
+    played = {
+        (row.round, row.stage, row.started_utc, row.finished_utc): row.wall_s
+        for one in results.cells
+        for row in one.stages
+    }
+    wall = sum(played.values())
+    if wall:
+        facts.append(f"{format_duration(wall)} of work, all processes together")
     return facts
 
 

@@ -225,7 +225,8 @@ def test_instructions(env: WebShop) -> None:
 
 def test_the_recipe_is_for_this_environment() -> None:
     recipe = load_recipe("webshop")
-    assert recipe.env == "webshop" and not recipe.agent.brief
+    assert recipe.env == "webshop" and recipe.agent.brief
+    assert recipe.env_options == {"page_size": 5}
     assert isinstance(make_env(recipe.env, recipe.env_options), WebShop)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from agentr_lite.actors.base import Message
 from agentr_lite.actors.starter.episodes import Demonstration
 
-INSTRUCTIONS = "Go on with the line that begins like this."
+INSTRUCTIONS = "Copy the line that begins like this."
 _QUESTIONS = 8
 _LETTERS = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
@@ -27,7 +27,7 @@ def drill(words: Sequence[str], rng: random.Random) -> Demonstration:
     shared = rng.sample(words, 4)
     numbered = rng.random() < 0.4
     lines: dict[str, str] = {}
-    for _ in range(rng.choice((3, 5, 8, 12, 16))):
+    for _ in range(rng.choice((2, 3, 5, 8, 12))):
         text = [
             rng.choice(shared) if rng.random() < 0.25 else rng.choice(words)
             for _ in range(rng.randint(3, 7))
@@ -46,6 +46,6 @@ def drill(words: Sequence[str], rng: random.Random) -> Demonstration:
     for index, head in enumerate(asked):
         content = f"{listing}\n\n{head}" if index == 0 else head
         messages.append({"role": "user", "content": content})
-        messages.append({"role": "assistant", "content": lines[head]})
+        messages.append({"role": "assistant", "content": head + lines[head]})
     loss = [message["role"] == "assistant" for message in messages]
     return Demonstration(messages, loss, "drill", "")

@@ -32,7 +32,7 @@ from agentr_lite.envs.textcraft.book import bundled_table
 
 SEED = 20_260_101
 VOCAB = 5632
-PLAYS = 8000
+PLAYS = 2000
 """Recorded plays of ScienceWorld."""
 GENERAL_EXAMPLES = 900
 """Demonstrations in the bundled sample that training mixes in."""

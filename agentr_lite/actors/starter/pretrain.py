@@ -19,22 +19,22 @@ from torch import Tensor, nn
 from agentr_lite.actors.starter.corpus import Corpus, Demonstration
 from agentr_lite.actors.starter.network import Network
 
-_CHUNK_BATCHES = 24
+_CHUNK_BATCHES = 48
 
 
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast."""
 
-    tokens: int = 30_000_000
+    tokens: int = 24_000_000
     """Tokens in all, prompts and observations included."""
-    batch_tokens: int = 8192
-    muon_rate: float = 0.02
-    adam_rate: float = 0.004
+    batch_tokens: int = 4096
+    muon_rate: float = 0.016
+    adam_rate: float = 0.003
     warmup_tokens: int = 300_000
     decay: float = 0.4
     """Share of training, at its end, over which the rates fall to zero."""
-    ease_tokens: int = 3_000_000
+    ease_tokens: int = 2_000_000
     """Tokens over which tasks grow from easy to the full mixture."""
     observation_weight: float = 0.2
     """Weight of observation tokens as targets; assistant tokens weigh 1."""
@@ -249,7 +249,7 @@ class Training:
         """Train to the end of the schedule.
 
         Args:
-            report: called every 25 steps with step, tokens, loss, rate and tokens a second.
+            report: called every 50 steps with step, tokens, loss, rate and tokens a second.
             checkpoint: called between chunks, every so often, and at the end.
             checkpoint_every_s: how often, in seconds.
         """
@@ -269,7 +269,7 @@ class Training:
                 progress.loss = loss if progress.step == 1 else 0.98 * progress.loss + 0.02 * loss
                 spent = time.monotonic() - began
                 progress.wall_s += spent
-                if progress.step % 25 == 0:
+                if progress.step % 50 == 0:
                     report(
                         {
                             "step": progress.step,

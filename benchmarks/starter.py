@@ -1,0 +1,133 @@
+"""How well a starter model judges steps: its verdicts against what the player knew of its slips.
+
+    python -m benchmarks.starter [--model FILE.gguf] [--episodes N] [--split dev|test]
+
+Careless players (``agentr_lite/actors/starter``) play held-out tasks of each environment; the
+critic is asked about one step of each episode, drawn evenly from the good and the bad ones, in the
+words that splicing asks. Chance is 50 % of these; ``uncertain`` counts as neither. ScienceWorld
+needs Java.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import click
+
+from agentr_lite.actors.base import Message
+from agentr_lite.actors.starter.crafter import Habits, Player
+from agentr_lite.actors.starter.crafting import play
+from agentr_lite.actors.starter.episodes import Episode
+from agentr_lite.actors.starter.explorer import ExplorerHabits
+from agentr_lite.actors.starter.recordings import KINDS, answers_of, record
+from agentr_lite.actors.starter.shopper import Shopper, ShopperHabits, shop
+from agentr_lite.actors.starter.shops import PAGE_SIZE, Shop
+from agentr_lite.agent import conversation
+from agentr_lite.envs.textcraft import TextCraft
+from agentr_lite.envs.webshop import WebShop
+from agentr_lite.splice.critic import judge
+from benchmarks import tables
+
+_BATCH = 16
+
+
+@click.command()
+@click.option("--model", default="starter", show_default=True, help="GGUF file, or starter.")
+@click.option("--episodes", default=120, show_default=True, help="Of each environment.")
+@click.option("--split", default="dev", type=click.Choice(["dev", "test"]), show_default=True)
+@click.option("--env", "only", multiple=True, help="Only this environment; may be repeated.")
+def main(model: str, episodes: int, split: str, only: tuple[str, ...]) -> None:
+    """Print a table on stdout."""
+    from agentr_lite.actors.registry import open_actor
+    from agentr_lite.recipe import AgentSettings, Recipe
+
+    recipe = Recipe(model=model, agent=AgentSettings(brief=True, context_tokens=2048))
+    actor = open_actor(recipe)
+    sources = {"textcraft": crafted, "webshop": shopped, "sciworld": explored}
+    columns = ("environment", "steps", "right", "good: good/bad/unc.", "bad: good/bad/unc.")
+    tables.begin(f"Verdicts on held-out tasks ({split})", [*columns, "P(bad) ranks right"])
+    for name, source in sources.items():
+        if only and name not in only:
+            continue
+        chosen = questions(source(split, episodes), random.Random(7))
+        scored: list[tuple[str, str, float]] = []
+        for start in range(0, len(chosen), _BATCH):
+            part = chosen[start : start + _BATCH]
+            for (_, truth), judged in zip(
+                part, judge(actor, "score", [chat for chat, _ in part]), strict=True
+            ):
+                probabilities = judged.probabilities
+                assert probabilities is not None
+                scored.append((truth, judged.verdict, probabilities[1]))
+        tables.row([name, *summary(scored)])
+    actor.close()
+
+
+def questions(episodes: Iterator[Episode], rng: random.Random) -> list[tuple[list[Message], str]]:
+    """Conversations to judge with the true verdicts, as many good as bad ones."""
+    by_verdict: dict[str, list[tuple[list[Message], str]]] = {"Good": [], "Bad": []}
+    for episode in episodes:
+        for wanted, found in by_verdict.items():
+            places = [i for i, verdict in enumerate(episode.verdicts) if verdict == wanted]
+            if wanted == "Bad":
+                # The first slip is what splicing looks for; what follows it is often the same.
+                places = places[:1]
+            if places:
+                steps = episode.steps[: rng.choice(places) + 1]
+                chat = conversation(episode.instructions, episode.opening, steps)
+                found.append((chat, wanted.lower()))
+    count = min(len(found) for found in by_verdict.values())
+    return [pair for found in by_verdict.values() for pair in rng.sample(found, count)]
+
+
+def summary(scored: list[tuple[str, str, float]]) -> list[str]:
+    """The cells of a row: number, share right, verdicts by truth, ranking quality (AUC)."""
+    right = sum(truth == verdict for truth, verdict, _ in scored) / len(scored)
+    counts = Counter((truth, verdict) for truth, verdict, _ in scored)
+    cells = [
+        " / ".join(str(counts[truth, said]) for said in ("good", "bad", "uncertain"))
+        for truth in ("good", "bad")
+    ]
+    good = [p for truth, _, p in scored if truth == "good"]
+    bad = [p for truth, _, p in scored if truth == "bad"]
+    wins = sum((b > g) + 0.5 * (b == g) for b in bad for g in good)
+    return [str(len(scored)), f"{right:.1%}", *cells, f"{wins / (len(good) * len(bad)):.1%}"]
+
+
+def crafted(split: str, count: int) -> Iterator[Episode]:
+    """Careless plays of TextCraft's held-out tasks."""
+    env = TextCraft()
+    tasks = list(env.tasks(split))
+    for index in range(count):
+        world = env.world(tasks[index % len(tasks)])
+        player = Player(world.commands, world.goal, random.Random(index), Habits(careless=1.0))
+        yield play(world, player, env.instructions(brief=True), 20)
+
+
+def shopped(split: str, count: int) -> Iterator[Episode]:
+    """Careless plays of WebShop's held-out tasks."""
+    env = WebShop(page_size=PAGE_SIZE)
+    tasks = list(env.tasks(split))
+    for index in range(count):
+        goal = env.goal(tasks[index % len(tasks)])
+        player = Shopper(goal, random.Random(index), ShopperHabits(careless=1.0))
+        yield shop(Shop(env.catalogue, [goal]), goal, env.instructions(brief=True), player)
+
+
+def explored(split: str, count: int) -> Iterator[Episode]:
+    """Careless plays of ScienceWorld's held-out tasks."""
+    from agentr_lite.envs.sciworld import SciWorld
+
+    env = SciWorld(kinds=KINDS, step_limit=0, jvms=1)
+    tasks = list(env.tasks(split))
+    habits = ExplorerHabits(careless=1.0)
+    for index in range(count):
+        task = tasks[index * len(tasks) // count % len(tasks)]
+        yield record(env, task, answers_of(env, task), random.Random(index), habits)
+    env.close()
+
+
+if __name__ == "__main__":
+    main()

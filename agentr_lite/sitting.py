@@ -82,6 +82,10 @@ class Sitting:
                 self.store, self.run_id, self.round, self.stage, **self._unbooked()
             )
 
+    def resume(self) -> None:
+        """Forget the time since the last booking: somebody else's turn took it."""
+        self._since = time.monotonic()
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Put the stage on record as done.
 

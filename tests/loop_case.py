@@ -22,7 +22,7 @@ from agentr_lite.actors import registry as actors
 from agentr_lite.actors.base import GenerateRequest, GenerateResult, Message
 from agentr_lite.actors.mock import MockActor
 from agentr_lite.envs import registry as environments
-from agentr_lite.evaluate import stage as eval_stage
+from agentr_lite.evaluate import evaluation
 from agentr_lite.store import Store, evals, runs, splices, summaries, trees
 from agentr_lite.train import lora
 from agentr_lite.train import stage as train_stage
@@ -49,7 +49,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "build_dataset": (train_stage, "build_dataset"),
     "train_lora": (lora, "train_lora"),
     "save_adapter": (splices, "save_adapter"),
-    "save_eval_items": (eval_stage, "save_eval_items"),
+    "save_eval_items": (evaluation, "save_eval_items"),
     "stage_finished": (runs, "stage_finished"),
     "set_run_status": (runs, "set_run_status"),
 }

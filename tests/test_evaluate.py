@@ -16,7 +16,7 @@ from agentr_lite.envs.base import Task
 from agentr_lite.errors import UsageError
 from agentr_lite.evaluate import Start, compare, eval_stage, run_episodes, summarise
 from agentr_lite.evaluate.measures import repeated_actions, repeated_runs, revision_lengths
-from agentr_lite.evaluate.stage import eval_tasks
+from agentr_lite.evaluate.starts import eval_tasks
 from agentr_lite.output import Progress
 from agentr_lite.recipe import EvalSettings, Recipe
 from agentr_lite.store.database import Store

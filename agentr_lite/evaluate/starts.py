@@ -1,0 +1,91 @@
+"""Which tasks an evaluation plays, and where each episode begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentr_lite.agent import guarded_tasks
+from agentr_lite.envs.base import Environment, Task
+from agentr_lite.errors import UsageError
+from agentr_lite.evaluate.episodes import Start
+from agentr_lite.evaluate.summary import is_faulty
+from agentr_lite.recipe import EvalSettings, Recipe
+from agentr_lite.seeds import stream_seed
+from agentr_lite.store.database import Store
+from agentr_lite.store.evals import list_eval_items, list_evals
+from agentr_lite.store.records import EvalMode, EvalRow
+
+
+def eval_tasks(env: Environment, settings: EvalSettings) -> list[Task]:
+    """The tasks to evaluate on: all of the split, or ``settings.tasks`` evenly spaced ones.
+
+    Splits are often sorted by difficulty; evenly spaced tasks keep its mixture.
+
+    Raises:
+        UsageError: the split is empty.
+        EnvironmentFault: the environment cannot list its tasks.
+    """
+    tasks = guarded_tasks(env, settings.split)
+    if not tasks:
+        raise UsageError(
+            f"environment '{env.name}' has no tasks in split '{settings.split}'",
+            hint="Choose another with --set eval.split=train, dev or test.",
+        )
+    wanted = min(settings.tasks or len(tasks), len(tasks))
+    return [tasks[i * len(tasks) // wanted] for i in range(wanted)]
+
+
+def eval_starts(
+    store: Store,
+    run_id: str,
+    recipe: Recipe,
+    tasks: Sequence[Task],
+    mode: EvalMode,
+    *,
+    env: str | None = None,
+) -> list[Start]:
+    """Where each episode of one mode begins, in task order; ``env``: whose tasks these are.
+
+    A recovery prefix is the first ``eval.recovery_prefix`` of the steps of a failed greedy
+    episode of the base, rounded down, but at least one (unless the share is 0) and never the step
+    that ended the episode. No recovery starts where round 0 was not evaluated.
+    """
+    if mode != "recovery":
+        # The round is no part of the seed: rounds are compared on the same draws.
+        return [
+            Start(task, stream_seed(recipe.seed, "eval", mode, task.name, sample), sample)
+            for task in tasks
+            for sample in range(recipe.eval.samples if mode == "sampled" else 1)
+        ]
+    base = find_eval(store, run_id, 0, "greedy", recipe.eval.split)
+    if base is None:
+        return []
+    failed = {
+        item.task.name: item.episode
+        for item in list_eval_items(store, base.id)
+        if not item.success and not is_faulty(item) and env in (None, item.task.env)
+    }
+    return [
+        Start(
+            task,
+            stream_seed(recipe.seed, "eval", mode, task.name),
+            prefix=_prefix(failed[task.name], recipe.eval.recovery_prefix),
+        )
+        for task in tasks
+        if task.name in failed
+    ]
+
+
+def _prefix(steps: Sequence[Mapping[str, Any]], share: float) -> list[str]:
+    longest = len(steps) - bool(steps and steps[-1].get("terminated"))
+    length = min(max(1, int(share * len(steps))), longest) if share > 0 else 0
+    return [step["text"] for step in steps[:length]]
+
+
+def find_eval(
+    store: Store, run_id: str, round_index: int, mode: EvalMode, split: str
+) -> EvalRow | None:
+    """A round's evaluation in one mode on one split; None where it has not begun."""
+    rows = list_evals(store, run_id, round_index=round_index, mode=mode)
+    return next((row for row in rows if row.split == split), None)

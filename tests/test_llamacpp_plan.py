@@ -93,3 +93,13 @@ def test_evicted_prefixes_get_a_share_of_the_memory(
     assert 50_000_000 < plan.spill_bytes * plan.count <= 200_000_000
     monkeypatch.setattr(planning, "available_bytes", lambda: 1_010_000_000)
     assert plan_lanes(model, context_tokens=64, n_cells=None, gpu=False) == plan
+
+
+def test_a_large_model_gets_one_cache_for_all_trees(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not plan_lanes(model, context_tokens=64, n_cells=None, gpu=False).flash_attention
+    monkeypatch.setattr(model, "n_params", 500_000_000)
+    plan = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False)
+    # Wide steps pay there, and flash attention passes over other trees' cells.
+    assert (plan.count, plan.parallel, plan.flash_attention) == (1, False, True)

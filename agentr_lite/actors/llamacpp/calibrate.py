@@ -2,9 +2,10 @@
 
 A tree search decodes about as many prompt tokens as it generates once prefixes are shared, so the
 time for one token of each kind is what counts. Prefill is measured on one fresh prompt, decoding
-on siblings below a shared prefix. Each figure is the best of several turns, taken in rounds over
-all settings, so that a disturbance does not hit one setting alone. What runs on one thread is
-timed by that thread's processor time, which other programs do not add to.
+on siblings below a shared prefix, or below several where trees share a cache: attention passes over
+the others' cells, and its kernels differ in how fast. Each figure is the best of several turns,
+taken in rounds over all settings, so that a disturbance does not hit one setting alone. What runs
+on one thread is timed by that thread's processor time, which other programs do not add to.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ WIDTHS = (4, 8, 16, 32, 64)
 GPU_WIDTHS = (16, 32, 64, 127)
 MICRO_BATCHES = (128, 256, 512)
 GPU_MICRO_BATCHES = (256, 512, 1024, 2048)
+_TREES = 8
+"""Prefixes in a cache that all trees share."""
+_TREE_SEQUENCE = SEQUENCES - 2 - _TREES
+"""From here on ids hold the prefixes; below are the siblings."""
 _STEPS = 4
 _CLOSE = 0.97
 """A narrower batch that reaches this share of the best rate is preferred: it wastes less where
@@ -108,6 +113,7 @@ def calibrate(
     contexts: list[Context] = []
     try:
         plan = plan_lanes(model, context_tokens=1024, n_cells=None, gpu=gpu)
+        trees = _TREES if plan.count == 1 else 1
         # Lanes of a small model run on a thread each.
         threads = 1 if plan.parallel else n_threads or physical_cores()
         clock = time.perf_counter if gpu or threads > 1 else time.thread_time
@@ -121,7 +127,7 @@ def calibrate(
             contexts.append(
                 Context(
                     model,
-                    n_cells=max(PROMPT_TOKENS + max(widths) * (_STEPS + 1), 2 * SEQUENCES),
+                    n_cells=max(PROMPT_TOKENS, trees * PREFIX_TOKENS) + max(widths) * (_STEPS + 1),
                     n_batch=max(PROMPT_TOKENS, shape.micro_batch),
                     n_threads=threads,
                     flash_attention=shape.flash_attention,
@@ -135,7 +141,7 @@ def calibrate(
             for shape, context in zip(shapes, contexts, strict=True):
                 shape.prefill = max(shape.prefill, _prefill(context, clock))
                 for width in widths:
-                    rate = _decode(context, width, clock)
+                    rate = _decode(context, width, clock, trees=trees)
                     shape.decode[width] = max(shape.decode.get(width, 0.0), rate)
                 done += 1
                 if on_turn is not None:
@@ -175,19 +181,23 @@ def _prefill(context: Context, clock: Clock) -> float:
     return PROMPT_TOKENS / (clock() - began)
 
 
-def _decode(context: Context, width: int, clock: Clock) -> float:
-    """Siblings below one prefix, a token each a step."""
+def _decode(context: Context, width: int, clock: Clock, *, trees: int) -> float:
+    """Siblings below prefixes, a token each a step."""
     context.remove(0, PREFIX_TOKENS)
-    for sequence in range(1, width + 1):
-        context.copy_sequence(0, sequence, PREFIX_TOKENS)
+    prefixes = [0, *range(_TREE_SEQUENCE, _TREE_SEQUENCE + trees - 1)]
+    cells = context.save(0, 0, PREFIX_TOKENS)
+    for prefix in prefixes[1:]:
+        context.load(cells, prefix, 0, PREFIX_TOKENS)
     sequences = range(1, width + 1)
+    for sequence in sequences:
+        context.copy_sequence(prefixes[sequence % trees], sequence, PREFIX_TOKENS)
     fastest = float("inf")
     for step in range(_STEPS):
         tokens = _tokens(context, width, step + 1)
         began = clock()
         context.decode(tokens, [PREFIX_TOKENS + step] * width, sequences, outputs=width)
         fastest = min(fastest, clock() - began)
-    for sequence in sequences:
+    for sequence in (*sequences, *prefixes[1:]):
         context.remove(sequence)
     return width / fastest
 

@@ -68,7 +68,8 @@ class Context:
         self.model = model
         self.n_batch = max(n_batch, SEQUENCES)  # n_outputs_max < n_seq_max aborts
         params = lib.llama_context_default_params()
-        params.n_ctx = n_cells
+        # llama.cpp cuts batches down to the cache's size, below which see above.
+        params.n_ctx = max(n_cells, SEQUENCES)
         params.n_batch = self.n_batch
         # Scratch memory grows with it.
         params.n_ubatch = n_ubatch or (512 if flash_attention else 256)

@@ -108,6 +108,13 @@ class TestMerging:
         assert child.merged == 3
         assert tree.root.sampled == 4
 
+    def test_off_keeps_every_candidate_apart(self, tree: Tree) -> None:
+        child = grow(tree, tree.root, "go")
+        texts = [turn("go"), turn("go"), turn("stay")]
+        assert merge_candidates(tree.root, texts, merge=False) == [(text, 1) for text in texts]
+        assert child.merged == 1
+        assert tree.root.sampled == 4
+
 
 class TestSamplesWanted:
     def test_paper_expands_every_level(self, tree: Tree) -> None:

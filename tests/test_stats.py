@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -183,3 +184,62 @@ def test_clustered_rate_stays_uncertain_where_nothing_varies() -> None:
     assert one_task.low < 0.3
     with pytest.raises(ValueError, match="no trials"):
         stats.clustered_rate([], [], seed=1)
+
+
+class TestRatios:
+    NOW: ClassVar = [(3.0, 10.0), (1.0, 2.0), (0.0, 4.0), (6.0, 6.0)] * 5
+    BEFORE: ClassVar = [(1.0, 10.0), (1.0, 3.0), (1.0, 4.0), (2.0, 6.0)] * 5
+    TASKS: ClassVar = [index for index in range(10) for _ in range(2)]
+
+    def test_of_ones_it_is_the_mean(self) -> None:
+        now = [(float(i % 3 == 0), 1.0) for i in range(40)]
+        before = [(float(i % 4 == 0), 1.0) for i in range(40)]
+        clusters = [i // 2 for i in range(40)]
+        ratio = stats.clustered_ratio_difference(now, before, clusters, seed=3)
+        mean = stats.clustered_paired_bootstrap(
+            [a for a, _ in now], [b for b, _ in before], clusters, seed=3
+        )
+        assert ratio.n == mean.n == 20
+        for name in ("value", "low", "high"):
+            assert getattr(ratio, name) == pytest.approx(getattr(mean, name))
+
+    def test_a_ratio_of_sums_is_no_mean_of_ratios(self) -> None:
+        found = stats.clustered_ratio([1.0, 0.0], [1.0, 9.0], ["a", "b"], seed=1)
+        assert found.value == pytest.approx(0.1)
+        assert (found.low, found.high) == (pytest.approx(0.0), pytest.approx(1.0))
+
+    def test_difference(self) -> None:
+        found = stats.clustered_ratio_difference(self.NOW, self.BEFORE, self.TASKS, seed=1)
+        assert found.value == pytest.approx(10 / 22 - 5 / 23)
+        assert found.low < found.value < found.high
+        again = stats.clustered_ratio_difference(self.NOW, self.BEFORE, self.TASKS, seed=1)
+        assert again == found
+
+    def test_draws_without_a_ratio_are_left_out(self) -> None:
+        found = stats.clustered_ratio([2.0, 0.0], [4.0, 0.0], ["a", "b"], seed=1)
+        assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+
+    @pytest.mark.parametrize("values", [[], [(0.0, 0.0)]])
+    def test_nothing_to_divide_by(self, values: list[tuple[float, float]]) -> None:
+        with pytest.raises(ValueError):
+            stats.clustered_ratio_difference(values, values, ["a"] * len(values), seed=1)
+
+    def test_swapping_is_exact_where_it_can_be_counted(self) -> None:
+        # Six tasks, all gained: 2 of the 64 ways to swap them are as extreme.
+        now, before = [(1.0, 1.0)] * 6, [(0.0, 1.0)] * 6
+        p = stats.paired_swap_test(now, before, list(range(6)), seed=1)
+        assert p == pytest.approx(2 / 64, abs=0.006)
+
+    def test_swapping_moves_whole_clusters(self) -> None:
+        now, before = [(1.0, 1.0)] * 6, [(0.0, 1.0)] * 6
+        # Two tasks in three seeds each: of 4 ways 2 are as extreme, not of 64.
+        p = stats.paired_swap_test(now, before, [0, 0, 0, 1, 1, 1], seed=1)
+        assert p == pytest.approx(0.5, abs=0.02)
+
+    def test_no_difference_is_no_surprise(self) -> None:
+        assert stats.paired_swap_test(self.NOW, self.NOW, self.TASKS, seed=1) == 1.0
+
+    def test_a_p_value_is_never_nothing(self) -> None:
+        now, before = [(1.0, 1.0)] * 80, [(0.0, 1.0)] * 80
+        p = stats.paired_swap_test(now, before, list(range(80)), seed=1, resamples=99)
+        assert p == pytest.approx(1 / 100)

@@ -130,6 +130,41 @@ def check_grammars(spec: str, texts: Iterable[str]) -> None:
         try_grammar(text)
 
 
+def check_adapter(spec: str, path: Path) -> None:
+    """Refuse, without loading it, an adapter that a model's back end cannot use.
+
+    Args:
+        spec: the recipe's ``model``.
+        path: a GGUF file; for MLX the directory that mlx-lm wrote.
+
+    Raises:
+        ModelError: it is missing, of another format or for another base, or the model is a
+            server's.
+    """
+    if is_server(expand(spec)):
+        raise ModelError(
+            f"{spec} is a server's model: it cannot load adapter {path}",
+            hint="Give the GGUF file of the same model: --model FILE.gguf.",
+        )
+    files = resolve_model(spec)
+    if not path.exists():
+        raise ModelError(f"no adapter {path}", hint="Check the path.")
+    if is_mlx(expand(spec)):
+        from agentr_lite.actors.mlx.adapter_files import check_adapter_directory
+
+        check_adapter_directory(path)
+        return
+    if path.is_dir() and (path / "adapters.safetensors").is_file():
+        raise ModelError(
+            f"{path} holds an adapter for MLX, and the model is a GGUF file",
+            hint=f"`agentr-lite convert adapter {path} --base {files.gguf} -o adapter.gguf` makes"
+            " one for llama.cpp.",
+        )
+    from agentr_lite.actors.llamacpp.gguf_header import check_adapter_file, check_model_file
+
+    check_adapter_file(path, check_model_file(files.gguf))
+
+
 def no_grammar(spec: str) -> ModelError:
     """What to say of a back end that cannot follow a grammar."""
     return ModelError(

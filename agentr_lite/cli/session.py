@@ -297,8 +297,18 @@ def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int) -> None:
         ModelError: another model than the run's, or an unusable adapter.
         UsageError: that round has not been trained.
     """
+    check_same_model(store, run, actor)
+    if adapter_round:
+        actor.use_adapter(adapter_path(store, run, actor, adapter_round))
+
+
+def check_same_model(store: Store, run: RunRow, actor: Actor) -> None:
+    """Check that the model is the run's; it is recorded if the run had none.
+
+    Raises:
+        ModelError: another model than the run's.
+    """
     from agentr_lite.store.runs import set_run_model
-    from agentr_lite.store.splices import get_adapter
 
     digest = str(actor.description.get("sha256") or "")
     earlier, now = run.model_description.get("identity"), actor.description.get("identity")
@@ -317,16 +327,24 @@ def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int) -> None:
             f" (SHA-256 {digest[:12]} instead of {run.model_sha256[:12]})",
             hint=f"Put the old file back at {run.model_path}, or begin a new run.",
         )
-    if not adapter_round:
-        return
-    adapter = get_adapter(store, run.id, adapter_round)
+
+
+def adapter_path(store: Store, run: RunRow, actor: Actor, round_index: int) -> Path:
+    """Where a round's adapter is, in the actor's format.
+
+    Raises:
+        UsageError: that round has not been trained.
+    """
+    from agentr_lite.store.splices import get_adapter
+
+    adapter = get_adapter(store, run.id, round_index)
     if adapter is None:
         raise UsageError(
-            f"run {run.id} has no adapter of round {adapter_round}",
-            hint=f"`agentr-lite train {run.id} --round {adapter_round}` makes it.",
+            f"run {run.id} has no adapter of round {round_index}",
+            hint=f"`agentr-lite train {run.id} --round {round_index}` makes it.",
         )
     mlx = actor.capabilities.adapter_format == "mlx"
-    actor.use_adapter(Path(adapter.mlx_dir if mlx else adapter.gguf_path))
+    return Path(adapter.mlx_dir if mlx else adapter.gguf_path)
 
 
 def _facts(identity: Mapping[str, Any] | None) -> str:

@@ -304,6 +304,9 @@ def _training(store: Store, run_id: str) -> list[TrainLine]:
     newest = {row.round: row.id for row in list_datasets(store, run_id)}
     lines = []
     for number, dataset_id in sorted(newest.items()):
+        if adapters.get(number, {}).get("adopted"):
+            # Trained elsewhere, on nobody here knows what.
+            continue
         rows = store.rows(
             "SELECT kind, split, count(*) AS n FROM dataset_items WHERE dataset_id = ?"
             " GROUP BY kind, split",

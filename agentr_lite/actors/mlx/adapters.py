@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,9 @@ import mlx.core as mx
 from mlx.utils import tree_unflatten
 from mlx_lm.tuner.utils import load_adapters
 
+from agentr_lite.actors.mlx.adapter_files import check_adapter_directory
 from agentr_lite.actors.mlx.device import on_cpu, quiet
 from agentr_lite.errors import ModelError
-
-ADAPTER_FILE = "adapters.safetensors"
-CONFIG_FILE = "adapter_config.json"
 
 
 class Adapters:
@@ -34,7 +31,7 @@ class Adapters:
         self._take_off()
         if folder is None:
             return
-        _check(folder)
+        check_adapter_directory(folder)
         before = dict(self._model.named_modules())
         try:
             with quiet():
@@ -65,28 +62,3 @@ class Adapters:
         if self._replaced:
             self._model.update_modules(tree_unflatten(list(self._replaced.items())))
             self._replaced = {}
-
-
-def _check(folder: Path) -> None:
-    """Refuse what mlx-lm would misread."""
-    if folder.is_file():
-        raise ModelError(
-            f"{folder} is a file: MLX takes the adapter's directory",
-            hint=f"Give the folder with {ADAPTER_FILE} and {CONFIG_FILE}.",
-        )
-    for name in (ADAPTER_FILE, CONFIG_FILE):
-        if not (folder / name).is_file():
-            raise ModelError(
-                f"no {name} in {folder}",
-                hint="Give the adapter directory that mlx-lm wrote.",
-            )
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
-        kind = config.get("fine_tune_type", "lora")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"cannot read {folder / CONFIG_FILE}: {error}") from error
-    if kind == "full":
-        raise ModelError(
-            f"{folder} holds full weights, not an adapter",
-            hint="Fuse it with mlx_lm.fuse, and use the fused model instead.",
-        )

@@ -1,0 +1,40 @@
+"""What mlx-lm's training writes, looked at without MLX."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from agentr_lite.errors import ModelError
+
+ADAPTER_FILE = "adapters.safetensors"
+CONFIG_FILE = "adapter_config.json"
+
+
+def check_adapter_directory(folder: Path) -> None:
+    """Refuse what mlx-lm would misread.
+
+    Raises:
+        ModelError: no such directory, a file is missing or damaged, or it holds full weights.
+    """
+    if folder.is_file():
+        raise ModelError(
+            f"{folder} is a file: MLX takes the adapter's directory",
+            hint=f"Give the folder with {ADAPTER_FILE} and {CONFIG_FILE}.",
+        )
+    for name in (ADAPTER_FILE, CONFIG_FILE):
+        if not (folder / name).is_file():
+            raise ModelError(
+                f"no {name} in {folder}",
+                hint="Give the adapter directory that mlx-lm wrote.",
+            )
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+        kind = config.get("fine_tune_type", "lora")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"cannot read {folder / CONFIG_FILE}: {error}") from error
+    if kind == "full":
+        raise ModelError(
+            f"{folder} holds full weights, not an adapter",
+            hint="Fuse it with mlx_lm.fuse, and use the fused model instead.",
+        )

@@ -21,7 +21,7 @@ help:
 	@echo "make docs     write docs/commands.md and docs/recipes.md anew, draw the inspector"
 	@echo "make llama-tools  llama-server and llama-batched-bench, for tests and benchmarks"
 	@echo "make bench    the benchmarks, about an hour (docs/performance.md)"
-	@echo "make results  the study behind docs/results.md (takes hours)"
+	@echo "make results  the study behind docs/results.md (takes many hours, goes on where it was cut)"
 	@echo "make starter  remake the bundled model from scratch (needs PyTorch)"
 
 install: $(STAMP)
@@ -82,7 +82,7 @@ bench: dev llama-tools
 	$(BIN)/python -m benchmarks.training
 
 results: install
-	$(BIN)/python -m benchmarks.results --db .work/results/runs.db --out docs/results.md
+	$(BIN)/agentr-lite study --jobs 2 --db .work/study/runs.db --out docs/results.md
 
 starter: install
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[starter]'

@@ -1,20 +1,17 @@
-"""The study command: pooled figures, shared first rounds, no run done twice."""
+"""Several runs in one report: pooled figures, methods compared, the noise called noise."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from corridor import Corridor
-from stairs import Policy, Scripted, Stairs, act, always
+from stairs import Policy, Scripted, Stairs, act
 
 from agentr_lite.actors.base import Message
 from agentr_lite.evaluate import eval_stage
-from agentr_lite.pipeline import PipelineResult
-from agentr_lite.recipe import EvalSettings, Recipe, SearchSettings
+from agentr_lite.recipe import EvalSettings, Recipe
 from agentr_lite.report.results import (
     Study,
     gather_study,
@@ -23,19 +20,11 @@ from agentr_lite.report.results import (
     versus_arm,
     versus_base,
 )
-from agentr_lite.search.stage import search_stage
 from agentr_lite.store import Store
-from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.runs import (
     create_run,
-    get_run,
-    list_runs,
-    set_run_model,
     set_run_status,
-    stage_status,
 )
-from agentr_lite.store.summaries import dump_trees
-from benchmarks import results
 
 RECIPE = Recipe(env="stairs", rounds=1, eval=EvalSettings(max_steps=4, batch=8))
 
@@ -117,134 +106,3 @@ def test_arms_without_a_difference_are_inside_the_noise(store: Store) -> None:
         s for s in study_sections(gather_study(store, runs)) if s.title.startswith("Between")
     )
     assert "inside the noise" in str(section.notes[0])
-
-
-@pytest.fixture
-def recipe_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(results, "model_digest", lambda recipe: "a" * 64)
-    path = tmp_path / "tiny.yaml"
-    path.write_text(
-        "env: corridor\nrounds: 1\nsearch: {tasks: 3, simulations: 2, width: 2, depth: 6}\n"
-        "eval: {max_steps: 4, batch: 8, recovery: false}\n"
-    )
-    return path
-
-
-def test_every_arm_is_a_valid_recipe(recipe_file: Path) -> None:
-    for arm in results.ARMS:
-        recipe = results.study_recipe(str(recipe_file), arm, 7, ["eval.tasks=2"])
-        assert (recipe.name, recipe.seed, recipe.eval.tasks) == (f"tiny-{arm}", 7, 2)
-
-
-def test_the_first_round_is_shared_by_what_it_depends_on(recipe_file: Path) -> None:
-    def parts(arm: str, seed: int, *overrides: str) -> dict[str, Any]:
-        return results.shared_parts(results.study_recipe(str(recipe_file), arm, seed, overrides))
-
-    assert parts("verified", 1) == parts("direct", 1)
-    assert parts("verified", 1) != parts("verified", 2)
-    assert parts("verified", 1) != parts("verified", 1, "search.simulations=3")
-
-
-def test_a_copied_first_round_equals_the_original(store: Store) -> None:
-    recipe = Recipe(env="corridor", search=SearchSettings(tasks=3, simulations=3, width=2, depth=6))
-    source = create_run(store, recipe, model={"sha256": "a" * 64})
-    eval_stage(store, source, 0, recipe, Corridor(), Scripted(always("forward")))
-
-    def wander(messages: Sequence[Message], seed: int) -> str:
-        return act(["forward", "take", "open", "back"][seed % 4])
-
-    class Sampler(Scripted):
-        def generate(self, requests: Any) -> Any:
-            from agentr_lite.actors.base import Completion, GenerateResult
-
-            return [
-                GenerateResult(
-                    tuple(Completion(wander(r.messages, s), 1, "stop") for s in r.seeds), 1, 0
-                )
-                for r in requests
-            ]
-
-    search_stage(store, source, 1, recipe, Corridor(), Sampler(wander))
-    target = create_run(store, recipe)
-    results.copy_first_round(store, source, target)
-    assert list(dump_trees(store, target, 1)) == list(dump_trees(store, source, 1))
-    assert len(list(dump_trees(store, target, 1))) > 3
-
-    def episodes(run: str) -> list[Any]:
-        return [list_eval_items(store, row.id) for row in list_evals(store, run)]
-
-    assert episodes(target) == episodes(source)
-    for number, stage in ((0, "eval"), (1, "search")):
-        copied = stage_status(store, target, number, stage)  # type: ignore[arg-type]
-        assert copied is not None
-        assert copied.finished
-    assert get_run(store, target).model_sha256 == "a" * 64
-
-
-def test_the_command_runs_each_arm_once_and_writes_the_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe_file: Path
-) -> None:
-    done: list[str] = []
-    model = "a" * 64
-
-    def run_pipeline(store: Store, run_id: str, recipe: Recipe, **_: Any) -> PipelineResult:
-        done.append(recipe.name)
-        after = {"tiny-verified": 7, "tiny-good": 5}[recipe.name]
-        set_run_model(store, run_id, {"sha256": model})
-        for number, share in enumerate((4, after)):
-            eval_stage(store, run_id, number, recipe, Stairs(60), Scripted(solves(share)))
-        set_run_status(store, run_id, "finished")
-        return PipelineResult()
-
-    monkeypatch.setattr("agentr_lite.pipeline.run_pipeline", run_pipeline)
-    out = tmp_path / "docs" / "results.md"
-    command = ["--recipe", str(recipe_file), "--seeds", "1", "2", "--arms", "verified", "good"]
-    command += ["--db", str(tmp_path / "r.db"), "--out", str(out)]
-    assert results.main(command) == 0
-    assert done == ["tiny-verified", "tiny-good"] * 2
-    text = out.read_text()
-    assert "- Agent-R, verified solves 30.0 points more than base" in text
-    assert "- Agent-R, verified solves 20.0 points more than good trajectories only" in text
-    assert str(tmp_path) not in text.replace(str(recipe_file), "")
-    assert results.main([*command, "--json", str(tmp_path / "r.json")]) == 0
-    assert len(done) == 4
-    assert json.loads((tmp_path / "r.json").read_text())[0]["title"].startswith("Success")
-    assert out.read_text() == text
-    # Another model under the same name makes every run another run.
-    model = "b" * 64
-    monkeypatch.setattr(results, "model_digest", lambda recipe: model)
-    assert results.main(command) == 0
-    assert len(done) == 8
-
-
-def test_a_cut_run_is_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe_file: Path
-) -> None:
-    def cut(store: Store, run_id: str, recipe: Recipe, **_: Any) -> None:
-        raise KeyboardInterrupt
-
-    resumed: list[str] = []
-
-    def go_on(store: Store, run_id: str, recipe: Recipe, **_: Any) -> None:
-        resumed.append(run_id)
-        eval_stage(store, run_id, 0, recipe, Stairs(6), Scripted(solves(4)))
-        set_run_status(store, run_id, "finished")
-
-    command = ["--recipe", str(recipe_file), "--seeds", "1", "--arms", "verified"]
-    command += ["--db", str(tmp_path / "r.db"), "--out", str(tmp_path / "results.md")]
-    monkeypatch.setattr("agentr_lite.pipeline.run_pipeline", cut)
-    with pytest.raises(KeyboardInterrupt):
-        results.main(command)
-    monkeypatch.setattr("agentr_lite.pipeline.run_pipeline", go_on)
-    assert results.main(command) == 0
-    with Store.open(tmp_path / "r.db") as store:
-        assert [run.id for run in list_runs(store)] == resumed
-
-
-def test_nothing_finished_is_an_error(
-    tmp_path: Path, recipe_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Store.open(tmp_path / "r.db").close()
-    command = ["--recipe", str(recipe_file), "--db", str(tmp_path / "r.db"), "--no-run"]
-    assert results.main(command) == 2
-    assert "holds no finished run" in capsys.readouterr().err

@@ -22,9 +22,16 @@ from agentr_lite.cli import study_worker
 from agentr_lite.cli.claim import is_claimed
 from agentr_lite.errors import ModelError, StoreError
 from agentr_lite.store import Store
-from agentr_lite.store.runs import get_run, list_runs, set_run_model, stage_status
+from agentr_lite.store.evals import list_eval_items, list_evals
+from agentr_lite.store.runs import (
+    create_run,
+    get_run,
+    list_runs,
+    set_run_model,
+    stage_status,
+)
 from agentr_lite.store.summaries import dump_trees
-from agentr_lite.study import schedule, work
+from agentr_lite.study import schedule, shared, work
 from agentr_lite.study.cells import EQUAL_DATA, study_cells
 from agentr_lite.study.recipe import load_study
 from agentr_lite.study.schedule import Pool
@@ -494,3 +501,51 @@ def test_the_plan_is_a_study_again(command: Command, study_file: Path) -> None:
     plan.write_text(command(study_file, "--plan").out)
     assert load_study(str(plan)) == load_study(str(study_file))
     assert json.loads(command(study_file, "--plan", "--json").out)["seeds"] == [1, 2]
+
+
+def test_copied_starts_equal_the_original(study_file: Path, command: Command) -> None:
+    command(study_file, "--only", "corridor/base/1", "--only", "corridor/verified/1")
+    recipe = load_study(str(study_file))
+    with Store.open(study_file.parent / "s.db") as store:
+        source = next(r.id for r in list_runs(store) if r.recipe["rounds"])
+        [cell] = study_cells(recipe, ["corridor/good/2"])
+        target = create_run(store, cell.recipe)
+        shared.copy_base(store, source, target)
+        shared.copy_first_search(store, source, target)
+        grown = [row for row in dump_trees(store, source, 1) if row[0] not in ("judge", "recover")]
+        assert list(dump_trees(store, target, 1)) == grown
+
+        def episodes(run: str) -> list[Any]:
+            rows = list_evals(store, run, round_index=0)
+            return [list_eval_items(store, row.id) for row in rows]
+
+        assert episodes(target) == episodes(source)
+        # Whoever looks whether the evaluation is this run's finds its own seed.
+        settings = list_evals(store, target, round_index=0)[0].summary["settings"]
+        assert settings["seed"] == 2
+        assert list_evals(store, source, round_index=0)[0].summary["settings"]["seed"] == 1
+        for number, stage in ((0, "eval"), (1, "search")):
+            copied = stage_status(store, target, number, stage)  # type: ignore[arg-type]
+            assert copied is not None
+            assert copied.finished
+
+
+def test_what_is_shared_depends_on_what_it_depends_on(study_file: Path) -> None:
+    cells = {cell.name: cell for cell in study_cells(load_study(str(study_file)))}
+
+    def parts(of: Callable[[Any], Any], name: str, **changes: Any) -> Any:
+        data = cells[name].recipe.to_dict()
+        for group, keys in changes.items():
+            data[group] |= keys
+        return of(data)
+
+    mine, other, base = "corridor/verified/1", "corridor/good/1", "corridor/verified/2"
+    for of in (shared.base_parts, shared.search_parts):
+        assert parts(of, mine) == parts(of, other)
+        assert parts(of, mine) != parts(of, mine, agent={"brief": True})
+    assert parts(shared.base_parts, mine) == parts(shared.base_parts, base)
+    assert parts(shared.base_parts, mine) == parts(shared.base_parts, mine, search={"width": 9})
+    assert parts(shared.base_parts, mine) != parts(shared.base_parts, mine, eval={"tasks": 9})
+    assert parts(shared.search_parts, mine) != parts(shared.search_parts, base)
+    assert parts(shared.search_parts, mine) != parts(shared.search_parts, mine, search={"c": 9})
+    assert parts(shared.search_parts, mine) == parts(shared.search_parts, mine, train={"rank": 9})

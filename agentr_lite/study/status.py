@@ -72,6 +72,8 @@ class StudyStatus:
             return told
         if left is None:
             return f"{told}; nothing measured yet to tell how long"
+        if left < 1:
+            return f"{told}; next to nothing to do"
         many = f" with {jobs} processes" if jobs > 1 else ""
         return f"{told}; about {format_duration(left)} to go{many}"
 

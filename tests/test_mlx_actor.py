@@ -254,10 +254,10 @@ class TestActor:
     def test_pieces_make_up_the_text(self, model_dir: Path) -> None:
         actor = MlxActor(model_dir, context_tokens=160)
         text = " It's  42 naïve über-Straßen 漢字 🙂\n\tdef"
-        ids = actor._vocabulary.tokenize(text)
-        assert b"".join(actor._vocabulary.piece(i) for i in ids).decode() == text
-        special = actor._vocabulary.tokenize("<|end|>")
-        assert len(special) == 1 and actor._vocabulary.piece(special[0]) == b""
+        ids = actor._weights.vocabulary.tokenize(text)
+        assert b"".join(actor._weights.vocabulary.piece(i) for i in ids).decode() == text
+        special = actor._weights.vocabulary.tokenize("<|end|>")
+        assert len(special) == 1 and actor._weights.vocabulary.piece(special[0]) == b""
         actor.close()
 
     def test_description(self, model_dir: Path) -> None:

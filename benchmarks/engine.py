@@ -46,9 +46,9 @@ BUDGETS = (1.0, 0.5, 0.25)
 """Cache sizes of the eviction curve, as shares of the load's unique tokens."""
 TABLES = ("compare", "ceiling", "budgets")
 _BASELINES = ("server", "class", "deterministic")
-_SHAPE_TICKS = 12
+_SHAPE_TICKS = 8
 """Of the recording, for models that take minutes for it."""
-_TRIAL_TICKS = 4
+_TRIAL_TICKS = 3
 """On which the server's set-ups are compared."""
 
 
@@ -91,13 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shape", choices=["qwen2-0.5b"], help="random weights of that shape")
     parser.add_argument("--quant", choices=QUANTIZATIONS, default="q4_k_m", help="of the shape")
     parser.add_argument("--trees", type=int, default=8, help="of the recording")
-    parser.add_argument("--ticks", type=int, help="of the recording; default: all, of a shape 12")
+    parser.add_argument("--ticks", type=int, help="of the recording; default: all, of a shape 8")
     parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables")
     parser.add_argument(
         "--skip", nargs="+", choices=_BASELINES, default=(), help="rows of the first table"
     )
     parser.add_argument("--slow-seconds", type=float, default=60.0, help="for the class, each way")
-    parser.add_argument("--repeats", type=int, default=3, help="of the ceiling's measurements")
+    parser.add_argument("--repeats", type=int, default=2, help="of the ceiling's measurements")
     parser.add_argument("--threads", type=int, default=physical_cores())
     parser.add_argument("--lanes", type=int, help="caches of ours; default: the engine's choice")
     parser.add_argument("--tools", type=Path, default=find_tools(), help="llama.cpp's programs")
@@ -123,7 +123,8 @@ def _model(options: argparse.Namespace, folder: Path) -> Path:
 def _compare(options: argparse.Namespace, path: Path, load: Workload, ours: Measured) -> None:
     unique = load.unique_tokens()
     prompts = sum(len(call.prompt) * len(call.samples) for call in load.calls)
-    columns = ["", "seconds", "answer tokens/s", "decoded / unique", "times ours", "of it run"]
+    columns = ["", "seconds", "processor seconds", "answer tokens/s", "decoded / unique"]
+    columns += ["times ours", "in processor time", "of it run"]
     tables.begin(f"The recorded search: {path.name}", columns)
     _row(ours, ours, unique)
     if "deterministic" not in options.skip:
@@ -153,14 +154,18 @@ def _compare(options: argparse.Namespace, path: Path, load: Workload, ours: Meas
 
 def _row(measured: Measured, ours: Measured, unique: int) -> None:
     decoded = measured.decoded_tokens
-    speed, base = measured.answer_tokens / measured.seconds, ours.answer_tokens / ours.seconds
+    # By token: an `n_cmpl` request's mean length may round to a few tokens more or less.
+    share = ours.answer_tokens / measured.answer_tokens
+    cpu, cpu_ours = measured.cpu_seconds, ours.cpu_seconds
     tables.row(
         [
             measured.name,
             f"{measured.seconds:.1f}",
-            f"{speed:,.0f}",
+            "" if cpu is None else f"{cpu:.1f}",
+            f"{measured.answer_tokens / measured.seconds:,.0f}",
             f"{decoded / unique:.2f}" if decoded else "",
-            f"{base / speed:.2f}",
+            f"{measured.seconds * share / ours.seconds:.2f}",
+            "" if cpu is None or cpu_ours is None else f"{cpu * share / cpu_ours:.2f}",
             "all" if measured.run == 1 else f"{measured.run:.0%}, the rest estimated",
         ]
     )
@@ -171,7 +176,7 @@ def _server(options: argparse.Namespace, path: Path, load: Workload) -> Measured
     most = max(sum(len(call.samples) for call in tick) for tick in load.ticks)
     set_ups = [
         SetUp(most),
-        SetUp(max(most // 2, 3)),
+        SetUp(max(most // 2, 3)),  # fewer trees at a time, fewer cells to read
         SetUp(most, lockstep=False),
         SetUp(most, options=("--flash-attn", "off")),
         SetUp(most, options=("--no-cache-idle-slots",)),
@@ -240,7 +245,6 @@ def _ceiling(options: argparse.Namespace, path: Path, load: Workload, ours: Meas
     prompt = round(sum(len(call.prompt) for call in load.calls) / len(load.calls))
     answer = round(load.answer_tokens / len(samples))
     mean = round(len(samples) / len(load.ticks))
-    most = max(sum(len(call.samples) for call in tick) for tick in load.ticks)
     tables.begin(
         f"The ceiling: {path.name}, answers of {answer} tokens after {prompt} shared ones",
         [
@@ -252,7 +256,7 @@ def _ceiling(options: argparse.Namespace, path: Path, load: Workload, ours: Meas
         ],
     )
     best = {}
-    for width in sorted({len(load.calls[0].samples), mean, most}):
+    for width in sorted({len(load.calls[0].samples), mean}):
         lengths = Load(prompt, answer, width)
         bench = BatchedBench(
             options.tools / "llama-batched-bench",

@@ -32,6 +32,9 @@ class Measured:
 
     name: str
     seconds: float
+    cpu_seconds: float | None
+    """Of the engine's process, all threads together: steadier than the clock on a busy machine.
+    None: the system does not say."""
     answer_tokens: int
     decoded_tokens: int | None = None
     """Tokens really decoded, of prompts and answers; None: it does not say."""
@@ -153,10 +156,11 @@ def ours(
     kind = IsolatedLane if settings.deterministic else Lane
     lanes = Lanes(model, plan, n_threads=n_threads, kind=kind)
     with timed_context() as timer:
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         for number, tick in enumerate(load.ticks):
             lanes.run([_job(call, number, timer) for call in tick])
         seconds = time.perf_counter() - started
+        cpu_seconds = time.process_time() - cpu_started
     counters = lanes.counters()
     lanes.close()
     model.close()
@@ -164,6 +168,7 @@ def ours(
     return Measured(
         name,
         seconds,
+        cpu_seconds,
         load.answer_tokens,
         decoded,
         native_seconds=timer.seconds,
@@ -248,7 +253,7 @@ def high_level(
     wanted = _prefills(load, fresh=fresh)
     answers = [(call, tokens) for call in load.calls for tokens in call.samples]
     done = 0
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     for (call, tokens), missing in zip(answers, wanted, strict=True):
         begun = time.perf_counter()
         if done and begun - started > limit_seconds:
@@ -269,13 +274,14 @@ def high_level(
         costs.decode_seconds += time.perf_counter() - first
         done += 1
     seconds = time.perf_counter() - started
+    busy = (time.process_time() - cpu_started) / seconds
     llama.close()
     rest = answers[done:]
     seconds += costs.estimate(wanted[done:], sum(len(tokens) - 1 for _, tokens in rest))
     decoded = sum(wanted) + sum(len(tokens) - 1 for _, tokens in answers)
     left = sum(len(tokens) for _, tokens in rest)
     run = 1 - left / load.answer_tokens
-    return Measured(name, seconds, load.answer_tokens, decoded, run)
+    return Measured(name, seconds, seconds * busy, load.answer_tokens, decoded, run)
 
 
 def _prefills(load: Workload, *, fresh: bool) -> list[int]:

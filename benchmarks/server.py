@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -95,6 +96,15 @@ class Server:
         """llama.cpp's description of what it was compiled for; empty: not in the log."""
         found = re.search(r"system_info:.*?\| *(CPU :.*)", self._log.read_text(errors="replace"))
         return found.group(1).strip() if found else ""
+
+    def cpu_seconds(self) -> float | None:
+        """Its processor time so far; None where the system does not say."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            return None
+        # utime and stime: fields 14 and 15 of proc(5), of which two come before the ")".
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
         """End it."""
@@ -242,14 +252,20 @@ def replay_on_server(
         server = Server(binary, [*options, *set_up.options], Path(scratch) / "log")
         try:
             replay = _Replay(server, load, set_up)
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), server.cpu_seconds()
             replay.run(load)
-            seconds = time.perf_counter() - started
+            seconds, cpu_seconds = time.perf_counter() - started, server.cpu_seconds()
+            if cpu_seconds is not None and cpu_started is not None:
+                cpu_seconds -= cpu_started
             kernels = server.kernels()
         finally:
             server.close()
     measured = Measured(
-        f"llama-server: {set_up.label}", seconds, replay.answer_tokens, replay.decoded_tokens
+        f"llama-server: {set_up.label}",
+        seconds,
+        cpu_seconds,
+        replay.answer_tokens,
+        replay.decoded_tokens,
     )
     return measured, kernels
 

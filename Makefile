@@ -78,6 +78,7 @@ bench: dev llama-tools
 	$(BIN)/python -m benchmarks.nodes
 	$(BIN)/python -m benchmarks.loop
 	$(BIN)/python -m benchmarks.grammar
+	$(BIN)/python -m benchmarks.beside
 	$(BIN)/python -m benchmarks.inspector
 	$(BIN)/python -m benchmarks.training
 

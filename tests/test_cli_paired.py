@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -121,6 +122,26 @@ def test_the_figures_are_those_of_one_after_the_other(db: Path, machine: dict[st
         # Each books its own.
         assert stages[0].output_tokens == machine["actors"][0].usage.output_tokens
         assert stages[1].output_tokens == machine["actors"][1].usage.output_tokens
+
+
+def test_each_books_the_time_of_its_own_turns(
+    db: Path, machine: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("agentr_lite.sitting.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    generate = Model.generate
+
+    def slow(self: Model, requests: Any) -> Any:
+        clock[0] += 10 if self is machine["actors"][-1] else 1
+        return generate(self, requests)
+
+    monkeypatch.setattr(Model, "generate", slow)
+    run = trained_run(db)
+    assert call("eval", run, "--paired") == 0
+    base, tuned = machine["actors"]
+    with Store.open(db) as store:
+        walls = {row.round: row.wall_s for row in list_stages(store, run) if row.stage == "eval"}
+    assert walls == {0: len(base.batches), 1: 10 * len(tuned.batches)}
 
 
 def test_what_a_cut_leaves_is_paired(

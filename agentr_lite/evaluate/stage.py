@@ -122,6 +122,8 @@ def eval_by_turns(
             found[number][mode] = one.finish()
         progress.finish(_outcome([found[number][mode] for number in turns]))
     for evaluation in open_ones:
+        if len(open_ones) > 1:
+            evaluation.sitting.resume()
         evaluation.sitting.finish(found[evaluation.round])
     return found
 

@@ -1,0 +1,163 @@
+"""Base and adapter side by side: memory and time, against two loads and against swapping.
+
+    python -m benchmarks.beside                          # the bundled starter
+    python -m benchmarks.beside --shape qwen2-0.5b --quantization q8_0
+
+Each way is a process of its own: one actor; one with another beside it; two that each load the
+model. Resident memory is what they hold after both have answered. The time is that of several
+rounds in which base and adapter answer the same conversations by turns, each one turn longer: side
+by side each finds its prefix in its cache, one actor that swaps the adapter computes it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from agentr_lite.actors.base import Actor, GenerateRequest, Message, Sampling
+from agentr_lite.actors.llamacpp.actor import LlamaCppActor
+from agentr_lite.actors.llamacpp.gguf_header import check_model_file
+from agentr_lite.actors.llamacpp.machine import physical_cores
+from agentr_lite.actors.registry import resolve_model
+from benchmarks.synthetic import QUANTIZATIONS, QWEN2_0_5B, quantize, write_f16
+
+WAYS = ("one actor", "side by side", "two loads", "one actor, swapping")
+ROUNDS = 6
+CHATS = 4
+RANK = 16
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
+
+
+def main() -> None:
+    """Measure every way in a process of its own and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.beside", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--model", type=Path, help="a GGUF file; default: the starter")
+    parser.add_argument("--shape", choices=["qwen2-0.5b"], help="random weights of that shape")
+    parser.add_argument("--quantization", choices=QUANTIZATIONS, default="q8_0")
+    parser.add_argument("--cells", type=int, default=4096, help="of each actor's cache")
+    parser.add_argument("--threads", type=int, default=physical_cores())
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--adapter", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--template", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.way:
+        print(json.dumps(_measure(options)))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        path = options.model or resolve_model("starter").gguf
+        if options.shape:
+            write_f16(Path(scratch) / "f16.gguf", QWEN2_0_5B, resolve_model("starter").gguf)
+            path = Path(scratch) / "model.gguf"
+            quantize(
+                *(Path(scratch) / "f16.gguf", path, options.quantization),
+                n_threads=options.threads,
+            )
+        adapter = _write_adapter(Path(scratch) / "adapter.gguf", path)
+        # Models of random weights have none.
+        adapter.with_name("plain.jinja").write_text(TEMPLATE, "utf-8")
+        print(f"{path.name}, {path.stat().st_size / 2**20:,.0f} MiB\n")
+        print("| | resident MiB | seconds for both, by turns |\n|---|---|---|")
+        for way in WAYS:
+            found = _in_a_process(way, path, adapter, options)
+            seconds = f"{found['seconds']:.2f}" if found["seconds"] else "–"
+            print(f"| {way} | {found['resident_bytes'] / 2**20:,.0f} | {seconds} |")
+
+
+def _in_a_process(
+    way: str, model: Path, adapter: Path, options: argparse.Namespace
+) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.beside", "--way", way, "--model", str(model)]
+    command += ["--adapter", str(adapter), "--cells", str(options.cells)]
+    command += ["--threads", str(options.threads)]
+    command += ["--template", str(adapter.with_name("plain.jinja"))]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def _measure(options: argparse.Namespace) -> dict[str, float]:
+    def load() -> LlamaCppActor:
+        return LlamaCppActor(
+            options.model,
+            context_tokens=2048,
+            n_cells=options.cells,
+            n_threads=options.threads,
+            chat_template=options.template,
+            tuned=False,
+        )
+
+    base = load()
+    actors: list[tuple[Actor, Path | None]] = [(base, None)]
+    if options.way == "side by side":
+        actors.append((base.beside(options.adapter), options.adapter))
+    elif options.way == "two loads":
+        other = load()
+        other.use_adapter(options.adapter)
+        actors.append((other, options.adapter))
+    elif options.way == "one actor, swapping":
+        actors.append((base, options.adapter))
+    seconds = _by_turns(actors)
+    return {"resident_bytes": _resident(), "seconds": seconds if len(actors) > 1 else 0.0}
+
+
+def _by_turns(actors: list[tuple[Actor, Path | None]]) -> float:
+    chats: list[list[Message]] = [
+        [
+            {"role": "system", "content": "You play a crafting game. " * 12},
+            {"role": "user", "content": f"Goal: craft {index} stone pickaxe. " * 8},
+        ]
+        for index in range(CHATS)
+    ]
+    sampling = Sampling(temperature=0.0, max_tokens=12)
+    started = time.perf_counter()
+    for turn in range(ROUNDS):
+        for actor, adapter in actors:
+            actor.use_adapter(adapter)
+            actor.generate([GenerateRequest(chat, (1,), sampling) for chat in chats])
+        for chat in chats:
+            chat.append({"role": "assistant", "content": f"Action: get {turn} stick"})
+            chat.append({"role": "user", "content": f"Got {turn} stick"})
+    return time.perf_counter() - started
+
+
+def _resident() -> int:
+    """Bytes of this process in memory, pages of mapped files included."""
+    for line in Path("/proc/self/status").read_text("ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("resident memory is read from /proc: Linux only")
+
+
+def _write_adapter(path: Path, model: Path) -> Path:
+    """A small random LoRA adapter over the attention's q and v."""
+    header = check_model_file(model)
+    writer = gguf.GGUFWriter(path, header.architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", float(RANK))
+    rng = np.random.default_rng(0)
+    for tensor in header.tensors:
+        if tensor.name.endswith(("attn_q.weight", "attn_v.weight")):
+            columns, rows = tensor.shape
+            a = rng.normal(0, 0.02, (RANK, columns)).astype(np.float32)
+            b = rng.normal(0, 0.02, (rows, RANK)).astype(np.float32)
+            writer.add_tensor(f"{tensor.name}.lora_a", a)
+            writer.add_tensor(f"{tensor.name}.lora_b", b)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -188,6 +188,18 @@ def test_a_base_that_was_played_already_is_compared_with(
     assert "Tasks that changed" in capsys.readouterr().out
 
 
+def test_where_no_task_changed_it_says_so(
+    db: Path,
+    machine: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("test_cli_paired.TUNED", BASE)
+    assert call("eval", trained_run(db), "--paired", "--no-recovery") == 0
+    shown = capsys.readouterr().out
+    assert "Tasks that changed on test, greedy: none; both solve 4, neither 8." in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -191,7 +191,7 @@ def _show(
     from dataclasses import replace
 
     from agentr_lite.report.data import gather
-    from agentr_lite.report.paired import paired_section, task_pairs
+    from agentr_lite.report.paired import both_sides, paired_section, task_pairs
     from agentr_lite.report.tables import run_sections
     from agentr_lite.report.terminal import render_terminal
 
@@ -213,6 +213,11 @@ def _show(
     report = gather(store, run_id)
     lines = [e for e in report.evals if e.split == split and e.round in (0, number)]
     sections = run_sections(replace(report, evals=lines, splices=[], training=[], stages=[]))
-    changed = [paired_section(of, number, mode=mode, split=split) for mode, of in pairs.items()]
-    sections += [section for section in changed if section.rows or section.notes]
-    emit(render_terminal([f"Run {run_id}"], sections, width=terminal_width()))
+    head = [f"Run {run_id}"]
+    for mode, of in pairs.items():
+        section = paired_section(of, number, mode=mode, split=split)
+        if section.rows:
+            sections.append(section)
+        elif of:
+            head.append(f"{section.title}: none; {both_sides(of)}.")
+    emit(render_terminal(head, sections, width=terminal_width()))

@@ -101,15 +101,17 @@ def paired_section(
             )
         if len(found) > limit:
             notes.append(f"… {len(found) - limit} more {change}; --json has all.")
-    same = [pair for pair in pairs if pair.change == "same"]
-    both = sum(pair.now.success for pair in same)
-    notes.append(
-        f"+ solved by {name} alone, − by the base alone;"
-        f" both solve {both}, neither {len(same) - both}."
-    )
+    notes.append(f"+ solved by {name} alone, − by the base alone; {both_sides(pairs)}.")
     columns = ["", *(["environment"] if several else []), "level"]
     columns += ["base", "steps", name, "steps"]
     return Section(f"Tasks that changed on {split}, {mode}", columns, rows, notes)
+
+
+def both_sides(pairs: Sequence[TaskPair]) -> str:
+    """``both solve 14, neither 19``."""
+    same = [pair for pair in pairs if pair.change == "same"]
+    both = sum(pair.now.success for pair in same)
+    return f"both solve {both}, neither {len(same) - both}"
 
 
 def _cells(item: EvalItemRow) -> list[Cell]:

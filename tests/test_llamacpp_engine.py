@@ -14,7 +14,7 @@ from tiny_gguf import CHATML, TinyShape, write_tiny_adapter, write_tiny_model
 from agentr_lite.actors.base import GenerateRequest, Message, Sampling, ScoreRequest
 from agentr_lite.actors.fragments import Tokenizer
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
-from agentr_lite.actors.llamacpp.context import USABLE_SEQUENCES, Context
+from agentr_lite.actors.llamacpp.context import SEQUENCES, Context
 from agentr_lite.actors.llamacpp.integrity import check_integrity
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
@@ -341,7 +341,7 @@ def test_random_work_in_a_tiny_cache_gives_the_same_answers(model_path: Path, se
     context = Context(model, n_cells=600, n_batch=512, n_threads=1)
     # A quarter of what a call asks for at once: queueing, eviction and expiry all happen.
     spill_bytes = rng.choice([0, 100_000, 10**9])
-    tree = PrefixTree(context, capacity=120, sequences=USABLE_SEQUENCES, spill_bytes=spill_bytes)
+    tree = PrefixTree(context, capacity=120, sequences=SEQUENCES - 1, spill_bytes=spill_bytes)
     scheduler = Scheduler(
         context, tree, width=5, chunk=rng.choice([1, 7, 512]), max_idle=rng.choice([None, 150])
     )
@@ -374,7 +374,7 @@ def test_random_work_in_a_tiny_cache_gives_the_same_answers(model_path: Path, se
         scheduler.run(jobs)
         check_integrity(tree)
         assert tree.pinned == 0
-        for sequence in range(USABLE_SEQUENCES):
+        for sequence in range(SEQUENCES - 1):
             marked = context.last_position(sequence) >= 0
             assert marked == (sequence in tree.owners)
         for job, samples in zip(jobs, again, strict=True):

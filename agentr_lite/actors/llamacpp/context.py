@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 SEQUENCES = 256
 """llama.cpp's limit on sequence ids; an id beyond it aborts the process."""
-_SPARE_SEQUENCE = SEQUENCES - 1
-"""For cells on their way to or from RAM."""
-USABLE_SEQUENCES = SEQUENCES - 1
 
 
 _NO_LOGITS = np.empty((0, 0), np.float32)
@@ -36,6 +33,7 @@ class Context:
     Attributes:
         n_cells: tokens that the cache holds, all sequences together.
         n_batch: most tokens in one ``decode``.
+        sequences: ids 0 to this may be used.
     """
 
     def __init__(
@@ -47,6 +45,7 @@ class Context:
         n_threads: int,
         flash_attention: bool = False,
         n_ubatch: int | None = None,
+        sequences: int = SEQUENCES - 1,
         exact: bool = False,
     ) -> None:
         """Allocate the cache.
@@ -59,6 +58,8 @@ class Context:
             flash_attention: its CPU kernel sums in half precision, and in another way for
                 narrow batches than for wide ones.
             n_ubatch: tokens computed at once; default: 256, with flash attention 512.
+            sequences: how many ids may be used, 255 at most. For every batch llama.cpp looks at
+                each pair of them, a tenth of a very small model's time at 255.
             exact: keep keys and values in f32: half precision alone costs 0.01 in the logits.
 
         Raises:
@@ -66,14 +67,19 @@ class Context:
         """
         lib = self._lib = load_library()
         self.model = model
-        self.n_batch = max(n_batch, SEQUENCES)  # n_outputs_max < n_seq_max aborts
+        self.sequences = sequences
+        # One for cells on their way to or from RAM.
+        n_seq_max, self._spare = sequences + 1, sequences
+        if not 0 < n_seq_max <= SEQUENCES:
+            raise ModelError(f"{sequences} sequences; 1 to {SEQUENCES - 1} are possible")
+        self.n_batch = max(n_batch, n_seq_max)  # n_outputs_max < n_seq_max aborts
         params = lib.llama_context_default_params()
         # llama.cpp cuts batches down to the cache's size, below which see above.
-        params.n_ctx = max(n_cells, SEQUENCES)
+        params.n_ctx = max(n_cells, n_seq_max)
         params.n_batch = self.n_batch
         # Scratch memory grows with it.
         params.n_ubatch = n_ubatch or (512 if flash_attention else 256)
-        params.n_seq_max = SEQUENCES
+        params.n_seq_max = n_seq_max
         params.n_threads = params.n_threads_batch = n_threads
         params.kv_unified = True
         params.swa_full = True  # a sliding window's cache could not be rolled back or shared
@@ -96,6 +102,7 @@ class Context:
         self.n_cells = int(lib.llama_n_ctx(self.handle))
         self._memory = lib.llama_get_memory(self.handle)
         self._batch = _Batch(lib, self.n_batch)
+        self._views: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
 
     def close(self) -> None:
         """Free the cache."""
@@ -146,26 +153,31 @@ class Context:
         if not outputs:
             return _NO_LOGITS
         pointer = self._lib.llama_get_logits(self.handle)
-        return np.ctypeslib.as_array(pointer, shape=(outputs, self.model.n_vocab))
+        place = ctypes.addressof(pointer.contents), outputs
+        if place not in self._views:
+            # The buffer moves only when it grows, and making a view takes its time.
+            shape = (outputs, self.model.n_vocab)
+            self._views[place] = np.ctypeslib.as_array(pointer, shape=shape)
+        return self._views[place]
 
     def copy_sequence(self, source: int, target: int, end: int) -> None:
         """Let ``target`` share ``source``'s cells at positions [0, end)."""
-        _check_sequence(source, target)
+        self._check(source, target)
         self._lib.llama_memory_seq_cp(self._memory, source, target, 0, end)
 
     def copy_range(self, source: int, target: int, start: int, end: int) -> None:
         """Let ``target`` share ``source``'s cells at positions [start, end)."""
-        _check_sequence(source, target)
+        self._check(source, target)
         self._lib.llama_memory_seq_cp(self._memory, source, target, start, end)
 
     def remove(self, sequence: int, start: int = 0, end: int = -1) -> None:
         """Take ``sequence`` off its cells at positions [start, end); -1 = to the last."""
-        _check_sequence(sequence)
+        self._check(sequence)
         self._lib.llama_memory_seq_rm(self._memory, sequence, start, end)
 
     def last_position(self, sequence: int) -> int:
         """The largest position of ``sequence`` in the cache, -1 if it has none."""
-        _check_sequence(sequence)
+        self._check(sequence)
         return int(self._lib.llama_memory_seq_pos_max(self._memory, sequence))
 
     def save(self, sequence: int, start: int, end: int) -> CellBytes:
@@ -176,12 +188,12 @@ class Context:
         """
         lib = self._lib
         # The whole of a sequence is saved, so a spare one gets the part.
-        self.copy_range(sequence, _SPARE_SEQUENCE, start, end)
-        size = int(lib.llama_state_seq_get_size(self.handle, _SPARE_SEQUENCE))
+        self.copy_range(sequence, self._spare, start, end)
+        size = int(lib.llama_state_seq_get_size(self.handle, self._spare))
         data = np.empty(size, np.uint8)
         clear_errors()
-        written = lib.llama_state_seq_get_data(self.handle, _bytes(data), size, _SPARE_SEQUENCE)
-        self.remove(_SPARE_SEQUENCE)
+        written = lib.llama_state_seq_get_data(self.handle, _bytes(data), size, self._spare)
+        self.remove(self._spare)
         if written != size:
             raise ModelError(
                 f"llama.cpp cannot save its cache: {last_error() or 'no reason given'}"
@@ -198,13 +210,18 @@ class Context:
         """
         clear_errors()
         read = self._lib.llama_state_seq_set_data(
-            self.handle, _bytes(data), data.nbytes, _SPARE_SEQUENCE
+            self.handle, _bytes(data), data.nbytes, self._spare
         )
         if read != data.nbytes:
             reason = last_error() or "no reason given"
             raise ModelError(f"llama.cpp cannot bring back saved cells: {reason}")
-        self.copy_range(_SPARE_SEQUENCE, sequence, start, end)
-        self.remove(_SPARE_SEQUENCE)
+        self.copy_range(self._spare, sequence, start, end)
+        self.remove(self._spare)
+
+    def _check(self, *sequences: int) -> None:
+        for sequence in sequences:
+            if not 0 <= sequence <= self._spare:
+                raise ModelError(f"sequence id {sequence} is outside 0 to {self._spare}")
 
     def clear(self) -> None:
         """Empty the cache."""
@@ -247,9 +264,3 @@ def _pointer(array: npt.NDArray[Any], kind: Any) -> Any:
 
 def _bytes(data: CellBytes) -> Any:
     return data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-
-
-def _check_sequence(*sequences: int) -> None:
-    for sequence in sequences:
-        if not 0 <= sequence < SEQUENCES:
-            raise ModelError(f"sequence id {sequence} is outside 0 to {SEQUENCES - 1}")

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from agentr_lite.actors.llamacpp.context import USABLE_SEQUENCES, Context
+from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.plan import LanePlan
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
@@ -43,11 +43,12 @@ class Lane:
             n_threads=n_threads,
             flash_attention=plan.flash_attention,
             n_ubatch=plan.n_ubatch,
+            sequences=plan.sequences,
         )
         self.tree = PrefixTree(
             self.context,
             capacity=self.context.n_cells,
-            sequences=USABLE_SEQUENCES,
+            sequences=self.context.sequences,
             spill_bytes=plan.spill_bytes,
         )
         self.scheduler = Scheduler(

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from agentr_lite.actors.llamacpp.context import SEQUENCES
 from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.llamacpp.model import Model
-from agentr_lite.actors.llamacpp.scheduler import MAX_LIVE
 from agentr_lite.actors.llamacpp.tuning import Tuning
 from agentr_lite.errors import ModelError
 
@@ -22,6 +22,9 @@ _SMALL = 200e6
 """Parameters, up to which a step is too short to be worth dividing between threads."""
 _LANES = ((50e6, 16, 4096), (_SMALL, 8, 8192))
 """Parameters up to which so many lanes of so many cells are made; one lane beyond."""
+_MOST_SEQUENCES = SEQUENCES - 1
+_FEW_SEQUENCES = 95
+"""Of small models' lanes: enough for twice 32 branches and what lies idle."""
 _ONE_LANE_CELLS = 32_768
 _GPU_CELLS = 65_536
 _MEMORY_SHARE = 0.4
@@ -61,6 +64,8 @@ class LanePlan:
     """Most prompt tokens in a batch that branches wait for."""
     spill_bytes: int = 0
     """RAM of each lane for evicted prefixes."""
+    sequences: int = _MOST_SEQUENCES
+    """Ids of each lane: one a branch, one a leaf of what is cached."""
 
     def tuned(self, tuning: Tuning) -> LanePlan:
         """The plan with measured batch shapes."""
@@ -108,7 +113,7 @@ def plan_lanes(model: Model, *, context_tokens: int, n_cells: int | None, gpu: b
             cells_a_token=1_000_000,
             flash_attention=True,
             n_batch=2048,
-            width=MAX_LIVE,
+            width=_MOST_SEQUENCES // 2,
             spill_bytes=spill,
         )
     count, cells = next(
@@ -129,6 +134,7 @@ def plan_lanes(model: Model, *, context_tokens: int, n_cells: int | None, gpu: b
         cells_a_token=int(worth),
         flash_attention=model.n_params >= _SMALL,
         spill_bytes=spill // count,
+        sequences=_FEW_SEQUENCES if model.n_params < _SMALL else _MOST_SEQUENCES,
     )
 
 

@@ -17,13 +17,10 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 
 from agentr_lite.actors.answer import Answer
-from agentr_lite.actors.llamacpp.context import USABLE_SEQUENCES, Context
+from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.nodes import Branch, Node
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
 from agentr_lite.actors.llamacpp.sampler import Chooser, Row
-
-# A live sample needs an id for its branch and at most one for the leaf below which it grows.
-MAX_LIVE = USABLE_SEQUENCES // 2
 
 
 class Sample(Answer):
@@ -129,6 +126,8 @@ class Scheduler:
         self._context = context
         self._tree = tree
         self._width = width
+        # A live sample needs an id for its branch and at most one for the leaf that it grows from.
+        self._most = context.sequences // 2
         self._chunk = chunk
         self._piece = context.model.piece
         self._ends: Collection[int] = context.model.end_tokens
@@ -174,7 +173,7 @@ class Scheduler:
     def _admit(self) -> None:
         """Let samples in, in order, while their worst case fits."""
         tree = self._tree
-        while self._queue and self._growing < MAX_LIVE:
+        while self._queue and self._growing < self._most:
             job, sample = self._queue[0]
             need = sample.max_tokens
             if job.node is None:

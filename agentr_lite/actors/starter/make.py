@@ -131,7 +131,7 @@ def main() -> None:
     """Command line of the remake."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
-    parser.add_argument("--work", type=Path, default=Path(".work/starter2"), help="checkpoints")
+    parser.add_argument("--work", type=Path, default=Path(".work/starter"), help="checkpoints")
     parser.add_argument("--recordings", type=Path, help="ScienceWorld plays; made if missing")
     parser.add_argument("--tokens", type=int, default=SCHEDULE.tokens)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

@@ -258,6 +258,7 @@ class Training:
         report: Callable[[dict[str, float]], None],
         checkpoint: Callable[[], None],
         checkpoint_every_s: float = 240.0,
+        compiled: bool = True,
     ) -> None:
         """Train to the end of the schedule.
 
@@ -265,9 +266,11 @@ class Training:
             report: called every 50 steps with step, tokens, loss, rate and tokens a second.
             checkpoint: called between chunks, every so often, and at the end.
             checkpoint_every_s: how often, in seconds.
+            compiled: compile the layers: three times as fast after the first minute.
         """
-        for block in self.network.model.layers:
-            block.compile(dynamic=True)
+        if compiled:
+            for block in self.network.model.layers:
+                block.compile(dynamic=True)
         progress, schedule = self.progress, self.schedule
         saved = time.monotonic()
         while progress.tokens < schedule.tokens:

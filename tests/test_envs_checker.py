@@ -104,6 +104,11 @@ class Silent(Door):
         return "" if brief else "Say open, then go."
 
 
+class Tongueless(Door):
+    def grammar(self) -> str:
+        return 'deed ::= "open" | "go"'
+
+
 class Unsaved(Door):
     def snapshot(self) -> Any:
         raise NotImplementedError
@@ -137,6 +142,7 @@ def test_sound_environments(kind: type[Door]) -> None:
         (Shared, "snapshots", "in another instance"),
         (Leaky, "splits", "task 'the door' is in train and in dev"),
         (Silent, "instructions", "instructions(brief=True) is empty"),
+        (Tongueless, "instructions", "there is no rule 'action'"),
         (Unsaved, "snapshots", "raised NotImplementedError"),
     ],
 )

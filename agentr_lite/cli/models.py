@@ -326,6 +326,7 @@ def _show_server(spec: str, as_json: bool) -> None:
         **{key: value for key, value in identity.items() if key not in facts},
         "scoring": "yes" if able.scoring else f"no: {facts.get('no_scoring')}",
         "adapters": "yes" if able.adapters else "no",
+        "grammar": "tried out when one is asked for" if able.grammar else "no",
     }
     rows = [(key, truncate(_one_line(value), _TEXT_COLUMNS)) for key, value in shown.items()]
     emit_table(["", "value"], rows, align=["left", "left"])

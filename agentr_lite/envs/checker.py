@@ -12,6 +12,7 @@ from typing import Any
 
 from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
 from agentr_lite.errors import AgentrError
+from agentr_lite.gbnf import GrammarError, check_grammar
 
 _NONSENSE = ("", "  ", "inventory", "go \x1b[2J", "get 1 nothing", "x" * 500, "工作 £ \u202e")
 _SHOWN_EXAMPLES = 3
@@ -116,11 +117,21 @@ def _check_splits(env: Environment, tasks: dict[str, list[Task]]) -> Finding:
 
 
 def _check_instructions(env: Environment) -> Finding:
+    """A prompt of either length, and a grammar, if any, that can be read."""
     problems = []
     for brief in (False, True):
         text = env.instructions(brief=brief)
         if not isinstance(text, str) or not text.strip():
             problems.append(f"instructions(brief={brief}) is empty")
+    rules = env.grammar()
+    if not isinstance(rules, str):
+        problems.append(f"grammar() returned a {type(rules).__name__}")
+    elif rules.strip():
+        try:
+            # As the agent loop has it: `action` must be there, and be all that is needed.
+            check_grammar(f"{rules.strip()}\nroot ::= action\n", origin="of grammar()")
+        except GrammarError as error:
+            problems.append(error.message)
     return _finding("instructions", 2, problems)
 
 

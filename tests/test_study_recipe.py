@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,16 @@ import pytest
 from agentr_lite.errors import RecipeError, UsageError
 from agentr_lite.recipe import recipe_names, study_names
 from agentr_lite.study.cells import EQUAL_DATA, REASON, UNMERGED, study_cells
-from agentr_lite.study.recipe import load_study, merged, study_from_dict
+from agentr_lite.study.methods import METHODS
+from agentr_lite.study.recipe import (
+    Ablation,
+    Ablations,
+    StudyEnvironment,
+    StudyRecipe,
+    load_study,
+    merged,
+    study_from_dict,
+)
 
 BARE: dict[str, Any] = {
     "environments": ["textcraft"],
@@ -43,7 +54,7 @@ def test_the_bundled_study_covers_what_it_promises() -> None:
 
 def test_methods_of_an_environment_have_the_same_budget() -> None:
     for env in load_study("study-small").environments:
-        cells = [c for c in study_cells(load_study("study-small"), [f"{env}/*/1"])]
+        cells = list(study_cells(load_study("study-small"), [f"{env}/*/1"]))
         trained = [c.recipe for c in cells if not c.ablation and c.method != "base"]
         assert len({str((r.search, r.train, r.eval, r.rounds)) for r in trained}) == 1
 
@@ -178,3 +189,33 @@ def test_ablations_add_variants_that_come_last() -> None:
 def test_equal_data_needs_both_methods() -> None:
     cells = study_cells(study(methods=["base", "verified"], ablations={"equal_data": True}))
     assert EQUAL_DATA not in [cell.method for cell in cells]
+
+
+PAGE = (Path(__file__).parent.parent / "docs" / "study.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("kind", [StudyRecipe, StudyEnvironment, Ablation, Ablations])
+def test_every_key_is_on_the_page(kind: type) -> None:
+    for key in dataclasses.fields(kind):
+        assert f"`{key.name}`" in PAGE or f"{key.name}:" in PAGE, key.name
+
+
+def test_every_method_is_on_the_page() -> None:
+    for method in METHODS:
+        assert f"| `{method}` |" in PAGE
+
+
+def test_the_pages_example_is_a_study(tmp_path: Path) -> None:
+    [example] = re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL)
+    path = tmp_path / "mine.yaml"
+    path.write_text(example)
+    found = load_study(str(path))
+    assert found.env_recipe("deep").search.depth == 30
+    assert study_cells(found)
+    assert load_study(str(path), quick=True).rounds == 1
+
+
+def test_what_is_said_of_defaults_holds() -> None:
+    bare = study_from_dict({"environments": ["textcraft"]})
+    assert (bare.seeds, bare.rounds) == ((1, 2, 3), 3)
+    assert set(bare.methods) == set(METHODS) - {"general"}

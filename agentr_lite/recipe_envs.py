@@ -43,7 +43,7 @@ class EnvSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the environment: what ``env_options`` is to a single one."""
     agent: Mapping[str, Any] = field(default_factory=dict)
-    """Of its own: ``brief``, ``max_tokens``."""
+    """Of its own: ``brief``, ``max_tokens``, ``grammar``."""
     search: Mapping[str, Any] = field(default_factory=dict)
     """Of its own: any key of ``search``; ``tasks`` takes the place of its share."""
     splice: Mapping[str, Any] = field(default_factory=dict)

@@ -395,6 +395,31 @@ def test_random_work_in_a_tiny_cache_gives_the_same_answers(model_path: Path, se
     model.close()
 
 
+def test_a_long_prompt_is_computed_beside_branches_that_go_on(model_path: Path) -> None:
+    model = Model(model_path)
+    context = Context(model, n_cells=600, n_batch=64, n_threads=1, sequences=31)
+    tree = PrefixTree(context, capacity=600, sequences=31)
+    batches: list[tuple[int, int]] = []
+    decode = context.decode
+
+    def watched(*entries: Sequence[int], outputs: int) -> np.ndarray:
+        batches.append((len(entries[0]), outputs))
+        return decode(*entries, outputs=outputs)
+
+    context.decode = watched  # type: ignore[method-assign,assignment]
+    scheduler = Scheduler(context, tree, width=8, chunk=16)
+    short = Job([5, 6, 7], [Sample(Forced((9,) * 30), 30)])
+    long = Job([8, *range(20, 300)], [Sample(Forced((9,) * 3), 3)])
+    scheduler.run([short, long])
+    mixed = [(size, rows) for size, rows in batches if rows and size > rows]
+    assert mixed, "no prompt token stood beside a branch"
+    assert all(size - rows <= 16 for size, rows in mixed)
+    assert len(short.samples[0].tokens) == 30
+    assert len(long.samples[0].tokens) == 3
+    context.close()
+    model.close()
+
+
 def test_a_tree_search_decodes_little_more_than_its_unique_tokens(actor: LlamaCppActor) -> None:
     unique: set[tuple[int, ...]] = set()
     start = actor.usage.decoded_prompt_tokens

@@ -40,7 +40,9 @@ def grown(recorded: Workload, nodes: int, *, trees: int, seed: int = 1) -> Workl
     """
     rng = random.Random(seed)
     pieces = _Pieces(recorded)
-    forest = [_Tree(rng.choice(pieces.roots)) for _ in range(trees)]
+    # Every root before any again: equal roots would be one prefix.
+    roots = rng.sample(pieces.roots, len(pieces.roots))
+    forest = [_Tree(roots[number % len(roots)]) for number in range(trees)]
     calls: list[Call] = []
     ticks: list[list[Call]] = []
     count = 0

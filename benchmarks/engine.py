@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shape", choices=["qwen2-0.5b"], help="random weights of that shape")
     parser.add_argument("--quant", choices=QUANTIZATIONS, default="q4_k_m", help="of the shape")
     parser.add_argument("--trees", type=int, default=8, help="of the recording")
-    parser.add_argument("--ticks", type=int, help="of the recording; default: all, of a shape 8")
+    parser.add_argument("--ticks", type=int, help="of the recording; default: all 66, of a shape 8")
     parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables")
     parser.add_argument(
         "--skip", nargs="+", choices=_BASELINES, default=(), help="rows of the first table"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from pathlib import Path
@@ -24,10 +25,24 @@ def use_library(folder: Path | None) -> None:
     """
     if folder is None or os.environ.get(_VARIABLE):
         return
-    if all(any(folder.glob(f"lib{name}.*")) for name in _LIBRARIES):
-        os.environ[_VARIABLE] = str(folder.resolve())
-    else:
-        tables.warn(f"{folder} has no libllama and libmtmd: Python uses llama-cpp-python's own")
+    # Their names carry llama.cpp's version: another one's structures would not fit.
+    missing = _library_names(_package_libraries()) - _library_names(folder)
+    if missing:
+        names = ", ".join(sorted(missing))
+        tables.warn(f"{folder} has no {names}: Python uses llama-cpp-python's own llama.cpp")
+        return
+    os.environ[_VARIABLE] = str(folder.resolve())
+
+
+def _package_libraries() -> Path:
+    spec = importlib.util.find_spec("llama_cpp")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("llama-cpp-python is not installed")
+    return Path(spec.submodule_search_locations[0]) / "lib"
+
+
+def _library_names(folder: Path) -> set[str]:
+    return {path.name for stem in _LIBRARIES for path in folder.glob(f"lib{stem}.*")}
 
 
 def python_kernels() -> str:

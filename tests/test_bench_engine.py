@@ -178,7 +178,7 @@ def test_the_server_gets_the_same_work(model: Path, together: bool, lockstep: bo
     room = len(load.calls) * 3 if together else 0
     assert abs(measured.answer_tokens - load.answer_tokens) <= room
     assert measured.decoded_tokens is not None
-    assert measured.decoded_tokens > load.unique_tokens() / 2
+    assert measured.decoded_tokens >= load.unique_tokens() - room
     assert "CPU" in described
 
 

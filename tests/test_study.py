@@ -468,7 +468,7 @@ def test_a_run_that_is_still_held_is_waited_for(
 def test_two_at_once_are_refused(command: Command, study_file: Path) -> None:
     with (
         Store.open(study_file.parent / "s.db") as store,
-        study_worker.claimed(store, "study-tiny"),
+        study_worker.claimed(store, "tiny.study"),
     ):
         refused = command(study_file)
     assert refused.code == 4

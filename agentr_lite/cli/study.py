@@ -289,7 +289,7 @@ def _run(
             failure = from_os_error(error)
             warn(f"the tables could not be written: {failure.message}", hint=failure.hint)
 
-    place = f"study-{recipe.name}"
+    place = f"{recipe.name}.study"
     with claimed(store, place, f"study {recipe.name} in {store.path}"):
         status = study_status(store, cells, is_held=is_claimed)
         say(f"study {recipe.name}: {status.summary(asked.jobs)} · database {store.path}")

@@ -146,11 +146,12 @@ class Writer:
         ]
         models = sorted({(one.run.recipe["model"], one.run.model_sha256[:16]) for one in cells})
         lines += [f"model {Path(name).name}, SHA-256 {sha or 'unknown'}" for name, sha in models]
-        versions = {
-            ", ".join(f"{name} {v}" for name, v in sorted(one.run.versions.items()))
-            for one in cells
-        }
-        lines += [f"versions: {told}" for told in sorted(versions)]
+        versions: dict[str, set[str]] = {}
+        for one in cells:
+            for name, version in one.run.versions.items():
+                versions.setdefault(name, set()).add(version)
+        told = (f"{name} {' / '.join(sorted(seen))}" for name, seen in sorted(versions.items()))
+        lines.append(f"versions: {', '.join(told)}")
         for method in study.trained:
             lines.append(f"{METHODS[method].label}: {METHODS[method].told}")
         return lines
@@ -295,8 +296,8 @@ def _told_behaviour(results: EnvResults, method: str) -> list[str]:
         if before and after and difference:
             found.append(
                 f"{measure.column} {shown(measure, before['value'])} in the base,"
-                f" {shown(measure, after['value'])} after {round_name(number)}"
-                f" ({told_change(measure, difference)})"
+                f" {shown(measure, after['value'])} after {round_name(number)}:"
+                f" {told_change(measure, difference)}"
             )
     return [f"{results.labels[method]}: {'; '.join(found)}."] if found else []
 

@@ -30,7 +30,6 @@ from agentr_lite.actors.registry import resolve_model
 from benchmarks.synthetic import QUANTIZATIONS, QWEN2_0_5B, quantize, write_f16
 
 WAYS = ("one actor", "side by side", "two loads", "one actor, swapping")
-ROUNDS = 6
 CHATS = 4
 RANK = 16
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
@@ -44,6 +43,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=["qwen2-0.5b"], help="random weights of that shape")
     parser.add_argument("--quantization", choices=QUANTIZATIONS, default="q8_0")
     parser.add_argument("--cells", type=int, default=4096, help="of each actor's cache")
+    parser.add_argument("--rounds", type=int, default=6, help="turns of each conversation")
     parser.add_argument("--threads", type=int, default=physical_cores())
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--adapter", type=Path, help=argparse.SUPPRESS)
@@ -77,7 +77,7 @@ def _in_a_process(
 ) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.beside", "--way", way, "--model", str(model)]
     command += ["--adapter", str(adapter), "--cells", str(options.cells)]
-    command += ["--threads", str(options.threads)]
+    command += ["--threads", str(options.threads), "--rounds", str(options.rounds)]
     command += ["--template", str(adapter.with_name("plain.jinja"))]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
@@ -105,11 +105,11 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
         actors.append((other, options.adapter))
     elif options.way == "one actor, swapping":
         actors.append((base, options.adapter))
-    seconds = _by_turns(actors)
+    seconds = _by_turns(actors, options.rounds)
     return {"resident_bytes": _resident(), "seconds": seconds if len(actors) > 1 else 0.0}
 
 
-def _by_turns(actors: list[tuple[Actor, Path | None]]) -> float:
+def _by_turns(actors: list[tuple[Actor, Path | None]], rounds: int) -> float:
     chats: list[list[Message]] = [
         [
             {"role": "system", "content": "You play a crafting game. " * 12},
@@ -119,7 +119,7 @@ def _by_turns(actors: list[tuple[Actor, Path | None]]) -> float:
     ]
     sampling = Sampling(temperature=0.0, max_tokens=12)
     started = time.perf_counter()
-    for turn in range(ROUNDS):
+    for turn in range(rounds):
         for actor, adapter in actors:
             actor.use_adapter(adapter)
             actor.generate([GenerateRequest(chat, (1,), sampling) for chat in chats])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from tiny_gguf import write_tiny_model
 
-from benchmarks import replay
+from benchmarks import kernels, replay
 from benchmarks.growth import grown
 from benchmarks.llama_tools import find_server, find_tools
 from benchmarks.replay import Settings
@@ -191,3 +192,23 @@ def test_the_ceiling_is_measured(model: Path) -> None:
     bench = BatchedBench(TOOLS / "llama-batched-bench", model, n_threads=2, repack=True)
     assert bench.speed(load, bench.best_way(load)) > 0
     assert ours_decoding(model, load, n_threads=2, settings=Settings()) > 0
+
+
+def test_other_kernels_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    here = kernels.python_kernels()
+    kernels.compare("same", here)
+    assert capsys.readouterr().err == ""
+    kernels.compare("other", f"{here} | SVE = 1")
+    assert "only there ['SVE']" in capsys.readouterr().err
+    kernels.compare("silent", "")
+    assert "does not say" in capsys.readouterr().err
+
+
+def test_another_llama_cpp_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("LLAMA_CPP_LIB_PATH", raising=False)
+    (tmp_path / "libllama.so").touch()
+    kernels.use_library(tmp_path)
+    assert "LLAMA_CPP_LIB_PATH" not in os.environ
+    assert "Python uses llama-cpp-python's own" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from agentr_lite.actors.starter.copying import write_induction_heads
 from agentr_lite.actors.starter.corpus import Corpus, build_corpus
+from agentr_lite.actors.starter.growing import grow_from
 from agentr_lite.actors.starter.make import export, write_general
 from agentr_lite.actors.starter.network import Network, NetworkSize
 from agentr_lite.actors.starter.pretrain import Encoder, Schedule, Training, chunk, orthogonalise
@@ -107,3 +108,31 @@ def test_what_is_exported_is_what_was_trained(
     write_general(corpus, tmp_path / "general.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "general.jsonl").open(encoding="utf-8")]
     assert all(len(row["messages"]) == len(row["loss"]) for row in rows)
+
+
+def test_a_grown_network_computes_what_its_ancestor_did(
+    tmp_path: Path, corpus: Corpus, tokenizer: Tokenizer
+) -> None:
+    small = training(corpus, tokenizer).network
+    # Residual branches begin closed: open them, so that every layer counts.
+    for block in small.model.layers:
+        torch.nn.init.normal_(block.mlp.down_proj.weight, std=0.1)
+        torch.nn.init.normal_(block.self_attn.o_proj.weight, std=0.1)
+    export(small, tokenizer, tmp_path)
+    more = train_tokenizer(corpus.words[:120], [], ["Thought: Make 1 stick."] * 9, 900)
+    size = NetworkSize(vocab=more.get_vocab_size(), width=64, layers=3, heads=2, hidden=96)
+    grown = Network(size)
+    known = grow_from(grown, more, tmp_path / "mlx")
+    assert 300 < known < more.get_vocab_size()
+    text = " ".join(word for word in corpus.words[:50] if f"\u0120{word}" in tokenizer.get_vocab())
+    before = tokenizer.encode(text, add_special_tokens=False)
+    after = more.encode(text, add_special_tokens=False)
+    assert before.tokens == after.tokens
+    with torch.no_grad():
+        left = small.hidden(torch.tensor([before.ids]))
+        right = grown.hidden(torch.tensor([after.ids]))
+    assert torch.allclose(left, right, atol=0.02)
+    with pytest.raises(ValueError, match="larger"):
+        grow_from(
+            Network(NetworkSize(vocab=900, width=32, layers=2, heads=2)), more, tmp_path / "mlx"
+        )

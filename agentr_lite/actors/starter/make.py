@@ -25,6 +25,7 @@ from tokenizers import Tokenizer
 from agentr_lite.actors.convert.hf_to_gguf import convert_to_gguf
 from agentr_lite.actors.starter.copying import write_induction_heads
 from agentr_lite.actors.starter.corpus import Corpus, build_corpus
+from agentr_lite.actors.starter.growing import grow_from
 from agentr_lite.actors.starter.network import Network, NetworkSize
 from agentr_lite.actors.starter.pretrain import Encoder, Schedule, Training
 from agentr_lite.actors.starter.tokenizer import END_TOKEN, save_tokenizer, train_tokenizer
@@ -77,8 +78,20 @@ def write_general(corpus: Corpus, file: Path) -> None:
             out.write(json.dumps({"messages": one.messages, "loss": one.loss}) + "\n")
 
 
-def make(work: Path, recordings: Path, schedule: Schedule) -> dict[str, Any]:
-    """Train and export into ``work``; returns what the model card says of it."""
+def make(
+    work: Path, recordings: Path, schedule: Schedule, ancestor: Path | None = None
+) -> dict[str, Any]:
+    """Train and export into ``work``.
+
+    Args:
+        work: checkpoints, log and result; a training that was cut goes on.
+        recordings: ScienceWorld's plays.
+        schedule: how long and how fast.
+        ancestor: begin with this export's weights; None: with hand-written induction heads.
+
+    Returns:
+        What the model card says of it.
+    """
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(schedule.seed)
     corpus = build_corpus(recordings)
@@ -87,7 +100,11 @@ def make(work: Path, recordings: Path, schedule: Schedule) -> dict[str, Any]:
         build_tokenizer(corpus).save(str(saved))
     tokenizer = Tokenizer.from_file(str(saved))
     network = Network(NetworkSize(vocab=tokenizer.get_vocab_size()))
-    write_induction_heads(network, torch.Generator().manual_seed(schedule.seed))
+    if ancestor is None:
+        write_induction_heads(network, torch.Generator().manual_seed(schedule.seed))
+    else:
+        known = grow_from(network, tokenizer, ancestor)
+        print(f"grown from {ancestor}, which knew {known} of the words", flush=True)
     training = Training(network, corpus, Encoder(tokenizer, schedule), schedule)
     state, log_file = work / "state.pt", work / "log.jsonl"
     if state.exists():
@@ -115,6 +132,7 @@ def make(work: Path, recordings: Path, schedule: Schedule) -> dict[str, Any]:
         "parameters": parameters,
         "size": asdict(network.size),
         "schedule": asdict(schedule),
+        "grown": ancestor is not None,
         "mixture": asdict(corpus.mixture),
         "tokens_seen": training.progress.tokens,
         "steps": training.progress.step,
@@ -133,6 +151,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
     parser.add_argument("--work", type=Path, default=Path(".work/starter"), help="checkpoints")
     parser.add_argument("--recordings", type=Path, help="ScienceWorld plays; made if missing")
+    parser.add_argument("--grow-from", type=Path, help="begin with this export (its mlx/)")
     parser.add_argument("--tokens", type=int, default=SCHEDULE.tokens)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--pid-file", type=Path, help="where to write this process's number")
@@ -150,7 +169,9 @@ def main() -> None:
 
         recordings = arguments.work / "sciworld.jsonl"
         record_all(recordings, PLAYS)
-    make(arguments.work, recordings, replace(SCHEDULE, tokens=arguments.tokens))
+    make(
+        arguments.work, recordings, replace(SCHEDULE, tokens=arguments.tokens), arguments.grow_from
+    )
     if arguments.keep:
         return
     shutil.copytree(arguments.work / "mlx", arguments.out / "mlx", dirs_exist_ok=True)

@@ -253,6 +253,7 @@ def test_tables_come_as_the_work_does(
     assert "6 of 6 cells are through" in seen[-1]
     assert "Agent-R, verified, round 1" not in seen[0]
     assert "Agent-R, verified, round 1" in seen[-1]
+    assert "### What was trained on" in seen[-1]
 
 
 def test_what_is_written(command: Command, study_file: Path) -> None:

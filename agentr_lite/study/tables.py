@@ -35,6 +35,8 @@ from agentr_lite.study.results import EnvResults
 
 _VERBS = {"success": "solves", "recovery": "recovers", "reward": "earns"}
 _MINUS = "−"
+_TRAINED = ("revision", "good", "general", "valid_examples", "dropped", "steps", "tokens")
+"""Counts of a training's summary, in the order of the table's columns."""
 
 
 def shown(measure: Measure, value: float | None) -> str | None:
@@ -87,7 +89,7 @@ def env_sections(results: EnvResults) -> list[Section]:
     sections = [outcome_section(results, measure) for measure in outcomes]
     sections += [between_section(results, outcomes)]
     sections += [behaviour_section(results), behaviour_change_section(results)]
-    sections += [seed_section(results), cost_section(results)]
+    sections += [seed_section(results), training_section(results), cost_section(results)]
     return [section for section in sections if section.rows]
 
 
@@ -268,6 +270,44 @@ def seed_section(results: EnvResults) -> Section:
     columns = ["", "round", f"{measure.column} vs base", "95 % interval"]
     columns += ["recovery vs base", "95 % interval", "wall", "generated", "run"]
     return Section("Seed by seed", columns, rows, notes)
+
+
+def training_section(results: EnvResults) -> Section:
+    """What each method's adapters were trained on."""
+    rows: list[list[Cell]] = []
+    for method in results.methods:
+        for number in range(1, results.last_round(method) + 1):
+            found = [
+                row.summary
+                for one in results.of(method)
+                for row in one.stages
+                if (row.stage, row.round) == ("train", number) and row.finished
+            ]
+            if not found:
+                continue
+            cells: list[Cell] = [f"{results.labels[method]}, {round_name(number)}", len(found)]
+            for key in _TRAINED:
+                values = [summary.get(key) or 0 for summary in found]
+                cells.append(count(round(sum(values) / len(values))))
+            rows.append(cells)
+    columns = [
+        "",
+        "runs",
+        "revisions",
+        "good",
+        "general",
+        "held out",
+        "too long",
+        "steps",
+        "tokens",
+    ]
+    notes = [
+        "Means a run. Revisions, good, general: examples; held out, too long: how many of them were"
+        " kept for the validation loss, and how many were not trained on since they exceed"
+        " train.max_length. Methods that find fewer examples take fewer steps: the budget is the"
+        " same, what there is to spend it on is not."
+    ]
+    return Section("What was trained on", columns, rows, notes)
 
 
 def cost_section(results: EnvResults) -> Section:

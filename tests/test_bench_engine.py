@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
+import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_gguf import write_tiny_model
 
-from benchmarks import kernels, replay
+from benchmarks import kernels, llama_tools, replay
 from benchmarks.growth import grown
 from benchmarks.llama_tools import find_server, find_tools
 from benchmarks.replay import Settings
@@ -212,3 +215,40 @@ def test_another_llama_cpp_is_not_loaded(
     kernels.use_library(tmp_path)
     assert "LLAMA_CPP_LIB_PATH" not in os.environ
     assert "Python uses llama-cpp-python's own" in capsys.readouterr().err
+
+
+def test_tools_are_built_from_the_package_s_own_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "source.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        for name in ("llama_cpp/llama.py", "vendor/llama.cpp/CMakeLists.txt"):
+            packed.addfile(tarfile.TarInfo(f"llama_cpp_python-1/{name}"), io.BytesIO())
+    commands: list[list[str]] = []
+
+    def run(command: list[str]) -> None:
+        commands.append(command)
+        if command[1] == "-S":
+            source = Path(command[2])
+            assert [path.name for path in source.iterdir()] == ["CMakeLists.txt"]
+            assert not (source.parent.parent / "llama_cpp").exists()
+        else:
+            built = Path(command[2]) / "bin"
+            built.mkdir(parents=True)
+            for name in llama_tools.PROGRAMS:
+                (built / name).touch()
+
+    folder = tmp_path / "tools"
+    monkeypatch.setattr(llama_tools, "FOLDER", folder)
+    monkeypatch.setattr(llama_tools, "_run", run)
+    monkeypatch.setattr(llama_tools.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(sys, "argv", ["llama_tools", "--source", str(archive)])
+    assert llama_tools.find_tools() is None
+    llama_tools.main()
+    assert capsys.readouterr().out.strip() == str(folder / "bin")
+    assert [path.name for path in folder.iterdir() if path.name.startswith("tmp")] == []
+    # Built once; another version of the package needs another build.
+    llama_tools.main()
+    assert len(commands) == 2
+    (folder / "version").write_text("0.0.0")
+    assert llama_tools.find_tools() is None

@@ -105,7 +105,9 @@ def main() -> None:
     calls = [call for call in Workload.load(RECORDED).calls if call.samples and call.samples[0]]
     calls = random.Random(7).sample(calls, min(options.prompts, len(calls)))
     model = Model(options.model)
-    plan = plan_lanes(model, context_tokens=CONTEXT, n_cells=None, gpu=False)
+    plan = plan_lanes(
+        model, context_tokens=CONTEXT, n_cells=None, gpu=False, n_threads=options.threads
+    )
     isolated = plan_isolated(plan, context_tokens=CONTEXT, n_threads=options.threads)
     kinds: list[tuple[str, type[Lane], LanePlan]] = [
         ("as it is", Lane, plan),

@@ -118,7 +118,9 @@ def timed_context() -> Iterator[Timer]:
 
 def make_plan(model: Model, *, context: int, n_threads: int, settings: Settings) -> LanePlan:
     """The engine's own plan, as the settings change it."""
-    plan = plan_lanes(model, context_tokens=context, n_cells=settings.n_cells, gpu=False)
+    plan = plan_lanes(
+        model, context_tokens=context, n_cells=settings.n_cells, gpu=False, n_threads=n_threads
+    )
     if settings.lanes is not None:
         total = plan.count
         plan = replace(

@@ -33,7 +33,8 @@ from agentr_lite.search.simulate import TreeSearch, search_context
 from agentr_lite.search.stage import round_tasks, train_tasks
 from agentr_lite.seeds import stream_seed
 
-SAYS = tuple[str, ...]
+Turns = tuple[str, ...]
+"""The agent's turns from reset to a node."""
 
 
 @dataclass(slots=True)
@@ -266,7 +267,7 @@ def _close(node: UpstreamNode | None) -> None:
 
 def run_upstream(
     tasks: Sequence[Task], env: Environment, actor: Actor, recipe: Recipe, *, forgetful: bool
-) -> tuple[Cost, list[list[SAYS]]]:
+) -> tuple[Cost, list[list[Turns]]]:
     """Search all tasks in upstream's way; what it cost, and each tree's turns."""
     cost = Cost()
     asked, played = CountingActor(actor, cost, forgetful=forgetful), CountingEnvironment(env, cost)
@@ -285,7 +286,7 @@ def run_upstream(
 
 def run_ours(
     tasks: Sequence[Task], env: Environment, actor: Actor, recipe: Recipe
-) -> tuple[Cost, list[list[SAYS]]]:
+) -> tuple[Cost, list[list[Turns]]]:
     """Search all tasks in our way, all in lockstep; what it cost, and each tree's turns."""
     cost = Cost()
     context = search_context(recipe, CountingEnvironment(env, cost), 1)
@@ -324,7 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     with closing(make_env(recipe.env_label, recipe.env_options)) as env:
         tasks = round_tasks(train_tasks(env), recipe, 1)
-        ways: list[tuple[str, Callable[[Actor], tuple[Cost, list[list[SAYS]]]]]] = [
+        ways: list[tuple[str, Callable[[Actor], tuple[Cost, list[list[Turns]]]]]] = [
             ("ours", lambda actor: run_ours(tasks, env, actor, recipe)),
             (
                 "upstream's way, prefixes kept",
@@ -344,7 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def report(found: dict[str, tuple[Cost, list[list[SAYS]]]], recipe: Recipe, trees: int) -> str:
+def report(found: dict[str, tuple[Cost, list[list[Turns]]]], recipe: Recipe, trees: int) -> str:
     """The table: ours first, the others also as multiples of it.
 
     Args:

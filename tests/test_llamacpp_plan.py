@@ -35,20 +35,20 @@ def test_the_machine_has_cores_and_memory() -> None:
 
 def test_a_small_model_gets_many_lanes_that_each_hold_a_conversation(model: Model) -> None:
     for context in (64, 1000, 5000):
-        plan = plan_lanes(model, context_tokens=context, n_cells=None, gpu=False)
+        plan = plan_lanes(model, context_tokens=context, n_cells=None, gpu=False, n_threads=4)
         assert plan.count > 1
         assert plan.parallel
         assert plan.n_cells >= context
 
 
 def test_few_cells_mean_few_lanes(model: Model) -> None:
-    plan = plan_lanes(model, context_tokens=300, n_cells=700, gpu=False)
+    plan = plan_lanes(model, context_tokens=300, n_cells=700, gpu=False, n_threads=4)
     assert (plan.count, plan.n_cells) == (2, 350)
-    assert plan_lanes(model, context_tokens=300, n_cells=10, gpu=False).n_cells == 300
+    assert plan_lanes(model, context_tokens=300, n_cells=10, gpu=False, n_threads=4).n_cells == 300
 
 
 def test_a_gpu_gets_one_wide_lane(model: Model) -> None:
-    plan = plan_lanes(model, context_tokens=300, n_cells=None, gpu=True)
+    plan = plan_lanes(model, context_tokens=300, n_cells=None, gpu=True, n_threads=4)
     assert plan.count == 1
     assert plan.flash_attention
     assert plan.width > 32
@@ -57,7 +57,7 @@ def test_a_gpu_gets_one_wide_lane(model: Model) -> None:
 def test_too_little_memory_is_said(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "available_bytes", lambda: 100_000)
     with pytest.raises(ModelError, match="more than is free"):
-        plan_lanes(model, context_tokens=4096, n_cells=None, gpu=False)
+        plan_lanes(model, context_tokens=4096, n_cells=None, gpu=False, n_threads=4)
 
 
 @pytest.fixture
@@ -89,17 +89,22 @@ def test_evicted_prefixes_get_a_share_of_the_memory(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "available_bytes", lambda: 1_000_000_000)
-    plan = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False)
+    plan = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False, n_threads=4)
     assert 50_000_000 < plan.spill_bytes * plan.count <= 200_000_000
     monkeypatch.setattr(planning, "available_bytes", lambda: 1_010_000_000)
-    assert plan_lanes(model, context_tokens=64, n_cells=None, gpu=False) == plan
+    assert plan_lanes(model, context_tokens=64, n_cells=None, gpu=False, n_threads=4) == plan
 
 
 def test_a_large_model_gets_one_cache_for_all_trees(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not plan_lanes(model, context_tokens=64, n_cells=None, gpu=False).flash_attention
+    assert not plan_lanes(
+        model, context_tokens=64, n_cells=None, gpu=False, n_threads=4
+    ).flash_attention
     monkeypatch.setattr(model, "n_params", 500_000_000)
-    plan = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False)
+    plan = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False, n_threads=4)
     # Wide steps pay there, and flash attention passes over other trees' cells.
     assert (plan.count, plan.parallel, plan.flash_attention) == (1, False, True)
+    two = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False, n_threads=2)
+    assert (two.count, two.parallel, two.flash_attention) == (2, True, True)
+    assert two.n_cells * 2 == plan.n_cells

@@ -103,6 +103,7 @@ class LlamaCppActor(Actor):
             context_tokens=context_tokens,
             n_cells=n_cells,
             gpu=uses_gpu() and n_gpu_layers != 0,
+            n_threads=self._threads,
         )
         # Large files take seconds to digest: only where there may be something to find.
         self._tuning = tuning.stored(file_sha256(path)) if tuned and tuning.any_stored() else None

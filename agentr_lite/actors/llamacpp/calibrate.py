@@ -112,10 +112,11 @@ def calibrate(
     model = Model(path)
     contexts: list[Context] = []
     try:
-        plan = plan_lanes(model, context_tokens=1024, n_cells=None, gpu=gpu)
-        trees = _TREES if plan.count == 1 else 1
+        n_threads = n_threads or physical_cores()
+        plan = plan_lanes(model, context_tokens=1024, n_cells=None, gpu=gpu, n_threads=n_threads)
+        trees = max(1, _TREES // plan.count)
         # Lanes of a small model run on a thread each.
-        threads = 1 if plan.parallel else n_threads or physical_cores()
+        threads = 1 if plan.parallel else n_threads
         clock = time.perf_counter if gpu or threads > 1 else time.thread_time
         widths = GPU_WIDTHS if gpu else WIDTHS
         shapes = [

@@ -5,7 +5,8 @@ The figures were measured on 2 CPU cores with llama.cpp of llama-cpp-python 0.3.
 cache, 3,400 with four, 1,300 with sixteen: an attention step reads the whole cache. Flash
 attention skips other trees' cells, but its CPU kernel is so much slower on a tree's own that a
 recorded search takes such a model 1.8 times as long. A 0.5B model wants the opposite: its steps
-are worth making wide, and one cache with flash attention takes 72 s where four without take 126.
+are worth making wide, and one cache with flash attention takes 72 s of processor time where four
+without take 126.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from agentr_lite.errors import ModelError
 _SMALL = 200e6
 """Parameters, up to which a step is too short to be worth dividing between threads."""
 _LANES = ((50e6, 16, 4096), (_SMALL, 8, 8192))
-"""Parameters up to which so many lanes of so many cells are made; one lane beyond."""
+"""Parameters up to which so many lanes of so many cells are made; one or two lanes beyond."""
 _MOST_SEQUENCES = SEQUENCES - 1
 _FEW_SEQUENCES = 95
 """Of small models' lanes: enough for twice 32 branches and what lies idle."""
-_ONE_LANE_CELLS = 32_768
+_LARGE_CELLS = 32_768
 _GPU_CELLS = 65_536
 _MEMORY_SHARE = 0.4
 """At most this part of the free memory goes to the caches."""
@@ -78,7 +79,9 @@ class LanePlan:
         )
 
 
-def plan_lanes(model: Model, *, context_tokens: int, n_cells: int | None, gpu: bool) -> LanePlan:
+def plan_lanes(
+    model: Model, *, context_tokens: int, n_cells: int | None, gpu: bool, n_threads: int
+) -> LanePlan:
     """Choose lanes for a model.
 
     Args:
@@ -86,6 +89,7 @@ def plan_lanes(model: Model, *, context_tokens: int, n_cells: int | None, gpu: b
         context_tokens: longest conversation; each cache holds at least one.
         n_cells: cells of all caches together; None = by the free memory.
         gpu: whether layers are computed on a GPU.
+        n_threads: for all lanes together.
 
     Raises:
         ModelError: not even one conversation fits the free memory.
@@ -116,9 +120,12 @@ def plan_lanes(model: Model, *, context_tokens: int, n_cells: int | None, gpu: b
             width=_MOST_SEQUENCES // 2,
             spill_bytes=spill,
         )
+    small = model.n_params < _SMALL
+    # Two lanes of a thread each need not wait for one another after every operation. With more
+    # threads they would only read the weights twice.
+    large = (2, _LARGE_CELLS // 2) if n_threads == 2 else (1, _LARGE_CELLS)
     count, cells = next(
-        ((count, cells) for limit, count, cells in _LANES if model.n_params < limit),
-        (1, _ONE_LANE_CELLS),
+        ((count, cells) for limit, count, cells in _LANES if model.n_params < limit), large
     )
     total = n_cells or _halved(count * max(cells, context_tokens), affordable)
     while count > 1 and total // count < context_tokens:
@@ -129,12 +136,12 @@ def plan_lanes(model: Model, *, context_tokens: int, n_cells: int | None, gpu: b
     return LanePlan(
         count,
         max(total // count, context_tokens),
-        parallel=model.n_params < _SMALL,
+        parallel=small or count == 2,
         max_idle=int(worth * _IDLE) if spill else int(worth),
         cells_a_token=int(worth),
-        flash_attention=model.n_params >= _SMALL,
+        flash_attention=not small,
         spill_bytes=spill // count,
-        sequences=_FEW_SEQUENCES if model.n_params < _SMALL else _MOST_SEQUENCES,
+        sequences=_FEW_SEQUENCES if small else _MOST_SEQUENCES,
     )
 
 

@@ -81,6 +81,7 @@ bench: dev llama-tools
 	$(BIN)/python -m benchmarks.beside
 	$(BIN)/python -m benchmarks.inspector
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.upstream --tasks 2
 
 results: install
 	$(BIN)/agentr-lite study --jobs 2 --db .work/study/runs.db --out docs/results.md

@@ -57,6 +57,8 @@ class Cost:
     kept_bytes: int = 0
     """Text that the trees' nodes hold."""
     seconds: float = 0.0
+    processor_seconds: float = 0.0
+    """All threads together: steadier than the clock on a busy machine."""
     model_seconds: float = 0.0
 
 
@@ -271,7 +273,7 @@ def run_upstream(
     """Search all tasks in upstream's way; what it cost, and each tree's turns."""
     cost = Cost()
     asked, played = CountingActor(actor, cost, forgetful=forgetful), CountingEnvironment(env, cost)
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     trees = []
     for task in tasks:
         actor.reset_cache()
@@ -281,6 +283,7 @@ def run_upstream(
         )
         trees.append([tuple(step.text for step in node.steps) for node in nodes])
     cost.seconds = time.perf_counter() - started
+    cost.processor_seconds = time.process_time() - worked
     return cost, trees
 
 
@@ -290,10 +293,11 @@ def run_ours(
     """Search all tasks in our way, all in lockstep; what it cost, and each tree's turns."""
     cost = Cost()
     context = search_context(recipe, CountingEnvironment(env, cost), 1)
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     searches = [TreeSearch(task, context) for task in tasks]
     run_wave(searches, CountingActor(actor, cost))  # type: ignore[arg-type]
     cost.seconds = time.perf_counter() - started
+    cost.processor_seconds = time.process_time() - worked
     for search in searches:
         opened = [search.tree.instructions, search.tree.root.observation]
         said = [part for node in search.tree.nodes[1:] for part in _own(node.step)]
@@ -367,6 +371,7 @@ def report(found: dict[str, tuple[Cost, list[list[Turns]]]], recipe: Recipe, tre
         ("text kept, kB", lambda c: c.kept_bytes / 1000, ",.0f"),
         ("seconds in the model", lambda c: c.model_seconds, ",.1f"),
         ("seconds", lambda c: c.seconds, ",.1f"),
+        ("processor seconds", lambda c: c.processor_seconds, ",.1f"),
     ]
     rows: list[list[str]] = []
     for name, value, form in lines:

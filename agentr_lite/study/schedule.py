@@ -25,6 +25,8 @@ from agentr_lite.study.shared import Runs
 from agentr_lite.study.work import Digests, Tools, resolve, work_off
 
 POLL_S = 0.5
+LOOK_S = 5.0
+"""How often to look whether what a waiting cell wants to share has been played."""
 LEAVE_S = 60.0
 """How long processes that were told to stop may take to save what they have."""
 _TOLD_LINES = 6
@@ -159,11 +161,13 @@ class Pool:
         self._logs.mkdir(parents=True, exist_ok=True)
         say(f"logs of the processes: {self._logs}")
         try:
-            while True:
-                self._fill()
-                if not self._running:
-                    break
+            self._fill()
+            looked = time.monotonic()
+            while self._running:
                 time.sleep(POLL_S)
+                if time.monotonic() - looked >= LOOK_S:
+                    self._fill()
+                    looked = time.monotonic()
                 for ended in [one for one in self._running if one.process.poll() is not None]:
                     self._running.remove(ended)
                     # The free place first: writing tables takes a while.

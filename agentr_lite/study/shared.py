@@ -48,10 +48,21 @@ class Runs:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._recipes: dict[str, Mapping[str, Any] | None] = {}
+        self._seen: tuple[int, int] = (-1, -1)
+        self._found: dict[str, list[tuple[RunRow, Mapping[str, Any]]]] = {}
 
     def of(self, env: str) -> list[tuple[RunRow, Mapping[str, Any]]]:
         """(run, its recipe) of one environment, newest first; runs whose recipe cannot be read
         today are nobody's."""
+        # Asked for each of a study's cells: read again only where the file has changed.
+        now = (self._store.scalar("PRAGMA data_version"), self._store.db.conn.total_changes)
+        if now != self._seen:
+            self._seen, self._found = now, {}
+        if env not in self._found:
+            self._found[env] = self._read(env)
+        return self._found[env]
+
+    def _read(self, env: str) -> list[tuple[RunRow, Mapping[str, Any]]]:
         found = []
         for run in list_runs(self._store, env=env):
             if run.id not in self._recipes:

@@ -180,6 +180,7 @@ def _server(options: argparse.Namespace, path: Path, load: Workload) -> Measured
         SetUp(most, lockstep=False),
         SetUp(most, options=("--flash-attn", "off")),
         SetUp(most, options=("--no-cache-idle-slots",)),
+        SetUp(most, options=("--threads", "1")),
         SetUp(4, together=False),
     ]
 
@@ -207,6 +208,21 @@ def _server(options: argparse.Namespace, path: Path, load: Workload) -> Measured
 
 def _class(options: argparse.Namespace, path: Path, load: Workload) -> list[Measured]:
     ordered = load.one_tree_after_another()
+
+    def trial(n_threads: int) -> float:
+        part = ordered.first_ticks(_TRIAL_TICKS)
+        return replay.high_level(
+            path,
+            part,
+            context=CONTEXT,
+            n_threads=n_threads,
+            fresh=False,
+            name="trial",
+            limit_seconds=options.slow_seconds / 6,
+        ).seconds
+
+    # A second thread costs a small model more than it gives.
+    threads = min({1, options.threads}, key=trial)
     ways = [
         ("Llama, tree by tree", ordered, False),
         ("Llama, interleaved", load, False),
@@ -217,9 +233,9 @@ def _class(options: argparse.Namespace, path: Path, load: Workload) -> list[Meas
             path,
             part,
             context=CONTEXT,
-            n_threads=options.threads,
+            n_threads=threads,
             fresh=fresh,
-            name=name,
+            name=name if threads == options.threads else f"{name}, {threads} thread",
             limit_seconds=options.slow_seconds,
         )
         for name, part, fresh in ways

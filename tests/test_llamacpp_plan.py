@@ -62,7 +62,15 @@ def test_too_little_memory_is_said(model: Model, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def lanes(model: Model) -> Iterator[Lanes]:
-    plan = LanePlan(4, 512, parallel=True, max_idle=300, cells_a_token=300, flash_attention=False)
+    plan = LanePlan(
+        4,
+        512,
+        parallel=True,
+        lends_threads=False,
+        max_idle=300,
+        cells_a_token=300,
+        flash_attention=False,
+    )
     lanes = Lanes(model, plan, n_threads=2)
     yield lanes
     lanes.close()
@@ -108,3 +116,13 @@ def test_a_large_model_gets_one_cache_for_all_trees(
     two = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False, n_threads=2)
     assert (two.count, two.parallel, two.flash_attention) == (2, True, True)
     assert two.n_cells * 2 == plan.n_cells
+    lanes = Lanes(model, two, n_threads=2)
+    used = []
+    for lane in lanes.lanes:
+        monkeypatch.setattr(lane.context, "use_threads", used.append)
+    strangers = [job([10 * i + t % 7 for t in range(160)]) for i in range(1, 3)]
+    lanes.run(strangers[:1])
+    assert used == [2, 1], "one lane alone works with both threads"
+    lanes.run(strangers)
+    assert used == [2, 1], "two lanes work with one each"
+    lanes.close()

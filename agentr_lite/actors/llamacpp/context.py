@@ -180,6 +180,10 @@ class Context:
         self._check(sequence)
         return int(self._lib.llama_memory_seq_pos_max(self._memory, sequence))
 
+    def use_threads(self, count: int) -> None:
+        """Compute with so many threads from now on."""
+        self._lib.llama_set_n_threads(self.handle, count, count)
+
     def save(self, sequence: int, start: int, end: int) -> CellBytes:
         """A copy of ``sequence``'s cells at positions [start, end), of both keys and values.
 

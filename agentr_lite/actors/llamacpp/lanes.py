@@ -88,6 +88,7 @@ class Lanes:
         """
         self._stop = threading.Event()
         self._cells_a_token = plan.cells_a_token
+        self._lent = n_threads if plan.lends_threads else 0
         self.lanes = [
             kind(model, plan, n_threads=1 if plan.parallel else n_threads, stop=self._stop)
             for _ in range(plan.count)
@@ -108,7 +109,7 @@ class Lanes:
         try:
             if self._pool is None or len(work) < 2:
                 for lane, part in work:
-                    lane.run(part)
+                    self._run_alone(lane, part)
                 return
             futures = [self._pool.submit(lane.run, part) for lane, part in work]
             try:
@@ -125,6 +126,16 @@ class Lanes:
             raise
         finally:
             self._stop.clear()
+
+    def _run_alone(self, lane: Lane, part: Sequence[Job]) -> None:
+        if not self._lent:
+            lane.run(part)
+            return
+        lane.context.use_threads(self._lent)
+        try:
+            lane.run(part)
+        finally:
+            lane.context.use_threads(1)
 
     def assign(self, jobs: Sequence[Job]) -> list[int]:
         """A lane for every job.

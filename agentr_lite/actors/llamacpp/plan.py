@@ -50,6 +50,8 @@ class LanePlan:
     """Of each cache."""
     parallel: bool
     """Lanes on a thread each, rather than all threads on each lane in turn."""
+    lends_threads: bool
+    """A lane that alone has work gets the other lanes' threads; of no use to small models."""
     max_idle: int | None
     """Tokens decoded after which an unused prefix leaves the cache."""
     cells_a_token: int
@@ -113,6 +115,7 @@ def plan_lanes(
             1,
             cells,
             parallel=False,
+            lends_threads=False,
             max_idle=None,
             cells_a_token=1_000_000,
             flash_attention=True,
@@ -137,6 +140,7 @@ def plan_lanes(
         count,
         max(total // count, context_tokens),
         parallel=small or count == 2,
+        lends_threads=not small and count == 2,
         max_idle=int(worth * _IDLE) if spill else int(worth),
         cells_a_token=int(worth),
         flash_attention=not small,
@@ -153,7 +157,10 @@ def plan_isolated(plan: LanePlan, *, context_tokens: int, n_threads: int) -> Lan
     """
     count = n_threads if plan.parallel else 1
     spill = plan.spill_bytes * plan.count // count
-    return replace(plan, count=count, n_cells=2 * context_tokens, spill_bytes=spill)
+    # Some kernels divide a sum between threads: their number shall not depend on what else runs.
+    return replace(
+        plan, count=count, n_cells=2 * context_tokens, spill_bytes=spill, lends_threads=False
+    )
 
 
 def _halved(cells: int, affordable: int) -> int:

@@ -5,8 +5,8 @@
 Upstream's way (arXiv 2501.11425 and its released code): one tree at a time; each of a node's
 candidates is a call of its own with the whole conversation; each child starts its episode over and
 repeats it; each node keeps the whole conversation. It is carried out here with the same model,
-seeds, selection and merging as ours, so that with answers that do not depend on what else is asked
-the trees are equal, and whatever differs is the cost of the way.
+seeds, selection and merging as ours: the trees are equal as far as the model's sums, which are
+rounded differently in other batches, decide no near tie. What differs is the cost of the way.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def test_module_and_script_are_the_same_program() -> None:
     assert done.stdout == f"agentr-lite, version {agentr_lite.__version__}\n"
 
 
-ABOVE_ALL = ("cli", "pipeline", "report")
+ABOVE_ALL = ("cli", "pipeline", "report", "study")
 FORBIDDEN: dict[str, tuple[str, ...] | None] = {
     "errors": None,
     "seeds": None,
@@ -140,13 +140,14 @@ FORBIDDEN: dict[str, tuple[str, ...] | None] = {
     "splice": ("search", "train", "evaluate", *ABOVE_ALL),
     "train": ("search", "splice", "evaluate", *ABOVE_ALL),
     "evaluate": ("search", "splice", "train", *ABOVE_ALL),
-    "report": ("search", "splice", "train", "actors", "envs", "cli", "pipeline"),
+    "report": ("search", "splice", "train", "actors", "envs", "cli", "pipeline", "study"),
     "recipe_values": None,
     "gbnf": None,
     "recipe_envs": ("actors", "envs", "search", "splice", "store", "train", "evaluate", *ABOVE_ALL),
     "parts": ("actors", "store", "search", "splice", "train", "evaluate", *ABOVE_ALL),
     "sitting": ("search", "splice", "train", "evaluate", *ABOVE_ALL),
-    "pipeline": ("cli", "report"),
+    "pipeline": ("cli", "report", "study"),
+    "study": ("cli",),
 }
 """Layer -> layers that it must not know, not even inside a function; None: only ``LOWEST``."""
 EXCEPT = {

@@ -22,7 +22,7 @@ help:
 	@echo "make llama-tools  llama-server and llama-batched-bench, for tests and benchmarks"
 	@echo "make bench    the benchmarks, about an hour (docs/performance.md)"
 	@echo "make results  the study behind docs/results.md (takes many hours, goes on where it was cut)"
-	@echo "make starter  remake the bundled model from scratch (needs PyTorch)"
+	@echo "make starter  remake the bundled model (needs PyTorch and Java)"
 
 install: $(STAMP)
 
@@ -87,7 +87,7 @@ results: install
 	$(BIN)/agentr-lite study --jobs 2 --db .work/study/runs.db --out docs/results.md
 
 starter: install
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[starter]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[starter,sciworld]'
 	$(BIN)/python -m agentr_lite.actors.starter.make
 
 clean:

@@ -1,7 +1,7 @@
 """Remake the bundled starter model: ``python -m agentr_lite.actors.starter.make``.
 
 Recordings, tokenizer, training, conversion and the bundled sample of demonstrations, from seeds
-alone. Needs the extras ``agentr-lite[starter,sciworld]`` (PyTorch; Java). Cut at any time, the same
+and from the first starter's weights. Needs a checkout of the repository and the extras ``agentr-lite[starter,sciworld]`` (PyTorch; Java). Cut at any time, the same
 command goes on from the last checkpoint.
 """
 
@@ -35,6 +35,8 @@ SEED = 20_260_101
 VOCAB = 5632
 PLAYS = 2000
 """Recorded plays of ScienceWorld."""
+ANCESTOR = Path(__file__).parent / "ancestor"
+"""The first starter, which knew TextCraft alone; in the repository, not in the package."""
 GENERAL_EXAMPLES = 900
 """Demonstrations in the bundled sample that training mixes in."""
 SCHEDULE = Schedule(seed=SEED)
@@ -151,7 +153,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
     parser.add_argument("--work", type=Path, default=Path(".work/starter"), help="checkpoints")
     parser.add_argument("--recordings", type=Path, help="ScienceWorld plays; made if missing")
-    parser.add_argument("--grow-from", type=Path, help="begin with this export (its mlx/)")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--grow-from", type=Path, default=ANCESTOR, help="begin with this export")
+    start.add_argument("--from-scratch", action="store_true", help="begin with induction heads")
     parser.add_argument("--tokens", type=int, default=SCHEDULE.tokens)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--pid-file", type=Path, help="where to write this process's number")
@@ -169,9 +173,9 @@ def main() -> None:
 
         recordings = arguments.work / "sciworld.jsonl"
         record_all(recordings, PLAYS)
-    make(
-        arguments.work, recordings, replace(SCHEDULE, tokens=arguments.tokens), arguments.grow_from
-    )
+    schedule = replace(SCHEDULE, tokens=arguments.tokens)
+    ancestor = None if arguments.from_scratch else arguments.grow_from
+    make(arguments.work, recordings, schedule, ancestor)
     if arguments.keep:
         return
     shutil.copytree(arguments.work / "mlx", arguments.out / "mlx", dirs_exist_ok=True)

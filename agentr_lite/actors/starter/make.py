@@ -1,8 +1,9 @@
 """Remake the bundled starter model: ``python -m agentr_lite.actors.starter.make``.
 
 Recordings, tokenizer, training, conversion and the bundled sample of demonstrations, from seeds
-and from the first starter's weights. Needs a checkout of the repository and the extras ``agentr-lite[starter,sciworld]`` (PyTorch; Java). Cut at any time, the same
-command goes on from the last checkpoint.
+and from the first starter's weights. Needs a checkout of the repository and the extras
+``agentr-lite[starter,sciworld]`` (PyTorch; Java). Cut at any time, the same command goes on from
+the last checkpoint.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ operations = st.lists(
 
 
 @given(operations, st.sampled_from([0, 100, 1_000_000]))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=3000, deadline=None)
 def test_books_and_cells_agree_after_any_work(
     work: list[tuple[str, object]], spill_bytes: int
 ) -> None:

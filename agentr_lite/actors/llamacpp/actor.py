@@ -32,6 +32,7 @@ from agentr_lite.actors.llamacpp.sampler import Chooser, Forced, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from agentr_lite.actors.llamacpp.weights import Weights
 from agentr_lite.actors.prompts import Prompt, PromptBuilder
+from agentr_lite.actors.shared import open_beside
 from agentr_lite.errors import ModelError
 
 
@@ -256,18 +257,8 @@ class LlamaCppActor(Actor):
         """See ``Actor``. What it costs is the memory of its caches."""
         if self._closed:
             raise ModelError("the model is closed")
-        weights = self._weights.join()
-        try:
-            other = self._another(weights=weights)
-        except BaseException:
-            weights.leave()
-            raise
-        try:
-            other.use_adapter(adapter)
-        except BaseException:
-            other.close()
-            raise
-        return other
+        weights = self._weights
+        return open_beside(weights, lambda: self._another(weights=weights), adapter)
 
     def reset_cache(self) -> None:
         """See ``Actor``."""

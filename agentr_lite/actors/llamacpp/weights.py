@@ -9,10 +9,11 @@ from agentr_lite.actors.fragments import Tokenizer
 from agentr_lite.actors.llamacpp.adapters import Adapters
 from agentr_lite.actors.llamacpp.grammar import Grammar
 from agentr_lite.actors.llamacpp.model import Model
+from agentr_lite.actors.shared import Shared
 
 
-class Weights:
-    """A loaded model with its users; the last one to leave frees it.
+class Weights(Shared):
+    """A loaded model; contexts of a user who leaves must be gone.
 
     Attributes:
         model: the loaded file.
@@ -38,7 +39,7 @@ class Weights:
         )
         self.tokenizer = Tokenizer(model)
         self._grammars: dict[str, Grammar] = {}
-        self._users = 1
+        super().__init__()
 
     def grammar(self, text: str) -> Grammar:
         """A grammar over the model's vocabulary, compiled once.
@@ -50,16 +51,7 @@ class Weights:
             self._grammars[text] = Grammar(self.model, text)
         return self._grammars[text]
 
-    def join(self) -> Weights:
-        """Let another user in."""
-        self._users += 1
-        return self
-
-    def leave(self) -> None:
-        """One user less; its contexts must be gone."""
-        self._users -= 1
-        if self._users:
-            return
+    def _free(self) -> None:
         for grammar in self._grammars.values():
             grammar.close()
         self._grammars.clear()

@@ -23,6 +23,7 @@ from agentr_lite.actors.digest import directory_sha256, file_sha256
 from agentr_lite.actors.fragments import Tokenizer
 from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.prompts import Prompt, PromptBuilder
+from agentr_lite.actors.shared import open_beside
 from agentr_lite.errors import ModelError
 from agentr_lite.mlx_blas import use_fast_blas
 
@@ -300,18 +301,8 @@ class MlxActor(Actor):
         """See ``Actor``. What it costs is the memory of its pool, and of the adapter."""
         if self._closed:
             raise ModelError("the model is closed")
-        weights = self._weights.join()
-        try:
-            other = self._another(weights=weights)
-        except BaseException:
-            weights.leave()
-            raise
-        try:
-            other.use_adapter(adapter)
-        except BaseException:
-            other.close()
-            raise
-        return other
+        weights = self._weights
+        return open_beside(weights, lambda: self._another(weights=weights), adapter)
 
     def reset_cache(self) -> None:
         """See ``Actor``."""

@@ -14,10 +14,11 @@ import mlx.core as mx
 
 from agentr_lite.actors.mlx.device import load_model, wire_memory
 from agentr_lite.actors.mlx.vocabulary import HfVocabulary
+from agentr_lite.actors.shared import Shared
 
 
-class Weights:
-    """A loaded model with its users; the last one to leave frees it.
+class Weights(Shared):
+    """A loaded model.
 
     Attributes:
         vocabulary: the model's.
@@ -32,7 +33,7 @@ class Weights:
         self._model, tokenizer = load_model(path)
         self.vocabulary = HfVocabulary(tokenizer, origin=str(path))
         self._unwire = wire_memory()
-        self._users = 1
+        super().__init__()
 
     def layers(self) -> Any:
         """The model's layers anew, over the same arrays: to be changed at will.
@@ -42,17 +43,9 @@ class Weights:
         shared = {id(array): array for array in _arrays(self._model)}
         return copy.deepcopy(self._model, shared)
 
-    def join(self) -> Weights:
-        """Let another user in."""
-        self._users += 1
-        return self
-
-    def leave(self) -> None:
-        """One user less."""
-        self._users -= 1
-        if self._users == 0:
-            self._unwire()
-            del self._model
+    def _free(self) -> None:
+        self._unwire()
+        del self._model
 
 
 def _arrays(value: Any) -> Iterator[mx.array]:

@@ -33,7 +33,7 @@ class Mixture:
     """What share of the demonstrations is what."""
 
     shares: dict[str, float] = field(
-        default_factory=lambda: {"textcraft": 0.5, "webshop": 0.25, "sciworld": 0.25}
+        default_factory=lambda: {"textcraft": 0.4, "webshop": 0.4, "sciworld": 0.2}
     )
     """Of the episodes, by environment."""
     judged: float = 0.2

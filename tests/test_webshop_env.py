@@ -240,7 +240,8 @@ def test_the_flag_for_the_original_data(tmp_path: Path) -> None:
     assert all(task["name"].startswith("goal-") for task in json.loads(shown.stdout))
     flags = ["--webshop-data", str(tmp_path), "-o", "goals=human"]
     plan = json.loads(runner.invoke(run, ["webshop", "--plan", "--json", *flags]).stdout)
-    assert plan["plan"]["env_options"] == {"goals": "human", "data_dir": str(tmp_path)}
+    options = plan["plan"]["env_options"]
+    assert options == {"page_size": 5, "goals": "human", "data_dir": str(tmp_path)}
 
 
 def test_a_game_is_won(env: WebShop) -> None:

@@ -22,7 +22,8 @@ from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from benchmarks.replay import Recorded, Settings, Timer, make_plan
 
-_TRIES = 5
+_TRIES = 40
+"""On a busy machine a small model's run is over before the log thread begins."""
 _LAST = 2
 """Tokens of a second measurement, which keeps the program going while it prints the first."""
 

@@ -13,9 +13,8 @@ from click.testing import CliRunner
 from webshop_case import write_files
 
 from agentr_lite.agent import take_step
-from agentr_lite.cli.envs import envs
+from agentr_lite.cli import cli
 from agentr_lite.cli.play import play
-from agentr_lite.cli.run import run
 from agentr_lite.envs.base import SPLITS, Task
 from agentr_lite.envs.checker import check_environment
 from agentr_lite.envs.registry import make_env
@@ -234,12 +233,12 @@ def test_the_flag_for_the_original_data(tmp_path: Path) -> None:
     runner = CliRunner()
     write_files(tmp_path)
     shown = runner.invoke(
-        envs, ["show", "webshop", "--webshop-data", str(tmp_path), "--tasks", "--json"]
+        cli, ["envs", "show", "webshop", "--webshop-data", str(tmp_path), "--tasks", "--json"]
     )
     assert [task["name"] for task in json.loads(shown.stdout)] != []
     assert all(task["name"].startswith("goal-") for task in json.loads(shown.stdout))
     flags = ["--webshop-data", str(tmp_path), "-o", "goals=human"]
-    plan = json.loads(runner.invoke(run, ["webshop", "--plan", "--json", *flags]).stdout)
+    plan = json.loads(runner.invoke(cli, ["run", "webshop", "--plan", "--json", *flags]).stdout)
     options = plan["plan"]["env_options"]
     assert options == {"page_size": 5, "goals": "human", "data_dir": str(tmp_path)}
 

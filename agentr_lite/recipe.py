@@ -253,6 +253,26 @@ def recipe_text(name_or_path: str) -> str:
             f"'{name_or_path}' is a study, not a run's recipe",
             hint=f"`agentr-lite study {name_or_path}` runs it, with --plan shows it.",
         )
+    return yaml_text(
+        name_or_path,
+        names,
+        kind="recipe",
+        hint="`agentr-lite recipes` lists the bundled ones; a path to a YAML file works too.",
+    )
+
+
+def yaml_text(name_or_path: str, names: Sequence[str], *, kind: str, hint: str) -> str:
+    """The text of a bundled YAML file, or of any.
+
+    Args:
+        name_or_path: one of ``names``, or a file.
+        names: of the bundled files of this kind.
+        kind: what to call it.
+        hint: what else to try.
+
+    Raises:
+        RecipeError: neither a bundled name nor a readable file.
+    """
     if name_or_path in names:
         return resources.files(RECIPE_PACKAGE).joinpath(f"{name_or_path}.yaml").read_text("utf-8")
     path = Path(name_or_path)
@@ -260,10 +280,10 @@ def recipe_text(name_or_path: str) -> str:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
-            f"no recipe '{name_or_path}'{did_you_mean(name_or_path, names)}"
+            f"no {kind} '{name_or_path}'{did_you_mean(name_or_path, names)}"
             if isinstance(error, FileNotFoundError)
-            else f"cannot read recipe {path}: {error}",
-            hint="`agentr-lite recipes` lists the bundled ones; a path to a YAML file works too.",
+            else f"cannot read {kind} {path}: {error}",
+            hint=hint,
         ) from error
 
 

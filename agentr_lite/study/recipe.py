@@ -9,12 +9,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from agentr_lite.errors import RecipeError
-from agentr_lite.recipe import RECIPE_PACKAGE, Recipe, load_recipe, recipe_from_dict, study_names
+from agentr_lite.recipe import Recipe, load_recipe, recipe_from_dict, study_names, yaml_text
 from agentr_lite.recipe_values import assign, build, did_you_mean, one_line, type_name
 from agentr_lite.study.methods import BASE, METHODS
 
@@ -145,18 +144,8 @@ def study_text(name_or_path: str) -> str:
         RecipeError: neither a bundled name nor a readable file.
     """
     names = study_names()
-    if name_or_path in names:
-        return resources.files(RECIPE_PACKAGE).joinpath(f"{name_or_path}.yaml").read_text("utf-8")
-    path = Path(name_or_path)
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"no study '{name_or_path}'{did_you_mean(name_or_path, names)}"
-            if isinstance(error, FileNotFoundError)
-            else f"cannot read study {path}: {error}",
-            hint=f"Bundled: {', '.join(names)}; a path to a YAML file works too.",
-        ) from error
+    hint = f"Bundled: {', '.join(names)}; a path to a YAML file works too."
+    return yaml_text(name_or_path, names, kind="study", hint=hint)
 
 
 def load_study(

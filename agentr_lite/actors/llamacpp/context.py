@@ -24,6 +24,7 @@ SEQUENCES = 256
 """llama.cpp's limit on sequence ids; an id beyond it aborts the process."""
 
 
+_REPORT = "If this repeats, please report it with the output of `agentr-lite doctor`."
 _NO_LOGITS = np.empty((0, 0), np.float32)
 
 
@@ -148,7 +149,7 @@ class Context:
             reason = "the cache is full" if status == 1 else last_error() or f"status {status}"
             raise ModelError(
                 f"llama.cpp failed to decode {count} tokens: {reason}",
-                hint="If this repeats, please report it with the output of `agentr-lite doctor`.",
+                hint=_REPORT,
             )
         if not outputs:
             return _NO_LOGITS
@@ -200,7 +201,8 @@ class Context:
         self.remove(self._spare)
         if written != size:
             raise ModelError(
-                f"llama.cpp cannot save its cache: {last_error() or 'no reason given'}"
+                f"llama.cpp cannot save its cache: {last_error() or 'no reason given'}",
+                hint=_REPORT,
             )
         return data
 
@@ -218,7 +220,7 @@ class Context:
         )
         if read != data.nbytes:
             reason = last_error() or "no reason given"
-            raise ModelError(f"llama.cpp cannot bring back saved cells: {reason}")
+            raise ModelError(f"llama.cpp cannot bring back saved cells: {reason}", hint=_REPORT)
         self.copy_range(self._spare, sequence, start, end)
         self.remove(self._spare)
 

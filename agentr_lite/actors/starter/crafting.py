@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agentr_lite.actors.starter.crafter import Habits, Player
-from agentr_lite.actors.starter.episodes import Episode, Turn, Verdict
+from agentr_lite.actors.starter.episodes import Episode, Verdict, take_turn
 from agentr_lite.actors.starter.worlds import Vocabulary, WorldMaker
-from agentr_lite.agent import REFLECT_REPLY, Step, is_reflection, parse_action
+from agentr_lite.agent import Step
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.book import bundled_table
 from agentr_lite.envs.textcraft.rules import apply
@@ -35,15 +35,10 @@ def play(world: World, player: Player, instructions: str, max_steps: int) -> Epi
     steps: list[Step] = []
     verdicts: list[Verdict] = []
     for _ in range(max_steps):
-        turn: Turn = player.next_turn()
-        action = parse_action(turn.text)
-        if action is None:
-            raise ValueError(f"the demonstrator said no action: {turn.text!r}")
-        if is_reflection(action):
-            steps.append(Step(turn.text, action, REFLECT_REPLY, kind="reflect"))
-            verdicts.append(turn.verdict)
-            player.observe(REFLECT_REPLY)
+        taken = take_turn(player, steps, verdicts)
+        if taken is None:
             continue
+        turn, action = taken
         outcome = apply(world.table, inventory, action)
         inventory = dict(outcome.inventory)
         solved = outcome.crafted == world.goal

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from agentr_lite.actors.base import Message
-from agentr_lite.agent import Step, conversation
+from agentr_lite.agent import (
+    REFLECT_REPLY,
+    Step,
+    conversation,
+    is_reflection,
+    parse_action,
+)
 from agentr_lite.splice.critic import CRITIC_ANSWERS, judge_message
 
 Verdict = Literal["Good", "Bad", "Uncertain"]
@@ -52,6 +58,36 @@ class Demonstration:
     """``play``, ``judge`` or ``drill``."""
     env: str
     """Which environment's; empty for drills."""
+
+
+class Demonstrator(Protocol):
+    """Who plays an episode."""
+
+    def next_turn(self) -> Turn:
+        """What it says next."""
+
+    def observe(self, observation: str) -> None:
+        """Tell it what came of its turn."""
+
+
+def take_turn(
+    player: Demonstrator, steps: list[Step], verdicts: list[Verdict]
+) -> tuple[Turn, str] | None:
+    """The player's next turn and the action in it.
+
+    Returns:
+        None for a reflection, which concerns no environment: it is answered and noted already.
+    """
+    turn = player.next_turn()
+    action = parse_action(turn.text)
+    if action is None:
+        raise ValueError(f"the demonstrator said no action: {turn.text!r}")
+    if not is_reflection(action):
+        return turn, action
+    steps.append(Step(turn.text, action, REFLECT_REPLY, kind="reflect"))
+    verdicts.append(turn.verdict)
+    player.observe(REFLECT_REPLY)
+    return None
 
 
 def demonstration(episode: Episode, rng: random.Random, *, judged: bool) -> Demonstration:

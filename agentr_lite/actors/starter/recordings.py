@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.actors.starter.episodes import Episode
+from agentr_lite.actors.starter.episodes import Episode, take_turn
 from agentr_lite.actors.starter.explorer import Explorer, ExplorerHabits
-from agentr_lite.agent import REFLECT_REPLY, Step, is_reflection, parse_action
+from agentr_lite.agent import Step, parse_action
 from agentr_lite.envs.base import Environment, Task
 from agentr_lite.envs.sciworld import SciWorld
 
@@ -51,15 +51,10 @@ def record(
     episode = Episode("sciworld", env.instructions(brief=True), opening, [], [], 0.0)
     reward = 0.0
     for _ in range(max_steps):
-        turn = player.next_turn()
-        action = parse_action(turn.text)
-        if action is None:
-            raise ValueError(f"the demonstrator said no action: {turn.text!r}")
-        if is_reflection(action):
-            episode.steps.append(Step(turn.text, action, REFLECT_REPLY, kind="reflect"))
-            episode.verdicts.append(turn.verdict)
-            player.observe(REFLECT_REPLY)
+        taken = take_turn(player, episode.steps, episode.verdicts)
+        if taken is None:
             continue
+        turn, action = taken
         result = env.step(action)
         failed = bool(result.info.get("invalid") or result.info.get("disaster"))
         reward = result.reward

@@ -11,14 +11,12 @@ import random
 import re
 from dataclasses import dataclass
 
-from agentr_lite.actors.starter.episodes import Episode, Turn, Verdict
+from agentr_lite.actors.starter.episodes import Episode, Turn, Verdict, take_turn
 from agentr_lite.actors.starter.shops import Shop
 from agentr_lite.agent import (
     REFLECT_REPLY,
     REFLECTIONS,
     Step,
-    is_reflection,
-    parse_action,
     reflection_turn,
 )
 from agentr_lite.envs.webshop.pages import BUY, PREVIOUS, SEPARATOR, Visit, advance, page_text
@@ -257,15 +255,10 @@ def shop(
     verdicts: list[Verdict] = []
     reward = 0.0
     for _ in range(max_steps):
-        turn = player.next_turn()
-        action = parse_action(turn.text)
-        if action is None:
-            raise ValueError(f"the demonstrator said no action: {turn.text!r}")
-        if is_reflection(action):
-            steps.append(Step(turn.text, action, REFLECT_REPLY, kind="reflect"))
-            verdicts.append(turn.verdict)
-            player.observe(REFLECT_REPLY)
+        taken = take_turn(player, steps, verdicts)
+        if taken is None:
             continue
+        turn, action = taken
         target = advance(place.catalogue, visit, action)
         visit = target or visit
         over = visit.page == "end"

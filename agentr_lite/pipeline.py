@@ -21,6 +21,7 @@ from agentr_lite.search.stage import search_stage
 from agentr_lite.sitting import recorded_status
 from agentr_lite.splice.stage import environment_faults, splice_stage
 from agentr_lite.store import Store, runs
+from agentr_lite.store.records import Stage
 from agentr_lite.train.stage import adapter_in_use, train_stage, training_weights
 
 OpenActor = Callable[[], Actor]
@@ -62,6 +63,7 @@ def run_pipeline(
     open_actor: OpenActor,
     equip: Equip,
     progress: Progress | None = None,
+    before: Callable[[int, Stage], object] = lambda number, stage: None,
     on_stage: Callable[[int, str, dict[str, Any]], None] | None = None,
 ) -> PipelineResult:
     """Bring a run to its end, from wherever it is.
@@ -73,6 +75,8 @@ def run_pipeline(
         open_actor: loads the model.
         equip: checks the model and puts the adapter of a round on (0 = the base).
         progress: narration; none by default.
+        before: called before each of a round's stages with (round, stage); what it puts on record
+            as finished is not done again.
         on_stage: called after each stage with (round, stage, summary).
 
     Returns:
@@ -103,7 +107,7 @@ def run_pipeline(
             base = eval_stage(store, run_id, 0, recipe, env, actor, progress=progress)
             done(0, "eval", dict(base))
             for number in range(1, recipe.rounds + 1):
-                _round(store, run_id, number, recipe, env, actor, equip, progress, done)
+                _round(store, run_id, number, recipe, env, actor, equip, progress, before, done)
     return result
 
 
@@ -116,14 +120,19 @@ def _round(
     actor: Actor,
     equip: Equip,
     progress: Progress,
+    before: Callable[[int, Stage], object],
     done: Callable[[int, str, dict[str, Any]], None],
 ) -> None:
     equip(actor, adapter_in_use(store, run_id, number - 1))
+    before(number, "search")
     found = search_stage(store, run_id, number, recipe, env, actor, progress=progress)
     done(number, "search", dict(found))
+    before(number, "splice")
     made = splice_stage(store, run_id, number, recipe, env, actor, progress=progress)
     done(number, "splice", dict(made))
+    before(number, "train")
     done(number, "train", train_stage(store, run_id, number, recipe, progress=progress))
     equip(actor, adapter_in_use(store, run_id, number))
+    before(number, "eval")
     scores = eval_stage(store, run_id, number, recipe, env, actor, progress=progress)
     done(number, "eval", dict(scores))

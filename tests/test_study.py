@@ -30,8 +30,9 @@ from agentr_lite.store.runs import (
     set_run_model,
     stage_status,
 )
+from agentr_lite.store.splices import list_adapters
 from agentr_lite.store.summaries import dump_trees
-from agentr_lite.study import schedule, shared, work
+from agentr_lite.study import reuse, schedule, shared, work
 from agentr_lite.study.cells import EQUAL_DATA, study_cells
 from agentr_lite.study.recipe import load_study
 from agentr_lite.study.schedule import Pool
@@ -80,6 +81,15 @@ def contents(db: Path) -> dict[str, list[str]]:
     with Store.open(db, create=False, read_only=True) as store:
         runs = [(f"{run.recipe['name']} {run.seed}", run.id) for run in list_runs(store)]
     return {name: loop_case.contents(db, run_id) for name, run_id in runs}
+
+
+def without_usage(rows: list[str]) -> list[Any]:
+    """What a run left behind, but for what its evaluations cost: that is what it cost elsewhere."""
+    # (round, stage, finished, usage, summary)
+    return [
+        row[:3] + row[4:] if isinstance(row, list) and row[1:2] == ["eval"] else row
+        for row in map(json.loads, rows)
+    ]
 
 
 def test_every_cell_is_run_once(command: Command, study_file: Path) -> None:
@@ -133,15 +143,7 @@ def test_a_shared_start_changes_no_result(command: Command, study_file: Path) ->
     whole = contents(study_file.parent / "s.db")["corridor-good 1"]
     alone = contents(study_file.parent / "alone.db")["corridor-good 1"]
 
-    def without_tokens(rows: list[str]) -> list[Any]:
-        parsed = [json.loads(row) for row in rows]
-        # (round, stage, finished, usage, summary): what a stage cost is what it cost elsewhere.
-        return [
-            row[:3] + row[4:] if isinstance(row, list) and row[1:2] == ["eval"] else row
-            for row in parsed
-        ]
-
-    assert without_tokens(whole) == without_tokens(alone)
+    assert without_usage(whole) == without_usage(alone)
 
 
 @pytest.mark.parametrize(("point", "number"), [("generate", 6), ("save_tree", 7), ("score", 1)])
@@ -511,8 +513,8 @@ def test_copied_starts_equal_the_original(study_file: Path, command: Command) ->
         source = next(r.id for r in list_runs(store) if r.recipe["rounds"])
         [cell] = study_cells(recipe, ["corridor/good/2"])
         target = create_run(store, cell.recipe)
-        shared.copy_base(store, source, target)
-        shared.copy_first_search(store, source, target)
+        reuse.copy_base(store, source, target)
+        reuse.copy_first_search(store, source, target)
         grown = [row for row in dump_trees(store, source, 1) if row[0] not in ("judge", "recover")]
         assert list(dump_trees(store, target, 1)) == grown
 
@@ -529,6 +531,66 @@ def test_copied_starts_equal_the_original(study_file: Path, command: Command) ->
             copied = stage_status(store, target, number, stage)  # type: ignore[arg-type]
             assert copied is not None
             assert copied.finished
+
+
+def test_methods_with_the_same_examples_are_trained_once(
+    command: Command, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[Path] = []
+    original = loop_case.lora.train_lora
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        trained.append(named["out_dir"])
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(loop_case.lora, "train_lora", counted)
+    environments = study_file.read_text().replace(
+        "methods:",
+        f"  fewer: {{recipe: {study_file.parent / 'loop.yaml'},"
+        " set: {splice: {pairs_per_task: 1}}}\nmethods:",
+    )
+    study_file.write_text(environments)
+    grid = ("--set", "methods=[good, verified]", "--set", "seeds=[1]", "--set", "rounds=2")
+    done = command(study_file, *grid)
+    assert done.code == 0, done.err
+    # Good trajectories do not depend on the pairs; revisions do.
+    assert len(trained) == 6
+    db = study_file.parent / "s.db"
+    with Store.open(db, create=False, read_only=True) as store:
+        found = {run.recipe["name"]: run.id for run in list_runs(store)}
+        first, second = found["corridor-good"], found["fewer-good"]
+        for told in ("round 1 train", "round 1 eval", "round 2 search", "round 2 train"):
+            assert f"{told}: the same as in {first}" in done.err
+        adapters = [list_adapters(store, run_id) for run_id in (first, second)]
+        assert [row.gguf_sha256 for row in adapters[0]] == [row.gguf_sha256 for row in adapters[1]]
+        assert [row.round for row in adapters[1]] == [1, 2]
+        for row in adapters[1]:
+            assert second in row.mlx_dir
+            assert Path(row.gguf_path).is_file()
+            stage = stage_status(store, second, row.round, "train")
+            assert stage is not None
+            assert stage.summary["dataset_id"] == row.dataset_id
+    # By itself it comes to the same.
+    assert command(study_file, *grid, "--only", "fewer/good", db="alone.db").code == 0
+    mine, alone = (contents(study_file.parent / name) for name in ("s.db", "alone.db"))
+    assert without_usage(mine["fewer-good 1"]) == without_usage(alone["fewer-good 1"])
+
+
+@pytest.mark.parametrize(
+    ("cell", "other", "waits"),
+    [
+        ("corridor/naive/1", "corridor/verified/1", True),
+        ("corridor/naive/1", "corridor/verified/2", False),
+        ("corridor/naive/1", "corridor/direct/1", False),
+        ("corridor/good/1", "corridor/verified/1", False),
+    ],
+)
+def test_who_may_train_on_the_same_waits_for_it(
+    study_file: Path, cell: str, other: str, waits: bool
+) -> None:
+    recipe = load_study(str(study_file), ["methods=[verified, naive, direct, good]"])
+    cells = {one.name: one for one in study_cells(recipe)}
+    assert schedule.may_come_out_the_same(cells[cell], cells[other]) is waits
 
 
 def test_what_is_shared_depends_on_what_it_depends_on(study_file: Path) -> None:

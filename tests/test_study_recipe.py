@@ -141,6 +141,12 @@ def test_the_grid_and_its_order() -> None:
     assert (verify["verified"], verify["naive"]) == ("replay", "off")
 
 
+def test_naive_splices_come_after_all_that_they_may_equal() -> None:
+    cells = study_cells(study(methods=["base", "verified", "naive", "good"], seeds=[1, 2]))
+    methods = [cell.method for cell in cells]
+    assert methods == ["base", "verified", "good", "naive"] * 2
+
+
 @pytest.mark.parametrize(
     ("only", "methods"),
     [

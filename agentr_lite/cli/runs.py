@@ -197,7 +197,7 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
     from agentr_lite.store.runs import list_stages
 
     stages = list_stages(store, run.id)
-    last = max(stages, key=lambda stage: stage.started_utc, default=None)
+    last = stages[-1] if stages else None
     greedy = list_evals(store, run.id, mode="greedy")
     return {
         "id": run.id,

@@ -280,10 +280,8 @@ def stage_status(store: Store, run_id: str, round_index: int, stage: Stage) -> R
 
 
 def list_stages(store: Store, run_id: str) -> list[RoundRow]:
-    """All stages of a run, in the order they began."""
-    rows = store.rows(
-        "SELECT * FROM rounds WHERE run_id = ? ORDER BY round, started_utc, rowid", (run_id,)
-    )
+    """All stages of a run by round, in the order they came to be on record."""
+    rows = store.rows("SELECT * FROM rounds WHERE run_id = ? ORDER BY round, rowid", (run_id,))
     return [_round(row) for row in rows]
 
 

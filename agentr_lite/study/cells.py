@@ -67,7 +67,8 @@ def study_cells(study: StudyRecipe, only: Sequence[str] = ()) -> list[Cell]:
     """All cells, in the order of the work.
 
     Seeds come outermost, so that a first coarse table is there early; within a seed the methods of
-    an environment follow each other, as they share its first round.
+    an environment follow each other, as they share its first round. Naive splices come last: where
+    none fails its replay, all of their rounds are the verified method's.
 
     Args:
         study: the study.
@@ -82,12 +83,16 @@ def study_cells(study: StudyRecipe, only: Sequence[str] = ()) -> list[Cell]:
         *_grid(study),
         *(cell for variant in variants(study) for cell in _variant_cells(study, variant)),
     ]
-    order = {seed: index for index, seed in enumerate(study.seeds)}
-    cells.sort(key=lambda cell: (bool(cell.ablation), order[cell.seed]))
+    envs, seeds = list(study.environments), list(study.seeds)
+
+    def turn(cell: Cell) -> tuple[bool, int, int, bool]:
+        first = seeds.index(cell.seed), envs.index(cell.env)
+        return (bool(cell.ablation), *first, cell.method == NAIVE)
+
+    cells.sort(key=turn)
     for one in only:
         if not any(fits(cell, one) for cell in cells):
             names = [cell.name for cell in cells]
-            envs = list(study.environments)
             raise UsageError(
                 f"--only {one} fits nothing in study {study.name}"
                 f"{did_you_mean(one, [*envs, *names])}",

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agentr_lite.errors import (
@@ -21,7 +21,7 @@ from agentr_lite.errors import (
 from agentr_lite.output import Progress, format_duration, say, warn
 from agentr_lite.store import Store
 from agentr_lite.study.cells import Cell
-from agentr_lite.study.shared import Runs
+from agentr_lite.study.shared import Runs, comparable
 from agentr_lite.study.work import Digests, Tools, resolve, work_off
 
 POLL_S = 0.5
@@ -207,6 +207,8 @@ class Pool:
             plays = min(other.cell.recipe.rounds, cell.recipe.rounds) > 0 and same_search
             if plays and self._runs.find_stage(cell.recipe, digest, "search") is None:
                 return True
+            if plays and may_come_out_the_same(cell, other.cell):
+                return True
         return False
 
     def _start(self, cell: Cell) -> None:
@@ -265,6 +267,13 @@ class Pool:
                 if one.process.stdin:
                     one.process.stdin.close()
             self._running.clear()
+
+
+def may_come_out_the_same(cell: Cell, other: Cell) -> bool:
+    """Whether it shows only in the splices whether the two train on the same."""
+    verify = other.recipe.splice.verify
+    recipe = replace(cell.recipe, splice=replace(cell.recipe.splice, verify=verify))
+    return comparable(recipe) == comparable(other.recipe)
 
 
 @contextmanager

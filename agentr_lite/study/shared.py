@@ -1,14 +1,13 @@
-"""What runs of a study have in common: finding a cell's run, and playing the same thing only once.
+"""What runs of a study have in common: finding a cell's run, or one that has played the same.
 
 The base's evaluation depends on neither method nor search, and greedy episodes not on the seed
-either; the first round's trees depend on no method. Whoever comes first plays them, all others get
-copies, as if each had played: a report needs no special case.
+either; the first round's trees depend on no method.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from agentr_lite.errors import RecipeError
@@ -17,7 +16,6 @@ from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow, Stage
 from agentr_lite.store.runs import list_runs, stage_status
 from agentr_lite.store.splices import list_dataset_items, list_datasets
-from agentr_lite.store.trees import copy_trees
 
 
 def model_digest(recipe: Recipe) -> str | None:
@@ -79,7 +77,7 @@ class Runs:
             recipe: what is wanted.
             digest: of the model; None: any.
         """
-        wanted = _comparable(recipe.to_dict())
+        wanted = comparable(recipe)
         runs = [
             run
             for run, own in self.of(recipe.env_label)
@@ -97,7 +95,7 @@ class Runs:
             stage: which of the two.
         """
         number, parts = (0, base_parts) if stage == "eval" else (1, search_parts)
-        wanted = parts(_comparable(recipe.to_dict()))
+        wanted = parts(comparable(recipe))
         for run, own in self.of(recipe.env_label):
             if digest is not None and run.model_sha256 != digest:
                 continue
@@ -121,36 +119,6 @@ def search_parts(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {key: recipe[key] for key in ("env", "env_options", "model", "agent", "search", "seed")}
 
 
-def copy_base(store: Store, source: str, target: str) -> None:
-    """Give a new run another one's evaluation of the base, and its model."""
-    with store.atomic():
-        store.execute(
-            "UPDATE runs SET model_id = (SELECT model_id FROM runs WHERE id = ?) WHERE id = ?",
-            (source, target),
-        )
-        _copy_stage(store, source, target, 0, "eval")
-        rows = store.rows(
-            "SELECT id FROM evals WHERE run_id = ? AND round = 0 ORDER BY id", (source,)
-        )
-        for row in rows:
-            copied = _copy(store, "evals", {"id": row["id"]}, {"id": None, "run_id": target})
-            _copy(store, "eval_items", {"eval_id": row["id"]}, {"eval_id": copied})
-        # What greedy episodes were played with names the seed, though nothing in them is drawn.
-        store.execute(
-            "UPDATE evals SET summary = json_set(summary, '$.settings.seed',"
-            " (SELECT seed FROM runs WHERE id = :run)) WHERE run_id = :run"
-            " AND json_extract(summary, '$.settings.seed') IS NOT NULL",
-            {"run": target},
-        )
-
-
-def copy_first_search(store: Store, source: str, target: str) -> None:
-    """Give a new run another one's trees of the first round."""
-    with store.atomic():
-        _copy_stage(store, source, target, 1, "search")
-        copy_trees(store, source, target, 1)
-
-
 def agent_examples(store: Store, run_id: str, round_index: int) -> int:
     """How many of a round's training examples are the agent's own; 0 without a training set."""
     sets = list_datasets(store, run_id, round_index=round_index)
@@ -162,37 +130,13 @@ def agent_examples(store: Store, run_id: str, round_index: int) -> int:
 
 def _resolved(recipe: Mapping[str, Any]) -> Mapping[str, Any] | None:
     try:
-        return _comparable(recipe_from_dict(recipe).to_dict())
+        return comparable(recipe_from_dict(recipe))
     except RecipeError:
         # Of a version that knew other keys; it cannot be a run of this study.
         return None
 
 
-def _comparable(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON has it, without the name, which changes nothing."""
-    plain: dict[str, Any] = json.loads(json.dumps(recipe))
+def comparable(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as JSON has it, without the name, which changes nothing."""
+    plain: dict[str, Any] = json.loads(json.dumps(recipe.to_dict()))
     return {key: value for key, value in plain.items() if key != "name"}
-
-
-def _copy_stage(store: Store, source: str, target: str, number: int, stage: Stage) -> None:
-    _copy(
-        store,
-        "rounds",
-        {"run_id": source, "round": number, "stage": stage},
-        {"run_id": target},
-    )
-
-
-def _copy(store: Store, table: str, where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
-    """Copy rows with some columns replaced; returns the last new row's id."""
-    columns: Sequence[str] = [r["name"] for r in store.rows(f"PRAGMA table_info({table})")]
-    chosen = [f":new_{name}" if name in changes else name for name in columns]
-    cursor = store.execute(
-        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(chosen)} FROM {table}"
-        f" WHERE {' AND '.join(f'{name} = :old_{name}' for name in where)}",
-        {
-            **{f"new_{name}": value for name, value in changes.items()},
-            **{f"old_{name}": value for name, value in where.items()},
-        },
-    )
-    return cursor.lastrowid or 0

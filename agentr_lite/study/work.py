@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from agentr_lite.actors.base import Actor
 from agentr_lite.errors import AgentrError, StoreError
@@ -17,13 +17,8 @@ from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import create_run, get_run, stage_status
 from agentr_lite.study.cells import Cell
-from agentr_lite.study.shared import (
-    Runs,
-    agent_examples,
-    copy_base,
-    copy_first_search,
-    model_digest,
-)
+from agentr_lite.study.reuse import copy_base, copy_first_search, reuse_stage
+from agentr_lite.study.shared import Runs, agent_examples, comparable, model_digest
 
 CLAIM_PATIENCE_S = 60.0
 """How long to wait for a process that was told to stop to let go of its run."""
@@ -111,19 +106,12 @@ def _with_splices_of(recipe: Recipe, verify: Literal["replay", "off"]) -> Recipe
 def _trained(store: Store, runs: Runs, recipe: Recipe, digest: str | None) -> RunRow | None:
     """A run of the recipe, however many rounds it has, whose first round has been trained."""
     for run, own in runs.of(recipe.env_label):
-        same = {**own, "rounds": recipe.rounds} == _plain(recipe)
+        same = {**own, "rounds": recipe.rounds} == comparable(recipe)
         if same and (digest is None or run.model_sha256 == digest):
             done = stage_status(store, run.id, 1, "train")
             if done is not None and done.finished:
                 return run
     return None
-
-
-def _plain(recipe: Recipe) -> Mapping[str, Any]:
-    import json
-
-    data: dict[str, Any] = json.loads(json.dumps(recipe.to_dict()))
-    return {key: value for key, value in data.items() if key != "name"}
 
 
 def work_off(
@@ -175,6 +163,9 @@ def work_off(
             recipe,
             open_actor=lambda: open_actor(recipe),
             equip=lambda actor, number: tools.equip(store, get_run(store, run_id), actor, number),
+            before=lambda number, stage: reuse_stage(
+                *(store, runs, run_id, recipe, digests.of(recipe), number, stage)
+            ),
             progress=progress,
         )
     return run_id, result

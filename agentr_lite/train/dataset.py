@@ -6,6 +6,7 @@ split by task, the balance and the de-duplication are ours.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections import defaultdict
@@ -33,6 +34,8 @@ class Dataset:
     """In training order (shuffled by the run's seed)."""
     valid: list[TrainExample]
     """Of tasks and general lines that ``train`` has none of."""
+    sha256: str
+    """Of what is trained on, in its order: equal where training would see the same."""
     counts: Mapping[str, int]
     """``revision``, ``good`` and ``general`` examples; ``duplicates`` and ``over_limit`` agent
     examples left out; ``general_repeated``: general examples beyond one of each line."""
@@ -117,12 +120,10 @@ def build_dataset(
     }
     rows = [item.to_row(idx, "train") for idx, item in enumerate(train)]
     rows += [item.to_row(idx, "valid") for idx, item in enumerate(valid, start=len(train))]
-    return Dataset(
-        _record(store, run_id, round_index, recipe, counts, rows),
-        [item.example for item in train],
-        [item.example for item in valid],
-        counts,
-    )
+    examples = [item.example for item in train], [item.example for item in valid]
+    sha256 = _sha256(*examples)
+    recorded = _record(store, run_id, round_index, recipe, sha256, counts, rows)
+    return Dataset(recorded, *examples, sha256, counts)
 
 
 def _agent_examples(store: Store, run_id: str, round_index: int, recipe: Recipe) -> list[Candidate]:
@@ -231,11 +232,17 @@ def _stream(recipe: Recipe, round_index: int, *purpose: str) -> int:
     return stream_seed(recipe.seed, "dataset", round_index, *purpose)
 
 
+def _sha256(*parts: Sequence[TrainExample]) -> str:
+    texts = [[[one.messages, one.loss, one.weight] for one in part] for part in parts]
+    return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+
+
 def _record(
     store: Store,
     run_id: str,
     round_index: int,
     recipe: Recipe,
+    sha256: str,
     counts: Mapping[str, int],
     rows: Sequence[DatasetItemRow],
 ) -> int:
@@ -248,6 +255,7 @@ def _record(
         "accumulate": recipe.train.accumulate,
         "max_examples": recipe.train.max_examples,
         "validation": recipe.train.validation,
+        "sha256": sha256,
         "counts": dict(counts),
     }
     for earlier in splices.list_datasets(store, run_id, round_index=round_index):

@@ -76,7 +76,7 @@ RECOVERY = Measure(
 RECOVERY_REWARD = Measure(
     "recovery_reward",
     "Mean reward from the base's failures on",
-    "reward",
+    "reward from failures",
     "recovery",
     lambda p: p.reward,
     _one,

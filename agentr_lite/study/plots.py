@@ -20,10 +20,10 @@ from agentr_lite.report.plots import (
 )
 from agentr_lite.report.svg import SERIES_CLASSES, el, marker, text
 from agentr_lite.report.words import round_name
-from agentr_lite.study.measures import LENGTH, RECOVERY, REFLECTIONS, REPEATED, VALID, Measure
+from agentr_lite.study.measures import LENGTH, REFLECTIONS, REPEATED, VALID, Measure
 from agentr_lite.study.methods import BASE
 from agentr_lite.study.results import EnvResults
-from agentr_lite.study.tables import main_measure
+from agentr_lite.study.tables import main_measure, recovery_measure
 
 _PANEL_WIDTH = 360.0
 _PANEL_HEIGHT = 232.0
@@ -53,16 +53,16 @@ def environment_plot(results: EnvResults) -> str | None:
     methods = results.methods
     if not methods:
         return None
-    main = main_measure(results)
+    outcomes = (main_measure(results), recovery_measure(results))
     panels = [
-        *_panels([(m.title, _by_round(results, methods, m)) for m in (main, RECOVERY)]),
+        *_panels([(m.title, _by_round(results, methods, m)) for m in outcomes]),
         *_panels(
             [
                 (
                     f"{m.column.capitalize()}: last round less base",
                     _differences(results, methods, m),
                 )
-                for m in (main, RECOVERY)
+                for m in outcomes
             ]
         ),
         *_panels([(m.title, _by_round(results, methods, m)) for m in _BEHAVIOUR]),

@@ -98,6 +98,11 @@ def main_measure(results: EnvResults) -> Measure:
     return REWARD if results.graded else SUCCESS
 
 
+def recovery_measure(results: EnvResults) -> Measure:
+    """What is told of going on from the base's failures; the counterpart of ``main_measure``."""
+    return RECOVERY_REWARD if results.graded else RECOVERY
+
+
 def outcome_section(results: EnvResults, measure: Measure) -> Section:
     """One measure by method and round, with its difference from the base."""
     rows: list[list[Cell]] = []
@@ -141,7 +146,7 @@ def told_difference(
     key = "reward" if measure.key.endswith("reward") else measure.key
     told = verdict(name, _VERBS[key], difference, unit=unit, than=than)
     if measure.key == "recovery_reward":
-        return Styled(told.text.replace(" reward", " reward from failures on", 1), fg=told.fg)
+        return Styled(told.text.replace(" reward", f" {measure.column}", 1), fg=told.fg)
     return told
 
 
@@ -177,15 +182,13 @@ def between_section(results: EnvResults, measures: Sequence[Measure]) -> Section
                 span(measure, difference, signed=True),
                 p_value(difference["p"]) if difference else None,
             ]
-            if difference and measure in (main_measure(results), RECOVERY):
+            if difference and measure in (main_measure(results), recovery_measure(results)):
                 name, than = results.labels[one], results.labels[other]
                 notes.append(told_difference(name, measure, difference, than=than))
         rows.append(row)
     columns = ["", "round"]
     for measure in measures:
-        what = measure.column
-        what += " from failures" if measure is RECOVERY_REWARD else ""
-        columns += [what, "95 % interval", "p"]
+        columns += [measure.column, "95 % interval", "p"]
     return Section("Between the methods", columns, rows, notes)
 
 
@@ -234,7 +237,7 @@ def behaviour_change_section(results: EnvResults) -> Section:
 
 def seed_section(results: EnvResults) -> Section:
     """Each run by itself, and what the spread between seeds alone would say."""
-    measure = main_measure(results)
+    measure, recovery = main_measure(results), recovery_measure(results)
     rows: list[list[Cell]] = []
     notes: list[str | Styled] = []
     for method in results.methods:
@@ -245,15 +248,15 @@ def seed_section(results: EnvResults) -> Section:
                 continue
             runs = {one.cell.seed: one.rounds}
             difference = difference_of(measure, runs, last, runs, 0)
-            failures = difference_of(RECOVERY, runs, last, runs, 0)
+            failures = difference_of(recovery, runs, last, runs, 0)
             rows.append(
                 [
                     f"{results.labels[method]}, seed {one.cell.seed}",
                     last,
                     change(measure, difference),
                     span(measure, difference, signed=True),
-                    change(RECOVERY, failures),
-                    span(RECOVERY, failures, signed=True),
+                    change(recovery, failures),
+                    span(recovery, failures, signed=True),
                     format_duration(sum(row.wall_s for row in one.stages)),
                     count(sum(row.output_tokens for row in one.stages)),
                     one.run.id if one.run.status == "finished" else f"{one.run.id} (not through)",
@@ -268,7 +271,7 @@ def seed_section(results: EnvResults) -> Section:
                 f" {spread.n} seeds alone (Student) {span(measure, of, signed=True)}."
             )
     columns = ["", "round", f"{measure.column} vs base", "95 % interval"]
-    columns += ["recovery vs base", "95 % interval", "wall", "generated", "run"]
+    columns += [f"{recovery.column} vs base", "95 % interval", "wall", "generated", "run"]
     return Section("Seed by seed", columns, rows, notes)
 
 

@@ -8,11 +8,18 @@ from agentr_lite.output import Styled
 from agentr_lite.report.tables import Section
 from agentr_lite.report.words import Cell, count, p_value
 from agentr_lite.store import Store
-from agentr_lite.study.measures import RECOVERY, Seeds, difference_of, value_of
+from agentr_lite.study.measures import Seeds, difference_of, value_of
 from agentr_lite.study.methods import VERIFIED
 from agentr_lite.study.results import CellResult, EnvResults
 from agentr_lite.study.shared import agent_examples
-from agentr_lite.study.tables import change, main_measure, shown, span, told_difference
+from agentr_lite.study.tables import (
+    change,
+    main_measure,
+    recovery_measure,
+    shown,
+    span,
+    told_difference,
+)
 
 TITLES = {
     "equal_data": "Naive against verified at equal data",
@@ -59,8 +66,9 @@ def variant_section(store: Store, environments: Sequence[EnvResults], ablation: 
     columns += ["recovery", "95 % interval", "vs verified", "95 % interval", "p"]
     columns += ["nodes", "generated", "examples"]
     notes.append(
-        "After as many rounds each. Outcome: success, or mean reward where it is graded. Nodes and"
-        " tokens of the search, examples of the last of these rounds: means a run."
+        "After as many rounds each. Outcome and recovery: successes, or mean rewards where they are"
+        " graded. Nodes and tokens of the search, examples of the last of these rounds: means a"
+        " run."
     )
     return Section(TITLES[ablation], columns, rows, notes)
 
@@ -73,10 +81,10 @@ def _row(
     reference: Sequence[CellResult],
     number: int,
 ) -> list[Cell]:
-    measure = main_measure(results)
+    measure, recovers = main_measure(results), recovery_measure(results)
     runs = _seeds(cells)
     value = value_of(measure, runs, number)
-    recovery = value_of(RECOVERY, runs, number)
+    recovery = value_of(recovers, runs, number)
     gain = difference_of(measure, runs, number, runs, 0)
     own = cells == reference
     against = None if own else difference_of(measure, runs, number, _seeds(reference), number)
@@ -88,8 +96,8 @@ def _row(
         span(measure, value),
         change(measure, gain),
         span(measure, gain, signed=True),
-        shown(RECOVERY, recovery["value"]) if recovery else None,
-        span(RECOVERY, recovery),
+        shown(recovers, recovery["value"]) if recovery else None,
+        span(recovers, recovery),
         change(measure, against),
         span(measure, against, signed=True),
         p_value(against["p"]) if against else None,

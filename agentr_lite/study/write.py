@@ -20,7 +20,6 @@ from agentr_lite.study.measures import (
     BEHAVIOUR,
     LENGTH,
     OUTCOMES,
-    RECOVERY,
     REPEATED,
     Measure,
 )
@@ -32,6 +31,7 @@ from agentr_lite.study.splices import SpliceRound, failure_section, recovery_sec
 from agentr_lite.study.tables import (
     env_sections,
     main_measure,
+    recovery_measure,
     shown,
     told_change,
 )
@@ -258,7 +258,7 @@ def _env_facts(results: EnvResults) -> list[str]:
 def _env_short(results: EnvResults) -> list[str | Styled]:
     """The few sentences that matter of one environment."""
     found: list[str | Styled] = []
-    measures = (main_measure(results), RECOVERY)
+    measures = (main_measure(results), recovery_measure(results))
     for method in results.methods:
         number = results.last_round(method)
         told = []

@@ -576,6 +576,23 @@ def test_methods_with_the_same_examples_are_trained_once(
     assert without_usage(mine["fewer-good 1"]) == without_usage(alone["fewer-good 1"])
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux alone deals out cores")
+@pytest.mark.parametrize(
+    ("cores", "jobs", "shares"),
+    [
+        ({0, 1, 2, 3, 8}, 2, [{0, 2, 8}, {1, 3}]),
+        ({4, 5}, 2, [{4}, {5}]),
+        ({4, 5}, 3, []),
+        ({4, 5}, 1, []),
+    ],
+)
+def test_cores_are_dealt_out(
+    monkeypatch: pytest.MonkeyPatch, cores: set[int], jobs: int, shares: list[set[int]]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cores)
+    assert schedule.share_cores(jobs) == shares
+
+
 @pytest.mark.parametrize(
     ("cell", "other", "waits"),
     [

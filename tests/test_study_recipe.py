@@ -113,10 +113,10 @@ def test_quick_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_overrides_outweigh_the_file() -> None:
-    found = load_study("study-small", ["rounds=1", "set.search.tasks=5", "seeds=[7]"])
+    found = load_study("study-small", ["rounds=1", "set.search.width=5", "seeds=[7]"])
     assert found.rounds == 1
     assert {cell.seed for cell in study_cells(found)} == {7}
-    assert found.env_recipe("textcraft").search.tasks == 5
+    assert found.env_recipe("textcraft").search.width == 5
     with pytest.raises(RecipeError, match="needs the form key=value"):
         load_study("study-small", ["rounds"])
 

@@ -109,6 +109,8 @@ class _Process:
     process: subprocess.Popen[bytes]
     log: Path
     started: float
+    cores: frozenset[int]
+    """Its share of the machine; empty: not for us to say."""
 
 
 class Pool:
@@ -148,6 +150,7 @@ class Pool:
         self._jobs = jobs
         self._on_cell = on_cell
         self._running: list[_Process] = []
+        self._shares_of_cores = share_cores(jobs)
         self._runs, self._digests = Runs(store), Digests()
         self._outcome = Outcome()
 
@@ -225,12 +228,18 @@ class Pool:
                 # Ctrl-C is passed on once, by us.
                 start_new_session=True,
             )
+        taken = [one.cores for one in self._running]
+        cores = next((share for share in self._shares_of_cores if share not in taken), frozenset())
+        if cores:
+            # Before it has loaded anything, so before it counts the cores that it may use.
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(process.pid, cores)
         assert process.stdin is not None
         # A process that is gone already says why in its log.
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(f"{self._order(cell)}\n".encode())
             process.stdin.flush()
-        self._running.append(_Process(cell, process, log, time.monotonic()))
+        self._running.append(_Process(cell, process, log, time.monotonic(), cores))
         say(f"{cell.name}: begun, {len(self._running)} at work")
 
     def _close(self, ended: _Process) -> None:
@@ -267,6 +276,23 @@ class Pool:
                 if one.process.stdin:
                     one.process.stdin.close()
             self._running.clear()
+
+
+def share_cores(jobs: int) -> list[frozenset[int]]:
+    """The cores that this process may use, dealt out to ``jobs`` processes.
+
+    Two processes of two threads each on two cores wait for each other at every step; two of one
+    thread do not.
+
+    Returns:
+        A share a process; empty where there are not enough cores, or the system does not say.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    if jobs < 2 or len(cores) < jobs:
+        return []
+    return [frozenset(cores[job::jobs]) for job in range(jobs)]
 
 
 def may_come_out_the_same(cell: Cell, other: Cell) -> bool:

@@ -26,7 +26,7 @@ _CHUNK_BATCHES = 48
 class Schedule:
     """How long and how fast."""
 
-    tokens: int = 6_000_000
+    tokens: int = 11_500_000
     """Tokens in all, prompts and observations included."""
     batch_tokens: int = 4096
     muon_rate: float = 0.016

@@ -100,6 +100,9 @@ class SpliceSettings:
     """How the model finds its first error. ``score``: by the likelihood of three verdicts;
     ``reason``: in words; ``none``: not at all, the whole bad trajectory is kept (direct
     revision)."""
+    unseen: Literal["last", "drop"] = "last"
+    """A bad trajectory in which the model finds no error. ``last``: it learns to revise at the
+    latest point possible; ``drop``: what it cannot see, it is not to notice."""
     verify: Literal["replay", "off"] = "replay"
     """``replay``: execute each spliced trajectory and keep what still earns alpha; ``off``: join
     the texts, as the paper does."""

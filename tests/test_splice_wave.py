@@ -225,6 +225,19 @@ def test_where_no_step_is_judged_bad_the_whole_path_is_kept() -> None:
     assert revision.reason.startswith("none judged bad: ")
 
 
+def test_where_no_step_is_judged_bad_the_pair_may_be_dropped() -> None:
+    paths = [GOOD, "forward, take, jump high, jump high"]
+
+    [revision] = run(paths, RuleActor([]), recipe(unseen="drop")).revisions
+    [seen] = run(paths, RuleActor(["jump high"]), recipe(unseen="drop")).revisions
+    [direct] = run(paths, RuleActor([]), recipe(unseen="drop", critic="none")).revisions
+
+    assert revision.status == "rejected"
+    assert revision.reason.startswith("no error seen: ")
+    assert revision.messages is None
+    assert (seen.status, direct.status) == ("replayed", "replayed")
+
+
 def test_reflections_of_the_bad_path_are_not_judged() -> None:
     actor = RuleActor(["reflect", "back"])
 

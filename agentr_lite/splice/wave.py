@@ -186,6 +186,8 @@ def _cut(
         work.revision.signal = reflection(recipe.seed, round_index, work.tree.task.name, *leaves)
         if work.revision.cut.kind == "impossible":
             work.revision.reject("nothing to revise", work.revision.cut.reason)
+        elif work.revision.cut.kind == "none judged bad" and recipe.splice.unseen == "drop":
+            work.revision.reject("no error seen", "the model judged no step bad")
     return judgements
 
 

@@ -147,7 +147,8 @@ class TrainSettings:
     validation: float = 0.05
     """Share of examples held out for the validation loss."""
     patience: int = 3
-    """Stop after this many validations without improvement; 0 = never."""
+    """Stop after this many validations without improvement, and keep the best adapter; 0 = never,
+    and keep the last. A handful of examples held out tell little of how well it plays."""
     start: Literal["base", "previous"] = "base"
     """Train each round's adapter anew, or go on from the last round's."""
     accumulate: bool = True

@@ -185,6 +185,22 @@ def test_stops_early_and_keeps_the_best(
     assert weights(result) == snapshots[0]
 
 
+def test_without_patience_the_last_adapter_is_kept(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentr_lite.mlx_blas import use_fast_blas
+
+    use_fast_blas()
+    from agentr_lite.train import mlx_session
+
+    rising = iter(range(1, 100))
+    monkeypatch.setattr(mlx_session.Session, "validate", lambda *_: float(next(rising)))
+    result = fit(model_dir, tmp_path, settings=changed(epochs=1, patience=0))
+    assert result.best_step == result.steps == 6
+    blind = fit(model_dir, tmp_path / "blind", valid=[], settings=changed(epochs=1, patience=0))
+    assert weights(result) == weights(blind)
+
+
 def test_without_validation_examples_the_last_adapter_is_kept(
     model_dir: Path, tmp_path: Path
 ) -> None:

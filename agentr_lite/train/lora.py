@@ -78,7 +78,8 @@ def train_lora(
     Args:
         model_dir: the base's weights in Hugging Face's or MLX's format.
         train: what to learn.
-        valid: held out; its loss decides when to stop and which adapter to keep.
+        valid: held out; its loss decides when to stop and which adapter to keep, unless
+            ``settings.patience`` is 0: then the last one is kept.
         settings: from the recipe; ``eta``, ``general`` and ``validation`` are the caller's.
         seed: of the adapter's initial values and of the order of the examples.
         out_dir: for the adapter and, while training, the checkpoint.
@@ -140,7 +141,7 @@ def train_lora(
         progress.finished = True
         # The optimizer's state, the larger part, is of no more use.
         checkpoint.save(progress, lambda _: None)
-    best = progress.best
+    best = progress.best if settings.patience else None
     result = TrainResult(
         adapter_dir=out_dir,
         gguf_path=out_dir / GGUF_FILE,
@@ -218,7 +219,11 @@ class _Training:
             progress.seconds += time.perf_counter() - began
             progress.valid_losses.append((progress.step, loss))
             self._report({"event": "valid", "step": progress.step, "valid_loss": loss})
-        improved = not progress.valid_losses or progress.validations_since_best == 0
+        improved = (
+            self._settings.patience == 0
+            or not progress.valid_losses
+            or progress.validations_since_best == 0
+        )
 
         def write(folder: Path) -> None:
             self._session.save(folder)

@@ -75,8 +75,8 @@ def run_pipeline(
         open_actor: loads the model.
         equip: checks the model and puts the adapter of a round on (0 = the base).
         progress: narration; none by default.
-        before: called before each of a round's stages with (round, stage); what it puts on record
-            as finished is not done again.
+        before: called before each stage with (round, stage); what it puts on record as finished
+            is not done again.
         on_stage: called after each stage with (round, stage, summary).
 
     Returns:
@@ -104,6 +104,7 @@ def run_pipeline(
             closing(open_actor()) as actor,
         ):
             equip(actor, 0)
+            before(0, "eval")
             base = eval_stage(store, run_id, 0, recipe, env, actor, progress=progress)
             done(0, "eval", dict(base))
             for number in range(1, recipe.rounds + 1):

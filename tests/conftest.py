@@ -15,6 +15,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from command_line import Call
+    from study_case import Command
 
 # Before any import: libgomp and the hub clients read these once.
 os.environ["OMP_WAIT_POLICY"] = "passive"
@@ -69,3 +70,23 @@ def filled(loop: Call, tmp_path: Path, db: Path) -> Path:
 
     assert loop("run", loop_case.write_recipe(tmp_path / "case"), "-d", db)[0] == 0
     return db
+
+
+@pytest.fixture
+def study_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small study over the corridor, in a folder of its own."""
+    import study_case
+
+    study_case.install(monkeypatch.setattr)
+    return study_case.write_study(tmp_path)
+
+
+@pytest.fixture
+def study(cli: Call) -> Command:
+    """`agentr-lite study FILE`, its database and tables beside the file."""
+    from study_case import Ran
+
+    def call(file: Path, *more: str, db: str = "s.db", out: str = "out") -> Ran:
+        return Ran(*cli("study", file, "--db", file.parent / db, "--out", file.parent / out, *more))
+
+    return call

@@ -6,11 +6,12 @@ does with the real ones; a cell of the method named in its first argument hangs 
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import loop_case
 
@@ -29,6 +30,22 @@ set: {{eval: {{samples: 0}}}}
 ablations: {ablations}
 quick: {{seeds: [3], set: {{eval: {{tasks: 2}}}}}}
 """
+
+
+CELLS = 6
+"""Of that study: three methods, two seeds."""
+
+
+class Ran(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ran]
+"""The fixture ``study``."""
 
 
 def install(set_attribute: Callable[[Any, str, Any], None]) -> None:
@@ -50,6 +67,22 @@ def run_names(db: Path) -> list[tuple[str, int, str]]:
     with Store.open(db, create=False, read_only=True) as store:
         found = [(run.recipe["name"], run.seed, run.status) for run in list_runs(store)]
     return found[::-1]
+
+
+def contents(db: Path) -> dict[str, list[str]]:
+    """(name, seed) of each run to all that it left behind."""
+    with Store.open(db, create=False, read_only=True) as store:
+        runs = [(f"{run.recipe['name']} {run.seed}", run.id) for run in list_runs(store)]
+    return {name: loop_case.contents(db, run_id) for name, run_id in runs}
+
+
+def without_usage(rows: list[str]) -> list[Any]:
+    """What a run left behind, but for what its evaluations cost: that is what it cost elsewhere."""
+    # (round, stage, finished, usage, summary)
+    return [
+        row[:3] + row[4:] if isinstance(row, list) and row[1:2] == ["eval"] else row
+        for row in map(json.loads, rows)
+    ]
 
 
 class Hanging(loop_case.Player):

@@ -1,8 +1,9 @@
 """A stage that another run has played from the same inputs is copied, as if it were played again.
 
 What a stage gives depends on its settings, on the adapter in use and, for training, on the
-examples. So two methods that come down to the same examples, such as naive and verified splices
-where no naive one fails its replay, are one run with two names until they part.
+examples. So all methods share the base's evaluation and, of one seed, the first round's trees; and
+two that come down to the same examples, such as naive and verified splices where no naive one
+fails its replay, are one run with two names until they part.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from agentr_lite.config import artifacts_dir
 from agentr_lite.output import say
 from agentr_lite.recipe import Recipe
+from agentr_lite.report.words import round_name
 from agentr_lite.store import Store, splices
 from agentr_lite.store.records import RunRow, Stage
 from agentr_lite.store.runs import stage_status
@@ -44,7 +46,7 @@ def reuse_stage(
         run_id: the run that is about to play the stage; everything before it is done.
         recipe: its settings.
         digest: SHA-256 of its model; None: not known, and any will do.
-        number: the round, from 1.
+        number: the round; 0 = the base.
         stage: the stage.
 
     Returns:
@@ -60,7 +62,7 @@ def reuse_stage(
         if done is None or not done.finished or _settings(stage, settings) != mine:
             continue
         if _copied(store, other, run_id, recipe, number, stage):
-            say(f"round {number} {stage}: the same as in {other.id}")
+            say(f"{round_name(number)} {stage}: the same as in {other.id}")
             return other.id
     return None
 
@@ -136,24 +138,6 @@ def _adapter(store: Store, run_id: str, number: int) -> str:
     """SHA-256 of the adapter that a round's model wears; empty for the base."""
     row = splices.get_adapter(store, run_id, adapter_in_use(store, run_id, number))
     return row.gguf_sha256 if row is not None else ""
-
-
-def copy_base(store: Store, source: str, target: str) -> None:
-    """Give a new run another one's evaluation of the base, and its model."""
-    with store.atomic():
-        store.execute(
-            "UPDATE runs SET model_id = (SELECT model_id FROM runs WHERE id = ?) WHERE id = ?",
-            (source, target),
-        )
-        _copy_stage(store, source, target, 0, "eval")
-        _copy_evals(store, source, target, 0)
-
-
-def copy_first_search(store: Store, source: str, target: str) -> None:
-    """Give a new run another one's trees of the first round."""
-    with store.atomic():
-        _copy_stage(store, source, target, 1, "search")
-        copy_trees(store, source, target, 1)
 
 
 def _copy_evals(store: Store, source: str, target: str, number: int) -> None:

@@ -17,7 +17,7 @@ from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import create_run, get_run, stage_status
 from agentr_lite.study.cells import Cell
-from agentr_lite.study.reuse import copy_base, copy_first_search, reuse_stage
+from agentr_lite.study.reuse import reuse_stage
 from agentr_lite.study.shared import Runs, agent_examples, comparable, model_digest
 
 CLAIM_PATIENCE_S = 60.0
@@ -152,11 +152,11 @@ def work_off(
         return found.run.id, PipelineResult()
     with ExitStack() as stack:
         if found.run is None:
-            run_id, told = _begin(store, runs, digests.of(recipe), recipe, tools)
+            run_id = create_run(store, recipe, versions=tools.versions())
         else:
-            run_id, told = found.run.id, "resumed"
+            run_id = found.run.id
         _claim(stack, store, run_id, tools.claim)
-        say(f"{cell.name}: {run_id}{f', {told}' if told else ''}")
+        say(f"{cell.name}: {run_id}{', resumed' if found.run is not None else ''}")
         result = run_pipeline(
             store,
             run_id,
@@ -169,24 +169,6 @@ def work_off(
             progress=progress,
         )
     return run_id, result
-
-
-def _begin(
-    store: Store, runs: Runs, digest: str | None, recipe: Recipe, tools: Tools
-) -> tuple[str, str]:
-    """A new run with what others have played; (its id, what that is)."""
-    base = runs.find_stage(recipe, digest, "eval")
-    search = runs.find_stage(recipe, digest, "search") if recipe.rounds else None
-    with store.atomic():
-        run_id = create_run(store, recipe, versions=tools.versions())
-        if base is not None:
-            copy_base(store, base.id, run_id)
-            # Trees without the base that they were grown with have nothing to be compared with.
-            if search is not None:
-                copy_first_search(store, search.id, run_id)
-    told = [f"base from {base.id}"] if base is not None else []
-    told += [f"first search from {search.id}"] if base is not None and search is not None else []
-    return run_id, ", ".join(told)
 
 
 def _claim(stack: ExitStack, store: Store, run_id: str, claim: Claim) -> None:

@@ -18,12 +18,16 @@ from agentr_lite.envs.base import Environment, StepResult, Task
 
 
 class Stairs(Environment):
-    """Climb ``level`` stairs with ``up``; ``jump`` ends the episode in a fall, ``break`` raises."""
+    """Climb ``level`` stairs with ``up``; ``jump`` ends the episode in a fall, ``break`` raises.
+
+    ``graded``: the share of the stairs that was climbed is the reward.
+    """
 
     name = "stairs"
 
-    def __init__(self, per_split: int = 6) -> None:
+    def __init__(self, per_split: int = 6, graded: bool = False) -> None:
         self.per_split = per_split
+        self.graded = graded
         self.state: tuple[Task, int] | None = None
 
     def tasks(self, split: str) -> Sequence[Task]:
@@ -46,12 +50,16 @@ class Stairs(Environment):
         if action == "jump":
             return StepResult("You fall.", 0.0, True, False, {})
         if action == "rest":
-            return StepResult("You rest.", 0.0, False, False, {})
+            return StepResult("You rest.", self._share(at, task), False, False, {})
         if action != "up":
             return StepResult("What?", 0.0, False, False, {"invalid": True})
         self.state = (task, at + 1)
         top = at + 1 == task.level
-        return StepResult(f"Stair {at + 1}.", float(top), top, False, {})
+        reward = self._share(at + 1, task) if self.graded else float(top)
+        return StepResult(f"Stair {at + 1}.", reward, top, False, {})
+
+    def _share(self, stairs: int, task: Task) -> float:
+        return stairs / task.level if self.graded else 0.0
 
     def instructions(self, *, brief: bool = False) -> str:
         return "Climb." if brief else "Climb the stairs."

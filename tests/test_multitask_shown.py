@@ -18,9 +18,12 @@ from textual.pilot import Pilot
 from agentr_lite.cli import main
 from agentr_lite.envs import registry
 from agentr_lite.report.chosen import choose_trees
+from agentr_lite.report.comparison import gather_compared
 from agentr_lite.report.data import gather
 from agentr_lite.report.measured import measure
-from agentr_lite.report.results import Study, study_run, study_sections, versus_base
+from agentr_lite.report.measures import SUCCESS, difference_of
+from agentr_lite.report.method_tables import method_sections
+from agentr_lite.report.methods import MethodRuns
 from agentr_lite.store import Store, runs
 
 ENVS = ["corridor", "hall"]
@@ -76,22 +79,25 @@ def test_series_of_the_mean_count_environments_alike(database: Path) -> None:
     assert measured.learnt_lengths and measured.losses
 
 
-def test_a_study_averages_as_one_run_does(database: Path) -> None:
+def test_a_comparison_averages_as_one_run_does(database: Path) -> None:
     with Store.open(database, create=False) as store:
-        run = study_run(store, "method", 5, runs.get_run(store, "latest").id)
-    [line] = [x for x in run.report.evals_of("greedy", "test") if x.round == 2]
+        [one] = gather_compared([(store, runs.get_run(store, "latest").id)])
+    [line] = [x for x in one.report.evals_of("greedy", "test") if x.round == 2]
     wanted = line.figures["versus_base"]["success"]
-    found = versus_base([run], "greedy", 2, seed=run.report.run.seed)
-    assert found is not None and found["value"] == pytest.approx(wanted["value"])
-    study = Study([run])
-    assert study.envs == ENVS
-    sections = {section.title: section for section in study_sections(study)}
+    own = {one.played.seed: one.played.rounds}
+    found = difference_of(SUCCESS, own, 2, own, 0, seed=one.played.seed)
+    assert found is not None
+    for end in ("value", "low", "high"):
+        assert found[end] == pytest.approx(wanted[end])
+    results = MethodRuns([one.played], {one.method: "loop"})
+    assert results.envs == ENVS
+    sections = {section.title: section for section in method_sections(results)}
     for env in ENVS:
-        row = sections[f"Success on held-out tasks, {env}"].rows[-1]
+        row = sections[f"Success, {env}"].rows[-1]
         share = line.figures["by_env"][env]["success"]["value"]
-        assert row[1] == f"{100 * share:.1f} %"
-    mean = sections["Success on held-out tasks, mean over the environments"].rows[-1]
-    assert mean[1] == f"{100 * line.figures['success']['value']:.1f} %"
+        assert row[3] == f"{100 * share:.1f} %"
+    mean = sections["Success, mean over the environments"].rows[-1]
+    assert mean[3] == f"{100 * line.figures['success']['value']:.1f} %"
 
 
 def test_the_inspector_shows_one_environment_or_all(database: Path) -> None:

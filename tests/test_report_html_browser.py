@@ -95,7 +95,7 @@ def test_it_loads_without_a_request_or_a_complaint(
     assert seen.requests == [report.as_uri()]
     assert seen.complaints == []
     plots = seen.tab.locator("figure svg.plot")
-    assert plots.count() == 8
+    assert plots.count() == 11
     for at in range(plots.count()):
         box = plots.nth(at).bounding_box()
         assert box is not None
@@ -280,7 +280,7 @@ def test_a_deep_chain_unfolds(browser: Browser, tmp_path: Path) -> None:
 
 def test_without_a_script_the_figures_and_splices_are_there(browser: Browser, report: Path) -> None:
     tab = visit(browser, report, java_script_enabled=False).tab
-    assert tab.locator("figure svg.plot").count() == 8
+    assert tab.locator("figure svg.plot").count() == 11
     assert tab.locator(".tree:visible").count() == 2
     assert tab.locator("noscript").count() == 2
     tab.locator(".splice summary").first.click()

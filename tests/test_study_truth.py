@@ -13,6 +13,7 @@ from agentr_lite.envs.base import Task
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.world import custom_task
 from agentr_lite.recipe import Recipe, SearchSettings, SpliceSettings
+from agentr_lite.report.spliced import failure_section, recovery_section, splice_rounds
 from agentr_lite.splice.stage import splice_stage
 from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run
@@ -25,7 +26,6 @@ from agentr_lite.study.critic_truth import (
     step_section,
 )
 from agentr_lite.study.oracle import first_error, has_truth, label_steps
-from agentr_lite.study.splices import failure_section, recovery_section, splice_rounds
 
 LOGS = "get 1 oak logs"
 PLANKS = "craft 4 oak planks using 1 oak logs"

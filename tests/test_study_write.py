@@ -12,11 +12,7 @@ from stairs import Policy, Scripted, Stairs, act
 
 from agentr_lite.evaluate import eval_stage
 from agentr_lite.recipe import EvalSettings, Recipe
-from agentr_lite.store import Store
-from agentr_lite.store.runs import create_run, get_run, list_stages, set_run_status
-from agentr_lite.study.cells import Cell
-from agentr_lite.study.document import Document, Part
-from agentr_lite.study.measures import (
+from agentr_lite.report.measures import (
     RECOVERY,
     REPEATED,
     REWARD,
@@ -28,10 +24,14 @@ from agentr_lite.study.measures import (
     load_rounds,
     value_of,
 )
+from agentr_lite.report.method_tables import method_sections, told_change, told_difference
+from agentr_lite.store import Store
+from agentr_lite.store.runs import create_run, get_run, list_stages, set_run_status
+from agentr_lite.study.cells import Cell
+from agentr_lite.study.document import Document, Part
 from agentr_lite.study.methods import METHODS
 from agentr_lite.study.plots import environment_plot, sheet
 from agentr_lite.study.results import CellResult, EnvResults
-from agentr_lite.study.tables import env_sections, told_change, told_difference
 
 RECIPE = Recipe(env="stairs", rounds=1, eval=EvalSettings(max_steps=4, batch=8))
 SVG = "{http://www.w3.org/2000/svg}"
@@ -60,16 +60,17 @@ def result(store: Store, method: str, seed: int, *shares: int) -> CellResult:
         eval_stage(store, run, number, RECIPE, env, Scripted(solves(share)))
     set_run_status(store, run, "finished")
     cell = Cell("stairs", method, seed, recipe, METHODS[method].label)
-    return CellResult(cell, get_run(store, run), load_rounds(store, run), list_stages(store, run))
+    rounds, stages = load_rounds(store, run), list_stages(store, run)
+    return CellResult(method, seed, get_run(store, run), rounds, stages, cell)
 
 
 @pytest.fixture
 def results(store: Store) -> EnvResults:
     """40 % before; 70 % with verified splices, 50 % with good data, over three seeds."""
-    found = EnvResults("stairs", RECIPE)
+    found = EnvResults(env="stairs", recipe=RECIPE)
     for method, share in (("base", 4), ("verified", 7), ("good", 5)):
         shares = (4,) if method == "base" else (4, share)
-        found.cells += [result(store, method, seed, *shares) for seed in (1, 2, 3)]
+        found.runs += [result(store, method, seed, *shares) for seed in (1, 2, 3)]
         found.labels[method] = METHODS[method].label
         found.planned[method] = 3
     return found
@@ -102,7 +103,7 @@ def test_three_copies_of_the_tasks_are_no_more_certain_than_one(results: EnvResu
 
 def test_shares_are_of_all_steps_not_of_episodes() -> None:
     def episode(task: int, steps: int, repeated: int, invalid: int = 0) -> Played:
-        return Played(task, False, 0.0, steps, invalid, repeated, 0, ())
+        return Played("stairs", task, False, 0.0, steps, invalid, repeated, 0, ())
 
     runs = {1: {("greedy", 0): [episode(1, 10, 10, 5), episode(2, 90, 0)]}}
     for measure, share in ((REPEATED, 0.1), (VALID, 0.95)):
@@ -113,7 +114,7 @@ def test_shares_are_of_all_steps_not_of_episodes() -> None:
 
 def test_differences_are_paired_by_seed_and_task() -> None:
     def rounds(*rewards: float) -> Any:
-        played = [Played(n, r >= 1, r, 1, 0, 0, 0, ()) for n, r in enumerate(rewards)]
+        played = [Played("stairs", n, r >= 1, r, 1, 0, 0, 0, ()) for n, r in enumerate(rewards)]
         return {("greedy", 1): played}
 
     ours, theirs = {1: rounds(1, 0.5), 2: rounds(0)}, {1: rounds(0, 0.5, 1), 3: rounds(1)}
@@ -121,12 +122,26 @@ def test_differences_are_paired_by_seed_and_task() -> None:
     assert found is not None
     assert (found["value"], found["n"], found["seeds"]) == (pytest.approx(0.5), 2, [1])
     assert difference_of(RECOVERY, ours, 1, theirs, 1) is None
-    assert is_graded([ours])
-    assert not is_graded([{2: rounds(0, 1)}])
+    assert is_graded([ours[1]])
+    assert not is_graded([rounds(0, 1)])
+
+
+def test_environments_count_alike() -> None:
+    def rounds(a: float, b: float) -> Any:
+        many = [Played("a", n, a >= 1, a, 1, 0, 0, 0, ()) for n in range(9)]
+        return {("greedy", 1): [*many, Played("b", 9, b >= 1, b, 1, 0, 0, 0, ())]}
+
+    value = value_of(REWARD, {1: rounds(0.25, 1)}, 1)
+    assert value is not None
+    assert (value["value"], value["n"]) == (pytest.approx(0.625), 10)
+    found = difference_of(REWARD, {1: rounds(0.25, 1)}, 1, {1: rounds(0.25, 0)}, 1)
+    assert found is not None
+    assert (found["value"], found["by_seed"]) == (pytest.approx(0.5), [pytest.approx(0.5)])
+    assert found["p"] is None
 
 
 def test_sections_say_what_is_noise(results: EnvResults) -> None:
-    sections = {section.title: section for section in env_sections(results)}
+    sections = {section.title: section for section in method_sections(results)}
     success = sections["Success"]
     assert [str(row[0]) for row in success.rows] == [
         "base",
@@ -190,15 +205,17 @@ def test_foreign_names_cannot_break_a_plot() -> None:
 
 
 def test_before_training_there_is_nothing_to_plot(store: Store) -> None:
-    found = EnvResults("stairs", RECIPE, [result(store, "base", 1, 4)], {"base": "base"})
+    found = EnvResults([result(store, "base", 1, 4)], {"base": "base"}, "stairs", RECIPE)
     found.planned["base"] = 1
     assert environment_plot(found) is None
-    [success] = [s for s in env_sections(found) if s.title == "Success"]
+    [success] = [s for s in method_sections(found) if s.title == "Success"]
     assert "Nothing has been trained yet." in success.notes
 
 
 def test_a_documents_three_forms(results: EnvResults) -> None:
-    part = Part("stairs", env_sections(results), ["60 tasks"], ["it *rises*"], "<svg/>", "stairs")
+    part = Part(
+        "stairs", method_sections(results), ["60 tasks"], ["it *rises*"], "<svg/>", "stairs"
+    )
     document = Document("Results", "agentr-lite study x", ["one study"], "How to read.", [part])
     text = document.markdown("plots")
     assert re.search(r"^# Results\n\nWritten by `agentr-lite study x`", text)

@@ -9,6 +9,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
+from agentr_lite.evaluate.summary import is_graded
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_evals
 from agentr_lite.store.records import EvalRow, MetricRow
@@ -107,7 +108,7 @@ class EvalsScreen(InspectorScreen):
 
 
 def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width: int) -> list[Line]:
-    """Success by round with intervals, for each way of playing; then the losses by step."""
+    """Success, and reward where it is graded, by round; then the losses by step."""
     lines: list[Line] = []
     room = max(10, width - _ROUND_CELLS - 10)
     for mode, split in dict.fromkeys((row.mode, row.split) for row in evals):
@@ -118,13 +119,18 @@ def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width:
         # By name; the mean has none, and comes last.
         for env in sorted({env for env, _ in parts}, key=lambda env: (not env, env)):
             where = f", {env or 'mean over the environments'}" if len(parts) > len(rows) else ""
-            lines.append(rule((one_line(f"success, {mode}, {split}{where}"), "title"), width))
-            for row in (part for name, part in parts if name == env):
-                style = "dim" if row.round == 0 else "good"
-                name = "base" if row.round == 0 else f"round {row.round}"
-                bar = interval_row(row.summary["success"], room, style)
-                lines.append(((f" {name:<{_ROUND_CELLS - 1}}", "plain"), *bar))
-            lines.append(((" " * _ROUND_CELLS, "plain"), *scale_row(room)))
+            mine = [part for name, part in parts if name == env]
+            graded = any(is_graded(part.summary) for part in mine)
+            for key in ("reward", "success") if graded else ("success",):
+                lines.append(rule((one_line(f"{key}, {mode}, {split}{where}"), "title"), width))
+                for row in mine:
+                    style = "dim" if row.round == 0 else "good"
+                    name = "base" if row.round == 0 else f"round {row.round}"
+                    show = percent if key == "success" else "{:.3f}".format
+                    bar = interval_row(row.summary[key], room, style, show)
+                    lines.append(((f" {name:<{_ROUND_CELLS - 1}}", "plain"), *bar))
+                scale = scale_row(room) if key == "success" else scale_row(room, ("0", "0.5", "1"))
+                lines.append(((" " * _ROUND_CELLS, "plain"), *scale))
     for round_index in dict.fromkeys(point.round for point in metrics):
         series = [
             Series(

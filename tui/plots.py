@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,17 +17,27 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _LABEL_CELLS = 7
 
 
-def interval_row(estimate: Mapping[str, Any], width: int, style: str) -> Line:
-    """A share in [0, 1] as a point in its 95 % interval, on a scale of ``width`` columns.
+def interval_row(
+    estimate: Mapping[str, Any],
+    width: int,
+    style: str,
+    show: Callable[[float], str] = percent,
+) -> Line:
+    """A value in [0, 1] as a point in its 95 % interval, on a scale of ``width`` columns.
 
     Args:
-        estimate: ``{value, low, high}``.
+        estimate: ``{value, low, high}``; an end that is not known is the scale's.
         width: terminal columns of the scale.
         style: of the point.
+        show: the value as text.
     """
+    ends = {
+        "low": 0.0,
+        "high": 1.0,
+        **{k: v for k, v in estimate.items() if v is not None and math.isfinite(v)},
+    }
     low, high, at = (
-        min(width - 1, max(0, round(estimate[key] * (width - 1))))
-        for key in ("low", "high", "value")
+        min(width - 1, max(0, round(ends[key] * (width - 1)))) for key in ("low", "high", "value")
     )
     cells: list[Span] = []
     for column in range(width):
@@ -36,13 +47,13 @@ def interval_row(estimate: Mapping[str, Any], width: int, style: str) -> Line:
             cells.append(("├" if column == low else "┤" if column == high else "─", style))
         else:
             cells.append(("·" if column % 10 == 0 else " ", "guide"))
-    return (*cells, (f" {percent(estimate['value']):>6}", "strong"))
+    return (*cells, (f" {show(estimate['value']):>6}", "strong"))
 
 
-def scale_row(width: int) -> Line:
-    """The scale below ``interval_row``: 0 %, 50 %, 100 %."""
+def scale_row(width: int, labels: tuple[str, str, str] = ("0", "50", "100 %")) -> Line:
+    """The scale below ``interval_row``: ``labels`` at its beginning, middle and end."""
     text = [" "] * (width + 4)
-    for label, at in (("0", 0), ("50", (width - 1) // 2), ("100 %", width - 1)):
+    for label, at in zip(labels, (0, (width - 1) // 2, width - 1), strict=True):
         text[at : at + len(label)] = label
     return (("".join(text), "dim"),)
 

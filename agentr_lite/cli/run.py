@@ -166,14 +166,19 @@ def _work(store: Store, found: Target) -> PipelineResult:
 
 def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
     """One line after a stage that people wait for."""
+    from agentr_lite.evaluate.summary import is_graded
+
     if stage == "eval" and (greedy := summary.get("greedy")):
         success = greedy.get("success") or {}
         name = "base" if number == 0 else f"round {number}"
         if success:
-            say(
-                f"{name}: {success['value']:.1%} success"
-                f" [{success['low']:.1%}, {success['high']:.1%}]"
-            )
+            told = f"{success['value']:.1%} success [{success['low']:.1%}, {success['high']:.1%}]"
+            if is_graded(greedy):
+                reward = greedy["reward"]
+                told += (
+                    f", reward {reward['value']:.3f} [{reward['low']:.3f}, {reward['high']:.3f}]"
+                )
+            say(f"{name}: {told}")
     elif stage == "train" and "skipped" in summary:
         warn(f"round {number}: nothing to train on ({summary['skipped']})")
 

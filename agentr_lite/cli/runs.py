@@ -61,8 +61,9 @@ def list_runs(
         say(f"No runs in {path}. Begin with `agentr-lite run textcraft`.")
         return
     columns = ["run", "status", "created", "env", "model", "seed", "last stage", "trees", "success"]
+    graded = any(row["graded"] for row in rows)
     emit_table(
-        columns,
+        [*columns, *(["reward"] if graded else [])],
         [
             [
                 row["id"],
@@ -74,6 +75,7 @@ def list_runs(
                 row["last_stage"],
                 row["trees"],
                 " → ".join(f"{value:.1%}" for value in row["success"]),
+                *([_rewards(row)] if graded else []),
             ]
             for row in rows
         ],
@@ -193,12 +195,17 @@ def _database(context: click.Context, db: Path | None) -> Path:
 
 def _overview(store: Store, run: RunRow) -> dict[str, Any]:
     """A run in a line: JSON types."""
+    from agentr_lite.evaluate.summary import is_graded
     from agentr_lite.store.evals import list_evals
     from agentr_lite.store.runs import list_stages
 
     stages = list_stages(store, run.id)
     last = stages[-1] if stages else None
-    greedy = list_evals(store, run.id, mode="greedy")
+    greedy = [
+        row.summary
+        for row in list_evals(store, run.id, mode="greedy")
+        if row.summary.get("success") is not None
+    ]
     return {
         "id": run.id,
         "status": run.status,
@@ -208,12 +215,17 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
         "seed": run.seed,
         "last_stage": f"{last.stage} {last.round}" if last else "",
         "trees": store.scalar("SELECT count(*) FROM trees WHERE run_id = ?", (run.id,)),
-        "success": [
-            row.summary["success"]["value"]
-            for row in greedy
-            if row.summary.get("success") is not None
-        ],
+        "success": [figures["success"]["value"] for figures in greedy],
+        "reward": [figures["reward"]["value"] for figures in greedy],
+        "graded": any(map(is_graded, greedy)),
     }
+
+
+def _rewards(overview: dict[str, Any]) -> str | None:
+    """Mean rewards by round, of an environment that gives some between none and all."""
+    return (
+        " → ".join(f"{value:.3f}" for value in overview["reward"]) if overview["graded"] else None
+    )
 
 
 def _counts(stage: RoundRow) -> str:

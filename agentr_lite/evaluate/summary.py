@@ -112,6 +112,18 @@ def summarise(items: Sequence[EvalItemRow]) -> dict[str, Any]:
     }
 
 
+def is_graded(figures: Mapping[str, Any]) -> bool:
+    """Whether there are rewards between none and all.
+
+    Args:
+        figures: see ``summarise``; of an unfinished evaluation there may be none yet.
+    """
+    success, reward = figures.get("success"), figures.get("reward")
+    if not success or not reward:
+        return False
+    return abs(float(success["value"] - reward["value"])) > 1e-9
+
+
 def figures_of(
     items: Sequence[EvalItemRow], base: Sequence[EvalItemRow] | None, *, seed: int
 ) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Several runs side by side: what tells them apart, and what may be pooled.
 
 Runs of one recipe that differ in their seed alone are pooled as one method; methods that began
-with the same model on the same tasks are compared by ``results``. Runs of other models are compared
-task by task where they have tasks in common, whatever database they are in.
+with the same model on the same tasks are compared by ``method_tables``. Runs of other models are
+compared task by task where they have tasks in common, whatever database they are in.
 """
 
 from __future__ import annotations
@@ -13,31 +13,29 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agentr_lite.output import Styled, format_duration
-from agentr_lite.report.results import (
-    Items,
-    Study,
-    StudyRun,
-    pooled_difference,
-    pooled_rate,
-    study_run,
-    study_sections,
-    versus_base,
+from agentr_lite.report.data import RunReport, gather
+from agentr_lite.report.measures import (
+    REWARD,
+    SUCCESS,
+    Measure,
+    difference_of,
+    is_graded,
+    load_rounds,
+    main_measure,
+    value_of,
 )
+from agentr_lite.report.method_tables import change, method_sections, shown, span, told_difference
+from agentr_lite.report.methods import MethodRun, MethodRuns
+from agentr_lite.report.spliced import SpliceRound, failure_section, splice_rounds
 from agentr_lite.report.tables import Section
-from agentr_lite.report.words import (
-    Cell,
-    interval,
-    percent_of,
-    points_of,
-    round_name,
-    verdict,
-)
+from agentr_lite.report.words import Cell, round_name
 from agentr_lite.store.database import Store
 from agentr_lite.store.records import RunRow
+from agentr_lite.store.runs import list_stages
 
 _UNNAMED = ("seed", "name", "train_model", "model")
 """Recipe keys that are not told as settings of a method."""
-_LONGEST_LABEL = 44
+_LONGEST_LABEL = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,16 @@ class Compared:
     """Equal for runs that differ in their seed alone."""
     pool: str
     """Equal for runs whose methods began with the same model on the same tasks."""
-    run: StudyRun
+    report: RunReport
+    played: MethodRun
+    """What it played; tasks have numbers that are common to all runs."""
+    spliced: Mapping[int, SpliceRound]
+    """Round to its replayed pairs."""
+
+    @property
+    def measure(self) -> Measure:
+        """What its environment is about."""
+        return main_measure(is_graded([self.played.rounds]))
 
 
 class TaskNumbers:
@@ -75,18 +82,32 @@ def gather_compared(sources: Sequence[tuple[Store, str]]) -> list[Compared]:
     """
     numbers = TaskNumbers()
     common: dict[int, Mapping[int, int]] = {}
-    found: list[StudyRun] = []
-    for store, run_id in sources:
+    for store, _ in sources:
         if id(store) not in common:
             common[id(store)] = numbers.of(store)
-        found.append(_renumbered(study_run(store, "", 0, run_id), common[id(store)]))
-    rows = [one.report.run for one in found]
-    methods = method_names(rows)
+    reports = [gather(store, run_id) for store, run_id in sources]
+    rows = [report.run for report in reports]
+    methods = _told_apart(rows, method_names(rows))
     labels = run_labels(rows, methods)
-    return [
-        Compared(label, method, _pool(row), replace(one, arm=method, seed=row.seed))
-        for one, row, label, method in zip(found, rows, labels, methods, strict=True)
-    ]
+    found = []
+    for (store, _), report, label, method in zip(sources, reports, labels, methods, strict=True):
+        run, tasks = report.run, common[id(store)]
+        rounds = load_rounds(store, run.id, tasks)
+        played = MethodRun(method, run.seed, run, rounds, list_stages(store, run.id))
+        spliced = splice_rounds(store, run.id, tasks)
+        found.append(Compared(label, method, _pool(run), report, played, spliced))
+    return found
+
+
+def _told_apart(rows: Sequence[RunRow], methods: Sequence[str]) -> list[str]:
+    """Methods without two runs of one seed: a run like an earlier one has its id in its name."""
+    seen: set[tuple[str, str, int]] = set()
+    found = []
+    for row, method in zip(rows, methods, strict=True):
+        key = (_pool(row), method, row.seed)
+        found.append(f"{method} ({row.id})" if key in seen else method)
+        seen.add(key)
+    return found
 
 
 def comparison_sections(runs: Sequence[Compared]) -> list[Section]:
@@ -98,38 +119,52 @@ def comparison_sections(runs: Sequence[Compared]) -> list[Section]:
     for members in pools.values():
         if len(members) < 2:
             continue
-        study = Study([one.run for one in members])
-        row = members[0].run.report.run
+        methods = dict.fromkeys(one.method for one in members)
+        results = MethodRuns([one.played for one in members], {name: name for name in methods})
+        row = members[0].report.run
         where = f"{row.env}, {model_name(row)}: " if len(pools) > 1 else ""
         sections += [
-            replace(section, title=where + section.title) for section in study_sections(study)
+            replace(section, title=where + section.title)
+            for section in (*method_sections(results), _splice_section(members))
         ]
     return [section for section in sections if section.rows]
+
+
+def _splice_section(runs: Sequence[Compared]) -> Section:
+    by_round: dict[tuple[str, int], list[SpliceRound]] = {}
+    for one in runs:
+        for number, spliced in one.spliced.items():
+            by_round.setdefault((one.method, number), []).append(spliced)
+    return failure_section([(method, number, of) for (method, number), of in by_round.items()])
 
 
 def overview_section(runs: Sequence[Compared]) -> Section:
     """One row a run: what it is and what it came to."""
     rows: list[list[Cell]] = []
     for one in runs:
-        report, last = one.run.report, _last_round(one.run)
-        seed = one.run.seed
-        difference = versus_base([one.run], "greedy", last, seed=seed) if last else None
+        measure, last, seed = one.measure, one.played.last_round, one.played.seed
+        own = {seed: one.played.rounds}
+        # One run's interval is drawn as its own tables' was, so that they agree.
+        difference = difference_of(measure, own, last, own, 0, seed=seed) if last else None
+        base, end = (value_of(measure, own, number) for number in (0, last))
         rows.append(
             [
                 one.label,
-                report.run.id,
-                model_name(report.run),
-                percent_of(pooled_rate([one.run], "greedy", 0)),
-                percent_of(pooled_rate([one.run], "greedy", last)) if last else None,
+                one.report.run.id,
+                model_name(one.report.run),
+                measure.column,
+                shown(measure, base["value"]) if base else None,
+                shown(measure, end["value"]) if end and last else None,
                 round_name(last) if last else None,
-                points_of(difference),
-                interval(difference, signed=True),
-                format_duration(sum(line.wall_s for line in report.stages)),
+                change(measure, difference),
+                span(measure, difference, signed=True),
+                format_duration(sum(line.wall_s for line in one.report.stages)),
             ]
         )
-    columns = ["", "run", "model", "base", "last", "", "vs base", "95 % interval", "time"]
-    notes = ["Success on held-out tasks, greedy; differences are paired by task."]
-    if any(one.run.report.envs for one in runs):
+    columns = ["", "run", "model", "measure", "base", "last", "", "vs base", "95 % interval"]
+    columns.append("time")
+    notes = ["On held-out tasks, greedy; differences are paired by task."]
+    if any(one.report.envs for one in runs):
         notes.append("Of several environments: the mean over them, each counting alike.")
     return Section("The runs", columns, rows, notes)
 
@@ -142,23 +177,31 @@ def _between_runs(runs: Sequence[Compared]) -> Section:
     for other in others:
         if (other.pool, other.method) == (first.pool, first.method):
             continue
-        # Both rounds that are compared: the last that each has.
-        ends = [one.run.items.get(("greedy", _last_round(one.run)), ()) for one in (other, first)]
-        difference = pooled_difference([(ends[0], ends[1])])
+        measure = REWARD if REWARD in (first.measure, other.measure) else SUCCESS
+        # The last round that each has.
+        difference = difference_of(
+            measure,
+            {0: other.played.rounds},
+            other.played.last_round,
+            {0: first.played.rounds},
+            first.played.last_round,
+        )
         if difference is None:
             continue
         rows.append(
             [
                 f"{other.label} − {first.label}",
-                points_of(difference),
-                interval(difference, signed=True),
+                measure.column,
+                change(measure, difference),
+                span(measure, difference, signed=True),
                 difference["n"],
             ]
         )
-        notes.append(verdict(other.label, "solves", difference, than=first.label))
+        notes.append(told_difference(other.label, measure, difference, than=first.label))
     if notes:
         notes.append("Last round against last round, paired by the tasks that both have played.")
-    return Section("Run against run", ["", "difference", "95 % interval", "tasks"], rows, notes)
+    columns = ["", "measure", "difference", "95 % interval", "tasks"]
+    return Section("Run against run", columns, rows, notes)
 
 
 def model_name(run: RunRow) -> str:
@@ -237,19 +280,3 @@ def _pool(run: RunRow) -> str:
         }
     common["model"] = run.model_sha256 or run.recipe.get("model")
     return json.dumps(common, sort_keys=True)
-
-
-def _last_round(run: StudyRun) -> int:
-    return max((number for mode, number in run.items if mode == "greedy"), default=0)
-
-
-def _renumbered(run: StudyRun, numbers: Mapping[int, int]) -> StudyRun:
-    items: Items = {
-        key: [replace(item, task=replace(item.task, id=numbers[item.task.id])) for item in found]
-        for key, found in run.items.items()
-    }
-    naive = {
-        number: [(numbers[task], failed) for task, failed in found]
-        for number, found in run.naive.items()
-    }
-    return replace(run, items=items, naive=naive)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from agentr_lite.evaluate.several import figures_by_env
-from agentr_lite.evaluate.summary import estimate_to_json, figures_of
+from agentr_lite.evaluate.summary import estimate_to_json, figures_of, is_graded
 from agentr_lite.stats import clustered_rate
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
@@ -30,6 +30,11 @@ class EvalLine:
     """Cut before its end: the figures are of the episodes played so far."""
     env: str = ""
     """Of several environments, the one that this is of; empty: the run's only one, or the mean."""
+
+    @property
+    def graded(self) -> bool:
+        """Whether there are rewards between none and all."""
+        return is_graded(self.figures)
 
     def by_env(self) -> list[EvalLine]:
         """A line for each of several environments, by name; none where there is only one."""

@@ -6,76 +6,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from markupsafe import Markup
-
-from agentr_lite.output import format_duration
-from agentr_lite.report.data import RunReport
-from agentr_lite.report.measured import Measured
+from agentr_lite.report.cost_figures import (
+    loss_figure,
+    time_figure,
+    token_figure,
+    total_time_figure,
+)
+from agentr_lite.report.figure import Figure, Shown
 from agentr_lite.report.plots import (
-    Bar,
-    Curve,
     Difference,
     Point,
     Series,
-    bar_plot,
     difference_plot,
     interval_plot,
-    line_plot,
 )
 from agentr_lite.report.tables import Section
-from agentr_lite.report.words import Cell, count, interval, percent, points_of, round_name
+from agentr_lite.report.words import Cell, interval, percent, points_of, round_name
 from agentr_lite.store.records import EvalMode
 
 Named = tuple[str, Mapping[int, Mapping[str, Any]]]
 """A series' name, and its estimates by round."""
 
 _MINUS = "−"
-_GREY = 7
-"""The colour of what is there but not the point."""
 _MEAN = " Mean: over the environments, each counting alike."
 _MEANS = " Of a run on several environments: the mean over them, each counting alike."
-_STAGES = ("search", "splice", "train", "eval")
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A plot with its legend, what it shows in words, and its data."""
-
-    title: str
-    svg: Markup
-    caption: str
-    table: Section
-    legend: Sequence[tuple[int, str]] = ()
-    """(number of the series' colour and shape, name); empty for a single series."""
-    filled: bool = False
-    """Areas, whose legend has squares."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One run among those of a report."""
-
-    label: str
-    report: RunReport
-    measured: Measured
-
-    def parts(self) -> list[Shown]:
-        """Each of several environments, then their mean, as if they were runs; of one: itself."""
-        if not self.measured.by_env:
-            return [self]
-        found = []
-        for env, measured in self.measured.by_env.items():
-            lines = [part for line in self.report.evals for part in line.by_env()]
-            mine = [line for line in lines if line.env == env]
-            found.append(Shown(env, replace(self.report, evals=mine), measured))
-        return [*found, replace(self, label="mean")]
-
-    def in_env(self, env: str) -> Shown | None:
-        """What the run shows in one environment; None where it was not evaluated there."""
-        parts = [part for part in self.parts()[:-1] if part.label == env]
-        if parts:
-            return replace(parts[0], label=self.label)
-        return self if self.report.run.env == env and not self.measured.by_env else None
 
 
 def run_figures(shown: Shown) -> list[Figure]:
@@ -106,7 +60,7 @@ def _outcome_figures(runs: Sequence[Shown], of: str = "run") -> list[Figure | No
     several = of == "env"
     found = [
         *_success_figures(runs, of=of),
-        rate_figure(runs, "recovery", "Recovery by round", "failures of the base recovered", of=of),
+        *(rate_figure(runs, "recovery", outcome, of=of) for outcome in _outcomes(runs)),
         estimate_figure(
             [(shown.label, shown.measured.repeated) for shown in runs],
             "Repeated steps",
@@ -122,47 +76,51 @@ def _outcome_figures(runs: Sequence[Shown], of: str = "run") -> list[Figure | No
     return _with_caption(found, _MEAN) if several else found
 
 
+def _outcomes(runs: Sequence[Shown]) -> list[_Outcome]:
+    """What is told of episodes: rewards only where there are any between none and all."""
+    graded = any(line.graded for shown in runs for line in shown.report.evals)
+    return [_REWARD, _SUCCESS] if graded else [_SUCCESS]
+
+
 def _success_figures(
     runs: Sequence[Shown], where: str = "", colours: Sequence[int] = (), of: str = "run"
 ) -> list[Figure | None]:
     return [
-        rate_figure(
-            runs,
-            "greedy",
-            f"Success by round{where}",
-            "held-out tasks solved",
-            of=of,
-            colours=colours,
-        ),
-        difference_figure(runs, "greedy", f"Difference from base{where}", colours=colours),
+        figure
+        for outcome in _outcomes(runs)
+        for figure in (
+            rate_figure(runs, "greedy", outcome, where, of=of, colours=colours),
+            difference_figure(runs, "greedy", outcome, where, colours=colours),
+        )
     ]
 
 
 def rate_figure(
     runs: Sequence[Shown],
     mode: EvalMode,
-    title: str,
-    y_title: str,
+    outcome: _Outcome,
+    where: str = "",
     *,
     of: str = "run",
     colours: Sequence[int] = (),
 ) -> Figure | None:
-    """A success rate by round with its intervals; see ``estimate_figure``."""
+    """A success rate or a mean reward by round with its intervals; see ``estimate_figure``."""
     by_run: list[Named] = []
     for shown in runs:
         lines = shown.report.evals_of(mode, shown.measured.split)
-        found = {x.round: x.figures["success"] for x in lines if x.figures["success"]}
+        found = {x.round: x.figures[outcome.key] for x in lines if x.figures[outcome.key]}
         if set(found) - {0} or (found and mode == "greedy"):
             by_run.append((shown.label, found))
         else:
             by_run.append((shown.label, {}))
     sizes = sorted({each["n"] for _, found in by_run for each in found.values()})
-    caption = (
-        f"n = {_range(sizes)} tasks. Bars: 95 % intervals"
-        " (Wilson; Student where tasks come several times)."
-    )
+    caption = f"n = {_range(sizes)} tasks. Bars: 95 % intervals ({outcome.intervals})."
+    title, y_title = outcome.titles[mode]
     return estimate_figure(
-        by_run, title, caption, _percent, y_title, top=1.0, of=of, colours=colours
+        *(by_run, f"{title}{where}", caption, outcome.show, y_title),
+        top=1.0,
+        of=of,
+        colours=colours,
     )
 
 
@@ -214,35 +172,47 @@ def estimate_figure(
 
 
 def difference_figure(
-    runs: Sequence[Shown], mode: EvalMode, title: str, *, colours: Sequence[int] = ()
+    runs: Sequence[Shown],
+    mode: EvalMode,
+    outcome: _Outcome,
+    where: str = "",
+    *,
+    colours: Sequence[int] = (),
 ) -> Figure | None:
     """Each round's difference from the base, paired by task; see ``estimate_figure``."""
-    rows, drawn = [], []
+    title = f"{outcome.difference}{where}"
+    rows: list[list[Cell]] = []
+    drawn: list[Difference] = []
+    legend: dict[int, str] = {}
     for index, shown in enumerate(runs):
         for line in shown.report.evals_of(mode, shown.measured.split):
-            versus = (line.figures.get("versus_base") or {}).get("success")
+            versus = (line.figures.get("versus_base") or {}).get(outcome.key)
             if not versus:
                 continue
             name = round_name(line.round)
             label = name if len(runs) == 1 else f"{shown.label}, {name}"
             colour = colours[index] if colours else index
-            drawn.append(Difference(label, _point(name, versus), colour))
-            cells: list[Cell] = [points_of(versus), interval(versus, signed=True), versus["n"]]
-            rows.append([label, *cells])
+            drawn.append(Difference(label, _point(name, versus), colour, short=name))
+            if len(runs) > 1:
+                legend[colour] = shown.label
+            value = points_of(versus, unit=outcome.unit)
+            ends = interval(versus, signed=True, unit=outcome.unit)
+            rows.append([label, value, ends, versus["n"]])
     if not drawn:
         return None
     svg = difference_plot(
         drawn,
-        label=f"{title}: " + "; ".join(f"{d.label} {signed_points(d.point.value)}" for d in drawn),
-        show=signed_points,
-        unit="percentage points of success",
+        label=f"{title}: " + "; ".join(f"{d.label} {outcome.signed(d.point.value)}" for d in drawn),
+        show=outcome.signed,
+        unit=outcome.axis,
     )
     caption = (
         "Paired by task; bars: 95 % bootstrap intervals. A bar that crosses the line at 0 is inside"
         " the noise."
     )
-    table = Section(title, ["", "points", "95 % interval", "n"], rows)
-    return Figure(title, svg, caption, table)
+    value_name = "points" if outcome.unit == "percent" else "reward"
+    table = Section(title, ["", value_name, "95 % interval", "n"], rows)
+    return Figure(title, svg, caption, table, list(legend.items()))
 
 
 def _length_figure(runs: Sequence[Shown]) -> Figure | None:
@@ -289,97 +259,15 @@ def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
     ]
 
 
-def loss_figure(shown: Shown) -> Figure | None:
-    """Training and validation loss by step, a colour a round."""
-    losses = shown.measured.losses
-    rounds = sorted({number for number, _ in losses})
-    curves, rows, legend = [], [], []
-    for index, number in enumerate(rounds):
-        for name, faint in (("train_loss", True), ("valid_loss", False)):
-            points = losses.get((number, name))
-            if not points:
-                continue
-            kind = name.removesuffix("_loss")
-            told = f"{round_name(number)}, {'training' if kind == 'train' else 'validation'}"
-            curves.append(Curve(told, points, index, faint))
-            ends: list[Cell] = [f"{points[0][1]:.4f}", f"{min(v for _, v in points):.4f}"]
-            rows.append([told, len(points), *ends, f"{points[-1][1]:.4f}"])
-        legend.append((index, round_name(number)))
-    if not curves:
-        return None
-    svg = line_plot(
-        curves,
-        label="Training loss: " + "; ".join(f"{r[0]} from {r[2]} to {r[4]}" for r in rows),
-        show=lambda v: f"{v:.3g}",
-        x_title="step",
-        y_title="loss a token",
-    )
-    table = Section("Loss", ["", "points", "first", "lowest", "last"], rows)
-    caption = "Mean negative log-likelihood a learnt token. With marks: validation; thin: training."
-    return Figure("Loss", svg, caption, table, legend)
-
-
-def time_figure(report: RunReport) -> Figure | None:
-    """Wall time by stage, what the model took of it apart."""
-    lines = [line for line in report.stages if line.wall_s > 0]
-    if not lines:
-        return None
-    bars, rows = [], []
-    for line in lines:
-        name = f"{round_name(line.round)} {line.stage}"
-        model = min(line.model_s, line.wall_s)
-        bars.append(Bar(name, [model, line.wall_s - model]))
-        cells: list[Cell] = [format_duration(model), format_duration(line.wall_s - model)]
-        rows.append([name, *cells, format_duration(line.wall_s)])
-    parts = [(0, "in the model"), (_GREY, "everything else")]
-    svg = _time_plot(bars, parts)
-    table = Section("Time by stage", ["", *(name for _, name in parts), "sum"], rows)
-    caption = "Wall time. Training runs outside of the model that plays: it counts as the rest."
-    return Figure("Time by stage", svg, caption, table, parts, filled=True)
-
-
-def token_figure(report: RunReport) -> Figure | None:
-    """Tokens by stage: generated, decoded, and spared by reuse."""
-    lines = [line for line in report.stages if line.prompt_tokens or line.output_tokens]
-    if not lines:
-        return None
-    parts = [(0, "generated"), (1, "prompt, decoded"), (_GREY, "prompt, reused")]
-    bars, rows = [], []
-    for line in lines:
-        name = f"{round_name(line.round)} {line.stage}"
-        reused = max(0, line.prompt_tokens - line.decoded_prompt_tokens)
-        amounts = [line.output_tokens, line.decoded_prompt_tokens, reused]
-        bars.append(Bar(name, [float(amount) for amount in amounts]))
-        rows.append([name, *(count(amount) for amount in amounts)])
-    svg = bar_plot(bars, parts, label=_bars_label("Tokens", bars, _amount), show=_amount)
-    caption = "Reused: prompt tokens whose work was spared, as an earlier prompt began with them."
-    table = Section("Tokens by stage", ["", *(name for _, name in parts)], rows)
-    return Figure("Tokens by stage", svg, caption, table, parts, filled=True)
-
-
-def total_time_figure(runs: Sequence[Shown]) -> Figure | None:
-    """Each run's wall time by kind of stage."""
-    bars, rows = [], []
-    for shown in runs:
-        amounts = [
-            sum(line.wall_s for line in shown.report.stages if line.stage == stage)
-            for stage in _STAGES
-        ]
-        bars.append(Bar(shown.label, amounts))
-        rows.append([shown.label, *(format_duration(amount) for amount in amounts)])
-    if not any(sum(bar.parts) for bar in bars):
-        return None
-    parts = list(enumerate(_STAGES))
-    svg = _time_plot(bars, parts)
-    table = Section("Time by run", ["", *_STAGES], rows)
-    caption = "Wall time of all rounds, by kind of stage."
-    return Figure("Time by run", svg, caption, table, parts, filled=True)
-
-
 def signed_points(value: float) -> str:
     """A share as signed percentage points: ``+11.0``, ``−3.2``, ``0.0``."""
     body = f"{abs(100 * value):.1f}"
     return body if body == "0.0" else ("+" if value > 0 else _MINUS) + body
+
+
+def _signed_decimal(value: float) -> str:
+    body = f"{abs(value):.2f}"
+    return body if body == "0.00" else ("+" if value > 0 else _MINUS) + body
 
 
 def _with_caption(figures: Sequence[Figure | None], more: str) -> list[Figure | None]:
@@ -409,17 +297,6 @@ def _table(
     return Section(title, columns[1:], [row[1:] for row in rows])
 
 
-def _time_plot(bars: Sequence[Bar], parts: Sequence[tuple[int, str]]) -> Markup:
-    longest = max(sum(bar.parts) for bar in bars)
-    unit = next((size for size in (3600.0, 60.0) if longest >= 1.5 * size), 1.0)
-    label = _bars_label("Time", bars, format_duration)
-    return bar_plot(bars, parts, label=label, show=_duration, unit=unit)
-
-
-def _bars_label(what: str, bars: Sequence[Bar], show: Callable[[float], str]) -> str:
-    return f"{what}: " + "; ".join(f"{bar.label} {show(sum(bar.parts))}" for bar in bars)
-
-
 def _range(sizes: Sequence[int]) -> str:
     if not sizes:
         return "0"
@@ -430,19 +307,53 @@ def _percent(value: float) -> str:
     return (percent(value) or "").replace(".0 %", " %")
 
 
-def _duration(seconds: float) -> str:
-    """Short: ``0``, ``40s``, ``2m``, ``1.5h``."""
-    if seconds == 0:
-        return "0"
-    if seconds < 60:
-        return f"{seconds:.1f}s" if seconds < 9.95 else f"{seconds:.0f}s"
-    if seconds < 3600:
-        return f"{seconds / 60:.1f}".removesuffix(".0") + "m"
-    return f"{seconds / 3600:.1f}".removesuffix(".0") + "h"
+def _decimal(value: float) -> str:
+    return f"{value:.2f}"
 
 
-def _amount(value: float) -> str:
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            return f"{value / limit:.3g}{unit}"
-    return f"{value:.0f}"
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How an outcome of episodes is plotted."""
+
+    key: str
+    """Among an evaluation's figures."""
+    titles: Mapping[str, tuple[str, str]]
+    """Mode to the figure's title and that of its axis."""
+    difference: str
+    """Title of the differences."""
+    intervals: str
+    """How they are made."""
+    show: Callable[[float], str]
+    signed: Callable[[float], str]
+    unit: str
+    """As ``words`` has it."""
+    axis: str
+    """Of the differences."""
+
+
+_SUCCESS = _Outcome(
+    "success",
+    {
+        "greedy": ("Success by round", "held-out tasks solved"),
+        "recovery": ("Recovery by round", "failures of the base recovered"),
+    },
+    "Difference from base",
+    "Wilson; Student where tasks come several times",
+    _percent,
+    signed_points,
+    "percent",
+    "percentage points of success",
+)
+_REWARD = _Outcome(
+    "reward",
+    {
+        "greedy": ("Mean reward by round", "mean reward"),
+        "recovery": ("Reward from the base's failures on", "mean reward"),
+    },
+    "Difference from base in reward",
+    "Student",
+    _decimal,
+    _signed_decimal,
+    "decimal",
+    "reward",
+)

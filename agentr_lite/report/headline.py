@@ -9,9 +9,27 @@ from typing import Any
 from agentr_lite.output import format_duration
 from agentr_lite.report.comparison import Compared
 from agentr_lite.report.data import RunReport
-from agentr_lite.report.results import StudyRun, pooled_rate, versus_base
-from agentr_lite.report.words import count, interval, percent, round_name
-from agentr_lite.store.records import EvalMode
+from agentr_lite.report.measures import (
+    RECOVERY,
+    RECOVERY_REWARD,
+    REPEATED,
+    REWARD,
+    SUCCESS,
+    Measure,
+    Seeds,
+    difference_of,
+    value_of,
+)
+from agentr_lite.report.method_tables import shown, span
+from agentr_lite.report.methods import MethodRuns
+from agentr_lite.report.words import count, round_name
+
+_NAMES = {
+    SUCCESS.key: "Held-out tasks solved",
+    REWARD.key: "Mean reward on held-out tasks",
+    RECOVERY.key: "Recovers from the base’s failures",
+    RECOVERY_REWARD.key: "Mean reward from the base’s failures on",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,74 +47,69 @@ class Tile:
 
 def run_tiles(one: Compared) -> list[Tile]:
     """One run's headline."""
-    return _tiles([one.run])
+    return _tiles([one])
 
 
 def pooled_tiles(runs: Sequence[Compared]) -> list[Tile]:
     """The headline of runs that are one method over several seeds; empty for others."""
     if len({(one.pool, one.method) for one in runs}) > 1:
         return []
-    return _tiles([one.run for one in runs])
+    return _tiles(runs)
 
 
-def _tiles(runs: Sequence[StudyRun]) -> list[Tile]:
-    last = min(
-        (max((n for mode, n in run.items if mode == "greedy"), default=0) for run in runs),
-        default=0,
-    )
+def _tiles(runs: Sequence[Compared]) -> list[Tile]:
+    results = MethodRuns([one.played for one in runs])
+    last = min((one.played.last_round for one in runs), default=0)
+    measures = [REWARD, SUCCESS] if results.graded else [SUCCESS]
     tiles = [
-        _rate_tile(runs, "greedy", last, "Held-out tasks solved"),
-        _rate_tile(runs, "recovery", last, "Recovers from the base’s failures"),
-        _repeated_tile(runs, last),
-        _cost_tile([run.report for run in runs]),
+        *(_outcome_tile(results, measure, last) for measure in [*measures, results.recovery]),
+        _repeated_tile(results, last),
+        _cost_tile([one.report for one in runs]),
     ]
     return [tile for tile in tiles if tile is not None]
 
 
-def _rate_tile(runs: Sequence[StudyRun], mode: EvalMode, last: int, name: str) -> Tile | None:
-    base, now = (pooled_rate(runs, mode, number) for number in (0, last))
+def _seeds(results: MethodRuns[Any]) -> Seeds:
+    return {one.seed: one.rounds for one in results.runs}
+
+
+def _outcome_tile(results: MethodRuns[Any], measure: Measure, last: int) -> Tile | None:
+    name, seeds = _NAMES[measure.key], _seeds(results)
+    base, now = (value_of(measure, seeds, number) for number in (0, last))
     if now is None:
         return None
-    value = percent(now["value"]) or ""
+    value = shown(measure, now["value"]) or ""
     if not last or base is None:
-        return Tile(name, value, note=f"95 % interval {interval(now)}, n = {now['n']}")
+        return Tile(name, value, note=f"95 % interval {span(measure, now)}, n = {now['n']}")
+    before = shown(measure, base["value"]) or ""
     # One run's interval is drawn as its table's was, so that the two agree to the last digit.
-    seed = runs[0].seed if len(runs) == 1 else 1
-    difference = versus_base(runs, mode, last, seed=seed)
+    seed = results.runs[0].seed if len(results.runs) == 1 else 1
+    difference = difference_of(measure, seeds, last, seeds, 0, seed=seed)
     note = f"{round_name(last)}, n = {now['n']} tasks"
-    envs = sorted({env for run in runs for env in run.envs})
-    if len(envs) > 1:
-        note += f", the mean of {', '.join(envs)}"
+    if results.envs:
+        note += f", the mean of {', '.join(results.envs)}"
     if difference is None:
-        return Tile(name, value, percent(base["value"]) or "", note)
-    tone, word = _judged(difference)
-    note += f"; {word} (95 % interval {interval(difference, signed=True)} points)"
-    return Tile(name, value, percent(base["value"]) or "", note, tone)
+        return Tile(name, value, before, note)
+    tone, word = _judged(difference, measure)
+    unit = " points" if measure.unit == "percent" else ""
+    note += f"; {word} (95 % interval {span(measure, difference, signed=True)}{unit})"
+    return Tile(name, value, before, note, tone)
 
 
-def _judged(difference: Mapping[str, Any]) -> tuple[str, str]:
+def _judged(difference: Mapping[str, Any], measure: Measure) -> tuple[str, str]:
     if difference["low"] > 0:
         return "good", "more than base"
-    return ("bad", "fewer than base") if difference["high"] < 0 else ("part", "inside the noise")
+    fewer = "fewer" if measure.unit == "percent" else "less"
+    return ("bad", f"{fewer} than base") if difference["high"] < 0 else ("part", "inside the noise")
 
 
-def _repeated_tile(runs: Sequence[StudyRun], last: int) -> Tile | None:
-    shares = []
-    for number in (0, last):
-        figures = [
-            line.figures
-            for run in runs
-            for line in run.report.evals
-            if (line.mode, line.round) == ("greedy", number)
-        ]
-        steps = sum(of["turns"] for of in figures)
-        repeated = sum((of["repeated_share"] or 0) * of["turns"] for of in figures)
-        shares.append(percent(repeated / steps) if steps else None)
-    before, now = shares
+def _repeated_tile(results: MethodRuns[Any], last: int) -> Tile | None:
+    before, now = (value_of(REPEATED, _seeds(results), number) for number in (0, last))
     if now is None:
         return None
+    earlier = shown(REPEATED, before["value"]) if before and last else None
     note = "of greedy steps repeat the ones just before"
-    return Tile("Repeated steps", now, (before or "") if last else "", note)
+    return Tile("Repeated steps", shown(REPEATED, now["value"]) or "", earlier or "", note)
 
 
 def _cost_tile(reports: Sequence[RunReport]) -> Tile | None:

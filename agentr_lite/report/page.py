@@ -117,12 +117,12 @@ def render_page(
     )
     compared = gather_compared(sources)
     shown = [
-        Shown(one.label, one.run.report, measure(store, one.run.report))
+        Shown(one.label, one.report, measure(store, one.report))
         for (store, _), one in zip(sources, compared, strict=True)
     ]
     gathered = _Trees()
     for (store, run_id), one in zip(sources, compared, strict=True):
-        envs = len(one.run.report.envs) > 1
+        envs = len(one.report.envs) > 1
         for choice in choose_trees(store, run_id, tasks=tasks, limit=limit):
             names = [one.label] if several else []
             names += [choice.tree.task.env] if envs else []

@@ -95,6 +95,13 @@ class Difference:
     label: str
     point: Point
     colour: int = 0
+    short: str = ""
+    """What stands beside the row where a legend tells the rest; default: the label."""
+
+    @property
+    def shown(self) -> str:
+        """What stands beside the row."""
+        return self.short or self.label
 
 
 def interval_plot(
@@ -154,7 +161,7 @@ def difference_plot(rows: Sequence[Difference], *, label: str, show: Show, unit:
         show: a value as text, signed.
         unit: below the axis.
     """
-    left = _label_width([row.label for row in rows])
+    left = _label_width([row.shown for row in rows])
     top, bottom = 12.0, 36.0
     row_height = min(44.0, max(_ROW, (_HEIGHT - top - bottom) / max(1, len(rows))))
     ends = [end for row in rows for end in (row.point.bounds or (row.point.value,))]
@@ -172,7 +179,7 @@ def difference_plot(rows: Sequence[Difference], *, label: str, show: Show, unit:
     for number, row in enumerate(rows):
         at = top + row_height * (number + 0.5)
         colour = series_class(row.colour)
-        parts.append(text(0, at + 4, _fit(row.label, left - 8), class_="label"))
+        parts.append(text(0, at + 4, _fit(row.shown, left - 8), class_="label"))
         bounds = row.point.bounds
         if bounds:
             parts.append(line(x(bounds[0]), at, x(bounds[1]), at, f"whisker {colour}"))

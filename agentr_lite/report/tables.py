@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from agentr_lite.output import Align, Styled, format_duration
 from agentr_lite.report.data import EvalLine, RunReport, SpliceLine
@@ -23,6 +22,7 @@ from agentr_lite.report.words import (
 )
 
 VERDICTS = ("good", "bad", "uncertain")
+_REWARD_COLUMNS = ("reward", "95 % interval", "vs base", "95 % interval")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,9 @@ def _splice_name(line: SpliceLine, *, several: bool) -> str:
 
 def outcome_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Section:
     """Success and reward by round, each with its difference from the base."""
-    dense = any(_differs(line.figures) for line in lines)
+    dense = any(line.graded for line in lines)
     columns = ["", "success", "95 % interval", "vs base", "95 % interval", "p"]
-    if dense:
-        columns += ["reward", "95 % interval", "vs base", "95 % interval"]
+    columns += _REWARD_COLUMNS if dense else ()
     rows = []
     for line in lines:
         figures, versus = line.figures, line.figures.get("versus_base") or {}
@@ -98,15 +97,7 @@ def outcome_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Sect
             interval(success, signed=True),
             p_value(versus.get("mcnemar_p")),
         ]
-        if dense:
-            reward = versus.get("reward")
-            row += [
-                decimal_of(figures["reward"]),
-                interval(figures["reward"], unit="decimal"),
-                points_of(reward, unit="decimal"),
-                interval(reward, signed=True, unit="decimal"),
-            ]
-        rows.append(row)
+        rows.append([*row, *(_reward_cells(line) if dense else [])])
     whole = [line for line in lines if not line.env]
     tasks = (whole[0].figures["success"] or {}).get("n", 0)
     title = f"Held-out {split} tasks ({tasks}), {mode}"
@@ -172,21 +163,22 @@ def behaviour_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Se
 
 
 def level_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Section:
-    """Success by difficulty; no rows where there is one level only."""
+    """Success, or reward where it is graded, by difficulty; no rows where there is one level."""
     levels = sorted({n for line in lines for n in line.figures["by_level"]}, key=int)
     if len(levels) < 2:
         return Section("", [], [])
     sizes = {n: _size(lines, n) for n in levels}
+    dense = any(line.graded for line in lines)
+    name, key, told = (
+        ("Mean reward", "reward", decimal_of) if dense else ("Success", "success", percent_of)
+    )
     return Section(
-        f"Success on {split} by level, {mode}" + (f", {lines[0].env}" if lines[0].env else ""),
+        f"{name} on {split} by level, {mode}" + (f", {lines[0].env}" if lines[0].env else ""),
         ["", *(f"level {n} ({sizes[n]})" for n in levels)],
         [
             [
                 line_name(line),
-                *(
-                    percent_of((line.figures["by_level"].get(n) or {}).get("success"))
-                    for n in levels
-                ),
+                *(told((line.figures["by_level"].get(n) or {}).get(key)) for n in levels),
             ]
             for line in lines
         ],
@@ -194,30 +186,42 @@ def level_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Sectio
 
 
 def recovery_section(lines: Sequence[EvalLine], *, split: str) -> Section:
-    """Success from the base model's failed prefixes."""
+    """Success, and reward where it is graded, from the base model's failed prefixes."""
+    dense = any(line.graded for line in lines)
     rows = []
     for line in lines:
         figures, versus = line.figures, line.figures.get("versus_base") or {}
+        row: list[Cell] = [
+            line_name(line),
+            percent_of(figures["success"]),
+            interval(figures["success"]),
+            points_of(versus.get("success")),
+            interval(versus.get("success"), signed=True),
+        ]
         rows.append(
-            [
-                line_name(line),
-                percent_of(figures["success"]),
-                interval(figures["success"]),
-                points_of(versus.get("success")),
-                interval(versus.get("success"), signed=True),
-                decimal(figures["reflections"], 2),
-            ]
+            [*row, *(_reward_cells(line) if dense else []), decimal(figures["reflections"], 2)]
         )
     prefixes = max(line.figures["episodes"] for line in lines if not line.env)
+    columns = ["", "recovered", "95 % interval", "vs base", "95 % interval"]
     return Section(
         f"Recovery on {split}: from the beginnings of the base's {prefixes} failures, greedy",
-        ["", "recovered", "95 % interval", "vs base", "95 % interval", "reflections"],
+        [*columns, *(_REWARD_COLUMNS if dense else []), "reflections"],
         rows,
         [
             "The base failed from every one of these beginnings; its own row is a second try from"
             " there with more steps."
         ],
     )
+
+
+def _reward_cells(line: EvalLine) -> list[Cell]:
+    reward = (line.figures.get("versus_base") or {}).get("reward")
+    return [
+        decimal_of(line.figures["reward"]),
+        interval(line.figures["reward"], unit="decimal"),
+        points_of(reward, unit="decimal"),
+        interval(reward, signed=True, unit="decimal"),
+    ]
 
 
 def splice_section(report: RunReport) -> Section:
@@ -322,11 +326,6 @@ def cost_section(report: RunReport) -> Section:
         " left of the prompts after prefix reuse."
     ]
     return Section("Cost by stage", columns, rows, notes)
-
-
-def _differs(figures: Mapping[str, Any]) -> bool:
-    success, reward = figures["success"], figures["reward"]
-    return bool(success and reward) and abs(success["value"] - reward["value"]) > 1e-9
 
 
 def _size(lines: Sequence[EvalLine], level: str) -> int:

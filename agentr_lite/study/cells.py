@@ -14,7 +14,8 @@ from typing import Any
 from agentr_lite.errors import UsageError
 from agentr_lite.recipe import Recipe, recipe_from_dict
 from agentr_lite.recipe_values import did_you_mean
-from agentr_lite.study.methods import BASE, METHODS, NAIVE, VERIFIED
+from agentr_lite.report.methods import BASE
+from agentr_lite.study.methods import METHODS, NAIVE, VERIFIED
 from agentr_lite.study.recipe import Ablation, StudyRecipe, merged
 
 EQUAL_DATA = "naive-equal-data"

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-BASE = "base"
+from agentr_lite.report.methods import BASE
+
 VERIFIED = "verified"
 NAIVE = "naive"
 GOOD = "good"

@@ -10,6 +10,8 @@ from importlib import resources
 from markupsafe import Markup
 
 from agentr_lite.output import display_width
+from agentr_lite.report.measures import LENGTH, REFLECTIONS, REPEATED, VALID, Measure
+from agentr_lite.report.methods import BASE
 from agentr_lite.report.plots import (
     Difference,
     Point,
@@ -20,10 +22,7 @@ from agentr_lite.report.plots import (
 )
 from agentr_lite.report.svg import SERIES_CLASSES, el, marker, text
 from agentr_lite.report.words import round_name
-from agentr_lite.study.measures import LENGTH, REFLECTIONS, REPEATED, VALID, Measure
-from agentr_lite.study.methods import BASE
 from agentr_lite.study.results import EnvResults
-from agentr_lite.study.tables import main_measure, recovery_measure
 
 _PANEL_WIDTH = 360.0
 _PANEL_HEIGHT = 232.0
@@ -53,7 +52,7 @@ def environment_plot(results: EnvResults) -> str | None:
     methods = results.methods
     if not methods:
         return None
-    outcomes = (main_measure(results), recovery_measure(results))
+    outcomes = (results.main, results.recovery)
     panels = [
         *_panels([(m.title, _by_round(results, methods, m)) for m in outcomes]),
         *_panels(

@@ -15,7 +15,8 @@ from typing import Any
 from agentr_lite.errors import RecipeError
 from agentr_lite.recipe import Recipe, load_recipe, recipe_from_dict, study_names, yaml_text
 from agentr_lite.recipe_values import assign, build, did_you_mean, one_line, type_name
-from agentr_lite.study.methods import BASE, METHODS
+from agentr_lite.report.methods import BASE
+from agentr_lite.study.methods import METHODS
 
 _HINT = "docs/study.md lists a study's keys."
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agentr_lite.output import Styled
-from agentr_lite.report.tables import Section
-from agentr_lite.report.words import Cell, count, p_value
-from agentr_lite.store import Store
-from agentr_lite.study.measures import Seeds, difference_of, value_of
-from agentr_lite.study.methods import VERIFIED
-from agentr_lite.study.results import CellResult, EnvResults
-from agentr_lite.study.shared import agent_examples
-from agentr_lite.study.tables import (
+from agentr_lite.report.measures import Seeds, difference_of, value_of
+from agentr_lite.report.method_tables import (
     change,
-    main_measure,
-    recovery_measure,
     shown,
     span,
     told_difference,
 )
+from agentr_lite.report.tables import Section
+from agentr_lite.report.words import Cell, count, p_value
+from agentr_lite.store import Store
+from agentr_lite.study.methods import VERIFIED
+from agentr_lite.study.results import CellResult, EnvResults
+from agentr_lite.study.shared import agent_examples
 
 TITLES = {
     "equal_data": "Naive against verified at equal data",
@@ -57,10 +55,10 @@ def variant_section(store: Store, environments: Sequence[EnvResults], ablation: 
             name = f"{results.env}: {results.labels[method]}"
             rows.append(_row(store, results, name, ready, reference, number))
             difference = difference_of(
-                *(main_measure(results), _seeds(ready), number, _seeds(reference), number)
+                *(results.main, _seeds(ready), number, _seeds(reference), number)
             )
             if difference:
-                told = told_difference(name, main_measure(results), difference, than=VERIFIED)
+                told = told_difference(name, results.main, difference, than=VERIFIED)
                 notes.append(told)
     columns = ["", "seeds", "n", "outcome", "95 % interval", "vs base", "95 % interval"]
     columns += ["recovery", "95 % interval", "vs verified", "95 % interval", "p"]
@@ -81,7 +79,7 @@ def _row(
     reference: Sequence[CellResult],
     number: int,
 ) -> list[Cell]:
-    measure, recovers = main_measure(results), recovery_measure(results)
+    measure, recovers = results.main, results.recovery
     runs = _seeds(cells)
     value = value_of(measure, runs, number)
     recovery = value_of(recovers, runs, number)
@@ -108,7 +106,7 @@ def _row(
 
 
 def _seeds(cells: Sequence[CellResult]) -> Seeds:
-    return {cell.cell.seed: cell.rounds for cell in cells}
+    return {cell.seed: cell.rounds for cell in cells}
 
 
 def _nodes(store: Store, cell: CellResult, rounds: int) -> int:

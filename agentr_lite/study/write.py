@@ -10,31 +10,30 @@ from typing import Any
 from agentr_lite.envs.registry import make_env
 from agentr_lite.output import Styled, dump_json, format_duration
 from agentr_lite.recipe import Recipe
-from agentr_lite.report.tables import Section
-from agentr_lite.report.words import round_name
-from agentr_lite.store import Store
-from agentr_lite.study.cells import REASON, study_cells
-from agentr_lite.study.critic_truth import CriticTruth, judge_the_judge, path_section, step_section
-from agentr_lite.study.document import Document, Part
-from agentr_lite.study.measures import (
+from agentr_lite.report.measures import (
     BEHAVIOUR,
     LENGTH,
     OUTCOMES,
     REPEATED,
     Measure,
 )
-from agentr_lite.study.methods import BASE, METHODS, VERIFIED
-from agentr_lite.study.plots import environment_plot
-from agentr_lite.study.recipe import StudyRecipe
-from agentr_lite.study.results import CellResult, EnvResults, Gatherer
-from agentr_lite.study.splices import SpliceRound, failure_section, recovery_section, splice_rounds
-from agentr_lite.study.tables import (
-    env_sections,
-    main_measure,
-    recovery_measure,
+from agentr_lite.report.method_tables import (
+    method_sections,
     shown,
     told_change,
 )
+from agentr_lite.report.methods import BASE
+from agentr_lite.report.spliced import SpliceRound, failure_section, recovery_section, splice_rounds
+from agentr_lite.report.tables import Section
+from agentr_lite.report.words import round_name
+from agentr_lite.store import Store
+from agentr_lite.study.cells import REASON, study_cells
+from agentr_lite.study.critic_truth import CriticTruth, judge_the_judge, path_section, step_section
+from agentr_lite.study.document import Document, Part
+from agentr_lite.study.methods import METHODS, VERIFIED
+from agentr_lite.study.plots import environment_plot
+from agentr_lite.study.recipe import StudyRecipe
+from agentr_lite.study.results import CellResult, EnvResults, Gatherer
 from agentr_lite.study.variants import TITLES, variant_section
 
 EXPLAINED = (
@@ -100,7 +99,7 @@ class Writer:
     def document(self) -> Document | None:
         """The document of what there is now; None where nothing has been evaluated yet."""
         found = self._gatherer.gather(self._cells, self._recipes)
-        known = [results for results in found if results.cells]
+        known = [results for results in found if results.runs]
         if not known:
             return None
         parts = [self._env_part(results) for results in known]
@@ -118,13 +117,13 @@ class Writer:
 
     def _env_part(self, results: EnvResults) -> Part:
         state = tuple(
-            (one.run.id, one.run.status, tuple(sorted(one.rounds))) for one in results.cells
+            (one.run.id, one.run.status, tuple(sorted(one.rounds))) for one in results.runs
         )
         known = self._parts.get(results.env)
         if known is None or known[0] != state:
             part = Part(
                 results.env,
-                env_sections(results),
+                method_sections(results),
                 _env_facts(results),
                 _env_short(results),
                 environment_plot(results),
@@ -135,7 +134,7 @@ class Writer:
 
     def _head(self, found: Sequence[EnvResults]) -> list[str]:
         study = self._study
-        cells = [one for results in found for one in results.cells]
+        cells = [one for results in found for one in results.runs]
         done = sum(one.run.status == "finished" for one in cells)
         seeds = ", ".join(str(seed) for seed in study.seeds)
         lines = [
@@ -195,7 +194,7 @@ class Writer:
         sections = []
         for results in found:
             named: dict[tuple[str, int], list[CriticTruth]] = {}
-            for one in results.cells:
+            for one in results.runs:
                 label = results.labels[one.cell.method]
                 own = one.cell.method in (VERIFIED, REASON)
                 for number, truth in self._truth(results.recipe, one).items():
@@ -231,7 +230,7 @@ def _env_facts(results: EnvResults) -> list[str]:
         for m in results.labels
         if m not in results.ablation_of
     )
-    base = results.value(main_measure(results), BASE, 0)
+    base = results.value(results.main, BASE, 0)
     tasks = f"{base['n']} held-out tasks of split {recipe.eval.split}" if base else "no tasks yet"
     facts = [
         f"{tasks}; episodes of at most {recipe.eval.max_steps} steps, {recipe.eval.recovery_steps}"
@@ -246,7 +245,7 @@ def _env_facts(results: EnvResults) -> list[str]:
     # A stage that was copied from another run began and ended when that one did.
     played = {
         (row.round, row.stage, row.started_utc, row.finished_utc): row.wall_s
-        for one in results.cells
+        for one in results.runs
         for row in one.stages
     }
     wall = sum(played.values())
@@ -258,7 +257,7 @@ def _env_facts(results: EnvResults) -> list[str]:
 def _env_short(results: EnvResults) -> list[str | Styled]:
     """The few sentences that matter of one environment."""
     found: list[str | Styled] = []
-    measures = (main_measure(results), recovery_measure(results))
+    measures = (results.main, results.recovery)
     for method in results.methods:
         number = results.last_round(method)
         told = []

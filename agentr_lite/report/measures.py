@@ -1,26 +1,30 @@
 """What is measured of played episodes, pooled over seeds: values and differences with intervals.
 
 The same held-out tasks come once a seed, so that every interval resamples tasks as clusters: a draw
-takes a task with all its seeds, or leaves it.
+takes a task with all its seeds, or leaves it. Of episodes in several environments, values and
+differences are those of each environment, averaged: each counts alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from agentr_lite.evaluate.measures import revision_lengths
 from agentr_lite.evaluate.summary import is_faulty, played_steps
 from agentr_lite.stats import (
+    Estimate,
     clustered_rate,
     clustered_ratio,
     clustered_ratio_difference,
+    mean_of_estimates,
     paired_swap_test,
 )
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalMode
+from agentr_lite.store.runs import get_run
 
 Unit = Literal["percent", "decimal", "count"]
 
@@ -29,6 +33,7 @@ Unit = Literal["percent", "decimal", "count"]
 class Played:
     """What counts of one episode."""
 
+    env: str
     task: int
     success: bool
     reward: float
@@ -132,16 +137,20 @@ Rounds = Mapping[tuple[EvalMode, int], Sequence[Played]]
 Seeds = Mapping[int, Rounds]
 """Seed to what its run played."""
 
+_Pair = tuple[Played, Played]
+_Row = TypeVar("_Row")
 
-def load_rounds(store: Store, run_id: str) -> dict[tuple[EvalMode, int], list[Played]]:
+
+def load_rounds(
+    store: Store, run_id: str, tasks: Mapping[int, int] | None = None
+) -> dict[tuple[EvalMode, int], list[Played]]:
     """What a run has played, on the split of its recipe; evaluations that were cut are left out.
 
     Args:
         store: the database.
         run_id: the run.
+        tasks: the database's task ids to the numbers by which they go here; None: their own.
     """
-    from agentr_lite.store.runs import get_run
-
     split = get_run(store, run_id).recipe["eval"]["split"]
     found: dict[tuple[EvalMode, int], list[Played]] = {}
     for row in list_evals(store, run_id):
@@ -150,7 +159,8 @@ def load_rounds(store: Store, run_id: str) -> dict[tuple[EvalMode, int], list[Pl
         items = list_eval_items(store, row.id, with_episodes=row.mode == "greedy")
         found[row.mode, row.round] = [
             Played(
-                item.task.id,
+                item.task.env,
+                tasks[item.task.id] if tasks is not None else item.task.id,
                 item.success,
                 item.reward,
                 item.steps,
@@ -183,16 +193,7 @@ def value_of(measure: Measure, runs: Seeds, number: int, *, seed: int = 1) -> di
     counted = [one for one in played if measure.below(one) > 0]
     if not counted:
         return None
-    tasks = [one.task for one in counted]
-    if measure.unit == "percent" and measure.below is _one:
-        found = clustered_rate([measure.above(one) > 0 for one in counted], tasks, seed=seed)
-    else:
-        found = clustered_ratio(
-            [measure.above(one) for one in counted],
-            [measure.below(one) for one in counted],
-            tasks,
-            seed=seed,
-        )
+    found = _mean([_value(measure, mine, seed) for mine in _by_env(counted, lambda one: one.env)])
     alone = found.n == 1 and measure.below is not _one
     return {
         "value": found.value,
@@ -202,6 +203,15 @@ def value_of(measure: Measure, runs: Seeds, number: int, *, seed: int = 1) -> di
         "episodes": len(counted),
         "seeds": sorted(seed for seed, rounds in runs.items() if key in rounds),
     }
+
+
+def _value(measure: Measure, played: Sequence[Played], seed: int) -> Estimate:
+    """Of one environment."""
+    tasks = [one.task for one in played]
+    above = [measure.above(one) for one in played]
+    if measure.unit == "percent" and measure.below is _one:
+        return clustered_rate([value > 0 for value in above], tasks, seed=seed)
+    return clustered_ratio(above, [measure.below(one) for one in played], tasks, seed=seed)
 
 
 def difference_of(
@@ -225,36 +235,56 @@ def difference_of(
 
     Returns:
         ``{value, low, high, n, p, seeds, by_seed}``; ``p``: two-sided, of the paired swap test
-        over tasks. None without a pair.
+        over tasks, None over several environments. None without a pair.
     """
-    pairs: list[tuple[Played, Played]] = []
+    pairs: list[_Pair] = []
     by_seed: dict[int, float] = {}
     for own_seed in sorted(set(runs) & set(others)):
         theirs = {p.task: p for p in others[own_seed].get((measure.mode, other_number), ())}
         mine = runs[own_seed].get((measure.mode, number), ())
         here = [(p, theirs[p.task]) for p in mine if p.task in theirs]
-        difference = _plain_difference(measure, here)
-        if difference is not None:
-            by_seed[own_seed] = difference
+        each = [_plain_difference(measure, part) for part in _by_env(here, _env_of_pair)]
+        known = [difference for difference in each if difference is not None]
+        if known:
+            by_seed[own_seed] = sum(known) / len(known)
         pairs += here
-    if _plain_difference(measure, pairs) is None:
+    parts = [
+        part
+        for part in _by_env(pairs, _env_of_pair)
+        if _plain_difference(measure, part) is not None
+    ]
+    if not parts:
         return None
-    now = [(measure.above(a), measure.below(a)) for a, _ in pairs]
-    before = [(measure.above(b), measure.below(b)) for _, b in pairs]
-    tasks = [a.task for a, _ in pairs]
-    found = clustered_ratio_difference(now, before, tasks, seed=seed)
+    sides = [_Sides.of(measure, part) for part in parts]
+    found = _mean([clustered_ratio_difference(*side, seed=seed) for side in sides])
     return {
         "value": found.value,
         "low": found.low,
         "high": found.high,
         "n": found.n,
-        "p": paired_swap_test(now, before, tasks, seed=seed),
+        "p": paired_swap_test(*sides[0], seed=seed) if len(sides) == 1 else None,
         "seeds": list(by_seed),
         "by_seed": list(by_seed.values()),
     }
 
 
-def _plain_difference(measure: Measure, pairs: Sequence[tuple[Played, Played]]) -> float | None:
+class _Sides(NamedTuple):
+    """Pairs as the statistics take them."""
+
+    now: Sequence[tuple[float, float]]
+    before: Sequence[tuple[float, float]]
+    clusters: Sequence[int]
+
+    @classmethod
+    def of(cls, measure: Measure, pairs: Sequence[_Pair]) -> _Sides:
+        return cls(
+            [(measure.above(a), measure.below(a)) for a, _ in pairs],
+            [(measure.above(b), measure.below(b)) for _, b in pairs],
+            [a.task for a, _ in pairs],
+        )
+
+
+def _plain_difference(measure: Measure, pairs: Sequence[_Pair]) -> float | None:
     sides = []
     for side in (0, 1):
         below = sum(measure.below(pair[side]) for pair in pairs)
@@ -264,12 +294,34 @@ def _plain_difference(measure: Measure, pairs: Sequence[tuple[Played, Played]]) 
     return sides[0] - sides[1]
 
 
-def is_graded(runs: Sequence[Seeds]) -> bool:
-    """Whether the environment gives rewards between none and all."""
+def _by_env(rows: Iterable[_Row], env: Callable[[_Row], str]) -> list[list[_Row]]:
+    found: dict[str, list[_Row]] = {}
+    for row in rows:
+        found.setdefault(env(row), []).append(row)
+    return [found[name] for name in sorted(found)]
+
+
+def _env_of_pair(pair: _Pair) -> str:
+    return pair[0].env
+
+
+def _mean(estimates: Sequence[Estimate]) -> Estimate:
+    """One alone stays as it is, to the last digit."""
+    return estimates[0] if len(estimates) == 1 else mean_of_estimates(estimates)
+
+
+def is_graded(runs: Iterable[Rounds]) -> bool:
+    """Whether there are rewards between none and all."""
     return any(
-        0 < one.reward < 1
-        for seeds in runs
-        for rounds in seeds.values()
-        for played in rounds.values()
-        for one in played
+        0 < one.reward < 1 for rounds in runs for played in rounds.values() for one in played
     )
+
+
+def main_measure(graded: bool) -> Measure:
+    """What an environment is about: reward where it is graded, success elsewhere."""
+    return REWARD if graded else SUCCESS
+
+
+def recovery_measure(graded: bool) -> Measure:
+    """What is told of going on from the base's failures; the counterpart of ``main_measure``."""
+    return RECOVERY_REWARD if graded else RECOVERY

@@ -1,24 +1,14 @@
-"""An environment's results as sections of plain tables, with what they mean in words."""
+"""Methods side by side as sections of plain tables, with what they mean in words."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agentr_lite.output import Styled, format_duration
-from agentr_lite.report.tables import Section
-from agentr_lite.report.words import (
-    Cell,
-    count,
-    interval,
-    p_value,
-    percent,
-    round_name,
-    verdict,
-)
-from agentr_lite.stats import mean_interval
-from agentr_lite.study.measures import (
+from agentr_lite.report.measures import (
     BEHAVIOUR,
     LENGTH,
     RECOVERY,
@@ -30,8 +20,18 @@ from agentr_lite.study.measures import (
     Measure,
     difference_of,
 )
-from agentr_lite.study.methods import BASE
-from agentr_lite.study.results import EnvResults
+from agentr_lite.report.methods import BASE, MethodRuns
+from agentr_lite.report.tables import Section
+from agentr_lite.report.words import (
+    Cell,
+    count,
+    interval,
+    p_value,
+    percent,
+    round_name,
+    verdict,
+)
+from agentr_lite.stats import mean_interval
 
 _VERBS = {"success": "solves", "recovery": "recovers", "reward": "earns"}
 _MINUS = "−"
@@ -82,34 +82,48 @@ def _signed(text: str, value: float) -> str:
     return ("+" if value > 0 else _MINUS) + text
 
 
-def env_sections(results: EnvResults) -> list[Section]:
-    """One environment's tables, in reading order; empty ones are left out."""
-    outcomes = [REWARD, SUCCESS] if results.graded else [SUCCESS]
-    outcomes += [RECOVERY, *([RECOVERY_REWARD] if results.graded else [])]
-    sections = [outcome_section(results, measure) for measure in outcomes]
-    sections += [between_section(results, outcomes)]
-    sections += [behaviour_section(results), behaviour_change_section(results)]
+def method_sections(results: MethodRuns[Any]) -> list[Section]:
+    """All tables of runs, in reading order; empty ones are left out.
+
+    Of several environments, each kind of table comes once an environment, then over all of them.
+    """
+    parts = [(f", {env}", results.in_env(env)) for env in results.envs]
+    parts.append((", mean over the environments" if parts else "", results))
+    sections = [
+        replace(section, title=section.title + name)
+        for made in (_outcome_sections, _between_sections, _behaviour_sections)
+        for name, part in parts
+        for section in made(part)
+    ]
     sections += [seed_section(results), training_section(results), cost_section(results)]
     return [section for section in sections if section.rows]
 
 
-def main_measure(results: EnvResults) -> Measure:
-    """What the environment is about: reward where it is graded, success elsewhere."""
-    return REWARD if results.graded else SUCCESS
+def _outcomes(results: MethodRuns[Any]) -> list[Measure]:
+    if results.graded:
+        return [REWARD, SUCCESS, RECOVERY, RECOVERY_REWARD]
+    return [SUCCESS, RECOVERY]
 
 
-def recovery_measure(results: EnvResults) -> Measure:
-    """What is told of going on from the base's failures; the counterpart of ``main_measure``."""
-    return RECOVERY_REWARD if results.graded else RECOVERY
+def _outcome_sections(results: MethodRuns[Any]) -> list[Section]:
+    return [outcome_section(results, measure) for measure in _outcomes(results)]
 
 
-def outcome_section(results: EnvResults, measure: Measure) -> Section:
+def _between_sections(results: MethodRuns[Any]) -> list[Section]:
+    return [between_section(results, _outcomes(results))]
+
+
+def _behaviour_sections(results: MethodRuns[Any]) -> list[Section]:
+    return [behaviour_section(results), behaviour_change_section(results)]
+
+
+def outcome_section(results: MethodRuns[Any], measure: Measure) -> Section:
     """One measure by method and round, with its difference from the base."""
     rows: list[list[Cell]] = []
     notes: list[str | Styled] = []
     base = results.value(measure, BASE, 0)
     if base is not None:
-        rows.append([results.labels.get(BASE, BASE), *_size(base), *_value(measure, base)])
+        rows.append([results.label(BASE), *_size(base), *_value(measure, base)])
         rows[-1] += [None, None, None, None]
     for method in results.methods:
         last = results.last_round(method)
@@ -120,14 +134,14 @@ def outcome_section(results: EnvResults, measure: Measure) -> Section:
             difference = results.versus_base(measure, method, number)
             rows.append(
                 [
-                    f"{results.labels[method]}, {round_name(number)}",
+                    f"{results.label(method)}, {round_name(number)}",
                     *_size(value),
                     *_value(measure, value),
                     *_difference(measure, difference),
                 ]
             )
             if number == last and difference:
-                notes.append(told_difference(results.labels[method], measure, difference))
+                notes.append(told_difference(results.label(method), measure, difference))
     columns = ["", "seeds", "n", measure.column, "95 % interval"]
     columns += ["vs base", "95 % interval", "p", "by seed"]
     if len(rows) <= 1 and not results.methods:
@@ -168,13 +182,13 @@ def told_change(measure: Measure, difference: Mapping[str, Any], than: str = "")
     )
 
 
-def between_section(results: EnvResults, measures: Sequence[Measure]) -> Section:
+def between_section(results: MethodRuns[Any], measures: Sequence[Measure]) -> Section:
     """Every two methods in the last round that both have."""
     rows: list[list[Cell]] = []
     notes: list[str | Styled] = []
     for one, other in itertools.combinations(results.methods, 2):
         number = results.last_round(one, other)
-        row: list[Cell] = [f"{results.labels[one]} − {results.labels[other]}", number]
+        row: list[Cell] = [f"{results.label(one)} − {results.label(other)}", number]
         for measure in measures:
             difference = results.between(measure, one, other, number)
             row += [
@@ -182,8 +196,8 @@ def between_section(results: EnvResults, measures: Sequence[Measure]) -> Section
                 span(measure, difference, signed=True),
                 p_value(difference["p"]) if difference else None,
             ]
-            if difference and measure in (main_measure(results), recovery_measure(results)):
-                name, than = results.labels[one], results.labels[other]
+            if difference and measure in (results.main, results.recovery):
+                name, than = results.label(one), results.label(other)
                 notes.append(told_difference(name, measure, difference, than=than))
         rows.append(row)
     columns = ["", "round"]
@@ -192,7 +206,7 @@ def between_section(results: EnvResults, measures: Sequence[Measure]) -> Section
     return Section("Between the methods", columns, rows, notes)
 
 
-def behaviour_section(results: EnvResults) -> Section:
+def behaviour_section(results: MethodRuns[Any]) -> Section:
     """How episodes look, by method and round."""
     rows: list[list[Cell]] = []
     for label, method, number in _method_rounds(results):
@@ -212,7 +226,7 @@ def behaviour_section(results: EnvResults) -> Section:
     return Section("Behaviour", columns, rows, notes)
 
 
-def behaviour_change_section(results: EnvResults) -> Section:
+def behaviour_change_section(results: MethodRuns[Any]) -> Section:
     """The same as differences from the base."""
     measures = (REPEATED, LENGTH, VALID)
     rows: list[list[Cell]] = []
@@ -235,9 +249,9 @@ def behaviour_change_section(results: EnvResults) -> Section:
     return Section("Behaviour against the base", columns, rows, notes)
 
 
-def seed_section(results: EnvResults) -> Section:
+def seed_section(results: MethodRuns[Any]) -> Section:
     """Each run by itself, and what the spread between seeds alone would say."""
-    measure, recovery = main_measure(results), recovery_measure(results)
+    measure, recovery = results.main, results.recovery
     rows: list[list[Cell]] = []
     notes: list[str | Styled] = []
     for method in results.methods:
@@ -246,12 +260,12 @@ def seed_section(results: EnvResults) -> Section:
             last = one.last_round
             if not last:
                 continue
-            runs = {one.cell.seed: one.rounds}
+            runs = {one.seed: one.rounds}
             difference = difference_of(measure, runs, last, runs, 0)
             failures = difference_of(recovery, runs, last, runs, 0)
             rows.append(
                 [
-                    f"{results.labels[method]}, seed {one.cell.seed}",
+                    f"{results.label(method)}, seed {one.seed}",
                     last,
                     change(measure, difference),
                     span(measure, difference, signed=True),
@@ -267,7 +281,7 @@ def seed_section(results: EnvResults) -> Section:
             spread = mean_interval(gains)
             of = {"value": spread.value, "low": spread.low, "high": spread.high}
             notes.append(
-                f"{results.labels[method]}: mean gain {change(measure, of)} by the spread of"
+                f"{results.label(method)}: mean gain {change(measure, of)} by the spread of"
                 f" {spread.n} seeds alone (Student) {span(measure, of, signed=True)}."
             )
     columns = ["", "round", f"{measure.column} vs base", "95 % interval"]
@@ -275,7 +289,7 @@ def seed_section(results: EnvResults) -> Section:
     return Section("Seed by seed", columns, rows, notes)
 
 
-def training_section(results: EnvResults) -> Section:
+def training_section(results: MethodRuns[Any]) -> Section:
     """What each method's adapters were trained on."""
     rows: list[list[Cell]] = []
     for method in results.methods:
@@ -288,7 +302,7 @@ def training_section(results: EnvResults) -> Section:
             ]
             if not found:
                 continue
-            cells: list[Cell] = [f"{results.labels[method]}, {round_name(number)}", len(found)]
+            cells: list[Cell] = [f"{results.label(method)}, {round_name(number)}", len(found)]
             for key in _TRAINED:
                 values = [summary.get(key) or 0 for summary in found]
                 cells.append(count(round(sum(values) / len(values))))
@@ -313,7 +327,7 @@ def training_section(results: EnvResults) -> Section:
     return Section("What was trained on", columns, rows, notes)
 
 
-def cost_section(results: EnvResults) -> Section:
+def cost_section(results: MethodRuns[Any]) -> Section:
     """What a run of each method costs, by stage."""
     rows: list[list[Cell]] = []
     for method in [BASE, *results.methods]:
@@ -328,7 +342,7 @@ def cost_section(results: EnvResults) -> Section:
             flat = [row for of in lines for row in of]
             rows.append(
                 [
-                    f"{results.labels[method]}, {stage}",
+                    f"{results.label(method)}, {stage}",
                     len(runs),
                     f"{times / len(runs):.3g}",
                     format_duration(sum(row.wall_s for row in flat) / len(runs)),
@@ -340,8 +354,8 @@ def cost_section(results: EnvResults) -> Section:
     columns = ["", "runs", "times", "wall", "generated", "prompt", "decoded"]
     notes = [
         "Means a run over all its rounds; times: how often the stage came. Generated, prompt,"
-        " decoded: tokens. The base's evaluation and, of one seed, the first round's search were"
-        " played once and are shared; each row shows what its method took, or had taken alone."
+        " decoded: tokens. Stages that runs share, as a study's runs share the base's evaluation,"
+        " were played once; each row shows what its method took, or had taken alone."
     ]
     return Section("Cost", columns, rows, notes)
 
@@ -350,11 +364,11 @@ def _mean(values: Sequence[int], runs: int) -> str | None:
     return count(round(sum(values) / runs)) if sum(values) else None
 
 
-def _method_rounds(results: EnvResults) -> list[tuple[str, str, int]]:
+def _method_rounds(results: MethodRuns[Any]) -> list[tuple[str, str, int]]:
     """(label, method, round) of every row."""
-    found = [(results.labels.get(BASE, BASE), BASE, 0)] if results.seeds(BASE) else []
+    found = [(results.label(BASE), BASE, 0)] if results.seeds(BASE) else []
     return found + [
-        (f"{results.labels[method]}, {round_name(number)}", method, number)
+        (f"{results.label(method)}, {round_name(number)}", method, number)
         for method in results.methods
         for number in range(1, results.last_round(method) + 1)
     ]

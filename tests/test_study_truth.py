@@ -193,3 +193,24 @@ def test_naive_failures_and_what_is_recovered(store: Store) -> None:
     [row] = recovery_section([("corridor", 1, [found])]).rows
     assert [str(cell) for cell in row][:5] == ["corridor, round 1", "1", "2", "1", "50.0 %"]
     assert not recovery_section([]).rows
+
+
+def test_a_splice_may_hold_and_yet_lie(store: Store) -> None:
+    env = Corridor()
+    recipe = Recipe(
+        env="corridor",
+        search=SearchSettings(depth=12),
+        splice=SpliceSettings(alpha=(1.0,), recovery_attempts=0),
+    )
+    run = create_run(store, recipe)
+    # A step further back, the good path's way into the wall is just the way to the door.
+    good = "take, forward, forward, forward, open"
+    plant(store, run, env, env.tasks("train")[2], [good, "take, forward, back, leave"])
+    # Nothing that the bad path did shows in what comes after it.
+    good = "forward, take, forward, open"
+    plant(store, run, env, env.tasks("train")[0], [good, "forward, throw, leave"])
+    splice_stage(store, run, 1, recipe, env, RuleActor(["back", "throw"]))
+    found = splice_rounds(store, run)[1]
+    assert [(pair.failed, pair.untrue) for pair in found.pairs] == [(False, True), (False, False)]
+    [row] = failure_section([("corridor", 1, [found])]).rows
+    assert str(row[-1]) == "1"

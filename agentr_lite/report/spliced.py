@@ -1,4 +1,4 @@
-"""Naive splices that fail their replay, and what the recovery search makes of them."""
+"""Naive splices that fail their replay, those that hold and yet lie, and the recovery search."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from agentr_lite.report.data import failure_share
 from agentr_lite.report.tables import Section
 from agentr_lite.report.words import Cell, count, interval, percent, round_name
 from agentr_lite.store import Store
+from agentr_lite.store.inspection import get_trajectory
+from agentr_lite.store.splices import list_revisions
+from agentr_lite.store.trees import path_steps
 
 _NO_WAY_BACK = "no way back"
 
@@ -24,6 +27,9 @@ class Spliced:
     searched: bool
     """A recovery was looked for."""
     recovered: bool
+    untrue: bool = False
+    """It held, but its text shows an observation that the environment does not give: what the bad
+    steps had changed is not in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +53,10 @@ def splice_rounds(
         run_id: the run; one without replays gives nothing.
         tasks: the database's task ids to the numbers by which they go here; None: their own.
     """
+    untrue = _untrue(store, run_id)
     pairs: dict[int, list[Spliced]] = {}
     for row in store.rows(
-        "SELECT v.round, v.status, v.reason, r.task_id FROM revisions v"
+        "SELECT v.id, v.round, v.status, v.reason, r.task_id FROM revisions v"
         " JOIN trajectories b ON b.id = v.bad_id JOIN trees r ON r.id = b.tree_id"
         " WHERE v.run_id = ? AND v.naive_reward IS NOT NULL ORDER BY v.id",
         (run_id,),
@@ -62,6 +69,7 @@ def splice_rounds(
                 row["status"] != "replayed",
                 recovered or (row["status"] == "rejected" and kind == _NO_WAY_BACK),
                 recovered,
+                row["id"] in untrue,
             )
         )
     spent = {
@@ -75,6 +83,23 @@ def splice_rounds(
     return {
         number: SpliceRound(found, *spent.get(number, (0, 0))) for number, found in pairs.items()
     }
+
+
+def _untrue(store: Store, run_id: str) -> set[int]:
+    """Revisions whose replay earned its reward, but showed something else than the joined text."""
+    found = set()
+    for revision in list_revisions(store, run_id, accepted=True):
+        if revision.status != "replayed" or revision.messages is None:
+            continue
+        good = get_trajectory(store, revision.good_id)
+        joined = path_steps(store, good.tree_id, good.leaf_idx)[revision.parting_step :]
+        # Two messages before the first turn, two a turn; the reflection is turn t'.
+        first = 2 + 2 * (revision.cut_step + 1) + 1
+        executed = [message["content"] for message in revision.messages[first::2]]
+        # The last observation is not part of a conversation that is learnt from.
+        if executed != [step.observation for step in joined][: len(executed)]:
+            found.add(revision.id)
+    return found
 
 
 Named = tuple[str, int, Sequence[SpliceRound]]
@@ -96,13 +121,16 @@ def failure_section(found: Sequence[Named]) -> Section:
                 percent(share["value"]) if share else None,
                 interval(share),
                 sum(pair.recovered for pair in pairs),
+                sum(pair.untrue for pair in pairs),
             ]
         )
     columns = ["", "seeds", "replayed", "failed", "share", "95 % interval", "recovered"]
+    columns.append("held, untrue")
     notes = [
         "Every naive splice was replayed in the environment from reset; failed: it did not earn the"
-        " reward that its good trajectory had to have. Sums over seeds; the interval resamples"
-        " tasks."
+        " reward that its good trajectory had to have; held, untrue: it did, but its text shows an"
+        " observation that the environment does not give after the bad steps. Sums over seeds; the"
+        " interval resamples tasks."
     ]
     return Section("Naive splices that fail their replay", columns, rows, notes)
 

@@ -69,7 +69,7 @@ def study_cells(study: StudyRecipe, only: Sequence[str] = ()) -> list[Cell]:
 
     Seeds come outermost, so that a first coarse table is there early; within a seed the methods of
     an environment follow each other, as they share its first round. Naive splices come last: where
-    none fails its replay, all of their rounds are the verified method's.
+    their texts are what the environment says, all of their rounds are the verified method's.
 
     Args:
         study: the study.

@@ -2,8 +2,8 @@
 
 What a stage gives depends on its settings, on the adapter in use and, for training, on the
 examples. So all methods share the base's evaluation and, of one seed, the first round's trees; and
-two that come down to the same examples, such as naive and verified splices where no naive one
-fails its replay, are one run with two names until they part.
+two that come down to the same examples, such as naive and verified splices where every joined text
+is what the environment says, are one run with two names until they part.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run, get_run, list_stages, set_run_status
 from agentr_lite.study.cells import Cell
 from agentr_lite.study.document import Document, Part
+from agentr_lite.study.glance import glance_sections, told_in_short
 from agentr_lite.study.methods import METHODS
 from agentr_lite.study.plots import environment_plot, sheet
 from agentr_lite.study.results import CellResult, EnvResults
@@ -212,16 +213,41 @@ def test_before_training_there_is_nothing_to_plot(store: Store) -> None:
     assert "Nothing has been trained yet." in success.notes
 
 
+def test_at_a_glance(results: EnvResults) -> None:
+    outcomes, against = glance_sections([results])
+    assert [str(row[0]) for row in outcomes.rows] == [
+        "stairs: base",
+        "stairs: Agent-R, verified",
+        "stairs: good data only",
+    ]
+    assert [str(cell) for cell in outcomes.rows[1][1:5]] == ["1", "3", "60", "70.0 %"]
+    assert "in stairs success and recovery" in str(outcomes.notes[0])
+    [row] = against.rows
+    assert [str(cell) for cell in row[:3]] == [
+        "stairs: Agent-R, verified − good data only",
+        "1",
+        "+20.0",
+    ]
+    gains, order, recovery = told_in_short(results)
+    assert gains.startswith("Agent-R, verified, round 1: success 70.0 %, +30.0 points on the base")
+    assert order.startswith("success after round 1, best first: Agent-R, verified 70.0 %, good")
+    assert order.endswith("differs from good data only (+20.0) by more than the noise.")
+    assert recovery.startswith("recovery after round 1, best first: Agent-R, verified")
+
+
 def test_a_documents_three_forms(results: EnvResults) -> None:
     part = Part(
         "stairs", method_sections(results), ["60 tasks"], ["it *rises*"], "<svg/>", "stairs"
     )
-    document = Document("Results", "agentr-lite study x", ["one study"], "How to read.", [part])
+    glance = glance_sections([results])
+    head = ["one study"]
+    document = Document("Results", "agentr-lite study x", head, "How to read.", [part], glance)
     text = document.markdown("plots")
     assert re.search(r"^# Results\n\nWritten by `agentr-lite study x`", text)
     assert "- stairs: it \\*rises\\*" in text
     assert "![stairs: results by round and method](plots/stairs.svg)" in text
     assert "### Success" in text
+    assert text.index("## At a glance") < text.index("## In short") < text.index("## stairs")
     shown = document.terminal(width=100)
     assert max(len(line) for line in re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()) <= 180
     assert shown.rstrip().endswith("stairs: it *rises*")

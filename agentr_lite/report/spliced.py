@@ -135,6 +135,21 @@ def failure_section(found: Sequence[Named]) -> Section:
     return Section("Naive splices that fail their replay", columns, rows, notes)
 
 
+def told_failures(found: Sequence[Named]) -> list[str]:
+    """The same in a sentence each environment or method, over all rounds."""
+    by_name: dict[str, list[Spliced]] = {}
+    for name, _, seeds in found:
+        by_name.setdefault(name, []).extend(pair for one in seeds for pair in one.pairs)
+    told = []
+    for name, pairs in by_name.items():
+        failed, untrue = sum(pair.failed for pair in pairs), sum(pair.untrue for pair in pairs)
+        told.append(
+            f"{name}: {failed} of {len(pairs)} naive splices failed their replay, {untrue} of the"
+            f" {len(pairs) - failed} others hold but are untrue."
+        )
+    return told
+
+
 def recovery_section(found: Sequence[Named]) -> Section:
     """What the search for a true way back finds, and at what price."""
     rows: list[list[Cell]] = []

@@ -40,6 +40,8 @@ class Document:
     explained: str
     """How the figures are to be read."""
     parts: Sequence[Part] = field(default_factory=tuple)
+    glance: Sequence[Section] = field(default_factory=tuple)
+    """The whole in a table or two."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """More for programs than the tables show."""
 
@@ -58,6 +60,9 @@ class Document:
             f"# {escape_markdown(self.title)}",
             f"Written by `{self.command}`; do not edit.",
         ]
+        if self.glance:
+            blocks.append("## At a glance")
+            blocks.append(render_markdown([], self.glance, level=3).rstrip("\n"))
         if self.short:
             told = [f"- {escape_markdown(f'{name}: {note}')}" for name, note in self.short]
             blocks.append("## In short\n\n" + "\n".join(told))
@@ -90,6 +95,7 @@ class Document:
                 for one in part.sections
             ]
             blocks.append(render_terminal([], sections, width=width))
+        blocks.append(render_terminal([], self.glance, width=width))
         told = [note if isinstance(note, str) else note.text for _, note in self.short]
         names = [name for name, _ in self.short]
         lines = [f"{name}: {note}" for name, note in zip(names, told, strict=True)]
@@ -103,6 +109,7 @@ class Document:
                 "title": self.title,
                 "command": self.command,
                 "head": list(self.head),
+                "glance": [_section(section) for section in self.glance],
                 "in_short": [f"{name}: {note}" for name, note in self.short],
                 "parts": [
                     {

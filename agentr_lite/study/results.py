@@ -12,6 +12,7 @@ from agentr_lite.store import Store
 from agentr_lite.store.records import RoundRow
 from agentr_lite.store.runs import list_stages
 from agentr_lite.study.cells import Cell
+from agentr_lite.study.methods import METHODS
 from agentr_lite.study.shared import Runs
 from agentr_lite.study.work import Digests, resolve
 
@@ -49,15 +50,22 @@ class Gatherer:
         self._store = store
         self._rounds: dict[str, tuple[int, Rounds]] = {}
 
-    def gather(self, cells: Sequence[Cell], recipes: Mapping[str, Recipe]) -> list[EnvResults]:
+    def gather(
+        self, cells: Sequence[Cell], recipes: Mapping[str, Recipe], methods: Sequence[str]
+    ) -> list[EnvResults]:
         """Everything that finished evaluations show.
 
         Args:
             cells: the study's.
             recipes: each environment's run recipe.
+            methods: the study's, in the order in which they are shown; not that of the work.
         """
         runs, digests = Runs(self._store), Digests()
-        found = {env: EnvResults(env=env, recipe=recipe) for env, recipe in recipes.items()}
+        labels = {method: METHODS[method].label for method in methods}
+        found = {
+            env: EnvResults(labels=dict(labels), env=env, recipe=recipe)
+            for env, recipe in recipes.items()
+        }
         for cell in cells:
             results = found[cell.env]
             results.labels[cell.method] = cell.label

@@ -23,13 +23,20 @@ from agentr_lite.report.method_tables import (
     told_change,
 )
 from agentr_lite.report.methods import BASE
-from agentr_lite.report.spliced import SpliceRound, failure_section, recovery_section, splice_rounds
+from agentr_lite.report.spliced import (
+    SpliceRound,
+    failure_section,
+    recovery_section,
+    splice_rounds,
+    told_failures,
+)
 from agentr_lite.report.tables import Section
 from agentr_lite.report.words import round_name
 from agentr_lite.store import Store
 from agentr_lite.study.cells import REASON, study_cells
 from agentr_lite.study.critic_truth import CriticTruth, judge_the_judge, path_section, step_section
 from agentr_lite.study.document import Document, Part
+from agentr_lite.study.glance import glance_sections, told_in_short
 from agentr_lite.study.methods import METHODS, VERIFIED
 from agentr_lite.study.plots import environment_plot
 from agentr_lite.study.recipe import StudyRecipe
@@ -98,7 +105,7 @@ class Writer:
 
     def document(self) -> Document | None:
         """The document of what there is now; None where nothing has been evaluated yet."""
-        found = self._gatherer.gather(self._cells, self._recipes)
+        found = self._gatherer.gather(self._cells, self._recipes, self._study.methods)
         known = [results for results in found if results.runs]
         if not known:
             return None
@@ -112,6 +119,7 @@ class Writer:
             self._head(known),
             EXPLAINED,
             parts,
+            glance_sections(known),
             {"cells": _data(known)},
         )
 
@@ -158,6 +166,7 @@ class Writer:
     def _ablation_part(self, found: Sequence[EnvResults]) -> Part | None:
         wanted = self._study.ablations
         sections: list[Section] = []
+        rounds: list[tuple[str, int, list[SpliceRound]]] = []
         if wanted.naive_failures or wanted.recovery_yield:
             rounds = self._spliced(found)
             if wanted.naive_failures:
@@ -172,13 +181,7 @@ class Writer:
         sections = [section for section in sections if section.rows]
         if not sections:
             return None
-        failed = [s for s in sections if s.title.startswith("Naive splices")]
-        short: list[str | Styled] = [
-            f"{row[0]}: {row[3]} of {row[2]} naive splices ({row[4]}) failed their replay."
-            for section in failed
-            for row in section.rows
-        ]
-        return Part("Ablations", sections, short=short)
+        return Part("Ablations", sections, short=told_failures(rounds) if rounds else ())
 
     def _spliced(self, found: Sequence[EnvResults]) -> list[tuple[str, int, list[SpliceRound]]]:
         named = []
@@ -256,33 +259,10 @@ def _env_facts(results: EnvResults) -> list[str]:
 
 def _env_short(results: EnvResults) -> list[str | Styled]:
     """The few sentences that matter of one environment."""
-    found: list[str | Styled] = []
-    measures = (results.main, results.recovery)
-    for method in results.methods:
-        number = results.last_round(method)
-        told = []
-        for measure in measures:
-            value = results.value(measure, method, number)
-            if value:
-                difference = results.versus_base(measure, method, number)
-                against = told_change(measure, difference, "on the base") if difference else ""
-                told.append(f"{measure.column} {shown(measure, value['value'])}, {against}")
-        found.append(f"{results.labels[method]}, {round_name(number)}: {'; '.join(told)}.")
-    first = next(iter(results.methods), "")
-    for other in results.methods[1:]:
-        number = results.last_round(first, other)
-        told = []
-        for measure in measures:
-            difference = results.between(measure, first, other, number)
-            if difference:
-                told.append(f"{measure.column} {told_change(measure, difference)}")
-        found.append(
-            f"{results.labels[first]} against {results.labels[other]}, {round_name(number)}:"
-            f" {'; '.join(told)}."
-        )
-    if first:
-        found += _told_behaviour(results, first)
-    return found
+    behaviour = [
+        told for method in results.methods[:1] for told in _told_behaviour(results, method)
+    ]
+    return [*told_in_short(results), *behaviour]
 
 
 def _told_behaviour(results: EnvResults, method: str) -> list[str]:

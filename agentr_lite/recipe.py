@@ -115,6 +115,9 @@ class SpliceSettings:
     contested: bool = True
     """Learn good trajectories only of tasks that also failed in the search: where every attempt
     succeeds there is nothing to learn."""
+    good_flaws: bool = True
+    """Learn good trajectories that hold an impossible action or a reflection, too: of these, what
+    follows the last flaw, and the reflections. Off: only those without any."""
     data: Literal["revision", "good", "both", "none"] = "both"
     """What goes into the training set: revision trajectories, good ones, both, or neither (general
     data alone, as many examples as with both: a control)."""

@@ -29,8 +29,7 @@ def loss_flags(steps: Sequence[Step], *, after_signal: bool = False) -> list[boo
     Returns:
         One flag a step.
     """
-    flawed = [index for index, step in enumerate(steps) if step.invalid or step.kind != "act"]
-    last_flaw = flawed[-1] if flawed else -1
+    last_flaw = max(flaws(steps), default=-1)
     flags = []
     reflected = after_signal
     for index, step in enumerate(steps):
@@ -60,8 +59,18 @@ def flagged_messages(
     return (messages[:-1], loss[:-1]) if steps else (messages, loss)
 
 
+def flaws(steps: Sequence[Step]) -> list[int]:
+    """Indices of turns without an action or with an impossible one, and of reflections."""
+    return [index for index, step in enumerate(steps) if step.invalid or step.kind != "act"]
+
+
 def best_good(
-    store: Store, run_id: str, *, round_index: int | None, per_task: int
+    store: Store,
+    run_id: str,
+    *,
+    round_index: int | None,
+    per_task: int,
+    with_flaws: bool = True,
 ) -> list[tuple[TrajectoryRow, tuple[str, str], list[Step]]]:
     """The best good trajectories of each tree: fewest flaws, then reward, then fewest steps.
 
@@ -72,6 +81,7 @@ def best_good(
         run_id: the run.
         round_index: the round; None: all rounds.
         per_task: at most this many a tree; 0 = all.
+        with_flaws: off: leave out those with a flaw (``flaws``).
 
     Returns:
         (row, opening, steps) in the order of the trees.
@@ -82,9 +92,11 @@ def best_good(
     chosen = []
     for tree_id, rows in by_tree.items():
         walked = [(row, trees.path_steps(store, tree_id, row.leaf_idx)) for row in rows]
+        if not with_flaws:
+            walked = [item for item in walked if not flaws(item[1])]
         walked.sort(
             key=lambda item: (
-                sum(step.invalid or step.kind != "act" for step in item[1]),
+                len(flaws(item[1])),
                 -item[0].reward,
                 item[0].steps,
                 item[0].leaf_idx,

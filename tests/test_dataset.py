@@ -112,6 +112,16 @@ def test_turns_up_to_a_flaw_of_a_good_trajectory_carry_no_loss(planted: tuple[St
     assert loss[2::2] == [False, False, False, True, True]
 
 
+def test_flawed_good_trajectories_can_be_left_out(planted: tuple[Store, str]) -> None:
+    rows = best_good(*planted, round_index=1, per_task=0, with_flaws=False)
+    assert len(rows) == 24
+    assert not any(step.invalid or step.kind == "reflect" for _, _, steps in rows for step in steps)
+    every = replace(recipe("good").splice, good_per_task=0)
+    for flaws, count in ((True, 36), (False, 24)):
+        wanted = replace(recipe("good"), splice=replace(every, good_flaws=flaws))
+        assert build_dataset(*planted, 1, wanted, {}).counts["good"] == count
+
+
 def test_tasks_that_never_failed_teach_nothing(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "runs.db")
     run_id = runs.create_run(store, recipe())

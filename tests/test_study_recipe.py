@@ -11,7 +11,7 @@ import pytest
 
 from agentr_lite.errors import RecipeError, UsageError
 from agentr_lite.recipe import recipe_names, study_names
-from agentr_lite.study.cells import EQUAL_DATA, REASON, UNMERGED, study_cells
+from agentr_lite.study.cells import EQUAL_DATA, FLAWLESS, REASON, UNMERGED, study_cells
 from agentr_lite.study.methods import METHODS
 from agentr_lite.study.recipe import (
     Ablation,
@@ -173,6 +173,7 @@ def test_ablations_add_variants_that_come_last() -> None:
         study(
             ablations={
                 "equal_data": True,
+                "flawless": True,
                 "critic": {"rounds": 2},
                 "merge": True,
                 "budget": {"variants": [{"simulations": 2}, {"simulations": 6}, {"width": 5}]},
@@ -183,12 +184,14 @@ def test_ablations_add_variants_that_come_last() -> None:
     assert names[:3] == ["base", "verified", "naive"]
     # textcraft's own budget is 6 simulations: no need to run it again.
     variants = ["budget-simulations-2", "budget-width-5"]
-    assert names[3:] == [EQUAL_DATA, REASON, *variants, UNMERGED]
+    assert names[3:] == [EQUAL_DATA, FLAWLESS, REASON, *variants, UNMERGED]
     by_name = {cell.method: cell for cell in cells}
     assert by_name[REASON].recipe.splice.critic == "reason"
     assert by_name[REASON].recipe.rounds == 2
     assert not by_name[UNMERGED].recipe.search.merge
     assert by_name[EQUAL_DATA].equal_to == "verified"
+    assert by_name[FLAWLESS].recipe.splice.data == "good"
+    assert not by_name[FLAWLESS].recipe.splice.good_flaws
     assert by_name["budget-width-5"].recipe.search.width == 5
 
 

@@ -93,7 +93,7 @@ def test_equal_data_takes_as_many_examples(study: Command, study_file: Path) -> 
     folder = study_file.parent / "equal"
     path = study_case.write_study(
         folder,
-        ablations="{equal_data: true, critic: false, budget: false, merge: false}",
+        ablations="{equal_data: true, flawless: false, critic: false, budget: false, merge: false}",
         text=study_case.STUDY.replace("verified, good", "verified, naive"),
     )
     first = study(path, "--only", f"corridor/{EQUAL_DATA}/1")

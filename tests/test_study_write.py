@@ -27,12 +27,13 @@ from agentr_lite.report.measures import (
 from agentr_lite.report.method_tables import method_sections, told_change, told_difference
 from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run, get_run, list_stages, set_run_status
-from agentr_lite.study.cells import Cell
+from agentr_lite.study.cells import FLAWLESS, Cell
 from agentr_lite.study.document import Document, Part
 from agentr_lite.study.glance import glance_sections, told_in_short
 from agentr_lite.study.methods import METHODS
 from agentr_lite.study.plots import environment_plot, sheet
 from agentr_lite.study.results import CellResult, EnvResults
+from agentr_lite.study.variants import variant_section
 
 RECIPE = Recipe(env="stairs", rounds=1, eval=EvalSettings(max_steps=4, batch=8))
 SVG = "{http://www.w3.org/2000/svg}"
@@ -60,7 +61,8 @@ def result(store: Store, method: str, seed: int, *shares: int) -> CellResult:
         env = Stairs(per_split=60)
         eval_stage(store, run, number, RECIPE, env, Scripted(solves(share)))
     set_run_status(store, run, "finished")
-    cell = Cell("stairs", method, seed, recipe, METHODS[method].label)
+    label = METHODS[method].label if method in METHODS else method
+    cell = Cell("stairs", method, seed, recipe, label)
     rounds, stages = load_rounds(store, run), list_stages(store, run)
     return CellResult(method, seed, get_run(store, run), rounds, stages, cell)
 
@@ -211,6 +213,23 @@ def test_before_training_there_is_nothing_to_plot(store: Store) -> None:
     assert environment_plot(found) is None
     [success] = [s for s in method_sections(found) if s.title == "Success"]
     assert "Nothing has been trained yet." in success.notes
+
+
+def test_variants_stand_beside_what_they_are_variants_of(store: Store, results: EnvResults) -> None:
+    results.runs += [result(store, FLAWLESS, seed, 4, 6) for seed in (1, 2, 3)]
+    results.labels[FLAWLESS] = "no reflections"
+    results.ablation_of[FLAWLESS] = "flawless"
+    assert results.methods == ["verified", "good"]
+    section = variant_section(store, [results], "flawless")
+    rows = [[str(cell) for cell in row] for row in section.rows]
+    assert [row[0] for row in rows] == [
+        "stairs: Agent-R, verified",
+        "stairs: good data only",
+        "stairs: no reflections",
+    ]
+    at = section.columns.index("outcome vs verified")
+    assert [row[at] for row in rows] == ["None", "−20.0", "−10.0"]
+    assert "no reflections solves 10.0 points fewer than verified" in str(section.notes[1])
 
 
 def test_at_a_glance(results: EnvResults) -> None:

@@ -15,10 +15,11 @@ from agentr_lite.errors import UsageError
 from agentr_lite.recipe import Recipe, recipe_from_dict
 from agentr_lite.recipe_values import did_you_mean
 from agentr_lite.report.methods import BASE
-from agentr_lite.study.methods import METHODS, NAIVE, VERIFIED
+from agentr_lite.study.methods import GOOD, METHODS, NAIVE, VERIFIED
 from agentr_lite.study.recipe import Ablation, StudyRecipe, merged
 
 EQUAL_DATA = "naive-equal-data"
+FLAWLESS = "good-flawless"
 REASON = "critic-reason"
 UNMERGED = "merge-off"
 
@@ -126,6 +127,10 @@ def variants(study: StudyRecipe) -> list[Variant]:
                 equal_to=VERIFIED,
             )
         )
+    if wanted.flawless.run:
+        changes = merged(METHODS[GOOD].changes, {"splice": {"good_flaws": False}})
+        label = "good data without reflections"
+        found.append(Variant(FLAWLESS, label, changes, "flawless", wanted.flawless))
     reference = METHODS[VERIFIED].changes
     if wanted.critic.run:
         changes = merged(reference, {"splice": {"critic": "reason"}})

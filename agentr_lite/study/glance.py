@@ -115,7 +115,8 @@ def _against_the_others(environments: Sequence[EnvResults]) -> Section:
     columns = ["", "round"]
     for name in ("outcome", "recovery"):
         columns += [name, "95 % interval", "p"]
-    return Section("The first method against the others", columns, rows)
+    first = next((label for r in environments for label in map(r.label, r.methods)), "")
+    return Section(f"{first} against the others", columns, rows)
 
 
 def _difference(measure: Measure, difference: Mapping[str, Any] | None) -> list[Cell]:

@@ -71,12 +71,20 @@ class Ablations:
     """The critic's verdicts against the oracle's, where there is one. Takes no further runs."""
     equal_data: Ablation = field(default_factory=Ablation)
     """Naive splices, but only as many examples as the verified ones gave."""
+    flawless: Ablation = field(default_factory=Ablation)
+    """Good trajectories only, and of these only such without a reflection of the model's own."""
     critic: Ablation = field(default_factory=Ablation)
     """A critic that reasons in words in place of the one that scores."""
     budget: BudgetAblation = field(default_factory=BudgetAblation)
     """More and fewer simulations, wider and narrower trees."""
     merge: Ablation = field(default_factory=Ablation)
     """Siblings with the same action kept apart."""
+
+
+RUN_ABLATIONS = tuple(
+    name for name, of in Ablations.__dataclass_fields__.items() if of.type != "bool"
+)
+"""Those with runs of their own."""
 
 
 @dataclass(frozen=True)
@@ -238,9 +246,8 @@ def _ablations(data: Any) -> Any:
         data = {} if data else dict.fromkeys(Ablations.__dataclass_fields__, False)
     if not isinstance(data, Mapping):
         return {} if data is None else data
-    groups = ("equal_data", "critic", "budget", "merge")
     return {
-        key: {"run": value} if key in groups and isinstance(value, bool) else value
+        key: {"run": value} if key in RUN_ABLATIONS and isinstance(value, bool) else value
         for key, value in data.items()
     }
 
@@ -261,7 +268,7 @@ def _check(study: StudyRecipe) -> None:
         twice = [one for index, one in enumerate(found) if one in found[:index]]
         if twice:
             raise RecipeError(f"{key}: {twice[0]} stands there twice")
-    for name in ("equal_data", "critic", "budget", "merge"):
+    for name in RUN_ABLATIONS:
         settings: Ablation = getattr(study.ablations, name)
         for env in settings.environments:
             if env not in study.environments:

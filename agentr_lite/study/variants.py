@@ -15,17 +15,20 @@ from agentr_lite.report.method_tables import (
 from agentr_lite.report.tables import Section
 from agentr_lite.report.words import Cell, count, p_value
 from agentr_lite.store import Store
-from agentr_lite.study.methods import VERIFIED
+from agentr_lite.study.methods import GOOD, VERIFIED
 from agentr_lite.study.results import CellResult, EnvResults
 from agentr_lite.study.shared import agent_examples
 
 TITLES = {
     "equal_data": "Naive against verified at equal data",
+    "flawless": "Good data with and without the model's own reflections",
     "critic": "A critic that reasons against one that scores",
     "budget": "Search budget against gain",
     "merge": "Siblings kept apart against siblings merged",
 }
 """Ablation to its table's title."""
+_BESIDE = {"flawless": (GOOD,)}
+"""Ablation to the study's own methods that its variants are set beside, besides the first."""
 
 
 def variant_section(store: Store, environments: Sequence[EnvResults], ablation: str) -> Section:
@@ -42,6 +45,7 @@ def variant_section(store: Store, environments: Sequence[EnvResults], ablation: 
         variants = [m for m, of in results.ablation_of.items() if of == ablation]
         found = {method: results.of(method) for method in variants}
         rounds = [max(c.last_round for c in of) for of in found.values() if of]
+        found = {method: results.of(method) for method in _BESIDE.get(ablation, ())} | found
         number = max(rounds, default=0)
         reference = [one for one in results.of(VERIFIED) if one.last_round >= number > 0]
         if not number:
@@ -61,8 +65,8 @@ def variant_section(store: Store, environments: Sequence[EnvResults], ablation: 
                 told = told_difference(name, results.main, difference, than=VERIFIED)
                 notes.append(told)
     columns = ["", "seeds", "n", "outcome", "95 % interval", "vs base", "95 % interval"]
-    columns += ["recovery", "95 % interval", "vs verified", "95 % interval", "p"]
-    columns += ["nodes", "generated", "examples"]
+    columns += ["recovery", "95 % interval", "outcome vs verified", "95 % interval", "p"]
+    columns += ["recovery vs verified", "95 % interval", "nodes", "generated", "examples"]
     notes.append(
         "After as many rounds each. Outcome and recovery: successes, or mean rewards where they are"
         " graded. Nodes and tokens of the search, examples of the last of these rounds: means a"
@@ -85,7 +89,9 @@ def _row(
     recovery = value_of(recovers, runs, number)
     gain = difference_of(measure, runs, number, runs, 0)
     own = cells == reference
-    against = None if own else difference_of(measure, runs, number, _seeds(reference), number)
+    others = {} if own else _seeds(reference)
+    against = difference_of(measure, runs, number, others, number)
+    failures = difference_of(recovers, runs, number, others, number)
     return [
         name,
         len(runs),
@@ -99,6 +105,8 @@ def _row(
         change(measure, against),
         span(measure, against, signed=True),
         p_value(against["p"]) if against else None,
+        change(recovers, failures),
+        span(recovers, failures, signed=True),
         _mean([_nodes(store, cell, number) for cell in cells]),
         _mean([_generated(cell, number) for cell in cells]),
         _mean([agent_examples(store, cell.run.id, number) for cell in cells]),

@@ -82,7 +82,7 @@ def build_dataset(
         store: the database; holds the rounds' revisions and trajectories.
         run_id: the run.
         round_index: from 1; earlier rounds count too with ``train.accumulate``.
-        recipe: ``splice.data``, ``splice.good_per_task`` and the ``train`` settings.
+        recipe: ``splice.data``, which good ones, and the ``train`` settings.
         general: line to example, from ``load_general``.
 
     Returns:
@@ -147,7 +147,11 @@ def _agent_examples(store: Store, run_id: str, round_index: int, recipe: Recipe)
                 for row in splices.list_trajectories(store, run_id, round_index=number, kind="bad")
             }
             for row, opening, steps in best_good(
-                store, run_id, round_index=number, per_task=recipe.splice.good_per_task
+                store,
+                run_id,
+                round_index=number,
+                per_task=recipe.splice.good_per_task,
+                with_flaws=recipe.splice.good_flaws,
             ):
                 if recipe.splice.contested and row.tree_id not in failed:
                     continue
@@ -250,6 +254,7 @@ def _record(
     settings: dict[str, Any] = {
         "data": recipe.splice.data,
         "contested": recipe.splice.contested,
+        "good_flaws": recipe.splice.good_flaws,
         "eta": recipe.train.eta,
         "general": recipe.train.general,
         "accumulate": recipe.train.accumulate,

@@ -191,6 +191,22 @@ def test_a_cut_stage_is_not_resumed_with_other_settings(planted: tuple[Store, st
     assert "--redo" in caught.value.hint
 
 
+def test_a_stage_cut_by_an_earlier_version_is_resumed(planted: tuple[Store, str]) -> None:
+    """What it has noted of its settings lacks keys of today, and has some that count no more."""
+    store, run_id = planted
+    with pytest.raises(KeyboardInterrupt):
+        splice_stage(store, run_id, 1, recipe(), Corridors(), actor(stop_after=1))
+    status = runs.stage_status(store, run_id, 1, "splice")
+    assert status is not None
+    noted = {**status.summary["settings"], "contested": False}
+    del noted["unseen"]
+    runs.set_stage_summary(store, run_id, 1, "splice", {"settings": noted})
+
+    with pytest.raises(UsageError, match="other settings"):
+        splice_stage(store, run_id, 1, recipe(unseen="drop"), Corridors(), actor())
+    assert splice_stage(store, run_id, 1, recipe(), Corridors(), actor())["pairs"]
+
+
 def test_a_round_without_trees_is_an_error_with_a_hint(planted: tuple[Store, str]) -> None:
     store, run_id = planted
 

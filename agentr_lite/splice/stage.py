@@ -30,6 +30,9 @@ from agentr_lite.store import Store, runs, splices, trees
 from agentr_lite.store.records import JudgementRow, TreeRow
 from agentr_lite.store.trees import NewCall
 
+_CHOOSING = ("data", "good_per_task", "good_flaws", "contested")
+"""Keys of ``splice`` that choose from what splicing gives; they do not change it."""
+
 
 def splice_stage(
     store: Store,
@@ -132,7 +135,9 @@ def check_splice(
     status = runs.stage_status(store, run_id, round_index, "splice")
     if status is None or redo:
         return None
-    if any(status.summary.get(key) != value for key, value in _settings(recipe).items()):
+    stored = status.summary.get("settings")
+    # Cut before it had noted them, it has made nothing yet either.
+    if stored is not None and not _same_settings(stored, recipe):
         raise UsageError(
             f"round {round_index} of {run_id} has been spliced with other settings",
             hint="--redo throws that away and begins again.",
@@ -142,15 +147,23 @@ def check_splice(
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
     """What the stage's result depends on, as its summary holds it; JSON types."""
-    found: dict[str, Any] = {}
-    for part in recipe.parts():
-        settings = {**part.to_dict()["splice"], "alpha": list(part.splice.alpha)}
-        # These two choose from the result; they do not change it.
-        kept = {k: v for k, v in settings.items() if k not in ("data", "good_per_task")}
-        if isinstance(recipe.env, str):
-            return {"settings": kept}
-        found[part.env_label] = kept
-    return {"settings": found}
+    found = {part.env_label: _kept(part.to_dict()["splice"]) for part in recipe.parts()}
+    return {"settings": found[recipe.env] if isinstance(recipe.env, str) else found}
+
+
+def _same_settings(stored: Mapping[str, Any], recipe: Recipe) -> bool:
+    if not isinstance(recipe.env, str):
+        stored = {name: _kept(own) for name, own in stored.items()}
+    else:
+        stored = _kept(stored)
+    return {"settings": stored} == _settings(recipe)
+
+
+def _kept(splice: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings less those that only choose from the result; a key that came later has its default:
+    a run that was cut goes on after an upgrade."""
+    defaults = Recipe().to_dict()["splice"]
+    return {key: splice.get(key, value) for key, value in defaults.items() if key not in _CHOOSING}
 
 
 def summarise(

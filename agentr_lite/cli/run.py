@@ -172,13 +172,12 @@ def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
         success = greedy.get("success") or {}
         name = "base" if number == 0 else f"round {number}"
         if success:
-            told = f"{success['value']:.1%} success [{success['low']:.1%}, {success['high']:.1%}]"
-            if is_graded(greedy):
-                reward = greedy["reward"]
-                told += (
-                    f", reward {reward['value']:.3f} [{reward['low']:.3f}, {reward['high']:.3f}]"
-                )
-            say(f"{name}: {told}")
+            # A mean reward of one task alone has no interval.
+            reward = f", mean reward {greedy['reward']['value']:.3f}" if is_graded(greedy) else ""
+            say(
+                f"{name}: {success['value']:.1%} success"
+                f" [{success['low']:.1%}, {success['high']:.1%}]{reward}"
+            )
     elif stage == "train" and "skipped" in summary:
         warn(f"round {number}: nothing to train on ({summary['skipped']})")
 

@@ -51,7 +51,7 @@ class Compared:
     played: MethodRun
     """What it played; tasks have numbers that are common to all runs."""
     spliced: Mapping[int, SpliceRound]
-    """Round to its replayed pairs."""
+    """Round to its replayed pairs; empty where there is one run only."""
 
     @property
     def measure(self) -> Measure:
@@ -94,7 +94,8 @@ def gather_compared(sources: Sequence[tuple[Store, str]]) -> list[Compared]:
         run, tasks = report.run, common[id(store)]
         rounds = load_rounds(store, run.id, tasks)
         played = MethodRun(method, run.seed, run, rounds, list_stages(store, run.id))
-        spliced = splice_rounds(store, run.id, tasks)
+        # Told of runs side by side alone; walking the good paths takes a while.
+        spliced = splice_rounds(store, run.id, tasks) if len(sources) > 1 else {}
         found.append(Compared(label, method, _pool(run), report, played, spliced))
     return found
 

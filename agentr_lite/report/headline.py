@@ -16,7 +16,6 @@ from agentr_lite.report.measures import (
     REWARD,
     SUCCESS,
     Measure,
-    Seeds,
     difference_of,
     value_of,
 )
@@ -69,12 +68,8 @@ def _tiles(runs: Sequence[Compared]) -> list[Tile]:
     return [tile for tile in tiles if tile is not None]
 
 
-def _seeds(results: MethodRuns[Any]) -> Seeds:
-    return {one.seed: one.rounds for one in results.runs}
-
-
 def _outcome_tile(results: MethodRuns[Any], measure: Measure, last: int) -> Tile | None:
-    name, seeds = _NAMES[measure.key], _seeds(results)
+    name, seeds = _NAMES[measure.key], results.seeds(results.runs[0].method)
     base, now = (value_of(measure, seeds, number) for number in (0, last))
     if now is None:
         return None
@@ -104,7 +99,8 @@ def _judged(difference: Mapping[str, Any], measure: Measure) -> tuple[str, str]:
 
 
 def _repeated_tile(results: MethodRuns[Any], last: int) -> Tile | None:
-    before, now = (value_of(REPEATED, _seeds(results), number) for number in (0, last))
+    seeds = results.seeds(results.runs[0].method)
+    before, now = (value_of(REPEATED, seeds, number) for number in (0, last))
     if now is None:
         return None
     earlier = shown(REPEATED, before["value"]) if before and last else None

@@ -158,7 +158,7 @@ def overview_section(runs: Sequence[Compared]) -> Section:
                 shown(measure, end["value"]) if end and last else None,
                 round_name(last) if last else None,
                 change(measure, difference),
-                span(measure, difference, signed=True),
+                span(measure, difference, signs=True),
                 format_duration(sum(line.wall_s for line in one.report.stages)),
             ]
         )
@@ -194,7 +194,7 @@ def _between_runs(runs: Sequence[Compared]) -> Section:
                 f"{other.label} − {first.label}",
                 measure.column,
                 change(measure, difference),
-                span(measure, difference, signed=True),
+                span(measure, difference, signs=True),
                 difference["n"],
             ]
         )

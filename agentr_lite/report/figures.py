@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from agentr_lite.report.cost_figures import (
@@ -21,13 +22,12 @@ from agentr_lite.report.plots import (
     interval_plot,
 )
 from agentr_lite.report.tables import Section
-from agentr_lite.report.words import Cell, interval, percent, points_of, round_name
+from agentr_lite.report.words import Cell, interval, percent, points_of, round_name, signed
 from agentr_lite.store.records import EvalMode
 
 Named = tuple[str, Mapping[int, Mapping[str, Any]]]
 """A series' name, and its estimates by round."""
 
-_MINUS = "−"
 _MEAN = " Mean: over the environments, each counting alike."
 _MEANS = " Of a run on several environments: the mean over them, each counting alike."
 
@@ -196,7 +196,7 @@ def difference_figure(
             if len(runs) > 1:
                 legend[colour] = shown.label
             value = points_of(versus, unit=outcome.unit)
-            ends = interval(versus, signed=True, unit=outcome.unit)
+            ends = interval(versus, signs=True, unit=outcome.unit)
             rows.append([label, value, ends, versus["n"]])
     if not drawn:
         return None
@@ -257,17 +257,6 @@ def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
             of="env",
         ),
     ]
-
-
-def signed_points(value: float) -> str:
-    """A share as signed percentage points: ``+11.0``, ``−3.2``, ``0.0``."""
-    body = f"{abs(100 * value):.1f}"
-    return body if body == "0.0" else ("+" if value > 0 else _MINUS) + body
-
-
-def _signed_decimal(value: float) -> str:
-    body = f"{abs(value):.2f}"
-    return body if body == "0.00" else ("+" if value > 0 else _MINUS) + body
 
 
 def _with_caption(figures: Sequence[Figure | None], more: str) -> list[Figure | None]:
@@ -340,7 +329,7 @@ _SUCCESS = _Outcome(
     "Difference from base",
     "Wilson; Student where tasks come several times",
     _percent,
-    signed_points,
+    signed,
     "percent",
     "percentage points of success",
 )
@@ -353,7 +342,7 @@ _REWARD = _Outcome(
     "Difference from base in reward",
     "Student",
     _decimal,
-    _signed_decimal,
+    partial(signed, unit="decimal", digits=2),
     "decimal",
     "reward",
 )

@@ -87,7 +87,7 @@ def _outcome_tile(results: MethodRuns[Any], measure: Measure, last: int) -> Tile
         return Tile(name, value, before, note)
     tone, word = _judged(difference, measure)
     unit = " points" if measure.unit == "percent" else ""
-    note += f"; {word} (95 % interval {span(measure, difference, signed=True)}{unit})"
+    note += f"; {word} (95 % interval {span(measure, difference, signs=True)}{unit})"
     return Tile(name, value, before, note, tone)
 
 

@@ -7,13 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentr_lite.evaluate.measures import revision_lengths
-from agentr_lite.evaluate.summary import estimate_to_json, is_faulty, played_steps
+from agentr_lite.evaluate.summary import estimate_to_json
 from agentr_lite.report.data import RunReport
-from agentr_lite.stats import Estimate, clustered_paired_bootstrap, mean_of_estimates
+from agentr_lite.report.measures import (
+    LENGTH,
+    REPEATED,
+    Measure,
+    Rounds,
+    in_env,
+    load_rounds,
+    value_of,
+)
+from agentr_lite.stats import Estimate, clustered_ratio, mean_of_estimates
 from agentr_lite.store.database import Store
-from agentr_lite.store.evals import list_eval_items, list_evals
-from agentr_lite.store.records import EvalItemRow
 from agentr_lite.store.runs import list_metrics
 
 Estimates = Mapping[int, Mapping[str, Any]]
@@ -48,22 +54,18 @@ def measure(store: Store, report: RunReport) -> Measured:
     """
     run = report.run
     split = main_split(report)
-    played = {
-        row.round: [item for item in list_eval_items(store, row.id) if not is_faulty(item)]
-        for row in list_evals(store, run.id, mode="greedy")
-        if row.split == split
-    }
+    rounds = load_rounds(store, run.id, split=split)
     kept = _kept_lengths(store, run.id)
-    envs = {item.task.env for items in played.values() for item in items}
+    envs = {one.env for played in rounds.values() for one in played}
     envs |= {env for lengths in kept.values() for env, _, _ in lengths}
     by_env = {}
     for env in sorted(envs):
-        mine = {n: [i for i in items if i.task.env == env] for n, items in played.items()}
+        mine = in_env(rounds, env)
         learnt = {n: [(t, v) for e, t, v in rows if e == env] for n, rows in kept.items()}
         by_env[env] = Measured(
             split,
-            _means({n: _repetitions(items) for n, items in mine.items()}, run.seed),
-            _means({n: _lengths(items) for n, items in mine.items()}, run.seed),
+            _by_round(REPEATED, mine, run.seed),
+            _by_round(LENGTH, mine, run.seed),
             _means(learnt, run.seed),
         )
     losses: dict[tuple[int, str], list[tuple[int, float]]] = {}
@@ -71,12 +73,11 @@ def measure(store: Store, report: RunReport) -> Measured:
         if metric.name.endswith("_loss"):
             points = losses.setdefault((metric.round, metric.name), [])
             points.append((metric.step, metric.value))
-    parts = list(by_env.values())
     return Measured(
         split,
-        _over_envs([one.repeated for one in parts]),
-        _over_envs([one.played_lengths for one in parts]),
-        _over_envs([one.learnt_lengths for one in parts]),
+        _by_round(REPEATED, rounds, run.seed),
+        _by_round(LENGTH, rounds, run.seed),
+        _over_envs([one.learnt_lengths for one in by_env.values()]),
         losses,
         by_env if len(by_env) > 1 else {},
     )
@@ -89,23 +90,14 @@ def main_split(report: RunReport) -> str:
     return wanted if wanted in splits or not splits else splits[0]
 
 
-def _repetitions(items: Sequence[EvalItemRow]) -> list[tuple[int, float]]:
-    """(task, 1 or 0) of every step: whether it repeats."""
-    return [
-        (item.task.id, float(step < item.repeated_actions))
-        for item in items
-        for step in range(item.steps)
-    ]
-
-
-def _lengths(items: Sequence[EvalItemRow]) -> list[tuple[int, float]]:
-    """(task, revision length) of every reflection after visibly bad steps."""
-    return [
-        (item.task.id, float(length))
-        for item in items
-        for length in revision_lengths(played_steps(item))
-        if length > 0
-    ]
+def _by_round(measure: Measure, rounds: Rounds, seed: int) -> Estimates:
+    """A measure of greedy episodes, of every round that has it."""
+    values = {
+        number: value_of(measure, {seed: rounds}, number, seed=seed)
+        for mode, number in rounds
+        if mode == measure.mode
+    }
+    return {number: value for number, value in values.items() if value is not None}
 
 
 def _kept_lengths(store: Store, run_id: str) -> dict[int, list[tuple[str, int, float]]]:
@@ -129,14 +121,14 @@ def _means(by_round: Mapping[int, Sequence[tuple[int, float]]], seed: int) -> Es
         if not values:
             continue
         tasks = [task for task, _ in values]
-        estimate = clustered_paired_bootstrap(
-            [value for _, value in values], [0.0] * len(values), tasks, seed=seed
+        estimate = clustered_ratio(
+            [value for _, value in values], [1] * len(values), tasks, seed=seed
         )
         told = estimate_to_json(estimate)
         if estimate.n == 1:
             # One task resampled is itself: an interval of no width would claim certainty.
             told |= {"low": None, "high": None}
-        found[number] = {**told, "observations": len(values)}
+        found[number] = told
     return found
 
 
@@ -147,8 +139,7 @@ def _over_envs(parts: Sequence[Estimates]) -> Estimates:
     found = {}
     for number in sorted({number for part in parts for number in part}):
         here = [part[number] for part in parts if number in part]
-        bounds = [(one["low"], one["high"]) for one in here]
-        unknown = any(low is None or high is None for low, high in bounds)
+        unknown = any(one["low"] is None for one in here)
         estimates = [
             Estimate(one["value"], -math.inf, math.inf, one["n"])
             if unknown
@@ -158,5 +149,5 @@ def _over_envs(parts: Sequence[Estimates]) -> Estimates:
         told = estimate_to_json(mean_of_estimates(estimates))
         if unknown:
             told |= {"low": None, "high": None}
-        found[number] = {**told, "observations": sum(one["observations"] for one in here)}
+        found[number] = told
     return found

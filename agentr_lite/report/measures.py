@@ -142,16 +142,21 @@ _Row = TypeVar("_Row")
 
 
 def load_rounds(
-    store: Store, run_id: str, tasks: Mapping[int, int] | None = None
+    store: Store,
+    run_id: str,
+    tasks: Mapping[int, int] | None = None,
+    *,
+    split: str | None = None,
 ) -> dict[tuple[EvalMode, int], list[Played]]:
-    """What a run has played, on the split of its recipe; evaluations that were cut are left out.
+    """What a run has played on one split; evaluations that were cut are left out.
 
     Args:
         store: the database.
         run_id: the run.
         tasks: the database's task ids to the numbers by which they go here; None: their own.
+        split: which; default: that of the run's recipe.
     """
-    split = get_run(store, run_id).recipe["eval"]["split"]
+    split = split or get_run(store, run_id).recipe["eval"]["split"]
     found: dict[tuple[EvalMode, int], list[Played]] = {}
     for row in list_evals(store, run_id):
         if row.split != split or "success" not in row.summary:
@@ -175,6 +180,12 @@ def load_rounds(
     return found
 
 
+def in_env(rounds: Rounds, env: str) -> Rounds:
+    """What was played in one of several environments."""
+    mine = {key: [one for one in played if one.env == env] for key, played in rounds.items()}
+    return {key: played for key, played in mine.items() if played}
+
+
 def value_of(measure: Measure, runs: Seeds, number: int, *, seed: int = 1) -> dict[str, Any] | None:
     """A measure of one round, pooled over the seeds that have it.
 
@@ -186,15 +197,17 @@ def value_of(measure: Measure, runs: Seeds, number: int, *, seed: int = 1) -> di
 
     Returns:
         ``{value, low, high, n, episodes, seeds}``: ``n`` tasks; None where there is nothing to
-        measure. Without an interval (None) where one task alone has anything.
+        measure. Without an interval (None) where one task alone, of an environment, has anything.
     """
     key = (measure.mode, number)
     played = [one for rounds in runs.values() for one in rounds.get(key, ())]
     counted = [one for one in played if measure.below(one) > 0]
     if not counted:
         return None
-    found = _mean([_value(measure, mine, seed) for mine in _by_env(counted, lambda one: one.env)])
-    alone = found.n == 1 and measure.below is not _one
+    parts = [_value(measure, mine, seed) for mine in _by_env(counted, lambda one: one.env)]
+    found = _mean(parts)
+    # One task resampled is itself: an interval of no width would claim certainty.
+    alone = measure.below is not _one and any(part.n == 1 for part in parts)
     return {
         "value": found.value,
         "low": None if alone else found.low,

@@ -28,13 +28,13 @@ from agentr_lite.report.words import (
     interval,
     p_value,
     percent,
+    points_of,
     round_name,
     verdict,
 )
 from agentr_lite.stats import mean_interval
 
 _VERBS = {"success": "solves", "recovery": "recovers", "reward": "earns"}
-_MINUS = "−"
 _TRAINED = ("revision", "good", "general", "valid_examples", "dropped", "steps", "tokens")
 """Counts of a training's summary, in the order of the table's columns."""
 
@@ -48,38 +48,16 @@ def shown(measure: Measure, value: float | None) -> str | None:
     return f"{value:.3f}" if measure.unit == "decimal" else f"{value:.2f}"
 
 
-def span(measure: Measure, estimate: Mapping[str, Any] | None, *, signed: bool = False) -> Cell:
+def span(measure: Measure, estimate: Mapping[str, Any] | None, *, signs: bool = False) -> Cell:
     """Its interval."""
     if estimate is None or estimate["low"] is None:
         return None
-    if measure.unit == "percent":
-        return interval(estimate, signed=signed)
-    if measure.unit == "decimal":
-        return interval(estimate, signed=signed, unit="decimal")
-    ends = [estimate["low"], estimate["high"]]
-    return " to ".join(_signed(f"{abs(v):.2f}", v) if signed else f"{v:.2f}" for v in ends)
+    return interval(estimate, signs=signs, unit=measure.unit)
 
 
 def change(measure: Measure, difference: Mapping[str, Any] | None) -> Cell:
     """A signed difference, coloured by whether its interval leaves 0 out."""
-    if difference is None:
-        return None
-    value = difference["value"]
-    text = {"percent": f"{100 * abs(value):.1f}", "decimal": f"{abs(value):.3f}"}.get(
-        measure.unit, f"{abs(value):.2f}"
-    )
-    told = _signed(text, value)
-    good = "green" if measure.better == "more" else "red"
-    bad = "red" if measure.better == "more" else "green"
-    if difference["low"] > 0:
-        return Styled(told, fg=good, bold=True)
-    return Styled(told, fg=bad, bold=True) if difference["high"] < 0 else Styled(told, fg="yellow")
-
-
-def _signed(text: str, value: float) -> str:
-    if float(text) == 0:
-        return text
-    return ("+" if value > 0 else _MINUS) + text
+    return points_of(difference, unit=measure.unit, better=measure.better)
 
 
 def method_sections(results: MethodRuns[Any]) -> list[Section]:
@@ -178,7 +156,7 @@ def told_change(measure: Measure, difference: Mapping[str, Any], than: str = "")
     noise = "" if difference["low"] > 0 or difference["high"] < 0 else ", inside the noise"
     return (
         f"{change(measure, difference)}{points}{f' {than}' if than else ''}"
-        f" (95 % interval {span(measure, difference, signed=True)}){noise}"
+        f" (95 % interval {span(measure, difference, signs=True)}){noise}"
     )
 
 
@@ -193,7 +171,7 @@ def between_section(results: MethodRuns[Any], measures: Sequence[Measure]) -> Se
             difference = results.between(measure, one, other, number)
             row += [
                 change(measure, difference),
-                span(measure, difference, signed=True),
+                span(measure, difference, signs=True),
                 p_value(difference["p"]) if difference else None,
             ]
             if difference and measure in (results.main, results.recovery):
@@ -238,7 +216,7 @@ def behaviour_change_section(results: MethodRuns[Any]) -> Section:
             difference = results.versus_base(measure, method, number)
             row += [
                 change(measure, difference),
-                span(measure, difference, signed=True),
+                span(measure, difference, signs=True),
                 p_value(difference["p"]) if difference else None,
             ]
         rows.append(row)
@@ -268,9 +246,9 @@ def seed_section(results: MethodRuns[Any]) -> Section:
                     f"{results.label(method)}, seed {one.seed}",
                     last,
                     change(measure, difference),
-                    span(measure, difference, signed=True),
+                    span(measure, difference, signs=True),
                     change(recovery, failures),
-                    span(recovery, failures, signed=True),
+                    span(recovery, failures, signs=True),
                     format_duration(sum(row.wall_s for row in one.stages)),
                     count(sum(row.output_tokens for row in one.stages)),
                     one.run.id if one.run.status == "finished" else f"{one.run.id} (not through)",
@@ -282,7 +260,7 @@ def seed_section(results: MethodRuns[Any]) -> Section:
             of = {"value": spread.value, "low": spread.low, "high": spread.high}
             notes.append(
                 f"{results.label(method)}: mean gain {change(measure, of)} by the spread of"
-                f" {spread.n} seeds alone (Student) {span(measure, of, signed=True)}."
+                f" {spread.n} seeds alone (Student) {span(measure, of, signs=True)}."
             )
     columns = ["", "round", f"{measure.column} vs base", "95 % interval"]
     columns += [f"{recovery.column} vs base", "95 % interval", "wall", "generated", "run"]
@@ -391,7 +369,7 @@ def _difference(measure: Measure, difference: Mapping[str, Any] | None) -> list[
     ]
     return [
         change(measure, difference),
-        span(measure, difference, signed=True),
+        span(measure, difference, signs=True),
         p_value(difference["p"]),
         ", ".join(each),
     ]

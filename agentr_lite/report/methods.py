@@ -10,6 +10,7 @@ from agentr_lite.report.measures import (
     Measure,
     Rounds,
     difference_of,
+    in_env,
     is_graded,
     main_measure,
     recovery_measure,
@@ -40,13 +41,6 @@ class MethodRun:
     def envs(self) -> list[str]:
         """What the environments of its episodes call themselves."""
         return sorted({one.env for played in self.rounds.values() for one in played})
-
-    def in_env(self, env: str) -> Rounds:
-        """What it played in one of them."""
-        mine = {
-            key: [one for one in played if one.env == env] for key, played in self.rounds.items()
-        }
-        return {key: played for key, played in mine.items() if played}
 
 
 R = TypeVar("R", bound=MethodRun)
@@ -103,7 +97,9 @@ class MethodRuns(Generic[R]):
 
     def in_env(self, env: str) -> MethodRuns[R]:
         """The same of one of several environments; costs and splices stay those of all."""
-        return MethodRuns([_with_rounds(one, one.in_env(env)) for one in self.runs], self.labels)
+        return MethodRuns(
+            [_with_rounds(one, in_env(one.rounds, env)) for one in self.runs], self.labels
+        )
 
     @property
     def graded(self) -> bool:

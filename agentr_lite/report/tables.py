@@ -94,7 +94,7 @@ def outcome_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Sect
             percent_of(figures["success"]),
             interval(figures["success"]),
             points_of(success),
-            interval(success, signed=True),
+            interval(success, signs=True),
             p_value(versus.get("mcnemar_p")),
         ]
         rows.append([*row, *(_reward_cells(line) if dense else [])])
@@ -196,7 +196,7 @@ def recovery_section(lines: Sequence[EvalLine], *, split: str) -> Section:
             percent_of(figures["success"]),
             interval(figures["success"]),
             points_of(versus.get("success")),
-            interval(versus.get("success"), signed=True),
+            interval(versus.get("success"), signs=True),
         ]
         rows.append(
             [*row, *(_reward_cells(line) if dense else []), decimal(figures["reflections"], 2)]
@@ -220,7 +220,7 @@ def _reward_cells(line: EvalLine) -> list[Cell]:
         decimal_of(line.figures["reward"]),
         interval(line.figures["reward"], unit="decimal"),
         points_of(reward, unit="decimal"),
-        interval(reward, signed=True, unit="decimal"),
+        interval(reward, signs=True, unit="decimal"),
     ]
 
 

@@ -12,6 +12,7 @@ Cell = str | Styled | int | None
 """What a table's cell may be; None shows as a dash."""
 
 _MEASURES = {"solves": "success", "recovers": "recovery", "earns": "reward"}
+_DIGITS = {"percent": 1, "decimal": 3, "count": 2}
 _MINUS = "−"
 
 
@@ -40,7 +41,7 @@ def verdict(
     value, low, high = difference["value"], difference["low"], difference["high"]
     amount = points(abs(value)) if unit == "percent" else decimal(abs(value))
     what = f"{amount} points" if unit == "percent" else f"{amount} reward"
-    span = f"95 % interval {interval(difference, signed=True, unit=unit)}"
+    span = f"95 % interval {interval(difference, signs=True, unit=unit)}"
     if low > 0 or high < 0:
         direction = "more" if value > 0 else "less" if verb == "earns" else "fewer"
         return Styled(
@@ -78,28 +79,36 @@ def points(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def points_of(estimate: Mapping[str, Any] | None, *, unit: str = "percent") -> Cell:
-    """A signed difference, coloured by whether its interval leaves 0 out."""
+def points_of(
+    estimate: Mapping[str, Any] | None, *, unit: str = "percent", better: str = "more"
+) -> Cell:
+    """A signed difference, coloured by whether its interval leaves 0 out.
+
+    Args:
+        estimate: ``{value, low, high}``.
+        unit: ``percent`` (shown in points), ``decimal`` or ``count``.
+        better: ``more`` or ``fewer``, for the colour.
+    """
     if not estimate:
         return None
-    text = _signed(estimate["value"], unit)
+    text = signed(estimate["value"], unit)
+    good, bad = ("green", "red") if better == "more" else ("red", "green")
     if estimate["low"] > 0:
-        return Styled(text, fg="green", bold=True)
-    return Styled(text, fg="red", bold=True) if estimate["high"] < 0 else Styled(text, fg="yellow")
+        return Styled(text, fg=good, bold=True)
+    return Styled(text, fg=bad, bold=True) if estimate["high"] < 0 else Styled(text, fg="yellow")
 
 
 def interval(
-    estimate: Mapping[str, Any] | None, *, signed: bool = False, unit: str = "percent"
+    estimate: Mapping[str, Any] | None, *, signs: bool = False, unit: str = "percent"
 ) -> str | None:
-    """``33.8 to 49.3`` or ``+6.7 to +21.3``."""
+    """``33.8 to 49.3``, or with signs ``+6.7 to +21.3``."""
     if not estimate:
         return None
     ends = []
     for value in (estimate["low"], estimate["high"]):
         if value is None or not math.isfinite(value):
             return "unknown"
-        plain = f"{100 * value:.1f}" if unit == "percent" else f"{value:.3f}"
-        ends.append(_signed(value, unit) if signed else plain)
+        ends.append(signed(value, unit) if signs else _plain(value, unit))
     return " to ".join(ends)
 
 
@@ -117,8 +126,20 @@ def count(value: int | None) -> str | None:
     return f"{value / 1e3:.0f}k" if value < 999_500 else f"{value / 1e6:.2f}M"
 
 
-def _signed(value: float, unit: str) -> str:
-    text = f"{100 * abs(value):.1f}" if unit == "percent" else f"{abs(value):.3f}"
+def signed(value: float, unit: str = "percent", digits: int | None = None) -> str:
+    """``+11.0`` (percentage points), ``−0.032``; what rounds to nothing has no sign.
+
+    Args:
+        value: a difference.
+        unit: ``percent``, ``decimal`` or ``count``.
+        digits: behind the point; default: the unit's.
+    """
+    text = _plain(abs(value), unit, digits)
     if float(text) == 0:
         return text
     return ("+" if value > 0 else _MINUS) + text
+
+
+def _plain(value: float, unit: str, digits: int | None = None) -> str:
+    scaled = 100 * value if unit == "percent" else value
+    return f"{scaled:.{_DIGITS[unit] if digits is None else digits}f}"

@@ -95,7 +95,7 @@ def _cells(results: EnvResults, measure: Measure, method: str, number: int) -> l
         shown(measure, value["value"]) if value else None,
         span(measure, value),
         change(measure, difference),
-        span(measure, difference, signed=True),
+        span(measure, difference, signs=True),
     ]
 
 
@@ -122,7 +122,7 @@ def _against_the_others(environments: Sequence[EnvResults]) -> Section:
 def _difference(measure: Measure, difference: Mapping[str, Any] | None) -> list[Cell]:
     return [
         change(measure, difference),
-        span(measure, difference, signed=True),
+        span(measure, difference, signs=True),
         p_value(difference["p"]) if difference else None,
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 
 from markupsafe import Markup
@@ -21,7 +21,7 @@ from agentr_lite.report.plots import (
     interval_plot,
 )
 from agentr_lite.report.svg import SERIES_CLASSES, el, marker, text
-from agentr_lite.report.words import round_name
+from agentr_lite.report.words import round_name, signed
 from agentr_lite.study.results import EnvResults
 
 _PANEL_WIDTH = 360.0
@@ -114,10 +114,10 @@ def _differences(results: EnvResults, methods: Sequence[str], measure: Measure) 
             rows.append(Difference(results.labels[method], point, index))
     if not rows:
         return None
-    signed = _signed_points if measure.unit == "percent" else _signed_decimal
+    show = signed if measure.unit == "percent" else partial(signed, unit="decimal", digits=2)
     unit = "percentage points" if measure.unit == "percent" else "reward"
     return difference_plot(
-        rows, label=f"{measure.title}: differences from the base", show=signed, unit=unit
+        rows, label=f"{measure.title}: differences from the base", show=show, unit=unit
     )
 
 
@@ -227,15 +227,3 @@ def _show(measure: Measure) -> Show:
     if measure.unit == "percent":
         return lambda value: f"{100 * value:.0f} %"
     return lambda value: f"{value:.2f}".rstrip("0").rstrip(".") or "0"
-
-
-def _signed_points(value: float) -> str:
-    return _signed(f"{100 * abs(value):.1f}", value)
-
-
-def _signed_decimal(value: float) -> str:
-    return _signed(f"{abs(value):.2f}", value)
-
-
-def _signed(told: str, value: float) -> str:
-    return told if float(told) == 0 else ("+" if value > 0 else "−") + told

@@ -11,13 +11,8 @@ from typing import Any
 from agentr_lite.agent import Step
 from agentr_lite.evaluate.episodes import OVERFLOW
 from agentr_lite.evaluate.measures import LOOP_LENGTHS, repeated_runs, revision_lengths
-from agentr_lite.stats import (
-    Estimate,
-    clustered_paired_bootstrap,
-    mcnemar_exact,
-    mean_interval,
-    wilson_interval,
-)
+from agentr_lite.resampling import clustered_paired_bootstrap
+from agentr_lite.stats import Estimate, mcnemar_exact, mean_interval, wilson_interval
 from agentr_lite.store.records import EvalItemRow
 
 

@@ -18,7 +18,8 @@ from agentr_lite.report.measures import (
     load_rounds,
     value_of,
 )
-from agentr_lite.stats import Estimate, clustered_ratio, mean_of_estimates
+from agentr_lite.resampling import clustered_ratio
+from agentr_lite.stats import Estimate, mean_of_estimates
 from agentr_lite.store.database import Store
 from agentr_lite.store.runs import list_metrics
 

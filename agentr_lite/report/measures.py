@@ -13,14 +13,13 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from agentr_lite.evaluate.measures import revision_lengths
 from agentr_lite.evaluate.summary import is_faulty, played_steps
-from agentr_lite.stats import (
-    Estimate,
+from agentr_lite.resampling import (
     clustered_rate,
     clustered_ratio,
     clustered_ratio_difference,
-    mean_of_estimates,
     paired_swap_test,
 )
+from agentr_lite.stats import Estimate, mean_of_estimates
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalMode

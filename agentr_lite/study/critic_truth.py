@@ -12,7 +12,7 @@ from agentr_lite.envs.base import Environment, Task
 from agentr_lite.evaluate.summary import estimate_to_json
 from agentr_lite.report.tables import Section
 from agentr_lite.report.words import Cell, interval, percent, round_name
-from agentr_lite.stats import clustered_rate, clustered_ratio
+from agentr_lite.resampling import clustered_rate, clustered_ratio
 from agentr_lite.store import Store
 from agentr_lite.store.records import TreeRow, Verdict
 from agentr_lite.store.splices import list_judgements, list_revisions, list_trajectories

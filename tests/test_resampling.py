@@ -1,0 +1,157 @@
+"""Bootstrap intervals and randomisation tests against known values and hand-made cases."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import pytest
+
+from agentr_lite import resampling
+from agentr_lite.stats import wilson_interval
+
+
+def test_paired_bootstrap_matches_the_normal_interval() -> None:
+    values = [1.0] * 60 + [0.0] * 40
+    baseline = [1.0] * 30 + [0.0] * 70
+    # Differences: 30 ones, 70 zeros; standard error sqrt(0.3 * 0.7 / 100).
+    found = resampling.paired_bootstrap(values, baseline, seed=1)
+    half = 1.96 * math.sqrt(0.3 * 0.7 / 100)
+    assert found.value == pytest.approx(0.3)
+    assert found.low == pytest.approx(0.3 - half, abs=0.015)
+    assert found.high == pytest.approx(0.3 + half, abs=0.015)
+    assert found.n == 100
+    assert found.excludes_zero
+
+
+def test_paired_bootstrap_sees_noise_as_noise() -> None:
+    values = [1.0] * 12 + [0.0] * 10 + [0.5] * 78
+    baseline = [0.0] * 12 + [1.0] * 10 + [0.5] * 78
+    assert not resampling.paired_bootstrap(values, baseline, seed=1).excludes_zero
+
+
+def test_paired_bootstrap_is_a_function_of_its_seed() -> None:
+    values, baseline = [math.sin(i) for i in range(50)], [math.cos(i) for i in range(50)]
+    first = resampling.paired_bootstrap(values, baseline, seed=7)
+    assert first == resampling.paired_bootstrap(values, baseline, seed=7)
+    assert first != resampling.paired_bootstrap(values, baseline, seed=8)
+
+
+def test_no_change_gives_a_point_at_zero() -> None:
+    found = resampling.paired_bootstrap([1.0, 0.0], [1.0, 0.0], seed=1)
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+    assert not found.excludes_zero
+
+
+def test_copies_of_the_same_tasks_do_not_narrow_a_clustered_interval() -> None:
+    values = [1.0] * 12 + [0.0] * 28
+    baseline = [0.0] * 40
+    once = resampling.paired_bootstrap(values, baseline, seed=3)
+    tasks = [f"task {i}" for i in range(40)]
+    thrice = resampling.clustered_paired_bootstrap(values * 3, baseline * 3, tasks * 3, seed=3)
+    naive = resampling.paired_bootstrap(values * 3, baseline * 3, seed=3)
+    assert (thrice.low, thrice.high) == (pytest.approx(once.low), pytest.approx(once.high))
+    assert thrice.n == 40
+    assert naive.high - naive.low < 0.7 * (once.high - once.low)
+
+
+def test_clusters_of_unequal_size_weigh_by_pairs() -> None:
+    found = resampling.clustered_paired_bootstrap([1, 1, 1, 0], [0, 0, 0, 0], "aaab", seed=1)
+    assert found.value == pytest.approx(0.75)
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_memory_bounded_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, baseline = [0.1, 0.9, 0.4, 0.7, 0.2], [0.2, 0.3, 0.4, 0.1, 0.9]
+    whole = resampling.paired_bootstrap(values, baseline, seed=7)
+    monkeypatch.setattr(resampling, "_BLOCK_CELLS", 50)
+    assert resampling.paired_bootstrap(values, baseline, seed=7) == whole
+
+
+@pytest.mark.parametrize(
+    ("values", "baseline", "message"),
+    [([], [], "no pairs"), ([1.0], [1.0, 2.0], "1 values, 2 baseline values")],
+)
+def test_bootstrap_refuses_nothing_and_mismatches(
+    values: list[float], baseline: list[float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        resampling.paired_bootstrap(values, baseline, seed=1)
+
+
+def test_clustered_rate_of_one_trial_a_cluster_is_close_to_wilson() -> None:
+    successes = [True] * 60 + [False] * 40
+    found = resampling.clustered_rate(successes, range(100), seed=1)
+    wilson = wilson_interval(60, 100)
+    assert found.value == 0.6
+    assert found.low == pytest.approx(wilson.low, abs=0.015)
+    assert found.high == pytest.approx(wilson.high, abs=0.015)
+
+
+def test_clustered_rate_stays_uncertain_where_nothing_varies() -> None:
+    never = resampling.clustered_rate([False] * 30, [i % 10 for i in range(30)], seed=1)
+    assert (never.value, never.low, never.high) == (0.0, 0.0, wilson_interval(0, 10).high)
+    one_task = resampling.clustered_rate([True, True, False], ["a"] * 3, seed=1)
+    assert one_task.value == pytest.approx(2 / 3)
+    assert one_task.low < 0.3
+    with pytest.raises(ValueError, match="no trials"):
+        resampling.clustered_rate([], [], seed=1)
+
+
+class TestRatios:
+    NOW: ClassVar = [(3.0, 10.0), (1.0, 2.0), (0.0, 4.0), (6.0, 6.0)] * 5
+    BEFORE: ClassVar = [(1.0, 10.0), (1.0, 3.0), (1.0, 4.0), (2.0, 6.0)] * 5
+    TASKS: ClassVar = [index for index in range(10) for _ in range(2)]
+
+    def test_of_ones_it_is_the_mean(self) -> None:
+        now = [(float(i % 3 == 0), 1.0) for i in range(40)]
+        before = [(float(i % 4 == 0), 1.0) for i in range(40)]
+        clusters = [i // 2 for i in range(40)]
+        ratio = resampling.clustered_ratio_difference(now, before, clusters, seed=3)
+        mean = resampling.clustered_paired_bootstrap(
+            [a for a, _ in now], [b for b, _ in before], clusters, seed=3
+        )
+        assert ratio.n == mean.n == 20
+        for name in ("value", "low", "high"):
+            assert getattr(ratio, name) == pytest.approx(getattr(mean, name))
+
+    def test_a_ratio_of_sums_is_no_mean_of_ratios(self) -> None:
+        found = resampling.clustered_ratio([1.0, 0.0], [1.0, 9.0], ["a", "b"], seed=1)
+        assert found.value == pytest.approx(0.1)
+        assert (found.low, found.high) == (pytest.approx(0.0), pytest.approx(1.0))
+
+    def test_difference(self) -> None:
+        found = resampling.clustered_ratio_difference(self.NOW, self.BEFORE, self.TASKS, seed=1)
+        assert found.value == pytest.approx(10 / 22 - 5 / 23)
+        assert found.low < found.value < found.high
+        again = resampling.clustered_ratio_difference(self.NOW, self.BEFORE, self.TASKS, seed=1)
+        assert again == found
+
+    def test_draws_without_a_ratio_are_left_out(self) -> None:
+        found = resampling.clustered_ratio([2.0, 0.0], [4.0, 0.0], ["a", "b"], seed=1)
+        assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+
+    @pytest.mark.parametrize("values", [[], [(0.0, 0.0)]])
+    def test_nothing_to_divide_by(self, values: list[tuple[float, float]]) -> None:
+        with pytest.raises(ValueError):
+            resampling.clustered_ratio_difference(values, values, ["a"] * len(values), seed=1)
+
+    def test_swapping_is_exact_where_it_can_be_counted(self) -> None:
+        # Six tasks, all gained: 2 of the 64 ways to swap them are as extreme.
+        now, before = [(1.0, 1.0)] * 6, [(0.0, 1.0)] * 6
+        p = resampling.paired_swap_test(now, before, list(range(6)), seed=1)
+        assert p == pytest.approx(2 / 64, abs=0.006)
+
+    def test_swapping_moves_whole_clusters(self) -> None:
+        now, before = [(1.0, 1.0)] * 6, [(0.0, 1.0)] * 6
+        # Two tasks in three seeds each: of 4 ways 2 are as extreme, not of 64.
+        p = resampling.paired_swap_test(now, before, [0, 0, 0, 1, 1, 1], seed=1)
+        assert p == pytest.approx(0.5, abs=0.02)
+
+    def test_no_difference_is_no_surprise(self) -> None:
+        assert resampling.paired_swap_test(self.NOW, self.NOW, self.TASKS, seed=1) == 1.0
+
+    def test_a_p_value_is_never_nothing(self) -> None:
+        now, before = [(1.0, 1.0)] * 80, [(0.0, 1.0)] * 80
+        p = resampling.paired_swap_test(now, before, list(range(80)), seed=1, resamples=99)
+        assert p == pytest.approx(1 / 100)

@@ -82,7 +82,7 @@ class SciWorld(Environment):
         jvms: at most this many Java processes; 0 = one for each core, at most 4. A second one
             starts only where several threads play at a time.
         worlds: games held in each process, so that going on with them needs no replay.
-        heap_mb: largest heap of each process, in MiB.
+        heap_mb: heap of each process, in MiB.
 
     Raises:
         UsageError: a wrong option.

@@ -35,7 +35,7 @@ class PoolSettings:
     worlds: int
     """At most this many games held in each."""
     heap_mb: int
-    """Largest heap of each, in MiB."""
+    """Heap of each, in MiB."""
 
 
 class Pool:

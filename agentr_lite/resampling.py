@@ -2,7 +2,8 @@
 
 The same tasks played by several seeds' models are not independent: a task is a cluster. A
 difference between two rounds on the same tasks gets a percentile bootstrap interval and the paired
-swap test.
+swap test. Where seeds are given as groups, a draw takes seeds at random as well as tasks: what
+holds for other tasks need not hold for another training.
 
 Equal draws are made once: a report asks for hundreds of intervals over as many tasks, and drawing
 takes nearly all of an interval's time.
@@ -28,6 +29,8 @@ _KEPT = 16
 
 Counts = npt.NDArray[np.unsignedinteger[Any]]
 """Small whole numbers, in as few bytes as hold them."""
+
+_Seed = int | tuple[int, int]
 
 
 def paired_bootstrap(
@@ -96,6 +99,7 @@ def clustered_rate(
     successes: Sequence[bool],
     clusters: Sequence[Hashable],
     *,
+    groups: Sequence[Hashable] | None = None,
     seed: int,
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
@@ -108,6 +112,7 @@ def clustered_rate(
     Args:
         successes: one a trial.
         clusters: each trial's cluster, e.g. its task.
+        groups: see ``clustered_ratio_difference``.
         seed: the same seed gives the same interval.
         resamples: bootstrap draws.
         confidence: in (0, 1).
@@ -121,10 +126,11 @@ def clustered_rate(
     if n == 1 or rate in (0.0, 1.0):
         wilson = wilson_interval(round(rate * n), n, confidence)
         return Estimate(rate, wilson.low, wilson.high, n)
-    return clustered_paired_bootstrap(
+    return clustered_ratio(
         [float(success) for success in successes],
-        [0.0] * len(successes),
+        [1.0] * len(successes),
         clusters,
+        groups=groups,
         seed=seed,
         resamples=resamples,
         confidence=confidence,
@@ -136,6 +142,7 @@ def clustered_ratio(
     below: Sequence[float],
     clusters: Sequence[Hashable],
     *,
+    groups: Sequence[Hashable] | None = None,
     seed: int,
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
@@ -146,6 +153,7 @@ def clustered_ratio(
         above: one term of the upper sum a trial.
         below: the same of the lower sum, each > 0.
         clusters: each trial's cluster, e.g. its task.
+        groups: see ``clustered_ratio_difference``.
         seed: the same seed gives the same interval.
         resamples: bootstrap draws.
         confidence: in (0, 1).
@@ -158,7 +166,13 @@ def clustered_ratio(
     pairs = list(zip(above, below, strict=True))
     none = [(0.0, 1.0)] * len(pairs)
     return clustered_ratio_difference(
-        pairs, none, clusters, seed=seed, resamples=resamples, confidence=confidence
+        pairs,
+        none,
+        clusters,
+        groups=groups,
+        seed=seed,
+        resamples=resamples,
+        confidence=confidence,
     )
 
 
@@ -167,6 +181,7 @@ def clustered_ratio_difference(
     before: Sequence[tuple[float, float]],
     clusters: Sequence[Hashable],
     *,
+    groups: Sequence[Hashable] | None = None,
     seed: int,
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
@@ -179,22 +194,33 @@ def clustered_ratio_difference(
         now: (upper, lower) term of each trial.
         before: the same of what it is compared with, pair by pair.
         clusters: each pair's cluster.
+        groups: each pair's group, e.g. its training seed, across which clusters come again. Groups
+            and clusters are drawn independently of each other; None or one: clusters alone.
         seed: the same seed gives the same interval.
         resamples: bootstrap draws.
         confidence: in (0, 1).
 
     Raises:
         ValueError: no pairs, lengths that differ, or a lower sum of 0.
+
+    Source of drawing both: A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1
+    (2007).
     """
-    sums = _cluster_sums(now, before, clusters)  # (clusters, 4)
-    n = len(sums)
-    found = [_ratio_differences(times @ sums) for times in _blocks(_draws, seed, n, resamples)]
-    values = np.concatenate(found)
+    parts = _group_sums(now, before, clusters, groups)
+    n = parts.shape[1]
+    times_of_groups = np.concatenate([*_blocks(_draws, (seed, 1), len(parts), resamples)])
+    drawn = []
+    done = 0
+    for times in _blocks(_draws, seed, n, resamples):
+        here = times_of_groups[done : done + len(times)]
+        drawn.append((here.T[:, :, None] * (times @ parts)).sum(axis=0))
+        done += len(times)
+    values = _ratio_differences(np.concatenate(drawn))
     values = values[np.isfinite(values)]
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail]) if len(values) else (-math.inf, math.inf)
     # Exact sums, so that a mean is the same here as in ``mean_interval``, to the last digit.
-    totals = np.array([[math.fsum(column) for column in sums.T]])
+    totals = np.array([[math.fsum(column) for column in parts.reshape(-1, 4).T]])
     return Estimate(float(_ratio_differences(totals)[0]), float(low), float(high), n)
 
 
@@ -223,7 +249,7 @@ def paired_swap_test(
     Source: the paired randomisation test; Noreen, "Computer-Intensive Methods for Testing
     Hypotheses" (1989), 2; the 1 added above and below is Phipson and Smyth's (2010).
     """
-    sums = _cluster_sums(now, before, clusters)
+    sums = _group_sums(now, before, clusters, None)[0]
     observed = abs(float(_ratio_differences(sums.sum(axis=0, keepdims=True))[0]))
     gained = sums[:, [2, 3, 0, 1]] - sums
     beyond = 0
@@ -235,7 +261,7 @@ def paired_swap_test(
 
 
 def _blocks(
-    make: Callable[[np.random.Generator, int, int], Counts], seed: int, n: int, resamples: int
+    make: Callable[[np.random.Generator, int, int], Counts], seed: _Seed, n: int, resamples: int
 ) -> Iterator[npt.NDArray[np.float64]]:
     """``resamples`` rows of n random whole numbers, in blocks; a function of the seed."""
     if n * resamples <= _BLOCK_CELLS:
@@ -249,7 +275,7 @@ def _blocks(
 
 @lru_cache(maxsize=_KEPT)
 def _kept(
-    make: Callable[[np.random.Generator, int, int], Counts], seed: int, n: int, resamples: int
+    make: Callable[[np.random.Generator, int, int], Counts], seed: _Seed, n: int, resamples: int
 ) -> Counts:
     return make(np.random.default_rng(seed), resamples, n)
 
@@ -266,26 +292,35 @@ def _swaps(random: np.random.Generator, rows: int, n: int) -> Counts:
     return random.integers(2, size=(rows, n)).astype(np.uint8)
 
 
-def _cluster_sums(
+def _group_sums(
     now: Sequence[tuple[float, float]],
     before: Sequence[tuple[float, float]],
     clusters: Sequence[Hashable],
+    groups: Sequence[Hashable] | None,
 ) -> npt.NDArray[np.float64]:
-    """(clusters, 4): sums of the upper and lower terms, now and before."""
-    if not len(now) == len(before) == len(clusters):
+    """(groups, clusters, 4): sums of the upper and lower terms, now and before."""
+    if groups is None:
+        groups = [None] * len(clusters)
+    if not len(now) == len(before) == len(clusters) == len(groups):
         raise ValueError(
-            f"{len(now)} values, {len(before)} baseline values, {len(clusters)} clusters"
+            f"{len(now)} values, {len(before)} baseline values, {len(clusters)} clusters,"
+            f" {len(groups)} groups"
         )
     if not len(now):
         raise ValueError("no pairs to compare")
-    numbers: dict[Hashable, int] = {}
-    index = np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
+    rows, columns = _numbered(groups), _numbered(clusters)
+    sums = np.zeros((rows.max() + 1, columns.max() + 1, 4))
     terms = np.concatenate([np.asarray(now, float), np.asarray(before, float)], axis=1)
-    sums = np.zeros((len(numbers), 4))
-    np.add.at(sums, index, terms)
-    if not (sums[:, 1].sum() and sums[:, 3].sum()):
+    np.add.at(sums, (rows, columns), terms)
+    if not (sums[:, :, 1].sum() and sums[:, :, 3].sum()):
         raise ValueError("a ratio of nothing")
     return sums
+
+
+def _numbered(names: Sequence[Hashable]) -> npt.NDArray[np.int64]:
+    """Each name's number, in the order of their first appearance."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names])
 
 
 def _ratio_differences(totals: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

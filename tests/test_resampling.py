@@ -155,3 +155,50 @@ class TestRatios:
         now, before = [(1.0, 1.0)] * 80, [(0.0, 1.0)] * 80
         p = resampling.paired_swap_test(now, before, list(range(80)), seed=1, resamples=99)
         assert p == pytest.approx(1 / 100)
+
+
+class TestGroups:
+    """Training seeds beside tasks."""
+
+    TASKS: ClassVar = [task for _ in range(2) for task in range(100)]
+    SEEDS: ClassVar = [seed for seed in "ab" for _ in range(100)]
+
+    def test_one_group_changes_nothing(self) -> None:
+        above, below, tasks = [1.0, 0.0, 0.5] * 10, [1.0] * 30, [i // 3 for i in range(30)]
+        alone = resampling.clustered_ratio(above, below, tasks, seed=4)
+        grouped = resampling.clustered_ratio(above, below, tasks, groups=["a"] * 30, seed=4)
+        assert grouped == alone
+
+    def test_seeds_that_disagree_widen_the_interval_to_both_of_them(self) -> None:
+        # Seed a solves every task, seed b none: of the tasks alone there is nothing to doubt.
+        solved = [1.0] * 100 + [0.0] * 100
+        tasks_alone = resampling.clustered_ratio(solved, [1.0] * 200, self.TASKS, seed=1)
+        both = resampling.clustered_ratio(
+            solved, [1.0] * 200, self.TASKS, groups=self.SEEDS, seed=1
+        )
+        assert (tasks_alone.low, tasks_alone.high) == (0.5, 0.5)
+        assert both.value == 0.5
+        assert (both.low, both.high) == (0.0, 1.0)
+        assert both.n == 100
+
+    def test_seeds_that_agree_leave_it_as_it_is(self) -> None:
+        solved = [float(task % 3 == 0) for task in self.TASKS]
+        tasks_alone = resampling.clustered_rate([v > 0 for v in solved], self.TASKS, seed=1)
+        both = resampling.clustered_rate(
+            [v > 0 for v in solved], self.TASKS, groups=self.SEEDS, seed=1
+        )
+        assert both.low == pytest.approx(tasks_alone.low)
+        assert both.high == pytest.approx(tasks_alone.high)
+
+    def test_differences_are_drawn_seed_by_seed(self) -> None:
+        now = [(1.0, 1.0)] * 100 + [(0.2, 1.0)] * 100
+        before = [(0.0, 1.0)] * 200
+        found = resampling.clustered_ratio_difference(
+            now, before, self.TASKS, groups=self.SEEDS, seed=1
+        )
+        assert found.value == pytest.approx(0.6)
+        assert (found.low, found.high) == (pytest.approx(0.2), pytest.approx(1.0))
+
+    def test_a_group_for_every_trial(self) -> None:
+        with pytest.raises(ValueError, match="2 clusters, 1 groups"):
+            resampling.clustered_ratio([1.0, 0.0], [1.0, 1.0], "ab", groups="a", seed=1)

@@ -129,6 +129,40 @@ def test_differences_are_paired_by_seed_and_task() -> None:
     assert not is_graded([rounds(0, 1)])
 
 
+def test_rounds_together_are_of_seeds_that_have_them_all() -> None:
+    def rounds(*by_round: float) -> Any:
+        return {
+            ("greedy", number): [Played("stairs", 7, reward >= 1, reward, 1, 0, 0, 0, ())]
+            for number, reward in enumerate(by_round)
+        }
+
+    ours, theirs = {1: rounds(0, 1, 0.5), 2: rounds(0, 0)}, {1: rounds(0, 0.5, 0), 2: rounds(0, 1)}
+    value = value_of(REWARD, ours, [1, 2])
+    assert value is not None
+    assert (value["value"], value["n"], value["episodes"]) == (pytest.approx(0.75), 1, 2)
+    assert value["seeds"] == [1]
+    found = difference_of(REWARD, ours, [1, 2], theirs, [1, 2])
+    assert found is not None
+    assert (found["value"], found["by_seed"]) == (pytest.approx(0.5), [pytest.approx(0.5)])
+    # A second round that only one of the two has is not compared with nothing.
+    assert difference_of(REWARD, {2: rounds(0, 0, 0)}, [1, 2], {2: theirs[2]}, [1, 2]) is None
+    versus = difference_of(REWARD, ours, [1, 2], ours, [0, 0])
+    assert versus is not None
+    assert versus["value"] == pytest.approx(0.75)
+
+
+def test_seeds_that_disagree_are_inside_the_noise() -> None:
+    def rounds(reward: float) -> Any:
+        played = [Played("stairs", n, reward >= 1, reward, 1, 0, 0, 0, ()) for n in range(50)]
+        return {("greedy", 1): played}
+
+    ours, theirs = {1: rounds(0.9), 2: rounds(0.4)}, {1: rounds(0.5), 2: rounds(0.5)}
+    found = difference_of(REWARD, ours, 1, theirs, 1)
+    assert found is not None
+    assert found["value"] == pytest.approx(0.15)
+    assert (found["low"], found["high"]) == (pytest.approx(-0.1), pytest.approx(0.4))
+
+
 def test_environments_count_alike() -> None:
     def rounds(a: float, b: float) -> Any:
         many = [Played("a", n, a >= 1, a, 1, 0, 0, 0, ()) for n in range(9)]
@@ -252,6 +286,24 @@ def test_at_a_glance(results: EnvResults) -> None:
     assert order.startswith("success after round 1, best first: Agent-R, verified 70.0 %, good")
     assert order.endswith("differs from good data only (+20.0) by more than the noise.")
     assert recovery.startswith("recovery after round 1, best first: Agent-R, verified")
+
+
+def test_all_rounds_at_a_glance(store: Store) -> None:
+    found = EnvResults(env="stairs", recipe=RECIPE)
+    for method, shares in (("verified", (4, 7, 5)), ("good", (4, 4, 5))):
+        found.runs.append(result(store, method, 1, *shares))
+        found.labels[method] = METHODS[method].label
+        found.planned[method] = 1
+    *_, together = glance_sections([found])
+    assert together.title == "All rounds together"
+    assert [[str(cell) for cell in row[:4]] for row in together.rows] == [
+        ["stairs: Agent-R, verified", "1 to 2", "1", "60.0 %"],
+        ["stairs: good data only", "1 to 2", "1", "45.0 %"],
+    ]
+    than = together.columns.index("Agent-R, verified − it")
+    assert [str(row[than]) for row in together.rows] == ["None", "+15.0"]
+    *_, over_rounds = told_in_short(found)
+    assert over_rounds.startswith("recovery over rounds 1 to 2, best first: Agent-R, verified")
 
 
 def test_a_documents_three_forms(results: EnvResults) -> None:

@@ -1,15 +1,15 @@
 """What is measured of played episodes, pooled over seeds: values and differences with intervals.
 
-The same held-out tasks come once a seed, so that every interval resamples tasks as clusters: a draw
-takes a task with all its seeds, or leaves it. Of episodes in several environments, values and
-differences are those of each environment, averaged: each counts alike.
+The same held-out tasks come once a seed, so that every interval resamples tasks as clusters, and
+where there are several seeds, those too: a draw takes tasks and seeds. Of episodes in several
+environments, values and differences are those of each environment, averaged: each counts alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 from agentr_lite.evaluate.measures import revision_lengths
 from agentr_lite.evaluate.summary import is_faulty, played_steps
@@ -136,9 +136,6 @@ Rounds = Mapping[tuple[EvalMode, int], Sequence[Played]]
 Seeds = Mapping[int, Rounds]
 """Seed to what its run played."""
 
-_Pair = tuple[Played, Played]
-_Row = TypeVar("_Row")
-
 
 def load_rounds(
     store: Store,
@@ -185,25 +182,33 @@ def in_env(rounds: Rounds, env: str) -> Rounds:
     return {key: played for key, played in mine.items() if played}
 
 
-def value_of(measure: Measure, runs: Seeds, number: int, *, seed: int = 1) -> dict[str, Any] | None:
-    """A measure of one round, pooled over the seeds that have it.
+def value_of(
+    measure: Measure, runs: Seeds, rounds: int | Sequence[int], *, seed: int = 1
+) -> dict[str, Any] | None:
+    """A measure of one round, or of several together, pooled over the seeds that have it.
 
     Args:
         measure: what.
         runs: by seed.
-        number: the round.
+        rounds: the round or rounds.
         seed: of the bootstrap.
 
     Returns:
         ``{value, low, high, n, episodes, seeds}``: ``n`` tasks; None where there is nothing to
         measure. Without an interval (None) where one task alone, of an environment, has anything.
     """
-    key = (measure.mode, number)
-    played = [one for rounds in runs.values() for one in rounds.get(key, ())]
-    counted = [one for one in played if measure.below(one) > 0]
+    keys = _keys(measure, rounds)
+    seeds = [own for own, played in runs.items() if all(key in played for key in keys)]
+    counted = [
+        _Trial(own, one, one)
+        for own in seeds
+        for key in keys
+        for one in runs[own][key]
+        if measure.below(one) > 0
+    ]
     if not counted:
         return None
-    parts = [_value(measure, mine, seed) for mine in _by_env(counted, lambda one: one.env)]
+    parts = [_value(measure, mine, seed) for mine in _by_env(counted)]
     found = _mean(parts)
     # One task resampled is itself: an interval of no width would claim certainty.
     alone = measure.below is not _one and any(part.n == 1 for part in parts)
@@ -213,25 +218,34 @@ def value_of(measure: Measure, runs: Seeds, number: int, *, seed: int = 1) -> di
         "high": None if alone else found.high,
         "n": found.n,
         "episodes": len(counted),
-        "seeds": sorted(seed for seed, rounds in runs.items() if key in rounds),
+        "seeds": sorted(seeds),
     }
 
 
-def _value(measure: Measure, played: Sequence[Played], seed: int) -> Estimate:
+class _Trial(NamedTuple):
+    """Two episodes of one task, or one twice where nothing is compared."""
+
+    seed: int
+    now: Played
+    before: Played
+
+
+def _value(measure: Measure, trials: Sequence[_Trial], seed: int) -> Estimate:
     """Of one environment."""
-    tasks = [one.task for one in played]
-    above = [measure.above(one) for one in played]
+    tasks, seeds = [one.now.task for one in trials], [one.seed for one in trials]
+    above = [measure.above(one.now) for one in trials]
     if measure.unit == "percent" and measure.below is _one:
-        return clustered_rate([value > 0 for value in above], tasks, seed=seed)
-    return clustered_ratio(above, [measure.below(one) for one in played], tasks, seed=seed)
+        return clustered_rate([value > 0 for value in above], tasks, groups=seeds, seed=seed)
+    below = [measure.below(one.now) for one in trials]
+    return clustered_ratio(above, below, tasks, groups=seeds, seed=seed)
 
 
 def difference_of(
     measure: Measure,
     runs: Seeds,
-    number: int,
+    rounds: int | Sequence[int],
     others: Seeds,
-    other_number: int,
+    other_rounds: int | Sequence[int],
     *,
     seed: int = 1,
 ) -> dict[str, Any] | None:
@@ -240,41 +254,48 @@ def difference_of(
     Args:
         measure: what.
         runs: by seed.
-        number: their round.
+        rounds: their round, or several together.
         others: what they are compared with, by seed.
-        other_number: whose round.
+        other_rounds: whose round; of several, one for each of ``rounds``.
         seed: of the resampling.
 
     Returns:
         ``{value, low, high, n, p, seeds, by_seed}``; ``p``: two-sided, of the paired swap test
-        over tasks, None over several environments. None without a pair.
+        over tasks, which takes the seeds as given; None over several environments. None without
+        a pair.
     """
-    pairs: list[_Pair] = []
+    keys = list(zip(_keys(measure, rounds), _keys(measure, other_rounds), strict=True))
+    pairs: list[_Trial] = []
     by_seed: dict[int, float] = {}
-    for own_seed in sorted(set(runs) & set(others)):
-        theirs = {p.task: p for p in others[own_seed].get((measure.mode, other_number), ())}
-        mine = runs[own_seed].get((measure.mode, number), ())
-        here = [(p, theirs[p.task]) for p in mine if p.task in theirs]
-        each = [_plain_difference(measure, part) for part in _by_env(here, _env_of_pair)]
+    for own in sorted(set(runs) & set(others)):
+        if any(key not in runs[own] or other not in others[own] for key, other in keys):
+            continue
+        here = []
+        for key, other_key in keys:
+            theirs = {one.task: one for one in others[own][other_key]}
+            here += [_Trial(own, p, theirs[p.task]) for p in runs[own][key] if p.task in theirs]
+        each = [_plain_difference(measure, part) for part in _by_env(here)]
         known = [difference for difference in each if difference is not None]
         if known:
-            by_seed[own_seed] = sum(known) / len(known)
+            by_seed[own] = sum(known) / len(known)
         pairs += here
-    parts = [
-        part
-        for part in _by_env(pairs, _env_of_pair)
-        if _plain_difference(measure, part) is not None
-    ]
+    parts = [part for part in _by_env(pairs) if _plain_difference(measure, part) is not None]
     if not parts:
         return None
     sides = [_Sides.of(measure, part) for part in parts]
-    found = _mean([clustered_ratio_difference(*side, seed=seed) for side in sides])
+    found = _mean(
+        [
+            clustered_ratio_difference(one.now, one.before, one.tasks, groups=one.seeds, seed=seed)
+            for one in sides
+        ]
+    )
+    only = sides[0] if len(sides) == 1 else None
     return {
         "value": found.value,
         "low": found.low,
         "high": found.high,
         "n": found.n,
-        "p": paired_swap_test(*sides[0], seed=seed) if len(sides) == 1 else None,
+        "p": paired_swap_test(only.now, only.before, only.tasks, seed=seed) if only else None,
         "seeds": list(by_seed),
         "by_seed": list(by_seed.values()),
     }
@@ -285,36 +306,45 @@ class _Sides(NamedTuple):
 
     now: Sequence[tuple[float, float]]
     before: Sequence[tuple[float, float]]
-    clusters: Sequence[int]
+    tasks: Sequence[int]
+    seeds: Sequence[int]
 
     @classmethod
-    def of(cls, measure: Measure, pairs: Sequence[_Pair]) -> _Sides:
+    def of(cls, measure: Measure, pairs: Sequence[_Trial]) -> _Sides:
         return cls(
-            [(measure.above(a), measure.below(a)) for a, _ in pairs],
-            [(measure.above(b), measure.below(b)) for _, b in pairs],
-            [a.task for a, _ in pairs],
+            [_terms(measure, pair.now) for pair in pairs],
+            [_terms(measure, pair.before) for pair in pairs],
+            [pair.now.task for pair in pairs],
+            [pair.seed for pair in pairs],
         )
 
 
-def _plain_difference(measure: Measure, pairs: Sequence[_Pair]) -> float | None:
+def _terms(measure: Measure, one: Played) -> tuple[float, float]:
+    return measure.above(one), measure.below(one)
+
+
+def _plain_difference(measure: Measure, pairs: Sequence[_Trial]) -> float | None:
     sides = []
-    for side in (0, 1):
-        below = sum(measure.below(pair[side]) for pair in pairs)
+    for terms in (
+        [_terms(measure, pair.now) for pair in pairs],
+        [_terms(measure, pair.before) for pair in pairs],
+    ):
+        below = sum(term[1] for term in terms)
         if not below:
             return None
-        sides.append(sum(measure.above(pair[side]) for pair in pairs) / below)
+        sides.append(sum(term[0] for term in terms) / below)
     return sides[0] - sides[1]
 
 
-def _by_env(rows: Iterable[_Row], env: Callable[[_Row], str]) -> list[list[_Row]]:
-    found: dict[str, list[_Row]] = {}
-    for row in rows:
-        found.setdefault(env(row), []).append(row)
+def _keys(measure: Measure, rounds: int | Sequence[int]) -> list[tuple[EvalMode, int]]:
+    return [(measure.mode, n) for n in ([rounds] if isinstance(rounds, int) else rounds)]
+
+
+def _by_env(trials: Iterable[_Trial]) -> list[list[_Trial]]:
+    found: dict[str, list[_Trial]] = {}
+    for one in trials:
+        found.setdefault(one.now.env, []).append(one)
     return [found[name] for name in sorted(found)]
-
-
-def _env_of_pair(pair: _Pair) -> str:
-    return pair[0].env
 
 
 def _mean(estimates: Sequence[Estimate]) -> Estimate:

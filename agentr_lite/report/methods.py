@@ -116,20 +116,25 @@ class MethodRuns(Generic[R]):
         """What is told of going on from the base's failures."""
         return recovery_measure(self.graded)
 
-    def value(self, measure: Measure, method: str, number: int) -> dict[str, Any] | None:
-        """A measure of one method's round; see ``value_of``."""
-        return value_of(measure, self.seeds(method), number)
+    def value(
+        self, measure: Measure, method: str, rounds: int | Sequence[int]
+    ) -> dict[str, Any] | None:
+        """A measure of a method's round or rounds; see ``value_of``."""
+        return value_of(measure, self.seeds(method), rounds)
 
-    def versus_base(self, measure: Measure, method: str, number: int) -> dict[str, Any] | None:
+    def versus_base(
+        self, measure: Measure, method: str, rounds: int | Sequence[int]
+    ) -> dict[str, Any] | None:
         """Its difference from the base of the same runs; see ``difference_of``."""
         runs = self.seeds(method)
-        return difference_of(measure, runs, number, runs, 0)
+        base = 0 if isinstance(rounds, int) else [0] * len(rounds)
+        return difference_of(measure, runs, rounds, runs, base)
 
     def between(
-        self, measure: Measure, method: str, other: str, number: int
+        self, measure: Measure, method: str, other: str, rounds: int | Sequence[int]
     ) -> dict[str, Any] | None:
-        """The difference of two methods in one round; see ``difference_of``."""
-        return difference_of(measure, self.seeds(method), number, self.seeds(other), number)
+        """The difference of two methods in the same rounds; see ``difference_of``."""
+        return difference_of(measure, self.seeds(method), rounds, self.seeds(other), rounds)
 
 
 def _with_rounds(one: R, rounds: Rounds) -> R:

@@ -1,4 +1,4 @@
-"""A study at a glance: the last round of every method in every environment, in two tables."""
+"""A study at a glance: each method's last round in every environment, and all rounds together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agentr_lite.report.measures import Measure
 from agentr_lite.report.method_tables import change, shown, span, told_change
 from agentr_lite.report.methods import BASE
 from agentr_lite.report.tables import Section
-from agentr_lite.report.words import Cell, p_value, round_name
+from agentr_lite.report.words import Cell, round_name
 from agentr_lite.study.results import EnvResults
 
 
@@ -19,7 +19,11 @@ def glance_sections(environments: Sequence[EnvResults]) -> list[Section]:
     Args:
         environments: results.
     """
-    sections = [_outcomes(environments), _against_the_others(environments)]
+    sections = [
+        _outcomes(environments),
+        _against_the_others(environments),
+        _all_rounds(environments),
+    ]
     return [section for section in sections if section.rows]
 
 
@@ -37,14 +41,16 @@ def told_in_short(results: EnvResults) -> list[str]:
             against = told_change(measure, difference, "on the base")
             told.append(f"{measure.column} {shown(measure, value['value'])}, {against}")
     gains = f"{results.labels[first]}, {round_name(number)}: {'; '.join(told)}."
-    orders = [_order(results, measure) for measure in (results.main, results.recovery)]
+    last = results.last_round(*results.methods)
+    orders = [_order(results, measure, last) for measure in (results.main, results.recovery)]
+    if last > 1:
+        orders.append(_order(results, results.recovery, range(1, last + 1)))
     return [gains, *filter(None, orders)]
 
 
-def _order(results: EnvResults, measure: Measure) -> str:
+def _order(results: EnvResults, measure: Measure, rounds: int | range) -> str:
     """The methods by one measure, and which of the first one's differences are more than noise."""
-    number = results.last_round(*results.methods)
-    values = {method: results.value(measure, method, number) for method in results.methods}
+    values = {method: results.value(measure, method, rounds) for method in results.methods}
     known = {method: value["value"] for method, value in values.items() if value}
     first = next(iter(known), "")
     others = [method for method in known if method != first]
@@ -54,7 +60,7 @@ def _order(results: EnvResults, measure: Measure) -> str:
     listed = ", ".join(f"{results.labels[m]} {shown(measure, known[m])}" for m in ranked)
     beyond = []
     for other in others:
-        difference = results.between(measure, first, other, number)
+        difference = results.between(measure, first, other, rounds)
         if difference and (difference["low"] > 0 or difference["high"] < 0):
             beyond.append(f"{results.labels[other]} ({change(measure, difference)})")
     noise = (
@@ -62,7 +68,8 @@ def _order(results: EnvResults, measure: Measure) -> str:
         if beyond
         else f"no difference from {results.labels[first]} leaves the noise"
     )
-    return f"{measure.column} after {round_name(number)}, best first: {listed}; {noise}."
+    when = f"after {round_name(rounds)}" if isinstance(rounds, int) else f"over {_span(rounds)}"
+    return f"{measure.column} {when}, best first: {listed}; {noise}."
 
 
 def _outcomes(environments: Sequence[EnvResults]) -> Section:
@@ -112,19 +119,53 @@ def _against_the_others(environments: Sequence[EnvResults]) -> Section:
             for measure in (results.main, results.recovery):
                 row += _difference(measure, results.between(measure, first, other, number))
             rows.append(row)
-    columns = ["", "round"]
+    columns = ["", "round", "outcome", "95 % interval", "recovery", "95 % interval"]
+    return Section(f"{_first_label(environments)} against the others", columns, rows)
+
+
+def _all_rounds(environments: Sequence[EnvResults]) -> Section:
+    """What is less up to chance than the last round: the mean over all of them."""
+    rows: list[list[Cell]] = []
+    for results in environments:
+        rounds = range(1, results.last_round(*results.methods) + 1)
+        if len(rounds) < 2:
+            continue
+        first = results.methods[0]
+        for method in results.methods:
+            value = results.value(results.main, method, rounds)
+            if value is None:
+                continue
+            row: list[Cell] = [
+                f"{results.env}: {results.label(method)}",
+                f"{rounds[0]} to {rounds[-1]}",
+                len(value["seeds"]),
+            ]
+            for measure in (results.main, results.recovery):
+                mean = results.value(measure, method, rounds)
+                between = None
+                if method != first:
+                    between = results.between(measure, first, method, rounds)
+                row += [shown(measure, mean["value"]) if mean else None, span(measure, mean)]
+                row += _difference(measure, between)
+            rows.append(row)
+    than = f"{_first_label(environments)} − it"
+    columns = ["", "rounds", "seeds"]
     for name in ("outcome", "recovery"):
-        columns += [name, "95 % interval", "p"]
-    first = next((label for r in environments for label in map(r.label, r.methods)), "")
-    return Section(f"{first} against the others", columns, rows)
+        columns += [name, "95 % interval", than, "95 % interval"]
+    notes = ["Means over the rounds, each counting alike; a seed counts once it has all of them."]
+    return Section("All rounds together", columns, rows, notes)
 
 
 def _difference(measure: Measure, difference: Mapping[str, Any] | None) -> list[Cell]:
-    return [
-        change(measure, difference),
-        span(measure, difference, signs=True),
-        p_value(difference["p"]) if difference else None,
-    ]
+    return [change(measure, difference), span(measure, difference, signs=True)]
+
+
+def _first_label(environments: Sequence[EnvResults]) -> str:
+    return next((label for r in environments for label in map(r.label, r.methods)), "")
+
+
+def _span(rounds: range) -> str:
+    return f"rounds {rounds[0]} to {rounds[-1]}"
 
 
 def _measures(environments: Sequence[EnvResults]) -> str:

@@ -46,12 +46,13 @@ from agentr_lite.study.variants import TITLES, variant_section
 EXPLAINED = (
     "Greedy episodes on held-out tasks that training never saw. Methods of one environment have the"
     " same search and training budget (tasks, simulations, epochs, most examples), and methods of"
-    " one seed begin with the same trees. Intervals are 95 %; over several seeds they resample"
-    " tasks as clusters, since the same tasks come once a seed: they say how far a result holds for"
-    " other tasks, while what another training seed may change stands in the tables seed by seed. p"
-    " is of a paired test that swaps the two sides of whole tasks. A difference is called inside"
-    " the noise where its interval includes 0; of as many comparisons as there are here, one in"
-    " twenty would leave it out by chance. n counts tasks."
+    " one seed begin with the same trees. Intervals are 95 %, of bootstraps that draw tasks, each"
+    " with all its seeds, and independently of them training seeds where there are several: so they"
+    " say how far a result holds for other tasks and for another training, as far as a few seeds"
+    " can tell. p is of a paired test that swaps the two sides of whole tasks; it takes the seeds"
+    " as given and can be small where they disagree. A difference is called inside the noise where"
+    " its interval includes 0; of as many comparisons as there are here, one in twenty would leave"
+    " it out by chance. n counts tasks."
 )
 
 

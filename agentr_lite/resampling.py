@@ -22,6 +22,9 @@ import numpy.typing as npt
 from agentr_lite.stats import Estimate, wilson_interval
 
 RESAMPLES = 10_000
+"""Draws of an interval or a p-value."""
+_TAIL = 0.025
+"""On each side of a 95 % interval."""
 _BLOCK_CELLS = 4_000_000
 """Random numbers drawn at once; bounds the memory to about 100 MB."""
 _KEPT = 16
@@ -33,42 +36,14 @@ Counts = npt.NDArray[np.unsignedinteger[Any]]
 _Seed = int | tuple[int, int]
 
 
-def paired_bootstrap(
-    values: Sequence[float],
-    baseline: Sequence[float],
-    *,
-    seed: int,
-    resamples: int = RESAMPLES,
-    confidence: float = 0.95,
-) -> Estimate:
-    """The mean of ``values - baseline`` with a percentile bootstrap interval over pairs.
-
-    Args:
-        values: one value a task.
-        baseline: the same tasks' values in the same order.
-        seed: the same seed gives the same interval.
-        resamples: bootstrap draws.
-        confidence: in (0, 1).
-
-    Raises:
-        ValueError: no pairs, or lengths that differ.
-    """
-    clusters = range(len(values))
-    return clustered_paired_bootstrap(
-        values, baseline, clusters, seed=seed, resamples=resamples, confidence=confidence
-    )
-
-
 def clustered_paired_bootstrap(
     values: Sequence[float],
     baseline: Sequence[float],
     clusters: Sequence[Hashable],
     *,
     seed: int,
-    resamples: int = RESAMPLES,
-    confidence: float = 0.95,
 ) -> Estimate:
-    """As ``paired_bootstrap``, drawing whole clusters.
+    """The mean of ``values - baseline`` over pairs, with a percentile bootstrap interval.
 
     The same tasks played by several seeds' models are not independent observations: with the task
     as the cluster, a draw takes a task with all its seeds or leaves it.
@@ -78,8 +53,6 @@ def clustered_paired_bootstrap(
         baseline: what each is compared with.
         clusters: each pair's cluster, e.g. its task's name.
         seed: the same seed gives the same interval.
-        resamples: bootstrap draws.
-        confidence: in (0, 1).
 
     Returns:
         The mean difference over pairs; ``n`` counts the clusters.
@@ -90,9 +63,7 @@ def clustered_paired_bootstrap(
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), 8 and 13.
     """
     now, before = ([(float(value), 1.0) for value in side] for side in (values, baseline))
-    return clustered_ratio_difference(
-        now, before, clusters, seed=seed, resamples=resamples, confidence=confidence
-    )
+    return clustered_ratio_difference(now, before, clusters, seed=seed)
 
 
 def clustered_rate(
@@ -101,8 +72,6 @@ def clustered_rate(
     *,
     groups: Sequence[Hashable] | None = None,
     seed: int,
-    resamples: int = RESAMPLES,
-    confidence: float = 0.95,
 ) -> Estimate:
     """A rate whose trials come in clusters, with a bootstrap interval over whole clusters.
 
@@ -114,8 +83,6 @@ def clustered_rate(
         clusters: each trial's cluster, e.g. its task.
         groups: see ``clustered_ratio_difference``.
         seed: the same seed gives the same interval.
-        resamples: bootstrap draws.
-        confidence: in (0, 1).
 
     Raises:
         ValueError: no trials, or lengths that differ.
@@ -124,7 +91,7 @@ def clustered_rate(
         raise ValueError("no trials")
     n, rate = len(set(clusters)), sum(successes) / len(successes)
     if n == 1 or rate in (0.0, 1.0):
-        wilson = wilson_interval(round(rate * n), n, confidence)
+        wilson = wilson_interval(round(rate * n), n)
         return Estimate(rate, wilson.low, wilson.high, n)
     return clustered_ratio(
         [float(success) for success in successes],
@@ -132,8 +99,6 @@ def clustered_rate(
         clusters,
         groups=groups,
         seed=seed,
-        resamples=resamples,
-        confidence=confidence,
     )
 
 
@@ -144,8 +109,6 @@ def clustered_ratio(
     *,
     groups: Sequence[Hashable] | None = None,
     seed: int,
-    resamples: int = RESAMPLES,
-    confidence: float = 0.95,
 ) -> Estimate:
     """A ratio of two sums with a percentile bootstrap interval over whole clusters.
 
@@ -155,8 +118,6 @@ def clustered_ratio(
         clusters: each trial's cluster, e.g. its task.
         groups: see ``clustered_ratio_difference``.
         seed: the same seed gives the same interval.
-        resamples: bootstrap draws.
-        confidence: in (0, 1).
 
     Raises:
         ValueError: no trials, or lengths that differ.
@@ -171,8 +132,6 @@ def clustered_ratio(
         clusters,
         groups=groups,
         seed=seed,
-        resamples=resamples,
-        confidence=confidence,
     )
 
 
@@ -183,8 +142,6 @@ def clustered_ratio_difference(
     *,
     groups: Sequence[Hashable] | None = None,
     seed: int,
-    resamples: int = RESAMPLES,
-    confidence: float = 0.95,
 ) -> Estimate:
     """The difference of two ratios of sums, paired, with a bootstrap interval over clusters.
 
@@ -197,8 +154,6 @@ def clustered_ratio_difference(
         groups: each pair's group, e.g. its training seed, across which clusters come again. Groups
             and clusters are drawn independently of each other; None or one: clusters alone.
         seed: the same seed gives the same interval.
-        resamples: bootstrap draws.
-        confidence: in (0, 1).
 
     Raises:
         ValueError: no pairs, lengths that differ, or a lower sum of 0.
@@ -208,17 +163,16 @@ def clustered_ratio_difference(
     """
     parts = _group_sums(now, before, clusters, groups)
     n = parts.shape[1]
-    times_of_groups = np.concatenate([*_blocks(_draws, (seed, 1), len(parts), resamples)])
+    times_of_groups = np.concatenate([*_blocks(_draws, (seed, 1), len(parts))])
     drawn = []
     done = 0
-    for times in _blocks(_draws, seed, n, resamples):
+    for times in _blocks(_draws, seed, n):
         here = times_of_groups[done : done + len(times)]
         drawn.append((here.T[:, :, None] * (times @ parts)).sum(axis=0))
         done += len(times)
     values = _ratio_differences(np.concatenate(drawn))
     values = values[np.isfinite(values)]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail]) if len(values) else (-math.inf, math.inf)
+    low, high = np.quantile(values, [_TAIL, 1 - _TAIL]) if len(values) else (-math.inf, math.inf)
     # Exact sums, so that a mean is the same here as in ``mean_interval``, to the last digit.
     totals = np.array([[math.fsum(column) for column in parts.reshape(-1, 4).T]])
     return Estimate(float(_ratio_differences(totals)[0]), float(low), float(high), n)
@@ -230,7 +184,6 @@ def paired_swap_test(
     clusters: Sequence[Hashable],
     *,
     seed: int,
-    resamples: int = RESAMPLES,
 ) -> float:
     """Two-sided p-value of a difference of ratios: what if the two sides were interchangeable?
 
@@ -241,7 +194,6 @@ def paired_swap_test(
         before: the same of what it is compared with, pair by pair.
         clusters: each pair's cluster.
         seed: the same seed gives the same p-value.
-        resamples: random swaps.
 
     Raises:
         ValueError: no pairs, lengths that differ, or a lower sum of 0.
@@ -253,31 +205,29 @@ def paired_swap_test(
     observed = abs(float(_ratio_differences(sums.sum(axis=0, keepdims=True))[0]))
     gained = sums[:, [2, 3, 0, 1]] - sums
     beyond = 0
-    for swaps in _blocks(_swaps, seed, len(sums), resamples):
+    for swaps in _blocks(_swaps, seed, len(sums)):
         differences = _ratio_differences(sums.sum(axis=0) + swaps @ gained)
         # Sums in another order: equal differences may differ in the last digit.
         beyond += int((np.abs(differences) >= observed - 1e-12).sum())
-    return (beyond + 1) / (resamples + 1)
+    return (beyond + 1) / (RESAMPLES + 1)
 
 
 def _blocks(
-    make: Callable[[np.random.Generator, int, int], Counts], seed: _Seed, n: int, resamples: int
+    make: Callable[[np.random.Generator, int, int], Counts], seed: _Seed, n: int
 ) -> Iterator[npt.NDArray[np.float64]]:
-    """``resamples`` rows of n random whole numbers, in blocks; a function of the seed."""
-    if n * resamples <= _BLOCK_CELLS:
-        yield _kept(make, seed, n, resamples).astype(float)
+    """``RESAMPLES`` rows of n random whole numbers, in blocks; a function of the seed."""
+    if n * RESAMPLES <= _BLOCK_CELLS:
+        yield _kept(make, seed, n).astype(float)
         return
     random = np.random.default_rng(seed)
     step = max(1, _BLOCK_CELLS // n)
-    for start in range(0, resamples, step):
-        yield make(random, min(step, resamples - start), n).astype(float)
+    for start in range(0, RESAMPLES, step):
+        yield make(random, min(step, RESAMPLES - start), n).astype(float)
 
 
 @lru_cache(maxsize=_KEPT)
-def _kept(
-    make: Callable[[np.random.Generator, int, int], Counts], seed: _Seed, n: int, resamples: int
-) -> Counts:
-    return make(np.random.default_rng(seed), resamples, n)
+def _kept(make: Callable[[np.random.Generator, int, int], Counts], seed: _Seed, n: int) -> Counts:
+    return make(np.random.default_rng(seed), RESAMPLES, n)
 
 
 def _draws(random: np.random.Generator, rows: int, n: int) -> Counts:

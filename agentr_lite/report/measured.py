@@ -46,16 +46,18 @@ class Measured:
     means, in which each environment counts alike."""
 
 
-def measure(store: Store, report: RunReport) -> Measured:
+def measure(store: Store, report: RunReport, played: Rounds | None = None) -> Measured:
     """Read a run's series.
 
     Args:
         store: the run's database.
         report: the run's figures.
+        played: what it played on its recipe's split, if that has been read already.
     """
     run = report.run
     split = main_split(report)
-    rounds = load_rounds(store, run.id, split=split)
+    # Nothing there: it may have been evaluated on another split.
+    rounds = played or load_rounds(store, run.id, split=split)
     kept = _kept_lengths(store, run.id)
     envs = {one.env for played in rounds.values() for one in played}
     envs |= {env for lengths in kept.values() for env, _, _ in lengths}

@@ -274,15 +274,15 @@ def difference_of(
         for key, other_key in keys:
             theirs = {one.task: one for one in others[own][other_key]}
             here += [_Trial(own, p, theirs[p.task]) for p in runs[own][key] if p.task in theirs]
-        each = [_plain_difference(measure, part) for part in _by_env(here)]
+        each = [_Sides.of(measure, part).difference for part in _by_env(here)]
         known = [difference for difference in each if difference is not None]
         if known:
             by_seed[own] = sum(known) / len(known)
         pairs += here
-    parts = [part for part in _by_env(pairs) if _plain_difference(measure, part) is not None]
-    if not parts:
+    sides = [_Sides.of(measure, part) for part in _by_env(pairs)]
+    sides = [one for one in sides if one.difference is not None]
+    if not sides:
         return None
-    sides = [_Sides.of(measure, part) for part in parts]
     found = _mean(
         [
             clustered_ratio_difference(one.now, one.before, one.tasks, groups=one.seeds, seed=seed)
@@ -312,28 +312,22 @@ class _Sides(NamedTuple):
     @classmethod
     def of(cls, measure: Measure, pairs: Sequence[_Trial]) -> _Sides:
         return cls(
-            [_terms(measure, pair.now) for pair in pairs],
-            [_terms(measure, pair.before) for pair in pairs],
+            [(measure.above(pair.now), measure.below(pair.now)) for pair in pairs],
+            [(measure.above(pair.before), measure.below(pair.before)) for pair in pairs],
             [pair.now.task for pair in pairs],
             [pair.seed for pair in pairs],
         )
 
-
-def _terms(measure: Measure, one: Played) -> tuple[float, float]:
-    return measure.above(one), measure.below(one)
-
-
-def _plain_difference(measure: Measure, pairs: Sequence[_Trial]) -> float | None:
-    sides = []
-    for terms in (
-        [_terms(measure, pair.now) for pair in pairs],
-        [_terms(measure, pair.before) for pair in pairs],
-    ):
-        below = sum(term[1] for term in terms)
-        if not below:
-            return None
-        sides.append(sum(term[0] for term in terms) / below)
-    return sides[0] - sides[1]
+    @property
+    def difference(self) -> float | None:
+        """Of the two ratios; None where a side has nothing to divide by."""
+        ratios = []
+        for side in (self.now, self.before):
+            below = sum(term[1] for term in side)
+            if not below:
+                return None
+            ratios.append(sum(term[0] for term in side) / below)
+        return ratios[0] - ratios[1]
 
 
 def _keys(measure: Measure, rounds: int | Sequence[int]) -> list[tuple[EvalMode, int]]:

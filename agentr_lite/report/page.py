@@ -117,7 +117,7 @@ def render_page(
     )
     compared = gather_compared(sources)
     shown = [
-        Shown(one.label, one.report, measure(store, one.report))
+        Shown(one.label, one.report, measure(store, one.report, one.played.rounds))
         for (store, _), one in zip(sources, compared, strict=True)
     ]
     gathered = _Trees()

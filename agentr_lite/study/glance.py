@@ -132,19 +132,21 @@ def _all_rounds(environments: Sequence[EnvResults]) -> Section:
             continue
         first = results.methods[0]
         for method in results.methods:
-            value = results.value(results.main, method, rounds)
-            if value is None:
+            means = [
+                (measure, results.value(measure, method, rounds))
+                for measure in (results.main, results.recovery)
+            ]
+            outcome = means[0][1]
+            if outcome is None:
                 continue
             row: list[Cell] = [
                 f"{results.env}: {results.label(method)}",
                 f"{rounds[0]} to {rounds[-1]}",
-                len(value["seeds"]),
+                len(outcome["seeds"]),
             ]
-            for measure in (results.main, results.recovery):
-                mean = results.value(measure, method, rounds)
-                between = None
-                if method != first:
-                    between = results.between(measure, first, method, rounds)
+            for measure, mean in means:
+                is_first = method == first
+                between = None if is_first else results.between(measure, first, method, rounds)
                 row += [shown(measure, mean["value"]) if mean else None, span(measure, mean)]
                 row += _difference(measure, between)
             rows.append(row)

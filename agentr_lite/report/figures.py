@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from agentr_lite.report.cost_figures import (
@@ -22,7 +21,7 @@ from agentr_lite.report.plots import (
     interval_plot,
 )
 from agentr_lite.report.tables import Section
-from agentr_lite.report.words import Cell, interval, percent, points_of, round_name, signed
+from agentr_lite.report.words import Cell, interval, percent, points_of, round_name, signed_for
 from agentr_lite.store.records import EvalMode
 
 Named = tuple[str, Mapping[int, Mapping[str, Any]]]
@@ -200,10 +199,11 @@ def difference_figure(
             rows.append([label, value, ends, versus["n"]])
     if not drawn:
         return None
+    show = signed_for(outcome.unit)
     svg = difference_plot(
         drawn,
-        label=f"{title}: " + "; ".join(f"{d.label} {outcome.signed(d.point.value)}" for d in drawn),
-        show=outcome.signed,
+        label=f"{title}: " + "; ".join(f"{d.label} {show(d.point.value)}" for d in drawn),
+        show=show,
         unit=outcome.axis,
     )
     caption = (
@@ -313,7 +313,6 @@ class _Outcome:
     intervals: str
     """How they are made."""
     show: Callable[[float], str]
-    signed: Callable[[float], str]
     unit: str
     """As ``words`` has it."""
     axis: str
@@ -329,7 +328,6 @@ _SUCCESS = _Outcome(
     "Difference from base",
     "Wilson; Student where tasks come several times",
     _percent,
-    signed,
     "percent",
     "percentage points of success",
 )
@@ -342,7 +340,6 @@ _REWARD = _Outcome(
     "Difference from base in reward",
     "Student",
     _decimal,
-    partial(signed, unit="decimal", digits=2),
     "decimal",
     "reward",
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from agentr_lite.output import Styled
@@ -138,6 +139,11 @@ def signed(value: float, unit: str = "percent", digits: int | None = None) -> st
     if float(text) == 0:
         return text
     return ("+" if value > 0 else _MINUS) + text
+
+
+def signed_for(unit: str) -> Callable[[float], str]:
+    """How a plot's axis of differences in this unit is lettered: ``+10.0``, ``−0.05``."""
+    return partial(signed, unit=unit, digits=2 if unit == "decimal" else None)
 
 
 def _plain(value: float, unit: str, digits: int | None = None) -> str:

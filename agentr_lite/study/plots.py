@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from importlib import resources
 
 from markupsafe import Markup
@@ -21,7 +21,7 @@ from agentr_lite.report.plots import (
     interval_plot,
 )
 from agentr_lite.report.svg import SERIES_CLASSES, el, marker, text
-from agentr_lite.report.words import round_name, signed
+from agentr_lite.report.words import round_name, signed_for
 from agentr_lite.study.results import EnvResults
 
 _PANEL_WIDTH = 360.0
@@ -114,7 +114,7 @@ def _differences(results: EnvResults, methods: Sequence[str], measure: Measure) 
             rows.append(Difference(results.labels[method], point, index))
     if not rows:
         return None
-    show = signed if measure.unit == "percent" else partial(signed, unit="decimal", digits=2)
+    show = signed_for(measure.unit)
     unit = "percentage points" if measure.unit == "percent" else "reward"
     return difference_plot(
         rows, label=f"{measure.title}: differences from the base", show=show, unit=unit

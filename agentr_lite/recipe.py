@@ -68,7 +68,7 @@ class SearchSettings:
     width: int = 4
     """Candidate actions a node."""
     depth: int = 20
-    """Longest episode in steps; a node there is truncated with reward 0."""
+    """Longest episode in steps; it is cut there and keeps the reward that it has reached."""
     c: float = 0.25
     """UCT's exploration constant."""
     temperature: float = 1.0

@@ -25,7 +25,7 @@ OWN_KEYS: dict[str, tuple[str, ...]] = {
         *("tasks", "simulations", "width", "depth", "c", "temperature", "top_p", "top_k", "min_p"),
         *("descent", "merge", "wave"),
     ),
-    "splice": ("alpha", "beta", "recovery_attempts", "pairs_per_task"),
+    "splice": ("alpha", "beta", "unseen", "recovery_attempts", "pairs_per_task"),
     "eval": ("tasks", "max_steps", "recovery_prefix", "recovery_steps"),
 }
 """Group to its keys that may differ from environment to environment."""
@@ -47,7 +47,7 @@ class EnvSettings:
     search: Mapping[str, Any] = field(default_factory=dict)
     """Of its own: any key of ``search``; ``tasks`` takes the place of its share."""
     splice: Mapping[str, Any] = field(default_factory=dict)
-    """Of its own: ``alpha``, ``beta``, ``recovery_attempts``, ``pairs_per_task``."""
+    """Of its own: ``alpha``, ``beta``, ``unseen``, ``recovery_attempts``, ``pairs_per_task``."""
     eval: Mapping[str, Any] = field(default_factory=dict)
     """Of its own: ``tasks`` (in place of its share), ``max_steps``, ``recovery_prefix``,
     ``recovery_steps``."""

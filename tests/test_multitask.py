@@ -79,7 +79,10 @@ class TestRecipe:
             {
                 "env": {
                     "a": {"share": 3, "agent": {"brief": True}, "options": {"size": 2}},
-                    "b": {"search": {"depth": 7, "tasks": 1}, "splice": {"alpha": 0.9}},
+                    "b": {
+                        "search": {"depth": 7, "tasks": 1},
+                        "splice": {"alpha": 0.9, "unseen": "drop"},
+                    },
                 },
                 "search": {"tasks": 8, "depth": 5},
             }
@@ -89,6 +92,7 @@ class TestRecipe:
         assert (b.search.tasks, b.search.depth, b.agent.brief) == (1, 7, False)
         assert (a.env_options, b.env_options) == ({"size": 2}, {})
         assert b.splice.alpha == (0.9,) and a.splice.alpha == recipe.splice.alpha
+        assert (a.splice.unseen, b.splice.unseen) == ("last", "drop")
 
     def test_one_is_one_however_it_is_written(self) -> None:
         assert recipe_from_dict({"env": ["a"]}) == recipe_from_dict({"env": "a"})

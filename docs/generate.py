@@ -69,7 +69,7 @@ resolved recipe, every key of it, is stored with the run; `agentr-lite runs show
     agentr-lite recipes                        # what is bundled
     agentr-lite recipes show textcraft         # every key, resolved
     agentr-lite run mine.yaml                  # your own
-    agentr-lite run textcraft --set search.width=6 --set rounds=2 --seed 7
+    agentr-lite run textcraft --set search.width=6 --set rounds=3 --seed 7
 
 A key that is left out has its default. An unknown key, a wrong type or a value out of range is an
 error that names the key, and the nearest known one. `--set` outweighs the file and takes YAML

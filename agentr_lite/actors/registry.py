@@ -241,7 +241,7 @@ def check_trainable(recipe: Recipe) -> None:
             f"{recipe.model} is a server's model: it cannot load the adapters that training makes",
             hint="`agentr-lite search`, `splice` and `eval` work with it, and so does `run` with"
             " --set rounds=0; `agentr-lite export` writes the data for another trainer. The whole"
-            " loop needs the model as a GGUF file, and --set train_model=DIRECTORY.",
+            " loop needs the model as a GGUF file or as an MLX directory (docs/models.md).",
         )
 
 

@@ -21,7 +21,7 @@ from agentr_lite.search.simulate import TreeSearch, search_context
 from agentr_lite.search.stage import round_tasks
 
 RECORDED = Path(__file__).parent / "data" / "textcraft_wave.json.gz"
-"""One wave of the default recipe with the first starter; ``python -m benchmarks.engine --record``."""
+"""One wave of the default recipe, played by the first starter; ``benchmarks.engine --record``."""
 CONTEXT = 2048
 """That recipe's ``agent.context_tokens``."""
 

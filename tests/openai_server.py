@@ -78,8 +78,7 @@ class FakeServer:
     def _generate(self, body: dict[str, Any], prompt: str, *, chat: bool) -> Reply:
         limit = body.get("max_tokens") or body.get("max_completion_tokens") or 16
         if len(prompt) + limit > self.context:
-            said = f"This model's maximum context length is {self.context} tokens"
-            return 400, {"object": "error", "message": said, "code": 400}, {}
+            return self._too_long()
         count = body.get("n", 1) if self.several else 1
         texts = [self.reply(body, body["seed"] + index) for index in range(count)]
         choices = [
@@ -101,6 +100,8 @@ class FakeServer:
     def _echo(self, body: dict[str, Any]) -> Reply:
         prompt = body["prompt"]
         text = prompt if isinstance(prompt, str) else "".join(map(chr, prompt))
+        if len(text) > self.context:
+            return self._too_long()
         values = [None, *(log_probability(one) for one in text[1:])] if self.echoes else []
         logprobs = {"token_logprobs": [*values, -0.5], "tokens": [*(text if values else ""), "!"]}
         usage = {"prompt_tokens": len(text), "completion_tokens": 1}
@@ -109,6 +110,10 @@ class FakeServer:
             {"choices": [{"index": 0, "text": "!", "logprobs": logprobs}], "usage": usage},
             {},
         )
+
+    def _too_long(self) -> Reply:
+        said = f"This model's maximum context length is {self.context} tokens"
+        return 400, {"object": "error", "message": said, "code": 400}, {}
 
     def _serve(self, handler: BaseHTTPRequestHandler, method: str) -> None:
         length = int(handler.headers.get("content-length") or 0)

@@ -219,8 +219,9 @@ def test_a_task_that_does_not_fit_overflows(engine: Actor) -> None:
     results = engine.generate(asked)
     assert [c.finish_reason for c in results[0].completions] == ["overflow"] * 2
     assert results[1].completions[0].output_tokens > 0
-    with pytest.raises(ModelError, match="does not fit"):
-        engine.score([ScoreRequest(huge, ("Good",))])
+    scored = engine.score([ScoreRequest(huge, ("Good",)), ScoreRequest(chat(1), ("Good",))])
+    assert [result.overflow for result in scored] == [True, False]
+    assert [len(result.log_likelihoods) for result in scored] == [0, 1]
     with pytest.raises(ModelError, match="no tokens"):
         engine.score([ScoreRequest(chat(1), ("Good", ""))])
 

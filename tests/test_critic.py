@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agentr_lite.actors.base import (
+    SCORE_OVERFLOW,
     Actor,
     Capabilities,
     Completion,
@@ -94,6 +95,21 @@ def test_scores_are_compared_in_one_batch() -> None:
     assert probabilities is not None
     assert sum(probabilities) == pytest.approx(1.0)
     assert probabilities[1] / probabilities[2] == pytest.approx(math.exp(0.5))
+
+
+def test_what_does_not_fit_the_context_is_uncertain() -> None:
+    class Tight(Judge):
+        def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
+            return [
+                SCORE_OVERFLOW if "long" in request.messages[-1]["content"] else result
+                for request, result in zip(requests, super().score(requests), strict=True)
+            ]
+
+    judged = judge(Tight(lambda _: (-3.0, -0.5, -1.0)), "score", [chat("long"), chat("x")])
+
+    assert [item.verdict for item in judged] == ["uncertain", "bad"]
+    assert judged[0].log_likelihoods is None and judged[0].probabilities is None
+    assert judged[0].reason is not None and "too long" in judged[0].reason
 
 
 def test_very_small_likelihoods_still_normalise() -> None:

@@ -279,8 +279,9 @@ def test_a_task_that_does_not_fit_overflows(actor: LlamaCppActor) -> None:
     assert [c.finish_reason for c in results[0].completions] == ["overflow"] * 2
     assert results[0].completions[0].text == ""
     assert results[1].completions[0].output_tokens > 0
-    with pytest.raises(ModelError, match="does not fit"):
-        actor.score([ScoreRequest(huge, ("Good",))])
+    scored = actor.score([ScoreRequest(huge, ("Good",)), ScoreRequest(chat(1), ("Good",))])
+    assert [result.overflow for result in scored] == [True, False]
+    assert [len(result.log_likelihoods) for result in scored] == [0, 1]
 
 
 def test_an_answers_limit_may_exceed_the_context(actor: LlamaCppActor) -> None:

@@ -331,6 +331,16 @@ def test_a_template_of_the_users_lets_any_echoing_server_score(
     assert server.requests[-1][1]["prompt"] == "[Go]"
 
 
+def test_what_is_too_long_to_score_is_an_overflow(server: FakeServer, connect: Open) -> None:
+    server.models = [{"id": "toy", "owned_by": "vllm"}]
+    server.echoes = server.tokenizes = True
+    actor = connect()
+    server.context = 20
+    long: list[Message] = [{"role": "user", "content": "x" * 50}]
+    scored = actor.score([ScoreRequest(long, ("Good",)), ScoreRequest(ASK, ("Good",))])
+    assert [(one.overflow, len(one.log_likelihoods)) for one in scored] == [(True, 0), (False, 1)]
+
+
 @pytest.mark.parametrize("tokenizes", [True, False])
 def test_an_echo_that_is_ignored_is_noticed(
     server: FakeServer, connect: Open, tokenizes: bool

@@ -91,8 +91,14 @@ class ScoreResult:
     """Natural-log likelihoods, summed over each continuation's tokens."""
 
     log_likelihoods: tuple[float, ...]
+    """Empty where not even the task and the last turns fit the context."""
     prompt_tokens: int
     cached_tokens: int
+    overflow: bool = False
+    """Nothing could be scored: the conversation is too long."""
+
+
+SCORE_OVERFLOW = ScoreResult((), 0, 0, overflow=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "play": ("agentr_lite.cli.play:play", "Play an environment yourself."),
     "recipes": ("agentr_lite.cli.recipes:recipes", "List and show run recipes."),
     "models": ("agentr_lite.cli.models:models", "List, download and name models."),
-    "convert": ("agentr_lite.cli.convert:convert", "Convert models and adapters between MLX and GGUF."),
+    "convert": (
+        "agentr_lite.cli.convert:convert",
+        "Convert models and adapters, MLX and GGUF.",
+    ),
     "doctor": ("agentr_lite.cli.doctor:doctor", "Check this machine and installation."),
 }
 """Verb -> (where it lives, its line in ``--help``): listing the verbs imports none of them."""

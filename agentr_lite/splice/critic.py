@@ -51,7 +51,7 @@ class Judged:
     log_likelihoods: tuple[float, ...] | None = None
     """Natural-log likelihoods in the order of ``VERDICTS``; None where the critic reasoned."""
     reason: str | None = None
-    """The critic's words; None where the answers were scored."""
+    """The critic's words, or why it has none; None where the answers were scored."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
@@ -101,6 +101,9 @@ def judge(
         conversations: each ends with the observation of the action to judge.
         seeds: one a conversation for ``reason`` (greedy, but the protocol asks for one).
 
+    Returns:
+        One verdict a conversation; ``uncertain`` where it is too long for the model's context.
+
     Raises:
         ModelError: ``score`` with a back end that gives no likelihoods.
     """
@@ -143,6 +146,10 @@ def _by_score(actor: Actor, conversations: Sequence[Sequence[Message]]) -> list[
     requests = [ScoreRequest(judge_message(chat), CRITIC_ANSWERS) for chat in conversations]
     judged = []
     for result in actor.score(requests):
+        if result.overflow:
+            # As of a reasoning critic that has no room to answer: the step is passed over.
+            judged.append(Judged("uncertain", reason="too long for the model's context"))
+            continue
         values = result.log_likelihoods
         # Sums over tokens, not means: these are the probabilities of three whole answers.
         best = max(range(len(VERDICTS)), key=lambda index: values[index])

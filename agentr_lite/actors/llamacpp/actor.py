@@ -11,6 +11,7 @@ from typing import Any
 
 from agentr_lite.actors.answer import generated
 from agentr_lite.actors.base import (
+    SCORE_OVERFLOW,
     Actor,
     Capabilities,
     GenerateRequest,
@@ -195,37 +196,22 @@ class LlamaCppActor(Actor):
         the end of the turn is not part of it.
 
         Raises:
-            ModelError: an empty continuation, or a conversation too long for the context.
+            ModelError: an empty continuation.
         """
-        jobs: list[Job] = []
-        choosers: list[list[Forced]] = []
+        jobs: list[tuple[Job, list[Forced]] | None] = []
         for request in requests:
             tokens = [tuple(self._tokenizer.continuation(text)) for text in request.continuations]
             if not all(tokens):
                 raise ModelError("a continuation to score has no tokens")
             prompt = self._prompts.build(request.messages, max(map(len, tokens), default=1))
             if prompt.tokens is None:
-                raise ModelError(
-                    f"a conversation to score does not fit {self._context_tokens} tokens",
-                    hint="Raise agent.context_tokens if the model allows it.",
-                )
+                jobs.append(None)
+                continue
             forced = [Forced(ids) for ids in tokens]
-            choosers.append(forced)
-            jobs.append(
-                Job(
-                    prompt.tokens,
-                    [Sample(c, len(ids)) for c, ids in zip(forced, tokens, strict=True)],
-                )
-            )
-        self._run(jobs)
-        return [
-            ScoreResult(
-                tuple(chooser.log_likelihood for chooser in forced),
-                len(job.prompt),
-                job.cached_tokens,
-            )
-            for job, forced in zip(jobs, choosers, strict=True)
-        ]
+            samples = [Sample(c, len(ids)) for c, ids in zip(forced, tokens, strict=True)]
+            jobs.append((Job(prompt.tokens, samples), forced))
+        self._run([one[0] for one in jobs if one is not None])
+        return [_scored(*one) if one is not None else SCORE_OVERFLOW for one in jobs]
 
     def _run(self, jobs: Sequence[Job]) -> None:
         if self._closed:
@@ -271,3 +257,8 @@ class LlamaCppActor(Actor):
             # Contexts point into the model.
             self._lanes.close()
             self._weights.leave()
+
+
+def _scored(job: Job, forced: Sequence[Forced]) -> ScoreResult:
+    values = tuple(chooser.log_likelihood for chooser in forced)
+    return ScoreResult(values, len(job.prompt), job.cached_tokens)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agentr_lite.actors.answer import generated, refuse_grammars
 from agentr_lite.actors.base import (
+    SCORE_OVERFLOW,
     Actor,
     Capabilities,
     GenerateRequest,
@@ -239,25 +240,24 @@ class MlxActor(Actor):
         the end of the turn is not part of it.
 
         Raises:
-            ModelError: an empty continuation, or a conversation too long for the context.
+            ModelError: an empty continuation.
         """
         from agentr_lite.actors.mlx.decoder import Scoring
 
-        jobs: list[Scoring] = []
+        jobs: list[Scoring | None] = []
         for request in requests:
             tokens = [self._tokenizer.continuation(text) for text in request.continuations]
             if not all(tokens):
                 raise ModelError("a continuation to score has no tokens")
             prompt = self._prompts.build(request.messages, max(map(len, tokens), default=1))
-            if prompt.tokens is None:
-                raise ModelError(
-                    f"a conversation to score does not fit {self._context_tokens} tokens",
-                    hint="Raise agent.context_tokens if the model allows it.",
-                )
-            jobs.append(Scoring(prompt.tokens, tokens))
-        self._timed(lambda some: self._decoder.score(some), jobs)
+            jobs.append(Scoring(prompt.tokens, tokens) if prompt.tokens is not None else None)
+        self._timed(
+            lambda some: self._decoder.score(some), [job for job in jobs if job is not None]
+        )
         return [
-            ScoreResult(tuple(job.log_likelihoods or ()), len(job.prompt), job.cached_tokens)
+            SCORE_OVERFLOW
+            if job is None
+            else ScoreResult(tuple(job.log_likelihoods or ()), len(job.prompt), job.cached_tokens)
             for job in jobs
         ]
 

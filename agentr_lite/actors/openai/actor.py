@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from agentr_lite.actors.base import (
+    SCORE_OVERFLOW,
     Actor,
     Capabilities,
     Completion,
@@ -26,7 +27,7 @@ from agentr_lite.actors.chat_template import ChatTemplate
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.openai.client import Client, Refusal
 from agentr_lite.actors.openai.grammar import Form, find_form, grammar_field
-from agentr_lite.actors.openai.scoring import cached_tokens, find_scorer
+from agentr_lite.actors.openai.scoring import Scorer, cached_tokens, find_scorer
 from agentr_lite.actors.openai.servers import find_model
 from agentr_lite.actors.openai.spec import ServerSpec
 from agentr_lite.actors.prompts import split_exchanges
@@ -132,8 +133,9 @@ class OpenAIActor(Actor):
         """
         if self._scorer is None:
             raise ModelError(f"no scores from {self.spec}: {self.why_no_scoring}")
+        scorer = self._scorer
         results = self._timed(
-            self._client.gather(self._scorer.score(request) for request in requests)
+            self._client.gather(_score_one(scorer, request) for request in requests)
         )
         self.usage.prompt_tokens += sum(result.prompt_tokens for result in results)
         self.usage.decoded_prompt_tokens += sum(
@@ -314,6 +316,15 @@ def _load_template(path: Path | None) -> ChatTemplate | None:
         ) from error
     # The server puts the begin-of-text token before a prompt by itself.
     return ChatTemplate(source, origin=str(path))
+
+
+async def _score_one(scorer: Scorer, request: ScoreRequest) -> ScoreResult:
+    try:
+        return await scorer.score(request)
+    except Refusal as refusal:
+        if not _too_long(refusal):
+            raise
+        return SCORE_OVERFLOW
 
 
 def _too_long(refusal: Refusal) -> bool:

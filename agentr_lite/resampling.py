@@ -25,6 +25,10 @@ RESAMPLES = 10_000
 """Draws of an interval or a p-value."""
 _TAIL = 0.025
 """On each side of a 95 % interval."""
+_SAME = 1e-12
+"""Sums in another order: equal values may differ by this much."""
+_AGREEING = 6
+"""So many clusters must agree for a two-sided sign test to reach 5 %."""
 _BLOCK_CELLS = 4_000_000
 """Random numbers drawn at once; bounds the memory to about 100 MB."""
 _KEPT = 16
@@ -55,7 +59,8 @@ def clustered_paired_bootstrap(
         seed: the same seed gives the same interval.
 
     Returns:
-        The mean difference over pairs; ``n`` counts the clusters.
+        The mean difference over pairs; ``n`` counts the clusters. Unbounded where drawing has
+        nothing to vary (see ``clustered_ratio_difference``).
 
     Raises:
         ValueError: no pairs, or lengths that differ.
@@ -112,6 +117,8 @@ def clustered_ratio(
 ) -> Estimate:
     """A ratio of two sums with a percentile bootstrap interval over whole clusters.
 
+    Where drawing has nothing to vary, the interval is unbounded.
+
     Args:
         above: one term of the upper sum a trial.
         below: the same of the lower sum, each > 0.
@@ -126,13 +133,7 @@ def clustered_ratio(
     """
     pairs = list(zip(above, below, strict=True))
     none = [(0.0, 1.0)] * len(pairs)
-    return clustered_ratio_difference(
-        pairs,
-        none,
-        clusters,
-        groups=groups,
-        seed=seed,
-    )
+    return clustered_ratio_difference(pairs, none, clusters, groups=groups, seed=seed)
 
 
 def clustered_ratio_difference(
@@ -145,7 +146,9 @@ def clustered_ratio_difference(
 ) -> Estimate:
     """The difference of two ratios of sums, paired, with a bootstrap interval over clusters.
 
-    Draws in which one of the lower sums is 0 have no ratio and are left out.
+    Draws in which one of the lower sums is 0 have no ratio and are left out. Where drawing has
+    nothing to vary (one cluster alone tells of a side, or a handful differ by the same amount) the
+    interval is unbounded: one of no width would claim certainty.
 
     Args:
         now: (upper, lower) term of each trial.
@@ -172,10 +175,15 @@ def clustered_ratio_difference(
         done += len(times)
     values = _ratio_differences(np.concatenate(drawn))
     values = values[np.isfinite(values)]
-    low, high = np.quantile(values, [_TAIL, 1 - _TAIL]) if len(values) else (-math.inf, math.inf)
     # Exact sums, so that a mean is the same here as in ``mean_interval``, to the last digit.
     totals = np.array([[math.fsum(column) for column in parts.reshape(-1, 4).T]])
-    return Estimate(float(_ratio_differences(totals)[0]), float(low), float(high), n)
+    value = float(_ratio_differences(totals)[0])
+    low, high = (float(end) for end in np.quantile(values, [_TAIL, 1 - _TAIL]))
+    # Clusters that have anything to divide by, on the side that has fewer.
+    telling = int((parts[:, :, [1, 3]] > 0).any(axis=0).sum(axis=0).min())
+    if telling == 1 or (high - low < _SAME and telling < _AGREEING):
+        low, high = -math.inf, math.inf
+    return Estimate(value, low, high, n)
 
 
 def paired_swap_test(
@@ -187,7 +195,8 @@ def paired_swap_test(
 ) -> float:
     """Two-sided p-value of a difference of ratios: what if the two sides were interchangeable?
 
-    Each cluster as a whole is left as it is or has its two sides swapped, at random.
+    Each cluster as a whole is left as it is or has its two sides swapped, at random. Swaps after
+    which one of the lower sums is 0 have no difference and are left out.
 
     Args:
         now: (upper, lower) term of each trial.
@@ -204,12 +213,12 @@ def paired_swap_test(
     sums = _group_sums(now, before, clusters, None)[0]
     observed = abs(float(_ratio_differences(sums.sum(axis=0, keepdims=True))[0]))
     gained = sums[:, [2, 3, 0, 1]] - sums
-    beyond = 0
+    beyond = known = 0
     for swaps in _blocks(_swaps, seed, len(sums)):
         differences = _ratio_differences(sums.sum(axis=0) + swaps @ gained)
-        # Sums in another order: equal differences may differ in the last digit.
-        beyond += int((np.abs(differences) >= observed - 1e-12).sum())
-    return (beyond + 1) / (RESAMPLES + 1)
+        beyond += int((np.abs(differences) >= observed - _SAME).sum())
+        known += int(np.isfinite(differences).sum())
+    return (beyond + 1) / (known + 1)
 
 
 def _blocks(

@@ -387,6 +387,59 @@ def test_without_a_base_there_is_no_recovery_and_no_difference(store: Store) -> 
     assert found["greedy"]["versus_base"] is None
 
 
+def test_a_base_that_comes_later_is_compared_with_all_the_same(store: Store) -> None:
+    recipe = recipe_of()
+    run, usual = create_run(store, recipe), create_run(store, recipe)
+    for number, policy in enumerate([noisy, always("up")]):
+        eval_stage(store, usual, number, recipe, Stairs(), Scripted(policy))
+    eval_stage(store, run, 1, recipe, Stairs(), Scripted(always("up")))
+    eval_stage(store, run, 0, recipe, Stairs(), Scripted(noisy))
+    assert list_evals(store, run, mode="greedy")[1].summary["versus_base"] is not None
+    again = Scripted(always("up"))
+    eval_stage(store, run, 1, recipe, Stairs(), again)
+    # Only the base's failures, from their beginnings.
+    assert sum(again.batches) > 0 and dump(store, run) == dump(store, usual)
+
+
+def test_recovery_can_be_asked_for_later(store: Store) -> None:
+    recipe = recipe_of()
+    without = replace(recipe, eval=replace(recipe.eval, recovery=False))
+    run = create_run(store, recipe)
+    for settings in (without, recipe):
+        for number, policy in enumerate([noisy, always("up")]):
+            found = eval_stage(store, run, number, settings, Stairs(), Scripted(policy))
+            assert ("recovery" in found) == settings.eval.recovery
+
+
+def test_half_a_base_is_no_base(store: Store) -> None:
+    recipe = recipe_of(batch=1)
+    run = create_run(store, recipe)
+
+    class Cut(Exception):
+        pass
+
+    def stops(messages: Sequence[Message], seed: int) -> str:
+        if messages[1]["content"].startswith("task5"):
+            raise Cut
+        return act("jump")
+
+    with pytest.raises(Cut):
+        eval_stage(store, run, 0, recipe, Stairs(), Scripted(stops))
+    found = eval_stage(store, run, 1, recipe, Stairs(), Scripted(always("up")))
+    assert list(found) == ["greedy"] and found["greedy"]["versus_base"] is None
+
+
+def test_another_base_takes_the_recoveries_from_the_old_one_with_it(store: Store) -> None:
+    recipe = recipe_of()
+    run = create_run(store, recipe)
+    for number, policy in enumerate([noisy, always("up")]):
+        eval_stage(store, run, number, recipe, Stairs(), Scripted(policy))
+    assert len(list_evals(store, run, mode="recovery")) == 2
+    longer = replace(recipe, eval=replace(recipe.eval, max_steps=9, recovery=False))
+    eval_stage(store, run, 0, longer, Stairs(), Scripted(noisy), replace=True)
+    assert list_evals(store, run, mode="recovery") == []
+
+
 def test_a_models_odd_characters_are_stored(store: Store) -> None:
     recipe = recipe_of(recovery=False, tasks=1, max_steps=1)
     run = create_run(store, recipe)

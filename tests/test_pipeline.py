@@ -27,7 +27,7 @@ from agentr_lite.cli import main
 from agentr_lite.errors import ModelError
 from agentr_lite.pipeline import PipelineResult, run_pipeline
 from agentr_lite.recipe import load_recipe
-from agentr_lite.store import Store, runs, trees
+from agentr_lite.store import Store, runs, splices, trees
 from agentr_lite.train import lora
 
 PROGRAM = Path(loop_case.__file__)
@@ -272,6 +272,41 @@ def test_a_model_that_never_acts_is_rows_and_exit_5(
         found = trees.list_trees(store, run.id)
         assert len(found) == 10
         assert all("no action" in (tree.error or "") for tree in found)
+
+
+def test_what_followed_from_a_search_that_is_done_again_is_done_again(
+    cli: Call, recipe: Path, db: Path, whole: list[str]
+) -> None:
+    """A redone search takes its splices with it; going on makes them, and the adapter, anew."""
+    assert cli("run", recipe, "-d", db)[0] == 0
+    assert cli("search", "latest", "--round", 2, "--redo", "-d", db)[0] == 0
+    with Store.open(db, create=False) as store:
+        run = runs.get_run(store, "latest").id
+        open_ones = [(s.round, s.stage) for s in runs.list_stages(store, run) if not s.finished]
+        assert sorted(open_ones) == [(2, "eval"), (2, "splice"), (2, "train")]
+    code, _, err = cli("run", "--resume", "latest", "-d", db)
+    assert code == 0, err
+
+    def revisions(lines: list[str]) -> list[str]:
+        return [line for line in lines if '"replayed"' in line and '"splice"' not in line]
+
+    assert revisions(loop_case.contents(db)) == revisions(whole) != []
+    with Store.open(db, create=False) as store:
+        assert all(s.finished for s in runs.list_stages(store, run))
+
+
+def test_a_round_after_one_without_data_can_be_searched_alone(
+    cli: Call, recipe: Path, db: Path
+) -> None:
+    """It goes on with the adapter that was in use, as the loop does."""
+    recipe.write_text(recipe.read_text().replace("rounds: 2", "rounds: 1"))
+    assert cli("run", recipe, "-d", db)[0] == 0
+    with Store.open(db, create=False) as store:
+        run = runs.get_run(store, "latest").id
+        assert splices.delete_adapter(store, run, 1)
+    code, _, err = cli("search", "latest", "-d", db)
+    assert code == 0, err
+    assert "round 2, base model" in err
 
 
 def test_without_training_data_the_old_adapter_stays(

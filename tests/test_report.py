@@ -214,7 +214,7 @@ def test_an_unfinished_evaluation_is_shown_as_such(store: Store) -> None:
     set_run_status(store, run, "interrupted")
     text = render_run(store, run, "markdown")
     assert "base: unfinished, 4 episodes so far." in text
-    assert "base eval (unfinished)" in text
+    assert "base eval (open)" in text
     assert "status interrupted" in text
 
 

@@ -44,7 +44,7 @@ def test_paired_bootstrap_is_a_function_of_its_seed() -> None:
 
 
 def test_no_change_gives_a_point_at_zero() -> None:
-    found = paired_bootstrap([1.0, 0.0], [1.0, 0.0], seed=1)
+    found = paired_bootstrap([1.0, 0.0] * 3, [1.0, 0.0] * 3, seed=1)
     assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
     assert not found.excludes_zero
 
@@ -134,8 +134,23 @@ class TestRatios:
         assert again == found
 
     def test_draws_without_a_ratio_are_left_out(self) -> None:
-        found = resampling.clustered_ratio([2.0, 0.0], [4.0, 0.0], ["a", "b"], seed=1)
-        assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+        found = resampling.clustered_ratio([1.0, 3.0, 0.0], [4.0, 4.0, 0.0], list("abc"), seed=1)
+        assert (found.value, found.low, found.high) == (0.5, 0.25, 0.75)
+
+    @pytest.mark.parametrize(("tasks", "known"), [(1, False), (5, False), (6, True)])
+    def test_a_handful_that_agree_are_no_certainty(self, tasks: int, known: bool) -> None:
+        now, before = [(1.0, 1.0)] * tasks, [(0.0, 1.0)] * tasks
+        found = resampling.clustered_ratio_difference(now, before, list(range(tasks)), seed=1)
+        assert found.value == 1.0
+        assert (found.low, found.high) == ((1.0, 1.0) if known else (-math.inf, math.inf))
+
+    def test_a_side_that_one_task_tells_of_has_no_interval(self) -> None:
+        # The base reflected in one task alone: every draw gives it the same ratio, or none.
+        now = [(float(i), 1.0) for i in range(9)]
+        before = [(2.0, 1.0), *[(0.0, 0.0)] * 8]
+        found = resampling.clustered_ratio_difference(now, before, list(range(9)), seed=1)
+        assert found.value == 2.0
+        assert (found.low, found.high) == (-math.inf, math.inf)
 
     @pytest.mark.parametrize("values", [[], [(0.0, 0.0)]])
     def test_nothing_to_divide_by(self, values: list[tuple[float, float]]) -> None:
@@ -153,6 +168,11 @@ class TestRatios:
         # Two tasks in three seeds each: of 4 ways 2 are as extreme, not of 64.
         p = resampling.paired_swap_test(now, before, [0, 0, 0, 1, 1, 1], seed=1)
         assert p == pytest.approx(0.5, abs=0.02)
+
+    def test_swaps_without_a_ratio_are_left_out(self) -> None:
+        # Each side can be divided in one task of its own: the swaps that leave it so are all alike.
+        now, before = [(0.0, 0.0), (3.0, 1.0)], [(1.0, 1.0), (0.0, 0.0)]
+        assert resampling.paired_swap_test(now, before, [0, 1], seed=1) == 1.0
 
     def test_no_difference_is_no_surprise(self) -> None:
         assert resampling.paired_swap_test(self.NOW, self.NOW, self.TASKS, seed=1) == 1.0

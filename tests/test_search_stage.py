@@ -258,6 +258,12 @@ class TestResume:
         after = {row.id for row in trees.list_trees(store, run_id)}
         assert {one for one, wave in kept.items() if wave < 2} <= after
 
+    def test_half_a_surrogate_pair_in_an_action_is_stored_readably(self, tmp_path: Path) -> None:
+        store, run_id = new_run(tmp_path / "runs.db")
+        stage(store, run_id, PolicyActor(wanderer("\ud83d forward")))
+        tree = trees.list_trees(store, run_id)[0]
+        assert {"? forward"} == {n.action for n in trees.load_tree(store, tree.id)[1:]}
+
     def test_a_tree_ended_before_the_cut_can_be_looked_at(self, tmp_path: Path) -> None:
         store, run_id = new_run(tmp_path / "runs.db")
         recipe = dataclasses.replace(RECIPE, search=dataclasses.replace(RECIPE.search, wave=8))

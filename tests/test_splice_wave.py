@@ -24,7 +24,7 @@ def recipe(depth: int = 8, **splice: Any) -> Recipe:
     return Recipe(
         env="corridor",
         search=SearchSettings(depth=depth),
-        splice=SpliceSettings(alpha=(1.0,), **splice),
+        splice=SpliceSettings(**{"alpha": (1.0,), **splice}),
     )
 
 
@@ -121,6 +121,13 @@ def test_a_spoilt_state_is_recovered() -> None:
     # Rules, goal, then agent and observation in turn: learnt from the signal on.
     assert revision.loss[2::2] == [False, False, False, True, True, True, True, True, True]
     assert not any(revision.loss[1::2])
+
+
+def test_where_alpha_is_0_an_episode_must_earn_something_all_the_same() -> None:
+    paths = [GOOD, "forward, take, throw, forward"]
+    settings = recipe(alpha=(0.0,), recovery_attempts=0)
+    [revision] = run(paths, RuleActor(["throw"]), settings).revisions
+    assert (revision.status, revision.naive_reward) == ("rejected", 0.0)
 
 
 def test_recovery_attempts_share_their_batches() -> None:

@@ -112,6 +112,19 @@ def test_a_critic_that_is_right(store: Store) -> None:
     assert all((s.verdict == "bad") == (s.truth == "bad") for s in truth.steps)
 
 
+def test_a_verdict_holds_for_every_path_through_its_step(store: Store) -> None:
+    """Two bad paths with the same error: the second pair is a duplicate, and found as well."""
+    env = TextCraft()
+    recipe = Recipe(search=SearchSettings(depth=20), splice=SpliceSettings(alpha=(1.0,)))
+    run, task = create_run(store, recipe), env.tasks("train")[0]
+    good = env.solve(task)
+    one = [good[0], "inventory", NONSENSE, "inventory"]
+    plant(store, run, env, task, [good, one, [*one, NONSENSE]])  # type: ignore[list-item]
+    splice_stage(store, run, 1, recipe, env, RuleActor([NONSENSE]))
+    [truth] = judge_the_judge(store, run, env).values()
+    assert [(p.cut, p.error, p.found) for p in truth.paths] == [(2, 2, True)] * 2
+
+
 def test_a_critic_that_is_early_and_one_that_is_blind(store: Store) -> None:
     [early] = judged(store, ["inventory"]).values()
     assert [(p.cut, p.error, p.found) for p in early.paths] == [(1, 2, True)] * 2

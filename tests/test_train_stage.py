@@ -91,6 +91,21 @@ def test_evaluations_of_a_replaced_adapter_are_dropped(
     assert len([e for e in evals.list_evals(store, run_id) if e.round == 0]) == 1
 
 
+def test_a_round_without_data_loses_the_adapter_of_an_earlier_training(
+    trained: tuple[Store, str, Recipe, list[str]],
+) -> None:
+    store, run_id, recipe, _ = trained
+    train_stage(store, run_id, 1, recipe)
+    evals.open_eval(store, run_id, 1, "greedy", "test")
+
+    splices.delete_splices(store, run_id, 1)
+    summary = train_stage(store, run_id, 1, recipe, redo=True)
+
+    assert "skipped" in summary
+    assert adapter_in_use(store, run_id, 1) == 0
+    assert evals.list_evals(store, run_id) == []
+
+
 def test_adapters_are_kept_by_absolute_path(
     trained: tuple[Store, str, Recipe, list[str]],
     monkeypatch: pytest.MonkeyPatch,

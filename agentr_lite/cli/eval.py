@@ -115,6 +115,7 @@ def evaluate(
                 "eval", run.id, db=db, round_index=round_index, overrides=overrides
             )
             again += " --paired" if paired else ""
+            again += " --force" if force else ""
             raise Interrupted(
                 "evaluation interrupted; finished groups of episodes are kept",
                 hint=f"Go on with: {again}",

@@ -201,10 +201,12 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
 
     stages = list_stages(store, run.id)
     last = stages[-1] if stages else None
+    # Another split's figures are no progress over rounds.
+    split = run.recipe["eval"]["split"]
     greedy = [
         row.summary
         for row in list_evals(store, run.id, mode="greedy")
-        if row.summary.get("success") is not None
+        if row.summary.get("success") is not None and row.split == split
     ]
     return {
         "id": run.id,

@@ -102,10 +102,15 @@ def _search(store: Store, target: Target, number: int, redo: bool) -> Mapping[st
     from agentr_lite.cli.session import equip
     from agentr_lite.parts import open_environments
     from agentr_lite.search.stage import search_stage
+    from agentr_lite.store.runs import stage_status
     from agentr_lite.store.splices import get_adapter
+    from agentr_lite.train.stage import adapter_in_use
 
     run, recipe = target.run, target.recipe
-    if number > 1 and get_adapter(store, run.id, number - 1) is None:
+    before = stage_status(store, run.id, number - 1, "train")
+    trained = get_adapter(store, run.id, number - 1) is not None
+    # A round that found nothing to train on is through, too: it goes on with what was there.
+    if number > 1 and not trained and not (before is not None and before.finished):
         # Asked before the model loads: that may take a while.
         raise UsageError(
             f"round {number} of {run.id} searches with the adapter of round {number - 1},"
@@ -117,8 +122,9 @@ def _search(store: Store, target: Target, number: int, redo: bool) -> Mapping[st
         open_environments(recipe) as env,
         closing(open_actor(recipe)) as actor,
     ):
-        equip(store, run, actor, number - 1)
-        say(f"{run.id}: round {number}, {'base model' if number == 1 else 'adapter'}")
+        worn = adapter_in_use(store, run.id, number - 1)
+        equip(store, run, actor, worn)
+        say(f"{run.id}: round {number}, {'adapter' if worn else 'base model'}")
         with Progress() as progress:
             return search_stage(
                 store, run.id, number, recipe, env, actor, progress=progress, redo=redo

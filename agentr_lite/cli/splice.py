@@ -139,7 +139,7 @@ def _splice(
     if get_adapter(store, run.id, number) is not None:
         warn(
             f"the adapter of round {number} was trained on what this replaced",
-            hint=f"`agentr-lite train {run.id} --round {number} --redo` trains it again.",
+            hint=f"`agentr-lite train {run.id} --round {number}` trains it again.",
         )
     return summary
 

@@ -47,9 +47,8 @@ def train(
     with Store.open(database_path(db), create=False) as store:
         row = get_run(store, run)
         context.with_resource(claimed(store, row.id))
-        spliced = [
-            s.round for s in list_stages(store, row.id) if s.stage == "splice" and s.finished
-        ]
+        stages = list_stages(store, row.id)
+        spliced = [s.round for s in stages if s.stage == "splice" and s.finished]
         number = round_index or max(spliced, default=0)
         if number not in spliced:
             raise UsageError(
@@ -57,13 +56,14 @@ def train(
                 hint=f"`agentr-lite splice {row.id} --round {number or 1}` makes it.",
             )
         recipe = changed_recipe(row, overrides, ("train.", "splice.data"))
+        through = any(s.finished for s in stages if (s.round, s.stage) == (number, "train"))
         try:
             with Progress() as progress:
-                summary = train_stage(
-                    store, row.id, number, recipe, progress=progress, redo=redo or bool(overrides)
-                )
+                # Cut, it goes on from its checkpoint, if that is of the same settings.
+                redo = redo or (through and bool(overrides))
+                summary = train_stage(store, row.id, number, recipe, progress=progress, redo=redo)
         except KeyboardInterrupt:
-            again = command_line("train", row.id, db=db, round_index=number)
+            again = command_line("train", row.id, db=db, round_index=number, overrides=overrides)
             raise Interrupted(
                 "training interrupted; the last checkpoint is kept", hint=f"Go on with: {again}"
             ) from None

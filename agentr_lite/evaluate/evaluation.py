@@ -22,7 +22,9 @@ from agentr_lite.parts import Part
 from agentr_lite.recipe import Recipe
 from agentr_lite.sitting import Sitting
 from agentr_lite.store.evals import (
+    delete_recovery,
     list_eval_items,
+    list_evals,
     open_eval,
     save_eval_items,
     set_eval_summary,
@@ -85,11 +87,11 @@ class Evaluation:
         rows = {mode: self.row(mode) for mode in modes}
         found: dict[str, Any] = {}
         for mode, row in rows.items():
-            if row is None and mode == "recovery" and "greedy" in found:
-                continue  # The base was never evaluated, or never failed.
+            if row is None and mode == "recovery" and not any(self.starts(mode)):
+                continue  # The base has not been evaluated, or never failed.
             if row is None or row.summary.get("settings") != self.settings(mode):
                 return None
-            if "success" not in row.summary:
+            if not row.whole:
                 return None
             found[mode] = dict(row.summary)
         return found
@@ -98,7 +100,7 @@ class Evaluation:
         """Keep what another evaluation of this round and split has found."""
         for mode in modes:
             row = self.row(mode)
-            if row is None or "success" not in row.summary:
+            if row is None or not row.whole:
                 continue
             old, new = row.summary.get("settings") or {}, self.settings(mode)
             # What only one of them has counts, too.
@@ -159,14 +161,35 @@ class Evaluation:
             if row is None or row.summary.get("settings") != settings:
                 self.store.execute("DELETE FROM eval_items WHERE eval_id = ?", (eval_id,))
                 set_eval_summary(self.store, eval_id, {"settings": settings})
+                if not self.round and mode == "greedy":
+                    # Every round's recovery begins in failures that are no more.
+                    delete_recovery(self.store, self.run_id, self.recipe.eval.split)
         return eval_id
 
     def summarise(self, eval_id: int, mode: EvalMode) -> dict[str, Any]:
-        """Figures of a mode that is through, stored; see ``summary.figures_of``."""
+        """Figures of a mode that is through, stored; see ``summary.figures_of``.
+
+        Those of the base's own are what other rounds are compared with: where they were evaluated
+        before it, their comparison is made good.
+        """
+        split = self.recipe.eval.split
+        base = None
+        if self.round:
+            base = find_eval(self.store, self.run_id, 0, mode, split, whole=True)
+        summary = self._figures(eval_id, base, self.settings(mode))
+        if not self.round:
+            mine = self.row(mode)
+            for row in list_evals(self.store, self.run_id, mode=mode):
+                if row.round and row.split == split and row.whole:
+                    self._figures(row.id, mine, row.summary["settings"])
+        return summary
+
+    def _figures(
+        self, eval_id: int, base: EvalRow | None, settings: Mapping[str, Any]
+    ) -> dict[str, Any]:
         items = list_eval_items(self.store, eval_id)
-        base = find_eval(self.store, self.run_id, 0, mode, self.recipe.eval.split)
         base_items: list[EvalItemRow] | None = None
-        if self.round and base:
+        if base:
             base_items = list_eval_items(self.store, base.id, with_episodes=False)
         seed = self.recipe.seed
         figures = (
@@ -174,7 +197,7 @@ class Evaluation:
             if self.several
             else figures_of(items, base_items, seed=seed)
         )
-        summary = {"settings": self.settings(mode), **figures}
+        summary = {"settings": dict(settings), **figures}
         set_eval_summary(self.store, eval_id, summary)
         return summary
 

@@ -49,7 +49,7 @@ def eval_starts(
 
     A recovery prefix is the first ``eval.recovery_prefix`` of the steps of a failed greedy
     episode of the base, rounded down, but at least one (unless the share is 0) and never the step
-    that ended the episode. No recovery starts where round 0 was not evaluated.
+    that ended the episode. No recovery starts where round 0 was not evaluated to the end.
     """
     if mode != "recovery":
         # The round is no part of the seed: rounds are compared on the same draws.
@@ -58,7 +58,7 @@ def eval_starts(
             for task in tasks
             for sample in range(recipe.eval.samples if mode == "sampled" else 1)
         ]
-    base = find_eval(store, run_id, 0, "greedy", recipe.eval.split)
+    base = find_eval(store, run_id, 0, "greedy", recipe.eval.split, whole=True)
     if base is None:
         return []
     failed = {
@@ -84,8 +84,17 @@ def _prefix(steps: Sequence[Mapping[str, Any]], share: float) -> list[str]:
 
 
 def find_eval(
-    store: Store, run_id: str, round_index: int, mode: EvalMode, split: str
+    store: Store, run_id: str, round_index: int, mode: EvalMode, split: str, *, whole: bool = False
 ) -> EvalRow | None:
-    """A round's evaluation in one mode on one split; None where it has not begun."""
+    """A round's evaluation in one mode on one split; None where it has not begun.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        round_index: the round.
+        mode: how its episodes are played.
+        split: whose tasks.
+        whole: only one that has been played to its end.
+    """
     rows = list_evals(store, run_id, round_index=round_index, mode=mode)
-    return next((row for row in rows if row.split == split), None)
+    return next((row for row in rows if row.split == split and (row.whole or not whole)), None)

@@ -6,12 +6,13 @@ Works on the store's rows alone, so that a report can be made from any database 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agentr_lite.agent import Step
 from agentr_lite.evaluate.episodes import OVERFLOW
 from agentr_lite.evaluate.measures import LOOP_LENGTHS, repeated_runs, revision_lengths
-from agentr_lite.resampling import clustered_paired_bootstrap
+from agentr_lite.resampling import clustered_paired_bootstrap, clustered_rate
 from agentr_lite.stats import Estimate, mcnemar_exact, mean_interval, wilson_interval
 from agentr_lite.store.records import EvalItemRow
 
@@ -19,9 +20,9 @@ from agentr_lite.store.records import EvalItemRow
 def step_to_json(step: Step, *, given: bool = False) -> dict[str, Any]:
     """A step as ``eval_items.steps_json`` holds it; ``given``: part of a prefix, not played."""
     values: dict[str, Any] = {
-        "text": _encodable(step.text),
-        "action": None if step.action is None else _encodable(step.action),
-        "observation": _encodable(step.observation),
+        "text": step.text,
+        "action": step.action,
+        "observation": step.observation,
         "reward": step.reward,
         "kind": step.kind,
         "invalid": step.invalid,
@@ -65,7 +66,8 @@ def summarise(items: Sequence[EvalItemRow]) -> dict[str, Any]:
 
     Returns:
         JSON types. ``success`` and ``reward`` are ``{value, low, high, n}`` with 95 % intervals
-        (Wilson for one episode a task, Student over task means otherwise), ``by_level`` the same
+        (Wilson for one episode a task or where all agree, Student over task means otherwise),
+        ``by_level`` the same
         by difficulty; ``steps``, ``repeated_actions`` and ``reflections`` are means an episode;
         ``valid_actions`` and ``repeated_share`` are shares of all played turns;
         ``repeated_runs`` counts by run length; ``revision_length`` is the mean over reflections
@@ -145,8 +147,8 @@ def compare(
 
     Returns:
         None where the two share no sound row; else ``pairs``, ``success`` and ``reward`` as
-        ``{value, low, high, n}`` (paired bootstrap, clustered by task) and, for one episode a
-        task, ``gained``, ``lost`` and ``mcnemar_p``.
+        ``{value, low, high, n}`` (paired bootstrap, clustered by task; -1 to 1 where that tells
+        nothing) and, for one episode a task, ``gained``, ``lost`` and ``mcnemar_p``.
     """
     pairs = match(items, base)
     if not pairs:
@@ -160,7 +162,7 @@ def compare(
             tasks,
             seed=seed,
         )
-        found[name] = estimate_to_json(estimate)
+        found[name] = estimate_to_json(_within(estimate, -1.0, 1.0))
     if len(set(tasks)) == len(tasks):
         found["gained"] = sum(now.success and not before.success for now, before in pairs)
         found["lost"] = sum(before.success and not now.success for now, before in pairs)
@@ -204,6 +206,9 @@ def _success(items: Sequence[EvalItemRow]) -> dict[str, Any] | None:
     if len({item.task.id for item in items}) == len(items):
         return estimate_to_json(wilson_interval(sum(item.success for item in items), len(items)))
     # Several samples of one task are not independent trials.
+    if len({item.success for item in items}) == 1:
+        successes, tasks = [item.success for item in items], [item.task.id for item in items]
+        return estimate_to_json(clustered_rate(successes, tasks, seed=0))
     return _mean_by_task(items, [_is_success(item) for item in items])
 
 
@@ -217,14 +222,11 @@ def _mean_by_task(items: Sequence[EvalItemRow], values: Sequence[float]) -> dict
         by_task.setdefault(item.task.id, []).append(value)
     estimate = mean_interval([sum(of) / len(of) for of in by_task.values()])
     # Rewards and rates lie in [0, 1]; a Student interval does not know that.
-    return estimate_to_json(
-        Estimate(estimate.value, max(0.0, estimate.low), min(1.0, estimate.high), estimate.n)
-    )
+    return estimate_to_json(_within(estimate, 0.0, 1.0))
 
 
-def _encodable(text: str) -> str:
-    # A lone surrogate has no UTF-8 and would cost the whole row.
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _within(estimate: Estimate, least: float, most: float) -> Estimate:
+    return replace(estimate, low=max(least, estimate.low), high=min(most, estimate.high))
 
 
 def _ratio(part: float, whole: float) -> float | None:

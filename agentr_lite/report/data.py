@@ -173,7 +173,7 @@ def _envs(store: Store, run_id: str) -> list[str]:
 def _evals(store: Store, run_id: str, *, several: bool) -> list[EvalLine]:
     lines = []
     for row in list_evals(store, run_id):
-        figures, partial = row.summary, "success" not in row.summary
+        figures, partial = row.summary, not row.whole
         if partial:
             items = list_eval_items(store, row.id)
             if not items:

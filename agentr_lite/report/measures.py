@@ -7,6 +7,7 @@ environments, values and differences are those of each environment, averaged: ea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -155,7 +156,7 @@ def load_rounds(
     split = split or get_run(store, run_id).recipe["eval"]["split"]
     found: dict[tuple[EvalMode, int], list[Played]] = {}
     for row in list_evals(store, run_id):
-        if row.split != split or "success" not in row.summary:
+        if row.split != split or not row.whole:
             continue
         items = list_eval_items(store, row.id, with_episodes=row.mode == "greedy")
         found[row.mode, row.round] = [
@@ -195,7 +196,8 @@ def value_of(
 
     Returns:
         ``{value, low, high, n, episodes, seeds}``: ``n`` tasks; None where there is nothing to
-        measure. Without an interval (None) where one task alone, of an environment, has anything.
+        measure. Without an interval (None) where resampling tells nothing: one task alone, of an
+        environment, has anything, or all are alike.
     """
     keys = _keys(measure, rounds)
     seeds = [own for own, played in runs.items() if all(key in played for key in keys)]
@@ -208,14 +210,12 @@ def value_of(
     ]
     if not counted:
         return None
-    parts = [_value(measure, mine, seed) for mine in _by_env(counted)]
-    found = _mean(parts)
-    # One task resampled is itself: an interval of no width would claim certainty.
-    alone = measure.below is not _one and any(part.n == 1 for part in parts)
+    found = _mean([_value(measure, mine, seed) for mine in _by_env(counted)])
+    known = math.isfinite(found.low) and math.isfinite(found.high)
     return {
         "value": found.value,
-        "low": None if alone else found.low,
-        "high": None if alone else found.high,
+        "low": found.low if known else None,
+        "high": found.high if known else None,
         "n": found.n,
         "episodes": len(counted),
         "seeds": sorted(seeds),
@@ -260,7 +260,8 @@ def difference_of(
         seed: of the resampling.
 
     Returns:
-        ``{value, low, high, n, p, seeds, by_seed}``; ``p``: two-sided, of the paired swap test
+        ``{value, low, high, n, p, seeds, by_seed}``; ``low`` and ``high`` are infinite where
+        resampling tells nothing; ``p``: two-sided, of the paired swap test
         over tasks, which takes the seeds as given; None over several environments. None without
         a pair.
     """

@@ -294,7 +294,7 @@ def cost_section(report: RunReport) -> Section:
     """Wall time, tokens and nodes by stage."""
     rows: list[list[Cell]] = [
         [
-            f"{round_name(line.round)} {line.stage}" + ("" if line.finished else " (unfinished)"),
+            f"{round_name(line.round)} {line.stage}" + ("" if line.finished else " (open)"),
             format_duration(line.wall_s),
             percent(line.model_share),
             count(line.output_tokens),

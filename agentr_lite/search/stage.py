@@ -70,11 +70,13 @@ def search_stage(
     if earlier is not None and earlier.finished and not redo:
         return earlier.summary
     waves = _waves(parts_of(recipe, env), round_index, tasks)
-    if redo:
-        trees.delete_trees(store, run_id, round_index)
     sitting = Sitting(store, run_id, round_index, "search", actor)
-    sitting.begin()
-    first = _drop_cut_waves(store, run_id, round_index, waves)
+    # At once: what was made of trees that go is not to pass as finished.
+    with store.atomic():
+        sitting.begin()
+        if redo:
+            trees.delete_trees(store, run_id, round_index)
+        first = _drop_cut_waves(store, run_id, round_index, waves)
     progress = progress or silent_progress()
     progress.start(
         f"round {round_index} search, simulations",

@@ -103,13 +103,18 @@ def _trajectory(leaf: TreeNode, rows: dict[int, TreeNode]) -> Trajectory:
     )
 
 
+def is_good(reward: float, alpha: float) -> bool:
+    """Whether an episode succeeds: it earns at least ``alpha``, and anything at all."""
+    return reward >= alpha and reward > 0
+
+
 def good_trajectories(trajectories: Iterable[Trajectory], alpha: float) -> list[Trajectory]:
     """Those that earn at least ``alpha`` (inclusive), cleanest and shortest first.
 
     Clean before short: a path with flaws still succeeded, but teaches the flaws' neighbourhood.
     Trajectories that take the same actions are counted once.
     """
-    good = [item for item in trajectories if item.reward >= alpha and item.reward > 0]
+    good = [item for item in trajectories if is_good(item.reward, alpha)]
     good.sort(key=lambda item: (sum(item.flaws), -item.reward, item.steps, item.leaf_idx))
     seen: set[tuple[str, ...]] = set()
     unique = []

@@ -18,6 +18,7 @@ from agentr_lite.output import Progress, silent_progress
 from agentr_lite.parts import Environments, Part, by_name, parts_of
 from agentr_lite.recipe import Recipe
 from agentr_lite.sitting import Sitting
+from agentr_lite.splice.pairs import is_good
 from agentr_lite.splice.wave import (
     ENVIRONMENT_FAULT,
     JudgedStep,
@@ -315,7 +316,7 @@ def _save(store: Store, run_id: str, round_index: int, recipe: Recipe, result: T
             store,
             result.tree_id,
             path.leaf_idx,
-            kind="good" if path.reward >= alpha and path.reward > 0 else "bad",
+            kind="good" if is_good(path.reward, alpha) else "bad",
             reward=path.reward,
             steps=path.steps,
         )

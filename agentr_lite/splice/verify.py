@@ -21,6 +21,7 @@ from agentr_lite.agent import (
 )
 from agentr_lite.envs.base import Environment, Snapshot, Task
 from agentr_lite.errors import EnvironmentFault
+from agentr_lite.splice.pairs import is_good
 from agentr_lite.splice.splice import SplicedStep
 from agentr_lite.store.trees import NewCall
 
@@ -97,7 +98,7 @@ class Recovery:
     snapshot: Snapshot
     """The environment's state after them."""
     alpha: float
-    """Least reward that counts as recovered."""
+    """Least reward that counts as recovered (``pairs.is_good``)."""
     max_steps: int
     """Longest continuation, in steps."""
     seed: Callable[[int, int], int]
@@ -111,7 +112,7 @@ class Recovery:
     @property
     def best(self) -> Attempt | None:
         """The best successful attempt: most reward, then fewest steps, then first; or None."""
-        good = [item for item in self.attempts if not item.fault and item.reward >= self.alpha]
+        good = [one for one in self.attempts if not one.fault and is_good(one.reward, self.alpha)]
         return min(good, key=lambda item: (-item.reward, len(item.steps)), default=None)
 
     @property

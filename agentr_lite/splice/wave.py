@@ -16,7 +16,7 @@ from agentr_lite.errors import EnvironmentFault
 from agentr_lite.recipe import Recipe
 from agentr_lite.seeds import stream_seed
 from agentr_lite.splice.critic import Judged
-from agentr_lite.splice.pairs import Pair, Trajectory, choose_pairs, find_trajectories
+from agentr_lite.splice.pairs import Pair, Trajectory, choose_pairs, find_trajectories, is_good
 from agentr_lite.splice.splice import (
     SplicedStep,
     mark_executed,
@@ -275,7 +275,7 @@ def _replay(work: _Work, env: Environment, alpha: float) -> None:
     revision.naive_reward = done.reward
     if done.problem:
         revision.reject("episode over", done.problem)
-    elif done.reward >= alpha:
+    elif is_good(done.reward, alpha):
         steps = mark_executed(done.steps, work.pair.parting_step, revision.cut.step)
         _accept(work, "replayed", steps, f"replayed with reward {done.reward:g}")
 

@@ -230,7 +230,7 @@ class Store:
         with self.atomic():
             self.db.conn.executemany(
                 "INSERT INTO texts (digest, content) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                [(digest, _encodable(content)) for content, digest in digests.items()],
+                [(digest, encodable(content)) for content, digest in digests.items()],
             )
             ids = dict(
                 self._select_in("SELECT digest, id FROM texts WHERE digest", digests.values())
@@ -316,7 +316,7 @@ class Store:
 
 def text_digest(content: str) -> bytes:
     """What a text is found by: the first 16 bytes of the SHA-256 of its UTF-8."""
-    return hashlib.sha256(_encodable(content).encode()).digest()[:16]
+    return hashlib.sha256(encodable(content).encode()).digest()[:16]
 
 
 def to_sql(value: Any) -> Any:
@@ -330,11 +330,12 @@ def to_sql(value: Any) -> Any:
 
 def to_json(value: Any) -> str:
     """Compact JSON with sorted keys, so that equal values are equal texts."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return encodable(text)
 
 
-def _encodable(content: str) -> str:
-    # A lone surrogate (half of a byte-level token) has no UTF-8; SQLite would refuse the row.
+def encodable(content: str) -> str:
+    """A text that SQLite takes: a lone surrogate (half of a byte-level token) has no UTF-8."""
     return content.encode("utf-8", "replace").decode("utf-8")
 
 

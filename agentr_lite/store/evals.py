@@ -125,6 +125,13 @@ def _item(row: sqlite3.Row) -> EvalItemRow:
     )
 
 
+def delete_recovery(store: Store, run_id: str, split: str) -> None:
+    """Forget all rounds' recovery episodes on a split: the failures they begin in are no more."""
+    store.execute(
+        "DELETE FROM evals WHERE run_id = ? AND split = ? AND mode = 'recovery'", (run_id, split)
+    )
+
+
 def delete_evals(store: Store, run_id: str, round_index: int) -> None:
     """Forget a round's evaluations: they belong to an adapter that is no more."""
     with store.atomic():

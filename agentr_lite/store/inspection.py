@@ -134,9 +134,11 @@ def run_overviews(store: Store) -> list[RunOverview]:
     success: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     mode: EvalMode = "greedy"
     for row in store.rows(
-        "SELECT run_id, round, json_extract(summary, '$.success') AS success FROM evals"
-        " WHERE mode = ? AND json_extract(summary, '$.success') IS NOT NULL"
-        " ORDER BY run_id, round, split",
+        "SELECT e.run_id, e.round, json_extract(e.summary, '$.success') AS success"
+        " FROM evals e JOIN runs r ON r.id = e.run_id"
+        # Another split's figures are no progress over rounds.
+        " WHERE e.split = json_extract(r.recipe, '$.eval.split') AND e.mode = ?"
+        " AND json_extract(e.summary, '$.success') IS NOT NULL ORDER BY e.run_id, e.round",
         (mode,),
     ):
         success.setdefault(row["run_id"], []).append((row["round"], json.loads(row["success"])))

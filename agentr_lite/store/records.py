@@ -276,6 +276,11 @@ class EvalRow:
     split: str
     summary: Mapping[str, Any]
 
+    @property
+    def whole(self) -> bool:
+        """Whether it has been played to its end: only then does it have figures."""
+        return "success" in self.summary
+
 
 @dataclass(frozen=True, slots=True)
 class EvalItemRow:

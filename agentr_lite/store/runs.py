@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 from agentr_lite.actors.base import Usage
 from agentr_lite.envs.base import Task
@@ -165,9 +165,16 @@ def delete_run(store: Store, run_id: str) -> None:
 def stage_started(store: Store, run_id: str, round_index: int, stage: Stage) -> None:
     """Begin a stage, or go on with it where it was cut; a finished one begins anew.
 
-    A stage that was cut keeps the time and tokens of its earlier sittings.
+    A stage that was cut keeps the time and tokens of its earlier sittings. The round's later
+    stages follow from this one, so they are no longer finished: they go on from what is left.
     """
+    order = get_args(Stage)
+    later = order[order.index(stage) + 1 :]
     with store.atomic():
+        store.executemany(
+            "UPDATE rounds SET finished_utc = NULL WHERE run_id = ? AND round = ? AND stage = ?",
+            [(run_id, round_index, name) for name in later],
+        )
         store.execute(
             "DELETE FROM rounds WHERE run_id = ? AND round = ? AND stage = ?"
             " AND finished_utc IS NOT NULL",

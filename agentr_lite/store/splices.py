@@ -351,6 +351,14 @@ def save_adapter(
     )
 
 
+def delete_adapter(store: Store, run_id: str, round_index: int) -> bool:
+    """Forget a round's adapter; its files stay. Returns whether there was one."""
+    cursor = store.execute(
+        "DELETE FROM adapters WHERE run_id = ? AND round = ?", (run_id, round_index)
+    )
+    return cursor.rowcount > 0
+
+
 def get_adapter(store: Store, run_id: str, round_index: int) -> AdapterRow | None:
     """A round's adapter; None where none was trained."""
     row = store.row("SELECT * FROM adapters WHERE run_id = ? AND round = ?", (run_id, round_index))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from agentr_lite.actors.base import GenerateResult
 from agentr_lite.agent import Step
 from agentr_lite.envs.base import Task
-from agentr_lite.store.database import Store, to_json
+from agentr_lite.store.database import Store, encodable, to_json
 from agentr_lite.store.records import CallPurpose, ModelCallRow, NodeRow, TreeRow
 from agentr_lite.store.runs import task_ids, task_of
 
@@ -121,7 +121,7 @@ def save_tree(
                     node.parent_idx,
                     node.depth,
                     node.kind,
-                    node.action,
+                    None if node.action is None else encodable(node.action),
                     None if node.kind == "root" else texts[node.text],
                     texts[node.observation],
                     node.reward,

@@ -14,9 +14,9 @@ from agentr_lite.report.tables import Section
 from agentr_lite.report.words import Cell, interval, percent, round_name
 from agentr_lite.resampling import clustered_rate, clustered_ratio
 from agentr_lite.store import Store
-from agentr_lite.store.records import TreeRow, Verdict
+from agentr_lite.store.records import JudgementRow, TreeRow, Verdict
 from agentr_lite.store.splices import list_judgements, list_revisions, list_trajectories
-from agentr_lite.store.trees import list_trees, path_steps
+from agentr_lite.store.trees import list_trees, path_nodes, path_steps
 from agentr_lite.study.oracle import Truth, first_error, has_truth, label_steps
 
 
@@ -67,14 +67,22 @@ def judge_the_judge(store: Store, run_id: str, env: Environment) -> dict[int, Cr
     Raises:
         EnvironmentFault: the environment's code failed.
     """
-    judged: dict[int, list[Any]] = {}
+    judged: dict[int, list[JudgementRow]] = {}
     for row in list_judgements(store, run_id):
         judged.setdefault(row.trajectory_id, []).append(row)
     if not judged or not has_truth(env):
         return {}
     tasks = {task.name: task for task in guarded_tasks(env, "train")}
     trees = {tree.id: tree for tree in list_trees(store, run_id)}
-    paths = {row.id: row for row in list_trajectories(store, run_id, kind="bad")}
+    # Of a pair, the worse one may be good by itself, where rewards are graded.
+    paths = {row.id: row for row in list_trajectories(store, run_id)}
+    # A verdict stands under the first path that a step belongs to, and holds for all of them.
+    called_bad = {
+        (paths[row.trajectory_id].tree_id, row.node_idx)
+        for rows in judged.values()
+        for row in rows
+        if row.verdict == "bad"
+    }
     labels = _Labels(store, env, tasks)
     found: dict[int, CriticTruth] = {}
     for path_id, rows in judged.items():
@@ -94,10 +102,10 @@ def judge_the_judge(store: Store, run_id: str, env: Environment) -> dict[int, Cr
         if error is None:
             truth.without_error += 1
             continue
-        verdicts = {row.step: row.verdict for row in judged.get(path.id, ())}
         cut = revision.cut_step - 1
-        # A rejected pair's reason no longer says how the cut was found; the verdict there does.
-        by_verdict = kind == "judged" or verdicts.get(cut) == "bad"
+        # The root comes before a path's first step.
+        node = path_nodes(store, tree.id, path.leaf_idx)[cut + 1]
+        by_verdict = (tree.id, node.idx) in called_bad
         truth.paths.append(JudgedPath(tree.task.id, cut, error, by_verdict))
     return found
 

@@ -17,6 +17,7 @@ from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import create_run, get_run, stage_status
 from agentr_lite.study.cells import Cell
+from agentr_lite.study.methods import NAIVE
 from agentr_lite.study.reuse import reuse_stage
 from agentr_lite.study.shared import Runs, agent_examples, comparable, model_digest
 
@@ -94,6 +95,10 @@ def resolve(store: Store, runs: Runs, digests: Digests, cell: Cell) -> Resolved:
         # Where the naive run of the study itself has no more examples, it is the answer.
         naive = _trained(store, runs, _with_splices_of(recipe, "off"), digest)
         if naive is not None and agent_examples(store, naive.id, 1) <= wanted:
+            stage = stage_status(store, naive.id, recipe.rounds, "eval")
+            if stage is None or not stage.finished:
+                last = f"round {recipe.rounds} of {cell.env}/{NAIVE}/{cell.seed}"
+                return Resolved(None, why=f"needs {last}")
             return Resolved(recipe, replace(naive, status="finished"))
         recipe = replace(recipe, train=replace(recipe.train, max_examples=wanted))
     return Resolved(recipe, runs.find(recipe, digest))

@@ -120,6 +120,10 @@ def train_stage(
     summary: dict[str, Any] = {"dataset_id": dataset.id, **dataset.counts}
     if not dataset.train:
         summary["skipped"] = "no revision or good trajectory was found in this round's trees"
+        with store.atomic():
+            # One of an earlier training is no longer this round's, and was what was evaluated.
+            if splices.delete_adapter(store, run_id, round_index):
+                evals.delete_evals(store, run_id, round_index)
     else:
         with_data = _train(store, run_id, round_index, recipe, dataset, progress, redo)
         summary.update(with_data)

@@ -19,7 +19,7 @@ from agentr_lite.store.runs import create_run, list_runs, set_run_model, stage_s
 from agentr_lite.store.splices import list_adapters
 from agentr_lite.store.summaries import dump_trees
 from agentr_lite.study import shared, work
-from agentr_lite.study.cells import EQUAL_DATA, study_cells
+from agentr_lite.study.cells import EQUAL_DATA, Cell, study_cells
 from agentr_lite.study.recipe import load_study
 from agentr_lite.study.reuse import reuse_stage
 from agentr_lite.study.shared import Runs, agent_examples
@@ -114,6 +114,37 @@ def test_equal_data_takes_as_many_examples(study: Command, study_file: Path) -> 
             assert verified is not None
             assert agent_examples(store, equal.id, 1) <= agent_examples(store, verified.id, 1)
     assert "Naive against verified at equal data" in (folder / "out" / "results.md").read_text()
+
+
+def test_a_naive_run_answers_for_equal_data_once_it_is_evaluated(
+    study: Command, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = study_file.parent / "equal"
+    path = study_case.write_study(
+        folder,
+        ablations="{equal_data: true, flawless: false, critic: false, budget: false, merge: false}",
+        text=study_case.STUDY.replace("verified, good", "verified, naive"),
+    )
+    assert study(path).code == 0
+    # As where both have made as many.
+    monkeypatch.setattr(work, "agent_examples", lambda *_: 5)
+    naive, equal = study_cells(
+        load_study(str(path)), ["corridor/naive/1", f"corridor/{EQUAL_DATA}/1"]
+    )
+    with Store.open(folder / "s.db") as store:
+
+        def found(cell: Cell) -> work.Resolved:
+            return work.resolve(store, Runs(store), work.Digests(), cell)
+
+        answer = found(naive).run
+        assert answer is not None and found(equal).run == answer
+        store.execute(
+            "UPDATE rounds SET finished_utc = NULL WHERE run_id = ? AND round = 1"
+            " AND stage = 'eval'",
+            (answer.id,),
+        )
+        assert not found(equal).finished
+        assert found(equal).why == "needs round 1 of corridor/naive/1"
 
 
 def test_copied_starts_equal_the_original(study_file: Path, study: Command) -> None:

@@ -21,6 +21,7 @@ from agentr_lite.store.summaries import dump_trees
 from agentr_lite.study import shared, work
 from agentr_lite.study.cells import EQUAL_DATA, Cell, study_cells
 from agentr_lite.study.recipe import load_study
+from agentr_lite.study.results import Gatherer
 from agentr_lite.study.reuse import reuse_stage
 from agentr_lite.study.shared import Runs, agent_examples
 
@@ -125,11 +126,11 @@ def test_a_naive_run_answers_for_equal_data_once_it_is_evaluated(
         ablations="{equal_data: true, flawless: false, critic: false, budget: false, merge: false}",
         text=study_case.STUDY.replace("verified, good", "verified, naive"),
     )
-    assert study(path).code == 0
+    assert study(path, "--set", "rounds=2").code == 0
     # As where both have made as many.
     monkeypatch.setattr(work, "agent_examples", lambda *_: 5)
     naive, equal = study_cells(
-        load_study(str(path)), ["corridor/naive/1", f"corridor/{EQUAL_DATA}/1"]
+        load_study(str(path), ["rounds=2"]), ["corridor/naive/1", f"corridor/{EQUAL_DATA}/1"]
     )
     with Store.open(folder / "s.db") as store:
 
@@ -138,6 +139,12 @@ def test_a_naive_run_answers_for_equal_data_once_it_is_evaluated(
 
         answer = found(naive).run
         assert answer is not None and found(equal).run == answer
+        # Its later rounds are no part of the ablation's answer.
+        assert (naive.recipe.rounds, equal.recipe.rounds) == (2, 1)
+        [results] = Gatherer(store).gather(
+            [naive, equal], {"corridor": naive.recipe}, ["base", "naive"]
+        )
+        assert [one.last_round for one in results.runs] == [2, 1]
         store.execute(
             "UPDATE rounds SET finished_utc = NULL WHERE run_id = ? AND round = 1"
             " AND stage = 'eval'",

@@ -76,7 +76,10 @@ class Gatherer:
             if run is None:
                 continue
             stages = list_stages(self._store, run.id)
-            rounds = self._load(run.id, stages)
+            played_rounds = self._load(run.id, stages)
+            # The study's own naive run may answer for an ablation, and goes on for more rounds.
+            last = cell.recipe.rounds
+            rounds = {key: played for key, played in played_rounds.items() if key[1] <= last}
             if rounds:
                 played = CellResult(cell.method, cell.seed, run, rounds, stages, cell)
                 results.runs.append(played)

@@ -61,6 +61,10 @@ class StoreError(AgentrError):
     exit_code = EXIT_STORE
 
 
+class HeldError(StoreError):
+    """Another process works on what this one wants to work on."""
+
+
 class EnvironmentFault(AgentrError):
     """Environment code (ours or a plugin's) raised or returned nonsense. Costs its task only."""
 

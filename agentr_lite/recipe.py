@@ -123,6 +123,10 @@ class SpliceSettings:
     data alone, as many examples as with both: a control)."""
 
 
+CHOOSING = ("data", "good_per_task", "good_flaws", "contested")
+"""Keys of ``splice`` that choose from what splicing gives, for training; they do not change it."""
+
+
 @dataclass(frozen=True)
 class TrainSettings:
     """LoRA (Agent-R section 3.3 fine-tunes in full)."""

@@ -6,10 +6,11 @@ Splicing, training and export all ask here, so that a turn is learnt everywhere 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from agentr_lite.actors.base import Message
 from agentr_lite.agent import Step, conversation
+from agentr_lite.recipe import SpliceSettings
 from agentr_lite.store import Store, splices, trees
 from agentr_lite.store.records import TrajectoryRow
 
@@ -62,6 +63,32 @@ def flagged_messages(
 def flaws(steps: Sequence[Step]) -> list[int]:
     """Indices of turns without an action or with an impossible one, and of reflections."""
     return [index for index, step in enumerate(steps) if step.invalid or step.kind != "act"]
+
+
+def good_examples(
+    store: Store, run_id: str, choice: SpliceSettings, *, round_index: int | None
+) -> Generator[tuple[TrajectoryRow, list[Message], list[bool]]]:
+    """The good trajectories that are trained on, as chats with one loss flag a message.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        choice: how many a tree, of which trees, with flaws or without.
+        round_index: the round; None: all rounds.
+    """
+    bad = splices.list_trajectories(store, run_id, round_index=round_index, kind="bad")
+    failed = {row.tree_id for row in bad}
+    for row, opening, steps in best_good(
+        *(store, run_id),
+        round_index=round_index,
+        per_task=choice.good_per_task,
+        with_flaws=choice.good_flaws,
+    ):
+        if choice.contested and row.tree_id not in failed:
+            continue
+        messages, loss = flagged_messages(opening, steps, loss_flags(steps))
+        if any(loss):
+            yield row, messages, loss
 
 
 def best_good(

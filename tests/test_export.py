@@ -49,7 +49,7 @@ def run(database: Path, *arguments: str) -> Any:
 def items(database: Path, kind: Any = "all") -> list[Exported]:
     with Store.open(database) as store:
         run_id = runs.list_runs(store)[0].id
-        return list(exported(store, run_id, kind=kind))
+        return list(exported(store, run_id, kind=kind, choice=SpliceSettings()))
 
 
 def test_revisions_then_good_ones_with_stable_names(database: Path) -> None:

@@ -69,8 +69,10 @@ class InspectorScreen(Screen[None]):
         try:
             self.refresh_data()
         except UsageError as error:
-            self.notify(one_line(error.message), severity="warning", markup=False)
-            self.app.pop_screen()
+            # Mounting and resuming both read: it has perhaps been left already.
+            if self.app.screen is self:
+                self.notify(one_line(error.message), severity="warning", markup=False)
+                self.app.pop_screen()
 
     def visit(self, make: Callable[[], Screen[None]]) -> None:
         """Open a screen; where its subject has been deleted meanwhile, say so and read again."""

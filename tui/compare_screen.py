@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from agentr_lite.errors import UsageError
+from agentr_lite.evaluate.summary import is_faulty
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
 
 from .base_screen import ASK, SORT
 from .env_filter import ENV, EnvFilterScreen, has_several, put_env, with_env
-from .episodes_screen import episode_screen
+from .episodes_screen import episode_screen, flip
 from .figures import percent
 from .lines import Line, Span, one_line
-from .marks import FAILED, PART, SOLVED, Mark
+from .marks import BROKEN, FAILED, PART, SOLVED, Mark
 from .table import Column, Row, Table
 
 _WHICH = ("all", "changed", "gained", "lost")
@@ -30,7 +31,7 @@ class CompareScreen(EnvFilterScreen):
     """A row a task, a column a round: what training won and what it lost."""
 
     HINT = (
-        "Each held-out task over all rounds. ▲ solved in the last round and not by the base model,"
+        "Each held-out task over all rounds. ▲ solved in the last round and not in the first one,"
         " ▼ the other way. u shows all, changed, gained or lost ones."
     )
     PROMPT = "show tasks whose name or goal contains …"
@@ -63,6 +64,7 @@ class CompareScreen(EnvFilterScreen):
             raise UsageError("this evaluation is gone: its round was evaluated again")
         self._which = "all"
         self._evals = self._same()
+        self._played: Sequence[Collection[Key]] = [() for _ in self._evals]
 
     def _same(self) -> list[EvalRow]:
         rows = list_evals(self.store, self.run_id)
@@ -92,6 +94,8 @@ class CompareScreen(EnvFilterScreen):
         if not evals:
             raise UsageError("these evaluations are gone")
         # A round that was evaluated meanwhile has no column here: the screen is opened again.
+        fresh = {row.id: row for row in evals}
+        self._evals = [fresh.get(row.id, row) for row in self._evals]
         by_round: list[dict[Key, EvalItemRow]] = []
         envs: set[str] = set()
         for row in self._evals:
@@ -99,6 +103,7 @@ class CompareScreen(EnvFilterScreen):
             envs |= {item.task.env for item in items}
             mine = [item for item in items if self.in_env(item.task.env)]
             by_round.append({(item.task.id, item.sample): item for item in mine})
+        self._played = [items.keys() for items in by_round]
         self.meet(envs)
         tasks = {key: item for items in reversed(by_round) for key, item in items.items()}
         shown = {
@@ -149,8 +154,10 @@ class CompareScreen(EnvFilterScreen):
     ) -> Line:
         spans: list[Span] = [(f"{len(tasks)} tasks", "dim")]
         for row, items in zip(self._evals, by_round, strict=True):
-            if items:
-                spans.append((f" · {_name(row)} {percent(_success(items.values()))}", "dim"))
+            sound = [item for item in items.values() if not is_faulty(item)]
+            if sound:
+                share = percent(_success(sound)) + ("" if row.whole else " so far")
+                spans.append((f" · {_name(row)} {share}", "dim"))
         gained = sum(_flip(key, by_round) > 0 for key in tasks)
         lost = sum(_flip(key, by_round) < 0 for key in tasks)
         spans += [(" · ", "dim"), (f"▲ {gained}", "good"), (" ", "plain"), (f"▼ {lost}", "bad")]
@@ -164,7 +171,9 @@ class CompareScreen(EnvFilterScreen):
         """Step through the last round's episode of the task under the cursor."""
         row = self.query_one(Table).current
         if row is not None:
-            last = self._evals[-1]
+            rounds = zip(self._evals, self._played, strict=True)
+            # A round that is still being evaluated has not come to every task.
+            last = [one for one, keys in rounds if row.key in keys][-1]
             self.visit(lambda: episode_screen(self.store, self.run_id, last, row.key))
 
     def action_which(self) -> None:
@@ -187,20 +196,21 @@ def _name(row: EvalRow) -> str:
 
 def _flip(key: Key, by_round: Sequence[Mapping[Key, EvalItemRow]]) -> int:
     """1 where the last round succeeded and the first did not, -1 the other way, else 0."""
-    first, last = by_round[0].get(key), by_round[-1].get(key)
-    return 0 if first is None or last is None else last.success - first.success
+    return flip(by_round[0].get(key), by_round[-1].get(key))
 
 
 def _mark(item: EvalItemRow) -> Mark:
+    if is_faulty(item):
+        return BROKEN
     return SOLVED if item.success else PART if item.reward > 0 else FAILED
 
 
 def _cells(
     key: Key, item: EvalItemRow, by_round: Sequence[Mapping[Key, EvalItemRow]]
 ) -> list[Span]:
-    flip = _flip(key, by_round)
+    flipped = _flip(key, by_round)
     cells: list[Span] = [
-        ("▲", "good") if flip > 0 else ("▼", "bad") if flip < 0 else (" ", "plain"),
+        ("▲", "good") if flipped > 0 else ("▼", "bad") if flipped < 0 else (" ", "plain"),
         (one_line(item.task.goal), "plain"),
         (one_line(item.task.name), "dim"),
         (str(item.task.level), "plain"),

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from agentr_lite.errors import UsageError
-from agentr_lite.evaluate.summary import step_from_json
+from agentr_lite.evaluate.summary import is_faulty, step_from_json
 from agentr_lite.recipe_envs import stored_origin
 from agentr_lite.states import Origin
 from agentr_lite.stats import mcnemar_exact
@@ -23,7 +23,7 @@ from .documents import StepView, view_of_opening, view_of_step
 from .env_filter import ENV, EnvFilterScreen, has_several, put_env, with_env
 from .figures import reward_span
 from .lines import Line, Span, one_line
-from .marks import FAILED, SOLVED
+from .marks import BROKEN, FAILED, SOLVED
 from .step_screen import StepScreen
 from .table import Column, Row, Table
 
@@ -37,7 +37,8 @@ class EpisodesScreen(EnvFilterScreen):
 
     HINT = (
         "Episodes of one evaluation. ▲ solved now and not by the base model, ▼ the other way."
-        " u shows all, gained, lost or failed ones; enter steps through an episode."
+        " ⚠ the environment failed: left out of the figures. u shows all, gained, lost or failed"
+        " ones; enter steps through an episode."
     )
     PROMPT = "show episodes whose task or goal contains …"
 
@@ -129,14 +130,17 @@ class EpisodesScreen(EnvFilterScreen):
         if self._which == "all":
             return True
         if self._which == "failed":
-            return not item.success
+            return not item.success and not is_faulty(item)
         return _flip(item, base) == (1 if self._which == "gained" else -1)
 
     def _counts(
         self, items: list[EvalItemRow], base: Mapping[Key, EvalItemRow], shown: int
     ) -> Line:
-        spans: list[Span] = [(f"{sum(item.success for item in items)}", "good")]
-        spans.append((f" of {len(items)} solved", "dim"))
+        sound = [item for item in items if not is_faulty(item)]
+        spans: list[Span] = [(f"{sum(item.success for item in sound)}", "good")]
+        spans.append((f" of {len(sound)} solved", "dim"))
+        if len(sound) < len(items):
+            spans.append((f" · {len(items) - len(sound)} broken, left out", "odd"))
         if base:
             gained = sum(_flip(item, base) > 0 for item in items)
             lost = sum(_flip(item, base) < 0 for item in items)
@@ -201,18 +205,27 @@ def episode_views(item: EvalItemRow) -> list[StepView]:
 
 def _flip(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> int:
     """1 where the episode succeeded and the base's did not, -1 the other way, else 0."""
-    before = base.get((item.task.id, item.sample))
-    return 0 if before is None else item.success - before.success
+    return flip(base.get((item.task.id, item.sample)), item)
+
+
+def flip(before: EvalItemRow | None, now: EvalItemRow | None) -> int:
+    """1 where only ``now`` succeeded, -1 where only ``before`` did, else 0.
+
+    Where the environment broke on either side, nothing can be said of the actor.
+    """
+    if before is None or now is None or is_faulty(before) or is_faulty(now):
+        return 0
+    return now.success - before.success
 
 
 def _cells(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> list[Span]:
-    mark = SOLVED if item.success else FAILED
-    flip = _flip(item, base)
+    mark = BROKEN if is_faulty(item) else SOLVED if item.success else FAILED
+    flipped = _flip(item, base)
     before = base.get((item.task.id, item.sample))
     goal = item.task.goal if not item.error else f"{item.task.goal}  ({item.error})"
     return [
         (mark.glyph, mark.style),
-        ("▲", "good") if flip > 0 else ("▼", "bad") if flip < 0 else (" ", "plain"),
+        ("▲", "good") if flipped > 0 else ("▼", "bad") if flipped < 0 else (" ", "plain"),
         (one_line(goal), "plain"),
         (one_line(item.task.name), "dim"),
         (str(item.task.level), "plain"),

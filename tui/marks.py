@@ -27,6 +27,7 @@ CUT = Mark("…", "part", "cut at the depth limit")
 INVALID_ACTION = Mark("!", "odd", "not possible")
 REFLECTED = Mark("↺", "signal", "revision turn")
 NO_ACTION = Mark("?", "odd", "no action")
+BROKEN = Mark("⚠", "odd", "the environment failed")
 STEP = Mark("·", "plain", "step")
 UNVISITED = Mark("·", "dim", "never visited")
 

@@ -121,8 +121,12 @@ class RunsScreen(FilterScreen):
         row = self.query_one(Table).current
         if row is None:
             return
-        overview = next(one for one in run_overviews(self.store) if one.run.id == row.key)
-        run = overview.run
+        found = [one for one in run_overviews(self.store) if one.run.id == row.key]
+        if not found:
+            self.notify("This run is gone already.", severity="warning", markup=False)
+            self.reread()
+            return
+        overview, run = found[0], found[0].run
         adapters = len(list_adapters(self.store, run.id))
         mark = STATUS[run.status]
         lines: list[Line] = [
@@ -175,9 +179,9 @@ def _cells(overview: RunOverview) -> list[Span]:
         first, last = overview.success[0][1], overview.success[-1][1]
         success = (percent(last["value"]), "plain")
         if len(overview.success) > 1:
-            better = last["value"] > first["value"]
+            gain = last["value"] - first["value"]
             text = f"{percent(first['value'])} → {percent(last['value'])}"
-            success = (text, "good" if better else "bad")
+            success = (text, "good" if gain > 0 else "bad" if gain < 0 else "plain")
         spread = (interval(last), "dim")
     return [
         (one_line(run.id), "strong"),

@@ -19,13 +19,12 @@ from .env_filter import ENV, EnvFilterScreen, has_several, put_env, with_env
 from .evals_screen import EvalsScreen
 from .figures import reward_span, short
 from .lines import Line, Span, one_line
-from .marks import FAILED, PART, SOLVED, STATUS, Mark
+from .marks import BROKEN, FAILED, PART, SOLVED, STATUS
 from .splices_screen import SplicesScreen
 from .table import Column, Row, Table
 from .tree_screen import TreeScreen
 
 _WHICH = ("all", "unsolved", "has revision")
-_BROKEN = Mark("⚠", "odd", "failed")
 
 
 class TasksScreen(EnvFilterScreen):
@@ -169,8 +168,12 @@ class TasksScreen(EnvFilterScreen):
         """Copy the name of the task under the cursor."""
         row = self.query_one(Table).current
         if row is not None:
-            name = get_tree(self.store, int(str(row.key))).task.name
-            self.copy(name, one_line(name))
+            shown = tree_overviews(self.store, self.run_id, self._round)
+            names = [one.tree.task.name for one in shown if one.tree.id == row.key]
+            if names:
+                self.copy(names[0], one_line(names[0]))
+            else:
+                self.reread()
 
     def follow(self) -> None:
         """Go to the newest round and to its newest tree."""
@@ -193,7 +196,7 @@ def _cells(overview: TreeOverview) -> list[Span]:
     tree = overview.tree
     mark = SOLVED if tree.best_reward >= 1 else PART if tree.best_reward > 0 else FAILED
     if tree.error:
-        mark = _BROKEN
+        mark = BROKEN
     goal = tree.task.goal if not tree.error else f"{tree.task.goal}  ({tree.error})"
     splices = f"{overview.accepted}/{overview.revisions}" if overview.revisions else ""
     return [

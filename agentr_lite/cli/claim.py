@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from agentr_lite.errors import StoreError
+from agentr_lite.errors import HeldError
 from agentr_lite.output import warn
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def claimed(store: Store, run_id: str, what: str = "") -> Generator[None]:
         what: what that is called in messages; default: the run.
 
     Raises:
-        StoreError: another process works on it.
+        HeldError: another process works on it.
     """
     from agentr_lite.config import artifacts_dir
 
@@ -69,7 +69,7 @@ def claimed(store: Store, run_id: str, what: str = "") -> Generator[None]:
         except BlockingIOError:
             file.seek(0)
             owner = file.read(20).strip()
-            raise StoreError(
+            raise HeldError(
                 f"another process{f' ({owner})' if owner.isdigit() else ''} is working on"
                 f" {what or f'run {run_id}'}",
                 hint="Wait for it, or stop it with Ctrl-C where it runs.",

@@ -45,7 +45,7 @@ KINDS = ("revision", "good", "all")
     type=click.Choice(KINDS),
     default="revision",
     show_default=True,
-    help="Revision trajectories, good ones (as many a task as the recipe trains on), or all.",
+    help="Revision trajectories, good ones (those that the recipe trains on), or all.",
 )
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @db_option
@@ -77,8 +77,8 @@ def export(
             store,
             row.id,
             kind=kind,
+            choice=recipe_from_dict(row.recipe).splice,
             round_index=round_index,
-            good_per_task=recipe_from_dict(row.recipe).splice.good_per_task,
         )
         first = next(items, None)
         if first is None:

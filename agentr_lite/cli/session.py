@@ -97,12 +97,13 @@ def changed_recipe(run: RunRow, overrides: Sequence[str], changeable: tuple[str,
     for override in overrides:
         key = override.partition("=")[0].strip()
         if not any(key.startswith(one) if one.endswith(".") else key == one for one in changeable):
-            known = " and ".join(f"{one}*" if one.endswith(".") else one for one in changeable)
+            known = [f"{one}*" if one.endswith(".") else one for one in changeable]
+            listed = " and ".join(filter(None, [", ".join(known[:-1]), *known[-1:]]))
             raise UsageError(
                 f"{key} cannot be changed for the existing run {run.id}"
                 if changeable
                 else f"the settings of the existing run {run.id} are fixed",
-                hint=(f"Only {known} can; " if known else "")
+                hint=(f"Only {listed} can; " if known else "")
                 + "name a recipe or an environment instead, and a new run begins.",
             )
     return with_overrides(run.recipe, overrides)

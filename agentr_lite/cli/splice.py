@@ -90,10 +90,11 @@ def splice(
 def _recipe(run: RunRow, changed: list[str]) -> Recipe:
     """The run's recipe with other splice settings."""
     from agentr_lite.cli.session import changed_recipe
+    from agentr_lite.recipe import CHOOSING
 
     for override in changed:
         key = override.partition("=")[0].strip()
-        if key in ("splice.data", "splice.good_per_task"):
+        if key.removeprefix("splice.") in CHOOSING:
             raise UsageError(
                 f"{key} chooses what is trained on; it changes nothing here",
                 hint=f"Set it where that is done: agentr-lite train {run.id} --set {override}",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agentr_lite.study.cells import Cell
     from agentr_lite.study.recipe import StudyRecipe
     from agentr_lite.study.schedule import Outcome
+    from agentr_lite.study.status import StudyStatus
 
 DEFAULT_STUDY = "study-small"
 WORKER = (sys.executable, "-m", "agentr_lite.cli.study_worker")
@@ -155,7 +156,7 @@ def study(
         return
     path = _database(db, recipe)
     if status_only:
-        _show_status(path, cells, jobs, as_json)
+        _show_status(path, recipe, cells, jobs, as_json)
         return
     code = _study(asked, recipe, cells, path, no_run=no_run, as_json=as_json)
     if code:
@@ -185,16 +186,18 @@ def _show_plan(recipe: StudyRecipe, as_json: bool) -> None:
         emit(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip("\n"))
 
 
-def _show_status(path: Path, cells: Sequence[Cell], jobs: int, as_json: bool) -> None:
-    from agentr_lite.study.status import status_json, status_rows, study_status
+def _show_status(
+    path: Path, recipe: StudyRecipe, cells: Sequence[Cell], jobs: int, as_json: bool
+) -> None:
+    from agentr_lite.study.status import status_json, status_rows
 
     if path.exists():
         from agentr_lite.store import Store
 
         with Store.open_to_read(path) as store:
-            found = study_status(store, cells, is_held=is_claimed)
+            found = _status(store, recipe, cells)
     else:
-        found = study_status(None, cells, is_held=is_claimed)
+        found = _status(None, recipe, cells)
     if as_json:
         emit_json(status_json(found, jobs))
         return
@@ -207,6 +210,14 @@ def _show_status(path: Path, cells: Sequence[Cell], jobs: int, as_json: bool) ->
     say(found.summary(jobs))
 
 
+def _status(store: Store | None, recipe: StudyRecipe, cells: Sequence[Cell]) -> StudyStatus:
+    """Of some of a study's cells."""
+    from agentr_lite.study.cells import study_cells
+    from agentr_lite.study.status import study_status
+
+    return study_status(store, study_cells(recipe), is_held=is_claimed, shown=cells)
+
+
 def _study(
     asked: _Asked,
     recipe: StudyRecipe,
@@ -217,7 +228,6 @@ def _study(
     as_json: bool,
 ) -> int:
     from agentr_lite.store import Store
-    from agentr_lite.study.status import study_status
     from agentr_lite.study.write import Writer
 
     with Store.open(path, create=not no_run) as store:
@@ -237,7 +247,7 @@ def _study(
             raise UsageError(
                 f"{path} holds nothing of study {recipe.name} yet", hint="Leave out --no-run."
             )
-        status = study_status(store, cells, is_held=is_claimed)
+        status = _status(store, recipe, cells)
     if as_json:
         emit_json(document.as_json())
     else:
@@ -279,7 +289,6 @@ def _run(
     from agentr_lite.cli.study_worker import tools
     from agentr_lite.config import artifacts_dir
     from agentr_lite.study.schedule import Pool, work_here
-    from agentr_lite.study.status import study_status
 
     def wrote(cell: Cell) -> None:
         try:
@@ -291,7 +300,7 @@ def _run(
 
     place = f"{recipe.name}.study"
     with claimed(store, place, f"study {recipe.name} in {store.path}"):
-        status = study_status(store, cells, is_held=is_claimed)
+        status = _status(store, recipe, cells)
         say(f"study {recipe.name}: {status.summary(asked.jobs)} · database {store.path}")
         _check_means([one.cell for one in status.cells if one.state != "done"])
         try:

@@ -40,6 +40,7 @@ def train(
     A training that was cut goes on from its last checkpoint.
     """
     from agentr_lite.cli.session import changed_recipe
+    from agentr_lite.recipe import CHOOSING
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run, list_stages
     from agentr_lite.train.stage import train_stage
@@ -55,7 +56,8 @@ def train(
                 f"round {number or 1} of {row.id} has no revision data yet",
                 hint=f"`agentr-lite splice {row.id} --round {number or 1}` makes it.",
             )
-        recipe = changed_recipe(row, overrides, ("train.", "splice.data"))
+        choosing = (f"splice.{key}" for key in CHOOSING)
+        recipe = changed_recipe(row, overrides, ("train.", *choosing))
         through = any(s.finished for s in stages if (s.round, s.stage) == (number, "train"))
         try:
             with Progress() as progress:

@@ -100,7 +100,8 @@ def outcome_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Sect
         rows.append([*row, *(_reward_cells(line) if dense else [])])
     whole = [line for line in lines if not line.env]
     tasks = (whole[0].figures["success"] or {}).get("n", 0)
-    title = f"Held-out {split} tasks ({tasks}), {mode}"
+    kind = "Training" if split == "train" else f"Held-out {split}"
+    title = f"{kind} tasks ({tasks}), {mode}"
     return Section(title, columns, rows, outcome_notes(lines, dense=dense))
 
 

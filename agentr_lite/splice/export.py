@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from agentr_lite.actors.base import Message
+from agentr_lite.recipe import SpliceSettings
 from agentr_lite.store import Store, splices, trees
-from agentr_lite.trajectory import best_good, flagged_messages, loss_flags
+from agentr_lite.trajectory import good_examples
 
 Format = Literal["openai", "sharegpt", "agent-r"]
 Kind = Literal["revision", "good", "all"]
@@ -38,8 +39,8 @@ def exported(
     run_id: str,
     *,
     kind: Kind,
+    choice: SpliceSettings,
     round_index: int | None = None,
-    good_per_task: int = 0,
 ) -> Generator[Exported]:
     """A run's conversations: accepted revisions, then good trajectories.
 
@@ -47,8 +48,8 @@ def exported(
         store: the database.
         run_id: the run.
         kind: which of them.
+        choice: which good ones are trained on.
         round_index: only this round's.
-        good_per_task: at most this many good ones a tree, best first; 0 = all.
     """
     if kind in ("revision", "all"):
         for row in splices.list_revisions(store, run_id, round_index=round_index, accepted=True):
@@ -56,12 +57,10 @@ def exported(
             yield Exported(name, list(row.messages or ()), list(row.loss or ()))
     if kind in ("good", "all"):
         grown = {tree.id: tree for tree in trees.list_trees(store, run_id, round_index=round_index)}
-        for path, opening, steps in best_good(
-            store, run_id, round_index=round_index, per_task=good_per_task
-        ):
+        for path, messages, loss in good_examples(store, run_id, choice, round_index=round_index):
             tree = grown[path.tree_id]
             name = f"{tree.task.env}/{tree.task.name}/{tree.round}/good/{path.id}"
-            yield Exported(name, *flagged_messages(opening, steps, loss_flags(steps)))
+            yield Exported(name, messages, loss)
 
 
 def render(items: Iterable[Exported], layout: Format) -> Generator[str]:

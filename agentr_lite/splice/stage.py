@@ -16,7 +16,7 @@ from agentr_lite.envs.base import Task
 from agentr_lite.errors import UsageError
 from agentr_lite.output import Progress, silent_progress
 from agentr_lite.parts import Environments, Part, by_name, parts_of
-from agentr_lite.recipe import Recipe
+from agentr_lite.recipe import CHOOSING, Recipe
 from agentr_lite.sitting import Sitting
 from agentr_lite.splice.pairs import is_good
 from agentr_lite.splice.wave import (
@@ -30,9 +30,6 @@ from agentr_lite.splice.wave import (
 from agentr_lite.store import Store, runs, splices, trees
 from agentr_lite.store.records import JudgementRow, TreeRow
 from agentr_lite.store.trees import NewCall
-
-_CHOOSING = ("data", "good_per_task", "good_flaws", "contested")
-"""Keys of ``splice`` that choose from what splicing gives; they do not change it."""
 
 
 def splice_stage(
@@ -164,7 +161,7 @@ def _kept(splice: Mapping[str, Any]) -> dict[str, Any]:
     """Settings less those that only choose from the result; a key that came later has its default:
     a run that was cut goes on after an upgrade."""
     defaults = Recipe().to_dict()["splice"]
-    return {key: splice.get(key, value) for key, value in defaults.items() if key not in _CHOOSING}
+    return {key: splice.get(key, value) for key, value in defaults.items() if key not in CHOOSING}
 
 
 def summarise(

@@ -16,6 +16,7 @@ from agentr_lite.errors import (
     EXIT_OK,
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
+    HeldError,
     StoreError,
 )
 from agentr_lite.output import Progress, format_duration, say, warn
@@ -87,9 +88,9 @@ def work_here(
         try:
             with narration:
                 _, result = work_off(store, cell, tools, narration, runs=runs, digests=digests)
-        except StoreError:
-            raise
         except AgentrError as error:
+            if isinstance(error, StoreError) and not isinstance(error, HeldError):
+                raise
             outcome.failed[cell.name] = error.message
             warn(f"{cell.name} failed: {error.message}", hint=error.hint)
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -79,19 +79,26 @@ class StudyStatus:
 
 
 def study_status(
-    store: Store | None, cells: Sequence[Cell], *, is_held: IsHeld, digests: Digests | None = None
+    store: Store | None,
+    cells: Sequence[Cell],
+    *,
+    is_held: IsHeld,
+    digests: Digests | None = None,
+    shown: Collection[Cell] | None = None,
 ) -> StudyStatus:
     """Look at every cell.
 
     Args:
         store: the database; None where there is none yet.
-        cells: the study's.
+        cells: all of the study's: what one has played, others need not.
         is_held: whether a process works on a run.
         digests: of models, if they are known.
+        shown: which cells to tell of; None: all.
     """
     if store is None:
+        wanted = cells if shown is None else shown
         return StudyStatus(
-            [CellStatus(c, "owed", None, 0, stage_count(c.recipe), 0.0, None) for c in cells], {}
+            [CellStatus(c, "owed", None, 0, stage_count(c.recipe), 0.0, None) for c in wanted], {}
         )
     runs, digests = Runs(store), digests or Digests()
     found = [(cell, resolve(store, runs, digests, cell)) for cell in cells]
@@ -107,7 +114,10 @@ def study_status(
         for row in played[one.run.id]
         if row.finished and (key := _share(cell, row.round, row.stage)) is not None
     }
+    names = {cell.name for cell in (cells if shown is None else shown)}
     for cell, one in found:
+        if cell.name not in names:
+            continue
         total = stage_count(cell.recipe)
         if one.run is None:
             left = _left(cell, measured, (), shared)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from agentr_lite.actors.base import Actor
-from agentr_lite.errors import AgentrError, StoreError
+from agentr_lite.errors import AgentrError, HeldError, ModelError
 from agentr_lite.output import Progress, say
 from agentr_lite.pipeline import PipelineResult
 from agentr_lite.recipe import Recipe
@@ -32,7 +32,7 @@ class Tools:
     """What the command line lends: it knows how a run is held and how a model is checked."""
 
     claim: Claim
-    """Holds a run while the block works on it; raises ``StoreError`` where another process does."""
+    """Holds a run while the block works on it; raises ``HeldError`` where another process does."""
     equip: Callable[[Store, RunRow, Actor, int], None]
     """Checks the model and puts a round's adapter on."""
     versions: Callable[[], dict[str, str]]
@@ -46,9 +46,16 @@ class Digests:
     known: dict[str, str | None] = field(default_factory=dict)
 
     def of(self, recipe: Recipe) -> str | None:
-        """A recipe's model; see ``model_digest``."""
+        """A recipe's model; see ``model_digest``.
+
+        None as well where it is not to be had: what runs have found can be shown without it, and
+        whoever is to play with it will miss it.
+        """
         if recipe.model not in self.known:
-            self.known[recipe.model] = model_digest(recipe)
+            try:
+                self.known[recipe.model] = model_digest(recipe)
+            except ModelError:
+                self.known[recipe.model] = None
         return self.known[recipe.model]
 
 
@@ -183,7 +190,7 @@ def _claim(stack: ExitStack, store: Store, run_id: str, claim: Claim) -> None:
         try:
             stack.enter_context(claim(store, run_id))
             return
-        except StoreError:
+        except HeldError:
             if time.monotonic() >= until:
                 raise
             time.sleep(0.5)

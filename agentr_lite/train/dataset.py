@@ -20,7 +20,7 @@ from agentr_lite.seeds import stream_seed
 from agentr_lite.store import Store, splices, trees
 from agentr_lite.store.records import DatasetItemRow, ItemKind, ItemSplit
 from agentr_lite.train.batches import TrainExample
-from agentr_lite.trajectory import best_good, flagged_messages, loss_flags
+from agentr_lite.trajectory import good_examples
 
 T = TypeVar("T")
 
@@ -142,22 +142,11 @@ def _agent_examples(store: Store, run_id: str, round_index: int, recipe: Recipe)
             tasks = {
                 tree.id: tree.task for tree in trees.list_trees(store, run_id, round_index=number)
             }
-            failed = {
-                row.tree_id
-                for row in splices.list_trajectories(store, run_id, round_index=number, kind="bad")
-            }
-            for row, opening, steps in best_good(
-                store,
-                run_id,
-                round_index=number,
-                per_task=recipe.splice.good_per_task,
-                with_flaws=recipe.splice.good_flaws,
-            ):
-                if recipe.splice.contested and row.tree_id not in failed:
-                    continue
-                example = TrainExample(*flagged_messages(opening, steps, loss_flags(steps)))
+            good = good_examples(store, run_id, recipe.splice, round_index=number)
+            for row, messages, loss in good:
                 task = tasks[row.tree_id]
                 group = f"{task.env}/{task.name}"
+                example = TrainExample(messages, loss)
                 found.append(Candidate("good", row.id, group, example, task.env))
     return [item for item in found if any(item.example.loss)]
 

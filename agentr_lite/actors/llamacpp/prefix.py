@@ -142,7 +142,12 @@ class PrefixTree:
         return len(tokens) - at
 
     def advance(self, node: Node, count: int) -> None:
-        """Note that ``count`` more of ``node``'s tokens take cells (see ``make_room``)."""
+        """Note that ``count`` more of ``node``'s tokens take cells (see ``make_room``).
+
+        What was saved of them is given up: brought back later, it would stand beside them.
+        """
+        if node.saved is not None:
+            self.spill.drop(node)
         self._clock += count
         node.decoded += count
         self.used += count

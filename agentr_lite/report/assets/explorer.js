@@ -351,6 +351,8 @@ class Explorer {
   nextHit(step) {
     if (!this.hits.length) return;
     const count = this.hits.length;
+    // Backwards before any has been shown begins with the last.
+    if (step < 0 && this.hit < 0) this.hit = 0;
     this.hit = (this.hit + step + count) % count;
     const at = this.hits[this.hit];
     for (let up = this.tree.parent[at]; up >= 0; up = this.tree.parent[up]) this.open.add(up);

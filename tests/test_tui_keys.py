@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -452,6 +453,50 @@ def test_task_by_task(made: tuple[Path, str]) -> None:
         assert "› round 2 ›" in picture(app)
 
     drive(made[0], script, run_id=made[1])
+
+
+def test_episodes_that_the_environment_broke_count_for_nothing(
+    made: tuple[Path, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "runs.db"
+    shutil.copy(made[0], path)
+    with Store.open(path) as store:
+        store.execute(
+            "UPDATE eval_items SET error = 'boom', success = 0 WHERE task_id ="
+            " (SELECT max(task_id) FROM eval_items)"
+        )
+
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, "e", "end", "enter")
+        assert isinstance(app.screen, EpisodesScreen)
+        text = picture(app)
+        assert "of 3 solved" in text and "1 broken, left out" in text and "⚠" in text
+        await press(pilot, "u", "u", "u")
+        assert "boom" not in picture(app), "it is no failure of the actor"
+        await press(pilot, "escape", "t")
+        assert isinstance(app.screen, CompareScreen)
+        assert "⚠" in picture(app)
+
+    drive(path, script, run_id=made[1])
+
+
+def test_a_round_that_has_not_come_to_a_task_yet_shows_an_earlier_one(
+    made: tuple[Path, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "runs.db"
+    shutil.copy(made[0], path)
+    with Store.open(path) as store:
+        last = store.rows("SELECT id FROM evals WHERE round = 2 AND run_id = ?", (made[1],))
+        for row in last:
+            store.execute("DELETE FROM eval_items WHERE eval_id = ?", (row["id"],))
+            store.execute("UPDATE evals SET summary = '{}' WHERE id = ?", (row["id"],))
+
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, "e", "t", "enter")
+        assert isinstance(app.screen, StepScreen)
+        assert "› round 1 ›" in picture(app)
+
+    drive(path, script, run_id=made[1])
 
 
 def test_deleting_a_run_asks_first(made: tuple[Path, str]) -> None:

@@ -156,6 +156,24 @@ class TestLive:
 
         drive(path, script, run_id=run_id)
 
+    @pytest.mark.parametrize("key", ["enter", "e", "D"])
+    def test_a_run_that_another_process_has_deleted(self, tmp_path: Path, key: str) -> None:
+        path = tmp_path / "runs.db"
+        run_id = new_run(path)
+
+        async def script(app: Inspector, pilot: Pilot[None]) -> None:
+            said: list[str] = []
+            app.notify = lambda text, **more: said.append(text)  # type: ignore[method-assign]
+            write(path, f"runs.delete_run(store, {run_id!r})")
+            await press(pilot, key)
+            assert isinstance(app.screen, RunsScreen)
+            assert len(said) == 1
+            app.poll()
+            await pilot.pause()
+            assert "No runs yet" in picture(app)
+
+        drive(path, script, remove=lambda run_id: run_id)
+
     def test_it_never_stops_a_writer(self, tmp_path: Path) -> None:
         path = tmp_path / "runs.db"
         run_id = new_run(path)

@@ -145,12 +145,23 @@ def assign(data: dict[str, Any], dotted: str, value: Any) -> None:
     Raises:
         RecipeError: a key where a group was meant.
     """
-    *parents, last = dotted.split(".")
+    *parents, last = _keys(data, dotted)
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
             raise RecipeError(f"--set {dotted}: '{parent}' is not a group of keys")
     data[last] = value
+
+
+def _keys(data: Mapping[str, Any], dotted: str) -> list[str]:
+    """A dotted key taken apart; an environment's name may hold dots itself (a file, an address)."""
+    group, _, rest = dotted.partition(".")
+    envs = data.get(group) if group == "env" else None
+    names = [name for name in envs if rest.startswith(f"{name}.")] if isinstance(envs, dict) else []
+    if not names:
+        return dotted.split(".")
+    name = max(names, key=len)
+    return [group, name, *rest[len(name) + 1 :].split(".")]
 
 
 def plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from splice_cases import RuleActor, actions, plant
 
 from agentr_lite.cli.export import export
 from agentr_lite.errors import AgentrError, UsageError
-from agentr_lite.recipe import Recipe, SearchSettings, SpliceSettings
+from agentr_lite.recipe import Recipe, SearchSettings, SpliceSettings, recipe_from_dict
 from agentr_lite.splice.export import Exported, exported, render
 from agentr_lite.splice.stage import splice_stage
 from agentr_lite.store import Store, runs
+from agentr_lite.train.dataset import build_dataset
 from agentr_lite.train.general import load_general, parse_example
 
 GOOD = "forward, take, forward, open"
@@ -63,6 +65,29 @@ def test_revisions_then_good_ones_with_stable_names(database: Path) -> None:
         *("forward", "take", "shout", "reflect", "forward", "open")
     ]
     assert [item.id for item in items(database, "good")] == [found[1].id]
+
+
+def test_good_ones_are_those_that_are_trained_on(database: Path) -> None:
+    """A task that never failed teaches nothing, unless the recipe says otherwise."""
+    with Store.open(database) as store:
+        run_id = runs.list_runs(store)[0].id
+        env = Corridor()
+        plant(
+            store,
+            run_id,
+            env,
+            env.tasks("train")[1],
+            [", ".join(env.solve(env.tasks("train")[1]))],
+            wave=1,
+        )
+        recipe = recipe_from_dict(runs.get_run(store, run_id).recipe)
+        runs.stage_started(store, run_id, 1, "search")
+        splice_stage(store, run_id, 1, recipe, env, RuleActor([]))
+        for contested, count in ((True, 1), (False, 2)):
+            choice = replace(recipe.splice, contested=contested, data="good")
+            assert len([*exported(store, run_id, kind="good", choice=choice)]) == count
+            wanted = replace(recipe, splice=choice)
+            assert build_dataset(store, run_id, 1, wanted, {}).counts["good"] == count
 
 
 def test_openai_lines_carry_weights_on_assistant_turns_only(database: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from study_case import Command
 
 from agentr_lite.errors import ModelError
 from agentr_lite.store import Store
+from agentr_lite.study import work
 from agentr_lite.study.recipe import load_study
 from agentr_lite.study.write import Writer
 
@@ -85,6 +86,32 @@ def test_a_cell_that_fails_costs_itself_alone(
     assert "1 failed (3/5), 2 owed" in status.out
     assert "out of adapters" in status.out
     assert study(study_file).code == 0
+
+
+def test_what_is_there_is_shown_without_the_model(
+    study: Command, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert study(study_file).code == 0
+
+    def missing(recipe: Any) -> str:
+        raise ModelError("no model of that name")
+
+    monkeypatch.setattr(work, "model_digest", missing)
+    assert "6 of 6 done" in study(study_file, "--status").err
+    assert study(study_file, "--no-run").code == 0
+
+
+def test_the_status_of_some_cells_knows_what_others_have_played(
+    study: Command, study_file: Path
+) -> None:
+    assert study(study_file).code == 0
+
+    def spent(*only: str) -> float:
+        data = json.loads(study(study_file, "--status", "--json", *only).out)
+        return sum(cell["wall_s"] for cell in data["cells"] if cell["method"] == "good")
+
+    # The first trees were searched for the other method.
+    assert spent("--only", "corridor/good") == spent()
 
 
 def test_status_as_data(study: Command, study_file: Path) -> None:

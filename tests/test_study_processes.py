@@ -19,7 +19,7 @@ from study_case import Command
 
 from agentr_lite.cli import study_worker
 from agentr_lite.cli.claim import is_claimed
-from agentr_lite.errors import StoreError
+from agentr_lite.errors import HeldError
 from agentr_lite.store import Store
 from agentr_lite.store.runs import get_run, list_runs
 from agentr_lite.study import schedule, work
@@ -139,7 +139,7 @@ def test_a_run_that_is_still_held_is_waited_for(
         nonlocal tried
         tried += 1
         if tried < 3:
-            raise StoreError("another process is working on it")
+            raise HeldError("another process is working on it")
         yield
 
     monkeypatch.setattr(work.time, "sleep", lambda seconds: None)
@@ -152,8 +152,32 @@ def test_a_run_that_is_still_held_is_waited_for(
     assert tried == 3
     monkeypatch.setattr(work, "CLAIM_PATIENCE_S", 0.0)
     tried = -10
-    with Store.open(study_file.parent / "t.db") as store, pytest.raises(StoreError):
+    with Store.open(study_file.parent / "t.db") as store, pytest.raises(HeldError):
         work.work_off(store, cell, tools, schedule.Progress(quiet=True))
+
+
+def test_a_run_that_stays_held_costs_its_cell_alone(
+    study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[str] = []
+
+    @contextmanager
+    def claim(store: Store, run_id: str) -> Iterator[None]:
+        if not held:
+            held.append(run_id)
+            raise HeldError("another process is working on it")
+        yield
+
+    monkeypatch.setattr(work, "CLAIM_PATIENCE_S", 0.0)
+    cells = study_cells(load_study(str(study_file)), ["corridor/base"])
+    tools = study_worker.tools()
+    tools = work.Tools(claim, tools.equip, tools.versions)
+    with Store.open(study_file.parent / "s.db") as store:
+        outcome = schedule.work_here(
+            store, cells, tools, on_cell=lambda cell: None, progress=schedule.Progress(quiet=True)
+        )
+    assert outcome.failed == {cells[0].name: "another process is working on it"}
+    assert outcome.finished == [cells[1].name]
 
 
 def test_two_at_once_are_refused(study: Command, study_file: Path) -> None:

@@ -123,7 +123,8 @@ def database_path(db: Path | None) -> Path:
     """The database that a flag, the environment or the default names."""
     from agentr_lite.config import default_database
 
-    return db if db is not None else default_database()
+    # A shell does not expand the ~ of `--db=~/runs.db`, nor that of a variable.
+    return db.expanduser() if db is not None else default_database()
 
 
 def command_line(

@@ -231,9 +231,11 @@ def begin_run(store: Store, recipe: Recipe) -> Target:
     """
     from agentr_lite.actors.registry import check_grammars, check_model
     from agentr_lite.agent import turn_grammar
+    from agentr_lite.cli.places import absolute_places
     from agentr_lite.parts import open_environments, parts_of
     from agentr_lite.store.runs import create_run, get_run
 
+    recipe = absolute_places(recipe)
     with open_environments(recipe) as env:
         grammars = [
             turn_grammar(part.recipe.agent.grammar, part.env) for part in parts_of(recipe, env)

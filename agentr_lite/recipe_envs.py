@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from agentr_lite.envs.names import env_slug, parse_env_name
 from agentr_lite.errors import RecipeError
 from agentr_lite.recipe_values import build, convert, did_you_mean, type_name
 
@@ -226,10 +227,16 @@ def stored_origin(recipe: Mapping[str, Any], env: str) -> tuple[str, Mapping[str
 
     Args:
         recipe: as a run stores it.
-        env: what the task's environment calls itself; the name among several that is the same, if
-            there is one.
+        env: what the task's environment calls itself. Of several, it is the one that is named so;
+            a file or an address calls itself otherwise: then the only one of these, or the one
+            whose short form it is.
     """
     found = recipe.get("env", env)
     if isinstance(found, str):
         return found, recipe.get("env_options") or {}
-    return env, (found.get(env) or {}).get("options") or {}
+    name = env
+    if env not in found:
+        others = [one for one in found if not parse_env_name(one).is_plain]
+        alike = [one for one in others if env_slug(one) == env]
+        name = next(iter(others if len(others) == 1 else alike), env)
+    return name, (found.get(name) or {}).get("options") or {}

@@ -111,6 +111,12 @@ class TestRecipe:
         several = recipe_from_dict({"env": {"a": {"options": {"size": 2}}, "b": None}}).to_dict()
         assert stored_origin(several, "a") == ("a", {"size": 2})
         assert stored_origin(several, "b") == ("b", {})
+        # A file's environment has a name of its own.
+        files = {"env": {"a": {}, "/x/jug.py": {"options": {"size": 3}}}}
+        assert stored_origin(files, "jugs") == ("/x/jug.py", {"size": 3})
+        files["env"]["/x/river.py"] = {}
+        assert stored_origin(files, "river") == ("/x/river.py", {})
+        assert stored_origin(files, "jugs") == ("jugs", {})
         # Of one environment, the name that the recipe gives it: it may call itself otherwise.
         single = recipe_from_dict({"env": "x.py", "env_options": {"size": 3}}).to_dict()
         assert stored_origin(single, "a") == ("x.py", {"size": 3})

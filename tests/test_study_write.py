@@ -294,7 +294,11 @@ def test_all_rounds_at_a_glance(store: Store) -> None:
         found.runs.append(result(store, method, 1, *shares))
         found.labels[method] = METHODS[method].label
         found.planned[method] = 1
-    *_, together = glance_sections([found])
+    *_, against, together = glance_sections([found])
+    assert [[str(cell) for cell in row[:3]] for row in against.rows] == [
+        ["stairs: Agent-R, verified − good data only", "1", "+30.0"],
+        ["stairs: Agent-R, verified − good data only", "2", "0.0"],
+    ]
     assert together.title == "All rounds together"
     assert [[str(cell) for cell in row[:4]] for row in together.rows] == [
         ["stairs: Agent-R, verified", "1 to 2", "1", "60.0 %"],
@@ -302,7 +306,8 @@ def test_all_rounds_at_a_glance(store: Store) -> None:
     ]
     than = together.columns.index("Agent-R, verified − it")
     assert [str(row[than]) for row in together.rows] == ["None", "+15.0"]
-    *_, over_rounds = told_in_short(found)
+    _, _, first, _, over_rounds = told_in_short(found)
+    assert first.startswith("recovery after round 1, best first: Agent-R, verified")
     assert over_rounds.startswith("recovery over rounds 1 to 2, best first: Agent-R, verified")
 
 

@@ -42,9 +42,9 @@ def told_in_short(results: EnvResults) -> list[str]:
             told.append(f"{measure.column} {shown(measure, value['value'])}, {against}")
     gains = f"{results.labels[first]}, {round_name(number)}: {'; '.join(told)}."
     last = results.last_round(*results.methods)
-    orders = [_order(results, measure, last) for measure in (results.main, results.recovery)]
-    if last > 1:
-        orders.append(_order(results, results.recovery, range(1, last + 1)))
+    orders = [_order(results, results.main, last)]
+    whens: list[int | range] = [last] if last == 1 else [1, last, range(1, last + 1)]
+    orders += [_order(results, results.recovery, when) for when in whens]
     return [gains, *filter(None, orders)]
 
 
@@ -111,16 +111,20 @@ def _against_the_others(environments: Sequence[EnvResults]) -> Section:
     for results in environments:
         first, *others = results.methods or [""]
         for other in others:
-            number = results.last_round(first, other)
-            row: list[Cell] = [
-                f"{results.env}: {results.labels[first]} − {results.labels[other]}",
-                number,
-            ]
-            for measure in (results.main, results.recovery):
-                row += _difference(measure, results.between(measure, first, other, number))
-            rows.append(row)
+            for number in sorted({1, results.last_round(first, other)}):
+                row: list[Cell] = [
+                    f"{results.env}: {results.labels[first]} − {results.labels[other]}",
+                    number,
+                ]
+                for measure in (results.main, results.recovery):
+                    row += _difference(measure, results.between(measure, first, other, number))
+                rows.append(row)
     columns = ["", "round", "outcome", "95 % interval", "recovery", "95 % interval"]
-    return Section(f"{_first_label(environments)} against the others", columns, rows)
+    notes = [
+        "In round 1 all methods of a seed learn from the same trees; later each one searches with"
+        " the model that it has made."
+    ]
+    return Section(f"{_first_label(environments)} against the others", columns, rows, notes)
 
 
 def _all_rounds(environments: Sequence[EnvResults]) -> Section:

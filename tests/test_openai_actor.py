@@ -341,6 +341,30 @@ def test_what_is_too_long_to_score_is_an_overflow(server: FakeServer, connect: O
     assert [(one.overflow, len(one.log_likelihoods)) for one in scored] == [(True, 0), (False, 1)]
 
 
+def test_old_exchanges_are_left_out_where_it_is_too_long_to_score(
+    server: FakeServer, connect: Open
+) -> None:
+    server.models = [{"id": "toy", "owned_by": "vllm"}]
+    server.echoes = server.tokenizes = True
+    actor = connect()
+    last: list[Message] = [
+        {"role": "assistant", "content": "b" * 4},
+        {"role": "user", "content": "y" * 4},
+    ]
+    old: list[Message] = [
+        {"role": "assistant", "content": "a" * 10},
+        {"role": "user", "content": "x" * 10},
+    ]
+    server.context = 20
+    whole, short = actor.score(
+        [ScoreRequest([*ASK, *old, *last], ("Good",)), ScoreRequest([*ASK, *last], ("Good",))]
+    )
+    assert whole == short
+    assert not whole.overflow
+    server.context = 12
+    assert actor.score([ScoreRequest([*ASK, *old, *last], ("Good",))])[0].overflow
+
+
 @pytest.mark.parametrize("tokenizes", [True, False])
 def test_an_echo_that_is_ignored_is_noticed(
     server: FakeServer, connect: Open, tokenizes: bool

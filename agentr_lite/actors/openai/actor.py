@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -319,12 +319,16 @@ def _load_template(path: Path | None) -> ChatTemplate | None:
 
 
 async def _score_one(scorer: Scorer, request: ScoreRequest) -> ScoreResult:
-    try:
-        return await scorer.score(request)
-    except Refusal as refusal:
-        if not _too_long(refusal):
-            raise
-        return SCORE_OVERFLOW
+    """One conversation's scores; without its oldest exchanges if it is too long, as answers."""
+    head, exchanges = split_exchanges(request.messages)
+    for dropped in range(max(1, len(exchanges))):
+        kept = [message for exchange in exchanges[dropped:] for message in exchange]
+        try:
+            return await scorer.score(replace(request, messages=[*head, *kept]))
+        except Refusal as refusal:
+            if not _too_long(refusal):
+                raise
+    return SCORE_OVERFLOW
 
 
 def _too_long(refusal: Refusal) -> bool:

@@ -246,6 +246,29 @@ def test_a_file_that_two_names_share_stays(server: FakeHub, cli: Call) -> None:
     assert resolve_model("two").gguf.is_file()
 
 
+@pytest.mark.usefixtures("known")
+def test_what_is_pulled_cannot_take_a_name_that_means_something_else(
+    server: FakeHub, cli: Call, content: bytes
+) -> None:
+    server.files["else/Other-GGUF"] = {"tiny.gguf": content}
+    for words in (("--as", "starter"), ("--as", "tiny"), ()):
+        code, _, err = cli("models", "pull", "else/Other-GGUF/tiny.gguf", *words)
+        assert code == 2
+        one_error(err)
+        assert "--as NAME" in err
+    assert not shelf.entries()
+    assert not server.ranges
+    # By its path it is the same model.
+    assert cli("models", "pull", f"{REPO}/{FILE}", "--as", "tiny")[0] == 0
+    assert cli("models", "remove", "tiny")[0] == 0
+    shelf.put(shelf.Entry("tiny", "/somewhere/else.gguf"))
+    code, _, err = cli("models", "pull", "tiny")
+    assert code == 2
+    assert "already" in one_error(err)
+    assert "models remove tiny" in err
+    assert "--force" not in err
+
+
 def test_a_repository_with_one_file_needs_no_path(server: FakeHub, cli: Call) -> None:
     code, _, err = cli("models", "pull", REPO)
     assert code == 0, err

@@ -95,10 +95,8 @@ def pull_model(
             hint="Name the repository: --train-repo OWNER/REPOSITORY.",
         )
     name = alias or (item.name if item else Path(file).stem)
-    shelf.check_name(name)
+    _check_free_to_pull(name, f"{repo}/{file}")
     earlier = shelf.find(name)
-    if earlier is not None and earlier.source != f"{repo}/{file}":
-        _check_free(name, False)
     with Progress() as progress:
         bar = Megabytes(progress)
         got = hub.fetch(repo, file, models_dir(), revision=revision, on_bytes=bar)
@@ -295,6 +293,29 @@ def _check_free(name: str, force: bool) -> None:
         raise UsageError(
             f"there is a model '{name}' already",
             hint=f"Choose another name, or `agentr-lite models remove {name}` first.",
+        )
+
+
+def _check_free_to_pull(name: str, source: str) -> None:
+    """Refuse a name that means, or could later mean, something else than ``source``."""
+    from agentr_lite.actors import shelf
+    from agentr_lite.actors.catalog import known
+    from agentr_lite.actors.registry import STARTER
+
+    shelf.check_name(name)
+    other = "Call it something else: --as NAME."
+    if name == STARTER:
+        raise UsageError(f"'{STARTER}' is the bundled model", hint=other)
+    item, earlier = known(name), shelf.find(name)
+    if item is not None and f"{item.repo}/{item.file}" != source:
+        raise UsageError(
+            f"'{name}' is the name of {item.repo}/{item.file}, not of {source}", hint=other
+        )
+    if earlier is not None and earlier.source != source:
+        raise UsageError(
+            f"there is a model '{name}' already: {earlier.source or earlier.model}",
+            hint=f"Call this one something else with --as NAME, or `agentr-lite models remove"
+            f" {name}` first.",
         )
 
 

@@ -304,6 +304,29 @@ def test_names_of_ones_own(tmp_path: Path, cli: Call) -> None:
     assert path.is_file()
 
 
+def test_a_name_is_not_given_to_a_name(tmp_path: Path, cli: Call) -> None:
+    path = write_tiny_model(tmp_path / "mine.gguf")
+    assert cli("models", "add", "mine", path)[0] == 0
+    for model, hint in (("starter", "--model starter"), ("mine", str(path))):
+        code, _, err = cli("models", "add", "second", model)
+        assert code == 2
+        assert "is a model's name already" in one_error(err)
+        assert hint in err
+    assert list(shelf.entries()) == ["mine"]
+
+
+def test_a_directory_for_mlx_is_found_from_everywhere(
+    tmp_path: Path, cli: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "mdl").mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / "here" / "mdl" / name).write_text("{}")
+    monkeypatch.chdir(tmp_path / "here")
+    assert cli("models", "add", "mine", "mlx:mdl")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    assert resolve_model("mine").gguf == (tmp_path / "here" / "mdl").resolve()
+
+
 @pytest.mark.parametrize("name", ["starter", "a/b", "x.gguf", "-x", "openai:x", "qwen3-0.6b"])
 def test_a_name_that_means_something_else_is_refused(name: str, tmp_path: Path, cli: Call) -> None:
     path = write_tiny_model(tmp_path / "mine.gguf")

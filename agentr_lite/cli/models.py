@@ -51,11 +51,24 @@ def add_model(name: str, model: str, train_dir: Path | None, force: bool, as_jso
     The file stays where it is. From then on, `--model NAME` finds it.
     """
     from agentr_lite.actors import shelf
-    from agentr_lite.actors.registry import check_model
+    from agentr_lite.actors.mlx import spec as mlx
+    from agentr_lite.actors.openai.spec import is_server
+    from agentr_lite.actors.registry import STARTER, check_model, expand
 
     _check_free(name, force)
+    if model == STARTER or shelf.find(model) is not None:
+        # What a name means may change: a second one would not follow.
+        raise UsageError(
+            f"'{model}' is a model's name already; a name is given to a file, a directory or a"
+            " server",
+            hint=f"Use `--model {model}`"
+            + (f", or give what it stands for: {expand(model)}" if model != STARTER else "."),
+        )
     check_model(model)
-    spec = model if model.startswith(("mlx:", "openai:")) else str(_absolute(model))
+    if mlx.is_mlx(model):
+        spec = f"{mlx.PREFIX}{_absolute(model.removeprefix(mlx.PREFIX))}"
+    else:
+        spec = model if is_server(model) else str(_absolute(model))
     entry = shelf.Entry(name, spec, str(_absolute(train_dir)) if train_dir else "")
     shelf.put(entry)
     _show_entry(entry, as_json)

@@ -246,6 +246,28 @@ def test_a_file_that_two_names_share_stays(server: FakeHub, cli: Call) -> None:
     assert resolve_model("two").gguf.is_file()
 
 
+@pytest.mark.parametrize("first", ["one", "two"])
+def test_a_folder_stays_as_far_as_another_name_needs_it(
+    server: FakeHub, cli: Call, content: bytes, first: str
+) -> None:
+    # The second one's file lies in the folder of the first one's training weights.
+    server.files["someone/Tiny"]["tiny.gguf"] = content
+    pulls = {"one": (f"{REPO}/{FILE}", "--train-repo", "someone/Tiny")}
+    pulls["two"] = ("someone/Tiny/tiny.gguf",)
+    for name, words in pulls.items():
+        assert cli("models", "pull", *words, "--as", name)[0] == 0
+    folder = models_dir() / "someone--Tiny"
+    assert cli("models", "remove", first)[0] == 0
+    kept = sorted(path.name for path in folder.iterdir())
+    if first == "one":
+        assert kept == ["tiny.gguf"]
+        assert resolve_model("two").gguf.is_file()
+    else:
+        assert kept == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert cli("models", "remove", "two" if first == "one" else "one")[0] == 0
+    assert not any(models_dir().iterdir())
+
+
 @pytest.mark.usefixtures("known")
 def test_what_is_pulled_cannot_take_a_name_that_means_something_else(
     server: FakeHub, cli: Call, content: bytes

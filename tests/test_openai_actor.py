@@ -195,9 +195,10 @@ def test_a_task_that_never_fits_is_an_overflow(server: FakeServer, connect: Open
         (200, b"<html>gateway</html>", {}),
         (200, b"", {}),
         (200, b"[1, 2]", {}),
+        (200, b"not packed", {"Content-Encoding": "gzip"}),
         CUT,
     ],
-    ids=["500", "503", "429", "html", "empty", "list", "cut"],
+    ids=["500", "503", "429", "html", "empty", "list", "gzip", "cut"],
 )
 def test_what_passes_is_tried_again(
     server: FakeServer, connect: Open, waits: list[float], fault: Any
@@ -408,6 +409,16 @@ def test_openais_key_goes_to_openai_only() -> None:
     for url in ("http://api.openai.com/v1", "https://api.openai.com.evil.org/v1", "http://x/v1"):
         assert settings.key_for(url) == ""
     assert ServerSettings(key="own").key_for("http://x/v1") == "own"
+
+
+@pytest.mark.parametrize("bad", [f"{KEY}…", f"{KEY}\n{KEY}"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_repeated(bad: str) -> None:
+    with pytest.raises(UsageError, match="AGENTR_LITE_API_KEY") as caught:
+        Client(ServerSpec("http://x/v1", "toy"), ServerSettings(key=bad))
+    assert KEY not in caught.value.message + caught.value.hint
+    with pytest.raises(UsageError, match="OPENAI_API_KEY"):
+        ServerSettings(openai_key=bad).key_for("https://api.openai.com/v1")
+    assert ServerSettings(openai_key=bad).key_for("http://x/v1") == ""
 
 
 # Names and settings ---------------------------------------------------------------------------

@@ -374,6 +374,16 @@ class TestCommand:
         assert not list(tmp_path.glob(".convert*"))
         assert cli(*words, "--force", "--exact")[0] == 2
 
+    def test_a_checkpoint_is_checked_by_itself(self, cli: Call, tmp_path: Path) -> None:
+        model = make_tiny_hf(tmp_path / "model")
+        earlier = write_adapter(tmp_path / "earlier", model, seed=2)
+        checkpoint = write_adapter(tmp_path / "adapter", model) / "0000100_adapters.safetensors"
+        (earlier / "adapters.safetensors").rename(checkpoint)
+        words = ("convert", "adapter", checkpoint, "-o", tmp_path / "a.gguf", "--base", model)
+        code, stdout, stderr = cli(*words, "--check", "--json")
+        assert code == 0, stderr
+        assert json.loads(stdout)["check"]["adapted"]["top1"] == 1
+
     def test_model_both_ways(self, cli: Call, tmp_path: Path) -> None:
         file = write_tiny_model(tmp_path / "m.gguf", file_type="q8_0")
         back = tmp_path / "back"

@@ -332,6 +332,22 @@ def test_a_template_of_the_users_lets_any_echoing_server_score(
     assert server.requests[-1][1]["prompt"] == "[Go]"
 
 
+@pytest.mark.parametrize("condition", ["true", "m.role == 'assistant'"])
+def test_a_template_that_needs_the_end_token_is_refused(
+    connect: Open, tmp_path: Path, condition: str
+) -> None:
+    template = tmp_path / "template.jinja"
+    template.write_text(
+        "{% for m in messages %}[{{ m.content }}]{% if "
+        + condition
+        + " %}{{ eos_token }}{% endif %}{% endfor %}",
+        "utf-8",
+    )
+    with pytest.raises(ModelError, match="ends turns with eos_token") as caught:
+        connect(template=template)
+    assert "agent.chat_template empty" in caught.value.hint
+
+
 def test_what_is_too_long_to_score_is_an_overflow(server: FakeServer, connect: Open) -> None:
     server.models = [{"id": "toy", "owned_by": "vllm"}]
     server.echoes = server.tokenizes = True

@@ -40,6 +40,13 @@ _OVERFLOW = re.compile(
 )
 _SEEN = 120
 """Characters of a strange answer in a message."""
+_EOS_MARK = "\ue000end of turn\ue000"
+_EOS_PROBE: list[Message] = [
+    {"role": "system", "content": "first probe"},
+    {"role": "user", "content": "second probe"},
+    {"role": "assistant", "content": "third probe"},
+    {"role": "user", "content": "fourth probe"},
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +321,14 @@ def _load_template(path: Path | None) -> ChatTemplate | None:
             f"cannot read chat template {path}: {error}",
             hint="Set agent.chat_template to a Jinja file, or to '' for the server's own.",
         ) from error
+    marked = ChatTemplate(source, origin=str(path), eos=_EOS_MARK)
+    if _EOS_MARK in marked.render(_EOS_PROBE):
+        raise ModelError(
+            f"the chat template {path} ends turns with eos_token, and no server tells what that"
+            " is: turns would run together",
+            hint="Leave agent.chat_template empty, so that the server uses its own template; or"
+            " write the token's text in place of eos_token.",
+        )
     # The server puts the begin-of-text token before a prompt by itself.
     return ChatTemplate(source, origin=str(path))
 

@@ -56,12 +56,28 @@ class ServerSettings:
     """Sent to OpenAI's own server only: it is in many people's environment for other reasons."""
 
     def key_for(self, url: str) -> str:
-        """The key to send to ``url``; empty: none."""
+        """The key to send to ``url``; empty: none.
+
+        Raises:
+            UsageError: it cannot be sent, holding what no key holds. One that is not sent does
+                not matter.
+        """
         if self.key:
-            return self.key
+            return _sendable(self.key, "AGENTR_LITE_API_KEY")
         parts = urlsplit(url)
         own = parts.scheme == "https" and parts.hostname == "api.openai.com"
-        return self.openai_key if own else ""
+        return _sendable(self.openai_key, "OPENAI_API_KEY") if own else ""
+
+
+def _sendable(key: str, variable: str) -> str:
+    if key.isascii() and key.isprintable():
+        return key
+    # Not repeated in the message: most of it is the key.
+    raise UsageError(
+        f"the key in {variable} holds characters that no key has, such as an ellipsis or a line"
+        " break",
+        hint="Copy the key again, whole, from where it can be seen in full.",
+    )
 
 
 def server_settings() -> ServerSettings:

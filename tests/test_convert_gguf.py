@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tiny_hf import TEXTS, make_tiny_hf
 from agentr_lite.actors.convert import cached, check, gguf_to_hf, lora_to_gguf
 from agentr_lite.actors.convert.cached import copy_of, has_copy, make_copy
 from agentr_lite.actors.convert.check import check_adapter, check_copy
-from agentr_lite.actors.convert.compare import agreement, llamacpp_logits, tokenize
+from agentr_lite.actors.convert.compare import Agreement, agreement, llamacpp_logits, tokenize
 from agentr_lite.actors.convert.gguf_to_hf import check_convertible, convert_to_hf
 from agentr_lite.actors.convert.hf_to_gguf import WeightType, convert_to_gguf
 from agentr_lite.actors.convert.lora_to_gguf import convert_adapter
@@ -253,6 +255,36 @@ class TestCopy:
         with pytest.raises(ModelError, match="compute something else"):
             cached.make_copy(file)
         assert not has_copy(file) and not copy_of(file).exists()
+        assert not any(copy_of(file).parent.iterdir())
+
+    def test_processes_that_make_the_same_leave_each_other_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = write_tiny_model(tmp_path / "m.gguf", file_type="q8_0")
+        folder = copy_of(file)
+        left, working = (folder.with_name(f".making-{folder.name}.{one}") for one in "ab")
+        for path in (left, working):
+            (path / "copy").mkdir(parents=True)
+        lock = os.open(working, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        def finished_by_another(gguf: Path, copy: Path) -> Agreement:
+            folder.mkdir()
+            (folder / "conversion.json").write_text("the other's")
+            return check_copy(gguf, copy)
+
+        monkeypatch.setattr(check, "check_copy", finished_by_another)
+        assert make_copy(file) == folder
+        assert (folder / "conversion.json").read_text() == "the other's"
+        assert set(folder.parent.iterdir()) == {folder, working}
+        os.close(lock)
+
+    def test_an_unfinished_one_is_replaced(self, tmp_path: Path) -> None:
+        file = write_tiny_model(tmp_path / "m.gguf", file_type="q8_0")
+        copy_of(file).mkdir(parents=True)
+        (copy_of(file) / "config.json").write_text("{}")
+        make_copy(file)
+        assert has_copy(file) and list(copy_of(file).parent.iterdir()) == [copy_of(file)]
 
 
 class TestCheck:
@@ -373,6 +405,16 @@ class TestCommand:
         assert out.read_bytes() == before, "what failed its check is not written"
         assert not list(tmp_path.glob(".convert*"))
         assert cli(*words, "--force", "--exact")[0] == 2
+
+    def test_a_checkpoint_is_checked_by_itself(self, cli: Call, tmp_path: Path) -> None:
+        model = make_tiny_hf(tmp_path / "model")
+        earlier = write_adapter(tmp_path / "earlier", model, seed=2)
+        checkpoint = write_adapter(tmp_path / "adapter", model) / "0000100_adapters.safetensors"
+        (earlier / "adapters.safetensors").rename(checkpoint)
+        words = ("convert", "adapter", checkpoint, "-o", tmp_path / "a.gguf", "--base", model)
+        code, stdout, stderr = cli(*words, "--check", "--json")
+        assert code == 0, stderr
+        assert json.loads(stdout)["check"]["adapted"]["top1"] == 1
 
     def test_model_both_ways(self, cli: Call, tmp_path: Path) -> None:
         file = write_tiny_model(tmp_path / "m.gguf", file_type="q8_0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from agentr_lite.actors.base import Actor, GenerateRequest, Message, Sampling, S
 from agentr_lite.actors.convert.hf_to_gguf import convert_to_gguf
 from agentr_lite.actors.convert.lora_to_gguf import convert_adapter
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
+from agentr_lite.actors.llamacpp.context import Context
+from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.mlx.actor import MlxActor
 from agentr_lite.actors.mock import MockActor
 from agentr_lite.errors import ModelError
@@ -183,6 +186,44 @@ def test_the_weights_go_with_their_last_user(files: Path) -> None:
     assert model.handle
     other.close()
     assert not model.handle
+
+
+def test_an_actor_that_cannot_be_opened_leaves_nothing_loaded(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = files / "model.gguf"
+    first = LlamaCppActor(model, context_tokens=CONTEXT)
+    made: list[Context] = []
+    loaded: list[Model] = []
+    make, load = Context.__init__, Model.__init__
+
+    def count_models(self: Model, *arguments: Any, **named: Any) -> None:
+        loaded.append(self)
+        load(self, *arguments, **named)
+
+    def fail_at_the_second(self: Context, *arguments: Any, **named: Any) -> None:
+        if made:
+            raise ModelError("no memory for another cache")
+        made.append(self)
+        make(self, *arguments, **named)
+
+    monkeypatch.setattr(Model, "__init__", count_models)
+    monkeypatch.setattr(Context, "__init__", fail_at_the_second)
+    with pytest.raises(ModelError, match="no memory"):
+        LlamaCppActor(model, context_tokens=CONTEXT)
+    made_alone = made.copy()
+    made.clear()
+    with pytest.raises(ModelError, match="no memory"):
+        first.beside(None)
+    assert not any(context.handle for context in [*made_alone, *made])
+    (tmp_path / "bad.jinja").write_text("{{")
+    with pytest.raises(ModelError, match="does not compile"):
+        LlamaCppActor(model, chat_template=tmp_path / "bad.jinja")
+    assert len(loaded) == 2
+    assert not any(one.handle for one in loaded)
+    # The weights of the first are still there.
+    assert work(first)
+    first.close()
 
 
 def test_mlx_layers_share_their_arrays(files: Path) -> None:

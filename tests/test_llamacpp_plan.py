@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tiny_gguf import write_tiny_model
 
+from agentr_lite.actors.llamacpp import machine
 from agentr_lite.actors.llamacpp import plan as planning
 from agentr_lite.actors.llamacpp.lanes import Lanes
 from agentr_lite.actors.llamacpp.machine import available_bytes, physical_cores
@@ -31,6 +33,24 @@ def job(tokens: list[int]) -> Job:
 def test_the_machine_has_cores_and_memory() -> None:
     assert physical_cores() >= 1
     assert available_bytes() > 1 << 20
+
+
+def test_a_containers_file_cache_counts_as_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("900000\n")
+    assert available_bytes() == 100_000
+    stat = tmp_path / "memory.stat"
+    stat.write_text("anon 50000\nfile 800000\nshmem 50000\n")
+    assert available_bytes() == 100_000
+    # A model file that was just downloaded.
+    stat.write_text("anon 50000\nfile 800000\ninactive_file 700000\nactive_file 50000\n")
+    assert available_bytes() == 850_000
+    # The files are read one after the other: the numbers need not agree.
+    stat.write_text("inactive_file 2000000\n")
+    assert available_bytes() == 1_000_000
 
 
 def test_a_small_model_gets_many_lanes_that_each_hold_a_conversation(model: Model) -> None:

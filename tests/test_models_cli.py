@@ -110,4 +110,6 @@ def test_doctor_fails_without_the_starter_or_with_a_spoilt_database(
     result = invoke(doctor, "--db", str(database))
     assert result.exit_code == EXIT_FAILED
     assert result.stdout.count("✗") == 2
-    assert "starter" in result.stdout
+    checks = json.loads(invoke(doctor, "--json", "--db", str(database)).stdout)["checks"]
+    failed = [check["check"] for check in checks if check["status"] == "failed"]
+    assert failed == ["database", "starter"]

@@ -246,6 +246,51 @@ def test_a_file_that_two_names_share_stays(server: FakeHub, cli: Call) -> None:
     assert resolve_model("two").gguf.is_file()
 
 
+@pytest.mark.parametrize("first", ["one", "two"])
+def test_a_folder_stays_as_far_as_another_name_needs_it(
+    server: FakeHub, cli: Call, content: bytes, first: str
+) -> None:
+    # The second one's file lies in the folder of the first one's training weights.
+    server.files["someone/Tiny"]["tiny.gguf"] = content
+    pulls = {"one": (f"{REPO}/{FILE}", "--train-repo", "someone/Tiny")}
+    pulls["two"] = ("someone/Tiny/tiny.gguf",)
+    for name, words in pulls.items():
+        assert cli("models", "pull", *words, "--as", name)[0] == 0
+    folder = models_dir() / "someone--Tiny"
+    assert cli("models", "remove", first)[0] == 0
+    kept = sorted(path.name for path in folder.iterdir())
+    if first == "one":
+        assert kept == ["tiny.gguf"]
+        assert resolve_model("two").gguf.is_file()
+    else:
+        assert kept == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert cli("models", "remove", "two" if first == "one" else "one")[0] == 0
+    assert not any(models_dir().iterdir())
+
+
+@pytest.mark.usefixtures("known")
+def test_what_is_pulled_cannot_take_a_name_that_means_something_else(
+    server: FakeHub, cli: Call, content: bytes
+) -> None:
+    server.files["else/Other-GGUF"] = {"tiny.gguf": content}
+    for words in (("--as", "starter"), ("--as", "tiny"), ()):
+        code, _, err = cli("models", "pull", "else/Other-GGUF/tiny.gguf", *words)
+        assert code == 2
+        one_error(err)
+        assert "--as NAME" in err
+    assert not shelf.entries()
+    assert not server.ranges
+    # By its path it is the same model.
+    assert cli("models", "pull", f"{REPO}/{FILE}", "--as", "tiny")[0] == 0
+    assert cli("models", "remove", "tiny")[0] == 0
+    shelf.put(shelf.Entry("tiny", "/somewhere/else.gguf"))
+    code, _, err = cli("models", "pull", "tiny")
+    assert code == 2
+    assert "already" in one_error(err)
+    assert "models remove tiny" in err
+    assert "--force" not in err
+
+
 def test_a_repository_with_one_file_needs_no_path(server: FakeHub, cli: Call) -> None:
     code, _, err = cli("models", "pull", REPO)
     assert code == 0, err
@@ -279,6 +324,29 @@ def test_names_of_ones_own(tmp_path: Path, cli: Call) -> None:
     shutil.copy(tmp_path / "moved.gguf", path)
     assert json.loads(cli("models", "remove", "mine", "--json")[1])["deleted"] == []
     assert path.is_file()
+
+
+def test_a_name_is_not_given_to_a_name(tmp_path: Path, cli: Call) -> None:
+    path = write_tiny_model(tmp_path / "mine.gguf")
+    assert cli("models", "add", "mine", path)[0] == 0
+    for model, hint in (("starter", "--model starter"), ("mine", str(path))):
+        code, _, err = cli("models", "add", "second", model)
+        assert code == 2
+        assert "is a model's name already" in one_error(err)
+        assert hint in err
+    assert list(shelf.entries()) == ["mine"]
+
+
+def test_a_directory_for_mlx_is_found_from_everywhere(
+    tmp_path: Path, cli: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "mdl").mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / "here" / "mdl" / name).write_text("{}")
+    monkeypatch.chdir(tmp_path / "here")
+    assert cli("models", "add", "mine", "mlx:mdl")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    assert resolve_model("mine").gguf == (tmp_path / "here" / "mdl").resolve()
 
 
 @pytest.mark.parametrize("name", ["starter", "a/b", "x.gguf", "-x", "openai:x", "qwen3-0.6b"])

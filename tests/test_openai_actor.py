@@ -195,9 +195,10 @@ def test_a_task_that_never_fits_is_an_overflow(server: FakeServer, connect: Open
         (200, b"<html>gateway</html>", {}),
         (200, b"", {}),
         (200, b"[1, 2]", {}),
+        (200, b"not packed", {"Content-Encoding": "gzip"}),
         CUT,
     ],
-    ids=["500", "503", "429", "html", "empty", "list", "cut"],
+    ids=["500", "503", "429", "html", "empty", "list", "gzip", "cut"],
 )
 def test_what_passes_is_tried_again(
     server: FakeServer, connect: Open, waits: list[float], fault: Any
@@ -331,6 +332,22 @@ def test_a_template_of_the_users_lets_any_echoing_server_score(
     assert server.requests[-1][1]["prompt"] == "[Go]"
 
 
+@pytest.mark.parametrize("condition", ["true", "m.role == 'assistant'"])
+def test_a_template_that_needs_the_end_token_is_refused(
+    connect: Open, tmp_path: Path, condition: str
+) -> None:
+    template = tmp_path / "template.jinja"
+    template.write_text(
+        "{% for m in messages %}[{{ m.content }}]{% if "
+        + condition
+        + " %}{{ eos_token }}{% endif %}{% endfor %}",
+        "utf-8",
+    )
+    with pytest.raises(ModelError, match="ends turns with eos_token") as caught:
+        connect(template=template)
+    assert "agent.chat_template empty" in caught.value.hint
+
+
 def test_what_is_too_long_to_score_is_an_overflow(server: FakeServer, connect: Open) -> None:
     server.models = [{"id": "toy", "owned_by": "vllm"}]
     server.echoes = server.tokenizes = True
@@ -339,6 +356,30 @@ def test_what_is_too_long_to_score_is_an_overflow(server: FakeServer, connect: O
     long: list[Message] = [{"role": "user", "content": "x" * 50}]
     scored = actor.score([ScoreRequest(long, ("Good",)), ScoreRequest(ASK, ("Good",))])
     assert [(one.overflow, len(one.log_likelihoods)) for one in scored] == [(True, 0), (False, 1)]
+
+
+def test_old_exchanges_are_left_out_where_it_is_too_long_to_score(
+    server: FakeServer, connect: Open
+) -> None:
+    server.models = [{"id": "toy", "owned_by": "vllm"}]
+    server.echoes = server.tokenizes = True
+    actor = connect()
+    last: list[Message] = [
+        {"role": "assistant", "content": "b" * 4},
+        {"role": "user", "content": "y" * 4},
+    ]
+    old: list[Message] = [
+        {"role": "assistant", "content": "a" * 10},
+        {"role": "user", "content": "x" * 10},
+    ]
+    server.context = 20
+    whole, short = actor.score(
+        [ScoreRequest([*ASK, *old, *last], ("Good",)), ScoreRequest([*ASK, *last], ("Good",))]
+    )
+    assert whole == short
+    assert not whole.overflow
+    server.context = 12
+    assert actor.score([ScoreRequest([*ASK, *old, *last], ("Good",))])[0].overflow
 
 
 @pytest.mark.parametrize("tokenizes", [True, False])
@@ -384,6 +425,16 @@ def test_openais_key_goes_to_openai_only() -> None:
     for url in ("http://api.openai.com/v1", "https://api.openai.com.evil.org/v1", "http://x/v1"):
         assert settings.key_for(url) == ""
     assert ServerSettings(key="own").key_for("http://x/v1") == "own"
+
+
+@pytest.mark.parametrize("bad", [f"{KEY}…", f"{KEY}\n{KEY}"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_repeated(bad: str) -> None:
+    with pytest.raises(UsageError, match="AGENTR_LITE_API_KEY") as caught:
+        Client(ServerSpec("http://x/v1", "toy"), ServerSettings(key=bad))
+    assert KEY not in caught.value.message + caught.value.hint
+    with pytest.raises(UsageError, match="OPENAI_API_KEY"):
+        ServerSettings(openai_key=bad).key_for("https://api.openai.com/v1")
+    assert ServerSettings(openai_key=bad).key_for("http://x/v1") == ""
 
 
 # Names and settings ---------------------------------------------------------------------------

@@ -90,7 +90,8 @@ def adapter(
         summary = convert_adapter(source, base, made)
         found = None
         if check:
-            found = _compare(source, made, base, mlx_base, exact, texts, tolerance)
+            folder = _adapter_folder(source, Path(scratch))
+            found = _compare(folder, made, base, mlx_base, exact, texts, tolerance)
             if not as_json:
                 _show(found)
             found.require()
@@ -106,8 +107,27 @@ def adapter(
     )
 
 
+def _adapter_folder(source: Path, scratch: Path) -> Path:
+    """The directory from which MLX reads the adapter ``source``.
+
+    MLX knows one file name: another file, such as a checkpoint beside the final adapter, gets it
+    in a directory of its own, or MLX would read its neighbour.
+    """
+    from agentr_lite.actors.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE
+
+    if source.is_dir():
+        return source
+    if source.name == ADAPTER_FILE:
+        return source.parent
+    folder = scratch / "adapter"
+    folder.mkdir()
+    shutil.copyfile(source, folder / ADAPTER_FILE)
+    shutil.copyfile(source.with_name(CONFIG_FILE), folder / CONFIG_FILE)
+    return folder
+
+
 def _compare(
-    source: Path,
+    folder: Path,
     made: Path,
     base: Path,
     mlx_base: Path | None,
@@ -127,7 +147,6 @@ def _compare(
     gguf_base = None if exact or base.is_dir() else base
     if gguf_base is None:
         say("comparing on an unquantized copy of the base")
-    folder = source if source.is_dir() else source.parent
     found = check_adapter(folder, made, mlx_base, gguf_base, texts=read, tolerance=tolerance)
     if gguf_base is not None and not found.conclusive:
         say("the base's own differences hide the adapter's: comparing on an unquantized copy")

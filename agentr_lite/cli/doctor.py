@@ -68,20 +68,19 @@ def doctor(
         return
     if model is not None:
         raise UsageError("--model needs --tune or --untune")
-    checks: tuple[Callable[[], list[Finding]], ...] = (
-        _python,
-        _packages,
-        _processor,
-        _memory,
-        lambda: _storage(database_path(db)),
-        _starter,
+    checks: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
+        ("python", _python),
+        ("packages", _packages),
+        ("processor", _processor),
+        ("memory", _memory),
+        ("database", lambda: _storage(database_path(db))),
+        ("starter", _starter),
     )
     findings: list[Finding] = []
-    for check in checks:
+    for name, check in checks:
         try:
             findings += check()
         except AgentrError as error:
-            name = getattr(check, "__name__", "check").strip("_")
             findings.append(Finding(name, "failed", error.message, error.hint))
     broken = [finding for finding in findings if finding.status == "failed"]
     if as_json:

@@ -70,28 +70,43 @@ def repository_file(model: str, revision: str) -> tuple[str, str]:
 
 
 def delete_files(entry: Entry) -> list[str]:
-    """Delete what was downloaded for ``entry`` and is named by no other."""
-    import shutil
-
+    """Delete what was downloaded for ``entry`` and is needed by no other; says what went."""
     from agentr_lite.actors import shelf
     from agentr_lite.config import models_dir
 
     root = models_dir().resolve()
     needed = {path for other in shelf.entries().values() for path in _paths(other)}
-    deleted = []
+    deleted: list[Path] = []
     for path in _paths(entry):
-        if not entry.source or path in needed or root not in path.parents or not path.exists():
+        if not entry.source or root not in path.parents or not path.exists():
             continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-            if not any(path.parent.iterdir()):
-                path.parent.rmdir()
-        deleted.append(str(path))
-    return deleted
+        if path.is_dir() and any(folder in needed for folder in path.parents):
+            # A part of a folder that another name needs whole.
+            continue
+        deleted += _delete(path, needed)
+        if path.parent != root and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    return [str(path) for path in deleted]
+
+
+def _delete(path: Path, needed: set[Path]) -> list[Path]:
+    """Delete a file or a folder except for what is needed; gives what went."""
+    import shutil
+
+    if path in needed:
+        return []
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+    elif any(path in one.parents for one in needed):
+        # A repository's folder holds whatever was pulled from it, by any name.
+        return [gone for child in sorted(path.iterdir()) for gone in _delete(child, needed)]
+    else:
+        shutil.rmtree(path)
+    return [path]
 
 
 def _paths(entry: Entry) -> list[Path]:
     named = [entry.model.removeprefix("mlx:"), entry.train_model]
-    return [Path(one).resolve() for one in named if one and not one.startswith("openai:")]
+    return [
+        Path(one).expanduser().resolve() for one in named if one and not one.startswith("openai:")
+    ]

@@ -51,11 +51,24 @@ def add_model(name: str, model: str, train_dir: Path | None, force: bool, as_jso
     The file stays where it is. From then on, `--model NAME` finds it.
     """
     from agentr_lite.actors import shelf
-    from agentr_lite.actors.registry import check_model
+    from agentr_lite.actors.mlx import spec as mlx
+    from agentr_lite.actors.openai.spec import is_server
+    from agentr_lite.actors.registry import STARTER, check_model, expand
 
     _check_free(name, force)
+    if model == STARTER or shelf.find(model) is not None:
+        # What a name means may change: a second one would not follow.
+        raise UsageError(
+            f"'{model}' is a model's name already; a name is given to a file, a directory or a"
+            " server",
+            hint=f"Use `--model {model}`"
+            + (f", or give what it stands for: {expand(model)}" if model != STARTER else "."),
+        )
     check_model(model)
-    spec = model if model.startswith(("mlx:", "openai:")) else str(_absolute(model))
+    if mlx.is_mlx(model):
+        spec = f"{mlx.PREFIX}{_absolute(model.removeprefix(mlx.PREFIX))}"
+    else:
+        spec = model if is_server(model) else str(_absolute(model))
     entry = shelf.Entry(name, spec, str(_absolute(train_dir)) if train_dir else "")
     shelf.put(entry)
     _show_entry(entry, as_json)
@@ -95,10 +108,8 @@ def pull_model(
             hint="Name the repository: --train-repo OWNER/REPOSITORY.",
         )
     name = alias or (item.name if item else Path(file).stem)
-    shelf.check_name(name)
+    _check_free_to_pull(name, f"{repo}/{file}")
     earlier = shelf.find(name)
-    if earlier is not None and earlier.source != f"{repo}/{file}":
-        _check_free(name, False)
     with Progress() as progress:
         bar = Megabytes(progress)
         got = hub.fetch(repo, file, models_dir(), revision=revision, on_bytes=bar)
@@ -295,6 +306,29 @@ def _check_free(name: str, force: bool) -> None:
         raise UsageError(
             f"there is a model '{name}' already",
             hint=f"Choose another name, or `agentr-lite models remove {name}` first.",
+        )
+
+
+def _check_free_to_pull(name: str, source: str) -> None:
+    """Refuse a name that means, or could later mean, something else than ``source``."""
+    from agentr_lite.actors import shelf
+    from agentr_lite.actors.catalog import known
+    from agentr_lite.actors.registry import STARTER
+
+    shelf.check_name(name)
+    other = "Call it something else: --as NAME."
+    if name == STARTER:
+        raise UsageError(f"'{STARTER}' is the bundled model", hint=other)
+    item, earlier = known(name), shelf.find(name)
+    if item is not None and f"{item.repo}/{item.file}" != source:
+        raise UsageError(
+            f"'{name}' is the name of {item.repo}/{item.file}, not of {source}", hint=other
+        )
+    if earlier is not None and earlier.source != source:
+        raise UsageError(
+            f"there is a model '{name}' already: {earlier.source or earlier.model}",
+            hint=f"Call this one something else with --as NAME, or `agentr-lite models remove"
+            f" {name}` first.",
         )
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.config import home
+from agentr_lite.errors import UsageError
 
 _RECORD = "conversion.json"
 
@@ -41,21 +46,68 @@ def make_copy(gguf: Path, *, on_progress: Callable[[int, int], None] | None = No
     folder = copy_of(gguf)
     if has_copy(gguf):
         return folder
-    # Of a process that was killed between writing and checking.
-    shutil.rmtree(folder, ignore_errors=True)
-    made = convert_to_hf(gguf, folder, on_progress=on_progress)
-    try:
-        agreement = check_copy(gguf, folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    record = {
-        "source": str(gguf.resolve()),
-        "sha256": file_sha256(gguf),
-        **dataclasses.asdict(made),
-        "agreement": {**dataclasses.asdict(agreement), "relative": agreement.relative},
-    }
-    partial = folder / f"{_RECORD}.partial"
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.rename(folder / _RECORD)
+    with _private_folder(folder) as private:
+        copy = private / "copy"
+        made = convert_to_hf(gguf, copy, on_progress=on_progress)
+        agreement = check_copy(gguf, copy)
+        record = {
+            "source": str(gguf.resolve()),
+            "sha256": file_sha256(gguf),
+            **dataclasses.asdict(made),
+            "agreement": {**dataclasses.asdict(agreement), "relative": agreement.relative},
+        }
+        (copy / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        try:
+            copy.rename(folder)
+        except OSError:
+            # Another process was faster, and its copy is as good; or there is an unfinished one,
+            # such as earlier versions left when they were killed.
+            if not has_copy(gguf):
+                folder.rename(private / "unfinished")
+                copy.rename(folder)
     return folder
+
+
+@contextmanager
+def _private_folder(folder: Path) -> Generator[Path]:
+    """A folder beside ``folder`` that is gone at the end: another process may make the same copy.
+
+    What killed processes left is deleted. A lock tells who lives: it ends with its process.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    prefix = f".making-{folder.name}."
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for path in list(folder.parent.iterdir()):
+            if path.name.startswith(prefix) and _abandoned(path):
+                shutil.rmtree(path, ignore_errors=True)
+        private = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix))
+        lock = os.open(private, os.O_RDONLY)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
+    try:
+        # Some network file systems have no locks: there, nothing is ever deleted.
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield private
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+        os.close(lock)
+
+
+def _abandoned(path: Path) -> bool:
+    """Whether no process holds a private folder; False where that cannot be told."""
+    try:
+        if not any(path.iterdir()):
+            # Its process may be about to lock it.
+            return False
+        lock = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(lock)
+    except OSError:
+        return False
+    return True

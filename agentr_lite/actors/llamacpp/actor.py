@@ -91,32 +91,40 @@ class LlamaCppActor(Actor):
         self._weights = weights or Weights(
             path, n_gpu_layers=n_gpu_layers, chat_template=chat_template
         )
-        self._model = model = self._weights.model
-        if model.n_ctx_train > 0:
-            context_tokens = min(context_tokens, model.n_ctx_train)
-        self._context_tokens = context_tokens
-        self._tokenizer = self._weights.tokenizer
-        self._prompts = PromptBuilder(
-            self._weights.template, self._tokenizer, context_tokens=context_tokens
-        )
-        self._threads = n_threads or physical_cores()
-        plan = plan_lanes(
-            model,
-            context_tokens=context_tokens,
-            n_cells=n_cells,
-            gpu=uses_gpu() and n_gpu_layers != 0,
-            n_threads=self._threads,
-        )
-        # Large files take seconds to digest: only where there may be something to find.
-        self._tuning = tuning.stored(file_sha256(path)) if tuned and tuning.any_stored() else None
-        if self._tuning is not None:
-            plan = plan.tuned(self._tuning)
-        self._deterministic = deterministic
-        if deterministic:
-            plan = plan_isolated(plan, context_tokens=context_tokens, n_threads=self._threads)
-        self._lanes = Lanes(
-            model, plan, n_threads=self._threads, kind=IsolatedLane if deterministic else Lane
-        )
+        try:
+            self._model = model = self._weights.model
+            if model.n_ctx_train > 0:
+                context_tokens = min(context_tokens, model.n_ctx_train)
+            self._context_tokens = context_tokens
+            self._tokenizer = self._weights.tokenizer
+            self._prompts = PromptBuilder(
+                self._weights.template, self._tokenizer, context_tokens=context_tokens
+            )
+            self._threads = n_threads or physical_cores()
+            plan = plan_lanes(
+                model,
+                context_tokens=context_tokens,
+                n_cells=n_cells,
+                gpu=uses_gpu() and n_gpu_layers != 0,
+                n_threads=self._threads,
+            )
+            # Large files take seconds to digest: only where there may be something to find.
+            self._tuning = (
+                tuning.stored(file_sha256(path)) if tuned and tuning.any_stored() else None
+            )
+            if self._tuning is not None:
+                plan = plan.tuned(self._tuning)
+            self._deterministic = deterministic
+            if deterministic:
+                plan = plan_isolated(plan, context_tokens=context_tokens, n_threads=self._threads)
+            self._lanes = Lanes(
+                model, plan, n_threads=self._threads, kind=IsolatedLane if deterministic else Lane
+            )
+        except BaseException:
+            # Weights that came from outside are left by whoever brought them.
+            if weights is None:
+                self._weights.leave()
+            raise
         self._adapter: Path | None = None
         self._handle: Any = None
         self._chat_template = chat_template

@@ -85,14 +85,22 @@ class Lanes:
             plan: how many lanes of which size.
             n_threads: all lanes' threads together.
             kind: how a lane runs what it is given.
+
+        Raises:
+            ModelError: a cache cannot be made; nothing is left behind.
         """
         self._stop = threading.Event()
         self._cells_a_token = plan.cells_a_token
         self._lent = n_threads if plan.lends_threads else 0
-        self.lanes = [
-            kind(model, plan, n_threads=1 if plan.parallel else n_threads, stop=self._stop)
-            for _ in range(plan.count)
-        ]
+        self.lanes: list[Lane] = []
+        try:
+            for _ in range(plan.count):
+                threads = 1 if plan.parallel else n_threads
+                self.lanes.append(kind(model, plan, n_threads=threads, stop=self._stop))
+        except BaseException:
+            for lane in self.lanes:
+                lane.context.close()
+            raise
         self._pool = (
             ThreadPoolExecutor(n_threads, thread_name_prefix="lane")
             if plan.parallel and n_threads > 1 and plan.count > 1

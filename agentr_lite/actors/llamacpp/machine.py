@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 _TOPOLOGY = Path("/sys/devices/system/cpu")
+_CGROUP = Path("/sys/fs/cgroup")
+_FILE_CACHE = ("inactive_file", "active_file")
 
 
 def physical_cores() -> int:
@@ -34,10 +36,10 @@ def available_bytes() -> int:
     except OSError:
         pass
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        used = int((_CGROUP / "memory.current").read_text())
         if limit != "max":
-            found.append(max(0, int(limit) - used))
+            found.append(max(0, int(limit) - max(0, used - _file_cache_bytes())))
     except (OSError, ValueError):
         pass
     if not found:
@@ -48,10 +50,19 @@ def available_bytes() -> int:
     return min(found)
 
 
+def _file_cache_bytes() -> int:
+    """What the container holds of files: given back when memory is short, so as good as free."""
+    try:
+        rows = [line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines()]
+        return sum(int(row[1]) for row in rows if row and row[0] in _FILE_CACHE)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def _quota() -> int:
     """Whole CPUs that the container may use; a large number where there is no limit."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
         return max(1, int(quota) // int(period))
     except (OSError, ValueError):
         return 1 << 20

@@ -29,15 +29,19 @@ class Weights(Shared):
             ModelError: see ``LlamaCppActor``.
         """
         self.model = model = Model(path, n_gpu_layers=n_gpu_layers)
-        self.adapters = Adapters(model)
-        self.template: ChatTemplate = model_template(
-            path,
-            model.header.chat_template,
-            override=chat_template,
-            bos=model.token_text(model.bos),
-            eos=model.token_text(model.eos),
-        )
-        self.tokenizer = Tokenizer(model)
+        try:
+            self.adapters = Adapters(model)
+            self.template: ChatTemplate = model_template(
+                path,
+                model.header.chat_template,
+                override=chat_template,
+                bos=model.token_text(model.bos),
+                eos=model.token_text(model.eos),
+            )
+            self.tokenizer = Tokenizer(model)
+        except BaseException:
+            model.close()
+            raise
         self._grammars: dict[str, Grammar] = {}
         super().__init__()
 

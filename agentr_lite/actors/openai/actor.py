@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -40,6 +40,13 @@ _OVERFLOW = re.compile(
 )
 _SEEN = 120
 """Characters of a strange answer in a message."""
+_EOS_MARK = "\ue000end of turn\ue000"
+_EOS_PROBE: list[Message] = [
+    {"role": "system", "content": "first probe"},
+    {"role": "user", "content": "second probe"},
+    {"role": "assistant", "content": "third probe"},
+    {"role": "user", "content": "fourth probe"},
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,17 +321,29 @@ def _load_template(path: Path | None) -> ChatTemplate | None:
             f"cannot read chat template {path}: {error}",
             hint="Set agent.chat_template to a Jinja file, or to '' for the server's own.",
         ) from error
+    marked = ChatTemplate(source, origin=str(path), eos=_EOS_MARK)
+    if _EOS_MARK in marked.render(_EOS_PROBE):
+        raise ModelError(
+            f"the chat template {path} ends turns with eos_token, and no server tells what that"
+            " is: turns would run together",
+            hint="Leave agent.chat_template empty, so that the server uses its own template; or"
+            " write the token's text in place of eos_token.",
+        )
     # The server puts the begin-of-text token before a prompt by itself.
     return ChatTemplate(source, origin=str(path))
 
 
 async def _score_one(scorer: Scorer, request: ScoreRequest) -> ScoreResult:
-    try:
-        return await scorer.score(request)
-    except Refusal as refusal:
-        if not _too_long(refusal):
-            raise
-        return SCORE_OVERFLOW
+    """One conversation's scores; without its oldest exchanges if it is too long, as answers."""
+    head, exchanges = split_exchanges(request.messages)
+    for dropped in range(max(1, len(exchanges))):
+        kept = [message for exchange in exchanges[dropped:] for message in exchange]
+        try:
+            return await scorer.score(replace(request, messages=[*head, *kept]))
+        except Refusal as refusal:
+            if not _too_long(refusal):
+                raise
+    return SCORE_OVERFLOW
 
 
 def _too_long(refusal: Refusal) -> bool:

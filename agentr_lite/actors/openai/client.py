@@ -75,6 +75,9 @@ class Client:
             sleep: waits so many seconds; tests replace it.
             jitter: draws from [0, 1): several clients that failed together shall not come back
                 together.
+
+        Raises:
+            UsageError: the key for this server cannot be sent.
         """
         self.spec = spec
         self._settings = settings
@@ -187,7 +190,8 @@ class Client:
             return _Setback(f"no answer within {self._settings.timeout_s:g} s")
         except httpx.TimeoutException as error:
             return _Setback(f"no connection in time ({type(error).__name__})")
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
+            # Of the connection, or of a body that is not packed as it says.
             return _Setback(self._public(str(error)) or type(error).__name__)
         except httpx.InvalidURL as error:
             raise ModelError(f"{url}: {error}") from error

@@ -58,9 +58,11 @@ class Broken(Counting):
 
 
 class Sleeper(Counting):
+    seconds = 60.0
+
     def __init__(self) -> None:
         super().__init__()
-        threading.Event().wait(60)
+        threading.Event().wait(self.seconds)
 
 
 NOT_CALLABLE = 3
@@ -128,6 +130,14 @@ def test_faults_are_named(
 ) -> None:
     with pytest.raises(kind, match=message):
         make_env(name, options)
+
+
+def test_a_limit_of_0_lifts_that_on_making_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Environment, "time_limit_s", 0.05)
+    monkeypatch.setattr(Sleeper, "seconds", 0.2)
+    with pytest.raises(EnvironmentFault, match=r"making it took longer than 0\.05 s"):
+        make_env("sleeper")
+    assert make_env("sleeper", {"time_limit_s": 0}).time_limit_s == 0
 
 
 def test_find_task() -> None:

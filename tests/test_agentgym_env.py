@@ -276,6 +276,24 @@ def test_an_error_within_an_ordinary_answer_is_an_error(textcraft: tuple[str, St
     env.close()
 
 
+def test_refused_resets_leave_no_sessions_behind(textcraft: tuple[str, State]) -> None:
+    address, state = textcraft
+    env = opened(address, train="5000,0", dev="1", test="2")
+    bad, good = env.tasks("train")
+    for _ in range(3):
+        with pytest.raises(EnvironmentFault, match="list index out of range"):
+            env.reset(bad)
+    assert state.count("/create") == 4 and state.closed == [0, 1, 2]
+    # On servers that cannot close one it is as before.
+    state.can_close = False
+    with pytest.raises(EnvironmentFault, match="list index out of range"):
+        env.reset(bad)
+    assert "Count: 0." in env.reset(good)[0]
+    state.can_close = True
+    env.close()
+    assert state.closed == [0, 1, 2, 4]
+
+
 def test_a_server_that_was_started_anew_gets_new_sessions(textcraft: tuple[str, State]) -> None:
     address, state = textcraft
     env = opened(address, train="0", dev="1", test="2")

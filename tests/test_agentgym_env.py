@@ -9,7 +9,7 @@ import pytest
 from agentgym_server import State, serving
 
 from agentr_lite.envs.agentgym import AgentGym
-from agentr_lite.envs.agentgym.profiles import PROFILES
+from agentr_lite.envs.agentgym.profiles import PROFILES, split_numbers
 from agentr_lite.envs.checker import check_environment
 from agentr_lite.envs.registry import make_env
 from agentr_lite.errors import EnvironmentFault, UsageError
@@ -276,6 +276,24 @@ def test_an_error_within_an_ordinary_answer_is_an_error(textcraft: tuple[str, St
     env.close()
 
 
+def test_refused_resets_leave_no_sessions_behind(textcraft: tuple[str, State]) -> None:
+    address, state = textcraft
+    env = opened(address, train="5000,0", dev="1", test="2")
+    bad, good = env.tasks("train")
+    for _ in range(3):
+        with pytest.raises(EnvironmentFault, match="list index out of range"):
+            env.reset(bad)
+    assert state.count("/create") == 4 and state.closed == [0, 1, 2]
+    # On servers that cannot close one it is as before.
+    state.can_close = False
+    with pytest.raises(EnvironmentFault, match="list index out of range"):
+        env.reset(bad)
+    assert "Count: 0." in env.reset(good)[0]
+    state.can_close = True
+    env.close()
+    assert state.closed == [0, 1, 2, 4]
+
+
 def test_a_server_that_was_started_anew_gets_new_sessions(textcraft: tuple[str, State]) -> None:
     address, state = textcraft
     env = opened(address, train="0", dev="1", test="2")
@@ -383,6 +401,26 @@ def test_published_games_are_the_default_where_there_are_some() -> None:
         env = opened(address)
         assert [len(env.tasks(split)) for split in ("train", "dev", "test")] == [2312, 1156, 1171]
         env.close()
+
+
+def test_the_shops_splits_lie_within_upstreams() -> None:
+    with serving("webshop") as (address, _):
+        env = opened(address)
+        numbers = {
+            split: [int(task.payload["number"]) for task in env.tasks(split)]
+            for split in ("train", "dev", "test")
+        }
+        assert numbers["train"] == list(range(1500, 1620))
+        assert numbers["dev"] == list(range(500, 520))
+        assert numbers["test"] == list(range(60))
+        env.close()
+    # Other kinds' games have no order of record.
+    split = split_numbers(PROFILES["maze"])
+    assert {name: len(members) for name, members in split.items()} == {
+        "train": 15,
+        "dev": 3,
+        "test": 8,
+    }
 
 
 def test_games_can_be_chosen(textcraft: tuple[str, State]) -> None:

@@ -47,6 +47,36 @@ class Listless(TextCraft):
         raise LookupError("no list")
 
 
+class Counted(TextCraft):
+    """Counts how many there are, each of which something outside may be held for."""
+
+    name = "counted"
+    left = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Counted.left += 1
+
+    def close(self) -> None:
+        Counted.left -= 1
+
+
+def test_every_environment_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._BUILT_IN, "counted", f"{__name__}:Counted")
+    for words in (
+        ("list",),
+        ("show", "counted"),
+        ("show", "counted", "--task", "ladder"),
+        ("show", "counted", "--tasks", "--json"),
+        ("check", "counted", "--episodes", "1", "--quick"),
+    ):
+        run(*words)
+        assert Counted.left == 0, words
+    with pytest.raises(UsageError, match="no task"):
+        run("show", "counted", "--task", "none")
+    assert Counted.left == 0
+
+
 def test_list() -> None:
     assert "textcraft" in run().stdout
     (row,) = [row for row in json.loads(run("--json").stdout) if row["name"] == "textcraft"]

@@ -58,9 +58,11 @@ class Broken(Counting):
 
 
 class Sleeper(Counting):
+    seconds = 60.0
+
     def __init__(self) -> None:
         super().__init__()
-        threading.Event().wait(60)
+        threading.Event().wait(self.seconds)
 
 
 NOT_CALLABLE = 3
@@ -130,6 +132,14 @@ def test_faults_are_named(
         make_env(name, options)
 
 
+def test_a_limit_of_0_lifts_that_on_making_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Environment, "time_limit_s", 0.05)
+    monkeypatch.setattr(Sleeper, "seconds", 0.2)
+    with pytest.raises(EnvironmentFault, match=r"making it took longer than 0\.05 s"):
+        make_env("sleeper")
+    assert make_env("sleeper", {"time_limit_s": 0}).time_limit_s == 0
+
+
 def test_find_task() -> None:
     env = make_env("textcraft")
     assert find_task(env, "ladder").name == "ladder"
@@ -172,6 +182,71 @@ def test_a_replay_that_goes_another_way_is_a_fault() -> None:
     env.step("up")
     with pytest.raises(EnvironmentFault, match="another observation when it was repeated"):
         env.restore(held)
+
+
+class Failing(Counting):
+    """Changes its state and then fails, in the call that ``fails`` names."""
+
+    fails = ""
+
+    def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
+        result = super().reset(task, seed=seed)
+        self.fail("reset")
+        return result
+
+    def step(self, action: str) -> StepResult:
+        result = super().step(action)
+        self.fail("step")
+        return result
+
+    def solve(self, task: Task) -> list[str]:
+        actions = super().solve(task)
+        self.reset(task)
+        for action in actions:
+            self.step(action)
+        return actions
+
+    def fail(self, call: str) -> None:
+        if self.fails == call:
+            raise RuntimeError("halfway")
+
+
+@pytest.mark.parametrize("call", ["reset", "step", "solve"])
+def test_restore_starts_over_after_a_call_that_leaves_the_state_unknown(call: str) -> None:
+    inner = Failing()
+    env = ReplayEnvironment(inner)
+    (task,) = env.tasks("train")
+    env.reset(task)
+    # A reset that fails leaves the very log that it begins with.
+    if call != "reset":
+        env.step("up")
+    held = env.snapshot()
+    if call == "solve":
+        env.solve(task)
+    else:
+        inner.fails = call
+        with pytest.raises(RuntimeError):
+            env.reset(task) if call == "reset" else env.step("up")
+        inner.fails = ""
+    inner._count += call == "reset"
+    with pytest.raises(EnvironmentFault, match="after a call that failed"):
+        env.snapshot()
+    env.restore(held)
+    assert env.describe_state() == ("0" if call == "reset" else "1")
+    assert env.snapshot() == held
+
+
+def test_asking_for_an_oracle_that_is_none_keeps_the_episode() -> None:
+    class Alone(Counting):
+        solve = Environment.solve
+
+    env = ReplayEnvironment(Alone())
+    (task,) = env.tasks("train")
+    env.reset(task)
+    held = env.snapshot()
+    with pytest.raises(NotImplementedError):
+        env.solve(task)
+    assert env.snapshot() == held
 
 
 def test_snapshot_before_reset_is_a_fault() -> None:

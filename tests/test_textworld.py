@@ -18,6 +18,7 @@ from agentr_lite.envs.checker import check_environment
 from agentr_lite.envs.registry import make_env
 from agentr_lite.envs.textworld import TextWorld
 from agentr_lite.envs.textworld.build import Workshop
+from agentr_lite.envs.textworld.env import is_played, one_line
 from agentr_lite.envs.textworld.games import LEVELS, make_tasks
 from agentr_lite.envs.textworld.machine import read_output, tidy
 from agentr_lite.errors import EnvironmentFault, UsageError
@@ -95,6 +96,41 @@ def test_a_game_is_won_by_its_plan(env: TextWorld) -> None:
     after = env.step("look")
     assert after.terminated and after.reward == 1.0 and after.info["invalid"]
     assert env.plan() == [] and env.valid_actions() == [] and env.describe_state() == ""
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        *("look. save", "look.SAVE", "look, quit", "me, save", "look; restart", "look then q"),
+        *(". save", "\nundo", "look.\n save", "look. save\0x", "transcripzz", "look. superbrieF"),
+        *("look. tw-trace-actions", "TW-print facts", "print_state", "restrict commands", "o save"),
+        *("look. again", "g, look", "look. " + "." * 188 + "saved"),
+    ],
+)
+def test_commands_to_the_interpreter_are_found_anywhere_on_a_line(action: str) -> None:
+    assert not is_played(one_line(action), again=True)
+
+
+def test_what_is_for_the_game_is_played() -> None:
+    lines = ("look", "take the saved quilt", "open fridge. go north", "", "工作", "strengthen door")
+    assert all(is_played(one_line(line), again=False) for line in lines)
+    assert one_line("  take \n apple\t") == "take apple"
+    assert len(one_line("工" * 500).encode()) <= 198
+    assert is_played("again", again=True) and is_played("G", again=True)
+    assert not is_played("again", again=False) and not is_played("g", again=False)
+
+
+@needs_textworld
+def test_the_text_of_a_model_writes_no_files(
+    env: TextWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    env.reset(env.tasks("train")[0])
+    for action in ("again", "look. save", "me, save", "look, restart", "transcripzz"):
+        assert env.step(action).info["invalid"]
+    assert list(tmp_path.iterdir()) == []
+    first = env.step("look").observation
+    assert env.step("again").observation == first
 
 
 @needs_textworld

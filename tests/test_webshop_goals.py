@@ -104,6 +104,12 @@ def test_original_files(tmp_path: Path, suffix: str) -> None:
     assert len(WebShop(data_dir=str(place), products=2).catalogue.products) == 2
 
 
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(WebShop(data_dir="~").catalogue.products) == 3
+
+
 def test_the_full_attribute_file_serves_a_selection(tmp_path: Path) -> None:
     write_files(tmp_path)
     (tmp_path / "items_ins_v2_1000.json").rename(tmp_path / "items_ins_v2.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +39,8 @@ def list_envs(as_json: bool = False) -> None:
     for name in env_names():
         row: dict[str, Any] = {"name": name, "origin": env_origin(name), "error": ""}
         try:
-            env = make_env(name)
-            row.update({split: len(guarded_tasks(env, split)) for split in SPLITS})
-            env.close()
+            with closing(make_env(name)) as env:
+                row.update({split: len(guarded_tasks(env, split)) for split in SPLITS})
         except AgentrError as error:
             # One broken plugin must not hide the others.
             row["error"] = error.message
@@ -81,14 +81,21 @@ def show_env(
     as_json: bool,
 ) -> None:
     """Show an environment's instructions and splits, or one of its tasks with a solution."""
-    from agentr_lite.agent import guarded_tasks
-    from agentr_lite.envs.base import SPLITS
     from agentr_lite.envs.registry import find_task, make_env
 
-    env = make_env(name, settings)
-    if task is not None:
-        _show_task(env, find_task(env, task, split), as_json)
-        return
+    with closing(make_env(name, settings)) as env:
+        if task is not None:
+            _show_task(env, find_task(env, task, split), as_json)
+        else:
+            _show_splits(env, split, list_tasks=list_tasks, brief=brief, as_json=as_json)
+
+
+def _show_splits(
+    env: Environment, split: str | None, *, list_tasks: bool, brief: bool, as_json: bool
+) -> None:
+    from agentr_lite.agent import guarded_tasks
+    from agentr_lite.envs.base import SPLITS
+
     splits = {where: guarded_tasks(env, where) for where in ((split,) if split else SPLITS)}
     if list_tasks:
         tasks = [one for where in splits.values() for one in where]
@@ -177,14 +184,13 @@ def check_env(
     from agentr_lite.envs.checker import check_environment
     from agentr_lite.envs.registry import make_env
 
-    env = make_env(name, settings)
-    findings = check_environment(
-        env,
-        other=lambda: make_env(name, settings),
-        episodes=episodes,
-        solve_all=not quick,
-    )
-    env.close()
+    with closing(make_env(name, settings)) as env:
+        findings = check_environment(
+            env,
+            other=lambda: make_env(name, settings),
+            episodes=episodes,
+            solve_all=not quick,
+        )
     failed = sum(not finding.ok for finding in findings)
     if as_json:
         emit_json({"environment": name, "ok": not failed, "findings": findings})

@@ -108,7 +108,8 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
     limit = _time_limit(name, own.pop(TIME_LIMIT, None))
     _check_options(name, factory, own, given=len(arguments))
     try:
-        with time_limit(limit or Environment.time_limit_s, name, "making it"):
+        making = Environment.time_limit_s if limit is None else limit
+        with time_limit(making, name, "making it"):
             env = factory(*arguments, **own)
     except AgentrError:
         raise

@@ -34,6 +34,7 @@ class ReplayEnvironment(Environment):
         self._inner = inner
         self.time_limit_s = inner.time_limit_s
         self._task: Task | None = None
+        """None where it is not known how the inner environment got where it stands."""
         self._seed = 0
         self._actions: list[str] = []
         self._observations: list[str] = []
@@ -54,15 +55,21 @@ class ReplayEnvironment(Environment):
 
     def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
         """See ``Environment.reset``."""
+        self._task = None
+        begun = self._inner.reset(task, seed=seed)
         self._task, self._seed = task, seed
         self._actions, self._observations = [], []
-        return self._inner.reset(task, seed=seed)
+        return begun
 
     def step(self, action: str) -> StepResult:
         """See ``Environment.step``."""
+        # A step that raises or is cut off may have changed something: where it led is not known,
+        # and the next restore has to start over.
+        task, self._task = self._task, None
         result = self._inner.step(action)
         self._actions.append(action)
         self._observations.append(result.observation)
+        self._task = task
         return result
 
     def instructions(self, *, brief: bool = False) -> str:
@@ -73,10 +80,14 @@ class ReplayEnvironment(Environment):
         """The way to the current state; its size grows with the number of steps.
 
         Raises:
-            EnvironmentFault: no episode has begun.
+            EnvironmentFault: no episode has begun, or its state is no longer known.
         """
         if self._task is None:
-            raise EnvironmentFault(self.name, "snapshot before the first reset")
+            raise EnvironmentFault(
+                self.name,
+                "snapshot before the first reset, or after a call that failed or ran the oracle",
+                hint="Reset it, or restore an earlier snapshot.",
+            )
         return ReplayLog(self._task, self._seed, tuple(self._actions), tuple(self._observations))
 
     def restore(self, snapshot: ReplayLog) -> None:
@@ -101,8 +112,17 @@ class ReplayEnvironment(Environment):
                 )
 
     def solve(self, task: Task) -> list[str]:
-        """See ``Environment.solve``. The episode in progress is lost where the oracle plays."""
-        return self._inner.solve(task)
+        """See ``Environment.solve``. The episode in progress is lost: the oracle may have played.
+
+        Raises:
+            NotImplementedError: there is no oracle; then the episode goes on.
+        """
+        current, self._task = self._task, None
+        try:
+            return self._inner.solve(task)
+        except NotImplementedError:
+            self._task = current
+            raise
 
     def plan(self) -> list[str]:
         """See ``Environment.plan``."""

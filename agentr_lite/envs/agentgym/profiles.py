@@ -18,6 +18,7 @@ Scale = Literal["reward", "score", "percent", "maze"]
 """Which number of a reply is the reward. ``reward``, ``score``: that field, at most 1;
 ``percent``: a score out of 100, negative after a fatal mistake; ``maze``: a step costs 1 and the
 goal nothing."""
+_GAMES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Profile:
     """The first observation has to be asked for after the reset."""
     choices: bool = False
     """Replies list ``available_actions``; the first observation ends with them."""
-    games: int = 200
+    games: int = _GAMES
     """How many games are counted on; split 60 / 10 / 30 in order unless ``splits`` says more."""
     splits: Callable[[], Numbers] | None = None
     """Numbers of the games of each split, where there is an order of record."""
@@ -73,6 +74,15 @@ def _sciworld_splits() -> Numbers:
     for game in games("agentgym"):
         splits[game.split].append(game.number)
     return splits
+
+
+def _webshop_splits() -> Numbers:
+    """As many games as other kinds have, each split within upstream's: test, dev, then train."""
+    from agentr_lite.envs.webshop.goals import UPSTREAM_DEV, UPSTREAM_TEST
+
+    begins = {"train": UPSTREAM_TEST + UPSTREAM_DEV, "dev": UPSTREAM_TEST, "test": 0}
+    sizes = {split: len(numbers) for split, numbers in _in_order(_GAMES).items()}
+    return {split: range(begin, begin + sizes[split]) for split, begin in begins.items()}
 
 
 def _tool(kind: str, rounds: int, games: int) -> Profile:
@@ -122,6 +132,7 @@ PROFILES: dict[str, Profile] = {
             handle="env_idx",
             text="state",
             ask=True,
+            splits=_webshop_splits,
             # Each loads the whole catalogue anew over there.
             sessions=1,
         ),
@@ -173,9 +184,10 @@ def split_numbers(profile: Profile) -> Numbers:
     """Numbers of the games of each split."""
     if profile.splits is not None:
         return profile.splits()
-    train, dev = profile.games * 6 // 10, profile.games * 7 // 10
-    return {
-        "train": range(train),
-        "dev": range(train, dev),
-        "test": range(dev, profile.games),
-    }
+    return _in_order(profile.games)
+
+
+def _in_order(games: int) -> dict[str, range]:
+    """The first 60 %, the next 10 % and the last 30 %."""
+    train, dev = games * 6 // 10, games * 7 // 10
+    return {"train": range(train), "dev": range(train, dev), "test": range(dev, games)}

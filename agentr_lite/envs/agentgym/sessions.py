@@ -109,11 +109,16 @@ class Sessions:
     def close(self) -> None:
         """Close the sessions, on servers that can."""
         for session in self._sessions:
-            # Whatever is wrong with a server, it is no longer of any concern.
-            with contextlib.suppress(ServerFault):
-                if not self._server.has(self._path("close"), self._body(session)):
-                    break
+            if not self._close(session):
+                break
         self._sessions.clear()
+
+    def _close(self, session: _Session) -> bool:
+        """Close one session; False: the server can close none."""
+        # Whatever is wrong with a session or its server, it is no longer of any concern.
+        with contextlib.suppress(ServerFault):
+            return self._server.has(self._path("close"), self._body(session))
+        return True
 
     def _path(self, verb: str) -> str:
         return f"{self._profile.prefix}/{verb}"
@@ -172,7 +177,9 @@ class Sessions:
         except Disconnected:
             reply = self._reset(session, number)
         except Refused:
-            # A server that was started anew does not know its old sessions.
+            # A server that was started anew does not know its old sessions. One that does know
+            # this one would keep it, with all that it holds: nobody else closes it.
+            self._close(session)
             session.handle = self._create()
             reply = self._reset(session, number)
         choices = self._listed(reply)

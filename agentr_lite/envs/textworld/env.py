@@ -7,6 +7,7 @@ microsoft/TextWorld.
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,10 +52,20 @@ _BRIEF = "Play the text adventure. Answer with a Thought line and an Action line
 
 _NOT_PLAYED = {
     *("quit", "q", "restart", "restore", "save", "undo", "script", "transcript", "unscript"),
-    *("verify", "version", "oops", "pronouns", "notify", "superbrief", "brief", "verbose"),
+    *("verify", "version", "oops", "o", "pronouns", "notify", "superbrief", "brief", "verbose"),
+    *("enable", "disable", "restrict"),
 }
 """Commands to the interpreter rather than to the game: they would ask questions, write files or
 turn the game round."""
+_HIDDEN = ("tw-", "print_st")
+"""How TextWorld's own commands to its games begin."""
+_AGAIN = {"again", "g"}
+_WORD_LENGTH = 9
+"""The interpreter compares no more of a word: ``transcripzz`` is ``transcript`` to it."""
+_LINE_BYTES = 198
+"""It reads no more of a line."""
+_NEXT_COMMAND = re.compile(r"[.,;]|\bthen\b")
+"""What stands between two commands on a line, and between who is told to act and the command."""
 _REFUSED = "That is no command of the game."
 _OVER = "The game is over."
 _GAMES_KEPT = 64
@@ -156,13 +167,13 @@ class TextWorld(Environment):
     def step(self, action: str) -> StepResult:
         """Carry out one command."""
         machine, story = self._playing()
-        words = action.split()
-        if words and (words[0].lower() in _NOT_PLAYED or words[0].lower().startswith("tw-")):
+        command = one_line(action)
+        if not is_played(command, again=bool(self._events)):
             return StepResult(_REFUSED, self._reward(story), self._over, False, {"invalid": True})
         if self._over:
             # The interpreter now asks what to do next; an action is not meant for it.
             return StepResult(_OVER, self._reward(story), True, False, {"invalid": True})
-        output = machine.send(" ".join(words))
+        output = machine.send(command)
         self._events += output.events
         self._score = self._score if output.score is None else output.score
         lost = LOST in output.text
@@ -242,6 +253,32 @@ class TextWorld(Environment):
         if self._machine is None or self._story is None:
             raise UsageError("textworld: reset comes before the first step")
         return self._machine, self._story
+
+
+def one_line(action: str) -> str:
+    """An action as the interpreter reads it: on one line, of its length, nothing unprintable."""
+    shown = "".join(sign if sign.isprintable() else " " for sign in action)
+    line = " ".join(shown.split()).encode("utf-8", "replace")
+    return line[:_LINE_BYTES].decode("utf-8", "ignore")
+
+
+def is_played(line: str, *, again: bool) -> bool:
+    """Whether a line is for the game, each of the commands on it.
+
+    Args:
+        line: as ``one_line`` gives it.
+        again: whether a command has been played that ``again`` could repeat. The last one before
+            that is one of ours, which the player is not to know of.
+    """
+    commands = [words for part in _NEXT_COMMAND.split(line.lower()) if (words := part.split())]
+    refused = {word[:_WORD_LENGTH] for word in _NOT_PLAYED}
+    for first, *_ in commands:
+        if first.startswith(_HIDDEN) or first[:_WORD_LENGTH] in refused:
+            return False
+        # On a line with others it may repeat the one before the line.
+        if first in _AGAIN and not (again and len(commands) == 1):
+            return False
+    return True
 
 
 def _shown(output: Output) -> str:

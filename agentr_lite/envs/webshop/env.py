@@ -119,7 +119,7 @@ class WebShop(Environment):
         if data_dir is None:
             self._catalogue, self._known = _bundled(page_size)
         else:
-            self._file = products_file(Path(data_dir))
+            self._file = products_file(Path(data_dir).expanduser())
             self._catalogue, self._known = _original(
                 self._file, products, self._file.stat().st_mtime_ns, page_size
             )

@@ -166,6 +166,32 @@ def test_an_environment_that_fails_is_named(
     assert f"environment 'wrong': {call.split()[0]}(" in told and happened in told
 
 
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize(
+    ("call", "check"),
+    [
+        ("tasks dev", "splits"),
+        ("solve", "oracle"),
+        ("reset", "rewards"),
+        ("step", "determinism"),
+        ("restore", "snapshots"),
+    ],
+)
+def test_check_goes_on_where_an_environment_fails(
+    call: str, check: str, hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._BUILT_IN, "wrong", f"{__name__}:Wrong")
+    limit = 0.5 if hangs else 300
+    options = ("-o", f"call={call}", "-o", f"hangs={hangs}", "-o", f"time_limit_s={limit}")
+    result = run("check", "wrong", "--episodes", "1", "--quick", "--json", *options)
+    assert result.exit_code == 1
+    data = json.loads(result.stdout)
+    details = {finding["check"]: finding["detail"] for finding in data["findings"]}
+    assert len(details) == 6
+    happened = "took longer than 0.5 s" if hangs else f"raised KeyError: '{call}'"
+    assert happened in details[check]
+
+
 @pytest.mark.parametrize(
     "words",
     [("play",), ("play", "--task", "ladder"), ("envs", "show"), ("envs", "show", "--tasks")],

@@ -6,11 +6,14 @@ Source: the idea of Gymnasium's environment checker; what is checked follows fro
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
+from agentr_lite.envs.limits import time_limit
 from agentr_lite.errors import AgentrError
 from agentr_lite.gbnf import GrammarError, check_grammar
 
@@ -61,8 +64,9 @@ def check_environment(
 
     Returns:
         One finding a check, always the same checks in the same order. Code of the environment
-        that raises is a finding, not an exception.
+        that raises, or takes longer than its ``time_limit_s``, is a finding, not an exception.
     """
+    env = _limited(env)
     tasks: dict[str, list[Task]] = {}
     findings = [_guarded("splits", lambda: _check_splits(env, tasks))]
     everything = [task for split in SPLITS for task in tasks.get(split, ())]
@@ -71,13 +75,43 @@ def check_environment(
     oracle = _guarded(
         "oracle", lambda: _check_oracle(env, everything if solve_all else sample, scripts)
     )
-    played = [(task, _script(env, task, scripts, max_steps)) for task in sample]
+    played: list[tuple[Task, list[str]]] = []
+    begun = _guarded("rewards", lambda: _begin_all(env, sample, scripts, max_steps, played))
     findings.append(_guarded("instructions", lambda: _check_instructions(env)))
-    findings.append(_guarded("rewards", lambda: _check_rewards(env, played)))
+    rewards = _guarded("rewards", lambda: _check_rewards(env, played))
+    findings.append(rewards if begun.ok else begun)
     findings.append(_guarded("determinism", lambda: _check_determinism(env, played)))
     findings.append(_guarded("snapshots", lambda: _check_snapshots(env, other, played)))
     findings.append(oracle)
     return findings
+
+
+class _Limited:
+    """An environment each of whose calls is under its time limit, as they are elsewhere."""
+
+    def __init__(self, env: Environment) -> None:
+        self._env = env
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._env, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            shown = [a.name if isinstance(a, Task) else a for a in arguments]
+            what = f"{name}({', '.join(repr(a) for a in shown if isinstance(a, str))})"
+            # What an environment prints is no data.
+            with (
+                time_limit(self._env.time_limit_s, self._env.name, what),
+                redirect_stdout(sys.stderr),
+            ):
+                return found(*arguments, **named)
+
+        return call
+
+
+def _limited(env: Environment) -> Environment:
+    return cast(Environment, _Limited(env))
 
 
 def _guarded(check: str, run: Callable[[], Finding]) -> Finding:
@@ -85,7 +119,8 @@ def _guarded(check: str, run: Callable[[], Finding]) -> Finding:
         return run()
     except AgentrError as error:
         return Finding(check, False, 0, error.message)
-    except Exception as error:  # the boundary: whatever an environment's code raises is reported
+    # The boundary: whatever an environment's code raises is reported.
+    except (Exception, SystemExit) as error:
         return Finding(check, False, 0, f"raised {type(error).__name__}: {error}")
 
 
@@ -200,7 +235,7 @@ def _check_snapshots(
             if turns[-1].terminated or turns[-1].truncated:
                 break
         # Backwards, so that each restore really has something to undo.
-        elsewhere = other() if other is not None else None
+        elsewhere = _limited(other()) if other is not None else None
         for index in reversed(range(len(turns))):
             for place, instance in (("", env), (" in another instance", elsewhere)):
                 if instance is None:
@@ -229,6 +264,19 @@ def _check_oracle(
         if not last.terminated or last.reward != 1.0:
             problems.append(f"{task.name}: ends with reward {last.reward:g}")
     return _finding("oracle", len(tasks), problems)
+
+
+def _begin_all(
+    env: Environment,
+    sample: Sequence[Task],
+    scripts: dict[str, list[str]],
+    max_steps: int,
+    played: list[tuple[Task, list[str]]],
+) -> Finding:
+    """Actions to try on each task. Fills ``played``, up to a task that cannot be begun."""
+    for task in sample:
+        played.append((task, _script(env, task, scripts, max_steps)))
+    return _finding("rewards", len(sample), ())
 
 
 def _script(

@@ -18,7 +18,7 @@ from agentr_lite.cli import main
 from agentr_lite.cli.envs import envs
 from agentr_lite.cli.play import play
 from agentr_lite.envs import registry
-from agentr_lite.envs.base import StepResult, Task
+from agentr_lite.envs.base import Environment, StepResult, Task
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.errors import UsageError
 
@@ -238,6 +238,22 @@ def test_check() -> None:
     result = run("check", "textcraft", "--episodes", "5", "--quick")
     assert result.exit_code == 0
     assert result.stdout.count(" ok ") == 6
+
+
+def test_check_does_not_call_sound_what_it_has_not_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Mute(TextCraft):
+        solve = Environment.solve
+        valid_actions = Environment.valid_actions  # type: ignore[assignment]
+
+    monkeypatch.setattr(sys.modules[__name__], "Mute", Mute, raising=False)
+    monkeypatch.setitem(registry._BUILT_IN, "mute", f"{__name__}:Mute")
+    result = run("check", "mute", "--episodes", "3")
+    assert result.exit_code == 0
+    assert "no real action was tried; give valid_actions() or solve()" in result.stdout
+    assert "mute: nothing wrong was found, but no real action was tried" in result.stderr
+    assert "textcraft: sound" in run("check", "textcraft", "--episodes", "3", "--quick").stderr
 
 
 def test_check_fails_with_1(monkeypatch: pytest.MonkeyPatch) -> None:

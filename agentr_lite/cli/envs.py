@@ -183,7 +183,7 @@ def check_env(
 
     Exits with 1 if something does not hold.
     """
-    from agentr_lite.envs.checker import check_environment
+    from agentr_lite.envs.checker import UNTRIED, check_environment
     from agentr_lite.envs.registry import make_env
 
     with closing(make_env(name, settings)) as env:
@@ -209,7 +209,12 @@ def check_env(
                 for finding in findings
             ],
         )
-        say(f"{name}: {failed} of {len(findings)} checks failed" if failed else f"{name}: sound")
+        if failed:
+            say(f"{name}: {failed} of {len(findings)} checks failed")
+        elif any(finding.detail == UNTRIED for finding in findings):
+            say(f"{name}: nothing wrong was found, but no real action was tried")
+        else:
+            say(f"{name}: sound")
     if failed:
         context.exit(EXIT_FAILED)
 

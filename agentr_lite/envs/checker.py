@@ -6,10 +6,11 @@ Source: the idea of Gymnasium's environment checker; what is checked follows fro
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
@@ -19,6 +20,11 @@ from agentr_lite.gbnf import GrammarError, check_grammar
 
 _NONSENSE = ("", "  ", "inventory", "go \x1b[2J", "get 1 nothing", "x" * 500, "工作 £ \u202e")
 _SHOWN_EXAMPLES = 3
+UNTRIED = (
+    "no real action was tried; give valid_actions() or solve() to have rewards, determinism and"
+    " snapshots checked"
+)
+"""The remark on an environment of which nothing but refused or nonsensical actions is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,7 @@ class _Turn:
     terminated: bool
     truncated: bool
     state: str
+    invalid: bool = field(default=False, compare=False)
 
 
 def check_environment(
@@ -204,18 +211,23 @@ def _result_problem(result: StepResult) -> str:
 
 
 def _check_determinism(env: Environment, played: Iterable[tuple[Task, list[str]]]) -> Finding:
-    """The same task, seed and actions give the same episode."""
+    """The same task, seed and actions give the same episode; whether any of them is a real one."""
     problems = []
     episodes = 0
+    tried = False
     for task, script in played:
         episodes += 1
         first, second = (list(_play(env, task, script)) for _ in range(2))
+        tried = tried or any(
+            action not in _NONSENSE and not turn.invalid
+            for action, turn in zip(script, first[1:], strict=False)
+        )
         if first != second:
             at = next(
                 i for i, pair in enumerate(zip(first, second, strict=False)) if len(set(pair)) > 1
             )
             problems.append(f"{task.name}: two episodes differ at step {at}")
-    return _finding("determinism", episodes, problems)
+    return _finding("determinism", episodes, problems, "" if tried or not episodes else UNTRIED)
 
 
 def _check_snapshots(
@@ -282,13 +294,25 @@ def _begin_all(
 def _script(
     env: Environment, task: Task, scripts: dict[str, list[str]], max_steps: int
 ) -> list[str]:
-    """Actions worth trying on a task: the oracle's where there is one, nonsense in between."""
+    """Actions worth trying: the oracle's, else valid ones, if either is known; and nonsense."""
     known = scripts.get(task.name)
     if known is None:
-        env.reset(task)
-        known = (env.valid_actions() or [])[:max_steps]
+        known = _walk(env, task, max_steps)
     mixed = [_NONSENSE[4], *known[:1], "inventory", *known[1:]]
     return mixed[: max(max_steps, len(known) + 2)]
+
+
+def _walk(env: Environment, task: Task, max_steps: int) -> list[str]:
+    """An episode of valid actions, each drawn from those that its state offers."""
+    draw = random.Random(task.name)
+    env.reset(task)
+    actions: list[str] = []
+    while len(actions) < max_steps and (choices := env.valid_actions()):
+        actions.append(draw.choice(choices))
+        result = env.step(actions[-1])
+        if result.terminated or result.truncated:
+            break
+    return actions
 
 
 def _play(env: Environment, task: Task, actions: Iterable[str]) -> Iterator[_Turn]:
@@ -302,8 +326,10 @@ def _play(env: Environment, task: Task, actions: Iterable[str]) -> Iterator[_Tur
 
 
 def _turn(env: Environment, result: StepResult) -> _Turn:
-    observation, reward, terminated, truncated, _ = result
-    return _Turn(observation, float(reward), terminated, truncated, env.describe_state())
+    observation, reward, terminated, truncated, info = result
+    state = env.describe_state()
+    invalid = isinstance(info, dict) and bool(info.get("invalid"))
+    return _Turn(observation, float(reward), terminated, truncated, state, invalid)
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:

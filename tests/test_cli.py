@@ -16,7 +16,7 @@ import pytest
 from agentr_lite import recipe
 from agentr_lite.cli import COMMANDS, cli, main
 from agentr_lite.envs import registry as environments
-from agentr_lite.envs.checker import check_environment
+from agentr_lite.envs.checker import UNTRIED, check_environment
 
 ROOT = Path(__file__).parent.parent
 
@@ -141,6 +141,7 @@ def test_the_readmes_environment_works(monkeypatch: pytest.MonkeyPatch) -> None:
     env = environments.make_env("jugs")
     findings = check_environment(env, other=lambda: environments.make_env("jugs"), episodes=5)
     assert not [finding for finding in findings if not finding.ok]
+    assert not [finding for finding in findings if finding.detail == UNTRIED]
 
     task = env.tasks("test")[0]
     env.reset(task)

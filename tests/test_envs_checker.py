@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from agentr_lite.envs.base import Environment, StepResult, Task
-from agentr_lite.envs.checker import Finding, check_environment
+from agentr_lite.envs.checker import UNTRIED, Finding, check_environment
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.wrappers import ReplayEnvironment
 
@@ -154,3 +154,44 @@ def test_a_broken_promise_is_named(kind: type[Door], check: str, detail: str) ->
 def test_long_lists_of_faults_are_cut_and_counted() -> None:
     found = failed(check_environment(Generous()))
     assert found["rewards"].endswith("; … 6 more")
+
+
+class Mute(NoOracle):
+    """Nothing is known of what it understands, and it refuses what the checker makes up."""
+
+    def valid_actions(self) -> Any:
+        return None
+
+    def step(self, action: str) -> StepResult:
+        return super().step(action)._replace(info={"invalid": action not in ("open", "go")})
+
+
+class Guarded(NoOracle):
+    """Offers what its state allows; the promise breaks behind the door."""
+
+    def valid_actions(self) -> list[str]:
+        return ["go"] if self.opened else ["open"]
+
+    def step(self, action: str) -> StepResult:
+        result = super().step(action)
+        return result._replace(reward=2.0) if result.terminated else result
+
+
+class Misled(Mute):
+    """What it offers it refuses."""
+
+    def valid_actions(self) -> list[str]:
+        return ["push", "knock"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "untried"), [(Mute, True), (Misled, True), (NoOracle, False), (Door, False)]
+)
+def test_where_no_real_action_is_known_it_is_said(kind: type[Door], untried: bool) -> None:
+    findings = check_environment(kind(), other=kind)
+    assert failed(findings) == {}
+    assert [f.check for f in findings if f.detail == UNTRIED] == ["determinism"] * untried
+
+
+def test_valid_actions_are_followed_from_state_to_state() -> None:
+    assert "'go': reward 2.0 is outside [0, 1]" in failed(check_environment(Guarded()))["rewards"]

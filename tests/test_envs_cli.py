@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from agentr_lite.cli import main
 from agentr_lite.cli.envs import envs
 from agentr_lite.cli.play import play
 from agentr_lite.envs import registry
-from agentr_lite.envs.base import Task
+from agentr_lite.envs.base import Environment, StepResult, Task
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.errors import UsageError
 
@@ -77,6 +82,130 @@ def test_every_environment_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Counted.left == 0
 
 
+class Wrong(TextCraft):
+    """Raises, or hangs, in the call that ``call`` names."""
+
+    name = "wrong"
+
+    def __init__(self, call: str = "", hangs: bool = False) -> None:
+        super().__init__()
+        self.call, self.hangs = call, hangs
+
+    def err(self, call: str) -> None:
+        if call == self.call:
+            if self.hangs:
+                threading.Event().wait(60)
+            raise KeyError(call)
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        self.err(f"tasks {split}")
+        return super().tasks(split)
+
+    def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
+        self.err("reset")
+        return super().reset(task, seed=seed)
+
+    def step(self, action: str) -> StepResult:
+        self.err("step")
+        return super().step(action)
+
+    def restore(self, snapshot: Any) -> None:
+        self.err("restore")
+        super().restore(snapshot)
+
+    def plan(self) -> list[str]:
+        self.err("plan")
+        return super().plan()
+
+    def solve(self, task: Task) -> list[str]:
+        self.err("solve")
+        return super().solve(task)
+
+    def valid_actions(self) -> list[str]:
+        self.err("valid_actions")
+        return super().valid_actions()
+
+
+SHOW = ("envs", "show", "wrong", "--task", "ladder")
+PLAY = ("play", "wrong", "--task", "ladder")
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("tasks foo", ("envs", "show", "wrong", "--split", "foo")),
+        ("tasks foo", (*SHOW, "--split", "foo")),
+        ("tasks foo", (*PLAY, "--split", "foo")),
+        ("tasks foo", ("play", "wrong", "--split", "foo")),
+        ("reset", SHOW),
+        ("solve", SHOW),
+        ("reset", PLAY),
+        ("step", PLAY),
+        ("restore", PLAY),
+        ("plan", PLAY),
+    ],
+)
+def test_an_environment_that_fails_is_named(
+    call: str,
+    words: tuple[str, ...],
+    hangs: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(registry._BUILT_IN, "wrong", f"{__name__}:Wrong")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("get 1 oak logs\n:undo\n?\n"))
+    # Short only where it must be reached: a busy machine may hold up any call for a while.
+    limit = 0.5 if hangs else 300
+    options = ("-o", f"call={call}", "-o", f"hangs={hangs}", "-o", f"time_limit_s={limit}")
+    with pytest.raises(SystemExit) as ended:
+        main([*words, *options])
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    happened = "took longer than 0.5 s" if hangs else f"raised KeyError: '{call}'"
+    assert f"environment 'wrong': {call.split()[0]}(" in told and happened in told
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize(
+    ("call", "check"),
+    [
+        ("tasks dev", "splits"),
+        ("solve", "oracle"),
+        ("reset", "rewards"),
+        ("step", "determinism"),
+        ("restore", "snapshots"),
+    ],
+)
+def test_check_goes_on_where_an_environment_fails(
+    call: str, check: str, hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._BUILT_IN, "wrong", f"{__name__}:Wrong")
+    limit = 0.5 if hangs else 300
+    options = ("-o", f"call={call}", "-o", f"hangs={hangs}", "-o", f"time_limit_s={limit}")
+    result = run("check", "wrong", "--episodes", "1", "--quick", "--json", *options)
+    assert result.exit_code == 1
+    data = json.loads(result.stdout)
+    details = {finding["check"]: finding["detail"] for finding in data["findings"]}
+    assert len(details) == 6
+    happened = "took longer than 0.5 s" if hangs else f"raised KeyError: '{call}'"
+    assert happened in details[check]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("play",), ("play", "--task", "ladder"), ("envs", "show"), ("envs", "show", "--tasks")],
+)
+def test_a_split_that_is_none_is_the_users_to_mend(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "textcraft", "--split", "foo"])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert "Error: textcraft has no split 'foo'" in told and "Splits: train, dev, test." in told
+
+
 def test_list() -> None:
     assert "textcraft" in run().stdout
     (row,) = [row for row in json.loads(run("--json").stdout) if row["name"] == "textcraft"]
@@ -109,6 +238,22 @@ def test_check() -> None:
     result = run("check", "textcraft", "--episodes", "5", "--quick")
     assert result.exit_code == 0
     assert result.stdout.count(" ok ") == 6
+
+
+def test_check_does_not_call_sound_what_it_has_not_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Mute(TextCraft):
+        solve = Environment.solve
+        valid_actions = Environment.valid_actions  # type: ignore[assignment]
+
+    monkeypatch.setattr(sys.modules[__name__], "Mute", Mute, raising=False)
+    monkeypatch.setitem(registry._BUILT_IN, "mute", f"{__name__}:Mute")
+    result = run("check", "mute", "--episodes", "3")
+    assert result.exit_code == 0
+    assert "no real action was tried; give valid_actions() or solve()" in result.stdout
+    assert "mute: nothing wrong was found, but no real action was tried" in result.stderr
+    assert "textcraft: sound" in run("check", "textcraft", "--episodes", "3", "--quick").stderr
 
 
 def test_check_fails_with_1(monkeypatch: pytest.MonkeyPatch) -> None:

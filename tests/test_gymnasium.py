@@ -110,6 +110,39 @@ def test_named_actions() -> None:
     assert guarded_step(env, "2").info["invalid"]
 
 
+class Masked(Guess):
+    """Says that the last guess need not be repeated; before the first one, that 1 is wrong."""
+
+    def __init__(self) -> None:
+        super().__init__("discrete")
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        observation, _ = super().reset(seed=seed)
+        return observation, {"action_mask": np.array([0, 1, 1, 1], np.int8)}
+
+    def step(self, action: Any) -> Any:
+        mask = np.arange(1, 5) != action
+        return (*super().step(action)[:4], {"action_mask": mask if action != 4 else mask[:2]})
+
+
+gym.register("Masked-v0", Masked)
+
+
+def test_masked_actions_are_left_out() -> None:
+    env, _ = begin("gymnasium:Masked-v0")
+    secret = env.inner._env.unwrapped.secret
+    assert env.valid_actions() == ["2", "3", "4"]
+    wrong = "2" if secret != 2 else "3"
+    # A masked action may still be taken, and one that is none leaves the mask as it is.
+    assert not guarded_step(env, wrong).info["invalid"] and guarded_step(env, "9").info["invalid"]
+    assert env.valid_actions() == [word for word in "1234" if word != wrong]
+    if secret != 4:
+        guarded_step(env, "4")
+        assert env.valid_actions() == list("1234"), "a mask of another length is none"
+    guarded_step(env, str(secret))
+    assert env.valid_actions() == []
+
+
 def test_rewards() -> None:
     def rewards(**options: Any) -> list[float]:
         env, _ = begin(make={"pay": 2.0}, **options)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from agentr_lite.cli.env_options import env_settings
+from agentr_lite.errors import EnvironmentFault, UsageError
+
+if TYPE_CHECKING:
+    from agentr_lite.envs.base import Environment, Task
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -163,3 +168,33 @@ def write_whole(path: Path, pieces: Iterable[str]) -> None:
     except OSError:
         draft.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def usage_errors_kept() -> Generator[None]:
+    """Raise an environment's own ``UsageError`` as it was, with its hint and exit code.
+
+    The fault boundary makes a fault of whatever an environment raises. Where a person asks for
+    one split, task or setting, it is theirs to mend.
+    """
+    try:
+        yield
+    except EnvironmentFault as fault:
+        if isinstance(fault.__cause__, UsageError):
+            raise fault.__cause__ from None
+        raise
+
+
+def oracle_actions(env: Environment, task: Task | None = None) -> list[str] | None:
+    """The oracle's actions for a task from its beginning, or from here on; None: it has no oracle.
+
+    Raises:
+        EnvironmentFault: the environment's code raised or took too long.
+    """
+    from agentr_lite.agent import environment_boundary
+
+    with environment_boundary(env, "plan()" if task is None else f"solve({task.name!r})"):
+        try:
+            return list(env.plan() if task is None else env.solve(task))
+        except NotImplementedError:
+            return None

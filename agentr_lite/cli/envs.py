@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.common import json_option
+from agentr_lite.cli.common import json_option, oracle_actions, usage_errors_kept
 from agentr_lite.cli.env_options import env_settings
 from agentr_lite.errors import EXIT_FAILED, AgentrError
 from agentr_lite.output import Styled, clean, emit, emit_json, emit_table, say
@@ -81,11 +81,12 @@ def show_env(
     as_json: bool,
 ) -> None:
     """Show an environment's instructions and splits, or one of its tasks with a solution."""
+    from agentr_lite.agent import guarded_tasks
     from agentr_lite.envs.registry import find_task, make_env
 
-    with closing(make_env(name, settings)) as env:
+    with closing(make_env(name, settings)) as env, usage_errors_kept():
         if task is not None:
-            _show_task(env, find_task(env, task, split), as_json)
+            _show_task(env, find_task(env, task, split, listing=guarded_tasks), as_json)
         else:
             _show_splits(env, split, list_tasks=list_tasks, brief=brief, as_json=as_json)
 
@@ -93,7 +94,7 @@ def show_env(
 def _show_splits(
     env: Environment, split: str | None, *, list_tasks: bool, brief: bool, as_json: bool
 ) -> None:
-    from agentr_lite.agent import guarded_tasks
+    from agentr_lite.agent import environment_boundary, guarded_tasks
     from agentr_lite.envs.base import SPLITS
 
     splits = {where: guarded_tasks(env, where) for where in ((split,) if split else SPLITS)}
@@ -108,16 +109,18 @@ def _show_splits(
             keep=["task"],
         )
         return
+    with environment_boundary(env, "instructions()"):
+        instructions = env.instructions(brief=brief)
     if as_json:
         emit_json(
             {
                 "name": env.name,
-                "instructions": env.instructions(brief=brief),
+                "instructions": instructions,
                 "splits": {where: _levels(tasks) for where, tasks in splits.items()},
             }
         )
         return
-    emit(clean(env.instructions(brief=brief)) + "\n")
+    emit(clean(instructions) + "\n")
     levels = sorted({one.level for tasks in splits.values() for one in tasks})
     rows: list[list[Any]] = []
     for where, members in splits.items():
@@ -134,11 +137,10 @@ def _levels(tasks: Sequence[Task]) -> dict[str, int]:
 
 
 def _show_task(env: Environment, task: Task, as_json: bool) -> None:
-    observation, _ = env.reset(task)
-    try:
-        solution: list[str] | None = env.solve(task)
-    except NotImplementedError:
-        solution = None
+    from agentr_lite.agent import guarded_reset
+
+    observation = guarded_reset(env, task)
+    solution = oracle_actions(env, task)
     if as_json:
         emit_json(
             {
@@ -181,7 +183,7 @@ def check_env(
 
     Exits with 1 if something does not hold.
     """
-    from agentr_lite.envs.checker import check_environment
+    from agentr_lite.envs.checker import UNTRIED, check_environment
     from agentr_lite.envs.registry import make_env
 
     with closing(make_env(name, settings)) as env:
@@ -207,7 +209,12 @@ def check_env(
                 for finding in findings
             ],
         )
-        say(f"{name}: {failed} of {len(findings)} checks failed" if failed else f"{name}: sound")
+        if failed:
+            say(f"{name}: {failed} of {len(findings)} checks failed")
+        elif any(finding.detail == UNTRIED for finding in findings):
+            say(f"{name}: nothing wrong was found, but no real action was tried")
+        else:
+            say(f"{name}: sound")
     if failed:
         context.exit(EXIT_FAILED)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentr_lite.cli.common import oracle_actions, usage_errors_kept
 from agentr_lite.cli.env_options import env_settings
 from agentr_lite.errors import UsageError
 from agentr_lite.output import Styled, clean, emit, say
 
 if TYPE_CHECKING:
-    from agentr_lite.envs.base import Environment, Task
+    from agentr_lite.envs.base import Environment, Snapshot, Task
 
 _HELP = "? hint   ?? the whole way   :task show it again   :undo one step   :quit"
 
@@ -37,26 +39,27 @@ def play(
     `?` asks the oracle for a hint, `:undo` takes a step back, `:quit` or the end of the input
     leaves the game.
     """
+    from agentr_lite.agent import guarded_tasks
     from agentr_lite.envs.registry import find_task, make_env
 
-    env = make_env(name, settings)
-    try:
+    with closing(make_env(name, settings)) as env, usage_errors_kept():
         chosen = (
-            find_task(env, task, split)
+            find_task(env, task, split, listing=guarded_tasks)
             if task is not None
             else _random_task(env, split or "train", level, seed)
         )
         _Game(env, chosen).run()
-    finally:
-        env.close()
 
 
 def _random_task(env: Environment, split: str, level: int | None, seed: int | None) -> Task:
     import random
 
-    tasks = [one for one in env.tasks(split) if level is None or one.level == level]
+    from agentr_lite.agent import guarded_tasks
+
+    members = guarded_tasks(env, split)
+    tasks = [one for one in members if level is None or one.level == level]
     if not tasks:
-        levels = sorted({one.level for one in env.tasks(split)})
+        levels = sorted({one.level for one in members})
         raise UsageError(
             f"{env.name} has no task of level {level} in its {split} split",
             hint=f"Levels: {', '.join(map(str, levels))}.",
@@ -68,10 +71,12 @@ class _Game:
     """One episode: what the person may do besides acting, and how it ends."""
 
     def __init__(self, env: Environment, task: Task) -> None:
+        from agentr_lite.agent import guarded_reset
+
         self._env = env
         self._task = task
-        self._observation, _ = env.reset(task)
-        self._past = [env.snapshot()]
+        self._observation = guarded_reset(env, task)
+        self._past = [self._snapshot()]
         self._over = False
 
     def run(self) -> None:
@@ -114,9 +119,17 @@ class _Game:
         else:
             self._act(line)
 
+    def _snapshot(self) -> Snapshot:
+        from agentr_lite.agent import environment_boundary
+
+        with environment_boundary(self._env, "snapshot()"):
+            return self._env.snapshot()
+
     def _act(self, action: str) -> None:
-        result = self._env.step(action)
-        self._past.append(self._env.snapshot())
+        from agentr_lite.agent import guarded_step
+
+        result = guarded_step(self._env, action)
+        self._past.append(self._snapshot())
         emit(clean(result.observation))
         if result.terminated or result.truncated:
             self._over = True
@@ -129,24 +142,28 @@ class _Game:
 
     def _compare(self) -> None:
         """How many steps the oracle would have taken."""
-        try:
-            best = len(self._env.solve(self._task))
-        except NotImplementedError:
+        actions = oracle_actions(self._env, self._task)
+        if actions is None:
             return
+        best = len(actions)
         say(f"The oracle's way takes {best} step" + ("." if best == 1 else "s."))
 
     def _undo(self) -> None:
         if len(self._past) == 1:
             say("Nothing to undo.")
             return
+        from agentr_lite.agent import environment_boundary
+
         self._past.pop()
-        self._env.restore(self._past[-1])
-        say(f"One step back. {clean(self._env.describe_state())}".rstrip())
+        with environment_boundary(self._env, "restore()"):
+            self._env.restore(self._past[-1])
+        with environment_boundary(self._env, "describe_state()"):
+            state = self._env.describe_state()
+        say(f"One step back. {clean(state)}".rstrip())
 
     def _hint(self, *, everything: bool) -> None:
-        try:
-            plan = self._env.plan()
-        except NotImplementedError:
+        plan = oracle_actions(self._env)
+        if plan is None:
             say(f"{self._env.name} gives no hints.")
             return
         if everything:

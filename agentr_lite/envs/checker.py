@@ -6,16 +6,25 @@ Source: the idea of Gymnasium's environment checker; what is checked follows fro
 
 from __future__ import annotations
 
+import random
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
+from agentr_lite.envs.limits import time_limit
 from agentr_lite.errors import AgentrError
 from agentr_lite.gbnf import GrammarError, check_grammar
 
 _NONSENSE = ("", "  ", "inventory", "go \x1b[2J", "get 1 nothing", "x" * 500, "工作 £ \u202e")
 _SHOWN_EXAMPLES = 3
+UNTRIED = (
+    "no real action was tried; give valid_actions() or solve() to have rewards, determinism and"
+    " snapshots checked"
+)
+"""The remark on an environment of which nothing but refused or nonsensical actions is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,7 @@ class _Turn:
     terminated: bool
     truncated: bool
     state: str
+    invalid: bool = field(default=False, compare=False)
 
 
 def check_environment(
@@ -61,8 +71,9 @@ def check_environment(
 
     Returns:
         One finding a check, always the same checks in the same order. Code of the environment
-        that raises is a finding, not an exception.
+        that raises, or takes longer than its ``time_limit_s``, is a finding, not an exception.
     """
+    env = _limited(env)
     tasks: dict[str, list[Task]] = {}
     findings = [_guarded("splits", lambda: _check_splits(env, tasks))]
     everything = [task for split in SPLITS for task in tasks.get(split, ())]
@@ -71,13 +82,43 @@ def check_environment(
     oracle = _guarded(
         "oracle", lambda: _check_oracle(env, everything if solve_all else sample, scripts)
     )
-    played = [(task, _script(env, task, scripts, max_steps)) for task in sample]
+    played: list[tuple[Task, list[str]]] = []
+    begun = _guarded("rewards", lambda: _begin_all(env, sample, scripts, max_steps, played))
     findings.append(_guarded("instructions", lambda: _check_instructions(env)))
-    findings.append(_guarded("rewards", lambda: _check_rewards(env, played)))
+    rewards = _guarded("rewards", lambda: _check_rewards(env, played))
+    findings.append(rewards if begun.ok else begun)
     findings.append(_guarded("determinism", lambda: _check_determinism(env, played)))
     findings.append(_guarded("snapshots", lambda: _check_snapshots(env, other, played)))
     findings.append(oracle)
     return findings
+
+
+class _Limited:
+    """An environment each of whose calls is under its time limit, as they are elsewhere."""
+
+    def __init__(self, env: Environment) -> None:
+        self._env = env
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._env, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            shown = [a.name if isinstance(a, Task) else a for a in arguments]
+            what = f"{name}({', '.join(repr(a) for a in shown if isinstance(a, str))})"
+            # What an environment prints is no data.
+            with (
+                time_limit(self._env.time_limit_s, self._env.name, what),
+                redirect_stdout(sys.stderr),
+            ):
+                return found(*arguments, **named)
+
+        return call
+
+
+def _limited(env: Environment) -> Environment:
+    return cast(Environment, _Limited(env))
 
 
 def _guarded(check: str, run: Callable[[], Finding]) -> Finding:
@@ -85,7 +126,8 @@ def _guarded(check: str, run: Callable[[], Finding]) -> Finding:
         return run()
     except AgentrError as error:
         return Finding(check, False, 0, error.message)
-    except Exception as error:  # the boundary: whatever an environment's code raises is reported
+    # The boundary: whatever an environment's code raises is reported.
+    except (Exception, SystemExit) as error:
         return Finding(check, False, 0, f"raised {type(error).__name__}: {error}")
 
 
@@ -169,18 +211,23 @@ def _result_problem(result: StepResult) -> str:
 
 
 def _check_determinism(env: Environment, played: Iterable[tuple[Task, list[str]]]) -> Finding:
-    """The same task, seed and actions give the same episode."""
+    """The same task, seed and actions give the same episode; whether any of them is a real one."""
     problems = []
     episodes = 0
+    tried = False
     for task, script in played:
         episodes += 1
         first, second = (list(_play(env, task, script)) for _ in range(2))
+        tried = tried or any(
+            action not in _NONSENSE and not turn.invalid
+            for action, turn in zip(script, first[1:], strict=False)
+        )
         if first != second:
             at = next(
                 i for i, pair in enumerate(zip(first, second, strict=False)) if len(set(pair)) > 1
             )
             problems.append(f"{task.name}: two episodes differ at step {at}")
-    return _finding("determinism", episodes, problems)
+    return _finding("determinism", episodes, problems, "" if tried or not episodes else UNTRIED)
 
 
 def _check_snapshots(
@@ -200,7 +247,7 @@ def _check_snapshots(
             if turns[-1].terminated or turns[-1].truncated:
                 break
         # Backwards, so that each restore really has something to undo.
-        elsewhere = other() if other is not None else None
+        elsewhere = _limited(other()) if other is not None else None
         for index in reversed(range(len(turns))):
             for place, instance in (("", env), (" in another instance", elsewhere)):
                 if instance is None:
@@ -231,16 +278,41 @@ def _check_oracle(
     return _finding("oracle", len(tasks), problems)
 
 
+def _begin_all(
+    env: Environment,
+    sample: Sequence[Task],
+    scripts: dict[str, list[str]],
+    max_steps: int,
+    played: list[tuple[Task, list[str]]],
+) -> Finding:
+    """Actions to try on each task. Fills ``played``, up to a task that cannot be begun."""
+    for task in sample:
+        played.append((task, _script(env, task, scripts, max_steps)))
+    return _finding("rewards", len(sample), ())
+
+
 def _script(
     env: Environment, task: Task, scripts: dict[str, list[str]], max_steps: int
 ) -> list[str]:
-    """Actions worth trying on a task: the oracle's where there is one, nonsense in between."""
+    """Actions worth trying: the oracle's, else valid ones, if either is known; and nonsense."""
     known = scripts.get(task.name)
     if known is None:
-        env.reset(task)
-        known = (env.valid_actions() or [])[:max_steps]
+        known = _walk(env, task, max_steps)
     mixed = [_NONSENSE[4], *known[:1], "inventory", *known[1:]]
     return mixed[: max(max_steps, len(known) + 2)]
+
+
+def _walk(env: Environment, task: Task, max_steps: int) -> list[str]:
+    """An episode of valid actions, each drawn from those that its state offers."""
+    draw = random.Random(task.name)
+    env.reset(task)
+    actions: list[str] = []
+    while len(actions) < max_steps and (choices := env.valid_actions()):
+        actions.append(draw.choice(choices))
+        result = env.step(actions[-1])
+        if result.terminated or result.truncated:
+            break
+    return actions
 
 
 def _play(env: Environment, task: Task, actions: Iterable[str]) -> Iterator[_Turn]:
@@ -254,8 +326,10 @@ def _play(env: Environment, task: Task, actions: Iterable[str]) -> Iterator[_Tur
 
 
 def _turn(env: Environment, result: StepResult) -> _Turn:
-    observation, reward, terminated, truncated, _ = result
-    return _Turn(observation, float(reward), terminated, truncated, env.describe_state())
+    observation, reward, terminated, truncated, info = result
+    state = env.describe_state()
+    invalid = isinstance(info, dict) and bool(info.get("invalid"))
+    return _Turn(observation, float(reward), terminated, truncated, state, invalid)
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:

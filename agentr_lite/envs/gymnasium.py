@@ -93,6 +93,7 @@ class GymnasiumText(Environment):
         self._total = 0.0
         self._over = (False, False)
         self._playing = False
+        self._masked: frozenset[int] = frozenset()
 
     def tasks(self, split: str) -> Sequence[Task]:
         """One task a seed; no seed is in two splits.
@@ -118,6 +119,7 @@ class GymnasiumText(Environment):
         """
         observation, info = self._env.reset(seed=int(task.payload["seed"]))
         self._total, self._over, self._playing = 0.0, (False, False), True
+        self._masked = self._masked_by(info)
         return self.text(observation, info), {}
 
     def step(self, action: str) -> StepResult:
@@ -132,6 +134,7 @@ class GymnasiumText(Environment):
         observation, reward, terminated, truncated, info = self._env.step(value)
         self._total = float(reward) + (self._total if self._sums else 0.0)
         self._over = (bool(terminated), bool(truncated))
+        self._masked = self._masked_by(info)
         kept = {"invalid": bool(info.get("invalid")), "disaster": bool(info.get("disaster"))}
         return StepResult(self.text(observation, info), self._reward(), *self._over, kept)
 
@@ -143,10 +146,12 @@ class GymnasiumText(Environment):
         return self._instructions or _INSTRUCTIONS.format(id=self._id, actions=shown)
 
     def valid_actions(self) -> list[str] | None:
-        """All actions of a ``Discrete`` space, those that the environment masks left out."""
+        """All actions of a ``Discrete`` space but those that ``info["action_mask"]`` leaves out."""
         if not self._words:
             return None
-        return [] if any(self._over) else list(self._words)
+        if any(self._over):
+            return []
+        return [word for i, word in enumerate(self._words) if i not in self._masked]
 
     def close(self) -> None:
         """Close the Gymnasium environment."""
@@ -154,6 +159,16 @@ class GymnasiumText(Environment):
 
     def _refused(self, text: str) -> StepResult:
         return StepResult(text, self._reward(), *self._over, {"invalid": True})
+
+    def _masked_by(self, info: Mapping[str, Any]) -> frozenset[int]:
+        """Which actions, counted from 0, are of no use now."""
+        import numpy as np
+
+        mask = np.ravel(info.get("action_mask", ()))
+        if mask.size != len(self._words):
+            # There is none, or it is about something else.
+            return frozenset()
+        return frozenset(np.flatnonzero(mask == 0).tolist())
 
     def _reward(self) -> float:
         low, high = self._range

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
@@ -140,20 +140,27 @@ def replays_quickly(name: str) -> bool:
     return bool(getattr(_factory(parsed), "replays_quickly", False))
 
 
-def find_task(env: Environment, name: str, split: str | None = None) -> Task:
+def find_task(
+    env: Environment,
+    name: str,
+    split: str | None = None,
+    *,
+    listing: Callable[[Environment, str], Sequence[Task]] | None = None,
+) -> Task:
     """A task by name.
 
     Args:
         env: where to look.
         name: the task's name.
         split: look there only; default: in all.
+        listing: how to ask for a split's tasks; default: the environment itself.
 
     Raises:
         UsageError: no such task.
     """
     known: list[str] = []
     for where in SPLITS if split is None else (split,):
-        for task in env.tasks(where):
+        for task in listing(env, where) if listing else env.tasks(where):
             if task.name == name:
                 return task
             known.append(task.name)

@@ -73,7 +73,8 @@ resolved recipe, every key of it, is stored with the run; `agentr-lite runs show
 
 A key that is left out has its default. An unknown key, a wrong type or a value out of range is an
 error that names the key, and the nearest known one. `--set` outweighs the file and takes YAML
-values; `--model PATH` and `--seed N` are short for `--set model=PATH` and `--set seed=N`.
+values; `--model PATH` and `--seed N` are short for `--set model=PATH` and `--set seed=N`. A path
+may be relative to the directory in which the run begins: the run keeps it as an absolute one.
 """
 
 

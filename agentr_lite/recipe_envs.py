@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agentr_lite.envs.names import env_slug, parse_env_name
 from agentr_lite.errors import RecipeError
 from agentr_lite.recipe_values import build, convert, did_you_mean, type_name
 
@@ -220,23 +219,3 @@ def combined(recipes: Sequence[Recipe], *, keep_tasks: Sequence[str] = _SHARED_O
     data["agent"]["context_tokens"] = max(r.agent.context_tokens for r in recipes)
     data["train"]["max_length"] = max(r.train.max_length for r in recipes)
     return data
-
-
-def stored_origin(recipe: Mapping[str, Any], env: str) -> tuple[str, Mapping[str, Any]]:
-    """(name, options) by which a task's environment can be made again.
-
-    Args:
-        recipe: as a run stores it.
-        env: what the task's environment calls itself. Of several, it is the one that is named so;
-            a file or an address calls itself otherwise: then the only one of these, or the one
-            whose short form it is.
-    """
-    found = recipe.get("env", env)
-    if isinstance(found, str):
-        return found, recipe.get("env_options") or {}
-    name = env
-    if env not in found:
-        others = [one for one in found if not parse_env_name(one).is_plain]
-        alike = [one for one in others if env_slug(one) == env]
-        name = next(iter(others if len(others) == 1 else alike), env)
-    return name, (found.get(name) or {}).get("options") or {}

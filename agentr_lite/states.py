@@ -12,6 +12,7 @@ from typing import Any
 
 from agentr_lite.agent import environment_boundary, take_step
 from agentr_lite.envs.base import Environment
+from agentr_lite.envs.names import env_slug, parse_env_name
 from agentr_lite.errors import AgentrError
 
 
@@ -24,6 +25,26 @@ class Origin:
     split: str
     task: str
     """The task's name."""
+
+
+def stored_origin(recipe: Mapping[str, Any], env: str) -> tuple[str, Mapping[str, Any]]:
+    """(name, options) by which a task's environment can be made again.
+
+    Args:
+        recipe: as a run stores it.
+        env: what the task's environment calls itself. Of several, it is the one that is named so;
+            a file or an address calls itself otherwise: then the only one of these, or the one
+            whose short form it is.
+    """
+    found = recipe.get("env", env)
+    if isinstance(found, str):
+        return found, recipe.get("env_options") or {}
+    name = env
+    if env not in found:
+        others = [one for one in found if not parse_env_name(one).is_plain]
+        alike = [one for one in others if env_slug(one) == env]
+        name = next(iter(others if len(others) == 1 else alike), env)
+    return name, (found.get(name) or {}).get("options") or {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from agentr_lite.envs.base import Task
 from agentr_lite.errors import RecipeError, UsageError
 from agentr_lite.parts import open_environments, parts_of
 from agentr_lite.recipe import load_recipe, recipe_from_dict
-from agentr_lite.recipe_envs import divide, stored_origin
+from agentr_lite.recipe_envs import divide
+from agentr_lite.states import stored_origin
 from agentr_lite.stats import Estimate, mean_of_estimates, wilson_interval
 from agentr_lite.store import Store, evals, runs, splices, trees
 

@@ -10,8 +10,7 @@ from textual.widget import Widget
 
 from agentr_lite.errors import UsageError
 from agentr_lite.evaluate.summary import is_faulty, step_from_json
-from agentr_lite.recipe_envs import stored_origin
-from agentr_lite.states import Origin
+from agentr_lite.states import Origin, stored_origin
 from agentr_lite.stats import mcnemar_exact
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals

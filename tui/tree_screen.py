@@ -13,8 +13,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from agentr_lite.errors import UsageError
-from agentr_lite.recipe_envs import stored_origin
-from agentr_lite.states import Origin
+from agentr_lite.states import Origin, stored_origin
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import (
     expansion_calls,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.claim import claimed, is_claimed
 from agentr_lite.cli.common import json_option
-from agentr_lite.errors import (
+from agentr_lite.console.output import emit, emit_json, emit_table, say, terminal_width, warn
+from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
@@ -23,7 +23,7 @@ from agentr_lite.errors import (
     UsageError,
     from_os_error,
 )
-from agentr_lite.output import emit, emit_json, emit_table, say, terminal_width, warn
+from agentr_lite.runs.claim import claimed, is_claimed
 
 if TYPE_CHECKING:
     from agentr_lite.store import Store
@@ -165,7 +165,7 @@ def study(
 
 def _database(db: Path | None, recipe: StudyRecipe) -> Path:
     """A study has a database of its own, unless one is named."""
-    from agentr_lite.config import default_database
+    from agentr_lite.core.config import default_database
 
     if db is not None:
         return db
@@ -177,7 +177,7 @@ def _show_plan(recipe: StudyRecipe, as_json: bool) -> None:
 
     import yaml
 
-    from agentr_lite.recipe_values import plain
+    from agentr_lite.recipe.values import plain
 
     data = plain(dataclasses.asdict(recipe))
     if as_json:
@@ -287,7 +287,7 @@ def _run(
 ) -> Outcome:
     """Work the cells off, with the tables written after each."""
     from agentr_lite.cli.study_worker import tools
-    from agentr_lite.config import artifacts_dir
+    from agentr_lite.core.config import artifacts_dir
     from agentr_lite.study.schedule import Pool, work_here
 
     def wrote(cell: Cell) -> None:
@@ -332,8 +332,8 @@ def _check_means(cells: Sequence[Cell]) -> None:
         AgentrError: one of them is not to be had; the hint says how to do without.
     """
     from agentr_lite.actors.registry import check_model
-    from agentr_lite.parts import open_environments
-    from agentr_lite.train.stage import training_weights
+    from agentr_lite.runs.environments import open_environments
+    from agentr_lite.runs.stages.train import training_weights
 
     envs = list(dict.fromkeys(cell.env for cell in cells))
     for env in envs:

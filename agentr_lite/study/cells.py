@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agentr_lite.errors import UsageError
-from agentr_lite.recipe import Recipe, recipe_from_dict
-from agentr_lite.recipe_values import did_you_mean
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.suggestions import did_you_mean
+from agentr_lite.recipe.loading import recipe_from_dict
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.report.methods import BASE
 from agentr_lite.study.methods import GOOD, METHODS, NAIVE, VERIFIED
 from agentr_lite.study.recipe import Ablation, StudyRecipe, merged

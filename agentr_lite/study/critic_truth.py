@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentr_lite.agent import guarded_tasks
-from agentr_lite.envs.base import Environment, Task
+from agentr_lite.agent.boundary import guarded_tasks
+from agentr_lite.core.tasks import Task
+from agentr_lite.core.verdicts import Verdict
+from agentr_lite.envs.base import Environment
 from agentr_lite.evaluate.summary import estimate_to_json
+from agentr_lite.metrics.resampling import clustered_rate, clustered_ratio
 from agentr_lite.report.tables import Section
 from agentr_lite.report.words import Cell, interval, percent, round_name
-from agentr_lite.resampling import clustered_rate, clustered_ratio
 from agentr_lite.store import Store
-from agentr_lite.store.records import JudgementRow, TreeRow, Verdict
+from agentr_lite.store.records import JudgementRow, TreeRow
 from agentr_lite.store.splices import list_judgements, list_revisions, list_trajectories
 from agentr_lite.store.trees import list_trees, path_nodes, path_steps
 from agentr_lite.study.oracle import Truth, first_error, has_truth, label_steps

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentr_lite.output import Styled, plain
+from agentr_lite.console.output import Styled, plain
 from agentr_lite.report.markdown import escape_markdown, render_markdown
 from agentr_lite.report.tables import Section
 from agentr_lite.report.terminal import render_terminal

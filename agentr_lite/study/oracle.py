@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentr_lite.agent import Step, environment_boundary, guarded_reset, take_step
-from agentr_lite.envs.base import Environment, Task
+from agentr_lite.agent.boundary import environment_boundary, guarded_reset
+from agentr_lite.agent.step import take_step
+from agentr_lite.core.steps import Step
+from agentr_lite.core.tasks import Task
+from agentr_lite.envs.base import Environment
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.solver import Verdict as Truth
 from agentr_lite.envs.textcraft.solver import judge
-from agentr_lite.evaluate.measures import SUCCESS_REWARD
+from agentr_lite.metrics.measures import SUCCESS_REWARD
 
 
 def has_truth(env: Environment) -> bool:

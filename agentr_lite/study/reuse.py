@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.config import artifacts_dir
-from agentr_lite.output import say
-from agentr_lite.recipe import Recipe
+from agentr_lite.console.output import say
+from agentr_lite.core.config import artifacts_dir
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.report.words import round_name
+from agentr_lite.runs.stages.train import adapter_in_use
 from agentr_lite.store import Store, splices
 from agentr_lite.store.records import RunRow, Stage
 from agentr_lite.store.runs import stage_status
@@ -24,7 +25,6 @@ from agentr_lite.store.trees import copy_trees
 from agentr_lite.study.shared import Runs, base_parts, comparable, search_parts
 from agentr_lite.train.dataset import build_dataset
 from agentr_lite.train.general import load_general
-from agentr_lite.train.stage import adapter_in_use
 
 
 def reuse_stage(

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agentr_lite.errors import (
+from agentr_lite.console.output import Progress, format_duration, say, warn
+from agentr_lite.core.errors import (
     EXIT_OK,
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
     HeldError,
     StoreError,
 )
-from agentr_lite.output import Progress, format_duration, say, warn
 from agentr_lite.store import Store
 from agentr_lite.study.cells import Cell
 from agentr_lite.study.shared import Runs, comparable

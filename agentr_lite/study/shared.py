@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from agentr_lite.errors import RecipeError
-from agentr_lite.recipe import Recipe, recipe_from_dict
+from agentr_lite.core.errors import RecipeError
+from agentr_lite.recipe.loading import recipe_from_dict
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow, Stage
 from agentr_lite.store.runs import list_runs, stage_status

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from agentr_lite.actors.base import Actor
-from agentr_lite.errors import AgentrError, HeldError, ModelError
-from agentr_lite.output import Progress, say
-from agentr_lite.pipeline import PipelineResult
-from agentr_lite.recipe import Recipe
+from agentr_lite.console.output import Progress, say
+from agentr_lite.core.errors import AgentrError, HeldError, ModelError
+from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs.pipeline import PipelineResult
 from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import create_run, get_run, stage_status
@@ -153,7 +153,7 @@ def work_off(
         KeyboardInterrupt: passed on; what was committed is kept.
     """
     from agentr_lite.actors.registry import open_actor
-    from agentr_lite.pipeline import run_pipeline
+    from agentr_lite.runs.pipeline import run_pipeline
 
     runs, digests = runs or Runs(store), digests or Digests()
     found = resolve(store, runs, digests, cell)

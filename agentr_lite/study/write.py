@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from agentr_lite.console.output import Styled, dump_json, format_duration
 from agentr_lite.envs.registry import make_env
-from agentr_lite.output import Styled, dump_json, format_duration
-from agentr_lite.recipe import Recipe
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.report.measures import (
     BEHAVIOUR,
     LENGTH,

@@ -88,7 +88,7 @@ results: install
 
 starter: install
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[starter,sciworld]'
-	$(BIN)/python -m agentr_lite.actors.starter.make
+	$(BIN)/python -m agentr_lite.starter.maker.make
 
 clean:
 	rm -rf $(VENV) .work build *.egg-info

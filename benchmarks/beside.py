@@ -22,11 +22,12 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from agentr_lite.actors.base import Actor, GenerateRequest, Message, Sampling
+from agentr_lite.actors.base import Actor, GenerateRequest, Sampling
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.actors.llamacpp.gguf_header import check_model_file
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.registry import resolve_model
+from agentr_lite.core.messages import Message
 from benchmarks.synthetic import QUANTIZATIONS, QWEN2_0_5B, quantize, write_f16
 
 WAYS = ("one actor", "side by side", "two loads", "one actor, swapping")

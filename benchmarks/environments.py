@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import click
 
-from agentr_lite.envs.base import Environment, Task
-from agentr_lite.errors import AgentrError
-from agentr_lite.output import emit_json, emit_table, say
+from agentr_lite.console.output import emit_json, emit_table, say
+from agentr_lite.core.errors import AgentrError
+from agentr_lite.core.tasks import Task
+from agentr_lite.envs.base import Environment
 
 UPSTREAM: Mapping[str, Mapping[str, str]] = {
     "textcraft": {"steps/s": "60,000-100,000", "reset ms": "1.1-2.4", "return ms": "none"},

@@ -24,7 +24,7 @@ from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.sampler import Row, make_chooser
 from agentr_lite.actors.registry import resolve_model
-from agentr_lite.agent import turn_grammar
+from agentr_lite.agent.grammar import turn_grammar
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.registry import make_env
 from agentr_lite.evaluate.episodes import Start, run_episodes

@@ -25,8 +25,8 @@ from agentr_lite_tui.tree_screen import TreeScreen
 from textual.pilot import Pilot
 from textual.screen import Screen
 
-from agentr_lite.envs.base import Task
-from agentr_lite.recipe import Recipe
+from agentr_lite.core.tasks import Task
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store import Store, runs, trees
 from agentr_lite.store.records import NodeRow
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from agentr_lite.recipe import load_recipe
+from agentr_lite.recipe.loading import load_recipe
 from agentr_lite.store import Store, runs
 from agentr_lite.store.records import RoundRow
 from benchmarks import tables

@@ -2,7 +2,7 @@
 
     python -m benchmarks.starter [--model FILE.gguf] [--episodes N] [--split dev|test]
 
-Careless players (``agentr_lite/actors/starter``) play held-out tasks of each environment; the
+Careless players (``agentr_lite/starter/maker``) play held-out tasks of each environment; the
 critic is asked about one step of each episode, drawn evenly from the good and the bad ones, in the
 words that splicing asks. Chance is 50 % of these; ``uncertain`` counts as neither. ScienceWorld
 needs Java.
@@ -16,18 +16,18 @@ from collections.abc import Iterator
 
 import click
 
-from agentr_lite.actors.base import Message
-from agentr_lite.actors.starter.crafter import Habits, Player
-from agentr_lite.actors.starter.crafting import play
-from agentr_lite.actors.starter.episodes import Episode
-from agentr_lite.actors.starter.explorer import ExplorerHabits
-from agentr_lite.actors.starter.recordings import KINDS, answers_of, record
-from agentr_lite.actors.starter.shopper import Shopper, ShopperHabits, shop
-from agentr_lite.actors.starter.shops import PAGE_SIZE, Shop
-from agentr_lite.agent import conversation
+from agentr_lite.agent.conversation import conversation
+from agentr_lite.core.messages import Message
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.webshop import WebShop
 from agentr_lite.splice.critic import judge
+from agentr_lite.starter.maker.crafter import Habits, Player
+from agentr_lite.starter.maker.crafting import play
+from agentr_lite.starter.maker.episodes import Episode
+from agentr_lite.starter.maker.explorer import ExplorerHabits
+from agentr_lite.starter.maker.recordings import KINDS, answers_of, record
+from agentr_lite.starter.maker.shopper import Shopper, ShopperHabits, shop
+from agentr_lite.starter.maker.shops import PAGE_SIZE, Shop
 from benchmarks import tables
 
 _BATCH = 16
@@ -41,7 +41,7 @@ _BATCH = 16
 def main(model: str, episodes: int, split: str, only: tuple[str, ...]) -> None:
     """Print a table on stdout."""
     from agentr_lite.actors.registry import open_actor
-    from agentr_lite.recipe import AgentSettings, Recipe
+    from agentr_lite.recipe.settings import AgentSettings, Recipe
 
     recipe = Recipe(model=model, agent=AgentSettings(brief=True, context_tokens=2048))
     actor = open_actor(recipe)

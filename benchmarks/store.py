@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from agentr_lite.actors.base import Actor, Completion, GenerateRequest, GenerateResult, Usage
-from agentr_lite.envs.base import Task
+from agentr_lite.actors.base import Actor, Completion, GenerateRequest, GenerateResult
+from agentr_lite.core.tasks import Task
+from agentr_lite.core.usage import Usage
 from agentr_lite.envs.registry import make_env
-from agentr_lite.recipe import Recipe, SearchSettings
+from agentr_lite.recipe.settings import Recipe, SearchSettings
 from agentr_lite.search.scheduler import run_wave
 from agentr_lite.search.simulate import TreeSearch, search_context
 from agentr_lite.store import Store, runs, trees

@@ -67,14 +67,14 @@ def measure(options: argparse.Namespace, *, fast: bool) -> dict[str, Any]:
     """Tokens a second of training, and GFLOPS of a matrix product."""
     reason = "MLX as its wheel links it"
     if fast:
-        from agentr_lite.mlx_blas import use_fast_blas
+        from agentr_lite.actors.mlx.blas import use_fast_blas
 
         reason = use_fast_blas().reason
     # Not earlier: it imports MLX, which must find the fast BLAS loaded.
     import mlx.core as mx
     import numpy as np
 
-    from agentr_lite.recipe import TrainSettings
+    from agentr_lite.recipe.settings import TrainSettings
     from agentr_lite.train.batches import Tokenized
     from agentr_lite.train.mlx_session import Session
 
@@ -120,7 +120,7 @@ def write_random(folder: Path, width: int, layers: int) -> Path:
     """A llama of random weights with the starter's tokenizer."""
     import shutil
 
-    from agentr_lite.mlx_blas import use_fast_blas
+    from agentr_lite.actors.mlx.blas import use_fast_blas
 
     use_fast_blas()
     from mlx_lm.models.llama import Model, ModelArgs

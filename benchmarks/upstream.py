@@ -20,18 +20,24 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentr_lite.actors.base import Actor, GenerateRequest, GenerateResult, Message, Sampling
+from agentr_lite.actors.base import Actor, GenerateRequest, GenerateResult, Sampling
 from agentr_lite.actors.registry import open_actor
-from agentr_lite.agent import Step, guarded_reset, opening, take_step, turns
-from agentr_lite.envs.base import Environment, StepResult, Task
+from agentr_lite.agent.boundary import guarded_reset
+from agentr_lite.agent.conversation import opening, turns
+from agentr_lite.agent.step import take_step
+from agentr_lite.console.output import Align, emit, format_table, say
+from agentr_lite.core.messages import Message
+from agentr_lite.core.seeds import stream_seed
+from agentr_lite.core.steps import Step
+from agentr_lite.core.tasks import Task
+from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.registry import make_env
-from agentr_lite.output import Align, emit, format_table, say
-from agentr_lite.recipe import Recipe, load_recipe
+from agentr_lite.recipe.loading import load_recipe
+from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs.stages.search import round_tasks, train_tasks
 from agentr_lite.search.mcts import action_key, uct_score
 from agentr_lite.search.scheduler import run_wave
 from agentr_lite.search.simulate import TreeSearch, search_context
-from agentr_lite.search.stage import round_tasks, train_tasks
-from agentr_lite.seeds import stream_seed
 
 Turns = tuple[str, ...]
 """The agent's turns from reset to a node."""

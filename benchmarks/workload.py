@@ -15,10 +15,10 @@ from pathlib import Path
 from agentr_lite.actors.base import GenerateRequest, GenerateResult
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.envs.registry import make_env
-from agentr_lite.recipe import load_recipe
+from agentr_lite.recipe.loading import load_recipe
+from agentr_lite.runs.stages.search import round_tasks
 from agentr_lite.search.scheduler import run_wave
 from agentr_lite.search.simulate import TreeSearch, search_context
-from agentr_lite.search.stage import round_tasks
 
 RECORDED = Path(__file__).parent / "data" / "textcraft_wave.json.gz"
 """One wave of the default recipe, played by the first starter; ``benchmarks.engine --record``."""

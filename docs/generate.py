@@ -17,8 +17,9 @@ from typing import Any
 
 import click
 
-from agentr_lite import recipe, recipe_envs
 from agentr_lite.cli import cli
+from agentr_lite.recipe import environments as recipe_envs
+from agentr_lite.recipe import loading, settings, values
 
 FOLDER = Path(__file__).parent
 PROGRAM = "agentr-lite"
@@ -145,8 +146,8 @@ def _meaning(option: click.Option) -> str:
 def recipes_page() -> str:
     """docs/recipes.md."""
     parts = [_NOTE + _RECIPES_HEAD, _bundled()]
-    groups = typing.get_type_hints(recipe.Recipe)
-    parts.append(_group("Top level", recipe.Recipe, ""))
+    groups = typing.get_type_hints(settings.Recipe)
+    parts.append(_group("Top level", settings.Recipe, ""))
     parts.append(
         _group("`env.NAME`, of several environments", recipe_envs.EnvSettings, "env.NAME.")
     )
@@ -158,8 +159,8 @@ def recipes_page() -> str:
 
 def _bundled() -> str:
     lines = ["| bundled recipe | what it is |", "|---|---|"]
-    for name in recipe.recipe_names():
-        first = recipe.recipe_text(name).split("\n", 1)[0].lstrip("# ").strip()
+    for name in loading.recipe_names():
+        first = loading.recipe_text(name).split("\n", 1)[0].lstrip("# ").strip()
         lines.append(f"| `{name}` | {_cell(first)} |")
     return "\n".join([*lines, ""])
 
@@ -214,8 +215,8 @@ def _values(hint: Any, key: str) -> str:
         return "text, a list of text, or a mapping"
     name = {bool: "true or false", str: "text"}.get(hint, "")
     key = key.replace(".NAME.", ".")
-    if key in recipe.RANGES:
-        low, high = recipe.RANGES[key]
+    if key in values.RANGES:
+        low, high = values.RANGES[key]
         name = f"{low:,} to {high:,}"
     if typing.get_origin(hint) is tuple:
         name = f"a list of {name}"

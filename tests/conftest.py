@@ -14,9 +14,12 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
-    from command_line import Call
-    from study_case import Command
+    from tests.support.command_line import Call
+    from tests.support.study_case import Command
 
+# Child processes import the tests' own modules, too.
+_ROOT = str(Path(__file__).parents[1])
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
 # Before any import: libgomp and the hub clients read these once.
 os.environ["OMP_WAIT_POLICY"] = "passive"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -57,7 +60,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Call:
 @pytest.fixture
 def loop(cli: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
     """``cli`` with the corridor for an environment and a scripted player for a model."""
-    import loop_case
+    from tests.support import loop_case
 
     loop_case.install(monkeypatch.setattr)
     return cli
@@ -66,7 +69,7 @@ def loop(cli: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
 @pytest.fixture
 def filled(loop: Call, tmp_path: Path, db: Path) -> Path:
     """A database with a whole run in it."""
-    import loop_case
+    from tests.support import loop_case
 
     assert loop("run", loop_case.write_recipe(tmp_path / "case"), "-d", db)[0] == 0
     return db
@@ -75,7 +78,7 @@ def filled(loop: Call, tmp_path: Path, db: Path) -> Path:
 @pytest.fixture
 def study_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small study over the corridor, in a folder of its own."""
-    import study_case
+    from tests.support import study_case
 
     study_case.install(monkeypatch.setattr)
     return study_case.write_study(tmp_path)
@@ -84,7 +87,7 @@ def study_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def study(cli: Call) -> Command:
     """`agentr-lite study FILE`, its database and tables beside the file."""
-    from study_case import Ran
+    from tests.support.study_case import Ran
 
     def call(file: Path, *more: str, db: str = "s.db", out: str = "out") -> Ran:
         return Ran(*cli("study", file, "--db", file.parent / db, "--out", file.parent / out, *more))

@@ -1,13 +1,11 @@
-"""What is imported when, and who may import whom (the arrows of the design point down only)."""
+"""What a command imports when it starts: nothing heavy before it is needed."""
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -124,90 +122,3 @@ def test_module_and_script_are_the_same_program() -> None:
         check=True,
     )
     assert done.stdout == f"agentr-lite, version {agentr_lite.__version__}\n"
-
-
-ABOVE_ALL = ("cli", "pipeline", "report", "study")
-FORBIDDEN: dict[str, tuple[str, ...] | None] = {
-    "errors": None,
-    "seeds": None,
-    "output": None,
-    "stats": None,
-    "recipe": ("actors", "envs", "search", "splice", "store", "train", "evaluate", *ABOVE_ALL),
-    "envs": ("actors", "search", "splice", "store", "train", "evaluate", *ABOVE_ALL),
-    "actors": ("envs", "search", "splice", "store", "train", "evaluate", *ABOVE_ALL),
-    "store": ("search", "splice", "train", "evaluate", *ABOVE_ALL),
-    "search": ("splice", "train", "evaluate", *ABOVE_ALL),
-    "splice": ("search", "train", "evaluate", *ABOVE_ALL),
-    "train": ("search", "splice", "evaluate", *ABOVE_ALL),
-    "evaluate": ("search", "splice", "train", *ABOVE_ALL),
-    "report": ("search", "splice", "train", "actors", "envs", "cli", "pipeline", "study"),
-    "recipe_values": None,
-    "gbnf": None,
-    "recipe_envs": ("actors", "envs", "search", "splice", "store", "train", "evaluate", *ABOVE_ALL),
-    "parts": ("actors", "store", "search", "splice", "train", "evaluate", *ABOVE_ALL),
-    "sitting": ("search", "splice", "train", "evaluate", *ABOVE_ALL),
-    "pipeline": ("cli", "report", "study"),
-    "study": ("cli",),
-}
-"""Layer -> layers that it must not know, not even inside a function; None: only ``LOWEST``."""
-EXCEPT = {
-    # The starter is made from demonstrations of the bundled environment, and learns to judge.
-    ("actors.starter", "envs"),
-    ("actors.starter", "splice"),
-}
-LOWEST = {"errors"}
-"""What even the lowest layer may know."""
-
-
-def imports_of(path: Path) -> Iterator[str]:
-    """Full names of our own modules that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            # `from agentr_lite.store import runs` names a module as well as a package.
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def module_name(path: Path) -> str:
-    """Relative to the package, e.g. ``actors.starter.make``."""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(part for part in parts if part != "__init__")
-
-
-@pytest.mark.parametrize("layer", sorted(FORBIDDEN))
-def test_layers(layer: str) -> None:
-    wrong = []
-    for path in PACKAGE.rglob("*.py"):
-        name = module_name(path)
-        if name.split(".")[0] != layer:
-            continue
-        for target in imports_of(path):
-            package, _, inner = target.partition(".")
-            if package != "agentr_lite":
-                continue
-            other = inner.split(".")[0]
-            forbidden = FORBIDDEN[layer]
-            bad = other not in LOWEST if forbidden is None else other in forbidden
-            allowed = any(name.startswith(who) and other == what for who, what in EXCEPT)
-            if bad and not allowed:
-                wrong.append(f"{name} imports {target}")
-    assert not wrong
-
-
-def test_nothing_but_its_verb_knows_the_inspector() -> None:
-    users = {
-        module_name(path)
-        for path in PACKAGE.rglob("*.py")
-        for target in imports_of(path)
-        if target.startswith("agentr_lite_tui")
-    }
-    assert users <= {"cli.tui"}
-
-
-def test_only_the_command_line_reads_its_own_modules() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        name = module_name(path)
-        if name.split(".")[0] in ("cli", "__main__"):
-            continue
-        assert not [t for t in imports_of(path) if t.startswith("agentr_lite.cli")], name

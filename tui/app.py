@@ -17,7 +17,7 @@ from textual.keys import format_key
 from textual.screen import Screen
 from textual.theme import Theme
 
-from agentr_lite.errors import AgentrError, StoreError
+from agentr_lite.core.errors import AgentrError, StoreError
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import data_version
 

@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Input
 
-from agentr_lite.errors import UsageError
+from agentr_lite.core.errors import UsageError
 from agentr_lite.store import Store
 
 from .line_list import Bar, Crumbs, LineList

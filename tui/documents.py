@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agentr_lite.agent import Step
-from agentr_lite.store.records import JudgementRow, ModelCallRow, NodeRow, Verdict
+from agentr_lite.core.steps import Step
+from agentr_lite.core.verdicts import Verdict
+from agentr_lite.store.records import JudgementRow, ModelCallRow, NodeRow
 
 from .lines import MAX_SHOWN, Line, Span, barred, fold, one_line, rule, spread
 from .marks import VERDICT, Mark, mark_of, mark_row

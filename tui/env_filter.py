@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from textual.binding import Binding
 
-from agentr_lite.errors import UsageError
+from agentr_lite.core.errors import UsageError
 from agentr_lite.store import Store
 from agentr_lite.store.runs import get_run
 

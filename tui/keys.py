@@ -8,8 +8,8 @@ from pathlib import Path
 from textual.binding import Binding
 from textual.dom import DOMNode
 
-from agentr_lite.errors import UsageError
-from agentr_lite.recipe import did_you_mean
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.suggestions import did_you_mean
 
 
 def binding_ids(nodes: Iterable[type[DOMNode]]) -> dict[str, Binding]:

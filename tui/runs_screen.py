@@ -11,8 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.notifications import SeverityLevel
 from textual.widget import Widget
 
-from agentr_lite.errors import AgentrError
-from agentr_lite.output import format_duration
+from agentr_lite.console.output import format_duration
+from agentr_lite.core.errors import AgentrError
 from agentr_lite.store.inspection import RunOverview, run_overviews
 from agentr_lite.store.runs import list_runs
 from agentr_lite.store.splices import list_adapters

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agentr_lite.agent import Step, parse_action
+from agentr_lite.agent.turns import parse_action
+from agentr_lite.core.steps import Step
 from agentr_lite.store.records import JudgementRow, RevisionRow
 
 from .documents import said, verdict_line, view_of_step

@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from agentr_lite.errors import UsageError
+from agentr_lite.core.errors import UsageError
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import get_trajectory
 from agentr_lite.store.splices import get_revision, list_judgements

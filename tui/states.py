@@ -6,10 +6,10 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 
+from agentr_lite.agent.states import Origin, States, replay_states
+from agentr_lite.core.errors import AgentrError
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.registry import make_env, replays_quickly
-from agentr_lite.errors import AgentrError
-from agentr_lite.states import Origin, States, replay_states
 
 Turns = Sequence[tuple[str, str]]
 """(assistant turn, stored answer) of each step."""

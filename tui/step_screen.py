@@ -11,7 +11,7 @@ from textual.containers import Container
 from textual.message import Message
 from textual.widget import Widget
 
-from agentr_lite.states import Origin, States
+from agentr_lite.agent.states import Origin, States
 from agentr_lite.store import Store
 
 from .base_screen import InspectorScreen

@@ -12,8 +12,8 @@ from textual.containers import Container
 from textual.timer import Timer
 from textual.widget import Widget
 
-from agentr_lite.errors import UsageError
-from agentr_lite.states import Origin, stored_origin
+from agentr_lite.agent.states import Origin, stored_origin
+from agentr_lite.core.errors import UsageError
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import (
     expansion_calls,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from agentr_lite.actors.base import Completion, FinishReason, GenerateRequest, GenerateResult
 from agentr_lite.actors.prompts import Prompt
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 
 class Answer:

@@ -9,14 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
-
-class Message(TypedDict):
-    """One chat turn; ``role`` is ``system``, ``user`` or ``assistant``."""
-
-    role: str
-    content: str
+from agentr_lite.core.messages import Message
+from agentr_lite.core.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +110,6 @@ class Capabilities:
     """``Sampling.grammar`` is followed; elsewhere it is refused."""
     side_by_side: bool = False
     """``beside`` works: several adapters, and the base, at a time on weights loaded once."""
-
-
-@dataclass(slots=True)
-class Usage:
-    """Running totals since the actor was made."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    """Prompt tokens as the requests count them."""
-    decoded_prompt_tokens: int = 0
-    """Prompt tokens really decoded, prefix reuse taken off."""
-    output_tokens: int = 0
-    model_ms: float = 0.0
 
 
 class Actor(ABC):

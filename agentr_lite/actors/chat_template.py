@@ -19,8 +19,8 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from agentr_lite.actors.base import Message
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
+from agentr_lite.core.messages import Message
 
 _BUDGET_S = 5.0
 _MAX_CHARS = 4_000_000

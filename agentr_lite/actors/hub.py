@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.errors import ModelError, from_os_error
+from agentr_lite.core.errors import ModelError, from_os_error
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 TRAINING_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")

@@ -14,12 +14,12 @@ from agentr_lite.actors.base import (
     Completion,
     GenerateRequest,
     GenerateResult,
-    Message,
     ScoreRequest,
     ScoreResult,
-    Usage,
 )
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
+from agentr_lite.core.messages import Message
+from agentr_lite.core.usage import Usage
 
 Script = Callable[[Sequence[Message], int], str]
 """(messages, seed) -> the assistant's text."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentr_lite.actors.base import Message
 from agentr_lite.actors.chat_template import ChatTemplate
 from agentr_lite.actors.fragments import Tokenizer
+from agentr_lite.core.messages import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from agentr_lite.actors import shelf
 from agentr_lite.actors.mlx.spec import is_mlx, model_directory
 from agentr_lite.actors.openai.spec import is_server, parse_spec
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 if TYPE_CHECKING:
     from agentr_lite.actors.base import Actor
-    from agentr_lite.recipe import Recipe
+    from agentr_lite.recipe.settings import Recipe
 
 STARTER = "starter"
-_STARTER_DIR = Path(__file__).parent / "starter" / "model"
+_STARTER_DIR = Path(__file__).parents[1] / "starter" / "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def _open(recipe: Recipe) -> Actor:
     if is_server(spec):
         from agentr_lite.actors.openai.actor import OpenAIActor
         from agentr_lite.actors.openai.client import Client
-        from agentr_lite.config import server_settings
+        from agentr_lite.core.config import server_settings
 
         if recipe.agent.deterministic:
             raise ModelError(
@@ -247,7 +247,7 @@ def check_trainable(recipe: Recipe) -> None:
 
 def _missing(spec: str) -> ModelError:
     from agentr_lite.actors.catalog import CATALOG, known
-    from agentr_lite.recipe import did_you_mean
+    from agentr_lite.core.suggestions import did_you_mean
 
     if known(spec):
         return ModelError(

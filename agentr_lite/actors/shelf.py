@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.config import config_dir
-from agentr_lite.errors import ModelError, UsageError
+from agentr_lite.core.config import config_dir
+from agentr_lite.core.errors import ModelError, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 

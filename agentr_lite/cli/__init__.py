@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from agentr_lite import __version__
-from agentr_lite.errors import (
+from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
@@ -81,7 +81,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from agentr_lite.recipe import did_you_mean
+            from agentr_lite.core.suggestions import did_you_mean
 
             known = did_you_mean(args[0], list(COMMANDS))
             raise click.UsageError(f"No such command '{args[0]}'{known}.", ctx)
@@ -134,7 +134,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _report(error: AgentrError, as_json: bool) -> None:
-    from agentr_lite.output import clean
+    from agentr_lite.console.output import clean
 
     if as_json:
         _print_json_error(error.kind, error.message, error.hint)
@@ -146,7 +146,7 @@ def _report(error: AgentrError, as_json: bool) -> None:
 
 def _report_usage(error: click.ClickException, as_json: bool) -> None:
     """What click found wrong, with the usage line that it belongs to."""
-    from agentr_lite.output import clean
+    from agentr_lite.console.output import clean
 
     message = error.format_message()
     context = getattr(error, "ctx", None)
@@ -161,7 +161,7 @@ def _report_usage(error: click.ClickException, as_json: bool) -> None:
 
 
 def _print_json_error(kind: str, message: str, hint: str) -> None:
-    from agentr_lite.output import dump_json
+    from agentr_lite.console.output import dump_json
 
     payload: dict[str, Any] = {"error": {"kind": kind, "message": message, "hint": hint}}
     with contextlib.suppress(OSError):

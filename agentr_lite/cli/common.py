@@ -6,17 +6,18 @@ import functools
 import shlex
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from agentr_lite.cli.env_options import env_settings
-from agentr_lite.errors import EnvironmentFault, UsageError
+from agentr_lite.core.errors import EnvironmentFault, UsageError
+from agentr_lite.runs.choice import Chosen
 
 if TYPE_CHECKING:
-    from agentr_lite.envs.base import Environment, Task
+    from agentr_lite.core.tasks import Task
+    from agentr_lite.envs.base import Environment
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,24 +39,6 @@ def db_option(function: F) -> F:
 def json_option(function: F) -> F:
     """``--json``: data as JSON on stdout, errors as JSON too."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """What the command line asks of a result, besides what to run."""
-
-    recipe: str | None
-    """A recipe to take the settings from; None: whatever the target names."""
-    overrides: tuple[str, ...]
-    """``key=value``, from ``--set`` and the flags that are short for it."""
-
-    def with_overrides(self, *more: str) -> Chosen:
-        """With further ``key=value``, which outweigh those before."""
-        return Chosen(self.recipe, (*self.overrides, *more))
-
-    def __bool__(self) -> bool:
-        """Whether anything was asked for."""
-        return self.recipe is not None or bool(self.overrides)
 
 
 def recipe_options(function: F) -> Callable[..., Any]:
@@ -126,7 +109,7 @@ def result_overrides(
 
 def database_path(db: Path | None) -> Path:
     """The database that a flag, the environment or the default names."""
-    from agentr_lite.config import default_database
+    from agentr_lite.core.config import default_database
 
     # A shell does not expand the ~ of `--db=~/runs.db`, nor that of a variable.
     return db.expanduser() if db is not None else default_database()
@@ -191,7 +174,7 @@ def oracle_actions(env: Environment, task: Task | None = None) -> list[str] | No
     Raises:
         EnvironmentFault: the environment's code raised or took too long.
     """
-    from agentr_lite.agent import environment_boundary
+    from agentr_lite.agent.boundary import environment_boundary
 
     with environment_boundary(env, "plan()" if task is None else f"solve({task.name!r})"):
         try:

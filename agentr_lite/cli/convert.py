@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import json_option
-from agentr_lite.errors import ModelError, UsageError
+from agentr_lite.core.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from agentr_lite.actors.convert.check import AdapterCheck
+    from agentr_lite.convert.check import AdapterCheck
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _NEW = click.Path(path_type=Path)
@@ -79,8 +79,8 @@ def adapter(
     adapter_config.json beside it. Adapters of llama, qwen2, qwen3 and gemma models can be
     converted, on all layers or on some, whoever made them.
     """
-    from agentr_lite.actors.convert.lora_to_gguf import convert_adapter
-    from agentr_lite.output import emit, emit_json
+    from agentr_lite.console.output import emit, emit_json
+    from agentr_lite.convert.lora_to_gguf import convert_adapter
 
     if not check and (exact or mlx_base or texts):
         raise UsageError("--exact, --mlx-base and --text belong to --check")
@@ -113,7 +113,7 @@ def _adapter_folder(source: Path, scratch: Path) -> Path:
     MLX knows one file name: another file, such as a checkpoint beside the final adapter, gets it
     in a directory of its own, or MLX would read its neighbour.
     """
-    from agentr_lite.actors.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE
+    from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE
 
     if source.is_dir():
         return source
@@ -135,8 +135,8 @@ def _compare(
     texts: tuple[Path, ...],
     tolerance: float,
 ) -> AdapterCheck:
-    from agentr_lite.actors.convert.check import check_adapter
-    from agentr_lite.output import say
+    from agentr_lite.console.output import say
+    from agentr_lite.convert.check import check_adapter
 
     try:
         read = [path.read_text("utf-8") for path in texts]
@@ -155,8 +155,8 @@ def _compare(
 
 
 def _copy(gguf: Path) -> Path:
-    from agentr_lite.actors.convert.cached import copy_of, has_copy, make_copy
-    from agentr_lite.output import say
+    from agentr_lite.console.output import say
+    from agentr_lite.convert.cached import copy_of, has_copy, make_copy
 
     if not has_copy(gguf):
         say(f"taking the weights for MLX out of {gguf.name}: {copy_of(gguf)}")
@@ -168,7 +168,7 @@ def _copy(gguf: Path) -> Path:
 
 
 def _show(found: AdapterCheck) -> None:
-    from agentr_lite.output import emit, emit_table
+    from agentr_lite.console.output import emit, emit_table
 
     rows = [
         (
@@ -226,9 +226,9 @@ def model(
 
 
 def _model_to_gguf(source: Path, output: Path, dtype: str, check: bool, as_json: bool) -> None:
-    from agentr_lite.actors.convert.check import check_copy
-    from agentr_lite.actors.convert.hf_to_gguf import convert_to_gguf
-    from agentr_lite.output import emit, emit_json
+    from agentr_lite.console.output import emit, emit_json
+    from agentr_lite.convert.check import check_copy
+    from agentr_lite.convert.hf_to_gguf import convert_to_gguf
 
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".convert.") as scratch:
         made = Path(scratch) / output.name
@@ -243,9 +243,9 @@ def _model_to_gguf(source: Path, output: Path, dtype: str, check: bool, as_json:
 
 
 def _model_from_gguf(source: Path, output: Path, check: bool, as_json: bool) -> None:
-    from agentr_lite.actors.convert.check import check_copy
-    from agentr_lite.actors.convert.gguf_to_hf import convert_to_hf
-    from agentr_lite.output import emit, emit_json
+    from agentr_lite.console.output import emit, emit_json
+    from agentr_lite.convert.check import check_copy
+    from agentr_lite.convert.gguf_to_hf import convert_to_hf
 
     made = convert_to_hf(source, output)
     found = None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentr_lite.errors import UsageError
+from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
     from agentr_lite.actors.shelf import Entry
-    from agentr_lite.output import Progress
+    from agentr_lite.console.output import Progress
 
 
 class Megabytes:
@@ -48,7 +48,7 @@ def repository_file(model: str, revision: str) -> tuple[str, str]:
     """
     from agentr_lite.actors import hub
     from agentr_lite.actors.catalog import CATALOG
-    from agentr_lite.recipe import did_you_mean
+    from agentr_lite.core.suggestions import did_you_mean
 
     parts = model.removeprefix("hf:").strip("/").split("/")
     if len(parts) < 2:
@@ -72,7 +72,7 @@ def repository_file(model: str, revision: str) -> tuple[str, str]:
 def delete_files(entry: Entry) -> list[str]:
     """Delete what was downloaded for ``entry`` and is needed by no other; says what went."""
     from agentr_lite.actors import shelf
-    from agentr_lite.config import models_dir
+    from agentr_lite.core.config import models_dir
 
     root = models_dir().resolve()
     needed = {path for other in shelf.entries().values() for path in _paths(other)}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from agentr_lite.errors import UsageError
+from agentr_lite.core.errors import UsageError
 
 
 class DataFlag(NamedTuple):

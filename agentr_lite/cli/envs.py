@@ -11,11 +11,12 @@ import click
 
 from agentr_lite.cli.common import json_option, oracle_actions, usage_errors_kept
 from agentr_lite.cli.env_options import env_settings
-from agentr_lite.errors import EXIT_FAILED, AgentrError
-from agentr_lite.output import Styled, clean, emit, emit_json, emit_table, say
+from agentr_lite.console.output import Styled, clean, emit, emit_json, emit_table, say
+from agentr_lite.core.errors import EXIT_FAILED, AgentrError
 
 if TYPE_CHECKING:
-    from agentr_lite.envs.base import Environment, Task
+    from agentr_lite.core.tasks import Task
+    from agentr_lite.envs.base import Environment
 
 
 @click.group(invoke_without_command=True)
@@ -31,8 +32,8 @@ def envs(context: click.Context, as_json: bool) -> None:
 @json_option
 def list_envs(as_json: bool = False) -> None:
     """List the environments that are installed, with the number of tasks in each split."""
-    from agentr_lite.agent import guarded_tasks
-    from agentr_lite.envs.base import SPLITS
+    from agentr_lite.agent.boundary import guarded_tasks
+    from agentr_lite.core.tasks import SPLITS
     from agentr_lite.envs.registry import ADAPTERS, env_names, env_origin, make_env
 
     rows: list[dict[str, Any]] = []
@@ -81,7 +82,7 @@ def show_env(
     as_json: bool,
 ) -> None:
     """Show an environment's instructions and splits, or one of its tasks with a solution."""
-    from agentr_lite.agent import guarded_tasks
+    from agentr_lite.agent.boundary import guarded_tasks
     from agentr_lite.envs.registry import find_task, make_env
 
     with closing(make_env(name, settings)) as env, usage_errors_kept():
@@ -94,8 +95,8 @@ def show_env(
 def _show_splits(
     env: Environment, split: str | None, *, list_tasks: bool, brief: bool, as_json: bool
 ) -> None:
-    from agentr_lite.agent import environment_boundary, guarded_tasks
-    from agentr_lite.envs.base import SPLITS
+    from agentr_lite.agent.boundary import environment_boundary, guarded_tasks
+    from agentr_lite.core.tasks import SPLITS
 
     splits = {where: guarded_tasks(env, where) for where in ((split,) if split else SPLITS)}
     if list_tasks:
@@ -137,7 +138,7 @@ def _levels(tasks: Sequence[Task]) -> dict[str, int]:
 
 
 def _show_task(env: Environment, task: Task, as_json: bool) -> None:
-    from agentr_lite.agent import guarded_reset
+    from agentr_lite.agent.boundary import guarded_reset
 
     observation = guarded_reset(env, task)
     solution = oracle_actions(env, task)

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.adopted import ADOPTED_ROUND, run_with_adapter
-from agentr_lite.cli.claim import claimed
 from agentr_lite.cli.common import (
-    Chosen,
     command_line,
     database_path,
     db_option,
     json_option,
     recipe_options,
 )
-from agentr_lite.envs.base import SPLITS
-from agentr_lite.errors import EXIT_SOME_TASKS_FAILED, Interrupted, ModelError, UsageError
-from agentr_lite.output import Progress, emit, emit_json, say, terminal_width, warn
+from agentr_lite.console.output import Progress, emit, emit_json, say, terminal_width, warn
+from agentr_lite.core.errors import EXIT_SOME_TASKS_FAILED, Interrupted, ModelError, UsageError
+from agentr_lite.core.tasks import SPLITS
+from agentr_lite.runs.adopted import ADOPTED_ROUND, run_with_adapter
+from agentr_lite.runs.choice import Chosen
+from agentr_lite.runs.claim import claimed
 
 if TYPE_CHECKING:
-    from agentr_lite.recipe import Recipe
+    from agentr_lite.recipe.settings import Recipe
     from agentr_lite.store import Store
     from agentr_lite.store.records import EvalMode, RunRow
 
@@ -80,8 +80,8 @@ def evaluate(
     With --adapter, the new run's round 1 is an adapter that was trained elsewhere. --paired plays
     the base and the round side by side and lists the tasks that were gained and lost.
     """
-    from agentr_lite.cli.session import target_run
-    from agentr_lite.sitting import recorded_status
+    from agentr_lite.runs.session import target_run
+    from agentr_lite.runs.sitting import recorded_status
     from agentr_lite.store import Store
 
     settings = {
@@ -142,12 +142,12 @@ def _evaluate(
 ) -> tuple[int, Figures]:
     """The round that was asked for, and figures of it (and, paired, of the base)."""
     from agentr_lite.actors.registry import open_actor
-    from agentr_lite.cli.session import adapter_path, equip
-    from agentr_lite.evaluate import eval_by_turns
-    from agentr_lite.parts import open_environments
+    from agentr_lite.runs.environments import open_environments
+    from agentr_lite.runs.session import adapter_path, equip
+    from agentr_lite.runs.stages.evaluate import eval_by_turns
+    from agentr_lite.runs.stages.train import adapter_in_use
     from agentr_lite.store.runs import list_stages
     from agentr_lite.store.splices import list_adapters
-    from agentr_lite.train.stage import adapter_in_use
 
     # A round that found nothing to train on is through, too: it goes on with what was there.
     trained = {s.round for s in list_stages(store, run.id) if s.stage == "train" and s.finished}

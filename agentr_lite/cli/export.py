@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentr_lite.cli.common import database_path, db_option, write_whole
-from agentr_lite.errors import AgentrError, UsageError
+from agentr_lite.core.errors import AgentrError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -62,8 +62,8 @@ def export(
 
     Bad steps are context: their flag is off. Rejected revisions are not exported.
     """
-    from agentr_lite.output import say
-    from agentr_lite.recipe import recipe_from_dict
+    from agentr_lite.console.output import say
+    from agentr_lite.recipe.loading import recipe_from_dict
     from agentr_lite.splice.export import exported, render
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run

@@ -9,8 +9,8 @@ import click
 
 from agentr_lite.cli.common import json_option
 from agentr_lite.cli.downloads import Megabytes, delete_files, repository_file
-from agentr_lite.errors import UsageError
-from agentr_lite.output import Progress, emit, emit_json, emit_table, say, truncate
+from agentr_lite.console.output import Progress, emit, emit_json, emit_table, say, truncate
+from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
     from agentr_lite.actors.shelf import Entry
@@ -97,7 +97,7 @@ def pull_model(
     from agentr_lite.actors import hub, shelf
     from agentr_lite.actors.catalog import known
     from agentr_lite.actors.llamacpp.gguf_header import check_model_file
-    from agentr_lite.config import models_dir
+    from agentr_lite.core.config import models_dir
 
     item = known(model)
     repo, file = (item.repo, item.file) if item else repository_file(model, revision)
@@ -265,7 +265,7 @@ def _bundled() -> dict[str, Any]:
 def _named(entry: Entry) -> dict[str, Any]:
     """A row for a name of the user's; a file that is gone or broken is said so, not an error."""
     from agentr_lite.actors.llamacpp.gguf_header import read_header
-    from agentr_lite.errors import ModelError
+    from agentr_lite.core.errors import ModelError
 
     row: dict[str, Any] = {
         "name": entry.name,
@@ -347,7 +347,7 @@ def _show_server(spec: str, as_json: bool) -> None:
     from contextlib import closing
 
     from agentr_lite.actors.registry import open_actor
-    from agentr_lite.recipe import Recipe
+    from agentr_lite.recipe.settings import Recipe
 
     with closing(open_actor(Recipe(model=spec))) as actor:
         facts, able = actor.description, actor.capabilities

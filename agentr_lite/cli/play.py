@@ -10,11 +10,12 @@ import click
 
 from agentr_lite.cli.common import oracle_actions, usage_errors_kept
 from agentr_lite.cli.env_options import env_settings
-from agentr_lite.errors import UsageError
-from agentr_lite.output import Styled, clean, emit, say
+from agentr_lite.console.output import Styled, clean, emit, say
+from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from agentr_lite.envs.base import Environment, Snapshot, Task
+    from agentr_lite.core.tasks import Task
+    from agentr_lite.envs.base import Environment, Snapshot
 
 _HELP = "? hint   ?? the whole way   :task show it again   :undo one step   :quit"
 
@@ -39,7 +40,7 @@ def play(
     `?` asks the oracle for a hint, `:undo` takes a step back, `:quit` or the end of the input
     leaves the game.
     """
-    from agentr_lite.agent import guarded_tasks
+    from agentr_lite.agent.boundary import guarded_tasks
     from agentr_lite.envs.registry import find_task, make_env
 
     with closing(make_env(name, settings)) as env, usage_errors_kept():
@@ -54,7 +55,7 @@ def play(
 def _random_task(env: Environment, split: str, level: int | None, seed: int | None) -> Task:
     import random
 
-    from agentr_lite.agent import guarded_tasks
+    from agentr_lite.agent.boundary import guarded_tasks
 
     members = guarded_tasks(env, split)
     tasks = [one for one in members if level is None or one.level == level]
@@ -71,7 +72,7 @@ class _Game:
     """One episode: what the person may do besides acting, and how it ends."""
 
     def __init__(self, env: Environment, task: Task) -> None:
-        from agentr_lite.agent import guarded_reset
+        from agentr_lite.agent.boundary import guarded_reset
 
         self._env = env
         self._task = task
@@ -120,13 +121,13 @@ class _Game:
             self._act(line)
 
     def _snapshot(self) -> Snapshot:
-        from agentr_lite.agent import environment_boundary
+        from agentr_lite.agent.boundary import environment_boundary
 
         with environment_boundary(self._env, "snapshot()"):
             return self._env.snapshot()
 
     def _act(self, action: str) -> None:
-        from agentr_lite.agent import guarded_step
+        from agentr_lite.agent.boundary import guarded_step
 
         result = guarded_step(self._env, action)
         self._past.append(self._snapshot())
@@ -152,7 +153,7 @@ class _Game:
         if len(self._past) == 1:
             say("Nothing to undo.")
             return
-        from agentr_lite.agent import environment_boundary
+        from agentr_lite.agent.boundary import environment_boundary
 
         self._past.pop()
         with environment_boundary(self._env, "restore()"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from agentr_lite.cli.common import json_option
-from agentr_lite.output import emit, emit_json, emit_table
+from agentr_lite.console.output import emit, emit_json, emit_table
 
 
 @click.group(invoke_without_command=True)
@@ -32,7 +32,7 @@ def show_recipe(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """NAME, bundled or a YAML file, with every key resolved."""
     import yaml
 
-    from agentr_lite.recipe import load_recipe
+    from agentr_lite.recipe.loading import load_recipe
 
     resolved = load_recipe(name, overrides).to_dict()
     if as_json:
@@ -42,7 +42,7 @@ def show_recipe(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from agentr_lite.recipe import load_recipe, recipe_names, recipe_text
+    from agentr_lite.recipe.loading import load_recipe, recipe_names, recipe_text
 
     rows = []
     for name in recipe_names():

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option, write_whole
-from agentr_lite.errors import UsageError
-from agentr_lite.output import emit, emit_json, say, terminal_width
+from agentr_lite.console.output import emit, emit_json, say, terminal_width
+from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +130,7 @@ def _open(stack: ExitStack, runs: Sequence[str], db: Path | None) -> Sources:
 
 
 def _write_page(sources: Sources, target: Path, tasks: Sequence[str], trees: int | None) -> None:
-    from agentr_lite.recipe import did_you_mean
+    from agentr_lite.core.suggestions import did_you_mean
     from agentr_lite.report.chosen import task_names
     from agentr_lite.report.page import render_page
 

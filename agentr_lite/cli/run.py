@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.claim import claimed
-from agentr_lite.cli.common import Chosen, database_path, db_option, json_option, recipe_options
-from agentr_lite.errors import (
+from agentr_lite.cli.common import database_path, db_option, json_option, recipe_options
+from agentr_lite.console.output import Progress, clean, emit, emit_json, say, terminal_width, warn
+from agentr_lite.core.errors import (
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
     Interrupted,
@@ -18,12 +18,13 @@ from agentr_lite.errors import (
     UsageError,
     from_os_error,
 )
-from agentr_lite.output import Progress, clean, emit, emit_json, say, terminal_width, warn
+from agentr_lite.runs.choice import Chosen
+from agentr_lite.runs.claim import claimed
 
 if TYPE_CHECKING:
-    from agentr_lite.cli.session import Target
-    from agentr_lite.pipeline import PipelineResult
-    from agentr_lite.recipe import Recipe
+    from agentr_lite.recipe.settings import Recipe
+    from agentr_lite.runs.pipeline import PipelineResult
+    from agentr_lite.runs.session import Target
     from agentr_lite.store import Store
 
 
@@ -61,7 +62,7 @@ def run(
             " --plan",
             hint="Begin a new run with them instead.",
         )
-    from agentr_lite.cli.session import recipe_for
+    from agentr_lite.runs.session import recipe_for
 
     name = " ".join(targets)
     resolved: Recipe | None = None
@@ -109,10 +110,10 @@ def run(
 
 
 def _target(store: Store, recipe: Recipe | None, name: str, resume: bool) -> Target:
-    from agentr_lite.cli.session import Target, begin_run
-    from agentr_lite.recipe import recipe_from_dict
+    from agentr_lite.recipe.loading import recipe_from_dict
+    from agentr_lite.runs.session import Target, begin_run
+    from agentr_lite.runs.stages.train import training_weights
     from agentr_lite.store.runs import get_run, list_runs
-    from agentr_lite.train.stage import training_weights
 
     if resume:
         run = get_run(store, name)
@@ -131,7 +132,7 @@ def _target(store: Store, recipe: Recipe | None, name: str, resume: bool) -> Tar
 
 
 def _known(recipe: Recipe | None, name: str) -> Recipe:
-    from agentr_lite.cli.session import unknown_target
+    from agentr_lite.runs.session import unknown_target
 
     return unknown_target(name) if recipe is None else recipe
 
@@ -146,8 +147,8 @@ def _has_begun(store: Store, run_id: str, error: AgentrError) -> bool:
 
 def _work(store: Store, found: Target) -> PipelineResult:
     from agentr_lite.actors.registry import open_actor
-    from agentr_lite.cli.session import equip
-    from agentr_lite.pipeline import run_pipeline
+    from agentr_lite.runs.pipeline import run_pipeline
+    from agentr_lite.runs.session import equip
     from agentr_lite.store.runs import get_run
 
     run_id, recipe = found.run.id, found.recipe

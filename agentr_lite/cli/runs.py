@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option
-from agentr_lite.errors import UsageError
+from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
     from agentr_lite.store import Store
@@ -43,7 +43,7 @@ def list_runs(
     context: click.Context, db: Path | None, env: str | None = None, as_json: bool = False
 ) -> None:
     """List runs, the newest first."""
-    from agentr_lite.output import emit_json, emit_table, say
+    from agentr_lite.console.output import emit_json, emit_table, say
     from agentr_lite.store import Store
     from agentr_lite.store.runs import list_runs as stored_runs
 
@@ -90,7 +90,7 @@ def list_runs(
 @click.pass_context
 def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -> None:
     """Show what RUN (default: the newest) is made of: model, stages, cost, counts."""
-    from agentr_lite.output import emit, emit_json, emit_table, format_duration
+    from agentr_lite.console.output import emit, emit_json, emit_table, format_duration
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run, list_stages
 
@@ -152,8 +152,8 @@ def delete_run(
 
     `agentr-lite runs rm` is the same.
     """
-    from agentr_lite.cli.removal import remove_run
-    from agentr_lite.output import emit_json, say, warn
+    from agentr_lite.console.output import emit_json, say, warn
+    from agentr_lite.runs.removal import remove_run
     from agentr_lite.store import Store
     from agentr_lite.store import runs as table
 

@@ -8,27 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.claim import claimed
 from agentr_lite.cli.common import (
-    Chosen,
     command_line,
     database_path,
     db_option,
     json_option,
     recipe_options,
 )
-from agentr_lite.errors import (
-    EXIT_FAILED,
-    EXIT_SOME_TASKS_FAILED,
-    Interrupted,
-    UsageError,
-)
-from agentr_lite.output import Progress, emit_json, emit_table, say, warn
+from agentr_lite.console.output import Progress, emit_json, emit_table, say, warn
+from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
+from agentr_lite.runs.choice import Chosen
+from agentr_lite.runs.claim import claimed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agentr_lite.cli.session import Target
+    from agentr_lite.runs.session import Target
     from agentr_lite.store import Store
 
 
@@ -55,8 +50,8 @@ def search(
     where a search was cut. What is committed is not searched again. Several environments make one
     run on all of them.
     """
-    from agentr_lite.cli.session import target_run
-    from agentr_lite.sitting import recorded_status
+    from agentr_lite.runs.session import target_run
+    from agentr_lite.runs.sitting import recorded_status
     from agentr_lite.store import Store
 
     with Store.open(database_path(db)) as store:
@@ -99,12 +94,12 @@ def _round(store: Store, run_id: str, round_index: int | None) -> int:
 
 def _search(store: Store, target: Target, number: int, redo: bool) -> Mapping[str, Any]:
     from agentr_lite.actors.registry import open_actor
-    from agentr_lite.cli.session import equip
-    from agentr_lite.parts import open_environments
-    from agentr_lite.search.stage import search_stage
+    from agentr_lite.runs.environments import open_environments
+    from agentr_lite.runs.session import equip
+    from agentr_lite.runs.stages.search import search_stage
+    from agentr_lite.runs.stages.train import adapter_in_use
     from agentr_lite.store.runs import stage_status
     from agentr_lite.store.splices import get_adapter
-    from agentr_lite.train.stage import adapter_in_use
 
     run, recipe = target.run, target.recipe
     before = stage_status(store, run.id, number - 1, "train")

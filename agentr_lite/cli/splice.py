@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.claim import claimed
 from agentr_lite.cli.common import command_line, database_path, db_option, json_option
-from agentr_lite.errors import EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
-from agentr_lite.output import Progress, emit_json, emit_table, say, warn
+from agentr_lite.console.output import Progress, emit_json, emit_table, say, warn
+from agentr_lite.core.errors import EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
+from agentr_lite.runs.claim import claimed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agentr_lite.recipe import Recipe
+    from agentr_lite.recipe.settings import Recipe
     from agentr_lite.store import Store
     from agentr_lite.store.records import RunRow
 
@@ -58,7 +58,7 @@ def splice(
     Pairs good and bad trajectories of each tree, lets the model judge where the bad one went
     wrong, joins the two there, and executes the result. What is committed is not done again.
     """
-    from agentr_lite.splice.stage import environment_faults
+    from agentr_lite.runs.stages.splice import environment_faults
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run
 
@@ -89,8 +89,8 @@ def splice(
 
 def _recipe(run: RunRow, changed: list[str]) -> Recipe:
     """The run's recipe with other splice settings."""
-    from agentr_lite.cli.session import changed_recipe
-    from agentr_lite.recipe import CHOOSING
+    from agentr_lite.recipe.settings import CHOOSING
+    from agentr_lite.runs.session import changed_recipe
 
     for override in changed:
         key = override.partition("=")[0].strip()
@@ -117,11 +117,11 @@ def _splice(
     store: Store, run: RunRow, recipe: Recipe, number: int, redo: bool
 ) -> Mapping[str, Any]:
     from agentr_lite.actors.registry import open_actor
-    from agentr_lite.cli.session import equip
-    from agentr_lite.parts import open_environments
-    from agentr_lite.splice.stage import check_splice, splice_stage
+    from agentr_lite.runs.environments import open_environments
+    from agentr_lite.runs.session import equip
+    from agentr_lite.runs.stages.splice import check_splice, splice_stage
+    from agentr_lite.runs.stages.train import adapter_in_use
     from agentr_lite.store.splices import get_adapter
-    from agentr_lite.train.stage import adapter_in_use
 
     # Asked before the model loads: that may take a while.
     finished = check_splice(store, run.id, number, recipe, redo=redo)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.claim import claimed, is_claimed
 from agentr_lite.cli.common import json_option
-from agentr_lite.errors import (
+from agentr_lite.console.output import emit, emit_json, emit_table, say, terminal_width, warn
+from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
@@ -23,14 +23,14 @@ from agentr_lite.errors import (
     UsageError,
     from_os_error,
 )
-from agentr_lite.output import emit, emit_json, emit_table, say, terminal_width, warn
+from agentr_lite.runs.claim import claimed, is_claimed
 
 if TYPE_CHECKING:
     from agentr_lite.store import Store
-    from agentr_lite.study.cells import Cell
+    from agentr_lite.study.jobs.cells import Cell
+    from agentr_lite.study.jobs.schedule import Outcome
+    from agentr_lite.study.jobs.status import StudyStatus
     from agentr_lite.study.recipe import StudyRecipe
-    from agentr_lite.study.schedule import Outcome
-    from agentr_lite.study.status import StudyStatus
 
 DEFAULT_STUDY = "study-small"
 WORKER = (sys.executable, "-m", "agentr_lite.cli.study_worker")
@@ -141,7 +141,7 @@ def study(
     what was cut is resumed: after Ctrl-C or a power cut, the same command goes on. The tables are
     written anew after each cell; at the end they are on stdout, all narration is on stderr.
     """
-    from agentr_lite.study.cells import study_cells
+    from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.recipe import load_study
 
     if plan_only + status_only + no_run > 1:
@@ -165,7 +165,7 @@ def study(
 
 def _database(db: Path | None, recipe: StudyRecipe) -> Path:
     """A study has a database of its own, unless one is named."""
-    from agentr_lite.config import default_database
+    from agentr_lite.core.config import default_database
 
     if db is not None:
         return db
@@ -177,7 +177,7 @@ def _show_plan(recipe: StudyRecipe, as_json: bool) -> None:
 
     import yaml
 
-    from agentr_lite.recipe_values import plain
+    from agentr_lite.recipe.values import plain
 
     data = plain(dataclasses.asdict(recipe))
     if as_json:
@@ -189,7 +189,7 @@ def _show_plan(recipe: StudyRecipe, as_json: bool) -> None:
 def _show_status(
     path: Path, recipe: StudyRecipe, cells: Sequence[Cell], jobs: int, as_json: bool
 ) -> None:
-    from agentr_lite.study.status import status_json, status_rows
+    from agentr_lite.study.jobs.status import status_json, status_rows
 
     if path.exists():
         from agentr_lite.store import Store
@@ -212,8 +212,8 @@ def _show_status(
 
 def _status(store: Store | None, recipe: StudyRecipe, cells: Sequence[Cell]) -> StudyStatus:
     """Of some of a study's cells."""
-    from agentr_lite.study.cells import study_cells
-    from agentr_lite.study.status import study_status
+    from agentr_lite.study.jobs.cells import study_cells
+    from agentr_lite.study.jobs.status import study_status
 
     return study_status(store, study_cells(recipe), is_held=is_claimed, shown=cells)
 
@@ -228,7 +228,7 @@ def _study(
     as_json: bool,
 ) -> int:
     from agentr_lite.store import Store
-    from agentr_lite.study.write import Writer
+    from agentr_lite.study.writeup.write import Writer
 
     with Store.open(path, create=not no_run) as store:
         target = asked.out or path.parent / recipe.name
@@ -287,8 +287,8 @@ def _run(
 ) -> Outcome:
     """Work the cells off, with the tables written after each."""
     from agentr_lite.cli.study_worker import tools
-    from agentr_lite.config import artifacts_dir
-    from agentr_lite.study.schedule import Pool, work_here
+    from agentr_lite.core.config import artifacts_dir
+    from agentr_lite.study.jobs.schedule import Pool, work_here
 
     def wrote(cell: Cell) -> None:
         try:
@@ -332,8 +332,8 @@ def _check_means(cells: Sequence[Cell]) -> None:
         AgentrError: one of them is not to be had; the hint says how to do without.
     """
     from agentr_lite.actors.registry import check_model
-    from agentr_lite.parts import open_environments
-    from agentr_lite.train.stage import training_weights
+    from agentr_lite.runs.environments import open_environments
+    from agentr_lite.runs.stages.train import training_weights
 
     envs = list(dict.fromkeys(cell.env for cell in cells))
     for env in envs:

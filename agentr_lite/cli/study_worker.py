@@ -14,8 +14,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.cli.claim import claimed
-from agentr_lite.errors import (
+from agentr_lite.console.output import Progress, clean, say
+from agentr_lite.core.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_SOME_TASKS_FAILED,
@@ -23,13 +23,13 @@ from agentr_lite.errors import (
     UsageError,
     from_os_error,
 )
-from agentr_lite.output import Progress, clean, say
-from agentr_lite.study.work import Tools, work_off
+from agentr_lite.runs.claim import claimed
+from agentr_lite.study.jobs.work import Tools, work_off
 
 
 def tools() -> Tools:
     """How runs are held and models checked."""
-    from agentr_lite.cli.session import equip, package_versions
+    from agentr_lite.runs.session import equip, package_versions
 
     return Tools(claim=claimed, equip=equip, versions=package_versions)
 
@@ -58,7 +58,7 @@ def main(order: str) -> int:
 
 def _work(order: dict[str, Any]) -> int:
     from agentr_lite.store import Store
-    from agentr_lite.study.cells import study_cells
+    from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.recipe import load_study
 
     study = load_study(order["study"], order["overrides"], quick=order["quick"])

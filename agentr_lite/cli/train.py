@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from agentr_lite.cli.claim import claimed
 from agentr_lite.cli.common import command_line, database_path, db_option, json_option
-from agentr_lite.errors import EXIT_FAILED, Interrupted, UsageError
-from agentr_lite.output import Progress, emit_json, emit_table, say, warn
+from agentr_lite.console.output import Progress, emit_json, emit_table, say, warn
+from agentr_lite.core.errors import EXIT_FAILED, Interrupted, UsageError
+from agentr_lite.runs.claim import claimed
 
 
 @click.command()
@@ -39,11 +39,11 @@ def train(
 
     A training that was cut goes on from its last checkpoint.
     """
-    from agentr_lite.cli.session import changed_recipe
-    from agentr_lite.recipe import CHOOSING
+    from agentr_lite.recipe.settings import CHOOSING
+    from agentr_lite.runs.session import changed_recipe
+    from agentr_lite.runs.stages.train import train_stage
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run, list_stages
-    from agentr_lite.train.stage import train_stage
 
     with Store.open(database_path(db), create=False) as store:
         row = get_run(store, run)

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from agentr_lite.cli.common import database_path, db_option
-from agentr_lite.errors import UsageError
+from agentr_lite.core.errors import UsageError
 
 
 @click.command()
@@ -42,7 +42,7 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
     from agentr_lite_tui.app import BINDINGS_BY_ID, Inspector
     from agentr_lite_tui.keys import load_keymap
 
-    from agentr_lite.config import config_dir
+    from agentr_lite.core.config import config_dir
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run
 
@@ -73,7 +73,7 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
 
 def _remove(path: Path, run_id: str) -> str:
     """Delete a run over a connection of its own; returns what to say of it."""
-    from agentr_lite.cli.removal import remove_run
+    from agentr_lite.runs.removal import remove_run
     from agentr_lite.store import Store
 
     with Store.open(path, create=False) as store:

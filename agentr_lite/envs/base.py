@@ -6,30 +6,15 @@ Source: Farama Gymnasium's ``Env`` (``reset``/``step`` five-tuple); snapshots ar
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
-Split = Literal["train", "dev", "test"]
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+from agentr_lite.core.tasks import Task
+
+__all__ = ["Environment", "Snapshot", "StepResult", "Task"]
 
 Snapshot = Any
 """Opaque, immutable, picklable state of an episode, the task included."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One frozen, named task."""
-
-    name: str
-    """Unique within the environment and stable across versions, e.g. ``stick``."""
-    split: str
-    goal: str
-    """One line for people: what is to be achieved."""
-    level: int = 0
-    """Difficulty class as the environment counts it (TextCraft: crafting depth)."""
-    payload: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever the environment needs to set the task up."""
 
 
 class StepResult(NamedTuple):

@@ -13,10 +13,11 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
+from agentr_lite.core.errors import AgentrError
+from agentr_lite.core.gbnf import GrammarError, check_grammar
+from agentr_lite.core.tasks import SPLITS, Task
+from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.limits import time_limit
-from agentr_lite.errors import AgentrError
-from agentr_lite.gbnf import GrammarError, check_grammar
 
 _NONSENSE = ("", "  ", "inventory", "go \x1b[2J", "get 1 nothing", "x" * 500, "工作 £ \u202e")
 _SHOWN_EXAMPLES = 3

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.envs.base import Environment
-from agentr_lite.errors import UsageError
-from agentr_lite.recipe import did_you_mean
 
 
 def load_from_file(path: Path, attribute: str = "") -> Any:

@@ -13,8 +13,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
-from agentr_lite.errors import UsageError
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.tasks import SPLITS, Task
+from agentr_lite.envs.base import Environment, StepResult
 
 if TYPE_CHECKING:
     import gymnasium

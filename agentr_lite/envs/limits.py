@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from agentr_lite.errors import EnvironmentFault
+from agentr_lite.core.errors import EnvironmentFault
 
 _AGAIN_S = 1.0
 

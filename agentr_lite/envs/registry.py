@@ -19,13 +19,14 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
-from agentr_lite.envs.base import SPLITS, Environment, Task
+from agentr_lite.core.errors import AgentrError, EnvironmentFault, UsageError
+from agentr_lite.core.suggestions import did_you_mean
+from agentr_lite.core.tasks import SPLITS, Task
+from agentr_lite.envs.base import Environment
 from agentr_lite.envs.files import load_from_file
 from agentr_lite.envs.limits import time_limit
 from agentr_lite.envs.names import EnvName, parse_env_name
 from agentr_lite.envs.wrappers import ReplayEnvironment
-from agentr_lite.errors import AgentrError, EnvironmentFault, UsageError
-from agentr_lite.recipe import did_you_mean
 
 ENTRY_POINT_GROUP = "agentr_lite.envs"
 TIME_LIMIT = "time_limit_s"

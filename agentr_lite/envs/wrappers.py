@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from agentr_lite.envs.base import Environment, StepResult, Task
-from agentr_lite.errors import EnvironmentFault
+from agentr_lite.core.errors import EnvironmentFault
+from agentr_lite.core.tasks import Task
+from agentr_lite.envs.base import Environment, StepResult
 
 
 class ReplayLog(NamedTuple):

@@ -6,22 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Sampling
-from agentr_lite.agent import (
-    Step,
-    conversation,
-    environment_boundary,
-    guarded_reset,
-    take_step,
-)
-from agentr_lite.envs.base import Environment, Snapshot, Task
-from agentr_lite.errors import EnvironmentFault
-from agentr_lite.evaluate.measures import (
+from agentr_lite.agent.boundary import environment_boundary, guarded_reset
+from agentr_lite.agent.conversation import conversation
+from agentr_lite.agent.step import take_step
+from agentr_lite.core.errors import EnvironmentFault
+from agentr_lite.core.seeds import stream_seed
+from agentr_lite.core.steps import Step
+from agentr_lite.core.tasks import Task
+from agentr_lite.envs.base import Environment, Snapshot
+from agentr_lite.metrics.measures import (
     SUCCESS_REWARD,
     final_reward,
     repeated_actions,
     revision_lengths,
 )
-from agentr_lite.seeds import stream_seed
 
 OVERFLOW = "overflow: the task and the last turns do not fit the model's context"
 

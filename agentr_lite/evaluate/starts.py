@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentr_lite.agent import guarded_tasks
-from agentr_lite.envs.base import Environment, Task
-from agentr_lite.errors import UsageError
+from agentr_lite.agent.boundary import guarded_tasks
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.seeds import stream_seed
+from agentr_lite.core.tasks import Task
+from agentr_lite.envs.base import Environment
 from agentr_lite.evaluate.episodes import Start
 from agentr_lite.evaluate.summary import is_faulty
-from agentr_lite.recipe import EvalSettings, Recipe
-from agentr_lite.seeds import stream_seed
+from agentr_lite.recipe.settings import EvalSettings, Recipe
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalMode, EvalRow

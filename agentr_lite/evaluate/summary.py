@@ -9,42 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agentr_lite.agent import Step
+from agentr_lite.core.steps import Step, step_from_json
 from agentr_lite.evaluate.episodes import OVERFLOW
-from agentr_lite.evaluate.measures import LOOP_LENGTHS, repeated_runs, revision_lengths
-from agentr_lite.resampling import clustered_paired_bootstrap, clustered_rate
-from agentr_lite.stats import Estimate, mcnemar_exact, mean_interval, wilson_interval
+from agentr_lite.metrics.intervals import Estimate, mcnemar_exact, mean_interval, wilson_interval
+from agentr_lite.metrics.measures import LOOP_LENGTHS, repeated_runs, revision_lengths
+from agentr_lite.metrics.resampling import clustered_paired_bootstrap, clustered_rate
 from agentr_lite.store.records import EvalItemRow
-
-
-def step_to_json(step: Step, *, given: bool = False) -> dict[str, Any]:
-    """A step as ``eval_items.steps_json`` holds it; ``given``: part of a prefix, not played."""
-    values: dict[str, Any] = {
-        "text": step.text,
-        "action": step.action,
-        "observation": step.observation,
-        "reward": step.reward,
-        "kind": step.kind,
-        "invalid": step.invalid,
-    }
-    if step.terminated:
-        values["terminated"] = True
-    if given:
-        values["given"] = True
-    return values
-
-
-def step_from_json(values: Mapping[str, Any]) -> Step:
-    """The inverse of ``step_to_json``, less ``given``."""
-    return Step(
-        values["text"],
-        values["action"],
-        values["observation"],
-        reward=values["reward"],
-        terminated=bool(values.get("terminated")),
-        invalid=bool(values["invalid"]),
-        kind=values["kind"],
-    )
 
 
 def played_steps(item: EvalItemRow) -> list[Step]:

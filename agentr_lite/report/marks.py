@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from agentr_lite.output import Styled
-from agentr_lite.store.records import NodeRow, RevisionStatus, Verdict
+from agentr_lite.console.output import Styled
+from agentr_lite.core.verdicts import Verdict
+from agentr_lite.store.records import NodeRow, RevisionStatus
 
 Tone = Literal["good", "part", "bad", "signal", "odd", "plain"]
 """What a sign means; renderers choose the colour."""

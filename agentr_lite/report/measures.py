@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from agentr_lite.evaluate.measures import revision_lengths
 from agentr_lite.evaluate.summary import is_faulty, played_steps
-from agentr_lite.resampling import (
+from agentr_lite.metrics.intervals import Estimate, mean_of_estimates
+from agentr_lite.metrics.measures import revision_lengths
+from agentr_lite.metrics.resampling import (
     clustered_rate,
     clustered_ratio,
     clustered_ratio_difference,
     paired_swap_test,
 )
-from agentr_lite.stats import Estimate, mean_of_estimates
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalMode

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agentr_lite.output import Styled, format_duration
+from agentr_lite.console.output import Styled, format_duration
+from agentr_lite.metrics.intervals import mean_interval
 from agentr_lite.report.measures import (
     BEHAVIOUR,
     LENGTH,
@@ -32,7 +33,6 @@ from agentr_lite.report.words import (
     round_name,
     verdict,
 )
-from agentr_lite.stats import mean_interval
 
 _VERBS = {"success": "solves", "recovery": "recovers", "reward": "earns"}
 _TRAINED = ("revision", "good", "general", "valid_examples", "dropped", "steps", "tokens")

@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from agentr_lite import __version__
-from agentr_lite.output import Styled, clean, dump_json, format_duration
+from agentr_lite.console.output import Styled, clean, dump_json, format_duration
 from agentr_lite.report.chosen import Choice, choose_trees
 from agentr_lite.report.comparison import (
     Compared,

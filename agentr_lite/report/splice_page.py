@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agentr_lite.agent import parse_action
+from agentr_lite.agent.turns import parse_action
 from agentr_lite.report.excerpts import shorten
 from agentr_lite.report.marks import REVISION, VERDICT, Mark, mark_of
 from agentr_lite.report.verdicts import verdict_words

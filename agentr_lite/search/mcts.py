@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from agentr_lite.agent import is_reflection, parse_action
+from agentr_lite.agent.turns import is_reflection, parse_action
 from agentr_lite.search.tree import Node
 
 Descent = Literal["paper", "textbook"]

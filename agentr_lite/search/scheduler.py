@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from agentr_lite.actors.base import Actor, GenerateRequest, GenerateResult
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 from agentr_lite.search.simulate import TreeSearch
 
 OnTick = Callable[[], None]

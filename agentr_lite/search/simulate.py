@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from agentr_lite.actors.base import Completion, GenerateRequest, GenerateResult, Sampling
-from agentr_lite.agent import (
-    Step,
-    conversation,
-    environment_boundary,
-    guarded_reset,
-    take_step,
-    turn_grammar,
-)
-from agentr_lite.envs.base import Environment, Snapshot, Task
-from agentr_lite.errors import EnvironmentFault
-from agentr_lite.recipe import Recipe, SearchSettings
+from agentr_lite.agent.boundary import environment_boundary, guarded_reset
+from agentr_lite.agent.conversation import conversation
+from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.agent.step import take_step
+from agentr_lite.core.errors import EnvironmentFault
+from agentr_lite.core.seeds import stream_seed
+from agentr_lite.core.steps import Step
+from agentr_lite.core.tasks import Task
+from agentr_lite.envs.base import Environment, Snapshot
+from agentr_lite.recipe.settings import Recipe, SearchSettings
 from agentr_lite.search.mcts import (
     Select,
     action_key,
@@ -29,7 +28,6 @@ from agentr_lite.search.mcts import (
     select_uct,
 )
 from agentr_lite.search.tree import Node, Tree
-from agentr_lite.seeds import stream_seed
 from agentr_lite.store.trees import NewCall
 
 Wants = Generator[GenerateRequest, GenerateResult, None]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentr_lite.agent import Step
-from agentr_lite.envs.base import Snapshot, Task
+from agentr_lite.core.steps import Step
+from agentr_lite.core.tasks import Task
+from agentr_lite.envs.base import Snapshot
 from agentr_lite.store.records import NodeKind, NodeRow
 from agentr_lite.store.trees import NewCall
 

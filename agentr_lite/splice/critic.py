@@ -14,16 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agentr_lite.actors.base import Actor, GenerateRequest, Message, Sampling, ScoreRequest
-from agentr_lite.errors import ModelError
+from agentr_lite.actors.base import Actor, GenerateRequest, Sampling, ScoreRequest
+from agentr_lite.core.errors import ModelError
+from agentr_lite.core.messages import Message
+from agentr_lite.core.verdicts import VERDICTS, Verdict
 
-Verdict = Literal["good", "bad", "uncertain"]
 Critic = Literal["score", "reason"]
 
 CRITIC_QUESTION = "Judge the last action for the task: good, bad or uncertain?"
 """Put after the observation of the judged action. The starter model is trained on this text."""
-
-VERDICTS: tuple[Verdict, ...] = ("good", "bad", "uncertain")
 
 CRITIC_ANSWERS: tuple[str, ...] = ("Good", "Bad", "Uncertain")
 """The whole assistant turns whose likelihoods are compared, in the order of ``VERDICTS``."""

@@ -13,10 +13,10 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agentr_lite.actors.base import Message
-from agentr_lite.recipe import SpliceSettings
+from agentr_lite.core.messages import Message
+from agentr_lite.recipe.settings import SpliceSettings
+from agentr_lite.splice.trajectories import good_examples
 from agentr_lite.store import Store, splices, trees
-from agentr_lite.trajectory import good_examples
 
 Format = Literal["openai", "sharegpt", "agent-r"]
 Kind = Literal["revision", "good", "all"]

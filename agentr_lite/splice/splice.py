@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agentr_lite.actors.base import Message
-from agentr_lite.agent import REFLECT_REPLY, REFLECTIONS, Step, reflection_turn
-from agentr_lite.seeds import stream_seed
-from agentr_lite.trajectory import flagged_messages, loss_flags
+from agentr_lite.agent.turns import REFLECT_REPLY, REFLECTIONS, reflection_turn
+from agentr_lite.core.messages import Message
+from agentr_lite.core.seeds import stream_seed
+from agentr_lite.core.steps import Step
+from agentr_lite.splice.trajectories import flagged_messages, loss_flags
 
 Part = Literal["prefix", "bad", "signal", "good"]
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from agentr_lite.actors.base import Actor
-from agentr_lite.agent import Step, conversation
+from agentr_lite.agent.conversation import conversation
+from agentr_lite.core.steps import Step
 from agentr_lite.splice.critic import Critic, Judged, judge
 from agentr_lite.splice.splice import last_cut
 

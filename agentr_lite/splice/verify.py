@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Message, Sampling
-from agentr_lite.agent import (
-    Step,
-    conversation,
-    environment_boundary,
-    guarded_reset,
-    take_step,
-)
-from agentr_lite.envs.base import Environment, Snapshot, Task
-from agentr_lite.errors import EnvironmentFault
+from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Sampling
+from agentr_lite.agent.boundary import environment_boundary, guarded_reset
+from agentr_lite.agent.conversation import conversation
+from agentr_lite.agent.step import take_step
+from agentr_lite.core.errors import EnvironmentFault
+from agentr_lite.core.messages import Message
+from agentr_lite.core.steps import Step
+from agentr_lite.core.tasks import Task
+from agentr_lite.envs.base import Environment, Snapshot
 from agentr_lite.splice.pairs import is_good
 from agentr_lite.splice.splice import SplicedStep
 from agentr_lite.store.trees import NewCall

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agentr_lite.actors.base import Actor, Message, Sampling
-from agentr_lite.agent import Step, turn_grammar
-from agentr_lite.envs.base import Environment, Task
-from agentr_lite.errors import EnvironmentFault
-from agentr_lite.recipe import Recipe
-from agentr_lite.seeds import stream_seed
+from agentr_lite.actors.base import Actor, Sampling
+from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.core.errors import EnvironmentFault
+from agentr_lite.core.messages import Message
+from agentr_lite.core.seeds import stream_seed
+from agentr_lite.core.steps import Step
+from agentr_lite.core.tasks import Task
+from agentr_lite.envs.base import Environment
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.splice.critic import Judged
 from agentr_lite.splice.pairs import Pair, Trajectory, choose_pairs, find_trajectories, is_good
 from agentr_lite.splice.splice import (

@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agentr_lite.actors.base import Message
-from agentr_lite.agent import Step
+from agentr_lite.core.messages import Message
+from agentr_lite.core.steps import Step
+from agentr_lite.core.verdicts import Verdict
 
 RunStatus = Literal["running", "finished", "failed", "interrupted"]
 Stage = Literal["search", "splice", "train", "eval"]
 NodeKind = Literal["root", "act", "reflect", "none"]
 CallPurpose = Literal["expand", "judge", "recover", "eval"]
 TrajectoryKind = Literal["good", "bad"]
-Verdict = Literal["good", "bad", "uncertain"]
 Critic = Literal["score", "reason", "none"]
 RevisionStatus = Literal["naive", "replayed", "recovered", "rejected"]
 ItemKind = Literal["revision", "good", "general"]

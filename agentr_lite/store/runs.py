@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-from agentr_lite.actors.base import Usage
-from agentr_lite.envs.base import Task
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.suggestions import did_you_mean
+from agentr_lite.core.tasks import Task
+from agentr_lite.core.usage import Usage
 from agentr_lite.envs.names import env_slug
-from agentr_lite.errors import UsageError
-from agentr_lite.recipe import Recipe, did_you_mean
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store.database import Store, to_json
 from agentr_lite.store.records import MetricRow, RoundRow, RunRow, RunStatus, Stage, TaskRow
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentr_lite.actors.base import Message
+from agentr_lite.core.messages import Message
 from agentr_lite.store.database import Store, to_json
 from agentr_lite.store.records import (
     AdapterRow,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentr_lite.actors.base import GenerateResult
-from agentr_lite.agent import Step
-from agentr_lite.envs.base import Task
+from agentr_lite.core.steps import Step
+from agentr_lite.core.tasks import Task
 from agentr_lite.store.database import Store, encodable, to_json
 from agentr_lite.store.records import CallPurpose, ModelCallRow, NodeRow, TreeRow
 from agentr_lite.store.runs import task_ids, task_of

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.errors import RecipeError
-from agentr_lite.recipe import Recipe, load_recipe, recipe_from_dict, study_names, yaml_text
-from agentr_lite.recipe_values import assign, build, did_you_mean, one_line, type_name
+from agentr_lite.core.errors import RecipeError
+from agentr_lite.core.suggestions import did_you_mean
+from agentr_lite.recipe.loading import load_recipe, recipe_from_dict, study_names, yaml_text
+from agentr_lite.recipe.settings import Recipe
+from agentr_lite.recipe.values import assign, build, one_line, type_name
 from agentr_lite.report.methods import BASE
 from agentr_lite.study.methods import METHODS
 

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from agentr_lite.actors.base import Message
 from agentr_lite.actors.chat_template import ChatTemplate
-from agentr_lite.errors import ModelError
-from agentr_lite.seeds import stream_seed
+from agentr_lite.core.errors import ModelError
+from agentr_lite.core.messages import Message
+from agentr_lite.core.seeds import stream_seed
 
 PAD_MULTIPLE = 32
 """Batches are padded to a multiple of this: few shapes, so few recompilations."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agentr_lite.actors.digest import file_sha256
-from agentr_lite.recipe import TrainSettings
+from agentr_lite.recipe.settings import TrainSettings
 from agentr_lite.train.batches import Tokenized
 
 _STATE = "state.json"

@@ -14,13 +14,13 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from agentr_lite.errors import RecipeError
-from agentr_lite.recipe import Recipe
-from agentr_lite.seeds import stream_seed
+from agentr_lite.core.errors import RecipeError
+from agentr_lite.core.seeds import stream_seed
+from agentr_lite.recipe.settings import Recipe
+from agentr_lite.splice.trajectories import good_examples
 from agentr_lite.store import Store, splices, trees
 from agentr_lite.store.records import DatasetItemRow, ItemKind, ItemSplit
 from agentr_lite.train.batches import TrainExample
-from agentr_lite.trajectory import good_examples
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.actors.base import Message
 from agentr_lite.actors.registry import resolve_model
-from agentr_lite.errors import RecipeError
+from agentr_lite.core.errors import RecipeError
+from agentr_lite.core.messages import Message
 from agentr_lite.train.batches import TrainExample
 
 STARTER_GENERAL = "starter"

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentr_lite.actors.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE, convert_adapter
-from agentr_lite.errors import AgentrError
-from agentr_lite.mlx_blas import use_fast_blas
-from agentr_lite.recipe import TrainSettings
+from agentr_lite.actors.mlx.blas import use_fast_blas
+from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE, convert_adapter
+from agentr_lite.core.errors import AgentrError
+from agentr_lite.recipe.settings import TrainSettings
 from agentr_lite.train.batches import (
     Tokenized,
     TrainExample,

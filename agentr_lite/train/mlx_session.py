@@ -1,6 +1,6 @@
 """The MLX side of LoRA training: model, adapter layers, optimizer, and mlx-lm's training loop.
 
-Import this after ``agentr_lite.mlx_blas.use_fast_blas``: it imports MLX.
+Import this after ``agentr_lite.actors.mlx.blas.use_fast_blas``: it imports MLX.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from mlx_lm.tuner.trainer import TrainingArgs, evaluate, grad_checkpoint, train
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import get_total_parameters
 
-from agentr_lite.actors.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE
 from agentr_lite.actors.mlx.device import load_model, quiet
-from agentr_lite.errors import AgentrError, ModelError
-from agentr_lite.recipe import TrainSettings
-from agentr_lite.seeds import stream_seed
+from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE
+from agentr_lite.core.errors import AgentrError, ModelError
+from agentr_lite.core.seeds import stream_seed
+from agentr_lite.recipe.settings import TrainSettings
 from agentr_lite.train.batches import Tokenized, iterate_batches
 from agentr_lite.train.cpu import fast_steps
 from agentr_lite.train.loss import masked_loss

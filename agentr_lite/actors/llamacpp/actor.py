@@ -19,7 +19,6 @@ from agentr_lite.actors.base import (
     Sampling,
     ScoreRequest,
     ScoreResult,
-    Usage,
 )
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import tuning
@@ -34,7 +33,8 @@ from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from agentr_lite.actors.llamacpp.weights import Weights
 from agentr_lite.actors.prompts import Prompt, PromptBuilder
 from agentr_lite.actors.shared import open_beside
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
+from agentr_lite.core.usage import Usage
 
 
 class LlamaCppActor(Actor):

@@ -8,7 +8,7 @@ from typing import Any
 from agentr_lite.actors.llamacpp.gguf_header import check_adapter_file
 from agentr_lite.actors.llamacpp.library import clear_errors, last_error, load_library
 from agentr_lite.actors.llamacpp.model import Model
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 
 class Adapters:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 _MAGIC = b"GGUF"
 _STRING, _ARRAY = 8, 9

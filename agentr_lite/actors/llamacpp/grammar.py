@@ -33,8 +33,8 @@ from agentr_lite.actors.base import Sampling
 from agentr_lite.actors.llamacpp.library import clear_errors, last_error, load_library
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.sampler import Chooser, Row, make_cuts
-from agentr_lite.errors import ModelError
-from agentr_lite.gbnf import ROOT, GrammarError, check_grammar
+from agentr_lite.core.errors import ModelError
+from agentr_lite.core.gbnf import ROOT, GrammarError, check_grammar
 
 _ASKED = 64
 """Front runners that the matcher is asked about before all tokens."""

@@ -13,7 +13,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 _LEVEL_ERROR, _LEVEL_CONTINUE = 4, 5
 

@@ -13,7 +13,7 @@ from agentr_lite.actors.llamacpp.library import (
     last_error,
     load_library,
 )
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 _ATTR_STRIP = (1 << 7) | (1 << 8)
 """LLAMA_TOKEN_ATTR_LSTRIP | RSTRIP: such a special token eats the spaces beside it."""

@@ -17,7 +17,7 @@ from agentr_lite.actors.llamacpp.context import SEQUENCES
 from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.tuning import Tuning
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 _SMALL = 200e6
 """Parameters, up to which a step is too short to be worth dividing between threads."""

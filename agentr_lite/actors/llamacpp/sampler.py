@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from agentr_lite.actors.base import Sampling
 from agentr_lite.actors.llamacpp.library import load_library
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 
 class Row:

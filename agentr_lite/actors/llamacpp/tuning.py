@@ -17,8 +17,8 @@ from typing import Any
 
 from agentr_lite.actors.llamacpp.library import library_version, uses_gpu
 from agentr_lite.actors.llamacpp.machine import physical_cores
-from agentr_lite.config import config_dir
-from agentr_lite.errors import ModelError
+from agentr_lite.core.config import config_dir
+from agentr_lite.core.errors import ModelError
 
 _HINT = "Delete it; `agentr-lite doctor --tune` makes it anew."
 

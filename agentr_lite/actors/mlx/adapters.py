@@ -11,7 +11,7 @@ from mlx_lm.tuner.utils import load_adapters
 
 from agentr_lite.actors.mlx.adapter_files import check_adapter_directory
 from agentr_lite.actors.mlx.device import on_cpu, quiet
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 
 class Adapters:

@@ -1,6 +1,6 @@
 """Loading MLX models, and what differs between a CPU and a GPU.
 
-Import this after ``agentr_lite.mlx_blas.use_fast_blas``: it imports MLX.
+Import this after ``agentr_lite.actors.mlx.blas.use_fast_blas``: it imports MLX.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import mlx.core as mx
 from mlx_lm import load
 from mlx_lm.utils import maybe_set_recommended_wired_limit
 
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 
 def load_model(model_dir: Path) -> tuple[Any, Any]:

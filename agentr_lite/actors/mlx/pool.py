@@ -15,7 +15,7 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import BatchKVCache, KVCache, RotatingKVCache, make_prompt_cache
 
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 _FIRST_SLOTS = 4096
 

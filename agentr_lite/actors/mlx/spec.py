@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 PREFIX = "mlx:"
 

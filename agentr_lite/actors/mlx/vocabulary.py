@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 _END_TEXTS = frozenset(
     {

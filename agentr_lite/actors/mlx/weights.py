@@ -1,6 +1,6 @@
 """What actors over one MLX model share, loaded once: its arrays and its vocabulary.
 
-Import this after ``agentr_lite.mlx_blas.use_fast_blas``: it imports MLX.
+Import this after ``agentr_lite.actors.mlx.blas.use_fast_blas``: it imports MLX.
 """
 
 from __future__ import annotations

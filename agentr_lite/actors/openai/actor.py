@@ -17,11 +17,9 @@ from agentr_lite.actors.base import (
     FinishReason,
     GenerateRequest,
     GenerateResult,
-    Message,
     Sampling,
     ScoreRequest,
     ScoreResult,
-    Usage,
 )
 from agentr_lite.actors.chat_template import ChatTemplate
 from agentr_lite.actors.digest import file_sha256
@@ -31,7 +29,9 @@ from agentr_lite.actors.openai.scoring import Scorer, cached_tokens, find_scorer
 from agentr_lite.actors.openai.servers import find_model
 from agentr_lite.actors.openai.spec import ServerSpec
 from agentr_lite.actors.prompts import split_exchanges
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
+from agentr_lite.core.messages import Message
+from agentr_lite.core.usage import Usage
 
 _OVERFLOW = re.compile(
     r"context[ _-]?(length|size|window)|maximum (sequence|model) length|max_model_len"

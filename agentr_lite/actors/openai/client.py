@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import httpx2 as httpx
 
 from agentr_lite.actors.openai.spec import ServerSpec
-from agentr_lite.config import ServerSettings
-from agentr_lite.errors import ModelError
-from agentr_lite.output import warn
+from agentr_lite.console.output import warn
+from agentr_lite.core.config import ServerSettings
+from agentr_lite.core.errors import ModelError
 
 T = TypeVar("T")
 

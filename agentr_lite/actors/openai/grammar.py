@@ -12,7 +12,7 @@ from typing import Any
 
 from agentr_lite.actors.openai.client import Refusal
 from agentr_lite.actors.openai.servers import ServerKind
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 _WORD = "qzx"
 """What no model says of itself."""

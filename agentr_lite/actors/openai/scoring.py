@@ -14,11 +14,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from agentr_lite.actors.base import Message, ScoreRequest, ScoreResult
+from agentr_lite.actors.base import ScoreRequest, ScoreResult
 from agentr_lite.actors.chat_template import ChatTemplate
 from agentr_lite.actors.openai.client import Client, Refusal
 from agentr_lite.actors.openai.servers import Served
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
+from agentr_lite.core.messages import Message
 
 _PROBE: list[Message] = [{"role": "user", "content": "Is water wet? Answer with one word."}]
 _PROBE_ANSWER = "Yes"

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentr_lite.actors.openai.client import Client, Refusal
-from agentr_lite.errors import ModelError
-from agentr_lite.recipe import did_you_mean
+from agentr_lite.core.errors import ModelError
+from agentr_lite.core.suggestions import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)

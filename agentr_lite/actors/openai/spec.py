@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from agentr_lite.errors import ModelError
+from agentr_lite.core.errors import ModelError
 
 PREFIX = "openai:"
 _EXAMPLE = "--model openai:http://localhost:8000/v1#Qwen/Qwen2.5-0.5B-Instruct"

@@ -6,6 +6,8 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.envs.agentgym.profiles import (
     FINGERPRINTS,
     GREETINGS,
@@ -14,8 +16,6 @@ from agentr_lite.envs.agentgym.profiles import (
     Profile,
 )
 from agentr_lite.envs.agentgym.server import Refused, Server
-from agentr_lite.errors import UsageError
-from agentr_lite.recipe import did_you_mean
 
 _GREETING = re.compile(r"this is environment ([\w-]+)", re.IGNORECASE)
 _KIND_HINT = "Name it at the end of the address, e.g. agentgym+http://localhost:8000/textcraft."

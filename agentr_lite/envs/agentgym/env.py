@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.agentgym.detect import find_profile, parse_address
 from agentr_lite.envs.agentgym.profiles import Profile, split_numbers
 from agentr_lite.envs.agentgym.server import Refused, Server
 from agentr_lite.envs.agentgym.sessions import Place, Sessions
-from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
-from agentr_lite.errors import UsageError
+from agentr_lite.envs.base import Environment, StepResult
 
 _RANGE = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
-from agentr_lite.errors import EnvironmentFault
+from agentr_lite.core.errors import EnvironmentFault
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _BUSY = 503

@@ -7,10 +7,10 @@ import hashlib
 import random
 from typing import Any, NamedTuple
 
+from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.envs.agentgym.profiles import Profile
 from agentr_lite.envs.agentgym.server import Disconnected, Refused, Server, ServerFault
 from agentr_lite.envs.base import StepResult
-from agentr_lite.errors import EnvironmentFault
 
 _ATTEMPTS = 2
 _QUOTED = 200

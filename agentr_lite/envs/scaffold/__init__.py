@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
-from agentr_lite.errors import UsageError
+from agentr_lite.core.errors import UsageError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FILES = {

@@ -11,7 +11,9 @@ import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
+from agentr_lite.core.errors import EnvironmentFault, UsageError
+from agentr_lite.core.tasks import SPLITS, Task
+from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.sciworld.games import (
     GAME_LISTS,
     KINDS,
@@ -34,7 +36,6 @@ from agentr_lite.envs.sciworld.world import (
     Place,
     World,
 )
-from agentr_lite.errors import EnvironmentFault, UsageError
 
 SIMPLIFICATIONS = (
     "teleportAction",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from agentr_lite.envs.base import SPLITS, Split, Task
+from agentr_lite.core.tasks import SPLITS, Split, Task
 
 GameList = Literal["published", "agentgym", "all"]
 GAME_LISTS: tuple[GameList, ...] = ("published", "agentgym", "all")

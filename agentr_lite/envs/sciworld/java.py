@@ -9,7 +9,7 @@ import subprocess
 from functools import lru_cache
 from pathlib import Path
 
-from agentr_lite.errors import EnvironmentFault
+from agentr_lite.core.errors import EnvironmentFault
 
 INSTALL_HINT = (
     "ScienceWorld's simulator runs on Java 8 or newer: `apt install default-jre-headless` (Debian,"

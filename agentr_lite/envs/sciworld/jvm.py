@@ -22,8 +22,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.envs.sciworld.java import find_java
-from agentr_lite.errors import EnvironmentFault
 
 START_TIMEOUT_S = 240.0
 """Longest wait for a process to say hello; 2 to 3 s are usual on an idle machine."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
+from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.envs.sciworld.jvm import Globals, Jvm, SimulatorFailed
-from agentr_lite.errors import EnvironmentFault
 
 INVALID = "No known action matches that input."
 """The simulator's answer to what it does not understand; nothing happens then."""

@@ -19,8 +19,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agentr_lite.core.errors import UsageError
 from agentr_lite.envs.textcraft.rules import NAMESPACE, Recipe, RecipeTable
-from agentr_lite.errors import UsageError
 
 _HINT = (
     "Give a data pack (unpacked, .zip or .jar), its data/minecraft directory, or the recipes/"

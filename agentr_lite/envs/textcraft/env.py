@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.tasks import SPLITS, Task
+from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.textcraft import solver
 from agentr_lite.envs.textcraft.book import bundled_table
 from agentr_lite.envs.textcraft.rules import (
@@ -26,7 +28,6 @@ from agentr_lite.envs.textcraft.tasks import (
     world_of_goal,
 )
 from agentr_lite.envs.textcraft.world import World, world_of_payload
-from agentr_lite.errors import UsageError
 
 _INSTRUCTIONS = """\
 You play a crafting game. The first message lists crafting commands and names a goal item. \

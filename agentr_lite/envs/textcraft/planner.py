@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from agentr_lite.core.errors import AgentrError
 from agentr_lite.envs.textcraft.rules import Inventory, Recipe, shown_name
 from agentr_lite.envs.textcraft.world import World
-from agentr_lite.errors import AgentrError
 
 _EXHAUSTIVE = 256
 """Up to this many combinations of choices are all tried."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agentr_lite.errors import UsageError
+from agentr_lite.core.errors import UsageError
 
 NAMESPACE = "minecraft:"
 """Added to every name in observations that print an item's id."""

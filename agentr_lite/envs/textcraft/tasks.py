@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
-from agentr_lite.envs.base import SPLITS, Task
+from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.textcraft.book import bundled_table
 from agentr_lite.envs.textcraft.rules import Recipe, RecipeTable, shown_name
 from agentr_lite.envs.textcraft.solver import remaining

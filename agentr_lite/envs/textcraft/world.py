@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from agentr_lite.envs.base import Task
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.tasks import Task
 from agentr_lite.envs.textcraft.rules import (
     Recipe,
     RecipeTable,
@@ -19,7 +20,6 @@ from agentr_lite.envs.textcraft.rules import (
     parse_recipe,
     shown_name,
 )
-from agentr_lite.errors import UsageError
 
 
 @dataclass(frozen=True, eq=False)

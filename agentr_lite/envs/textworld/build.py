@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
-from agentr_lite.errors import EnvironmentFault
+from agentr_lite.core.errors import EnvironmentFault
 
 _CHALLENGES = {
     "cooking": "tw-cooking",

@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from agentr_lite.config import home
-from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
+from agentr_lite.core.config import home
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.suggestions import did_you_mean
+from agentr_lite.core.tasks import SPLITS, Task
+from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.textworld.build import Workshop
 from agentr_lite.envs.textworld.games import COOKING, LEVELS, make_tasks
 from agentr_lite.envs.textworld.machine import LOST, WON, Machine, Memory, Output, tidy
 from agentr_lite.envs.textworld.story import Story
-from agentr_lite.errors import UsageError
-from agentr_lite.recipe import did_you_mean
 
 _INSTRUCTIONS = """\
 You play a text adventure in a house and its surroundings. The first message tells your task \

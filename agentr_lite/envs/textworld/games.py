@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentr_lite.envs.base import Task
+from agentr_lite.core.tasks import Task
 
 COOKING = "cooking"
 COINS = "coins"

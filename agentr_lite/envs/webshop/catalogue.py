@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from agentr_lite.core.errors import UsageError
 from agentr_lite.envs.webshop.search import SearchIndex
-from agentr_lite.errors import UsageError
 
 Row = Mapping[str, Any]
 """A product as the files have it."""

@@ -8,7 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from agentr_lite.envs.base import SPLITS, Environment, StepResult, Task
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.tasks import SPLITS, Task
+from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.webshop import oracle
 from agentr_lite.envs.webshop.catalogue import MAX_HITS, PAGE_SIZE, Catalogue
 from agentr_lite.envs.webshop.goals import (
@@ -23,7 +25,6 @@ from agentr_lite.envs.webshop.original import load_human_goals, load_products, p
 from agentr_lite.envs.webshop.pages import Visit, advance, clickables, page_text
 from agentr_lite.envs.webshop.reward import Goal, Score, score_purchase
 from agentr_lite.envs.webshop.stock import bundled_rows
-from agentr_lite.errors import UsageError
 
 _INSTRUCTIONS = """\
 You shop in a web store, page by page. The instruction says what to buy; it stays in view. Buy \

@@ -13,10 +13,10 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from agentr_lite.envs.base import SPLITS, Task
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.webshop.catalogue import Catalogue, Product
 from agentr_lite.envs.webshop.reward import Goal
-from agentr_lite.errors import UsageError
 
 _SEED = 233
 _STEPS = tuple(10.0 * step for step in range(1, 100))

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from agentr_lite.errors import UsageError
+from agentr_lite.core.errors import UsageError
 
 GoalKind = Literal["synthetic", "human"]
 

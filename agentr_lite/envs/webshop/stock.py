@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any, TypeVar
 
-from agentr_lite.errors import UsageError
+from agentr_lite.core.errors import UsageError
 
 PRODUCTS_A_KIND = 10
 ATTRIBUTES_A_PRODUCT = 4

@@ -1,1 +1,0 @@
-"""The bundled starter model and the code that makes it."""

@@ -1,0 +1,94 @@
+"""The hidden state after each step of a stored trajectory, found by taking the steps again.
+
+The database keeps what the agent saw, not what the environment held: an inventory or a page is a
+function of the actions, so it is worked out where somebody wants to look at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentr_lite.agent.boundary import environment_boundary
+from agentr_lite.agent.step import take_step
+from agentr_lite.core.errors import AgentrError
+from agentr_lite.envs.base import Environment
+from agentr_lite.envs.names import env_slug, parse_env_name
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which episode a trajectory is from: all that taking it again needs, besides its turns."""
+
+    env: str
+    env_options: Mapping[str, Any]
+    split: str
+    task: str
+    """The task's name."""
+
+
+def stored_origin(recipe: Mapping[str, Any], env: str) -> tuple[str, Mapping[str, Any]]:
+    """(name, options) by which a task's environment can be made again.
+
+    Args:
+        recipe: as a run stores it.
+        env: what the task's environment calls itself. Of several, it is the one that is named so;
+            a file or an address calls itself otherwise: then the only one of these, or the one
+            whose short form it is.
+    """
+    found = recipe.get("env", env)
+    if isinstance(found, str):
+        return found, recipe.get("env_options") or {}
+    name = env
+    if env not in found:
+        others = [one for one in found if not parse_env_name(one).is_plain]
+        alike = [one for one in others if env_slug(one) == env]
+        name = next(iter(others if len(others) == 1 else alike), env)
+    return name, (found.get(name) or {}).get("options") or {}
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """What an environment says of itself along a trajectory."""
+
+    texts: tuple[str, ...] = ()
+    """After reset, after the first step, …; ends early where there was a problem. A text is empty
+    where the environment has nothing to say."""
+    problem: str = ""
+    """Why there are no more; empty where there are all."""
+
+
+def replay_states(env: Environment, origin: Origin, turns: Iterable[tuple[str, str]]) -> States:
+    """Take a trajectory's steps again and ask for the state after each.
+
+    An answer that differs from the stored one ends it: from there on it would be the state of
+    another episode. That happens where the environment, its data or its version have changed.
+
+    Args:
+        env: the environment of ``origin``; its episode is replaced.
+        origin: where the trajectory is from.
+        turns: (assistant turn, stored answer) of each step.
+    """
+    texts: list[str] = []
+    try:
+        with environment_boundary(env, f"tasks({origin.split!r})"):
+            task = next((t for t in env.tasks(origin.split) if t.name == origin.task), None)
+        if task is None:
+            return States(problem=f"{env.name} has no task '{origin.task}' any more")
+        with environment_boundary(env, f"reset({origin.task!r})"):
+            env.reset(task)
+        texts.append(_state(env))
+        for number, (text, answer) in enumerate(turns, 1):
+            if take_step(env, text).observation != answer:
+                problem = f"step {number} is answered otherwise now: the environment has changed"
+                return States(tuple(texts), problem)
+            texts.append(_state(env))
+    except AgentrError as error:
+        return States(tuple(texts), error.message)
+    return States(tuple(texts))
+
+
+def _state(env: Environment) -> str:
+    with environment_boundary(env, "describe_state()"):
+        return str(env.describe_state())

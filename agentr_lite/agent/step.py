@@ -1,0 +1,32 @@
+"""One turn of the agent, carried out in an environment."""
+
+from __future__ import annotations
+
+from agentr_lite.agent.boundary import guarded_step
+from agentr_lite.agent.turns import NO_ACTION_REPLY, REFLECT_REPLY, is_reflection, parse_action
+from agentr_lite.core.steps import Step
+from agentr_lite.envs.base import Environment
+
+
+def take_step(env: Environment, text: str) -> Step:
+    """Carry out one assistant turn.
+
+    Raises:
+        EnvironmentFault: the environment's code raised, or returned a reward outside [0, 1].
+    """
+    action = parse_action(text)
+    if action is None:
+        return Step(text, None, NO_ACTION_REPLY, invalid=True, kind="none")
+    if is_reflection(action):
+        return Step(text, action, REFLECT_REPLY, kind="reflect")
+    result = guarded_step(env, action)
+    return Step(
+        text,
+        action,
+        result.observation,
+        reward=result.reward,
+        terminated=result.terminated,
+        truncated=result.truncated,
+        invalid=bool(result.info.get("invalid")),
+        disaster=bool(result.info.get("disaster")),
+    )

@@ -1,0 +1,1 @@
+"""What a terminal shows: safe text, tables, progress, and the two streams."""

@@ -1,0 +1,267 @@
+"""An mlx-lm LoRA adapter to a GGUF adapter that llama.cpp loads on the (quantized) base.
+
+Source: https://github.com/ggml-org/llama.cpp (convert_lora_to_gguf.py, llama-adapter.cpp) for the
+target; https://github.com/ml-explore/mlx-lm (tuner/lora.py) for the origin.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+from agentr_lite.actors.llamacpp.gguf_header import check_model_file
+from agentr_lite.convert.names import gguf_name, permute_rows, permutes, rotated_heads
+from agentr_lite.convert.safetensors_io import FloatArray, SafetensorsFile
+from agentr_lite.convert.tokenizer import read_json
+from agentr_lite.core.errors import ModelError, UsageError
+
+ADAPTER_FILE = "adapters.safetensors"
+CONFIG_FILE = "adapter_config.json"
+
+_ARCHITECTURE_OF_TYPE = {"mistral": "llama", "gemma3_text": "gemma3"}
+"""``model_type`` in config.json where GGUF's architecture is called otherwise."""
+_PEFT = re.compile(r"\.lora_[AB]\.")
+_WRAPPER = re.compile(r"^language_model\.")
+
+
+@dataclass(frozen=True)
+class BaseInfo:
+    """What must be known of the base model to lay an adapter out for it."""
+
+    architecture: str
+    """GGUF's name."""
+    layers: int
+    heads: int
+    kv_heads: int
+    shapes: Mapping[str, tuple[int, ...]] | None = None
+    """GGUF tensor name -> (rows, columns); None: not known, so not checked."""
+
+
+@dataclass(frozen=True)
+class AdapterSummary:
+    """What was converted."""
+
+    architecture: str
+    rank: int
+    alpha: float
+    tensors: int
+    """How many matrices of the base are adapted."""
+    parameters: int
+
+
+def base_info(base: Path) -> BaseInfo:
+    """The base model's facts, from its GGUF file or from its directory in Hugging Face's format.
+
+    Raises:
+        ModelError: missing, corrupt, or no model.
+    """
+    if base.is_dir():
+        return _info_from_directory(base)
+    header = check_model_file(base)
+    heads = header.architecture_value("attention.head_count")
+    return BaseInfo(
+        architecture=header.architecture,
+        layers=header.architecture_value("block_count"),
+        heads=heads,
+        kv_heads=header.architecture_value("attention.head_count_kv", heads),
+        # ggml counts dimensions from the fastest one.
+        shapes={tensor.name: tensor.shape[::-1] for tensor in header.tensors},
+    )
+
+
+def check_adaptable(model_dir: Path) -> None:
+    """Refuse a model whose adapters could not be converted.
+
+    Raises:
+        ModelError: see above.
+    """
+    config = read_json(model_dir / "config.json")
+    config |= config.get("text_config") or {}
+    if kind := config.get("model_type"):
+        permutes(_ARCHITECTURE_OF_TYPE.get(kind, kind))
+
+
+def convert_adapter(
+    adapter: Path, base: Path | BaseInfo, out: Path, *, config: Mapping[str, Any] | None = None
+) -> AdapterSummary:
+    """Convert a LoRA adapter.
+
+    MLX computes ``x @ lora_a @ lora_b * scale``; llama.cpp ``B (A x) * alpha / rank`` with the
+    transposed matrices, hence alpha = scale * rank. Where the base's q and k rows are permuted,
+    so are the rows of B.
+
+    Args:
+        adapter: mlx-lm's adapter directory, or a safetensors file with adapter_config.json
+            beside it.
+        base: the base's GGUF file or model directory, or its facts.
+        out: the file to write; it appears only when it is whole.
+        config: instead of adapter_config.json.
+
+    Raises:
+        ModelError: the adapter is incomplete, of a kind that GGUF cannot express (DoRA, full
+            weights, embeddings, mixtures of experts), or made for another base.
+        UsageError: ``out`` cannot be written.
+    """
+    info = base if isinstance(base, BaseInfo) else base_info(base)
+    permuted = permutes(info.architecture)
+    path = adapter / ADAPTER_FILE if adapter.is_dir() else adapter
+    rank, scale = _rank_and_scale(
+        config if config is not None else read_json(path.with_name(CONFIG_FILE))
+    )
+    pairs = _read_pairs(SafetensorsFile(path), info)
+    tensors: dict[str, FloatArray] = {}
+    for name, (mlx_a, mlx_b) in sorted(pairs.items()):
+        _check_pair(name, mlx_a, mlx_b, rank, info)
+        lora_a, lora_b = np.ascontiguousarray(mlx_a.T), np.ascontiguousarray(mlx_b.T)
+        heads = rotated_heads(name, info.heads, info.kv_heads)
+        if heads and permuted:
+            lora_b = permute_rows(lora_b, heads)
+        tensors[f"{name}.lora_a"] = lora_a
+        tensors[f"{name}.lora_b"] = lora_b
+    summary = AdapterSummary(
+        architecture=info.architecture,
+        rank=rank,
+        alpha=scale * rank,
+        tensors=len(pairs),
+        parameters=sum(tensor.size for tensor in tensors.values()),
+    )
+    _write(out, summary, tensors)
+    return summary
+
+
+def _write(out: Path, summary: AdapterSummary, tensors: Mapping[str, FloatArray]) -> None:
+    partial = out.with_name(out.name + ".partial")
+    try:
+        writer = gguf.GGUFWriter(partial, summary.architecture)
+        writer.add_type(gguf.GGUFType.ADAPTER)
+        writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+        writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, summary.alpha)
+        for name, tensor in tensors.items():
+            writer.add_tensor(name, tensor)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        partial.replace(out)
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _rank_and_scale(config: Mapping[str, Any]) -> tuple[int, float]:
+    if "peft_type" in config:
+        raise ModelError(
+            "this is a PEFT adapter, not an MLX one",
+            hint="llama.cpp's convert_lora_to_gguf.py converts PEFT adapters.",
+        )
+    kind = config.get("fine_tune_type", "lora")
+    if kind != "lora":
+        raise ModelError(
+            f"an adapter of type '{kind}' has no counterpart in GGUF",
+            hint="Train with fine_tune_type lora, or fuse it with mlx_lm.fuse and convert the"
+            " model.",
+        )
+    parameters = config.get("lora_parameters")
+    try:
+        rank, scale = int(parameters["rank"]), float(parameters["scale"])  # type: ignore[index]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{CONFIG_FILE} lacks lora_parameters with rank and scale ({error})",
+            hint="Give the adapter directory that mlx-lm wrote.",
+        ) from error
+    if rank < 1:
+        raise ModelError(f"{CONFIG_FILE}: rank {rank} is not positive")
+    return rank, scale
+
+
+def _read_pairs(file: SafetensorsFile, info: BaseInfo) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """GGUF tensor name -> (lora_a, lora_b) in MLX's layout."""
+    halves: dict[str, dict[str, FloatArray]] = {}
+    for name in file.names():
+        module, _, leaf = name.rpartition(".")
+        if _PEFT.search(name):
+            raise ModelError(
+                f"{file.path} holds PEFT's tensor '{name}', not MLX's",
+                hint="llama.cpp's convert_lora_to_gguf.py converts PEFT adapters.",
+            )
+        if leaf == "m":
+            raise ModelError(
+                f"tensor '{name}' belongs to a DoRA adapter, which has no counterpart in GGUF",
+                hint="Train with fine_tune_type lora.",
+            )
+        if leaf not in ("lora_a", "lora_b"):
+            raise ModelError(
+                f"unknown tensor '{name}' in {file.path}: not part of a LoRA adapter",
+                hint="Needed: the adapters.safetensors that mlx-lm's LoRA training wrote.",
+            )
+        halves.setdefault(_target(module, info), {})[leaf] = file.read(name)
+    pairs: dict[str, tuple[FloatArray, FloatArray]] = {}
+    for target, pair in halves.items():
+        if len(pair) != 2:
+            raise ModelError(f"{file.path}: '{target}' has {', '.join(pair)} but not its partner")
+        pairs[target] = (pair["lora_a"], pair["lora_b"])
+    if not pairs:
+        raise ModelError(f"{file.path} holds no LoRA tensors")
+    return pairs
+
+
+def _target(module: str, info: BaseInfo) -> str:
+    module = _WRAPPER.sub("", module)
+    if module.endswith("embed_tokens"):
+        raise ModelError(
+            f"'{module}' is an embedding: MLX's adapters for embeddings have no counterpart in"
+            " GGUF",
+            hint="Train adapters on the attention and MLP projections only.",
+        )
+    target = gguf_name(info.architecture, info.layers, f"{module}.weight")
+    if target is None or (info.shapes is not None and target not in info.shapes):
+        raise ModelError(
+            f"the adapter's '{module}' does not exist in the base"
+            f" ({info.architecture}, {info.layers} layers)",
+            hint="Give the base model that the adapter was trained on.",
+        )
+    return target
+
+
+def _check_pair(
+    name: str, lora_a: FloatArray, lora_b: FloatArray, rank: int, info: BaseInfo
+) -> None:
+    if lora_a.ndim != 2 or lora_b.ndim != 2:
+        raise ModelError(f"'{name}': adapters for mixtures of experts are not supported")
+    if lora_a.shape[1] != rank or lora_b.shape[0] != rank:
+        raise ModelError(
+            f"'{name}': shapes {lora_a.shape} and {lora_b.shape} do not fit rank {rank} of"
+            f" {CONFIG_FILE}"
+        )
+    if info.shapes is not None and info.shapes[name] != (lora_b.shape[1], lora_a.shape[0]):
+        raise ModelError(
+            f"'{name}': the adapter is for a matrix of {lora_b.shape[1]} x {lora_a.shape[0]},"
+            f" the base's is {' x '.join(map(str, info.shapes[name]))}",
+            hint="Give the base model that the adapter was trained on.",
+        )
+
+
+def _info_from_directory(model_dir: Path) -> BaseInfo:
+    config = read_json(model_dir / "config.json")
+    # A model that sees pictures, too, keeps its language model's settings apart.
+    config |= config.get("text_config") or {}
+    kind = str(config.get("model_type"))
+    try:
+        heads = int(config["num_attention_heads"])
+        return BaseInfo(
+            architecture=_ARCHITECTURE_OF_TYPE.get(kind, kind),
+            layers=int(config["num_hidden_layers"]),
+            heads=heads,
+            kv_heads=int(config.get("num_key_value_heads") or heads),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{model_dir / 'config.json'}: missing or wrong value ({error})"
+        ) from error

@@ -1,0 +1,123 @@
+"""Names and row orders: how Hugging Face's (and MLX's) tensors are called and laid out in GGUF.
+
+Source: https://github.com/ggml-org/llama.cpp (convert_hf_to_gguf.py and gguf-py).
+"""
+
+from __future__ import annotations
+
+import re
+
+import gguf
+import numpy as np
+
+from agentr_lite.convert.safetensors_io import FloatArray
+from agentr_lite.core.errors import ModelError
+
+PERMUTED_ARCHITECTURES = frozenset({"llama", "granite", "smollm3"})
+"""GGUF architectures that rotate neighbouring pairs, so q and k rows are reordered."""
+
+UNPERMUTED_ARCHITECTURES = frozenset(
+    {"qwen2", "qwen3", "gemma", "gemma2", "gemma3", "olmo2", "starcoder2"}
+)
+"""GGUF architectures that keep Hugging Face's half-split order of q and k rows."""
+
+_ARCHITECTURE_BY_NAME = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}
+_Q_OR_K = re.compile(r"^blk\.\d+\.attn_([qk])\.(weight|bias)$")
+
+
+def permutes(architecture: str) -> bool:
+    """Whether this GGUF architecture stores the rows of q and k permuted.
+
+    Raises:
+        ModelError: the rule for this architecture is not known here.
+    """
+    if architecture in PERMUTED_ARCHITECTURES:
+        return True
+    if architecture in UNPERMUTED_ARCHITECTURES:
+        return False
+    known = sorted(PERMUTED_ARCHITECTURES | UNPERMUTED_ARCHITECTURES)
+    raise ModelError(
+        f"architecture '{architecture}' cannot be converted",
+        hint=f"Known architectures: {', '.join(known)}.",
+    )
+
+
+def gguf_name(architecture: str, layers: int, name: str) -> str | None:
+    """The GGUF name of a tensor, or None where it is unknown.
+
+    Args:
+        architecture: GGUF's name, such as ``llama``.
+        layers: how many blocks the model has.
+        name: Hugging Face's name with ``.weight`` or ``.bias``.
+    """
+    arch = _ARCHITECTURE_BY_NAME.get(architecture)
+    if arch is None:
+        return None
+    found = gguf.get_tensor_name_map(arch, layers).get_name(name, try_suffixes=(".weight", ".bias"))
+    return str(found) if found is not None else None
+
+
+def rotated_heads(gguf_tensor: str, heads: int, kv_heads: int) -> int:
+    """How many heads the rows of this tensor make up if it is q or k, else 0."""
+    found = _Q_OR_K.match(gguf_tensor)
+    if not found:
+        return 0
+    return heads if found.group(1) == "q" else kv_heads
+
+
+def permute_rows(rows: FloatArray, heads: int) -> FloatArray:
+    """Reorder q or k rows, head by head, from half-split to interleaved.
+
+    Hugging Face rotates row i of a head with row i + head_dim / 2; llama.cpp's ``llama`` rotates
+    rows 2i and 2i + 1. So the two halves of each head are dealt out in turn.
+
+    Args:
+        rows: shape (heads * head_dim, ...): a weight, a bias, or the ``lora_b`` of either.
+        heads: query heads for q, key-value heads for k.
+
+    Returns:
+        An array of the same shape.
+
+    Source: ``LlamaModel.permute`` in llama.cpp's convert_hf_to_gguf.py.
+    """
+    half = rows.shape[0] // heads // 2
+    split = rows.reshape(heads, 2, half, *rows.shape[1:])
+    return np.ascontiguousarray(split.swapaxes(1, 2).reshape(rows.shape))
+
+
+def unpermute_rows(rows: FloatArray, heads: int) -> FloatArray:
+    """The inverse of ``permute_rows``: from interleaved to half-split."""
+    half = rows.shape[0] // heads // 2
+    split = rows.reshape(heads, half, 2, *rows.shape[1:])
+    return np.ascontiguousarray(split.swapaxes(1, 2).reshape(rows.shape))
+
+
+_BLOCK = re.compile(r"^blk\.(\d+)\.(\w+)\.(weight|bias)$")
+_HF_BLOCK = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_HF_OUTSIDE = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+
+
+def hf_name(gguf_tensor: str) -> str | None:
+    """Hugging Face's name of a llama, qwen2 or qwen3 tensor, or None where it is unknown."""
+    found = _BLOCK.match(gguf_tensor)
+    if not found:
+        return _HF_OUTSIDE.get(gguf_tensor)
+    layer, module, kind = found.groups()
+    inner = _HF_BLOCK.get(module)
+    return f"model.layers.{layer}.{inner}.{kind}" if inner else None

@@ -1,0 +1,229 @@
+"""BPE tokenizers, byte-level or SentencePiece's: from ``tokenizer.json`` to GGUF's metadata.
+
+Source: https://github.com/ggml-org/llama.cpp (gguf-py's vocab and llama-vocab.cpp's regexes).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gguf
+
+from agentr_lite.core.errors import ModelError
+
+QWEN2_REGEX = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+LLAMA3_REGEX = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@dataclass(frozen=True)
+class BpeTokenizer:
+    """What GGUF stores of a tokenizer."""
+
+    tokens: list[str]
+    """By token id, in the byte-level alphabet; padded to the model's vocabulary size."""
+    types: list[int]
+    """``gguf.TokenType`` by token id."""
+    merges: list[str]
+    """``"left right"``, best first."""
+    pre: str
+    """llama.cpp's name of the pre-tokenizer's regex."""
+    eos: int
+    """The end-of-turn token."""
+    bos: int | None
+    pad: int | None
+    chat_template: str
+    scores: list[float] | None = None
+    """SentencePiece's, by token id, in place of merges; None: byte-level."""
+    space_prefix: bool = False
+    """SentencePiece's: whether a text gets a space in front."""
+
+    def write_to(self, writer: gguf.GGUFWriter) -> None:
+        """Add the tokenizer's keys to a GGUF file."""
+        if self.scores is not None:
+            writer.add_tokenizer_model("llama")
+            writer.add_tokenizer_pre("default")
+            writer.add_token_list(self.tokens)
+            writer.add_token_scores(self.scores)
+            writer.add_token_types(self.types)
+            writer.add_add_space_prefix(self.space_prefix)
+        else:
+            writer.add_tokenizer_model("gpt2")
+            writer.add_tokenizer_pre(self.pre)
+            writer.add_token_list(self.tokens)
+            writer.add_token_types(self.types)
+            writer.add_token_merges(self.merges)
+        writer.add_eos_token_id(self.eos)
+        # Without a key llama.cpp falls back to GPT-2's ids, which mean something else here.
+        writer.add_bos_token_id(self.eos if self.bos is None else self.bos)
+        if self.pad is not None:
+            writer.add_pad_token_id(self.pad)
+        # Chat templates write their own opening tokens.
+        writer.add_add_bos_token(False)
+        writer.add_chat_template(self.chat_template)
+
+
+def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
+    """Read ``tokenizer.json`` and ``tokenizer_config.json``.
+
+    Args:
+        model_dir: a directory in Hugging Face's format.
+        vocab_size: rows of the embedding; ids without a token become unused tokens.
+
+    Raises:
+        ModelError: not a byte-level BPE that llama.cpp knows, no end-of-turn token, or no chat
+            template.
+    """
+    data = read_json(model_dir / "tokenizer.json")
+    config = read_json(model_dir / "tokenizer_config.json")
+    try:
+        tokens, types = _vocabulary(data, vocab_size)
+        merges = [
+            merge if isinstance(merge, str) else " ".join(merge)
+            for merge in data["model"]["merges"]
+        ]
+        sentencepiece = bool(data["model"].get("byte_fallback"))
+        pre = "default" if sentencepiece else _pre_tokenizer(data)
+        scores = _scores(tokens, merges) if sentencepiece else None
+        space_prefix = sentencepiece and "Prepend" in json.dumps(data.get("normalizer"))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{model_dir / 'tokenizer.json'} is not a tokenizer of the `tokenizers` library"
+            f" (at {error})"
+        ) from error
+    special = {name: _special_id(config, name, tokens) for name in ("eos", "bos", "pad")}
+    if special["eos"] is None:
+        raise ModelError(
+            f"{model_dir / 'tokenizer_config.json'} names no known eos_token",
+            hint="Set eos_token to the token that ends a turn.",
+        )
+    return BpeTokenizer(
+        tokens=tokens,
+        types=types,
+        merges=merges,
+        pre=pre,
+        eos=special["eos"],
+        bos=special["bos"],
+        pad=special["pad"],
+        chat_template=_chat_template(model_dir, config),
+        scores=scores,
+        space_prefix=space_prefix,
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a model's directory.
+
+    Raises:
+        ModelError: the file is missing or holds something else.
+    """
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"no file {path}", hint="Needed: a model directory in Hugging Face's format."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}") from error
+    if not isinstance(data, dict):
+        raise ModelError(f"{path} does not hold a JSON object")
+    return data
+
+
+def _vocabulary(data: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:
+    if data["model"].get("type") != "BPE":
+        raise ModelError(
+            f"tokenizer model '{data['model'].get('type')}' is not supported: only BPE"
+        )
+    by_id = {int(index): token for token, index in data["model"]["vocab"].items()}
+    kinds = dict.fromkeys(by_id, gguf.TokenType.NORMAL)
+    for added in data.get("added_tokens") or []:
+        by_id[added["id"]] = added["content"]
+        kinds[added["id"]] = (
+            gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
+        )
+    if max(by_id) >= vocab_size:
+        raise ModelError(
+            f"the tokenizer has ids up to {max(by_id)}, but the model's vocabulary size is"
+            f" {vocab_size}",
+            hint="The tokenizer belongs to another model.",
+        )
+    if data["model"].get("byte_fallback"):
+        for index, token in by_id.items():
+            if _BYTE_TOKEN.fullmatch(token):
+                kinds[index] = gguf.TokenType.BYTE
+            elif token == data["model"].get("unk_token"):
+                kinds[index] = gguf.TokenType.UNKNOWN
+    tokens = [by_id.get(index, f"[PAD{index}]") for index in range(vocab_size)]
+    types = [int(kinds.get(index, gguf.TokenType.UNUSED)) for index in range(vocab_size)]
+    return tokens, types
+
+
+def _scores(tokens: list[str], merges: list[str]) -> list[float]:
+    """SentencePiece joins the pair whose outcome has the highest score: so, minus the rank of the
+    first merge that makes the token."""
+    ranks: dict[str, int] = {}
+    for rank, merge in enumerate(merges):
+        ranks.setdefault(merge.replace(" ", "", 1), rank)
+    return [-float(ranks.get(token, len(merges))) for token in tokens]
+
+
+def _pre_tokenizer(data: dict[str, Any]) -> str:
+    """llama.cpp's name for the way the text is cut before the merges."""
+    pre = data.get("pre_tokenizer") or {}
+    parts = pre["pretokenizers"] if pre.get("type") == "Sequence" else [pre]
+    kinds = [part.get("type") for part in parts]
+    byte_level = parts[-1]
+    if kinds[-1] != "ByteLevel" or byte_level.get("add_prefix_space"):
+        raise ModelError(
+            "the tokenizer is not byte-level BPE without a prefix space",
+            hint="llama.cpp's convert_hf_to_gguf.py knows more tokenizers.",
+        )
+    uses_regex = byte_level.get("use_regex", True)
+    if kinds == ["ByteLevel"] and uses_regex:
+        return "gpt-2"
+    if kinds == ["Digits", "ByteLevel"] and uses_regex and parts[0].get("individual_digits"):
+        return "smollm"
+    if kinds == ["Split", "ByteLevel"] and not uses_regex:
+        regex = parts[0].get("pattern", {}).get("Regex")
+        if regex == QWEN2_REGEX:
+            return "qwen2"
+        if regex == LLAMA3_REGEX and data["model"].get("ignore_merges"):
+            return "llama-bpe"
+    raise ModelError(
+        f"unknown pre-tokenizer ({', '.join(map(str, kinds))})",
+        hint="Known: GPT-2's, Qwen2's, SmolLM's and Llama 3's byte-level rules.",
+    )
+
+
+def _special_id(config: dict[str, Any], name: str, tokens: list[str]) -> int | None:
+    token = config.get(f"{name}_token")
+    if isinstance(token, dict):
+        token = token.get("content")
+    return tokens.index(token) if token in tokens else None
+
+
+def _chat_template(model_dir: Path, config: dict[str, Any]) -> str:
+    template = config.get("chat_template")
+    if isinstance(template, list):
+        named = {entry.get("name"): entry.get("template") for entry in template}
+        template = named.get("default")
+    beside = model_dir / "chat_template.jinja"
+    if not template and beside.exists():
+        template = beside.read_text("utf-8")
+    if not isinstance(template, str) or not template:
+        raise ModelError(
+            f"{model_dir} has no chat template",
+            hint="Use an instruct model, or set chat_template in tokenizer_config.json.",
+        )
+    return template

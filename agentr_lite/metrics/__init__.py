@@ -1,0 +1,1 @@
+"""Measures of episodes, and the statistics that say how far a figure holds."""

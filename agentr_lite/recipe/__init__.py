@@ -1,0 +1,1 @@
+"""Recipes: settings with their defaults, environments, and how a file becomes both."""

@@ -1,0 +1,1 @@
+"""The four stages of a round, each of which can be run, resumed and repeated alone."""

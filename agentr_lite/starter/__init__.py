@@ -1,0 +1,1 @@
+"""The bundled model (its card: docs/starter.md); ``maker`` remakes it, outside the wheel."""

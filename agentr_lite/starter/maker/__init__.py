@@ -1,0 +1,1 @@
+"""Remakes the bundled model: players, corpus, tokenizer, network and training (needs PyTorch)."""

@@ -1,0 +1,148 @@
+"""How caches are sized and spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agentr_lite.actors.llamacpp import machine
+from agentr_lite.actors.llamacpp import plan as planning
+from agentr_lite.actors.llamacpp.lanes import Lanes
+from agentr_lite.actors.llamacpp.machine import available_bytes, physical_cores
+from agentr_lite.actors.llamacpp.model import Model
+from agentr_lite.actors.llamacpp.plan import LanePlan, plan_lanes
+from agentr_lite.actors.llamacpp.sampler import Greedy
+from agentr_lite.actors.llamacpp.scheduler import Job, Sample
+from agentr_lite.core.errors import ModelError
+from tests.support.tiny_gguf import write_tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    model = Model(write_tiny_model(tmp_path_factory.mktemp("models") / "tiny.gguf"))
+    yield model
+    model.close()
+
+
+def job(tokens: list[int]) -> Job:
+    return Job(tokens, [Sample(Greedy(), 20)])
+
+
+def test_the_machine_has_cores_and_memory() -> None:
+    assert physical_cores() >= 1
+    assert available_bytes() > 1 << 20
+
+
+def test_a_containers_file_cache_counts_as_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("900000\n")
+    assert available_bytes() == 100_000
+    stat = tmp_path / "memory.stat"
+    stat.write_text("anon 50000\nfile 800000\nshmem 50000\n")
+    assert available_bytes() == 100_000
+    # A model file that was just downloaded.
+    stat.write_text("anon 50000\nfile 800000\ninactive_file 700000\nactive_file 50000\n")
+    assert available_bytes() == 850_000
+    # The files are read one after the other: the numbers need not agree.
+    stat.write_text("inactive_file 2000000\n")
+    assert available_bytes() == 1_000_000
+
+
+def test_a_small_model_gets_many_lanes_that_each_hold_a_conversation(model: Model) -> None:
+    for context in (64, 1000, 5000):
+        plan = plan_lanes(model, context_tokens=context, n_cells=None, gpu=False, n_threads=4)
+        assert plan.count > 1
+        assert plan.parallel
+        assert plan.n_cells >= context
+
+
+def test_few_cells_mean_few_lanes(model: Model) -> None:
+    plan = plan_lanes(model, context_tokens=300, n_cells=700, gpu=False, n_threads=4)
+    assert (plan.count, plan.n_cells) == (2, 350)
+    assert plan_lanes(model, context_tokens=300, n_cells=10, gpu=False, n_threads=4).n_cells == 300
+
+
+def test_a_gpu_gets_one_wide_lane(model: Model) -> None:
+    plan = plan_lanes(model, context_tokens=300, n_cells=None, gpu=True, n_threads=4)
+    assert plan.count == 1
+    assert plan.flash_attention
+    assert plan.width > 32
+
+
+def test_too_little_memory_is_said(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "available_bytes", lambda: 100_000)
+    with pytest.raises(ModelError, match="more than is free"):
+        plan_lanes(model, context_tokens=4096, n_cells=None, gpu=False, n_threads=4)
+
+
+@pytest.fixture
+def lanes(model: Model) -> Iterator[Lanes]:
+    plan = LanePlan(
+        4,
+        512,
+        parallel=True,
+        lends_threads=False,
+        max_idle=300,
+        cells_a_token=300,
+        flash_attention=False,
+    )
+    lanes = Lanes(model, plan, n_threads=2)
+    yield lanes
+    lanes.close()
+
+
+def test_strangers_part_and_relatives_stay_together(lanes: Lanes) -> None:
+    talks = [[10 * i + t % 7 for t in range(160)] for i in range(1, 5)]
+    first = lanes.assign([job(talk) for talk in talks])
+    assert sorted(first) == [0, 1, 2, 3]
+    longer = lanes.assign([job([*talk, 5, 6, 7]) for talk in reversed(talks)])
+    assert longer == first[::-1]
+    twins = lanes.assign([job(talks[2]) for _ in range(3)])
+    assert set(twins) == {first[2]}
+
+
+def test_assignments_repeat_after_a_reset(lanes: Lanes) -> None:
+    work = [[job([i % 5] * (40 + 9 * i)) for i in range(12)] for _ in range(3)]
+    first = [lanes.assign(jobs) for jobs in work]
+    lanes.reset()
+    assert [lanes.assign(jobs) for jobs in work] == first
+
+
+def test_evicted_prefixes_get_a_share_of_the_memory(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "available_bytes", lambda: 1_000_000_000)
+    plan = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False, n_threads=4)
+    assert 50_000_000 < plan.spill_bytes * plan.count <= 200_000_000
+    monkeypatch.setattr(planning, "available_bytes", lambda: 1_010_000_000)
+    assert plan_lanes(model, context_tokens=64, n_cells=None, gpu=False, n_threads=4) == plan
+
+
+def test_a_large_model_gets_one_cache_for_all_trees(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not plan_lanes(
+        model, context_tokens=64, n_cells=None, gpu=False, n_threads=4
+    ).flash_attention
+    monkeypatch.setattr(model, "n_params", 500_000_000)
+    plan = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False, n_threads=4)
+    # Wide steps pay there, and flash attention passes over other trees' cells.
+    assert (plan.count, plan.parallel, plan.flash_attention) == (1, False, True)
+    two = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False, n_threads=2)
+    assert (two.count, two.parallel, two.flash_attention) == (2, True, True)
+    assert two.n_cells * 2 == plan.n_cells
+    lanes = Lanes(model, two, n_threads=2)
+    used = []
+    for lane in lanes.lanes:
+        monkeypatch.setattr(lane.context, "use_threads", used.append)
+    strangers = [job([10 * i + t % 7 for t in range(160)]) for i in range(1, 3)]
+    lanes.run(strangers[:1])
+    assert used == [2, 1], "one lane alone works with both threads"
+    lanes.run(strangers)
+    assert used == [2, 1], "two lanes work with one each"
+    lanes.close()

@@ -1,0 +1,171 @@
+"""Recipes: what is read, what is refused, and that nothing is lost on the way to the store."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentr_lite.core.errors import RecipeError
+from agentr_lite.core.suggestions import did_you_mean
+from agentr_lite.recipe.loading import (
+    apply_overrides,
+    load_recipe,
+    recipe_from_dict,
+    recipe_names,
+    recipe_text,
+    with_overrides,
+)
+from agentr_lite.recipe.settings import Recipe, SearchSettings
+from agentr_lite.recipe.values import RANGES
+
+
+def keys() -> dict[str, Any]:
+    """Every key and its type."""
+    found: dict[str, Any] = {}
+    for name, hint in typing.get_type_hints(Recipe).items():
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            found |= {f"{name}.{k}": v for k, v in typing.get_type_hints(hint).items()}
+        else:
+            found[name] = hint
+    # Of each of several environments.
+    found["env.share"] = float
+    return found
+
+
+class TestBundled:
+    @pytest.mark.parametrize("name", ["smoke", "textcraft"])
+    def test_is_there_and_says_what_it_is(self, name: str) -> None:
+        assert name in recipe_names()
+        assert recipe_text(name).startswith("# ")
+        assert load_recipe(name).name == name
+
+    @pytest.mark.parametrize("name", recipe_names())
+    def test_evaluates_on_tasks_that_are_never_searched(self, name: str) -> None:
+        assert load_recipe(name).eval.split == "test"
+
+    @pytest.mark.parametrize("name", recipe_names())
+    def test_survives_the_store(self, name: str) -> None:
+        recipe = load_recipe(name)
+        assert recipe_from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+class TestValues:
+    def test_defaults_are_within_their_ranges(self) -> None:
+        recipe = Recipe()
+        assert recipe_from_dict(recipe.to_dict()) == recipe
+
+    def test_every_number_has_a_range(self) -> None:
+        numbers = {k for k, hint in keys().items() if hint in (int, float, tuple[float, ...])}
+        assert numbers == set(RANGES)
+
+    @given(st.sampled_from(sorted(RANGES)), st.data())
+    def test_ranges_hold(self, key: str, data: st.DataObject) -> None:
+        low, high = RANGES[key]
+        group, _, name = key.rpartition(".")
+        value: Any = data.draw(st.integers(-(10**12), 10**12))
+        plain: dict[str, Any] = {group: {name: value}} if group else {name: value}
+        if group == "env":
+            plain = {"env": {"textcraft": {name: value}}}
+        if low <= value <= high:
+            assert recipe_from_dict(plain)
+        else:
+            with pytest.raises(RecipeError, match="is outside"):
+                recipe_from_dict(plain)
+
+    def test_numbers_as_people_write_them(self) -> None:
+        recipe = recipe_from_dict(
+            {"train": {"learning_rate": "1e-4", "epochs": 2}, "search": {"c": 1}}
+        )
+        assert recipe.train.learning_rate == 1e-4
+        assert recipe.train.epochs == 2.0 and type(recipe.train.epochs) is float
+        assert type(recipe.search.c) is float
+
+    def test_a_bare_off_is_a_word(self, tmp_path: Path) -> None:
+        path = tmp_path / "naive.yaml"
+        path.write_text("splice: {verify: off}\n")
+        assert load_recipe(str(path)).splice.verify == "off"
+
+    def test_a_single_alpha_is_a_list(self) -> None:
+        recipe = recipe_from_dict({"splice": {"alpha": 0.8}})
+        assert recipe.splice.alpha == (0.8,)
+
+    def test_alpha_by_round(self) -> None:
+        recipe = recipe_from_dict({"splice": {"alpha": [0.5, 0.7]}})
+        assert [recipe.alpha(n) for n in (1, 2, 3, 9)] == [0.5, 0.7, 0.7, 0.7]
+
+    @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
+    def test_any_wrong_value_is_a_recipe_error(self, value: Any) -> None:
+        for key in ("search", "env_options"):
+            if not isinstance(value, dict):
+                with pytest.raises(RecipeError, match=key):
+                    recipe_from_dict({key: value})
+
+
+class TestFiles:
+    def test_the_name_is_the_files(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text("seed: 4\n")
+        recipe = load_recipe(str(path))
+        assert (recipe.name, recipe.seed) == ("mine", 4)
+
+    def test_an_empty_file_is_all_defaults(self, tmp_path: Path) -> None:
+        path = tmp_path / "empty.yaml"
+        path.touch()
+        assert load_recipe(str(path)) == Recipe(name="empty")
+
+    def test_a_file_may_have_a_bundled_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "smoke").mkdir()
+        monkeypatch.chdir(tmp_path)
+        assert load_recipe("smoke").rounds == 2
+
+
+class TestOverrides:
+    def test_outweigh_the_file(self) -> None:
+        recipe = load_recipe("smoke", ["search.width=7", "rounds=1", "splice.alpha=[1, 0.5]"])
+        assert recipe.search.width == 7
+        assert recipe.search.depth == load_recipe("smoke").search.depth
+        assert (recipe.rounds, recipe.splice.alpha) == (1, (1.0, 0.5))
+
+    def test_the_last_one_counts(self) -> None:
+        assert load_recipe("smoke", ["seed=3", "seed=4"]).seed == 4
+
+    def test_env_options_take_any_key(self) -> None:
+        recipe = load_recipe("smoke", ["env_options.recipes_dir=/a=b"])
+        assert recipe.env_options == {"recipes_dir": "/a=b"}
+
+    def test_a_stored_recipe_stays_as_it_is(self) -> None:
+        stored = load_recipe("smoke", ["env_options.a=1"]).to_dict()
+        before = json.dumps(stored)
+        changed = with_overrides(stored, ["env_options.a=2", "search.width=2"])
+        assert (changed.env_options, changed.search.width) == ({"a": 2}, 2)
+        assert json.dumps(stored) == before
+
+    @pytest.mark.parametrize("override", ["seed", "", "=", "search=3", "search.width=[", "a.b=1"])
+    def test_nonsense(self, override: str) -> None:
+        with pytest.raises(RecipeError):
+            load_recipe("smoke", [override])
+
+    def test_a_group_is_made_where_it_is_missing(self) -> None:
+        data: dict[str, Any] = {}
+        apply_overrides(data, ["search.width=2"])
+        assert data == {"search": {"width": 2}}
+
+
+def test_did_you_mean() -> None:
+    assert did_you_mean("widht", ["width", "depth"]) == " (did you mean 'width'?)"
+    assert did_you_mean("zebra", ["width", "depth"]) == ""
+
+
+def test_recipes_cannot_be_changed_by_accident() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Recipe().search.width = 3  # type: ignore[misc]
+    assert Recipe().search == SearchSettings()

@@ -1,0 +1,121 @@
+"""Several runs in one report: pooled figures, methods compared, the noise called noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentr_lite.core.messages import Message
+from agentr_lite.recipe.settings import EvalSettings, Recipe
+from agentr_lite.report.comparison import Compared, comparison_sections, gather_compared
+from agentr_lite.report.headline import pooled_tiles, run_tiles
+from agentr_lite.report.tables import Section
+from agentr_lite.runs.stages.evaluate import eval_stage
+from agentr_lite.store import Store
+from agentr_lite.store.runs import create_run, set_run_status
+from tests.support.stairs import Policy, Scripted, Stairs, act
+
+RECIPE = Recipe(env="stairs", rounds=1, eval=EvalSettings(max_steps=4, batch=8))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "runs.db")
+
+
+def solves(share: int, of: int = 10) -> Policy:
+    """Climbs to the top in ``share`` of every ``of`` tasks; elsewhere one stair, then it rests."""
+
+    def policy(messages: Sequence[Message], seed: int) -> str:
+        number = int(messages[1]["content"].partition(":")[0].removeprefix("task"))
+        return act("up" if number % of < share or len(messages) == 2 else "rest")
+
+    return policy
+
+
+def played(
+    store: Store, name: str, seed: int, *shares: int, graded: bool = False, **changes: Any
+) -> str:
+    """A run whose rounds solve so many of ten tasks."""
+    settings = {**RECIPE.__dict__, "name": name, "seed": seed, "rounds": len(shares) - 1}
+    run = create_run(store, Recipe(**{**settings, **changes}))
+    for number, share in enumerate(shares):
+        env = Stairs(per_split=60, graded=graded)
+        eval_stage(store, run, number, RECIPE, env, Scripted(solves(share)))
+    set_run_status(store, run, "finished")
+    return run
+
+
+def compared(store: Store, *runs: str) -> list[Compared]:
+    return gather_compared([(store, run) for run in runs])
+
+
+def sections_of(store: Store, *runs: str) -> dict[str, Section]:
+    return {section.title: section for section in comparison_sections(compared(store, *runs))}
+
+
+def cells(row: Sequence[Any]) -> list[str]:
+    return [str(cell) for cell in row]
+
+
+def test_runs_that_differ_in_their_seed_are_one_method(store: Store) -> None:
+    runs = [
+        played(store, name, seed, 1, after)
+        for name, after in (("verified", 7), ("good", 5))
+        for seed in (1, 2, 3)
+    ]
+    sections = sections_of(store, *runs)
+    assert len(sections["The runs"].rows) == 6
+    success = sections["Success"]
+    assert [str(row[0]) for row in success.rows] == ["base", "verified, round 1", "good, round 1"]
+    assert cells(success.rows[1][1:4]) == ["3", "60", "80.0 %"]
+    # A third of the tasks has one stair, which everyone climbs.
+    assert str(success.rows[1][-1]) == "+40.0, +40.0, +40.0"
+    assert str(success.notes[0]).startswith("verified solves 40.0 points more than base")
+    between = sections["Between the methods"]
+    assert str(between.notes[0]).startswith("verified solves 13.3 points more than good")
+    assert len(sections["Seed by seed"].rows) == 6
+    assert "Mean reward" not in sections
+
+
+def test_methods_that_solve_the_same_do_not_differ(store: Store) -> None:
+    sections = sections_of(store, *(played(store, name, 1, 4, 6) for name in ("verified", "good")))
+    for title in ("Run against run", "Between the methods"):
+        assert "no difference" in str(sections[title].notes[0])
+
+
+def test_a_run_like_an_earlier_one_is_told_by_its_id(store: Store) -> None:
+    one, again = played(store, "loop", 1, 4, 6), played(store, "loop", 1, 4, 7)
+    success = sections_of(store, one, again)["Success"]
+    names = [str(row[0]) for row in success.rows]
+    assert names == ["base", "loop, round 1", f"loop ({again}), round 1"]
+
+
+def test_graded_environments_are_told_by_their_rewards(store: Store) -> None:
+    runs = [played(store, "loop", seed, 0, 9, graded=True) for seed in (1, 2)]
+    sections = sections_of(store, *runs)
+    reward = sections["Mean reward"]
+    # One stair of one, of two and of three.
+    assert str(reward.rows[0][3]) == f"{(1 + 1 / 2 + 1 / 3) / 3:.3f}"
+    assert str(reward.notes[0]).startswith("loop earns 0.")
+    assert "Success" in sections
+    overview = sections["The runs"].rows[0]
+    assert cells(overview[3:5]) == ["reward", str(reward.rows[0][3])]
+    names = [tile.name for tile in pooled_tiles(compared(store, *runs))]
+    assert names[:2] == ["Mean reward on held-out tasks", "Held-out tasks solved"]
+    tile = run_tiles(compared(store, runs[0])[0])[0]
+    assert tile.tone == "good"
+    assert tile.before == str(reward.rows[0][3])
+    assert "n = 60 tasks; more than base (95 % interval +0." in tile.note
+
+
+def test_other_models_are_compared_task_by_task(store: Store) -> None:
+    one = played(store, "loop", 1, 4, 6)
+    other = played(store, "loop", 1, 4, 9, model="other.gguf")
+    sections = sections_of(store, one, other)
+    [row] = sections["Run against run"].rows
+    assert cells(row[1:3]) == ["success", "+20.0"]
+    assert "Success" not in sections

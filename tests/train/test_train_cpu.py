@@ -1,0 +1,65 @@
+"""The CPU's faster steps change no result beyond rounding, and are undone afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from agentr_lite.actors.mlx.blas import use_fast_blas
+
+use_fast_blas()
+import mlx.core as mx  # noqa: E402
+
+from agentr_lite.train.cpu import blockwise_attention, freed_memory_kept  # noqa: E402
+
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu() -> Iterator[None]:
+    before = mx.default_device()
+    mx.set_default_device(mx.cpu)
+    yield
+    mx.set_default_device(before)
+
+
+def attention(length: int, keys: int, mask: object, heads: int = 4) -> tuple[mx.array, mx.array]:
+    """Output and the gradient of its sum of squares with respect to queries, keys and values."""
+    # Fewer key heads than query heads, as in grouped-query models.
+    shapes = ((2, heads, length, 16), (2, heads // 2, keys, 16), (2, heads // 2, keys, 16))
+    arrays = [mx.random.normal(shape, key=mx.random.key(i)) for i, shape in enumerate(shapes)]
+
+    def attend(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        return mx.fast.scaled_dot_product_attention(q, k, v, scale=0.25, mask=mask)
+
+    gradients = mx.grad(lambda *a: attend(*a).square().sum(), argnums=(0, 1, 2))(*arrays)
+    return attend(*arrays), mx.concatenate([g.flatten() for g in gradients])
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 16, 37])
+def test_blocks_give_the_same_attention_and_gradients(length: int) -> None:
+    whole, whole_gradient = attention(length, length, "causal")
+    with blockwise_attention(block=8):
+        parts, parts_gradient = attention(length, length, "causal")
+    assert mx.abs(whole - parts).max().item() < TOLERANCE
+    assert mx.abs(whole_gradient - parts_gradient).max().item() < TOLERANCE * 10
+
+
+@pytest.mark.parametrize(
+    ("length", "keys", "mask"), [(20, 30, "causal"), (20, 20, None), (20, 20, "array")]
+)
+def test_other_attention_is_left_alone(length: int, keys: int, mask: str | None) -> None:
+    used: object = mx.random.normal((length, keys)) if mask == "array" else mask
+    whole, _ = attention(length, keys, used)
+    with blockwise_attention(block=8):
+        parts, _ = attention(length, keys, used)
+    assert mx.array_equal(whole, parts).item()
+
+
+def test_it_is_undone_also_after_an_error() -> None:
+    stock = mx.fast.scaled_dot_product_attention
+    with pytest.raises(RuntimeError), blockwise_attention(), freed_memory_kept():
+        assert mx.fast.scaled_dot_product_attention is not stock
+        raise RuntimeError
+    assert mx.fast.scaled_dot_product_attention is stock

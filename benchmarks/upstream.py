@@ -333,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recipe = load_recipe(
         options.recipe, [*budget, f"search.tasks={options.tasks}", *options.overrides]
     )
-    with closing(make_env(recipe.env_label, recipe.env_options)) as env:
+    with closing(make_env(recipe.environment.name, recipe.environment.options)) as env:
         tasks = round_tasks(train_tasks(env), recipe, 1)
         ways: list[tuple[str, Callable[[Actor], tuple[Cost, list[list[Turns]]]]]] = [
             ("ours", lambda actor: run_ours(tasks, env, actor, recipe)),

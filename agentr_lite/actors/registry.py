@@ -183,7 +183,7 @@ def open_actor(recipe: Recipe) -> Actor:
         ModelError: missing, corrupt or unusable, or unable to follow the recipe's grammar.
     """
     actor = _open(recipe)
-    if not actor.capabilities.grammar and any(part.agent.grammar for part in recipe.parts()):
+    if not actor.capabilities.grammar and any(own.agent.grammar for own in recipe.by_environment()):
         actor.close()
         raise no_grammar(recipe.model)
     return actor

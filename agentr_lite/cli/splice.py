@@ -89,7 +89,7 @@ def splice(
 
 def _recipe(run: RunRow, changed: list[str]) -> Recipe:
     """The run's recipe with other splice settings."""
-    from agentr_lite.recipe.settings import CHOOSING
+    from agentr_lite.recipe.groups import CHOOSING
     from agentr_lite.runs.session import changed_recipe
 
     for override in changed:

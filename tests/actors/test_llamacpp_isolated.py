@@ -15,7 +15,8 @@ from agentr_lite.actors.llamacpp.nodes import CellBytes
 from agentr_lite.actors.registry import open_actor, resolve_model
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
-from agentr_lite.recipe.settings import AgentSettings, Recipe
+from agentr_lite.recipe.groups import AgentSettings
+from agentr_lite.recipe.settings import Recipe
 from tests.support.tiny_gguf import TinyShape, write_tiny_model
 
 CONTEXT = 512

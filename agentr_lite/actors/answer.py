@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from agentr_lite.actors.base import Completion, FinishReason, GenerateRequest, GenerateResult
-from agentr_lite.actors.prompts import Prompt
+from agentr_lite.actors.chat.prompts import Prompt
 from agentr_lite.core.errors import ModelError
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentr_lite.actors import shelf
+from agentr_lite.actors import named_models
 from agentr_lite.actors.mlx.spec import is_mlx, model_directory
 from agentr_lite.actors.openai.spec import is_server, parse_spec
 from agentr_lite.core.errors import ModelError
@@ -38,7 +38,7 @@ def expand(spec: str) -> str:
     Raises:
         ModelError: the list is damaged.
     """
-    entry = shelf.find(spec) if spec != STARTER else None
+    entry = named_models.find(spec) if spec != STARTER else None
     return entry.model if entry is not None else spec
 
 
@@ -58,7 +58,7 @@ def resolve_model(spec: str) -> ModelFiles:
                 hint="Install agentr-lite again, or give a model: --model /path/to/model.gguf",
             )
         return files
-    entry = shelf.find(spec)
+    entry = named_models.find(spec)
     if entry is not None:
         files = resolve_model(entry.model)
         train_dir = Path(entry.train_model) if entry.train_model else files.train_dir
@@ -246,15 +246,15 @@ def check_trainable(recipe: Recipe) -> None:
 
 
 def _missing(spec: str) -> ModelError:
-    from agentr_lite.actors.catalog import CATALOG, known
+    from agentr_lite.actors.download.catalog import CATALOG, catalog_model
     from agentr_lite.core.suggestions import did_you_mean
 
-    if known(spec):
+    if catalog_model(spec):
         return ModelError(
             f"model '{spec}' has not been downloaded",
             hint=f"`agentr-lite models pull {spec}` downloads it.",
         )
-    names = [STARTER, *shelf.entries(), *(item.name for item in CATALOG)]
+    names = [STARTER, *named_models.entries(), *(item.name for item in CATALOG)]
     return ModelError(
         f"no model '{spec}': neither a known name nor an existing GGUF file"
         f"{did_you_mean(spec, names)}",

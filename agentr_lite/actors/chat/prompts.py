@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentr_lite.actors.chat_template import ChatTemplate
-from agentr_lite.actors.fragments import Tokenizer
+from agentr_lite.actors.chat.fragments import Tokenizer
+from agentr_lite.actors.chat.template import ChatTemplate
 from agentr_lite.core.messages import Message
 
 

@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class NamedModel:
     """One name."""
 
     name: str
@@ -38,18 +38,18 @@ class Entry:
     """Of the downloaded file."""
 
 
-def shelf_file() -> Path:
+def list_file() -> Path:
     """Where the list is."""
     return config_dir() / "models.json"
 
 
-def entries() -> dict[str, Entry]:
+def entries() -> dict[str, NamedModel]:
     """All names, sorted.
 
     Raises:
         ModelError: the file is damaged.
     """
-    path = shelf_file()
+    path = list_file()
     try:
         data = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -59,9 +59,9 @@ def entries() -> dict[str, Entry]:
             f"cannot read the list of models {path}: {error}",
             hint="Mend it or delete it; the models themselves are not in it.",
         ) from error
-    known = {field.name for field in fields(Entry)}
+    known = {field.name for field in fields(NamedModel)}
     rows = data.get("models") if isinstance(data, dict) else None
-    found: dict[str, Entry] = {}
+    found: dict[str, NamedModel] = {}
     for name, row in (rows if isinstance(rows, dict) else {}).items():
         usable = isinstance(row, dict) and all(isinstance(value, str) for value in row.values())
         if not usable or not row.get("model"):
@@ -69,17 +69,17 @@ def entries() -> dict[str, Entry]:
                 f"the list of models {path} has a damaged entry '{name}'",
                 hint="Mend it or delete it; the models themselves are not in it.",
             )
-        found[name] = Entry(**{**{k: v for k, v in row.items() if k in known}, "name": name})
+        found[name] = NamedModel(**{**{k: v for k, v in row.items() if k in known}, "name": name})
     return dict(sorted(found.items()))
 
 
-def find(name: str) -> Entry | None:
+def find(name: str) -> NamedModel | None:
     """The entry of that name; None where there is none."""
     # What cannot be a name needs no look at the disk.
     return entries().get(name) if _NAME.fullmatch(name) else None
 
 
-def put(entry: Entry) -> None:
+def put(entry: NamedModel) -> None:
     """Add or replace an entry.
 
     Raises:
@@ -116,8 +116,8 @@ def check_name(name: str) -> None:
         )
 
 
-def _write(rows: dict[str, Entry]) -> None:
-    path = shelf_file()
+def _write(rows: dict[str, NamedModel]) -> None:
+    path = list_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     plain: dict[str, Any] = {}
     for name, entry in sorted(rows.items()):

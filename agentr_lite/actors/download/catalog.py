@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CatalogModel:
     """One model of the list."""
 
     name: str
@@ -27,7 +27,7 @@ class Known:
 
 
 CATALOG = (
-    Known(
+    CatalogModel(
         "smollm2-135m",
         135e6,
         "bartowski/SmolLM2-135M-Instruct-GGUF",
@@ -36,7 +36,7 @@ CATALOG = (
         "HuggingFaceTB/SmolLM2-135M-Instruct",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "smollm2-360m",
         362e6,
         "HuggingFaceTB/SmolLM2-360M-Instruct-GGUF",
@@ -45,7 +45,7 @@ CATALOG = (
         "HuggingFaceTB/SmolLM2-360M-Instruct",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "smollm2-1.7b",
         1.7e9,
         "HuggingFaceTB/SmolLM2-1.7B-Instruct-GGUF",
@@ -54,7 +54,7 @@ CATALOG = (
         "HuggingFaceTB/SmolLM2-1.7B-Instruct",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "qwen2.5-0.5b",
         494e6,
         "Qwen/Qwen2.5-0.5B-Instruct-GGUF",
@@ -63,7 +63,7 @@ CATALOG = (
         "Qwen/Qwen2.5-0.5B-Instruct",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "qwen2.5-1.5b",
         1.5e9,
         "Qwen/Qwen2.5-1.5B-Instruct-GGUF",
@@ -72,7 +72,7 @@ CATALOG = (
         "Qwen/Qwen2.5-1.5B-Instruct",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "qwen2.5-3b",
         3.1e9,
         "Qwen/Qwen2.5-3B-Instruct-GGUF",
@@ -81,7 +81,7 @@ CATALOG = (
         "Qwen/Qwen2.5-3B-Instruct",
         "Qwen Research",
     ),
-    Known(
+    CatalogModel(
         "qwen3-0.6b",
         600e6,
         "Qwen/Qwen3-0.6B-GGUF",
@@ -90,7 +90,7 @@ CATALOG = (
         "Qwen/Qwen3-0.6B",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "qwen3-1.7b",
         1.7e9,
         "Qwen/Qwen3-1.7B-GGUF",
@@ -99,7 +99,7 @@ CATALOG = (
         "Qwen/Qwen3-1.7B",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "qwen3-4b",
         4.0e9,
         "Qwen/Qwen3-4B-GGUF",
@@ -108,7 +108,7 @@ CATALOG = (
         "Qwen/Qwen3-4B",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "llama-3.2-1b",
         1.2e9,
         "bartowski/Llama-3.2-1B-Instruct-GGUF",
@@ -117,7 +117,7 @@ CATALOG = (
         "mlx-community/Llama-3.2-1B-Instruct-bf16",
         "Llama 3.2",
     ),
-    Known(
+    CatalogModel(
         "llama-3.2-3b",
         3.2e9,
         "bartowski/Llama-3.2-3B-Instruct-GGUF",
@@ -126,7 +126,7 @@ CATALOG = (
         "mlx-community/Llama-3.2-3B-Instruct-bf16",
         "Llama 3.2",
     ),
-    Known(
+    CatalogModel(
         "gemma-3-1b",
         1.0e9,
         "ggml-org/gemma-3-1b-it-GGUF",
@@ -139,6 +139,6 @@ CATALOG = (
 """By family and size. Sources: the repositories' own pages, as named by ``repo``."""
 
 
-def known(name: str) -> Known | None:
+def catalog_model(name: str) -> CatalogModel | None:
     """The model of that name in the list."""
     return next((item for item in CATALOG if item.name == name), None)

@@ -1,0 +1,33 @@
+"""Which file of which repository on the hub a model's name means."""
+
+from __future__ import annotations
+
+from agentr_lite.actors.download import catalog, hub
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.suggestions import did_you_mean
+
+
+def repository_file(model: str, revision: str) -> tuple[str, str]:
+    """``OWNER/REPOSITORY/PATH`` taken apart; a repository with one GGUF file needs no path.
+
+    Raises:
+        UsageError: no such form, or several files to choose from.
+        ModelError: the repository cannot be listed.
+    """
+    parts = model.removeprefix("hf:").strip("/").split("/")
+    if len(parts) < 2:
+        raise UsageError(
+            f"no known model '{model}'{did_you_mean(model, [item.name for item in catalog.CATALOG])}",
+            hint="`agentr-lite models list` has the names; OWNER/REPOSITORY/FILE.gguf works too.",
+        )
+    repo = "/".join(parts[:2])
+    if len(parts) > 2:
+        return repo, "/".join(parts[2:])
+    files = hub.gguf_files(hub.list_files(repo, revision=revision))
+    if len(files) == 1:
+        return repo, files[0]
+    raise UsageError(
+        f"{repo} has {len(files) or 'no'} GGUF files" + ("; name one" if files else ""),
+        hint=", ".join(f"{repo}/{file}" for file in files[:8])
+        or "Look for a repository whose name ends in -GGUF.",
+    )

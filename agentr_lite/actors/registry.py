@@ -14,7 +14,7 @@ from agentr_lite.core.errors import ModelError
 
 if TYPE_CHECKING:
     from agentr_lite.actors.base import Actor
-    from agentr_lite.recipe.settings import Recipe
+    from agentr_lite.actors.settings import ActorSettings
 
 STARTER = "starter"
 _STARTER_DIR = Path(__file__).parents[1] / "starter" / "model"
@@ -173,72 +173,71 @@ def no_grammar(spec: str) -> ModelError:
     )
 
 
-def open_actor(recipe: Recipe) -> Actor:
-    """Load the recipe's model.
-
-    Args:
-        recipe: ``model`` and ``agent`` count.
+def open_actor(settings: ActorSettings) -> Actor:
+    """Load a model.
 
     Raises:
-        ModelError: missing, corrupt or unusable, or unable to follow the recipe's grammar.
+        ModelError: it is missing, corrupt or unusable, or it cannot follow a grammar and
+            ``settings.grammar`` is set.
     """
-    actor = _open(recipe)
-    if not actor.capabilities.grammar and any(part.agent.grammar for part in recipe.parts()):
+    actor = _open(settings)
+    if settings.grammar and not actor.capabilities.grammar:
         actor.close()
-        raise no_grammar(recipe.model)
+        raise no_grammar(settings.model)
     return actor
 
 
-def _open(recipe: Recipe) -> Actor:
-    spec = expand(recipe.model)
+def _open(settings: ActorSettings) -> Actor:
+    spec = expand(settings.model)
     if is_server(spec):
-        from agentr_lite.actors.openai.actor import OpenAIActor
-        from agentr_lite.actors.openai.client import Client
-        from agentr_lite.core.config import server_settings
-
-        if recipe.agent.deterministic:
-            raise ModelError(
-                f"{recipe.model}: what a server computes beside a request is out of reach, so"
-                " agent.deterministic cannot be kept",
-                hint="Leave it out, or give the model as a GGUF file.",
-            )
-        client = Client(parse_spec(spec), server_settings())
-        return OpenAIActor(client, chat_template=chat_template_file(recipe))
-    files = resolve_model(recipe.model)
+        return _open_server(settings, spec)
+    files = resolve_model(settings.model)
     if is_mlx(spec):
         from agentr_lite.actors.mlx.actor import MlxActor
 
         return MlxActor(
             files.gguf,
-            context_tokens=recipe.agent.context_tokens,
-            chat_template=chat_template_file(recipe),
-            deterministic=recipe.agent.deterministic,
+            context_tokens=settings.context_tokens,
+            chat_template=settings.chat_template,
+            deterministic=settings.deterministic,
         )
     from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 
     return LlamaCppActor(
         files.gguf,
-        context_tokens=recipe.agent.context_tokens,
-        chat_template=chat_template_file(recipe),
-        deterministic=recipe.agent.deterministic,
+        context_tokens=settings.context_tokens,
+        chat_template=settings.chat_template,
+        deterministic=settings.deterministic,
     )
 
 
-def chat_template_file(recipe: Recipe) -> Path | None:
-    """The Jinja file that stands in for the model's own template, if the recipe names one."""
-    named = recipe.agent.chat_template
-    return Path(named).expanduser() if named else None
+def _open_server(settings: ActorSettings, spec: str) -> Actor:
+    from agentr_lite.actors.openai.actor import OpenAIActor
+    from agentr_lite.actors.openai.client import Client
+    from agentr_lite.core.config import server_settings
+
+    if settings.deterministic:
+        raise ModelError(
+            f"{settings.model}: what a server computes beside a request is out of reach, so"
+            " agent.deterministic cannot be kept",
+            hint="Leave it out, or give the model as a GGUF file.",
+        )
+    client = Client(parse_spec(spec), server_settings())
+    return OpenAIActor(client, chat_template=settings.chat_template)
 
 
-def check_trainable(recipe: Recipe) -> None:
-    """Refuse to train what could not be played with afterwards.
+def check_trainable(spec: str) -> None:
+    """Refuse to train a model that could not play with its adapter afterwards.
+
+    Args:
+        spec: as for ``expand``.
 
     Raises:
-        ModelError: the model is a server's, which loads no adapter of ours.
+        ModelError: it is a server's model; servers load no adapter of ours.
     """
-    if is_server(expand(recipe.model)):
+    if is_server(expand(spec)):
         raise ModelError(
-            f"{recipe.model} is a server's model: it cannot load the adapters that training makes",
+            f"{spec} is a server's model: it cannot load the adapters that training makes",
             hint="`agentr-lite search`, `splice` and `eval` work with it, and so does `run` with"
             " --set rounds=0; `agentr-lite export` writes the data for another trainer. The whole"
             " loop needs the model as a GGUF file or as an MLX directory (docs/models.md).",

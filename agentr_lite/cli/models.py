@@ -350,9 +350,9 @@ def _show_server(spec: str, as_json: bool) -> None:
     from contextlib import closing
 
     from agentr_lite.actors.registry import open_actor
-    from agentr_lite.recipe.settings import Recipe
+    from agentr_lite.actors.settings import ActorSettings
 
-    with closing(open_actor(Recipe(model=spec))) as actor:
+    with closing(open_actor(ActorSettings(model=spec))) as actor:
         facts, able = actor.description, actor.capabilities
     if as_json:
         emit_json({**facts, "capabilities": able})

@@ -16,8 +16,8 @@ from agentr_lite.actors.mlx.actor import MlxActor
 from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.actors.mlx.prefix import Node, PrefixTree
 from agentr_lite.actors.registry import check_model, open_actor, resolve_model
+from agentr_lite.actors.settings import ActorSettings
 from agentr_lite.core.errors import ModelError
-from agentr_lite.recipe.settings import Recipe
 from tests.actors.test_actor_conformance import chat
 from tests.convert.test_convert import write_adapter
 from tests.support.tiny_hf import make_tiny_hf
@@ -333,7 +333,7 @@ class TestRegistry:
         files = resolve_model(f"mlx:{model_dir}")
         assert files.train_dir == files.gguf == model_dir
         check_model(f"mlx:{model_dir}")
-        actor = open_actor(Recipe(model=f"mlx:{model_dir}"))
+        actor = open_actor(ActorSettings(model=f"mlx:{model_dir}"))
         assert isinstance(actor, MlxActor)
         actor.close()
 

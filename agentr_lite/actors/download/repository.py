@@ -16,8 +16,9 @@ def repository_file(model: str, revision: str) -> tuple[str, str]:
     """
     parts = model.removeprefix("hf:").strip("/").split("/")
     if len(parts) < 2:
+        names = [item.name for item in catalog.CATALOG]
         raise UsageError(
-            f"no known model '{model}'{did_you_mean(model, [item.name for item in catalog.CATALOG])}",
+            f"no known model '{model}'{did_you_mean(model, names)}",
             hint="`agentr-lite models list` has the names; OWNER/REPOSITORY/FILE.gguf works too.",
         )
     repo = "/".join(parts[:2])

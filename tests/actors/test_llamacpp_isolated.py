@@ -11,7 +11,7 @@ import pytest
 from agentr_lite.actors.base import GenerateRequest, Sampling, ScoreRequest
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.actors.llamacpp.isolated import BLOCK, Blocks
-from agentr_lite.actors.llamacpp.nodes import CellBytes
+from agentr_lite.actors.llamacpp.segments import CellBytes
 from agentr_lite.actors.registry import open_actor, resolve_model
 from agentr_lite.actors.settings import ActorSettings
 from agentr_lite.core.errors import ModelError

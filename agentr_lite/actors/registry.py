@@ -1,4 +1,4 @@
-"""From a recipe's ``model`` to files and to a running actor."""
+"""Finds a model's files by its name, checks them, and opens the actor."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class ModelFiles:
     """Where a model's weights are."""
 
     gguf: Path
-    """For inference; the directory of a model that MLX runs."""
+    """The file for inference; for MLX, the model's directory."""
     train_dir: Path | None
     """The same weights for training, in the MLX/HF layout; None if not known."""
     name: str
-    """``starter``, a name of the user's list, or the file's stem."""
+    """``starter``, a name from the user's list, or the file's stem."""
 
 
 def expand(spec: str) -> str:
-    """What a name of the user's list stands for; anything else as it is.
+    """The model that a name in the user's list stands for; any other text unchanged.
 
     Raises:
         ModelError: the list is damaged.
@@ -43,12 +43,12 @@ def expand(spec: str) -> str:
 
 
 def resolve_model(spec: str) -> ModelFiles:
-    """Find the files of ``starter``, of a name of the user's list, or of a GGUF path.
+    """Find the files of ``starter``, of a name in the user's list, or of a path.
 
     ``~`` is expanded.
 
     Raises:
-        ModelError: neither a known name nor an existing file, or a server: it has no files here.
+        ModelError: it is neither a known name nor an existing file, or it is a server's model.
     """
     if spec == STARTER:
         files = ModelFiles(_STARTER_DIR / "starter.gguf", _STARTER_DIR / "mlx", STARTER)
@@ -65,19 +65,19 @@ def resolve_model(spec: str) -> ModelFiles:
         return replace(files, name=spec, train_dir=train_dir)
     if is_server(spec):
         raise ModelError(
-            f"{spec} is a server's model: it has no files here",
-            hint="Give a GGUF file where one is needed.",
+            f"{spec} is a server's model: it has no files on this machine",
+            hint="Give a GGUF file here.",
         )
     if is_mlx(spec):
         directory = model_directory(spec)
         return ModelFiles(directory, directory, directory.resolve().name)
     path = Path(spec).expanduser()
     if path.is_dir():
-        found = sorted(file.name for file in path.glob("*.gguf"))[:5]
+        names = sorted(file.name for file in path.glob("*.gguf"))[:5]
         raise ModelError(
             f"{path} is a directory, not a GGUF file",
-            hint=f"It holds {', '.join(found)}: name one."
-            if found
+            hint=f"It holds {', '.join(names)}: name one."
+            if names
             else f"Give a .gguf file, or --model mlx:{path} to run it with MLX.",
         )
     if not path.is_file():
@@ -86,12 +86,12 @@ def resolve_model(spec: str) -> ModelFiles:
 
 
 def check_model(spec: str) -> None:
-    """Refuse, without loading it, a model file that is missing, damaged or of another kind.
+    """Refuse a model file that is missing, damaged or of the wrong kind, without loading it.
 
-    The bundled model is taken on trust; of a server only the address is looked at.
+    The bundled model is not checked; for a server, only the address is checked.
 
     Raises:
-        ModelError: see above.
+        ModelError: the model cannot be used.
     """
     if spec == STARTER:
         return
@@ -109,15 +109,15 @@ def check_model(spec: str) -> None:
 def check_grammars(spec: str, texts: Iterable[str]) -> None:
     """Refuse grammars that a model's back end cannot follow, without loading the model.
 
-    Of a server only an answer tells.
+    A server's model is not checked: only its answers show whether it follows grammars.
 
     Args:
-        spec: the recipe's ``model``.
-        texts: GBNF; empty ones are passed over.
+        spec: the model, as for ``expand``.
+        texts: GBNF; empty texts are skipped.
 
     Raises:
-        ModelError: the back end follows none.
-        GrammarError: llama.cpp refuses one.
+        ModelError: the back end cannot follow grammars.
+        GrammarError: llama.cpp refuses one of the grammars.
     """
     wanted = [text for text in texts if text]
     if not wanted or is_server(expand(spec)):
@@ -131,15 +131,15 @@ def check_grammars(spec: str, texts: Iterable[str]) -> None:
 
 
 def check_adapter(spec: str, path: Path) -> None:
-    """Refuse, without loading it, an adapter that a model's back end cannot use.
+    """Refuse an adapter that a model's back end cannot use, without loading it.
 
     Args:
-        spec: the recipe's ``model``.
-        path: a GGUF file; for MLX the directory that mlx-lm wrote.
+        spec: the model, as for ``expand``.
+        path: a GGUF file; for MLX, the directory that mlx-lm wrote.
 
     Raises:
-        ModelError: it is missing, of another format or for another base, or the model is a
-            server's.
+        ModelError: the adapter is missing, of another format or for another base, or the model is
+            a server's.
     """
     if is_server(expand(spec)):
         raise ModelError(
@@ -156,9 +156,9 @@ def check_adapter(spec: str, path: Path) -> None:
         return
     if path.is_dir() and (path / "adapters.safetensors").is_file():
         raise ModelError(
-            f"{path} holds an adapter for MLX, and the model is a GGUF file",
+            f"{path} holds an adapter for MLX, but the model is a GGUF file",
             hint=f"`agentr-lite convert adapter {path} --base {files.gguf} -o adapter.gguf` makes"
-            " one for llama.cpp.",
+            " an adapter for llama.cpp.",
         )
     from agentr_lite.actors.llamacpp.gguf_header import check_adapter_file, check_model_file
 
@@ -166,10 +166,10 @@ def check_adapter(spec: str, path: Path) -> None:
 
 
 def no_grammar(spec: str) -> ModelError:
-    """What to say of a back end that cannot follow a grammar."""
+    """The error for a back end that cannot follow a grammar."""
     return ModelError(
-        f"{spec}: this back end cannot hold answers to a grammar",
-        hint="Give the model as a GGUF file, or leave it out with --set agent.grammar=''.",
+        f"{spec}: this back end cannot make answers follow a grammar",
+        hint="Give the model as a GGUF file, or use no grammar: --set agent.grammar=''.",
     )
 
 
@@ -218,9 +218,9 @@ def _open_server(settings: ActorSettings, spec: str) -> Actor:
 
     if settings.deterministic:
         raise ModelError(
-            f"{settings.model}: what a server computes beside a request is out of reach, so"
-            " agent.deterministic cannot be kept",
-            hint="Leave it out, or give the model as a GGUF file.",
+            f"{settings.model}: a server may compute other requests in the same batch, so"
+            " agent.deterministic is not possible",
+            hint="Leave agent.deterministic out, or give the model as a GGUF file.",
         )
     client = Client(parse_spec(spec), server_settings())
     return OpenAIActor(client, chat_template=settings.chat_template)
@@ -239,7 +239,7 @@ def check_trainable(spec: str) -> None:
         raise ModelError(
             f"{spec} is a server's model: it cannot load the adapters that training makes",
             hint="`agentr-lite search`, `splice` and `eval` work with it, and so does `run` with"
-            " --set rounds=0; `agentr-lite export` writes the data for another trainer. The whole"
+            " --set rounds=0. `agentr-lite export` writes the data for another trainer. The whole"
             " loop needs the model as a GGUF file or as an MLX directory (docs/models.md).",
         )
 

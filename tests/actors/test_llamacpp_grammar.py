@@ -414,9 +414,9 @@ def test_one_environment_of_several_may_have_its_own(tmp_path: Path) -> None:
 def test_models_that_follow_no_grammar_are_refused_before_a_run(files_of_mlx: Path) -> None:
     spec = f"mlx:{files_of_mlx}"
     check_grammars(spec, ["", ""])
-    with pytest.raises(ModelError, match="cannot hold answers to a grammar"):
+    with pytest.raises(ModelError, match="cannot make answers follow a grammar"):
         check_grammars(spec, ["", TURN])
-    with pytest.raises(ModelError, match="cannot hold answers to a grammar"):
+    with pytest.raises(ModelError, match="cannot make answers follow a grammar"):
         open_actor(ActorSettings(model=spec, grammar=True))
     check_grammars("starter", [TURN])
     actor = open_actor(ActorSettings(grammar=True))

@@ -1,8 +1,8 @@
-"""Instruct models up to 4B parameters that are known to suit, and where they are downloaded from.
+"""Instruct models of up to 4B parameters that are known to work, and where to download them.
 
-For each: a GGUF file to play with, and a repository of the same weights to train. The latter is
-an ungated one where the makers' own asks for a signature. Sizes are what the repositories said
-when the list was made; what counts is what they say at the download.
+Each entry has a GGUF file to play with, and a repository of the same weights to train. If the
+makers' own repository is gated, an ungated copy is named instead. Sizes are from the time when the
+list was made; a download checks the size that the repository states then.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CatalogModel:
-    """One model of the list."""
+    """One model of the catalog."""
 
     name: str
     parameters: float
@@ -20,7 +20,7 @@ class CatalogModel:
     """Repository of the GGUF file."""
     file: str
     megabytes: int
-    """Of the GGUF file, rounded."""
+    """Size of the GGUF file, rounded."""
     train_repo: str
     """Repository with config.json, tokenizer and safetensors."""
     licence: str
@@ -136,9 +136,9 @@ CATALOG = (
         "Gemma",
     ),
 )
-"""By family and size. Sources: the repositories' own pages, as named by ``repo``."""
+"""Sorted by family and size. Source: the repositories' pages, as named by ``repo``."""
 
 
 def catalog_model(name: str) -> CatalogModel | None:
-    """The model of that name in the list."""
+    """The model of that name in the catalog, or None."""
     return next((item for item in CATALOG if item.name == name), None)

@@ -1,4 +1,4 @@
-"""Which file of which repository on the hub a model's name means."""
+"""Finds the repository and the file on the hub that a model's name means."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from agentr_lite.core.suggestions import did_you_mean
 
 
 def repository_file(model: str, revision: str) -> tuple[str, str]:
-    """``OWNER/REPOSITORY/PATH`` taken apart; a repository with one GGUF file needs no path.
+    """Split ``OWNER/REPOSITORY/PATH``; if the repository has one GGUF file, no path is needed.
+
+    Returns:
+        (repository, path in it).
 
     Raises:
-        UsageError: no such form, or several files to choose from.
+        UsageError: the text has another form, or the repository does not have exactly one file.
         ModelError: the repository cannot be listed.
     """
     parts = model.removeprefix("hf:").strip("/").split("/")
@@ -19,7 +22,7 @@ def repository_file(model: str, revision: str) -> tuple[str, str]:
         names = [item.name for item in catalog.CATALOG]
         raise UsageError(
             f"no known model '{model}'{did_you_mean(model, names)}",
-            hint="`agentr-lite models list` has the names; OWNER/REPOSITORY/FILE.gguf works too.",
+            hint="`agentr-lite models list` lists the names; OWNER/REPOSITORY/FILE.gguf works too.",
         )
     repo = "/".join(parts[:2])
     if len(parts) > 2:

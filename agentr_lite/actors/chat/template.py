@@ -80,14 +80,18 @@ class ChatTemplate:
         self.merges_system = False
         self.merges_system = self._loses_system()
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt text for the next assistant turn.
+    def render(self, messages: Sequence[Message], *, generation_prompt: bool = True) -> str:
+        """The conversation's text; by default up to where the next assistant turn begins.
+
+        Args:
+            messages: the turns.
+            generation_prompt: end with what comes before an assistant's answer.
 
         Raises:
             ModelError: the template refuses the messages or misbehaves.
         """
         try:
-            return self._render(messages)
+            return self._render(messages, generation_prompt)
         except Refusal as error:
             raise ModelError(
                 f"the chat template of {self._origin} refuses the conversation: {_one_line(error)}",
@@ -113,7 +117,7 @@ class ChatTemplate:
             return True
         return False
 
-    def _render(self, messages: Sequence[Message]) -> str:
+    def _render(self, messages: Sequence[Message], generation_prompt: bool = True) -> str:
         if self.merges_system:
             messages = merge_system(messages)
         self._deadline = time.monotonic() + _BUDGET_S
@@ -121,8 +125,9 @@ class ChatTemplate:
         size = 0
         try:
             for part in self._template.generate(
-                messages=list(messages),
-                add_generation_prompt=True,
+                # Templates may test for keys; ours is none of theirs.
+                messages=[{"role": m["role"], "content": m["content"]} for m in messages],
+                add_generation_prompt=generation_prompt,
                 # A thinking model would spend the answer's few tokens on its thoughts.
                 enable_thinking=False,
                 tools=None,

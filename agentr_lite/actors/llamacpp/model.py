@@ -15,8 +15,8 @@ from agentr_lite.actors.llamacpp.library import (
 )
 from agentr_lite.core.errors import ModelError
 
-_ATTR_STRIP = (1 << 7) | (1 << 8)
-"""LLAMA_TOKEN_ATTR_LSTRIP | RSTRIP: such a special token eats the spaces beside it."""
+_LSTRIP, _RSTRIP = 1 << 7, 1 << 8
+"""LLAMA_TOKEN_ATTR_LSTRIP and RSTRIP: such a special token swallows the spaces beside it."""
 
 
 class Model:
@@ -68,7 +68,7 @@ class Model:
         self.adds_bos = bool(lib.llama_vocab_get_add_bos(self.vocab)) and self.bos >= 0
         self.n_ctx_train = int(lib.llama_model_n_ctx_train(self.handle))
         self.n_params = int(lib.llama_model_n_params(self.handle))
-        self.end_tokens = frozenset(
+        self.end_tokens: frozenset[int] = frozenset(
             token for token in range(self.n_vocab) if lib.llama_vocab_is_eog(self.vocab, token)
         )
         self._pieces: dict[int, bytes] = {}
@@ -80,12 +80,21 @@ class Model:
             self.handle = None
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of ``text``, special tokens recognised, nothing added."""
+        """Token ids of ``text``. Special tokens are recognised; no token is added."""
+        return self._tokenize(text, parse_special=True)
+
+    def plain(self, text: str) -> list[int]:
+        """Token ids of ``text``. The spelling of a control token is text like any other."""
+        return self._tokenize(text, parse_special=False)
+
+    def _tokenize(self, text: str, *, parse_special: bool) -> list[int]:
         raw = text.encode()
         size = len(raw) + 8
         while True:
             buffer = (ctypes.c_int32 * size)()
-            count = self._lib.llama_tokenize(self.vocab, raw, len(raw), buffer, size, False, True)
+            count = self._lib.llama_tokenize(
+                self.vocab, raw, len(raw), buffer, size, False, parse_special
+            )
             if count >= 0:
                 return buffer[:count]
             size = -count
@@ -113,22 +122,41 @@ class Model:
         return text.decode("utf-8", "replace") if text else ""
 
     def special_tokens(self) -> list[str]:
-        """Spellings that the tokenizer turns into one token wherever they stand.
+        """Spellings that ``tokenize`` turns into a single token wherever they stand.
 
         Control, unknown and user-defined tokens; longest first.
         """
         lib = self._lib
-        wanted = (
+        found = self._spellings(
             lib.LLAMA_TOKEN_ATTR_CONTROL
             | lib.LLAMA_TOKEN_ATTR_UNKNOWN
             | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
         )
-        found = [
-            self.token_text(token)
+        return sorted(found, key=lambda text: (-len(text), text))
+
+    def control_tokens(self) -> dict[str, int]:
+        """Spelling to id of the tokens that ``plain`` never gives: control and unknown ones."""
+        lib = self._lib
+        return self._spellings(lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN)
+
+    def stripping_tokens(self) -> dict[str, tuple[bool, bool]]:
+        """Special tokens that swallow the white space (before them, after them)."""
+        attr = self._lib.llama_vocab_get_attr
+        return {
+            text: (bool(attr(self.vocab, token) & _LSTRIP), bool(attr(self.vocab, token) & _RSTRIP))
+            for text, token in self._spellings(_LSTRIP | _RSTRIP).items()
+        }
+
+    def _spellings(self, attributes: int) -> dict[str, int]:
+        """Spelling to id of the tokens with one of the attributes."""
+        attr = self._lib.llama_vocab_get_attr
+        found = {
+            self.token_text(token): token
             for token in range(self.n_vocab)
-            if lib.llama_vocab_get_attr(self.vocab, token) & wanted
-        ]
-        return sorted((text for text in found if text), key=lambda text: (-len(text), text))
+            if attr(self.vocab, token) & attributes
+        }
+        found.pop("", None)
+        return found
 
     @cached_property
     def silent_tokens(self) -> frozenset[int]:
@@ -140,8 +168,3 @@ class Model:
             for token in range(self.n_vocab)
             if lib.llama_vocab_get_attr(self.vocab, token) & silent and token not in self.end_tokens
         )
-
-    def has_stripping_tokens(self) -> bool:
-        """Whether a special token changes how the text beside it is tokenized."""
-        attr = self._lib.llama_vocab_get_attr
-        return any(attr(self.vocab, token) & _ATTR_STRIP for token in range(self.n_vocab))

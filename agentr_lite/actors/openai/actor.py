@@ -21,7 +21,7 @@ from agentr_lite.actors.base import (
     ScoreRequest,
     ScoreResult,
 )
-from agentr_lite.actors.chat.prompts import split_exchanges
+from agentr_lite.actors.chat.encoder import split_exchanges
 from agentr_lite.actors.chat.template import ChatTemplate
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.openai.client import Client, Refusal

@@ -146,7 +146,7 @@ def _has_begun(store: Store, run_id: str, error: AgentrError) -> bool:
 
 
 def _work(store: Store, found: Target) -> PipelineResult:
-    from agentr_lite.actors.registry import open_actor
+    from agentr_lite.runs.actors import open_actor
     from agentr_lite.runs.pipeline import run_pipeline
     from agentr_lite.runs.session import equip
     from agentr_lite.store.runs import get_run

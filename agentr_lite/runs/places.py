@@ -1,6 +1,6 @@
-"""Paths in a recipe, made to hold from any working directory.
+"""Makes the paths in a recipe absolute.
 
-A run keeps its recipe, and is resumed, evaluated and looked at from wherever the user is then.
+A run keeps its recipe, and may be resumed, evaluated or looked at from another directory.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentr_lite.cli.env_options import DATA_FLAGS
+from agentr_lite.envs.path_options import PATH_OPTIONS
 
 if TYPE_CHECKING:
     from agentr_lite.recipe.settings import Recipe
 
-_DATA_OPTIONS = (*(flag.option for flag in DATA_FLAGS), "games_dir")
-"""Options of environments that name files."""
-
 
 def absolute_places(recipe: Recipe) -> Recipe:
-    """A recipe whose relative paths are absolute, as far as there is something at them.
+    """The recipe with absolute paths.
+
+    A text stays as it is where nothing exists at it as a path: a model's name, ``starter``, an
+    environment's name.
 
     Args:
-        recipe: resolved; its names (a model's, ``starter``, an environment's) stay names.
+        recipe: resolved.
     """
     from agentr_lite.envs.names import absolute_env_name
 
@@ -31,8 +31,10 @@ def absolute_places(recipe: Recipe) -> Recipe:
         env: Any = absolute_env_name(recipe.env)
     else:
         env = {
-            absolute_env_name(name): dataclasses.replace(own, options=_options(own.options))
-            for name, own in recipe.env.items()
+            absolute_env_name(name): dataclasses.replace(
+                settings, options=_options(settings.options)
+            )
+            for name, settings in recipe.env.items()
         }
     return dataclasses.replace(
         recipe,
@@ -54,7 +56,7 @@ def _absolute(text: str) -> str:
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        key: _absolute(value) if key in _DATA_OPTIONS and isinstance(value, str) else value
+        key: _absolute(value) if key in PATH_OPTIONS and isinstance(value, str) else value
         for key, value in options.items()
     }
 

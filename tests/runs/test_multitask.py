@@ -18,7 +18,7 @@ from agentr_lite.envs import registry
 from agentr_lite.metrics.intervals import Estimate, mean_of_estimates, wilson_interval
 from agentr_lite.recipe.environments import divide
 from agentr_lite.recipe.loading import load_recipe, recipe_from_dict
-from agentr_lite.runs.environments import open_environments, parts_of
+from agentr_lite.runs.environments import open_environments
 from agentr_lite.store import Store, evals, runs, splices, trees
 from tests.support import loop_case
 from tests.support.command_line import Call, one_error
@@ -172,13 +172,13 @@ class TestRecipe:
 class TestParts:
     def test_draws_are_each_ones_own(self, two: Call) -> None:
         recipe = recipe_from_dict({"env": ["corridor", "hall"], "seed": 4})
-        with open_environments(recipe) as envs:
-            seeds = {part.name: part.recipe.seed for part in parts_of(recipe, envs)}
+        with open_environments(recipe) as opened:
+            seeds = {each.name: each.recipe.seed for each in opened}
         assert len({4, *seeds.values()}) == 3
         other = recipe_from_dict({"env": {"corridor": None}, "seed": 4})
-        with open_environments(other) as envs:
-            [part] = parts_of(other, envs)
-        assert part.recipe.seed == seeds["corridor"]
+        with open_environments(other) as opened:
+            [alone] = opened
+        assert alone.recipe.seed == seeds["corridor"]
 
     def test_two_of_the_same_name_are_refused(
         self, two: Call, monkeypatch: pytest.MonkeyPatch

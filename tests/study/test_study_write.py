@@ -23,7 +23,6 @@ from agentr_lite.report.measures import (
     value_of,
 )
 from agentr_lite.report.method_tables import method_sections, told_change, told_difference
-from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run, get_run, list_stages, set_run_status
 from agentr_lite.study.cells import FLAWLESS, Cell
@@ -33,6 +32,7 @@ from agentr_lite.study.methods import METHODS
 from agentr_lite.study.plots import environment_plot, sheet
 from agentr_lite.study.results import CellResult, EnvResults
 from agentr_lite.study.variants import variant_section
+from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act
 
 RECIPE = Recipe(env="stairs", rounds=1, eval=EvalSettings(max_steps=4, batch=8))

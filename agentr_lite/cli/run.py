@@ -145,7 +145,7 @@ def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
 
 
 def _plan(recipe: Recipe) -> list[str]:
-    by_environment = recipe.parts()
+    by_environment = recipe.by_environment()
     several = len(by_environment) > 1
     lines = [
         f"plan: {recipe.name} · {recipe.env_label} · model {recipe.model} · seed {recipe.seed}"

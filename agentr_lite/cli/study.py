@@ -27,13 +27,13 @@ from agentr_lite.runs.claim import claimed, is_claimed
 
 if TYPE_CHECKING:
     from agentr_lite.store import Store
-    from agentr_lite.study.cells import Cell
+    from agentr_lite.study.jobs.cells import Cell
+    from agentr_lite.study.jobs.schedule import Outcome
+    from agentr_lite.study.jobs.status import StudyStatus
     from agentr_lite.study.recipe import StudyRecipe
-    from agentr_lite.study.schedule import Outcome
-    from agentr_lite.study.status import StudyStatus
 
 DEFAULT_STUDY = "study-small"
-WORKER = (sys.executable, "-m", "agentr_lite.study.worker")
+WORKER = (sys.executable, "-m", "agentr_lite.study.jobs.worker")
 """The command that runs one cell; its stdin names the cell."""
 
 
@@ -62,7 +62,7 @@ class _Asked:
         return words
 
     def order(self, cell: Cell, path: Path) -> str:
-        """What the process that runs one cell reads; see ``study.worker``."""
+        """What the process that runs one cell reads; see ``study.jobs.worker``."""
         return json.dumps(
             {
                 "study": self.name,
@@ -142,7 +142,7 @@ def study(
     again. The tables are written after each cell; at the end they are printed on stdout, all
     narration on stderr.
     """
-    from agentr_lite.study.cells import study_cells
+    from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.recipe import load_study
 
     if plan_only + status_only + no_run > 1:
@@ -190,7 +190,7 @@ def _show_plan(recipe: StudyRecipe, as_json: bool) -> None:
 def _show_status(
     path: Path, recipe: StudyRecipe, cells: Sequence[Cell], jobs: int, as_json: bool
 ) -> None:
-    from agentr_lite.study.status import status_json, status_rows
+    from agentr_lite.study.jobs.status import status_json, status_rows
 
     if path.exists():
         from agentr_lite.store import Store
@@ -213,8 +213,8 @@ def _show_status(
 
 def _status(store: Store | None, recipe: StudyRecipe, cells: Sequence[Cell]) -> StudyStatus:
     """How far some cells of a study are."""
-    from agentr_lite.study.cells import study_cells
-    from agentr_lite.study.status import study_status
+    from agentr_lite.study.jobs.cells import study_cells
+    from agentr_lite.study.jobs.status import study_status
 
     return study_status(store, study_cells(recipe), is_held=is_claimed, shown=cells)
 
@@ -229,7 +229,7 @@ def _study(
     as_json: bool,
 ) -> int:
     from agentr_lite.store import Store
-    from agentr_lite.study.write import Writer
+    from agentr_lite.study.writeup.write import Writer
 
     with Store.open(path, create=not no_run) as store:
         target = asked.out or path.parent / recipe.name
@@ -288,8 +288,8 @@ def _run(
 ) -> Outcome:
     """Run the cells, and write the tables after each."""
     from agentr_lite.core.config import artifacts_dir
-    from agentr_lite.study.requirements import check_requirements
-    from agentr_lite.study.schedule import Pool, work_here
+    from agentr_lite.study.jobs.requirements import check_requirements
+    from agentr_lite.study.jobs.schedule import Pool, work_here
 
     def wrote(cell: Cell) -> None:
         try:

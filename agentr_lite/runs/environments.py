@@ -34,7 +34,7 @@ class RunEnvironment:
 
 def is_for_several(recipe: Recipe) -> bool:
     """Whether a run of ``recipe`` keeps figures for each environment and a seed for each."""
-    return not isinstance(recipe.env, str)
+    return len(recipe.env) > 1
 
 
 @contextmanager
@@ -48,9 +48,10 @@ def open_environments(recipe: Recipe) -> Generator[list[RunEnvironment]]:
     """
     with ExitStack() as stack:
         opened: dict[str, RunEnvironment] = {}
-        for recipe_of_env in recipe.parts():
-            name = recipe_of_env.env_label
-            env = stack.enter_context(closing(registry.make_env(name, recipe_of_env.env_options)))
+        for recipe_of_env in recipe.by_environment():
+            settings = recipe_of_env.environment
+            name = settings.name
+            env = stack.enter_context(closing(registry.make_env(name, settings.options)))
             twin = next((key for key, other in opened.items() if other.name == env.name), None)
             if twin is not None:
                 raise UsageError(

@@ -12,10 +12,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentr_lite.actors import registry as actors
 from agentr_lite.actors.base import Actor
 from agentr_lite.console.output import Progress, silent_progress
 from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs import actors
 from agentr_lite.runs.environments import open_environments
 from agentr_lite.runs.equipment import adapter_in_use, equip
 from agentr_lite.runs.stages.evaluate import EvaluateStage

@@ -10,10 +10,11 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-from agentr_lite.actors import registry as actors
 from agentr_lite.console.output import Progress, say, warn
 from agentr_lite.core.errors import ModelError, UsageError
-from agentr_lite.recipe.settings import CHOOSING, Recipe
+from agentr_lite.recipe.groups import CHOOSING
+from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs import actors
 from agentr_lite.runs.creation import Target
 from agentr_lite.runs.environments import open_environments
 from agentr_lite.runs.equipment import adapter_in_use, adapter_path, equip

@@ -32,7 +32,8 @@ def recipe_for(targets: Sequence[str], chosen: Chosen) -> Recipe | None:
     import json
 
     from agentr_lite.recipe.environments import combined
-    from agentr_lite.recipe.loading import apply_overrides, load_recipe, recipe_from_dict
+    from agentr_lite.recipe.loading import load_recipe, recipe_from_dict
+    from agentr_lite.recipe.overrides import apply_overrides
 
     if len(targets) < 2:
         return new_recipe(targets[0] if targets else str(chosen.recipe), chosen)
@@ -72,12 +73,12 @@ def new_recipe(target: str, chosen: Chosen) -> Recipe | None:
     from agentr_lite.envs.names import absolute_env_name, env_slug
     from agentr_lite.envs.registry import is_env_name
     from agentr_lite.recipe.loading import (
-        apply_overrides,
         load_recipe,
         recipe_from_dict,
         recipe_names,
         study_names,
     )
+    from agentr_lite.recipe.overrides import apply_overrides
 
     recipe, overrides = chosen.recipe, chosen.overrides
     # Absolute: a run can be resumed from another directory.

@@ -20,7 +20,7 @@ def training_weights(recipe: Recipe) -> Path:
         ModelError: no weights are known for the recipe's model, they are not there, or the model
             could not load the adapter that training makes.
     """
-    check_trainable(recipe)
+    check_trainable(recipe.model)
     if recipe.train_model:
         path = Path(recipe.train_model).expanduser()
     else:

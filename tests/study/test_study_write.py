@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from agentr_lite.recipe.settings import EvalSettings, Recipe
+from agentr_lite.recipe.groups import EvalSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.report.measures import (
     RECOVERY,
     REPEATED,
@@ -25,17 +26,19 @@ from agentr_lite.report.measures import (
 from agentr_lite.report.method_tables import method_sections, told_change, told_difference
 from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run, get_run, list_stages, set_run_status
-from agentr_lite.study.cells import FLAWLESS, Cell
-from agentr_lite.study.document import Document, Part
-from agentr_lite.study.glance import glance_sections, told_in_short
+from agentr_lite.study.jobs.cells import FLAWLESS, Cell
 from agentr_lite.study.methods import METHODS
-from agentr_lite.study.plots import environment_plot, sheet
-from agentr_lite.study.results import CellResult, EnvResults
-from agentr_lite.study.variants import variant_section
+from agentr_lite.study.writeup.document import Document, Part
+from agentr_lite.study.writeup.glance import glance_sections, told_in_short
+from agentr_lite.study.writeup.plots import environment_plot, sheet
+from agentr_lite.study.writeup.results import CellResult, EnvResults
+from agentr_lite.study.writeup.variants import variant_section
 from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act
 
-RECIPE = Recipe(env="stairs", rounds=1, eval=EvalSettings(max_steps=4, batch=8))
+RECIPE = Recipe(
+    env=(EnvironmentSettings("stairs"),), rounds=1, eval=EvalSettings(max_steps=4, batch=8)
+)
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from agentr_lite.agent.boundary import environment_boundary
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.tasks import Task
-from agentr_lite.recipe.settings import CHOOSING, Recipe
+from agentr_lite.recipe.groups import CHOOSING
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.environments import RunEnvironment, by_name, is_for_several
 from agentr_lite.runs.stages.splice_counts import (
     environment_faults,
@@ -142,7 +143,8 @@ def trees_by_wave(store: Store, run_id: str, round_index: int) -> dict[int, list
 def splice_settings(recipe: Recipe) -> dict[str, Any]:
     """``{"settings": ...}``: what the stage's result depends on, by environment with several."""
     by_env = {
-        for_env.env_label: _relevant(for_env.to_dict()["splice"]) for for_env in recipe.parts()
+        for_env.env_label: _relevant(for_env.to_dict()["splice"])
+        for for_env in recipe.by_environment()
     }
     return {"settings": by_env if is_for_several(recipe) else by_env[recipe.env_label]}
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.actors.registry import chat_template_file
 from agentr_lite.core.config import artifacts_dir
 from agentr_lite.core.seeds import stream_seed
+from agentr_lite.runs.actors import actor_settings
 from agentr_lite.runs.equipment import adapter_in_use
 from agentr_lite.runs.stages.stage import Stage, StageContext
 from agentr_lite.runs.weights import prepared_weights, training_weights
@@ -70,7 +70,7 @@ class TrainStage(Stage):
             seed=stream_seed(self.recipe.seed, "train", self.round),
             out_dir=artifacts_dir(self.store.path, self.run_id) / f"round-{self.round}",
             start_adapter=self._start_adapter(),
-            chat_template=chat_template_file(self.recipe),
+            chat_template=actor_settings(self.recipe).chat_template,
             on_report=_ProgressReport(self),
             resume=not self.redo,
         )

@@ -33,15 +33,20 @@ from agentr_lite.report.spliced import (
 from agentr_lite.report.tables import Section
 from agentr_lite.report.words import round_name
 from agentr_lite.store import Store
-from agentr_lite.study.cells import REASON, study_cells
-from agentr_lite.study.critic_truth import CriticTruth, judge_the_judge, path_section, step_section
-from agentr_lite.study.document import Document, Part
-from agentr_lite.study.glance import glance_sections, told_in_short
+from agentr_lite.study.jobs.cells import REASON, study_cells
 from agentr_lite.study.methods import METHODS, VERIFIED
-from agentr_lite.study.plots import environment_plot
 from agentr_lite.study.recipe import StudyRecipe
-from agentr_lite.study.results import CellResult, EnvResults, Gatherer
-from agentr_lite.study.variants import TITLES, variant_section
+from agentr_lite.study.writeup.critic_truth import (
+    CriticTruth,
+    judge_the_judge,
+    path_section,
+    step_section,
+)
+from agentr_lite.study.writeup.document import Document, Part
+from agentr_lite.study.writeup.glance import glance_sections, told_in_short
+from agentr_lite.study.writeup.plots import environment_plot
+from agentr_lite.study.writeup.results import CellResult, EnvResults, Gatherer
+from agentr_lite.study.writeup.variants import TITLES, variant_section
 
 EXPLAINED = (
     "Greedy episodes on held-out tasks that training never saw. Methods of one environment have the"
@@ -220,7 +225,7 @@ class Writer:
         through = sum(row.stage == "splice" and row.finished for row in one.stages)
         key = (one.run.id, through)
         if key not in self._truths:
-            with closing(make_env(recipe.env_label, recipe.env_options)) as env:
+            with closing(make_env(recipe.environment.name, recipe.environment.options)) as env:
                 self._truths[key] = judge_the_judge(self._store, one.run.id, env)
         return self._truths[key]
 

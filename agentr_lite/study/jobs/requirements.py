@@ -8,7 +8,7 @@ from agentr_lite.actors.registry import check_model
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.runs.environments import open_environments
 from agentr_lite.runs.weights import training_weights
-from agentr_lite.study.cells import Cell
+from agentr_lite.study.jobs.cells import Cell
 
 
 def check_requirements(cells: Sequence[Cell]) -> None:

@@ -19,10 +19,10 @@ from agentr_lite.report.comparison import (
 )
 from agentr_lite.report.headline import pooled_tiles, run_tiles
 from agentr_lite.report.tables import Section
-from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store import Store
 from agentr_lite.store.database import to_json
 from agentr_lite.store.runs import create_run, get_run, set_run_status
+from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act
 
 RECIPE = Recipe(

@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agentr_lite.actors.chat.template import ChatTemplate
+from agentr_lite.actors.chat.encoder import ChatEncoder, History, RewrittenTurns
 from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
 from agentr_lite.train.batches import (
-    ChatTokenizer,
-    RewrittenTurns,
     TrainExample,
-    chat_tokenizer,
+    chat_encoder,
     make_batch,
     plan_batches,
     split_turns,
@@ -61,8 +59,14 @@ def codec(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_tokenizer(make_tiny_hf(tmp_path_factory.mktemp("tiny") / "model"))
 
 
-def with_template(codec: Any, template: str) -> ChatTokenizer:
-    return ChatTokenizer(codec, ChatTemplate(template, origin="test"), ("<|end|>",))
+@pytest.fixture
+def with_template(codec: Any, tmp_path: Path) -> Callable[..., ChatEncoder]:
+    def encoder(template: str, history: History = "exact") -> ChatEncoder:
+        file = tmp_path / "template.jinja"
+        file.write_text(template, "utf-8")
+        return chat_encoder(codec, origin="test", override=file, history=history)
+
+    return encoder
 
 
 def learnt(codec: Any, tokens: list[int], mask: list[bool]) -> str:
@@ -71,7 +75,7 @@ def learnt(codec: Any, tokens: list[int], mask: list[bool]) -> str:
 
 class TestMask:
     def test_covers_the_flagged_turns_and_nothing_else(self, codec: Any) -> None:
-        tokenized = tokenize_example(chat_tokenizer(codec, origin="tiny"), EXAMPLE, 1000)
+        tokenized = tokenize_example(chat_encoder(codec, origin="tiny"), EXAMPLE, 1000)
         assert tokenized is not None
         text = learnt(codec, tokenized.tokens, tokenized.mask)
         assert text == GOOD + "<|end|>" + "  Action: inventory  " + "<|end|>"
@@ -79,7 +83,7 @@ class TestMask:
         assert BAD in everything and "tail" not in everything
 
     def test_tokens_are_those_of_the_prompt_at_play(self, codec: Any) -> None:
-        tokenizer = chat_tokenizer(codec, origin="tiny")
+        tokenizer = chat_encoder(codec, origin="tiny")
         tokenized = tokenize_example(tokenizer, EXAMPLE, 1000)
         assert tokenized is not None
         prompt = codec.encode(tokenizer.template.render(MESSAGES[:6]), add_special_tokens=False)
@@ -116,7 +120,7 @@ class TestMask:
         assert not tokenized.mask[0]
 
     def test_too_long_and_lossless_examples_are_counted(self, codec: Any) -> None:
-        tokenizer = chat_tokenizer(codec, origin="tiny")
+        tokenizer = chat_encoder(codec, origin="tiny")
         silent = TrainExample(MESSAGES, [False] * 8)
         length = len(tokenize_example(tokenizer, EXAMPLE, 1000).tokens)  # type: ignore[union-attr]
         kept, dropped = tokenize_all(tokenizer, [EXAMPLE, silent], length)
@@ -140,7 +144,7 @@ class TestMask:
             chat_template = None
 
         with pytest.raises(ModelError, match="no chat template"):
-            chat_tokenizer(Bare(), origin="bare")
+            chat_encoder(Bare(), origin="bare")
 
 
 class TestPlan:
@@ -171,7 +175,7 @@ class TestPlan:
         assert padded < 1.15 * sum(self.LENGTHS)
 
     def test_batch_shapes_and_weights(self, codec: Any) -> None:
-        tokenizer = chat_tokenizer(codec, origin="tiny")
+        tokenizer = chat_encoder(codec, origin="tiny")
         light = TrainExample(MESSAGES[:5], FLAGS[:5], weight=0.5)
         rows, _ = tokenize_all(tokenizer, [EXAMPLE, light], 1000)
         batch = make_batch(rows)
@@ -210,7 +214,7 @@ class TestLoss:
 
         from agentr_lite.train.loss import masked_loss
 
-        rows, _ = tokenize_all(chat_tokenizer(codec, origin="tiny"), [EXAMPLE] * 3, 1000)
+        rows, _ = tokenize_all(chat_encoder(codec, origin="tiny"), [EXAMPLE] * 3, 1000)
         batch = make_batch(rows)
         data = [mx.array(part) for part in (batch.tokens, batch.picks, batch.weights)]
         logits = mx.random.normal((*batch.tokens[:, 1:].shape, len(codec)), key=mx.random.key(0))
@@ -256,7 +260,7 @@ class TestLoss:
         from agentr_lite.train.loss import masked_loss
 
         model, codec = load(str(make_tiny_hf(tmp_path / "model", tied=tied)))
-        rows, _ = tokenize_all(chat_tokenizer(codec, origin="tiny"), [EXAMPLE] * 2, 1000)
+        rows, _ = tokenize_all(chat_encoder(codec, origin="tiny"), [EXAMPLE] * 2, 1000)
         batch = make_batch(rows)
         data = [mx.array(part) for part in (batch.tokens, batch.picks, batch.weights)]
         whole: Any = lambda tokens: model(tokens)  # noqa: E731

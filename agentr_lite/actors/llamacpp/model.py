@@ -1,4 +1,4 @@
-"""A loaded GGUF model and its vocabulary: everything that has no state."""
+"""A loaded GGUF model and its vocabulary, without any state of a conversation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Model:
         """Check the file's header, then load it.
 
         Raises:
-            ModelError: missing, not a GGUF, truncated, not a text decoder, or refused.
+            ModelError: the file is missing, truncated, no GGUF file or no text decoder, or
+                llama.cpp refuses it.
         """
         self.path = path
         self.header = check_model_file(path)
@@ -45,7 +46,7 @@ class Model:
         if not self.handle:
             raise ModelError(
                 f"llama.cpp cannot load {path}: {last_error() or 'no reason given'}",
-                hint="Is the file whole, and its architecture known to this llama.cpp?",
+                hint="The file may be damaged, or this llama.cpp may not know its architecture.",
             )
         if (
             not lib.llama_model_has_decoder(self.handle)
@@ -74,7 +75,7 @@ class Model:
         self._pieces: dict[int, bytes] = {}
 
     def close(self) -> None:
-        """Free the weights; contexts and adapters must be gone by then."""
+        """Free the weights; contexts and adapters must be closed before."""
         if self.handle:
             self._lib.llama_model_free(self.handle)
             self.handle = None
@@ -122,9 +123,9 @@ class Model:
         return text.decode("utf-8", "replace") if text else ""
 
     def special_tokens(self) -> list[str]:
-        """Spellings that ``tokenize`` turns into a single token wherever they stand.
+        """Texts that ``tokenize`` always turns into a single token, longest first.
 
-        Control, unknown and user-defined tokens; longest first.
+        They belong to control, unknown and user-defined tokens.
         """
         lib = self._lib
         found = self._spellings(

@@ -1,4 +1,4 @@
-"""What actors over one model share, loaded once: weights, adapters, tokenizer, grammars."""
+"""What the actors over one model share: weights, adapters, tokenizer and grammars."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from agentr_lite.actors.shared import Shared
 
 
 class Weights(Shared):
-    """A loaded model; contexts of a user who leaves must be gone.
+    """A loaded model. A user must close its contexts before it leaves.
 
     Attributes:
         model: the loaded file.
-        adapters: those that were loaded for it.
-        encoder: turns conversations into tokens, and keeps those that it has made.
+        adapters: the adapters that were loaded for it.
+        encoder: turns conversations into tokens, for all users.
     """
 
     def __init__(
         self, path: Path, *, n_gpu_layers: int, chat_template: Path | None, history: History
     ) -> None:
-        """Load them, for one user.
+        """Load the weights, for one user.
 
         Raises:
             ModelError: see ``LlamaCppActor``.

@@ -252,6 +252,7 @@ class ChatEncoder:
         self, messages: Sequence[Message], learnt: Sequence[bool]
     ) -> tuple[list[int], list[bool]]:
         """``example`` by the template's rendering, cut where learnt turns begin and end."""
+        original = messages
         messages, guard = self.tokenizer.guard(messages)
         tokens: list[int] = []
         mask: list[bool] = []
@@ -269,10 +270,14 @@ class ChatEncoder:
                 else self.tokenizer.prompt(context, guard)
             )
             answer = self.turn.answer_in(later, prompt, messages[index]["content"])
-            if answer is None:
+            if answer is not None:
+                done = prompt + answer
+                learnt_tokens = self.tokenizer.template_text(answer, guard)
+            elif later is whole:
+                # The finished turn looks otherwise than its prompt: it is learnt as it was played.
+                learnt_tokens = [*self._answer_tokens(original[index]), *self.turn.last_end]
+            else:
                 raise RewrittenTurns(_REWRITTEN)
-            done = prompt + answer
-            learnt_tokens = self.tokenizer.template_text(answer, guard)
             tokens += [*pieces, *learnt_tokens]
             mask += [False] * len(pieces) + [True] * len(learnt_tokens)
         return tokens, mask

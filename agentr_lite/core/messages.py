@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NotRequired, TypedDict
 
 
@@ -15,3 +16,8 @@ class Message(TypedDict):
     """An assistant turn's tokens as the model drew them, without the end of the turn. They are
     only there where ``content`` would be tokenized otherwise, and mean something to the model
     alone that drew them."""
+
+
+def spoken(messages: Iterable[Message]) -> list[Message]:
+    """The turns as chat formats have them: role and content alone."""
+    return [{"role": message["role"], "content": message["content"]} for message in messages]

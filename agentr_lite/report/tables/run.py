@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agentr_lite.console.output import Align, Styled, format_duration
-from agentr_lite.report.data import EvalLine, RunReport, SpliceLine
+from agentr_lite.report.model.run import EvalLine, RunReport, SpliceLine
 from agentr_lite.report.words import (
     Cell,
     count,

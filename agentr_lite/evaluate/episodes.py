@@ -15,13 +15,13 @@ from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment, Snapshot
 from agentr_lite.metrics.episodes import (
+    OVERFLOW,
     SUCCESS_REWARD,
     final_reward,
+    is_faulty,
     repeated_actions,
     revision_lengths,
 )
-
-OVERFLOW = "overflow: the task and the last turns do not fit the model's context"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Episode:
     @property
     def faulty(self) -> bool:
         """Whether the environment broke, which says nothing about the actor."""
-        return self.error is not None and self.error != OVERFLOW
+        return is_faulty(self)
 
     @property
     def invalid_actions(self) -> int:
@@ -66,7 +66,7 @@ class Episode:
 
     @property
     def repeated_actions(self) -> int:
-        """Played steps that repeat the run just before them; see ``measures``."""
+        """Played steps that repeat the run just before them; see ``metrics.episodes``."""
         return repeated_actions(self.played)
 
     @property
@@ -76,7 +76,7 @@ class Episode:
 
     @property
     def revision_lengths(self) -> list[int]:
-        """Bad steps before each reflection; see ``measures``."""
+        """Bad steps before each reflection; see ``metrics.episodes``."""
         return revision_lengths(self.played)
 
 

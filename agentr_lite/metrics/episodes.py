@@ -1,19 +1,55 @@
-"""What is counted in one episode: repetitions, reflections, revision length.
+"""What is counted in one episode: repetitions, reflections, revision length, how it ended.
 
-Pure functions of the steps, so that they can be recomputed from the store.
+Pure functions of the steps, so that everything can be counted again from the store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Protocol
 
-from agentr_lite.core.steps import Step
+from agentr_lite.core.steps import Step, step_from_json
+from agentr_lite.store.records import EvalItemRow
 
 LOOP_LENGTHS = (1, 2, 3, 4)
 """Lengths of runs of actions whose repetitions are counted."""
 
 SUCCESS_REWARD = 1.0
 """An episode that earns this much is a success."""
+
+OVERFLOW = "overflow: the task and the last turns do not fit the model's context"
+"""The error of an episode that outgrew the context: it counts as it ended."""
+
+
+def played_steps(item: EvalItemRow) -> list[Step]:
+    """The steps that the actor chose; a given prefix is left out."""
+    return [step_from_json(values) for values in item.episode if not values.get("given")]
+
+
+class Ended(Protocol):
+    """An episode, stored or just played."""
+
+    @property
+    def error(self) -> str | None:
+        """Why it could not go on, if it could not."""
+
+
+def is_faulty(episode: Ended) -> bool:
+    """Whether the environment broke: such an episode says nothing about the actor."""
+    return episode.error is not None and episode.error != OVERFLOW
+
+
+def is_graded(success: float, reward: float) -> bool:
+    """Whether some episodes earned a part of the reward, neither nothing nor all of it.
+
+    An episode is a success exactly where it earns the full reward. So the two means differ if and
+    only if some reward lies between 0 and 1; stored figures hold no more than these means.
+
+    Args:
+        success: the success rate of some episodes.
+        reward: the mean reward of the same episodes.
+    """
+    return abs(success - reward) > 1e-9
 
 
 def repeated_runs(steps: Sequence[Step]) -> dict[int, int]:

@@ -8,24 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A value with its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    """Independent observations behind it: tasks, pairs or clusters."""
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval lies wholly on one side of 0: not inside the noise."""
-        return self.low > 0 or self.high < 0
+from agentr_lite.metrics.estimates import Estimate
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agentr_lite.metrics.intervals import Estimate, wilson_interval
+from agentr_lite.metrics.estimates import Estimate
+from agentr_lite.metrics.intervals import wilson_interval
 
 RESAMPLES = 10_000
 """Draws of an interval or a p-value."""

@@ -13,17 +13,13 @@ from agentr_lite.actors.base import Sampling
 from agentr_lite.console.output import Progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
-from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.evaluate.episodes import Start, run_episodes
 from agentr_lite.evaluate.starts import eval_tasks
-from agentr_lite.metrics.episodes import repeated_actions, repeated_runs, revision_lengths
-from agentr_lite.metrics.evaluation import compare, summarise
 from agentr_lite.recipe.settings import EvalSettings, Recipe
 from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
-from agentr_lite.store.records import EvalItemRow, TaskRow
 from agentr_lite.store.runs import create_run, stage_status
 from tests.support.stairs import Policy, Scripted, Stairs, act, always, noisy
 
@@ -32,12 +28,6 @@ def by_task(actions: dict[str, str], default: str) -> Policy:
     return lambda messages, seed: act(
         actions.get(messages[1]["content"].partition(":")[0], default)
     )
-
-
-def step(
-    action: str, observation: str = "same", *, invalid: bool = False, kind: Any = "act"
-) -> Step:
-    return Step(act(action), action, observation, invalid=invalid, kind=kind)
 
 
 def play(policy: Policy, tasks: Sequence[Task], **overrides: Any) -> tuple[list[Any], Scripted]:
@@ -51,50 +41,6 @@ def play(policy: Policy, tasks: Sequence[Task], **overrides: Any) -> tuple[list[
     starts = [Start(task, 7 + i) for i, task in enumerate(tasks)]
     settings.update(overrides)
     return run_episodes(Stairs(), actor, settings.pop("starts", starts), **settings), actor
-
-
-# What is counted
-
-
-@pytest.mark.parametrize(
-    ("actions", "runs", "steps"),
-    [
-        ("aaaa", {1: 3}, 3),
-        ("abab", {2: 1}, 2),
-        ("ababab", {2: 2}, 4),
-        ("abcabc", {3: 1}, 3),
-        ("abcdabcd", {4: 1}, 4),
-        ("aabaab", {1: 2, 3: 1}, 4),
-        ("abcd", {}, 0),
-        ("aba", {}, 0),
-        ("", {}, 0),
-    ],
-)
-def test_repetitions_by_length(actions: str, runs: dict[int, int], steps: int) -> None:
-    episode = [step(action) for action in actions]
-    assert {k: v for k, v in repeated_runs(episode).items() if v} == runs
-    assert repeated_actions(episode) == steps
-
-
-def test_the_same_action_with_another_answer_is_progress() -> None:
-    assert repeated_actions([step("up", "Stair 1."), step("up", "Stair 2.")]) == 0
-
-
-def test_revision_length_counts_visibly_bad_steps_before_the_reflection() -> None:
-    reflect = step("reflect", "Go on.", kind="reflect")
-    episode = [
-        step("up", "Stair 1."),
-        step("x", "What?", invalid=True),
-        step("y", "What?", invalid=True),
-        reflect,
-        step("up", "Stair 2."),
-        reflect,
-        step("rest", "You rest."),
-        step("rest", "You rest."),
-        step("z", "What?", invalid=True),
-        reflect,
-    ]
-    assert revision_lengths(episode) == [2, 0, 2]
 
 
 # Playing
@@ -184,68 +130,6 @@ def test_a_prefix_is_carried_out_and_not_counted() -> None:
     assert episodes[0].success
     assert (episodes[0].invalid_actions, len(episodes[0].played)) == (0, 2)
     assert len(actor.requests[0].messages) == 6
-
-
-# Figures
-
-
-def row(
-    task: int, reward: float, *, sample: int = 0, error: str | None = None, level: int = 1
-) -> EvalItemRow:
-    episode = [
-        {"text": "t", "action": "up", "observation": "o", "reward": reward, "kind": "act"}
-        | {"invalid": False}
-    ]
-    return EvalItemRow(
-        TaskRow(task, "stairs", f"task{task}", "test", "goal", level),
-        sample,
-        reward,
-        reward >= 1,
-        1,
-        0,
-        0,
-        0,
-        episode,
-        error,
-    )
-
-
-def test_summary_by_hand() -> None:
-    items = [row(0, 1.0), row(1, 0.5, level=2), row(2, 1.0), row(3, 0.0, error="environment 'x'")]
-    found = summarise(items)
-    assert (found["episodes"], found["faulty"], found["successes"]) == (4, 1, 2)
-    assert found["success"]["value"] == pytest.approx(2 / 3)
-    assert found["success"]["n"] == 3
-    assert found["reward"]["value"] == pytest.approx(2.5 / 3)
-    assert found["by_level"]["2"]["success"]["value"] == 0.0
-    assert found["valid_actions"] == 1.0
-    assert found["revision_length"] is None
-
-
-def test_samples_of_one_task_are_one_observation() -> None:
-    items = [row(t, float(t % 2), sample=s) for t in range(10) for s in range(8)]
-    assert summarise(items)["success"]["n"] == 10
-    assert compare(items, items, seed=1)["success"]["n"] == 10  # type: ignore[index]
-
-
-def test_comparison_pairs_by_task_and_leaves_broken_rows_out() -> None:
-    base = [row(0, 0.0), row(1, 1.0), row(2, 0.0), row(3, 0.0, error="environment 'x'")]
-    now = [row(3, 1.0), row(2, 1.0), row(1, 1.0), row(0, 1.0), row(9, 0.0)]
-    found = compare(now, base, seed=1)
-    assert found is not None
-    assert (found["pairs"], found["gained"], found["lost"]) == (3, 2, 0)
-    assert found["success"]["value"] == pytest.approx(2 / 3)
-    assert found["mcnemar_p"] == 0.5
-
-
-def test_nothing_in_common_is_no_comparison() -> None:
-    assert compare([row(0, 1.0)], [row(1, 1.0)], seed=1) is None
-
-
-def test_summary_of_nothing_has_no_figures() -> None:
-    found = summarise([])
-    assert found["success"] is None
-    assert found["steps"] is None
 
 
 # The stage

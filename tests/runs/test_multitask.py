@@ -15,7 +15,8 @@ from agentr_lite.agent.states import stored_origin
 from agentr_lite.core.errors import RecipeError, UsageError
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs import registry
-from agentr_lite.metrics.intervals import Estimate, mean_of_estimates, wilson_interval
+from agentr_lite.metrics.estimates import Estimate
+from agentr_lite.metrics.intervals import mean_of_estimates, wilson_interval
 from agentr_lite.recipe.environments import divide
 from agentr_lite.recipe.loading import load_recipe, recipe_from_dict
 from agentr_lite.runs.environments import open_environments, parts_of

@@ -10,7 +10,7 @@ from agentr_lite.console.output import format_duration
 from agentr_lite.report.charts.figure import Figure, Shown
 from agentr_lite.report.charts.plots import Bar, Curve, bar_plot, line_plot
 from agentr_lite.report.model.run import RunReport
-from agentr_lite.report.tables.run import Section
+from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import Cell, count, round_name
 
 _GREY = 7
@@ -20,7 +20,7 @@ _STAGES = ("search", "splice", "train", "eval")
 
 def loss_figure(shown: Shown) -> Figure | None:
     """Training and validation loss by step, a colour a round."""
-    losses = shown.measured.losses
+    losses = shown.series.losses
     rounds = sorted({number for number, _ in losses})
     curves, rows, legend = [], [], []
     for index, number in enumerate(rounds):

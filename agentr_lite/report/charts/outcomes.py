@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from agentr_lite.metrics.estimates import Estimate
+from agentr_lite.metrics.evaluation import EvalFigures, VersusBase
+from agentr_lite.metrics.series import ByRound
 from agentr_lite.report.charts.costs import (
     loss_figure,
     time_figure,
@@ -20,11 +22,11 @@ from agentr_lite.report.charts.plots import (
     difference_plot,
     interval_plot,
 )
-from agentr_lite.report.tables.run import Section
+from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import Cell, interval, percent, points_of, round_name, signed_for
 from agentr_lite.store.records import EvalMode
 
-Named = tuple[str, Mapping[int, Mapping[str, Any]]]
+Named = tuple[str, ByRound]
 """A series' name, and its estimates by round."""
 
 _MEAN = " Mean: over the environments, each counting alike."
@@ -45,7 +47,7 @@ def run_figures(shown: Shown) -> list[Figure]:
 
 def comparison_figures(runs: Sequence[Shown]) -> list[Figure]:
     """The plots of several runs together, in reading order."""
-    envs = sorted({env for shown in runs for env in shown.measured.by_env})
+    envs = sorted({env for shown in runs for env in shown.series.by_env})
     found = _outcome_figures(runs)
     if envs:
         found = _with_caption(found, _MEANS)
@@ -61,7 +63,7 @@ def _outcome_figures(runs: Sequence[Shown], of: str = "run") -> list[Figure | No
         *_success_figures(runs, of=of),
         *(rate_figure(runs, "recovery", outcome, of=of) for outcome in _outcomes(runs)),
         estimate_figure(
-            [(shown.label, shown.measured.repeated) for shown in runs],
+            [(shown.label, shown.series.repeated) for shown in runs],
             "Repeated steps",
             "Share of greedy steps that repeat the run of steps just before with the same"
             " observations. Bars: 95 % bootstrap intervals over tasks.",
@@ -76,7 +78,7 @@ def _outcome_figures(runs: Sequence[Shown], of: str = "run") -> list[Figure | No
 
 
 def _outcomes(runs: Sequence[Shown]) -> list[_Outcome]:
-    """What is told of episodes: rewards only where there are any between none and all."""
+    """Which outcomes are plotted: rewards only where some lie between none and all."""
     graded = any(line.graded for shown in runs for line in shown.report.evals)
     return [_REWARD, _SUCCESS] if graded else [_SUCCESS]
 
@@ -106,17 +108,22 @@ def rate_figure(
     """A success rate or a mean reward by round with its intervals; see ``estimate_figure``."""
     by_run: list[Named] = []
     for shown in runs:
-        lines = shown.report.evals_of(mode, shown.measured.split)
-        found = {x.round: x.figures[outcome.key] for x in lines if x.figures[outcome.key]}
-        if set(found) - {0} or (found and mode == "greedy"):
-            by_run.append((shown.label, found))
+        lines = shown.report.evals_of(mode, shown.series.split)
+        known = {line.round: outcome.estimate(line.figures) for line in lines}
+        by_round = {number: estimate for number, estimate in known.items() if estimate}
+        if set(by_round) - {0} or (by_round and mode == "greedy"):
+            by_run.append((shown.label, by_round))
         else:
             by_run.append((shown.label, {}))
-    sizes = sorted({each["n"] for _, found in by_run for each in found.values()})
+    sizes = sorted({estimate.n for _, by_round in by_run for estimate in by_round.values()})
     caption = f"n = {_range(sizes)} tasks. Bars: 95 % intervals ({outcome.intervals})."
     title, y_title = outcome.titles[mode]
     return estimate_figure(
-        *(by_run, f"{title}{where}", caption, outcome.show, y_title),
+        by_run,
+        f"{title}{where}",
+        caption,
+        outcome.show,
+        y_title,
         top=1.0,
         of=of,
         colours=colours,
@@ -137,7 +144,7 @@ def estimate_figure(
     """Estimates by round; None where there are none.
 
     Args:
-        by_run: (name, round to ``{value, low, high, n}``); a name's place is its colour.
+        by_run: (name, round to estimate); a name's place is its colour.
         title: the figure's heading.
         caption: what is drawn, in words.
         show: a value as text.
@@ -146,19 +153,21 @@ def estimate_figure(
         of: what the series are of, as the table's heading.
         colours: the series' colours, where their places are not.
     """
-    rounds = sorted({number for _, found in by_run for number in found})
+    rounds = sorted({number for _, by_round in by_run for number in by_round})
     if not rounds:
         return None
     series, rows = [], []
-    for place, (name, found) in enumerate(by_run):
-        if not found:
+    for place, (name, by_round) in enumerate(by_run):
+        if not by_round:
             continue
         colour = colours[place] if colours else place
-        here = [n for n in rounds if n in found]
-        series.append(Series(name, [_point(round_name(n), found[n]) for n in here], colour))
-        for n in here:
-            cells: list[Cell] = [round_name(n), show(found[n]["value"])]
-            rows.append([name, *cells, _interval(found[n], show), found[n]["n"]])
+        points = []
+        for number in sorted(by_round):
+            estimate = by_round[number]
+            points.append(Point.of(round_name(number), estimate))
+            cells: list[Cell] = [round_name(number), show(estimate.value)]
+            rows.append([name, *cells, _interval(estimate, show), estimate.n])
+        series.append(Series(name, points, colour))
     table = _table(title, [of, "", "value", "95 % interval", "n"], rows, single=len(series) == 1)
     label = f"{title}: " + "; ".join(
         f"{one.name} " + ", ".join(f"{p.category} {show(p.value)}" for p in one.points)
@@ -184,19 +193,20 @@ def difference_figure(
     drawn: list[Difference] = []
     legend: dict[int, str] = {}
     for index, shown in enumerate(runs):
-        for line in shown.report.evals_of(mode, shown.measured.split):
-            versus = (line.figures.get("versus_base") or {}).get(outcome.key)
-            if not versus:
+        for line in shown.report.evals_of(mode, shown.series.split):
+            versus = line.figures.versus_base
+            if versus is None:
                 continue
+            difference = outcome.of_difference(versus)
             name = round_name(line.round)
             label = name if len(runs) == 1 else f"{shown.label}, {name}"
             colour = colours[index] if colours else index
-            drawn.append(Difference(label, _point(name, versus), colour, short=name))
+            drawn.append(Difference(label, Point.of(name, difference), colour, short=name))
             if len(runs) > 1:
                 legend[colour] = shown.label
-            value = points_of(versus, unit=outcome.unit)
-            ends = interval(versus, signs=True, unit=outcome.unit)
-            rows.append([label, value, ends, versus["n"]])
+            value = points_of(difference, unit=outcome.unit)
+            ends = interval(difference, signs=True, unit=outcome.unit)
+            rows.append([label, value, ends, difference.n])
     if not drawn:
         return None
     show = signed_for(outcome.unit)
@@ -216,11 +226,11 @@ def difference_figure(
 
 
 def _length_figure(runs: Sequence[Shown]) -> Figure | None:
-    by_run: list[Named] = [(shown.label, shown.measured.learnt_lengths) for shown in runs]
+    by_run: list[Named] = [(shown.label, shown.series.learnt_lengths) for shown in runs]
     if len(runs) == 1:
         by_run = [
-            ("in the training data", runs[0].measured.learnt_lengths),
-            ("in greedy episodes", runs[0].measured.played_lengths),
+            ("in the training data", runs[0].series.learnt_lengths),
+            ("in greedy episodes", runs[0].series.played_lengths),
         ]
     caption = (
         "Mean bad steps before the reflection: in what each round was trained on"
@@ -236,8 +246,8 @@ def _length_figure(runs: Sequence[Shown]) -> Figure | None:
 
 def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
     """Revision lengths of several environments: what was learnt and what was played apart."""
-    learnt: list[Named] = [(part.label, part.measured.learnt_lengths) for part in parts]
-    played: list[Named] = [(part.label, part.measured.played_lengths) for part in parts]
+    learnt: list[Named] = [(part.label, part.series.learnt_lengths) for part in parts]
+    played: list[Named] = [(part.label, part.series.played_lengths) for part in parts]
     bars = " Bars: 95 % bootstrap intervals over tasks."
     return [
         estimate_figure(
@@ -268,13 +278,8 @@ def _present(figures: Sequence[Figure | None]) -> list[Figure]:
     return [figure for figure in figures if figure is not None]
 
 
-def _point(category: str, estimate: Mapping[str, Any]) -> Point:
-    return Point(category, estimate["value"], estimate["low"], estimate["high"], estimate.get("n"))
-
-
-def _interval(estimate: Mapping[str, Any], show: Callable[[float], str]) -> str | None:
-    bounds = _point("", estimate).bounds
-    return None if bounds is None else f"{show(bounds[0])} to {show(bounds[1])}"
+def _interval(estimate: Estimate, show: Callable[[float], str]) -> str | None:
+    return f"{show(estimate.low)} to {show(estimate.high)}" if estimate.bounds else None
 
 
 def _table(
@@ -304,23 +309,26 @@ def _decimal(value: float) -> str:
 class _Outcome:
     """How an outcome of episodes is plotted."""
 
-    key: str
-    """Among an evaluation's figures."""
+    estimate: Callable[[EvalFigures], Estimate | None]
+    """Takes it from an evaluation's figures."""
+    of_difference: Callable[[VersusBase], Estimate]
+    """Takes its difference from the base."""
     titles: Mapping[str, tuple[str, str]]
-    """Mode to the figure's title and that of its axis."""
+    """Mode to the title of the figure and of its axis."""
     difference: str
-    """Title of the differences."""
+    """The title of the plot of differences."""
     intervals: str
-    """How they are made."""
+    """How the intervals are made."""
     show: Callable[[float], str]
     unit: str
     """As ``words`` has it."""
     axis: str
-    """Of the differences."""
+    """The title of the differences' axis."""
 
 
 _SUCCESS = _Outcome(
-    "success",
+    lambda figures: figures.success,
+    lambda versus: versus.success,
     {
         "greedy": ("Success by round", "held-out tasks solved"),
         "recovery": ("Recovery by round", "failures of the base recovered"),
@@ -332,7 +340,8 @@ _SUCCESS = _Outcome(
     "percentage points of success",
 )
 _REWARD = _Outcome(
-    "reward",
+    lambda figures: figures.reward,
+    lambda versus: versus.reward,
     {
         "greedy": ("Mean reward by round", "mean reward"),
         "recovery": ("Reward from the base's failures on", "mean reward"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from agentr_lite.console.output import display_width, truncate
+from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.report.charts.svg import (
     Scale,
     el,
@@ -42,17 +43,14 @@ class Point:
 
     category: str
     value: float
-    low: float | None = None
-    high: float | None = None
+    bounds: tuple[float, float] | None = None
+    """The interval; None where it is not known."""
     n: int | None = None
 
-    @property
-    def bounds(self) -> tuple[float, float] | None:
-        """The interval, if it is finite."""
-        if self.low is None or self.high is None:
-            return None
-        known = math.isfinite(self.low) and math.isfinite(self.high)
-        return (self.low, self.high) if known else None
+    @classmethod
+    def of(cls, category: str, estimate: Estimate) -> Point:
+        """An estimate at a category."""
+        return cls(category, estimate.value, estimate.bounds, estimate.n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,10 @@
-"""Naive splices that fail their replay, those that hold and yet lie, and the recovery search."""
+"""Replayed splices: which fail, which hold but are untrue, and what the recovery search found."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from agentr_lite.report.model.run import failure_share
-from agentr_lite.report.tables.run import Section
-from agentr_lite.report.words import Cell, count, interval, percent, round_name
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import get_trajectory
 from agentr_lite.store.splices import list_revisions
@@ -28,8 +24,8 @@ class Spliced:
     """A recovery was looked for."""
     recovered: bool
     untrue: bool = False
-    """It held, but its text shows an observation that the environment does not give: what the bad
-    steps had changed is not in it."""
+    """It held, but its text shows an observation that the environment does not give: the text
+    lacks what the bad steps had changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +76,12 @@ def splice_rounds(
             (run_id,),
         )
     }
-    return {
-        number: SpliceRound(found, *spent.get(number, (0, 0))) for number, found in pairs.items()
-    }
+    return {number: SpliceRound(of, *spent.get(number, (0, 0))) for number, of in pairs.items()}
 
 
 def _untrue(store: Store, run_id: str) -> set[int]:
     """Revisions whose replay earned its reward, but showed something else than the joined text."""
-    found = set()
+    untrue = set()
     for revision in list_revisions(store, run_id, accepted=True):
         if revision.status != "replayed" or revision.messages is None:
             continue
@@ -98,89 +92,5 @@ def _untrue(store: Store, run_id: str) -> set[int]:
         executed = [message["content"] for message in revision.messages[first::2]]
         # The last observation is not part of a conversation that is learnt from.
         if executed != [step.observation for step in joined][: len(executed)]:
-            found.add(revision.id)
-    return found
-
-
-Named = tuple[str, int, Sequence[SpliceRound]]
-"""(environment or method, round, one a seed)."""
-
-
-def failure_section(found: Sequence[Named]) -> Section:
-    """How many naive splices do not hold when they are executed."""
-    rows: list[list[Cell]] = []
-    for name, number, seeds in found:
-        pairs = [pair for one in seeds for pair in one.pairs]
-        share = _share([(pair.task, pair.failed) for pair in pairs])
-        rows.append(
-            [
-                f"{name}, {round_name(number)}",
-                len(seeds),
-                len(pairs),
-                sum(pair.failed for pair in pairs),
-                percent(share["value"]) if share else None,
-                interval(share),
-                sum(pair.recovered for pair in pairs),
-                sum(pair.untrue for pair in pairs),
-            ]
-        )
-    columns = ["", "seeds", "replayed", "failed", "share", "95 % interval", "recovered"]
-    columns.append("held, untrue")
-    notes = [
-        "Every naive splice was replayed in the environment from reset; failed: it did not earn the"
-        " reward that its good trajectory had to have; held, untrue: it did, but its text shows an"
-        " observation that the environment does not give after the bad steps. Sums over seeds; the"
-        " interval resamples tasks."
-    ]
-    return Section("Naive splices that fail their replay", columns, rows, notes)
-
-
-def told_failures(found: Sequence[Named]) -> list[str]:
-    """The same in a sentence each environment or method, over all rounds."""
-    by_name: dict[str, list[Spliced]] = {}
-    for name, _, seeds in found:
-        by_name.setdefault(name, []).extend(pair for one in seeds for pair in one.pairs)
-    told = []
-    for name, pairs in by_name.items():
-        failed, untrue = sum(pair.failed for pair in pairs), sum(pair.untrue for pair in pairs)
-        told.append(
-            f"{name}: {failed} of {len(pairs)} naive splices failed their replay, {untrue} of the"
-            f" {len(pairs) - failed} others hold but are untrue."
-        )
-    return told
-
-
-def recovery_section(found: Sequence[Named]) -> Section:
-    """What the search for a true way back finds, and at what price."""
-    rows: list[list[Cell]] = []
-    for name, number, seeds in found:
-        tried = [pair for one in seeds for pair in one.pairs if pair.searched]
-        if not tried:
-            continue
-        share = _share([(pair.task, pair.recovered) for pair in tried])
-        calls, tokens = sum(one.calls for one in seeds), sum(one.output_tokens for one in seeds)
-        recovered = sum(pair.recovered for pair in tried)
-        rows.append(
-            [
-                f"{name}, {round_name(number)}",
-                len(seeds),
-                len(tried),
-                recovered,
-                percent(share["value"]) if share else None,
-                interval(share),
-                count(calls),
-                count(tokens),
-                count(round(tokens / recovered)) if recovered else None,
-            ]
-        )
-    columns = ["", "seeds", "searched", "recovered", "share", "95 % interval"]
-    columns += ["model calls", "generated", "tokens a recovery"]
-    notes = [
-        "Of the failed splices, those from whose state a continuation could be sampled. Where"
-        " nothing is searched, no naive splice failed."
-    ]
-    return Section("What the recovery search finds", columns, rows, notes)
-
-
-def _share(trials: Sequence[tuple[int, bool]]) -> Mapping[str, Any] | None:
-    return failure_share(list(trials), seed=1)
+            untrue.add(revision.id)
+    return untrue

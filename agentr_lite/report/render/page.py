@@ -24,18 +24,15 @@ from agentr_lite.report.charts.outcomes import Figure, Shown, comparison_figures
 from agentr_lite.report.charts.svg import el, marker, series_class
 from agentr_lite.report.marks import LEGEND
 from agentr_lite.report.model.chosen import Choice, choose_trees
-from agentr_lite.report.model.comparison import (
-    Compared,
-    comparison_sections,
-    gather_compared,
-    model_name,
-)
-from agentr_lite.report.model.series import measure
+from agentr_lite.report.model.comparison import Compared, gather_compared, model_name
+from agentr_lite.report.model.series import load_series
 from agentr_lite.report.render.excerpts import Excerpts
 from agentr_lite.report.render.splice_page import SplicePage, splice_page
 from agentr_lite.report.render.tree_page import MARKS, best_steps, tree_record
+from agentr_lite.report.tables.comparison import comparison_sections
 from agentr_lite.report.tables.headline import Tile, pooled_tiles, run_tiles
-from agentr_lite.report.tables.run import Section, run_sections
+from agentr_lite.report.tables.run import run_sections
+from agentr_lite.report.tables.section import Section
 from agentr_lite.store.database import Store
 from agentr_lite.store.records import RunRow, TreeRow
 
@@ -117,7 +114,7 @@ def render_page(
     )
     compared = gather_compared(sources)
     shown = [
-        Shown(one.label, one.report, measure(store, one.report, one.played.rounds))
+        Shown(one.label, one.report, load_series(store, one.report, one.played.rounds))
         for (store, _), one in zip(sources, compared, strict=True)
     ]
     gathered = _Trees()

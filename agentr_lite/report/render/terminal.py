@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from agentr_lite.console.output import Styled, clean, format_table
-from agentr_lite.report.tables.run import Section
+from agentr_lite.report.tables.section import Section
 
 _WRAP = 100
 

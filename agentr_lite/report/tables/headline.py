@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agentr_lite.console.output import format_duration
+from agentr_lite.metrics.estimates import Difference
 from agentr_lite.metrics.measures import (
     RECOVERY,
     RECOVERY_REWARD,
@@ -14,13 +15,12 @@ from agentr_lite.metrics.measures import (
     REWARD,
     SUCCESS,
     Measure,
-    difference_of,
-    value_of,
 )
 from agentr_lite.metrics.methods import MethodRuns
+from agentr_lite.metrics.pooling import difference_of, value_of
 from agentr_lite.report.model.comparison import Compared
 from agentr_lite.report.model.run import RunReport
-from agentr_lite.report.tables.methods import shown, span
+from agentr_lite.report.tables.wording import difference_interval, interval_cell, value_text
 from agentr_lite.report.words import count, round_name
 
 _NAMES = {
@@ -33,7 +33,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure."""
+    """One figure of the headline."""
 
     name: str
     value: str
@@ -73,29 +73,33 @@ def _outcome_tile(results: MethodRuns[Any], measure: Measure, last: int) -> Tile
     base, now = (value_of(measure, seeds, number) for number in (0, last))
     if now is None:
         return None
-    value = shown(measure, now["value"]) or ""
+    value = value_text(measure, now.value)
     if not last or base is None:
-        return Tile(name, value, note=f"95 % interval {span(measure, now)}, n = {now['n']}")
-    before = shown(measure, base["value"]) or ""
+        return Tile(
+            name,
+            value,
+            note=f"95 % interval {interval_cell(measure, now) or 'unknown'}, n = {now.n}",
+        )
+    before = value_text(measure, base.value)
     # One run's interval is drawn as its table's was, so that the two agree to the last digit.
     seed = results.runs[0].seed if len(results.runs) == 1 else 1
     difference = difference_of(measure, seeds, last, seeds, 0, seed=seed)
-    note = f"{round_name(last)}, n = {now['n']} tasks"
+    note = f"{round_name(last)}, n = {now.n} tasks"
     if results.envs:
         note += f", the mean of {', '.join(results.envs)}"
     if difference is None:
         return Tile(name, value, before, note)
     tone, word = _judged(difference, measure)
     unit = " points" if measure.unit == "percent" else ""
-    note += f"; {word} (95 % interval {span(measure, difference, signs=True)}{unit})"
+    note += f"; {word} (95 % interval {difference_interval(measure, difference)}{unit})"
     return Tile(name, value, before, note, tone)
 
 
-def _judged(difference: Mapping[str, Any], measure: Measure) -> tuple[str, str]:
-    if difference["low"] > 0:
+def _judged(difference: Difference, measure: Measure) -> tuple[str, str]:
+    if difference.low > 0:
         return "good", "more than base"
     fewer = "fewer" if measure.unit == "percent" else "less"
-    return ("bad", f"{fewer} than base") if difference["high"] < 0 else ("part", "inside the noise")
+    return ("bad", f"{fewer} than base") if difference.high < 0 else ("part", "inside the noise")
 
 
 def _repeated_tile(results: MethodRuns[Any], last: int) -> Tile | None:
@@ -103,9 +107,9 @@ def _repeated_tile(results: MethodRuns[Any], last: int) -> Tile | None:
     before, now = (value_of(REPEATED, seeds, number) for number in (0, last))
     if now is None:
         return None
-    earlier = shown(REPEATED, before["value"]) if before and last else None
+    earlier = value_text(REPEATED, before.value) if before and last else ""
     note = "of greedy steps repeat the ones just before"
-    return Tile("Repeated steps", shown(REPEATED, now["value"]) or "", earlier or "", note)
+    return Tile("Repeated steps", value_text(REPEATED, now.value), earlier, note)
 
 
 def _cost_tile(reports: Sequence[RunReport]) -> Tile | None:

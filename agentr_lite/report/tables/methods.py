@@ -1,13 +1,14 @@
-"""Methods side by side as sections of plain tables, with what they mean in words."""
+"""Methods side by side as tables, with sentences that say what the differences mean."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from agentr_lite.console.output import Styled, format_duration
+from agentr_lite.metrics.estimates import Difference
 from agentr_lite.metrics.intervals import mean_interval
 from agentr_lite.metrics.measures import (
     BEHAVIOUR,
@@ -19,51 +20,27 @@ from agentr_lite.metrics.measures import (
     SUCCESS,
     VALID,
     Measure,
-    difference_of,
 )
 from agentr_lite.metrics.methods import BASE, MethodRuns
-from agentr_lite.report.tables.run import Section
-from agentr_lite.report.words import (
-    Cell,
-    count,
-    interval,
-    p_value,
-    percent,
-    points_of,
-    round_name,
-    verdict,
+from agentr_lite.metrics.pooling import difference_of
+from agentr_lite.report.tables.section import Section
+from agentr_lite.report.tables.wording import (
+    difference_cell,
+    difference_interval,
+    difference_sentence,
+    interval_cell,
+    value_cell,
 )
+from agentr_lite.report.words import Cell, count, p_value, round_name, signed
 
-_VERBS = {"success": "solves", "recovery": "recovers", "reward": "earns"}
 _TRAINED = ("revision", "good", "general", "valid_examples", "dropped", "steps", "tokens")
 """Counts of a training's summary, in the order of the table's columns."""
 
 
-def shown(measure: Measure, value: float | None) -> str | None:
-    """A value in the measure's unit."""
-    if value is None:
-        return None
-    if measure.unit == "percent":
-        return percent(value)
-    return f"{value:.3f}" if measure.unit == "decimal" else f"{value:.2f}"
-
-
-def span(measure: Measure, estimate: Mapping[str, Any] | None, *, signs: bool = False) -> Cell:
-    """Its interval."""
-    if estimate is None or estimate["low"] is None:
-        return None
-    return interval(estimate, signs=signs, unit=measure.unit)
-
-
-def change(measure: Measure, difference: Mapping[str, Any] | None) -> Cell:
-    """A signed difference, coloured by whether its interval leaves 0 out."""
-    return points_of(difference, unit=measure.unit, better=measure.better)
-
-
 def method_sections(results: MethodRuns[Any]) -> list[Section]:
-    """All tables of runs, in reading order; empty ones are left out.
+    """All tables of the methods, in reading order; empty ones are left out.
 
-    Of several environments, each kind of table comes once an environment, then over all of them.
+    With several environments, each kind of table comes once for each, then once over all of them.
     """
     parts = [(f", {env}", results.in_env(env)) for env in results.envs]
     parts.append((", mean over the environments" if parts else "", results))
@@ -101,7 +78,8 @@ def outcome_section(results: MethodRuns[Any], measure: Measure) -> Section:
     notes: list[str | Styled] = []
     base = results.value(measure, BASE, 0)
     if base is not None:
-        rows.append([results.label(BASE), *_size(base), *_value(measure, base)])
+        rows.append([results.label(BASE), len(base.seeds), base.n])
+        rows[-1] += [value_cell(measure, base), interval_cell(measure, base)]
         rows[-1] += [None, None, None, None]
     for method in results.methods:
         last = results.last_round(method)
@@ -113,51 +91,20 @@ def outcome_section(results: MethodRuns[Any], measure: Measure) -> Section:
             rows.append(
                 [
                     f"{results.label(method)}, {round_name(number)}",
-                    *_size(value),
-                    *_value(measure, value),
+                    len(value.seeds),
+                    value.n,
+                    value_cell(measure, value),
+                    interval_cell(measure, value),
                     *_difference(measure, difference),
                 ]
             )
             if number == last and difference:
-                notes.append(told_difference(results.label(method), measure, difference))
+                notes.append(difference_sentence(results.label(method), measure, difference))
     columns = ["", "seeds", "n", measure.column, "95 % interval"]
     columns += ["vs base", "95 % interval", "p", "by seed"]
     if len(rows) <= 1 and not results.methods:
         notes.append("Nothing has been trained yet.")
     return Section(measure.title, columns, rows, notes)
-
-
-def told_difference(
-    name: str, measure: Measure, difference: Mapping[str, Any], *, than: str = "base"
-) -> Styled:
-    """One honest sentence."""
-    if difference["low"] == difference["high"] == 0:
-        # Nothing to resample: an interval of no width would claim certainty.
-        return Styled(f"{name}: no difference from {than} in {measure.column} in any task.")
-    unit = "percent" if measure.unit == "percent" else "decimal"
-    key = "reward" if measure.key.endswith("reward") else measure.key
-    told = verdict(name, _VERBS[key], difference, unit=unit, than=than)
-    if measure.key == "recovery_reward":
-        return Styled(told.text.replace(" reward", f" {measure.column}", 1), fg=told.fg)
-    return told
-
-
-def told_change(measure: Measure, difference: Mapping[str, Any], than: str = "") -> str:
-    """A difference in half a sentence: ``+7.8 points on the base (95 % interval +3.1 to +12.8)``.
-
-    Args:
-        measure: of what.
-        difference: see ``difference_of``.
-        than: what is put after the amount.
-    """
-    if difference["low"] == difference["high"] == 0:
-        return "no difference in any task"
-    points = " points" if measure.unit == "percent" else ""
-    noise = "" if difference["low"] > 0 or difference["high"] < 0 else ", inside the noise"
-    return (
-        f"{change(measure, difference)}{points}{f' {than}' if than else ''}"
-        f" (95 % interval {span(measure, difference, signs=True)}){noise}"
-    )
 
 
 def between_section(results: MethodRuns[Any], measures: Sequence[Measure]) -> Section:
@@ -170,13 +117,13 @@ def between_section(results: MethodRuns[Any], measures: Sequence[Measure]) -> Se
         for measure in measures:
             difference = results.between(measure, one, other, number)
             row += [
-                change(measure, difference),
-                span(measure, difference, signs=True),
-                p_value(difference["p"]) if difference else None,
+                difference_cell(measure, difference),
+                difference_interval(measure, difference),
+                p_value(difference.p) if difference else None,
             ]
             if difference and measure in (results.main, results.recovery):
                 name, than = results.label(one), results.label(other)
-                notes.append(told_difference(name, measure, difference, than=than))
+                notes.append(difference_sentence(name, measure, difference, than=than))
         rows.append(row)
     columns = ["", "round"]
     for measure in measures:
@@ -191,7 +138,7 @@ def behaviour_section(results: MethodRuns[Any]) -> Section:
         row: list[Cell] = [label]
         for measure in BEHAVIOUR:
             value = results.value(measure, method, number)
-            row += [shown(measure, value["value"]) if value else None, span(measure, value)]
+            row += [value_cell(measure, value), interval_cell(measure, value)]
         rows.append(row)
     columns = [""]
     for measure in BEHAVIOUR:
@@ -215,9 +162,9 @@ def behaviour_change_section(results: MethodRuns[Any]) -> Section:
         for measure in measures:
             difference = results.versus_base(measure, method, number)
             row += [
-                change(measure, difference),
-                span(measure, difference, signs=True),
-                p_value(difference["p"]) if difference else None,
+                difference_cell(measure, difference),
+                difference_interval(measure, difference),
+                p_value(difference.p) if difference else None,
             ]
         rows.append(row)
     columns = [""]
@@ -245,22 +192,22 @@ def seed_section(results: MethodRuns[Any]) -> Section:
                 [
                     f"{results.label(method)}, seed {one.seed}",
                     last,
-                    change(measure, difference),
-                    span(measure, difference, signs=True),
-                    change(recovery, failures),
-                    span(recovery, failures, signs=True),
+                    difference_cell(measure, difference),
+                    difference_interval(measure, difference),
+                    difference_cell(recovery, failures),
+                    difference_interval(recovery, failures),
                     format_duration(sum(row.wall_s for row in one.stages)),
                     count(sum(row.output_tokens for row in one.stages)),
                     one.run.id if one.run.status == "finished" else f"{one.run.id} (not through)",
                 ]
             )
-            gains += [difference["value"]] if difference else []
+            gains += [difference.value] if difference else []
         if len(gains) > 1:
             spread = mean_interval(gains)
-            of = {"value": spread.value, "low": spread.low, "high": spread.high}
             notes.append(
-                f"{results.label(method)}: mean gain {change(measure, of)} by the spread of"
-                f" {spread.n} seeds alone (Student) {span(measure, of, signs=True)}."
+                f"{results.label(method)}: mean gain {difference_cell(measure, spread)} by the"
+                f" spread of {spread.n} seeds alone (Student)"
+                f" {difference_interval(measure, spread)}."
             )
     columns = ["", "round", f"{measure.column} vs base", "95 % interval"]
     columns += [f"{recovery.column} vs base", "95 % interval", "wall", "generated", "run"]
@@ -352,24 +299,12 @@ def _method_rounds(results: MethodRuns[Any]) -> list[tuple[str, str, int]]:
     ]
 
 
-def _size(value: Mapping[str, Any]) -> list[Cell]:
-    return [len(value["seeds"]), value["n"]]
-
-
-def _value(measure: Measure, value: Mapping[str, Any]) -> list[Cell]:
-    return [shown(measure, value["value"]), span(measure, value)]
-
-
-def _difference(measure: Measure, difference: Mapping[str, Any] | None) -> list[Cell]:
+def _difference(measure: Measure, difference: Difference | None) -> list[Cell]:
     if difference is None:
         return [None, None, None, None]
-    each = [
-        str(change(measure, {"value": value, "low": 0.0, "high": 0.0}))
-        for value in difference["by_seed"]
-    ]
     return [
-        change(measure, difference),
-        span(measure, difference, signs=True),
-        p_value(difference["p"]),
-        ", ".join(each),
+        difference_cell(measure, difference),
+        difference_interval(measure, difference),
+        p_value(difference.p),
+        ", ".join(signed(value, measure.unit) for value in difference.by_seed),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Sampling
 from agentr_lite.agent.boundary import environment_boundary, guarded_reset
@@ -101,6 +101,11 @@ class _Live:
             return True
         return bool(self.steps) and (self.steps[-1].terminated or self.steps[-1].truncated)
 
+    def cut(self) -> None:
+        """Mark the last step as the one where the step limit ended the episode."""
+        if self.steps:
+            self.steps[-1] = replace(self.steps[-1], truncated=True)
+
     def finish(self) -> Episode:
         return Episode(
             self.task,
@@ -153,8 +158,9 @@ def run_episodes(
         on_finish: called with each episode as it ends, in the order of ending.
 
     Returns:
-        The episodes in the order of ``starts``. A broken environment costs its episode only: what
-        was played is kept and ``error`` says why it ended.
+        The episodes in the order of ``starts``. The last step of an episode that reached
+        ``max_steps`` is marked as truncated. A broken environment costs its episode only: what was
+        played is kept and ``error`` says why it ended.
     """
     finished: dict[int, Episode] = {}
     waiting = iter(enumerate(starts))
@@ -162,7 +168,10 @@ def run_episodes(
 
     def retire() -> None:
         for episode in live:
-            if episode.ended or len(episode.steps) - episode.prefix_steps >= max_steps:
+            at_limit = len(episode.steps) - episode.prefix_steps >= max_steps
+            if at_limit and not episode.ended:
+                episode.cut()
+            if episode.ended or at_limit:
                 finished[episode.index] = episode.finish()
                 if on_finish:
                     on_finish(finished[episode.index])

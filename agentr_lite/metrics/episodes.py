@@ -5,7 +5,8 @@ Pure functions of the steps, so that everything can be counted again from the st
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from agentr_lite.core.steps import Step, step_from_json
@@ -37,6 +38,33 @@ class Ended(Protocol):
 def is_faulty(episode: Ended) -> bool:
     """Whether the environment broke: such an episode says nothing about the actor."""
     return episode.error is not None and episode.error != OVERFLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """How many episodes did not come to an end of their own."""
+
+    cut: int = 0
+    """Episodes that a limit ended: the evaluation's own or the environment's."""
+    disasters: int = 0
+    """Episodes that ended in what the environment calls a fatal mistake."""
+
+
+def count_endings(items: Iterable[EvalItemRow]) -> Endings:
+    """Count by the episodes' last steps; broken episodes are left out.
+
+    Args:
+        items: an evaluation's rows, with at least the last step of each episode. Databases of
+            earlier versions do not mark such steps, and have none to count.
+    """
+    cut = disasters = 0
+    for item in items:
+        steps = played_steps(item)
+        if is_faulty(item) or not steps:
+            continue
+        disasters += steps[-1].disaster
+        cut += steps[-1].truncated and not steps[-1].disaster
+    return Endings(cut, disasters)
 
 
 def is_graded(success: float, reward: float) -> bool:

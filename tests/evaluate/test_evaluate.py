@@ -13,9 +13,11 @@ from agentr_lite.actors.base import Sampling
 from agentr_lite.console.output import Progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
+from agentr_lite.core.steps import step_from_json
 from agentr_lite.core.tasks import Task
 from agentr_lite.evaluate.episodes import Start, run_episodes
 from agentr_lite.evaluate.starts import eval_tasks
+from agentr_lite.metrics.episodes import Endings, count_endings
 from agentr_lite.recipe.groups import EvalSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.runs.stages.evaluate import eval_stage
@@ -53,6 +55,22 @@ def test_episodes_end_by_success_failure_and_step_limit() -> None:
     assert [e.success for e in episodes] == [True, False, False]
     assert [len(e.steps) for e in episodes] == [1, 1, 5]
     assert [e.task.name for e in episodes] == ["task0", "task1", "task2"]
+
+
+def test_the_last_step_of_an_episode_at_the_step_limit_is_truncated() -> None:
+    tasks = Stairs().tasks("test")[:3]
+    policy = by_task({"task1": "jump", "task2": "rest"}, "up")
+    episodes, _ = play(policy, tasks, max_steps=2)
+    assert [[s.truncated for s in e.steps] for e in episodes] == [[False], [False], [False, True]]
+    # A success with the last step is not cut.
+    [solved], _ = play(always("up"), [tasks[1]], max_steps=2)
+    assert solved.success and not solved.steps[-1].truncated
+
+
+def test_a_given_step_is_never_marked_as_cut() -> None:
+    start = Start(Stairs().tasks("test")[2], 1, prefix=[act("rest")] * 3)
+    [episode], _ = play(always("rest"), [], starts=[start], max_steps=2)
+    assert [s.truncated for s in episode.steps] == [False] * 4 + [True]
 
 
 def test_a_finished_episodes_place_goes_to_the_next_task() -> None:
@@ -187,6 +205,33 @@ def test_recovery_prefixes_are_the_bases_in_every_round(store: Store) -> None:
         assert given == ["rest", "rest"]
         assert item.success
         assert item.steps == item.task.level
+
+
+def test_how_an_episode_ended_is_stored(store: Store) -> None:
+    recipe = recipe_of(recovery=False)
+    run = create_run(store, recipe)
+    policy = by_task({"task0": "dive", "task1": "rest"}, "up")
+    eval_stage(store, run, 0, recipe, Stairs(), Scripted(policy))
+    [row] = list_evals(store, run)
+    whole = list_eval_items(store, row.id)
+    last = list_eval_items(store, row.id, last_step_only=True)
+    assert [list(item.episode) for item in last] == [list(item.episode[-1:]) for item in whole]
+    steps = [step_from_json(item.episode[0]) for item in last]
+    assert [(s.disaster, s.truncated) for s in steps[:3]] == [
+        *((True, False), (False, True), (False, False))
+    ]
+    assert count_endings(last) == count_endings(whole) == Endings(cut=1, disasters=1)
+
+
+def test_a_cut_base_episode_gives_its_whole_prefix(store: Store) -> None:
+    recipe = recipe_of(recovery_prefix=1.0, tasks=1)
+    run = create_run(store, recipe)
+    eval_stage(store, run, 0, recipe, Stairs(), Scripted(always("rest")))
+    later = eval_stage(store, run, 1, recipe, Stairs(), Scripted(always("up")))
+    recovery = list_evals(store, run, round_index=1, mode="recovery")[0]
+    [item] = list_eval_items(store, recovery.id)
+    assert sum(bool(values.get("given")) for values in item.episode) == 4
+    assert later["recovery"]["success"]["value"] == 1.0
 
 
 def test_a_prefix_never_holds_the_step_that_ended_the_episode(store: Store) -> None:

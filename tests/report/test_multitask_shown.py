@@ -21,6 +21,7 @@ from agentr_lite.report.model.comparison import gather_compared
 from agentr_lite.report.model.run import gather
 from agentr_lite.report.model.series import load_series
 from agentr_lite.report.tables.methods import method_sections
+from agentr_lite.report.tables.run import run_sections
 from agentr_lite.store import Store, runs
 from tests.runs.test_multitask import HALL, OWN
 from tests.support import loop_case
@@ -100,6 +101,16 @@ def test_a_comparison_averages_as_one_run_does(database: Path) -> None:
         assert share and row[3] == f"{100 * share.value:.1f} %"
     mean = sections["Success, mean over the environments"].rows[-1]
     assert mean[3] == f"{100 * line.figures.success.value:.1f} %"
+
+
+def test_endings_are_counted_in_each_environment(database: Path) -> None:
+    with Store.open(database, create=False) as store:
+        report = gather(store, "latest")
+    [behaviour] = [s for s in run_sections(report) if s.title == "Behaviour on test, greedy"]
+    [note] = [str(note) for note in behaviour.notes if "cut at a step limit" in str(note)]
+    assert [f"({env}, base)" in note for env in ENVS] == [True, True] and "mean" not in note
+    [base] = [x for x in report.evals_of("greedy", "test") if x.round == 0]
+    assert base.endings.cut == sum(part.endings.cut for part in base.by_env()) > 0
 
 
 def test_the_inspector_shows_one_environment_or_all(database: Path) -> None:

@@ -11,10 +11,10 @@ from agentr_lite.agent.turns import reflection_turn
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.world import custom_task
-from agentr_lite.report.model.splices import splice_rounds
-from agentr_lite.report.tables.splices import failure_section, recovery_section
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.report.model.splices import splice_rounds
+from agentr_lite.report.tables.splices import failure_section, recovery_section
 from agentr_lite.runs.stages.splice import splice_stage
 from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run

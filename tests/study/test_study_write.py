@@ -12,11 +12,11 @@ import pytest
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.measures import SUCCESS
 from agentr_lite.metrics.pooling import difference_of
+from agentr_lite.recipe.groups import EvalSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.report.model.rounds import load_rounds
 from agentr_lite.report.tables.methods import method_sections
 from agentr_lite.report.tables.wording import difference_phrase, difference_sentence
-from agentr_lite.recipe.groups import EvalSettings
-from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run, get_run, list_stages, set_run_status

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentr_lite.core.errors import UsageError
 from agentr_lite.metrics.measures import Measure, any_graded, main_measure
 from agentr_lite.metrics.methods import MethodRun
+from agentr_lite.recipe.loading import recipe_from_dict
 from agentr_lite.report.model.rounds import load_rounds
 from agentr_lite.report.model.run import RunReport, gather
 from agentr_lite.report.model.splices import SpliceRound, splice_rounds
-from agentr_lite.core.errors import UsageError
-from agentr_lite.recipe.loading import recipe_from_dict
 from agentr_lite.store.database import Store
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import list_stages

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_args
 
 from agentr_lite.metrics.environments import figures_by_env
+from agentr_lite.metrics.episodes import Endings, count_endings
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.evaluation import EvalFigures, figures_of
 from agentr_lite.metrics.resampling import clustered_rate
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
-from agentr_lite.store.records import EvalMode, RunRow, Stage
+from agentr_lite.store.records import EvalItemRow, EvalMode, RunRow, Stage
 from agentr_lite.store.runs import get_run, list_stages
 from agentr_lite.store.splices import list_adapters, list_datasets
 
@@ -31,11 +32,20 @@ class EvalLine:
     env: str = ""
     """The environment, where this line is of one of several; empty: the run's only one, or the
     mean over all."""
+    endings_by_env: Mapping[str, Endings] = field(default_factory=dict)
+    """Each environment's episodes that did not come to an end of their own."""
 
     @property
     def graded(self) -> bool:
         """Whether there are rewards between none and all."""
         return self.figures.graded
+
+    @property
+    def endings(self) -> Endings:
+        """The episodes that did not come to an end of their own, over all its environments."""
+        known = self.endings_by_env
+        mine = [known[self.env]] if self.env in known else [] if self.env else known.values()
+        return Endings(sum(one.cut for one in mine), sum(one.disasters for one in mine))
 
     def by_env(self) -> list[EvalLine]:
         """A line for each of several environments, by name; none where there is only one."""
@@ -45,7 +55,8 @@ class EvalLine:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types."""
+        """JSON types; ``cut`` and ``disasters`` only where there are any."""
+        endings = {name: count for name, count in asdict(self.endings).items() if count}
         return {
             "round": self.round,
             "mode": self.mode,
@@ -53,6 +64,7 @@ class EvalLine:
             "figures": self.figures.to_json(),
             "partial": self.partial,
             "env": self.env,
+            **endings,
         }
 
 
@@ -203,7 +215,13 @@ def _evals(store: Store, run_id: str, *, several: bool) -> list[EvalLine]:
                 if several
                 else figures_of(items, None, seed=0)
             )
-        lines.append(EvalLine(row.round, row.mode, row.split, figures, partial))
+        by_env: dict[str, list[EvalItemRow]] = {}
+        for item in list_eval_items(store, row.id, last_step_only=True):
+            by_env.setdefault(item.task.env, []).append(item)
+        endings = {name: count_endings(items) for name, items in by_env.items()}
+        lines.append(
+            EvalLine(row.round, row.mode, row.split, figures, partial, endings_by_env=endings)
+        )
     return lines
 
 

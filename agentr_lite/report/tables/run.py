@@ -146,6 +146,7 @@ def behaviour_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Se
         notes.append(
             "Revision length: invalid or repeated steps directly before a reflection, where any."
         )
+    notes += ending_notes(lines)
     return Section(f"Behaviour on {split}, {mode}", columns, rows, notes)
 
 
@@ -188,9 +189,8 @@ def recovery_section(lines: Sequence[EvalLine], *, split: str) -> Section:
             points_of(difference),
             interval(difference, signs=True),
         ]
-        rows.append(
-            [*row, *(_reward_cells(line) if dense else []), decimal(figures.reflections, 2)]
-        )
+        row += _reward_cells(line) if dense else []
+        rows.append([*row, decimal(figures.reflections, 2)])
     prefixes = max(line.figures.episodes for line in lines if not line.env)
     columns = ["", "recovered", "95 % interval", "vs base", "95 % interval"]
     return Section(
@@ -199,9 +199,27 @@ def recovery_section(lines: Sequence[EvalLine], *, split: str) -> Section:
         rows,
         [
             "The base failed from every one of these beginnings; its own row is a second try from"
-            " there with more steps."
+            " there with more steps.",
+            *ending_notes(lines),
         ],
     )
+
+
+def ending_notes(lines: Sequence[EvalLine]) -> list[str]:
+    """How many episodes were cut and how many ended in a disaster, by round.
+
+    Each comes only where there are any: databases of earlier versions do not mark such episodes.
+    """
+    # Counts have no mean over environments.
+    lines = [line for line in lines if line.env] or lines
+    cut = [(line_name(line), line.endings.cut) for line in lines]
+    disasters = [(line_name(line), line.endings.disasters) for line in lines]
+    notes = []
+    for what, counts in (("were cut at a step limit", cut), ("ended in a disaster", disasters)):
+        if any(count for _, count in counts):
+            by_round = ", ".join(f"{count} ({name})" for name, count in counts)
+            notes.append(f"Episodes that {what}: {by_round}.")
+    return notes
 
 
 def _reward_cells(line: EvalLine) -> list[Cell]:

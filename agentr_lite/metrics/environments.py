@@ -49,18 +49,18 @@ def figures_by_env(
 def mean_figures(figures: Sequence[EvalFigures]) -> EvalFigures:
     """The mean of several environments' figures; see ``figures_by_env``."""
     loops: Counter[int] = Counter()
-    for one in figures:
+    for each in figures:
         # Not `+`, which leaves out what is 0.
-        loops.update(one.repeated_runs)
+        loops.update(each.repeated_runs)
     numbers: Mapping[str, Any] = {
-        **{name: sum(getattr(one, name) for one in figures) for name in COUNTS},
-        **{name: _mean([getattr(one, name) for one in figures]) for name in MEANS},
+        **{name: sum(getattr(each, name) for each in figures) for name in COUNTS},
+        **{name: _mean([getattr(each, name) for each in figures]) for name in MEANS},
     }
-    versus = [one.versus_base for one in figures if one.versus_base]
+    versus = [each.versus_base for each in figures if each.versus_base]
     return EvalFigures(
         **numbers,
-        success=_mean_estimate([one.success for one in figures]),
-        reward=_mean_estimate([one.reward for one in figures]),
+        success=_mean_estimate([each.success for each in figures]),
+        reward=_mean_estimate([each.reward for each in figures]),
         repeated_runs=dict(loops),
         by_level={},
         versus_base=_mean_difference(versus) if versus else None,
@@ -74,11 +74,11 @@ def _mean_difference(differences: Sequence[VersusBase]) -> VersusBase:
     is as likely gained as lost, in whichever environment.
     """
     mean = VersusBase(
-        sum(one.pairs for one in differences),
-        mean_of_estimates([one.success for one in differences]),
-        mean_of_estimates([one.reward for one in differences]),
+        sum(each.pairs for each in differences),
+        mean_of_estimates([each.success for each in differences]),
+        mean_of_estimates([each.reward for each in differences]),
     )
-    flips = [(one.gained, one.lost) for one in differences]
+    flips = [(each.gained, each.lost) for each in differences]
     gained = [gained for gained, _ in flips if gained is not None]
     lost = [lost for _, lost in flips if lost is not None]
     if len(gained) < len(differences):

@@ -114,17 +114,17 @@ def repeated_actions(steps: Sequence[Step]) -> int:
 def _repetitions(steps: Sequence[Step]) -> dict[int, list[int]]:
     """Run length to the positions where a second, third … copy of a run begins."""
     keys = [_key(step) for step in steps]
-    found: dict[int, list[int]] = {length: [] for length in LOOP_LENGTHS}
+    starts: dict[int, list[int]] = {length: [] for length in LOOP_LENGTHS}
     for length in LOOP_LENGTHS:
         at = length
         while at + length <= len(keys):
             run = keys[at : at + length]
             if run == keys[at - length : at] and _is_primitive(run):
-                found[length].append(at)
+                starts[length].append(at)
                 at += length
             else:
                 at += 1
-    return found
+    return starts
 
 
 def _is_primitive(run: list[Hashable]) -> bool:

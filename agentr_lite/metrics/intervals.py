@@ -75,10 +75,10 @@ def mean_of_estimates(estimates: Sequence[Estimate]) -> Estimate:
     if not estimates:
         raise ValueError("the mean of no estimates")
     count = len(estimates)
-    value = math.fsum(one.value for one in estimates) / count
-    below = math.hypot(*(one.value - one.low for one in estimates)) / count
-    above = math.hypot(*(one.high - one.value for one in estimates)) / count
-    return Estimate(value, value - below, value + above, sum(one.n for one in estimates))
+    value = math.fsum(each.value for each in estimates) / count
+    below = math.hypot(*(each.value - each.low for each in estimates)) / count
+    above = math.hypot(*(each.high - each.value for each in estimates)) / count
+    return Estimate(value, value - below, value + above, sum(each.n for each in estimates))
 
 
 def t_quantile(probability: float, freedom: int) -> float:

@@ -149,7 +149,9 @@ BEHAVIOUR = (REPEATED, LENGTH, VALID, REFLECTIONS, STEPS)
 
 def in_env(rounds: Rounds, env: str) -> Rounds:
     """What was played in one of several environments."""
-    mine = {key: [one for one in played if one.env == env] for key, played in rounds.items()}
+    mine = {
+        key: [episode for episode in played if episode.env == env] for key, played in rounds.items()
+    }
     return {key: played for key, played in mine.items() if played}
 
 
@@ -157,8 +159,8 @@ def any_graded(runs: Iterable[Rounds]) -> bool:
     """Whether any evaluation has rewards between none and all; see ``episodes.is_graded``."""
     return any(
         is_graded(
-            sum(one.success for one in played) / len(played),
-            sum(one.reward for one in played) / len(played),
+            sum(episode.success for episode in played) / len(played),
+            sum(episode.reward for episode in played) / len(played),
         )
         for rounds in runs
         for played in rounds.values()

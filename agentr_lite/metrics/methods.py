@@ -40,7 +40,7 @@ class MethodRun:
     @property
     def envs(self) -> list[str]:
         """What the environments of its episodes call themselves."""
-        return sorted({one.env for played in self.rounds.values() for one in played})
+        return sorted({episode.env for played in self.rounds.values() for episode in played})
 
 
 R = TypeVar("R", bound=MethodRun)
@@ -59,7 +59,7 @@ class MethodRuns(Generic[R]):
 
     def of(self, method: str) -> list[R]:
         """A method's runs by seed."""
-        return sorted((one for one in self.runs if one.method == method), key=lambda one: one.seed)
+        return sorted((run for run in self.runs if run.method == method), key=lambda run: run.seed)
 
     def label(self, method: str) -> str:
         """What a method is called."""
@@ -68,11 +68,11 @@ class MethodRuns(Generic[R]):
     def seeds(self, method: str) -> dict[int, Rounds]:
         """Seed to what a method's run played; for ``base``, of whichever run has its episodes."""
         if method != BASE:
-            return {one.seed: one.rounds for one in self.of(method)}
+            return {run.seed: run.rounds for run in self.of(method)}
         by_seed: dict[int, Rounds] = {}
-        for one in [*self.of(BASE), *self.runs]:
-            if ("greedy", 0) in one.rounds:
-                by_seed.setdefault(one.seed, one.rounds)
+        for run in [*self.of(BASE), *self.runs]:
+            if ("greedy", 0) in run.rounds:
+                by_seed.setdefault(run.seed, run.rounds)
         return dict(sorted(by_seed.items()))
 
     @property
@@ -82,29 +82,29 @@ class MethodRuns(Generic[R]):
 
     def is_trained(self, method: str) -> bool:
         """Whether a run of a method has been evaluated after training."""
-        return any(one.last_round > 0 for one in self.of(method))
+        return any(run.last_round > 0 for run in self.of(method))
 
     def last_round(self, *methods: str) -> int:
         """The last round that a run of each of these methods has."""
-        lasts = [max((one.last_round for one in self.of(method)), default=0) for method in methods]
+        lasts = [max((run.last_round for run in self.of(method)), default=0) for method in methods]
         return min(lasts, default=0)
 
     @property
     def envs(self) -> list[str]:
         """The environments that every run has; empty where there is only one."""
-        shared = set.intersection(*(set(one.envs) for one in self.runs)) if self.runs else set()
-        return sorted(shared) if any(len(one.envs) > 1 for one in self.runs) else []
+        shared = set.intersection(*(set(run.envs) for run in self.runs)) if self.runs else set()
+        return sorted(shared) if any(len(run.envs) > 1 for run in self.runs) else []
 
     def in_env(self, env: str) -> MethodRuns[R]:
         """The same runs with the episodes of one environment; their stages stay whole."""
         return MethodRuns(
-            [_with_rounds(one, in_env(one.rounds, env)) for one in self.runs], self.labels
+            [_with_rounds(run, in_env(run.rounds, env)) for run in self.runs], self.labels
         )
 
     @property
     def graded(self) -> bool:
         """Whether there are rewards between none and all."""
-        return any_graded(one.rounds for one in self.runs)
+        return any_graded(run.rounds for run in self.runs)
 
     @property
     def main(self) -> Measure:
@@ -137,5 +137,5 @@ class MethodRuns(Generic[R]):
         return difference_of(measure, self.seeds(method), rounds, self.seeds(other), rounds)
 
 
-def _with_rounds(one: R, rounds: Rounds) -> R:
-    return replace(one, rounds=rounds)
+def _with_rounds(run: R, rounds: Rounds) -> R:
+    return replace(run, rounds=rounds)

@@ -39,19 +39,19 @@ def value_of(
         nothing to measure.
     """
     keys = _keys(measure, rounds)
-    seeds = [own for own, played in runs.items() if all(key in played for key in keys)]
-    counted = [
-        _Trial(own, one, one)
-        for own in seeds
+    seeds = [own_seed for own_seed, played in runs.items() if all(key in played for key in keys)]
+    trials = [
+        _Trial(own_seed, episode, episode)
+        for own_seed in seeds
         for key in keys
-        for one in runs[own][key]
-        if measure.below(one) > 0
+        for episode in runs[own_seed][key]
+        if measure.below(episode) > 0
     ]
-    if not counted:
+    if not trials:
         return None
-    mean = _mean([_value(measure, mine, seed) for mine in _by_env(counted)])
+    mean = _mean([_value(measure, mine, seed) for mine in _by_env(trials)])
     return PooledEstimate(
-        mean.value, mean.low, mean.high, mean.n, len(counted), tuple(sorted(seeds))
+        mean.value, mean.low, mean.high, mean.n, len(trials), tuple(sorted(seeds))
     )
 
 
@@ -65,11 +65,11 @@ class _Trial(NamedTuple):
 
 def _value(measure: Measure, trials: Sequence[_Trial], seed: int) -> Estimate:
     """The value in one environment."""
-    tasks, seeds = [one.now.task for one in trials], [one.seed for one in trials]
-    above = [measure.above(one.now) for one in trials]
+    tasks, seeds = [trial.now.task for trial in trials], [trial.seed for trial in trials]
+    above = [measure.above(trial.now) for trial in trials]
     if measure.is_rate:
         return clustered_rate([value > 0 for value in above], tasks, groups=seeds, seed=seed)
-    below = [measure.below(one.now) for one in trials]
+    below = [measure.below(trial.now) for trial in trials]
     return clustered_ratio(above, below, tasks, groups=seeds, seed=seed)
 
 
@@ -99,26 +99,32 @@ def difference_of(
     keys = list(zip(_keys(measure, rounds), _keys(measure, other_rounds), strict=True))
     pairs: list[_Trial] = []
     by_seed: dict[int, float] = {}
-    for own in sorted(set(runs) & set(others)):
-        if any(key not in runs[own] or other not in others[own] for key, other in keys):
+    for own_seed in sorted(set(runs) & set(others)):
+        if any(key not in runs[own_seed] or other not in others[own_seed] for key, other in keys):
             continue
         here = []
         for key, other_key in keys:
-            theirs = {one.task: one for one in others[own][other_key]}
-            here += [_Trial(own, p, theirs[p.task]) for p in runs[own][key] if p.task in theirs]
+            theirs = {episode.task: episode for episode in others[own_seed][other_key]}
+            here += [
+                _Trial(own_seed, episode, theirs[episode.task])
+                for episode in runs[own_seed][key]
+                if episode.task in theirs
+            ]
         each = [_Sides.of(measure, part).difference for part in _by_env(here)]
         known = [difference for difference in each if difference is not None]
         if known:
-            by_seed[own] = sum(known) / len(known)
+            by_seed[own_seed] = sum(known) / len(known)
         pairs += here
     sides = [_Sides.of(measure, part) for part in _by_env(pairs)]
-    sides = [one for one in sides if one.difference is not None]
+    sides = [side for side in sides if side.difference is not None]
     if not sides:
         return None
     mean = _mean(
         [
-            clustered_ratio_difference(one.now, one.before, one.tasks, groups=one.seeds, seed=seed)
-            for one in sides
+            clustered_ratio_difference(
+                side.now, side.before, side.tasks, groups=side.seeds, seed=seed
+            )
+            for side in sides
         ]
     )
     only = sides[0] if len(sides) == 1 else None
@@ -168,8 +174,8 @@ def _keys(measure: Measure, rounds: int | Sequence[int]) -> list[tuple[EvalMode,
 
 def _by_env(trials: Iterable[_Trial]) -> list[list[_Trial]]:
     by_env: dict[str, list[_Trial]] = {}
-    for one in trials:
-        by_env.setdefault(one.now.env, []).append(one)
+    for trial in trials:
+        by_env.setdefault(trial.now.env, []).append(trial)
     return [by_env[name] for name in sorted(by_env)]
 
 

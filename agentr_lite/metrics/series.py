@@ -58,7 +58,7 @@ def mean_over_envs(parts: Sequence[ByRound]) -> ByRound:
     for number in sorted({number for part in parts for number in part}):
         here = [part[number] for part in parts if number in part]
         mean = mean_of_estimates(here)
-        means[number] = mean if all(one.bounds for one in here) else _unbounded(mean)
+        means[number] = mean if all(each.bounds for each in here) else _unbounded(mean)
     return means
 
 

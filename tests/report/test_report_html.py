@@ -146,7 +146,7 @@ def test_every_splice_shows_both_sides_the_cut_and_the_outcome(database: Path) -
         assert part.count('class="side bad-side"') == part.count('class="side good-side"') == 1
         assert part.count('<li class="cut"') == 1
     told = "".join(parts)
-    assert told.count("a true way on was searched, and is kept") == sum(
+    assert told.count("A search found a true continuation, which is kept") == sum(
         row.status == "recovered" for row in revisions
     )
     for row in revisions:
@@ -243,7 +243,7 @@ def test_trees_are_chosen_for_what_they_show(database: Path) -> None:
         all_of_them = choose_trees(store, run, limit=99)
         count = len(list_trees(store, run))
     assert len(few) == 3
-    assert few[0].why.startswith("a way back had to be searched")
+    assert few[0].why.startswith("the joined texts failed their replay")
     assert any(row.status == "recovered" for row in few[0].revisions)
     assert len({choice.tree.id for choice in all_of_them}) == len(all_of_them) == count
 

@@ -29,8 +29,8 @@ from agentr_lite.store.records import EvalMode
 Named = tuple[str, ByRound]
 """A series' name, and its estimates by round."""
 
-_MEAN = " Mean: over the environments, each counting alike."
-_MEANS = " Of a run on several environments: the mean over them, each counting alike."
+_MEAN = " Mean: over the environments; each counts alike."
+_MEANS = " For a run on several environments: the mean over them; each counts alike."
 
 
 def run_figures(shown: Shown) -> list[Figure]:
@@ -48,25 +48,25 @@ def run_figures(shown: Shown) -> list[Figure]:
 def comparison_figures(runs: Sequence[Shown]) -> list[Figure]:
     """The plots of several runs together, in reading order."""
     envs = sorted({env for shown in runs for env in shown.series.by_env})
-    found = _outcome_figures(runs)
+    figures = _outcome_figures(runs)
     if envs:
-        found = _with_caption(found, _MEANS)
+        figures = _with_caption(figures, _MEANS)
     for env in envs:
-        here = [(at, part) for at, one in enumerate(runs) if (part := one.in_env(env))]
-        found += _success_figures([part for _, part in here], f", {env}", [at for at, _ in here])
-    return _present([*found, total_time_figure(runs)])
+        here = [(at, part) for at, run in enumerate(runs) if (part := run.in_env(env))]
+        figures += _success_figures([part for _, part in here], f", {env}", [at for at, _ in here])
+    return _present([*figures, total_time_figure(runs)])
 
 
 def _outcome_figures(runs: Sequence[Shown], of: str = "run") -> list[Figure | None]:
     several = of == "env"
-    found = [
+    figures = [
         *_success_figures(runs, of=of),
         *(rate_figure(runs, "recovery", outcome, of=of) for outcome in _outcomes(runs)),
         estimate_figure(
             [(shown.label, shown.series.repeated) for shown in runs],
             "Repeated steps",
-            "Share of greedy steps that repeat the run of steps just before with the same"
-            " observations. Bars: 95 % bootstrap intervals over tasks.",
+            "Share of greedy steps that repeat the run of steps directly before them and get the"
+            " same observations. Bars: 95 % bootstrap intervals over tasks.",
             _percent,
             "greedy steps",
             top=1.0,
@@ -74,7 +74,7 @@ def _outcome_figures(runs: Sequence[Shown], of: str = "run") -> list[Figure | No
         ),
         *(_lengths_by_env(runs) if several else [_length_figure(runs)]),
     ]
-    return _with_caption(found, _MEAN) if several else found
+    return _with_caption(figures, _MEAN) if several else figures
 
 
 def _outcomes(runs: Sequence[Shown]) -> list[_Outcome]:
@@ -170,12 +170,12 @@ def estimate_figure(
         series.append(Series(name, points, colour))
     table = _table(title, [of, "", "value", "95 % interval", "n"], rows, single=len(series) == 1)
     label = f"{title}: " + "; ".join(
-        f"{one.name} " + ", ".join(f"{p.category} {show(p.value)}" for p in one.points)
-        for one in series
+        f"{each.name} " + ", ".join(f"{p.category} {show(p.value)}" for p in each.points)
+        for each in series
     )
     names = [round_name(n) for n in rounds]
     svg = interval_plot(series, names, label=label, show=show, y_title=y_title, top=top)
-    legend = [(one.colour, one.name) for one in series] if len(series) > 1 else []
+    legend = [(each.colour, each.name) for each in series] if len(series) > 1 else []
     return Figure(title, svg, caption, table, legend)
 
 
@@ -217,8 +217,8 @@ def difference_figure(
         unit=outcome.axis,
     )
     caption = (
-        "Paired by task; bars: 95 % bootstrap intervals. A bar that crosses the line at 0 is inside"
-        " the noise."
+        "Paired by task. Bars: 95 % bootstrap intervals. A difference whose bar crosses the line at"
+        " 0 is inside the noise."
     )
     value_name = "points" if outcome.unit == "percent" else "reward"
     table = Section(title, ["", value_name, "95 % interval", "n"], rows)
@@ -233,9 +233,9 @@ def _length_figure(runs: Sequence[Shown]) -> Figure | None:
             ("in greedy episodes", runs[0].series.played_lengths),
         ]
     caption = (
-        "Mean bad steps before the reflection: in what each round was trained on"
+        "Mean number of bad steps before the reflection, in what each round was trained on"
         + (
-            ", and, where they show, in the episodes that its model played"
+            " and, where they can be seen, in the episodes that its model played"
             if len(runs) == 1
             else ""
         )
@@ -245,7 +245,7 @@ def _length_figure(runs: Sequence[Shown]) -> Figure | None:
 
 
 def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
-    """Revision lengths of several environments: what was learnt and what was played apart."""
+    """Revision lengths of several environments, in training data and in played episodes."""
     learnt: list[Named] = [(part.label, part.series.learnt_lengths) for part in parts]
     played: list[Named] = [(part.label, part.series.played_lengths) for part in parts]
     bars = " Bars: 95 % bootstrap intervals over tasks."
@@ -253,7 +253,8 @@ def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
         estimate_figure(
             learnt,
             "Revision length",
-            "Mean bad steps before the reflection in what each round was trained on." + bars,
+            "Mean number of bad steps before the reflection, in what each round was trained on."
+            + bars,
             lambda v: f"{v:.2g}",
             "bad steps",
             of="env",
@@ -261,7 +262,7 @@ def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
         estimate_figure(
             played,
             "Revision length, as played",
-            "Mean visibly bad steps before a reflection in greedy episodes." + bars,
+            "Mean number of visibly bad steps before a reflection in greedy episodes." + bars,
             lambda v: f"{v:.2g}",
             "bad steps",
             of="env",
@@ -270,8 +271,8 @@ def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
 
 
 def _with_caption(figures: Sequence[Figure | None], more: str) -> list[Figure | None]:
-    """With one sentence more below each."""
-    return [one and replace(one, caption=one.caption + more) for one in figures]
+    """The figures with one more sentence below each."""
+    return [figure and replace(figure, caption=figure.caption + more) for figure in figures]
 
 
 def _present(figures: Sequence[Figure | None]) -> list[Figure]:
@@ -285,7 +286,7 @@ def _interval(estimate: Estimate, show: Callable[[float], str]) -> str | None:
 def _table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, single: bool
 ) -> Section:
-    """Without the run's column where there is one run."""
+    """A figure's table; a single run needs no column of names."""
     if not single:
         return Section(title, columns, rows)
     return Section(title, columns[1:], [row[1:] for row in rows])
@@ -334,7 +335,7 @@ _SUCCESS = _Outcome(
         "recovery": ("Recovery by round", "failures of the base recovered"),
     },
     "Difference from base",
-    "Wilson; Student where tasks come several times",
+    "Wilson; Student where a task is played several times",
     _percent,
     "percent",
     "percentage points of success",

@@ -45,7 +45,7 @@ class EvalLine:
         """The episodes that did not come to an end of their own, over all its environments."""
         known = self.endings_by_env
         mine = [known[self.env]] if self.env in known else [] if self.env else known.values()
-        return Endings(sum(one.cut for one in mine), sum(one.disasters for one in mine))
+        return Endings(sum(each.cut for each in mine), sum(each.disasters for each in mine))
 
     def by_env(self) -> list[EvalLine]:
         """A line for each of several environments, by name; none where there is only one."""

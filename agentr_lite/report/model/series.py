@@ -45,7 +45,7 @@ def load_series(store: Store, report: RunReport, played: Rounds | None = None) -
     # Nothing played there: the run may have been evaluated on another split.
     rounds = played or load_rounds(store, run.id, split=split)
     kept = _kept_lengths(store, run.id)
-    envs = {one.env for episodes in rounds.values() for one in episodes}
+    envs = {episode.env for episodes in rounds.values() for episode in episodes}
     envs |= {env for lengths in kept.values() for env, _, _ in lengths}
     by_env = {}
     for env in sorted(envs):
@@ -66,7 +66,7 @@ def load_series(store: Store, report: RunReport, played: Rounds | None = None) -
         split,
         measure_by_round(REPEATED, rounds, run.seed),
         measure_by_round(LENGTH, rounds, run.seed),
-        mean_over_envs([one.learnt_lengths for one in by_env.values()]),
+        mean_over_envs([series.learnt_lengths for series in by_env.values()]),
         losses,
         by_env if len(by_env) > 1 else {},
     )

@@ -114,14 +114,14 @@ def render_page(
     )
     compared = gather_compared(sources)
     shown = [
-        Shown(one.label, one.report, load_series(store, one.report, one.played.rounds))
-        for (store, _), one in zip(sources, compared, strict=True)
+        Shown(run.label, run.report, load_series(store, run.report, run.played.rounds))
+        for (store, _), run in zip(sources, compared, strict=True)
     ]
     gathered = _Trees()
-    for (store, run_id), one in zip(sources, compared, strict=True):
-        envs = len(one.report.envs) > 1
+    for (store, run_id), run in zip(sources, compared, strict=True):
+        envs = len(run.report.envs) > 1
         for choice in choose_trees(store, run_id, tasks=tasks, limit=limit):
-            names = [one.label] if several else []
+            names = [run.label] if several else []
             names += [choice.tree.task.env] if envs else []
             _add_tree(gathered, store, choice, " · ".join(names))
     runs = [_run_section(at, each) for at, each in enumerate(shown)]

@@ -1,4 +1,4 @@
-"""A splice as the page shows it: what the pair shares, both ways on, and what was made of them."""
+"""A splice as the page shows it: the shared steps, both continuations, and what became of them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from agentr_lite.store.trees import path_nodes, tree_opening
 TEXT_LIMIT = 2_000
 """Characters of one turn or observation."""
 TURN_LIMIT = 60
-"""Turns of one side; of longer ones the first are shown."""
+"""Turns of one side that are shown; a longer side shows its first ones."""
 
 Part = Literal["shared", "bad", "signal", "on"]
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn and its answer."""
+    """One turn and the environment's answer."""
 
     number: int
     """From 1, counted from reset."""
@@ -38,13 +38,13 @@ class Turn:
     verdict: Mark | None = None
     verdict_words: str = ""
     dropped: bool = False
-    """A bad step after t': not part of the revision."""
+    """A bad step after t', which the revision leaves out."""
     is_cut: bool = False
     """The step t'."""
     part: Part | None = None
-    """Of a revision: where the turn comes from."""
+    """Where a revision's turn comes from."""
     learnt: bool = False
-    """Of a revision: whether the turn carries loss."""
+    """Whether a revision's turn carries loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +123,14 @@ def splice_page(
 def _outcome(revision: RevisionRow, good_reward: float) -> str:
     naive = revision.naive_reward
     if revision.status == "naive":
-        return "Kept as the joined texts say; it was never executed."
+        return "Kept as joined text; it was never executed."
     if revision.status == "replayed":
-        return f"Executed from reset, the joined episode earned {naive or 0:.3g}: kept."
+        return f"Executed from reset, the joined episode earned {naive or 0:.3g}. It is kept."
     if revision.status == "recovered":
         return (
-            f"Executed from reset, the joined texts earned {naive or 0:.3g} where the good"
-            f" trajectory had earned {good_reward:.3g}; a true way on was searched, and is kept."
+            f"Executed from reset, the joined texts earned {naive or 0:.3g}, whereas the good"
+            f" trajectory had earned {good_reward:.3g}. A search found a true continuation, which"
+            " is kept."
         )
     earned = "" if naive is None else f" Executed from reset, it earned {naive:.3g}."
     return f"Rejected: {revision.reason}.{earned}"

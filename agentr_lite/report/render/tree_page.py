@@ -72,8 +72,8 @@ def tree_record(store: Store, tree: TreeRow, texts: Excerpts) -> tuple[dict[str,
         "hidden": [children.get(idx, 0) - shown.get(idx, 0) for idx in kept],
         "best": [place[idx] for idx in best],
         "verdicts": {
-            str(place[idx]): [_verdict(row, texts) for row in found]
-            for idx, found in judgements.items()
+            str(place[idx]): [_verdict(row, texts) for row in of_node]
+            for idx, of_node in judgements.items()
         },
         "calls": {
             str(place[idx]): {

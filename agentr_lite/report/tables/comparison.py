@@ -27,13 +27,13 @@ def comparison_sections(runs: Sequence[Compared]) -> list[Section]:
     """Tables of several runs, in reading order."""
     sections = [overview_section(runs), _between_runs(runs)]
     pools: dict[str, list[Compared]] = {}
-    for one in runs:
-        pools.setdefault(one.pool, []).append(one)
+    for run in runs:
+        pools.setdefault(run.pool, []).append(run)
     for members in pools.values():
         if len(members) < 2:
             continue
-        methods = dict.fromkeys(one.method for one in members)
-        results = MethodRuns([one.played for one in members], {name: name for name in methods})
+        methods = dict.fromkeys(run.method for run in members)
+        results = MethodRuns([run.played for run in members], {name: name for name in methods})
         row = members[0].report.run
         where = f"{row.env}, {model_name(row)}: " if len(pools) > 1 else ""
         sections += [
@@ -45,40 +45,40 @@ def comparison_sections(runs: Sequence[Compared]) -> list[Section]:
 
 def _splice_section(runs: Sequence[Compared]) -> Section:
     by_round: dict[tuple[str, int], list[SpliceRound]] = {}
-    for one in runs:
-        for number, spliced in one.spliced.items():
-            by_round.setdefault((one.method, number), []).append(spliced)
+    for run in runs:
+        for number, spliced in run.spliced.items():
+            by_round.setdefault((run.method, number), []).append(spliced)
     return failure_section([(method, number, of) for (method, number), of in by_round.items()])
 
 
 def overview_section(runs: Sequence[Compared]) -> Section:
-    """One row a run: what it is and what it came to."""
+    """One row for each run: its settings, its first and last result, and its time."""
     rows: list[list[Cell]] = []
-    for one in runs:
-        measure, last, seed = one.measure, one.played.last_round, one.played.seed
-        own = {seed: one.played.rounds}
-        # One run's interval is drawn as its own tables' was, so that they agree.
+    for run in runs:
+        measure, last, seed = run.measure, run.played.last_round, run.played.seed
+        own = {seed: run.played.rounds}
+        # The run's own seed draws the interval, so that it agrees with the run's own tables.
         difference = difference_of(measure, own, last, own, 0, seed=seed) if last else None
         base, end = (value_of(measure, own, number) for number in (0, last))
         rows.append(
             [
-                one.label,
-                one.report.run.id,
-                model_name(one.report.run),
+                run.label,
+                run.report.run.id,
+                model_name(run.report.run),
                 measure.column,
                 value_cell(measure, base),
                 value_cell(measure, end) if last else None,
                 round_name(last) if last else None,
                 difference_cell(measure, difference),
                 difference_interval(measure, difference),
-                format_duration(sum(line.wall_s for line in one.report.stages)),
+                format_duration(sum(line.wall_s for line in run.report.stages)),
             ]
         )
     columns = ["", "run", "model", "measure", "base", "last", "", "vs base", "95 % interval"]
     columns.append("time")
-    notes = ["On held-out tasks, greedy; differences are paired by task."]
-    if any(one.report.envs for one in runs):
-        notes.append("Of several environments: the mean over them, each counting alike.")
+    notes = ["Greedy episodes on held-out tasks; differences are paired by task."]
+    if any(run.report.envs for run in runs):
+        notes.append("For several environments: the mean over them; each counts alike.")
     return Section("The runs", columns, rows, notes)
 
 
@@ -91,7 +91,7 @@ def _between_runs(runs: Sequence[Compared]) -> Section:
         if (other.pool, other.method) == (first.pool, first.method):
             continue
         measure = REWARD if REWARD in (first.measure, other.measure) else SUCCESS
-        # The last round that each has.
+        # Each run's own last round.
         difference = difference_of(
             measure,
             {0: other.played.rounds},
@@ -112,6 +112,8 @@ def _between_runs(runs: Sequence[Compared]) -> Section:
         )
         notes.append(difference_sentence(other.label, measure, difference, than=first.label))
     if notes:
-        notes.append("Last round against last round, paired by the tasks that both have played.")
+        notes.append(
+            "The last rounds are compared, paired by the tasks that both runs have played."
+        )
     columns = ["", "measure", "difference", "95 % interval", "tasks"]
     return Section("Run against run", columns, rows, notes)

@@ -44,26 +44,26 @@ class Tile:
     """``good``, ``bad``, ``part`` (inside the noise) or empty."""
 
 
-def run_tiles(one: Compared) -> list[Tile]:
+def run_tiles(run: Compared) -> list[Tile]:
     """One run's headline."""
-    return _tiles([one])
+    return _tiles([run])
 
 
 def pooled_tiles(runs: Sequence[Compared]) -> list[Tile]:
     """The headline of runs that are one method over several seeds; empty for others."""
-    if len({(one.pool, one.method) for one in runs}) > 1:
+    if len({(run.pool, run.method) for run in runs}) > 1:
         return []
     return _tiles(runs)
 
 
 def _tiles(runs: Sequence[Compared]) -> list[Tile]:
-    results = MethodRuns([one.played for one in runs])
-    last = min((one.played.last_round for one in runs), default=0)
+    results = MethodRuns([run.played for run in runs])
+    last = min((run.played.last_round for run in runs), default=0)
     measures = [REWARD, SUCCESS] if results.graded else [SUCCESS]
     tiles = [
         *(_outcome_tile(results, measure, last) for measure in [*measures, results.recovery]),
         _repeated_tile(results, last),
-        _cost_tile([one.report for one in runs]),
+        _cost_tile([run.report for run in runs]),
     ]
     return [tile for tile in tiles if tile is not None]
 

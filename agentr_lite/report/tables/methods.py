@@ -111,18 +111,18 @@ def between_section(results: MethodRuns[Any], measures: Sequence[Measure]) -> Se
     """Every two methods in the last round that both have."""
     rows: list[list[Cell]] = []
     notes: list[str | Styled] = []
-    for one, other in itertools.combinations(results.methods, 2):
-        number = results.last_round(one, other)
-        row: list[Cell] = [f"{results.label(one)} − {results.label(other)}", number]
+    for method, other in itertools.combinations(results.methods, 2):
+        number = results.last_round(method, other)
+        row: list[Cell] = [f"{results.label(method)} − {results.label(other)}", number]
         for measure in measures:
-            difference = results.between(measure, one, other, number)
+            difference = results.between(measure, method, other, number)
             row += [
                 difference_cell(measure, difference),
                 difference_interval(measure, difference),
                 p_value(difference.p) if difference else None,
             ]
             if difference and measure in (results.main, results.recovery):
-                name, than = results.label(one), results.label(other)
+                name, than = results.label(method), results.label(other)
                 notes.append(difference_sentence(name, measure, difference, than=than))
         rows.append(row)
     columns = ["", "round"]
@@ -132,7 +132,7 @@ def between_section(results: MethodRuns[Any], measures: Sequence[Measure]) -> Se
 
 
 def behaviour_section(results: MethodRuns[Any]) -> Section:
-    """How episodes look, by method and round."""
+    """How the agent acted, by method and round."""
     rows: list[list[Cell]] = []
     for label, method, number in _method_rounds(results):
         row: list[Cell] = [label]
@@ -144,15 +144,16 @@ def behaviour_section(results: MethodRuns[Any]) -> Section:
     for measure in BEHAVIOUR:
         columns += [measure.column, "95 % interval"]
     notes = [
-        "Greedy episodes. Repeated: share of the steps that repeat the run of steps just before"
-        " with the same observations; revision length: invalid or repeated steps directly before a"
-        " reflection, where any; valid: share of the actions; reflections and steps: an episode."
+        "Greedy episodes. Repeated actions: share of all steps that repeat the run of steps"
+        " directly before them and get the same observations. Revision length: mean number of"
+        " invalid or repeated steps directly before a reflection, where there are any. Valid"
+        " actions: share of all actions. Reflections and steps: means per episode."
     ]
     return Section("Behaviour", columns, rows, notes)
 
 
 def behaviour_change_section(results: MethodRuns[Any]) -> Section:
-    """The same as differences from the base."""
+    """The behaviour of each method and round as differences from the base."""
     measures = (REPEATED, LENGTH, VALID)
     rows: list[list[Cell]] = []
     for label, method, number in _method_rounds(results):
@@ -170,43 +171,43 @@ def behaviour_change_section(results: MethodRuns[Any]) -> Section:
     columns = [""]
     for measure in measures:
         columns += [measure.column, "95 % interval", "p"]
-    notes = ["Percentages as points; revision length in steps."]
+    notes = ["Differences of percentages are in points, those of revision length in steps."]
     return Section("Behaviour against the base", columns, rows, notes)
 
 
 def seed_section(results: MethodRuns[Any]) -> Section:
-    """Each run by itself, and what the spread between seeds alone would say."""
+    """Each run on its own, and the interval that the spread between seeds alone would give."""
     measure, recovery = results.main, results.recovery
     rows: list[list[Cell]] = []
     notes: list[str | Styled] = []
     for method in results.methods:
         gains = []
-        for one in results.of(method):
-            last = one.last_round
+        for run in results.of(method):
+            last = run.last_round
             if not last:
                 continue
-            runs = {one.seed: one.rounds}
+            runs = {run.seed: run.rounds}
             difference = difference_of(measure, runs, last, runs, 0)
             failures = difference_of(recovery, runs, last, runs, 0)
             rows.append(
                 [
-                    f"{results.label(method)}, seed {one.seed}",
+                    f"{results.label(method)}, seed {run.seed}",
                     last,
                     difference_cell(measure, difference),
                     difference_interval(measure, difference),
                     difference_cell(recovery, failures),
                     difference_interval(recovery, failures),
-                    format_duration(sum(row.wall_s for row in one.stages)),
-                    count(sum(row.output_tokens for row in one.stages)),
-                    one.run.id if one.run.status == "finished" else f"{one.run.id} (not through)",
+                    format_duration(sum(row.wall_s for row in run.stages)),
+                    count(sum(row.output_tokens for row in run.stages)),
+                    run.run.id if run.run.status == "finished" else f"{run.run.id} (not finished)",
                 ]
             )
             gains += [difference.value] if difference else []
         if len(gains) > 1:
             spread = mean_interval(gains)
             notes.append(
-                f"{results.label(method)}: mean gain {difference_cell(measure, spread)} by the"
-                f" spread of {spread.n} seeds alone (Student)"
+                f"{results.label(method)}: mean gain {difference_cell(measure, spread)}; judged by"
+                f" the spread of its {spread.n} seeds alone, the 95 % interval (Student) is"
                 f" {difference_interval(measure, spread)}."
             )
     columns = ["", "round", f"{measure.column} vs base", "95 % interval"]
@@ -219,17 +220,17 @@ def training_section(results: MethodRuns[Any]) -> Section:
     rows: list[list[Cell]] = []
     for method in results.methods:
         for number in range(1, results.last_round(method) + 1):
-            found = [
+            summaries = [
                 row.summary
-                for one in results.of(method)
-                for row in one.stages
+                for run in results.of(method)
+                for row in run.stages
                 if (row.stage, row.round) == ("train", number) and row.finished
             ]
-            if not found:
+            if not summaries:
                 continue
-            cells: list[Cell] = [f"{results.label(method)}, {round_name(number)}", len(found)]
+            cells: list[Cell] = [f"{results.label(method)}, {round_name(number)}", len(summaries)]
             for key in _TRAINED:
-                values = [summary.get(key) or 0 for summary in found]
+                values = [summary.get(key) or 0 for summary in summaries]
                 cells.append(count(round(sum(values) / len(values))))
             rows.append(cells)
     columns = [
@@ -244,10 +245,10 @@ def training_section(results: MethodRuns[Any]) -> Section:
         "tokens",
     ]
     notes = [
-        "Means a run. Revisions, good, general: examples; held out, too long: how many of them were"
-        " kept for the validation loss, and how many were not trained on since they exceed"
-        " train.max_length. Methods that find fewer examples take fewer steps: the budget is the"
-        " same, what there is to spend it on is not."
+        "Means per run. Revisions, good, general: numbers of examples. Held out: examples that were"
+        " kept for the validation loss. Too long: examples that exceed train.max_length and were"
+        " left out. All methods have the same budget, but a method that finds fewer examples takes"
+        " fewer steps."
     ]
     return Section("What was trained on", columns, rows, notes)
 
@@ -260,11 +261,11 @@ def cost_section(results: MethodRuns[Any]) -> Section:
         if not runs:
             continue
         for stage in ("eval", "search", "splice", "train"):
-            lines = [[r for r in one.stages if r.stage == stage and r.finished] for one in runs]
-            times = sum(len(of) for of in lines)
+            lines = [[r for r in run.stages if r.stage == stage and r.finished] for run in runs]
+            times = sum(len(stages) for stages in lines)
             if not times:
                 continue
-            flat = [row for of in lines for row in of]
+            flat = [row for stages in lines for row in stages]
             rows.append(
                 [
                     f"{results.label(method)}, {stage}",
@@ -278,9 +279,9 @@ def cost_section(results: MethodRuns[Any]) -> Section:
             )
     columns = ["", "runs", "times", "wall", "generated", "prompt", "decoded"]
     notes = [
-        "Means a run over all its rounds; times: how often the stage came. Generated, prompt,"
-        " decoded: tokens. Stages that runs share, as a study's runs share the base's evaluation,"
-        " were played once; each row shows what its method took, or had taken alone."
+        "Means per run, over all its rounds. Times: how often the stage ran. Generated, prompt and"
+        " decoded: tokens. Stages that runs share, such as the base's evaluation in a study, ran"
+        " only once; each row shows what its method would have taken alone."
     ]
     return Section("Cost", columns, rows, notes)
 
@@ -291,8 +292,8 @@ def _mean(values: Sequence[int], runs: int) -> str | None:
 
 def _method_rounds(results: MethodRuns[Any]) -> list[tuple[str, str, int]]:
     """(label, method, round) of every row."""
-    found = [(results.label(BASE), BASE, 0)] if results.seeds(BASE) else []
-    return found + [
+    base = [(results.label(BASE), BASE, 0)] if results.seeds(BASE) else []
+    return base + [
         (f"{results.label(method)}, {round_name(number)}", method, number)
         for method in results.methods
         for number in range(1, results.last_round(method) + 1)

@@ -32,8 +32,8 @@ def paired_section(
     notes: list[str | Styled] = []
     marks: tuple[tuple[Change, str, str], ...] = (("gained", "+", "green"), ("lost", "−", "red"))
     for change, mark, colour in marks:
-        found = [pair for pair in pairs if pair.change == change]
-        for pair in found[:limit]:
+        changed = [pair for pair in pairs if pair.change == change]
+        for pair in changed[:limit]:
             task = pair.now.task
             rows.append(
                 [
@@ -43,8 +43,8 @@ def paired_section(
                     *(cell for item in (pair.base, pair.now) for cell in _cells(item)),
                 ]
             )
-        if len(found) > limit:
-            notes.append(f"… {len(found) - limit} more {change}; --json has all.")
+        if len(changed) > limit:
+            notes.append(f"… {len(changed) - limit} more {change}; --json has all.")
     notes.append(f"+ solved by {name} alone, − by the base alone; {both_sides(pairs)}.")
     columns = ["", *(["environment"] if several else []), "level"]
     columns += ["base", "steps", name, "steps"]

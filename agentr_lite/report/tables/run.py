@@ -92,7 +92,7 @@ def outcome_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Sect
 
 
 def outcome_notes(lines: Sequence[EvalLine], *, dense: bool) -> list[str | Styled]:
-    """What the differences amount to, and what was left out of the figures."""
+    """Whether differences are more than noise, and what was left out of the figures."""
     notes: list[str | Styled] = []
     for line in lines:
         versus = line.figures.versus_base
@@ -111,10 +111,10 @@ def outcome_notes(lines: Sequence[EvalLine], *, dense: bool) -> list[str | Style
         if figures.overflowed:
             notes.append(f"{name}: {figures.overflowed} episodes outgrew the model's context.")
     if any(line.env for line in lines):
-        notes.append("Mean: over the environments, each counting alike, however many its tasks.")
+        notes.append("Mean: over the environments; each counts alike, however many tasks it has.")
     if len({line.round for line in lines}) > 1:
         notes.append(
-            "Differences are paired by task (bootstrap); p is McNemar's exact test,"
+            "Differences are paired by task (bootstrap). p is from McNemar's exact test; it is"
             " not adjusted for several rounds."
         )
     return notes
@@ -138,13 +138,15 @@ def behaviour_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Se
         for line in lines
     ]
     notes = [
-        "Valid: share of actions; steps and reflections: means an episode; repeated: share of"
-        " steps that repeat the run of steps just before with the same observations; loops: how"
-        " often, by the run's length. Some repetition is right: fetching two of a thing one by one."
+        "Valid: share of all actions. Steps and reflections: means per episode. Repeated: share of"
+        " all steps that repeat the run of steps directly before them and get the same"
+        " observations. Loops: how often that happened, by the length of the run. Some repetition"
+        " is right, such as fetching two of a thing one by one."
     ]
     if any(line.figures.revision_lengths for line in lines):
         notes.append(
-            "Revision length: invalid or repeated steps directly before a reflection, where any."
+            "Revision length: mean number of invalid or repeated steps directly before a"
+            " reflection, where there are any."
         )
     notes += ending_notes(lines)
     return Section(f"Behaviour on {split}, {mode}", columns, rows, notes)
@@ -198,7 +200,7 @@ def recovery_section(lines: Sequence[EvalLine], *, split: str) -> Section:
         [*columns, *(_REWARD_COLUMNS if dense else []), "reflections"],
         rows,
         [
-            "The base failed from every one of these beginnings; its own row is a second try from"
+            "The base failed after every one of these beginnings; its own row is a second try from"
             " there with more steps.",
             *ending_notes(lines),
         ],
@@ -234,7 +236,7 @@ def _reward_cells(line: EvalLine) -> list[Cell]:
 
 
 def splice_section(report: RunReport) -> Section:
-    """Pairs, the naive splices that fail, what was recovered, what the critic said."""
+    """Pairs of trajectories, what became of their splices, and what the critic judged."""
     rows: list[list[Cell]] = []
     notes: list[str | Styled] = []
     lines = [*report.splices_by_env, *report.splices]
@@ -270,9 +272,9 @@ def splice_section(report: RunReport) -> Section:
     columns += ["length"]
     if rows:
         notes.append(
-            "Good and bad: trajectories. Kept: splices whose replay earns the reward; recovered:"
-            " those whose end had to be searched anew. Length: mean bad steps before the"
-            " reflection."
+            "Good and bad: numbers of trajectories. Kept: splices whose replay earns the reward."
+            " Recovered: splices that failed their replay and got another ending by search."
+            " Length: mean number of bad steps before the reflection."
         )
     return Section("Revision data", columns, rows, notes)
 
@@ -295,7 +297,10 @@ def training_section(report: RunReport) -> Section:
             ]
         )
     columns = ["", *kinds, "held out", "steps", "tokens", "validation loss"]
-    notes = ["Examples by kind; held out: of these, for the validation loss (first to best)."]
+    notes = [
+        "Examples by kind. Held out: how many of them are kept for the validation loss, which is"
+        " shown from its first to its best value."
+    ]
     return Section("Training", columns, rows, notes)
 
 
@@ -331,8 +336,8 @@ def cost_section(report: RunReport) -> Section:
         )
     columns = ["", "wall", "model", "generated", "prompt", "decoded", "trees", "nodes"]
     notes = [
-        "Model: share of the wall time. Generated, prompt and decoded: tokens; decoded: what is"
-        " left of the prompts after prefix reuse."
+        "Model: its share of the wall time. Generated, prompt and decoded: tokens. Decoded: prompt"
+        " tokens that prefix reuse did not spare."
     ]
     return Section("Cost by stage", columns, rows, notes)
 

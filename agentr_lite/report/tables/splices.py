@@ -10,14 +10,14 @@ from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import Cell, count, interval, percent_of, round_name
 
 Named = tuple[str, int, Sequence[SpliceRound]]
-"""(environment or method, round, one a seed)."""
+"""(environment or method, round, one record for each seed)."""
 
 
-def failure_section(found: Sequence[Named]) -> Section:
+def failure_section(named: Sequence[Named]) -> Section:
     """How many naive splices do not hold when they are executed."""
     rows: list[list[Cell]] = []
-    for name, number, seeds in found:
-        pairs = [pair for one in seeds for pair in one.pairs]
+    for name, number, seeds in named:
+        pairs = [pair for run in seeds for pair in run.pairs]
         share = failure_share([(pair.task, pair.failed) for pair in pairs], seed=1)
         rows.append(
             [
@@ -34,38 +34,38 @@ def failure_section(found: Sequence[Named]) -> Section:
     columns = ["", "seeds", "replayed", "failed", "share", "95 % interval", "recovered"]
     columns.append("held, untrue")
     notes = [
-        "Every naive splice was replayed in the environment from reset; failed: it did not earn the"
-        " reward that its good trajectory had to have; held, untrue: it did, but its text shows an"
-        " observation that the environment does not give after the bad steps. Sums over seeds; the"
-        " interval resamples tasks."
+        "Every naive splice was replayed in the environment from reset. Failed: it did not earn the"
+        " reward that a good trajectory must earn. Held, untrue: it did, but its text shows an"
+        " observation that the environment does not give after the bad steps. Counts are sums over"
+        " seeds; the interval resamples tasks."
     ]
     return Section("Naive splices that fail their replay", columns, rows, notes)
 
 
-def failure_sentences(found: Sequence[Named]) -> list[str]:
-    """The same in a sentence each environment or method, over all rounds."""
+def failure_sentences(named: Sequence[Named]) -> list[str]:
+    """The failures over all rounds, in one sentence for each environment or method."""
     by_name: dict[str, list[Spliced]] = {}
-    for name, _, seeds in found:
-        by_name.setdefault(name, []).extend(pair for one in seeds for pair in one.pairs)
-    told = []
+    for name, _, seeds in named:
+        by_name.setdefault(name, []).extend(pair for run in seeds for pair in run.pairs)
+    sentences = []
     for name, pairs in by_name.items():
         failed, untrue = sum(pair.failed for pair in pairs), sum(pair.untrue for pair in pairs)
-        told.append(
-            f"{name}: {failed} of {len(pairs)} naive splices failed their replay, {untrue} of the"
-            f" {len(pairs) - failed} others hold but are untrue."
+        sentences.append(
+            f"{name}: {failed} of {len(pairs)} naive splices failed their replay; of the other"
+            f" {len(pairs) - failed}, {untrue} hold but are untrue."
         )
-    return told
+    return sentences
 
 
-def recovery_section(found: Sequence[Named]) -> Section:
+def recovery_section(named: Sequence[Named]) -> Section:
     """What the search for a true way back finds, and at what price."""
     rows: list[list[Cell]] = []
-    for name, number, seeds in found:
-        tried = [pair for one in seeds for pair in one.pairs if pair.searched]
+    for name, number, seeds in named:
+        tried = [pair for run in seeds for pair in run.pairs if pair.searched]
         if not tried:
             continue
         share = failure_share([(pair.task, pair.recovered) for pair in tried], seed=1)
-        calls, tokens = sum(one.calls for one in seeds), sum(one.output_tokens for one in seeds)
+        calls, tokens = sum(run.calls for run in seeds), sum(run.output_tokens for run in seeds)
         recovered = sum(pair.recovered for pair in tried)
         rows.append(
             [
@@ -83,7 +83,7 @@ def recovery_section(found: Sequence[Named]) -> Section:
     columns = ["", "seeds", "searched", "recovered", "share", "95 % interval"]
     columns += ["model calls", "generated", "tokens a recovery"]
     notes = [
-        "Of the failed splices, those from whose state a continuation could be sampled. Where"
-        " nothing is searched, no naive splice failed."
+        "Searched: failed splices from whose state a continuation could be sampled. A round in"
+        " which nothing was searched has no row."
     ]
     return Section("What the recovery search finds", columns, rows, notes)

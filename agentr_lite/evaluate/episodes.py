@@ -1,4 +1,4 @@
-"""Playing episodes: many in lockstep, so that the actor sees wide batches."""
+"""Episodes are played in lockstep, so that the actor gets wide batches."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Episode:
 
     @property
     def reward(self) -> float:
-        """In [0, 1]."""
+        """What the episode earned, in [0, 1]."""
         return final_reward(self.steps)
 
     @property
@@ -123,11 +123,11 @@ class Start:
 
     task: Task
     seed: int
-    """Of the model's draws in this episode, in [1, 2**31 - 1]."""
+    """Seeds the model's draws in this episode; in [1, 2**31 - 1]."""
     sample: int = 0
     prefix: Sequence[str] = field(default_factory=tuple)
-    """Assistant turns carried out before the actor takes over; observations come from the
-    environment anew."""
+    """Assistant turns that are carried out before the actor takes over. The environment answers
+    them anew."""
 
 
 def run_episodes(
@@ -148,19 +148,19 @@ def run_episodes(
     batches and, with a deterministic actor, the same episodes.
 
     Args:
-        env: one instance serves all episodes in turn by its snapshots.
+        env: one instance; its snapshots let it serve all episodes in turn.
         actor: who plays.
         starts: what to play.
         instructions: the system prompt.
-        max_steps: most steps that the actor takes in an episode, a prefix not counted.
+        max_steps: the most steps that the actor takes in an episode; a given prefix does not count.
         sampling: how to draw; temperature 0 is greedy.
-        batch: most episodes in flight.
+        batch: the most episodes that are played at a time.
         on_finish: called with each episode as it ends, in the order of ending.
 
     Returns:
         The episodes in the order of ``starts``. The last step of an episode that reached
-        ``max_steps`` is marked as truncated. A broken environment costs its episode only: what was
-        played is kept and ``error`` says why it ended.
+        ``max_steps`` is marked as truncated. A broken environment costs only its own episode: what
+        was played is kept, and ``error`` says why it ended.
     """
     finished: dict[int, Episode] = {}
     waiting = iter(enumerate(starts))

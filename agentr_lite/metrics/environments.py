@@ -24,7 +24,7 @@ def figures_by_env(
     *,
     seed: int,
 ) -> EvalFigures:
-    """Figures as of one environment (``evaluation.figures_of``), but means over several.
+    """An evaluation's figures as means over several environments; see ``evaluation.figures_of``.
 
     Args:
         items: one evaluation's rows, of all environments.
@@ -33,7 +33,7 @@ def figures_by_env(
         seed: of the bootstrap.
 
     Returns:
-        Counts are sums, all else means in which each environment with episodes counts alike.
+        Counts are sums; all other figures are means in which each environment counts alike.
         ``by_level`` is empty, as no two environments count difficulty in the same way. ``by_env``
         leaves out environments without episodes.
     """
@@ -50,7 +50,7 @@ def mean_figures(figures: Sequence[EvalFigures]) -> EvalFigures:
     """The mean of several environments' figures; see ``figures_by_env``."""
     loops: Counter[int] = Counter()
     for each in figures:
-        # Not `+`, which leaves out what is 0.
+        # `+` would drop the counts that are 0.
         loops.update(each.repeated_runs)
     numbers: Mapping[str, Any] = {
         **{name: sum(getattr(each, name) for each in figures) for name in COUNTS},
@@ -70,8 +70,8 @@ def mean_figures(figures: Sequence[EvalFigures]) -> EvalFigures:
 def _mean_difference(differences: Sequence[VersusBase]) -> VersusBase:
     """The mean of differences from the base.
 
-    McNemar's test pools the tasks that changed: where nothing but chance is at work, each of them
-    is as likely gained as lost, in whichever environment.
+    McNemar's test pools the tasks that changed: by chance alone, a task of any environment is as
+    likely gained as lost.
     """
     mean = VersusBase(
         sum(each.pairs for each in differences),

@@ -13,13 +13,13 @@ from agentr_lite.core.steps import Step, step_from_json
 from agentr_lite.store.records import EvalItemRow
 
 LOOP_LENGTHS = (1, 2, 3, 4)
-"""Lengths of runs of actions whose repetitions are counted."""
+"""Repetitions of runs of actions are counted for these lengths of the run."""
 
 SUCCESS_REWARD = 1.0
 """An episode that earns this much is a success."""
 
 OVERFLOW = "overflow: the task and the last turns do not fit the model's context"
-"""The error of an episode that outgrew the context: it counts as it ended."""
+"""The error of an episode that outgrew the model's context; the episode counts as it ended."""
 
 
 def played_steps(item: EvalItemRow) -> list[Step]:
@@ -42,7 +42,7 @@ def is_faulty(episode: Ended) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Endings:
-    """How many episodes did not come to an end of their own."""
+    """How many episodes were cut, and how many ended in a disaster."""
 
     cut: int = 0
     """Episodes that a limit ended: the evaluation's own or the environment's."""
@@ -81,7 +81,7 @@ def is_graded(success: float, reward: float) -> bool:
 
 
 def repeated_runs(steps: Sequence[Step]) -> dict[int, int]:
-    """How often a run of actions repeats at once, by its length.
+    """How often a run of actions is repeated immediately, by the length of the run.
 
     A step repeats another when action *and* observation are the same: fetching a second log is
     progress where the environment answers differently, and a loop where it does not. Runs that
@@ -112,7 +112,7 @@ def repeated_actions(steps: Sequence[Step]) -> int:
 
 
 def _repetitions(steps: Sequence[Step]) -> dict[int, list[int]]:
-    """Run length to the positions where a second, third … copy of a run begins."""
+    """Length of a run to the positions where its second, third … copy begins."""
     keys = [_key(step) for step in steps]
     starts: dict[int, list[int]] = {length: [] for length in LOOP_LENGTHS}
     for length in LOOP_LENGTHS:
@@ -135,7 +135,7 @@ def _is_primitive(run: list[Hashable]) -> bool:
 
 
 def _key(step: Step) -> Hashable:
-    # A turn without an action has none to compare; its text says whether it was said before.
+    # Turns without an action are compared by their text.
     return (step.kind, step.text if step.action is None else step.action, step.observation)
 
 

@@ -1,7 +1,7 @@
 """Figures with their intervals, as every part of the program holds them.
 
-They become JSON objects at the store and in ``--json`` only: ``to_json`` writes and ``from_json``
-reads what the database holds.
+They are JSON objects only in the database and in the output of ``--json``: ``to_json`` writes them
+and ``from_json`` reads them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Estimate:
 
     @property
     def always_zero(self) -> bool:
-        """Whether no draw gave anything but 0: a difference of this kind is none in any task."""
+        """Whether the whole interval is 0, as for a difference that no task shows."""
         return self.low == self.high == 0
 
     def to_json(self) -> dict[str, Any]:

@@ -49,15 +49,15 @@ class VersusBase:
     pairs: int
     """Episodes that both have."""
     success: Estimate
-    """Paired bootstrap, clustered by task; -1 to 1 where that tells nothing."""
+    """The interval is a paired bootstrap over tasks, and -1 to 1 where that tells nothing."""
     reward: Estimate
-    """The same of the rewards."""
+    """The same for rewards."""
     gained: int | None = None
     """Tasks solved now and not by the base; None where tasks are played several times."""
     lost: int | None = None
     """Tasks solved by the base and not now."""
     mcnemar_p: float | None = None
-    """Of McNemar's exact test."""
+    """Two-sided p-value of McNemar's exact test."""
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> VersusBase:
@@ -72,7 +72,7 @@ class VersusBase:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types, without the counts that there are not."""
+        """JSON types; counts of tasks only where there are any."""
         values = {"pairs": self.pairs, "success": self.success.to_json()}
         values["reward"] = self.reward.to_json()
         if self.gained is not None:
@@ -98,22 +98,22 @@ class EvalFigures:
     reward: Estimate | None
     """95 % interval: Student over the means of tasks."""
     by_level: Mapping[int, Outcome]
-    """By difficulty."""
+    """Difficulty to outcome."""
     turns: int
     """Played turns."""
     steps: float | None
-    """Mean an episode."""
+    """Mean per episode."""
     invalid_actions: int
     valid_actions: float | None
     """Share of all played turns."""
     repeated_actions: float | None
-    """Mean an episode."""
+    """Mean per episode."""
     repeated_share: float | None
     """Share of all played turns."""
     repeated_runs: Mapping[int, int]
     """Length of the repeated run of actions to how often one was repeated."""
     reflections: float | None
-    """Mean an episode."""
+    """Mean per episode."""
     revision_length: float | None
     """Mean over the reflections that followed visibly bad steps; None without any."""
     revision_lengths: int
@@ -122,7 +122,7 @@ class EvalFigures:
     by_env: Mapping[str, EvalFigures] | None = None
     """Each environment's figures by its name; None where the run has one environment."""
     settings: Mapping[str, Any] | None = None
-    """What the episodes were played with; None where it is not stored."""
+    """What the episodes were played with; None where that is not stored."""
 
     @property
     def graded(self) -> bool:

@@ -60,8 +60,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
 def mean_of_estimates(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of independent estimates, each counting alike, with an interval from theirs.
 
-    The distances of the single limits from their values are combined as standard errors are, for
-    each side by itself; so the interval is as lopsided as theirs (the MOVER method).
+    On each side, the distances of the limits from their values are combined as standard errors
+    are, so that the interval is as lopsided as theirs (the MOVER method).
 
     Args:
         estimates: at least one; an unbounded interval among them makes the result's unbounded.

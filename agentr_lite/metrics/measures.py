@@ -14,7 +14,7 @@ Unit = Literal["percent", "decimal", "count"]
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What counts of one episode."""
+    """What the measures take from one episode."""
 
     env: str
     task: int
@@ -25,7 +25,7 @@ class Played:
     repeated: int
     reflections: int
     lengths: tuple[int, ...]
-    """Bad steps before each reflection, where any (see ``episodes.revision_lengths``)."""
+    """Bad steps before each reflection that follows some (see ``episodes.revision_lengths``)."""
 
     @classmethod
     def of(cls, item: EvalItemRow, task: int) -> Played:
@@ -174,5 +174,5 @@ def main_measure(graded: bool) -> Measure:
 
 
 def recovery_measure(graded: bool) -> Measure:
-    """How well an actor goes on from the base's failures; the counterpart of ``main_measure``."""
+    """How well an actor recovers from the base's failures; the counterpart of ``main_measure``."""
     return RECOVERY_REWARD if graded else RECOVERY

@@ -46,7 +46,7 @@ def render_run(
 
 
 def run_head(report: RunReport) -> list[str]:
-    """What was run, with what, and how it ended, one fact a line."""
+    """What was run, with what, and how it ended; one fact on each line."""
     run = report.run
     recipe = run.recipe
     lines = [

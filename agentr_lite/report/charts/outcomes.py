@@ -311,7 +311,7 @@ class _Outcome:
     """How an outcome of episodes is plotted."""
 
     estimate: Callable[[EvalFigures], Estimate | None]
-    """Takes it from an evaluation's figures."""
+    """Takes the outcome from an evaluation's figures."""
     of_difference: Callable[[VersusBase], Estimate]
     """Takes its difference from the base."""
     titles: Mapping[str, tuple[str, str]]
@@ -322,7 +322,7 @@ class _Outcome:
     """How the intervals are made."""
     show: Callable[[float], str]
     unit: str
-    """As ``words`` has it."""
+    """The unit of its values, as in ``words``."""
     axis: str
     """The title of the differences' axis."""
 

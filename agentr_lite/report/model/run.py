@@ -33,7 +33,7 @@ class EvalLine:
     """The environment, where this line is of one of several; empty: the run's only one, or the
     mean over all."""
     endings_by_env: Mapping[str, Endings] = field(default_factory=dict)
-    """Each environment's episodes that did not come to an end of their own."""
+    """Environment to how many of its episodes were cut or ended in a disaster."""
 
     @property
     def graded(self) -> bool:
@@ -42,7 +42,7 @@ class EvalLine:
 
     @property
     def endings(self) -> Endings:
-        """The episodes that did not come to an end of their own, over all its environments."""
+        """How many of its episodes were cut or ended in a disaster."""
         known = self.endings_by_env
         mine = [known[self.env]] if self.env in known else [] if self.env else known.values()
         return Endings(sum(each.cut for each in mine), sum(each.disasters for each in mine))
@@ -119,7 +119,7 @@ class SpliceLine:
     reasons: Mapping[str, int]
     """Why pairs were rejected, most frequent first."""
     revision_length: float | None
-    """Mean bad steps up to the reflection, over what was kept."""
+    """Mean number of bad steps up to the reflection, over what was kept."""
     verdicts: Mapping[str, int]
     """The critic's judgements: good, bad, uncertain."""
     env: str = ""

@@ -22,9 +22,9 @@ class RunSeries:
     repeated: ByRound = field(default_factory=dict)
     """Share of greedy steps that repeat the steps just before."""
     played_lengths: ByRound = field(default_factory=dict)
-    """Mean visibly bad steps before a reflection in greedy episodes."""
+    """Mean number of visibly bad steps before a reflection in greedy episodes."""
     learnt_lengths: ByRound = field(default_factory=dict)
-    """Mean bad steps before the reflection in what was trained on."""
+    """Mean number of bad steps before the reflection in what was trained on."""
     losses: Mapping[tuple[int, str], Sequence[tuple[int, float]]] = field(default_factory=dict)
     """(round, metric) to (step, loss), by step."""
     by_env: Mapping[str, RunSeries] = field(default_factory=dict)

@@ -2,7 +2,8 @@
 
 Everything that comes from a model or an environment is cleaned of control characters and escaped by
 the template engine, and the page's content security policy allows its own script and style sheet
-alone, by their hashes; not even a mistake of ours could make it run or load anything else.
+alone, by their hashes. Even a mistake in this program could not make the page run or load
+anything else.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class TreeSection:
 
     anchor: str
     place: int
-    """Among the records that the script reads."""
+    """Its index among the records that the script reads."""
     tree: TreeRow
     where: str
     """Its run's label, where there are several, and its environment, where there are several."""
@@ -83,7 +84,7 @@ class RunSection:
 
 @dataclass(slots=True)
 class _Trees:
-    """What is gathered over all runs: tree sections, records for the script, splices."""
+    """Tree sections, records for the script and splices of all runs."""
 
     texts: Excerpts = field(default_factory=Excerpts)
     records: list[dict[str, Any]] = field(default_factory=list)

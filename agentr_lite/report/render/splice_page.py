@@ -40,7 +40,7 @@ class Turn:
     dropped: bool = False
     """A bad step after t', which the revision leaves out."""
     is_cut: bool = False
-    """The step t'."""
+    """Whether this is the step t'."""
     part: Part | None = None
     """Where a revision's turn comes from."""
     learnt: bool = False

@@ -8,7 +8,7 @@ from agentr_lite.report.marks import VERDICT
 from agentr_lite.store.records import JudgementRow
 
 _ORDER = ("good", "bad", "uncertain")
-"""Of ``JudgementRow.scores``."""
+"""The order of ``JudgementRow.scores``."""
 
 
 def verdict_words(row: JudgementRow) -> str:

@@ -1,4 +1,4 @@
-"""The few figures at the top of a report, each with its interval and an honest word."""
+"""The few figures at the top of a report, each with its interval and whether it is noise."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _outcome_tile(results: MethodRuns[Any], measure: Measure, last: int) -> Tile
             note=f"95 % interval {interval_cell(measure, now) or 'unknown'}, n = {now.n}",
         )
     before = value_text(measure, base.value)
-    # One run's interval is drawn as its table's was, so that the two agree to the last digit.
+    # The run's own seed draws the interval, so that it agrees with the run's table.
     seed = results.runs[0].seed if len(results.runs) == 1 else 1
     difference = difference_of(measure, seeds, last, seeds, 0, seed=seed)
     note = f"{round_name(last)}, n = {now.n} tasks"

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from agentr_lite.evaluate.summary import is_graded
+from agentr_lite.metrics.evaluation import EvalFigures
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_evals
 from agentr_lite.store.records import EvalRow, MetricRow
@@ -120,7 +120,7 @@ def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width:
         for env in sorted({env for env, _ in parts}, key=lambda env: (not env, env)):
             where = f", {env or 'mean over the environments'}" if len(parts) > len(rows) else ""
             mine = [part for name, part in parts if name == env]
-            graded = any(is_graded(part.summary) for part in mine)
+            graded = any(EvalFigures.from_json(part.summary).graded for part in mine)
             for key in ("reward", "success") if graded else ("success",):
                 lines.append(rule((one_line(f"{key}, {mode}, {split}{where}"), "title"), width))
                 for row in mine:

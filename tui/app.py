@@ -21,24 +21,24 @@ from agentr_lite.core.errors import AgentrError, StoreError
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import data_version
 
-from .base_screen import FilterScreen, InspectorScreen
-from .compare_screen import CompareScreen
-from .confirm_screen import ConfirmScreen
-from .episodes_screen import EpisodesScreen
-from .evals_screen import EvalsScreen
-from .help_screen import HelpScreen
 from .keys import binding_ids
-from .line_list import LineList
-from .lines import one_line
-from .pictures import svg_of
-from .runs_screen import RunsScreen
-from .splice_screen import SpliceScreen
-from .splices_screen import SplicesScreen
-from .states import StateReader
-from .step_screen import StepScreen
-from .tasks_screen import TasksScreen
-from .tree_screen import TreeScreen
-from .tree_view import TreeView
+from .layout.lines import one_line
+from .layout.pictures import svg_of
+from .screens.base import FilterScreen, InspectorScreen
+from .screens.compare import CompareScreen
+from .screens.confirm import ConfirmScreen
+from .screens.episodes import EpisodesScreen
+from .screens.evals import EvalsScreen
+from .screens.help import HelpScreen
+from .screens.runs import RunsScreen
+from .screens.splice import SpliceScreen
+from .screens.splices import SplicesScreen
+from .screens.step import StepScreen
+from .screens.tasks import TasksScreen
+from .screens.tree import TreeScreen
+from .state_reader import StateReader
+from .widgets.line_list import LineList
+from .widgets.tree_view import TreeView
 
 POLL_S = 1.0
 """How often the database is asked whether somebody has written to it."""

@@ -9,22 +9,22 @@ from xml.etree import ElementTree
 
 import pytest
 from agentr_lite_tui.app import BINDINGS_BY_ID, Inspector
-from agentr_lite_tui.base_screen import FilterScreen
-from agentr_lite_tui.compare_screen import CompareScreen
-from agentr_lite_tui.confirm_screen import ConfirmScreen
-from agentr_lite_tui.document_view import DocumentView
-from agentr_lite_tui.episodes_screen import EpisodesScreen
-from agentr_lite_tui.evals_screen import EvalsScreen
-from agentr_lite_tui.help_screen import HelpScreen
 from agentr_lite_tui.keys import load_keymap
-from agentr_lite_tui.runs_screen import RunsScreen
-from agentr_lite_tui.splice_screen import SpliceScreen
-from agentr_lite_tui.splices_screen import SplicesScreen
-from agentr_lite_tui.step_screen import StepScreen
-from agentr_lite_tui.table import Table
-from agentr_lite_tui.tasks_screen import TasksScreen
-from agentr_lite_tui.tree_screen import TreeScreen
-from agentr_lite_tui.tree_view import TreeView
+from agentr_lite_tui.screens.base import FilterScreen
+from agentr_lite_tui.screens.compare import CompareScreen
+from agentr_lite_tui.screens.confirm import ConfirmScreen
+from agentr_lite_tui.screens.episodes import EpisodesScreen
+from agentr_lite_tui.screens.evals import EvalsScreen
+from agentr_lite_tui.screens.help import HelpScreen
+from agentr_lite_tui.screens.runs import RunsScreen
+from agentr_lite_tui.screens.splice import SpliceScreen
+from agentr_lite_tui.screens.splices import SplicesScreen
+from agentr_lite_tui.screens.step import StepScreen
+from agentr_lite_tui.screens.tasks import TasksScreen
+from agentr_lite_tui.screens.tree import TreeScreen
+from agentr_lite_tui.widgets.document_view import DocumentView
+from agentr_lite_tui.widgets.table import Table
+from agentr_lite_tui.widgets.tree_view import TreeView
 from textual.binding import Binding
 from textual.pilot import Pilot
 
@@ -379,8 +379,8 @@ def test_stepping_through(made: tuple[Path, str], monkeypatch: pytest.MonkeyPatc
         await press(pilot, "i")
         assert not app.screen.query_one("#state").display
 
-    monkeypatch.setattr("agentr_lite_tui.states.replays_quickly", lambda name: False)
-    monkeypatch.setattr("agentr_lite_tui.states.make_env", lambda name, options: Corridor())
+    monkeypatch.setattr("agentr_lite_tui.state_reader.replays_quickly", lambda name: False)
+    monkeypatch.setattr("agentr_lite_tui.state_reader.make_env", lambda name, options: Corridor())
     drive(made[0], at_tree(script), run_id=made[1])
 
 

@@ -14,12 +14,12 @@ from textual.widgets import Footer, Input
 from agentr_lite.core.errors import UsageError
 from agentr_lite.store import Store
 
-from .line_list import Bar, Crumbs, LineList
-from .lines import Line, one_line
-from .table import Table
+from ..layout.lines import Line, one_line
+from ..widgets.line_list import Bar, Crumbs, LineList
+from ..widgets.table import Table
 
 if TYPE_CHECKING:
-    from .app import Inspector
+    from ..app import Inspector
 
 
 class InspectorScreen(Screen[None]):

@@ -9,13 +9,13 @@ from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
 
-from .figures import reward_span
+from ..layout.figures import reward_span
+from ..layout.lines import Line, Span, crop, one_line, pad, width_of
+from ..layout.marks import STEP, UNVISITED, mark_in
+from ..layout.node_set import NodeSet
+from ..layout.tree_order import SORTS
+from ..layout.tree_rows import TreeRows
 from .line_list import LineList
-from .lines import Line, Span, crop, one_line, pad, width_of
-from .marks import STEP, UNVISITED, mark_in
-from .node_set import NodeSet
-from .tree_order import SORTS
-from .tree_rows import TreeRows
 
 Labels = Callable[[Iterable[int]], Mapping[int, tuple[str, int]]]
 """Nodes to (action, merged candidates)."""

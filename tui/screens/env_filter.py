@@ -10,9 +10,9 @@ from agentr_lite.core.errors import UsageError
 from agentr_lite.store import Store
 from agentr_lite.store.runs import get_run
 
-from .base_screen import FilterScreen
-from .lines import Line, Span, one_line
-from .table import Column
+from ..layout.lines import Line, Span, one_line
+from ..widgets.table import Column
+from .base import FilterScreen
 
 ENV = Binding("E", "env", "Env", id="filter.env")
 """The binding that an ``EnvFilterScreen`` puts among its own."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from rich.cells import cell_len
 from textual import events
 
+from ..layout.lines import Line, Span, crop, pad, width_of
 from .line_list import LineList
-from .lines import Line, Span, crop, pad, width_of
 
 _GAP = 2
 

@@ -10,8 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 from textual.widgets import Footer
 
-from .document_view import DocumentView
-from .lines import Line, fold
+from ..layout.lines import Line, fold
+from ..widgets.document_view import DocumentView
 
 
 class ConfirmScreen(ModalScreen[bool]):

@@ -14,12 +14,12 @@ from textual.widget import Widget
 from agentr_lite.agent.states import Origin, States
 from agentr_lite.store import Store
 
-from .base_screen import InspectorScreen
-from .document_view import DocumentView
-from .documents import StepView, copied, lay_out_conversation, lay_out_step
-from .line_list import Bar
-from .lines import Line, Span, fold, one_line, paragraphs, rule
-from .marks import VERDICT
+from ..layout.documents import StepView, copied, lay_out_conversation, lay_out_step
+from ..layout.lines import Line, Span, fold, one_line, paragraphs, rule
+from ..layout.marks import VERDICT
+from ..widgets.document_view import DocumentView
+from ..widgets.line_list import Bar
+from .base import InspectorScreen
 
 
 class StepScreen(InspectorScreen):

@@ -14,13 +14,13 @@ from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
 
-from .base_screen import ASK, SORT
+from ..layout.figures import percent
+from ..layout.lines import Line, Span, one_line
+from ..layout.marks import BROKEN, FAILED, PART, SOLVED, Mark
+from ..widgets.table import Column, Row, Table
+from .base import ASK, SORT
 from .env_filter import ENV, EnvFilterScreen, has_several, put_env, with_env
-from .episodes_screen import episode_screen, flip
-from .figures import percent
-from .lines import Line, Span, one_line
-from .marks import BROKEN, FAILED, PART, SOLVED, Mark
-from .table import Column, Row, Table
+from .episodes import episode_screen, flip
 
 _WHICH = ("all", "changed", "gained", "lost")
 Key = tuple[int, int]

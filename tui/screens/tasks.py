@@ -14,15 +14,15 @@ from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import get_run, list_stages
 from agentr_lite.store.trees import get_tree
 
-from .base_screen import ASK, SORT
+from ..layout.figures import reward_span, short
+from ..layout.lines import Line, Span, one_line
+from ..layout.marks import BROKEN, FAILED, PART, SOLVED, STATUS
+from ..widgets.table import Column, Row, Table
+from .base import ASK, SORT
 from .env_filter import ENV, EnvFilterScreen, has_several, put_env, with_env
-from .evals_screen import EvalsScreen
-from .figures import reward_span, short
-from .lines import Line, Span, one_line
-from .marks import BROKEN, FAILED, PART, SOLVED, STATUS
-from .splices_screen import SplicesScreen
-from .table import Column, Row, Table
-from .tree_screen import TreeScreen
+from .evals import EvalsScreen
+from .splices import SplicesScreen
+from .tree import TreeScreen
 
 _WHICH = ("all", "unsolved", "has revision")
 

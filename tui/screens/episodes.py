@@ -18,14 +18,14 @@ from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
 from agentr_lite.store.runs import get_run
 
-from .base_screen import ASK, SORT
-from .documents import StepView, view_of_opening, view_of_step
+from ..layout.documents import StepView, view_of_opening, view_of_step
+from ..layout.figures import reward_span
+from ..layout.lines import Line, Span, one_line
+from ..layout.marks import BROKEN, FAILED, SOLVED
+from ..widgets.table import Column, Row, Table
+from .base import ASK, SORT
 from .env_filter import ENV, EnvFilterScreen, has_several, put_env, with_env
-from .figures import reward_span
-from .lines import Line, Span, one_line
-from .marks import BROKEN, FAILED, SOLVED
-from .step_screen import StepScreen
-from .table import Column, Row, Table
+from .step import StepScreen
 
 _WHICH = ("all", "gained", "lost", "failed")
 Key = tuple[int, int]

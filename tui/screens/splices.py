@@ -13,12 +13,12 @@ from agentr_lite.store import Store
 from agentr_lite.store.inspection import RevisionOverview, revision_overviews
 from agentr_lite.store.runs import get_run
 
-from .base_screen import ASK, SORT, FilterScreen
-from .figures import percent
-from .lines import Line, Span, one_line
-from .marks import REVISION_STATUS
-from .splice_screen import SpliceScreen
-from .table import Column, Row, Table
+from ..layout.figures import percent
+from ..layout.lines import Line, Span, one_line
+from ..layout.marks import REVISION_STATUS
+from ..widgets.table import Column, Row, Table
+from .base import ASK, SORT, FilterScreen
+from .splice import SpliceScreen
 
 _WHICH = ("all", "accepted", "rejected")
 

@@ -17,14 +17,14 @@ from agentr_lite.store.inspection import RunOverview, run_overviews
 from agentr_lite.store.runs import list_runs
 from agentr_lite.store.splices import list_adapters
 
-from .base_screen import ASK, SORT, FilterScreen
-from .confirm_screen import ConfirmScreen
-from .evals_screen import EvalsScreen
-from .figures import interval, percent, short
-from .lines import Line, Span, one_line
-from .marks import STATUS
-from .table import Column, Row, Table
-from .tasks_screen import TasksScreen
+from ..layout.figures import interval, percent, short
+from ..layout.lines import Line, Span, one_line
+from ..layout.marks import STATUS
+from ..widgets.table import Column, Row, Table
+from .base import ASK, SORT, FilterScreen
+from .confirm import ConfirmScreen
+from .evals import EvalsScreen
+from .tasks import TasksScreen
 
 
 class RunsScreen(FilterScreen):

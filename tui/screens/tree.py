@@ -28,16 +28,16 @@ from agentr_lite.store.runs import get_run
 from agentr_lite.store.splices import list_judgements
 from agentr_lite.store.trees import get_tree, path_nodes, tree_opening
 
-from .base_screen import ASK, FilterScreen
-from .document_view import DocumentView
-from .documents import StepView, copied, lay_out_conversation, lay_out_step, view_of_node
-from .line_list import LineList
-from .lines import Span, one_line
-from .node_set import NodeSet
-from .splices_screen import SplicesScreen
-from .step_screen import StepScreen
-from .tree_rows import TreeRows
-from .tree_view import TreeView
+from ..layout.documents import StepView, copied, lay_out_conversation, lay_out_step, view_of_node
+from ..layout.lines import Span, one_line
+from ..layout.node_set import NodeSet
+from ..layout.tree_rows import TreeRows
+from ..widgets.document_view import DocumentView
+from ..widgets.line_list import LineList
+from ..widgets.tree_view import TreeView
+from .base import ASK, FilterScreen
+from .splices import SplicesScreen
+from .step import StepScreen
 
 _SEARCH_PAUSE_S = 0.25
 _QUICK_SEARCH = 5_000

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from textual import events
 
+from ..layout.lines import Line
 from .line_list import LineList
-from .lines import Line
 
 Layout = Callable[[int], Sequence[Line]]
 """Terminal columns to lines."""

@@ -14,9 +14,9 @@ from agentr_lite.store.inspection import get_trajectory
 from agentr_lite.store.splices import get_revision, list_judgements
 from agentr_lite.store.trees import get_tree, path_steps
 
-from .base_screen import InspectorScreen
-from .document_view import DocumentView
-from .side_by_side import SpliceView, lay_out_splice
+from ..layout.side_by_side import SpliceView, lay_out_splice
+from ..widgets.document_view import DocumentView
+from .base import InspectorScreen
 
 
 class SpliceScreen(InspectorScreen):

@@ -16,7 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from .lines import STYLES, Line, Span, crop, spread, width_of
+from ..layout.lines import STYLES, Line, Span, crop, spread, width_of
 
 INK = {f"ink--{name}" for name in STYLES}
 """Component classes of everything that draws lines; ``app.tcss`` gives them their colours."""

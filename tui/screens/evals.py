@@ -15,15 +15,15 @@ from agentr_lite.store.evals import list_evals
 from agentr_lite.store.records import EvalRow, MetricRow
 from agentr_lite.store.runs import get_run, list_metrics
 
-from .base_screen import SORT, InspectorScreen
-from .compare_screen import CompareScreen
-from .document_view import DocumentView
+from ..layout.figures import interval, percent
+from ..layout.lines import Line, Span, one_line, rule
+from ..layout.plots import Series, interval_row, line_plot, scale_row
+from ..widgets.document_view import DocumentView
+from ..widgets.table import Column, Row, Table
+from .base import SORT, InspectorScreen
+from .compare import CompareScreen
 from .env_filter import has_several, put_env, with_env
-from .episodes_screen import EpisodesScreen
-from .figures import interval, percent
-from .lines import Line, Span, one_line, rule
-from .plots import Series, interval_row, line_plot, scale_row
-from .table import Column, Row, Table
+from .episodes import EpisodesScreen
 
 _ROUND_CELLS = 10
 _LOSS_LINES = 8

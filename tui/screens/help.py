@@ -9,9 +9,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
-from .document_view import DocumentView
-from .lines import Line, paragraphs, rule
-from .marks import LEGEND
+from ..layout.lines import Line, paragraphs, rule
+from ..layout.marks import LEGEND
+from ..widgets.document_view import DocumentView
 
 _KEY_CELLS = 16
 

@@ -9,7 +9,7 @@ from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
     from agentr_lite.actors.shelf import Entry
-    from agentr_lite.console.output import Progress
+    from agentr_lite.console.progress import Progress
 
 
 class Megabytes:

@@ -15,7 +15,8 @@ from agentr_lite.cli.common import (
     json_option,
     recipe_options,
 )
-from agentr_lite.console.output import Progress, emit_json, emit_table, say, warn
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import emit_json, emit_table, say, warn
 from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
 from agentr_lite.runs.choice import Chosen
 from agentr_lite.runs.claim import claimed

@@ -40,7 +40,7 @@ def trees(
       … cut at the depth limit   ! not possible   ↺ revision turn   ? no action
       n visits, v mean reward, r reward at the end, ×k candidates with this action
     """
-    from agentr_lite.console.output import emit, emit_json, emit_table, say, terminal_width
+    from agentr_lite.console.streams import emit, emit_json, emit_table, say, terminal_width
     from agentr_lite.report.trees import TreeView, render_tree, tree_heading
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run

@@ -32,7 +32,7 @@ def render_run(
     Raises:
         UsageError: no such run.
     """
-    from agentr_lite.console.output import dump_json
+    from agentr_lite.console.json import dump_json
     from agentr_lite.report.data import gather
     from agentr_lite.report.markdown import render_markdown
     from agentr_lite.report.tables import run_sections

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agentr_lite.console.output import Styled, format_duration
+from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.report.data import RunReport, gather
 from agentr_lite.report.measures import (
     REWARD,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from agentr_lite.console.output import format_duration
+from agentr_lite.console.text import format_duration
 from agentr_lite.report.data import RunReport
 from agentr_lite.report.figure import Figure, Shown
 from agentr_lite.report.plots import Bar, Curve, bar_plot, line_plot

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentr_lite.console.output import format_duration
+from agentr_lite.console.text import format_duration
 from agentr_lite.report.comparison import Compared
 from agentr_lite.report.data import RunReport
 from agentr_lite.report.measures import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from agentr_lite.console.output import Styled
+from agentr_lite.console.text import Styled
 from agentr_lite.core.verdicts import Verdict
 from agentr_lite.store.records import NodeRow, RevisionStatus
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agentr_lite.console.output import Styled, format_duration
+from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.metrics.intervals import mean_interval
 from agentr_lite.report.measures import (
     BEHAVIOUR,

@@ -19,7 +19,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from agentr_lite import __version__
-from agentr_lite.console.output import Styled, clean, dump_json, format_duration
+from agentr_lite.console.json import dump_json
+from agentr_lite.console.text import Styled, clean, format_duration
 from agentr_lite.report.chosen import Choice, choose_trees
 from agentr_lite.report.comparison import (
     Compared,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agentr_lite.console.output import Styled
+from agentr_lite.console.text import Styled
 from agentr_lite.evaluate.summary import match
 from agentr_lite.report.tables import Section
 from agentr_lite.report.words import Cell, decimal, round_name

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agentr_lite.console.output import Align, Styled, format_duration
+from agentr_lite.console.tables import Align
+from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.report.data import EvalLine, RunReport, SpliceLine
 from agentr_lite.report.words import (
     Cell,

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from agentr_lite.console.output import truncate
+from agentr_lite.console.text import truncate
 from agentr_lite.report.excerpts import Excerpts, shorten
 from agentr_lite.report.marks import LEGEND, ROOT, STEP, Mark, mark_of
 from agentr_lite.report.svg import el, picture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agentr_lite.console.output import Styled, clean, truncate
+from agentr_lite.console.text import Styled, clean, truncate
 from agentr_lite.report.marks import mark_of, terminal_style
 from agentr_lite.store.records import NodeRow, TreeRow
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from agentr_lite.console.output import Styled
+from agentr_lite.console.text import Styled
 
 Cell = str | Styled | int | None
 """What a table's cell may be; None shows as a dash."""

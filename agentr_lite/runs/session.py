@@ -252,7 +252,7 @@ def _suited(recipe: Recipe) -> Recipe:
     """The recipe as its model can carry it out: without likelihoods, the critic reasons."""
     from agentr_lite.actors.openai.spec import is_server
     from agentr_lite.actors.registry import expand, open_actor
-    from agentr_lite.console.output import warn
+    from agentr_lite.console.streams import warn
 
     # Of a server only an answer tells; a file's back end is known to score.
     if recipe.splice.critic != "score" or not is_server(expand(recipe.model)):
@@ -357,7 +357,7 @@ def _facts(identity: Mapping[str, Any] | None) -> str:
 
 
 def _warn_of_tuning(run: RunRow, actor: Actor) -> None:
-    from agentr_lite.console.output import warn
+    from agentr_lite.console.streams import warn
 
     earlier, now = run.model_description, actor.description
     if earlier and earlier.get("tuning") != now.get("tuning"):

@@ -9,7 +9,7 @@ from importlib import resources
 
 from markupsafe import Markup
 
-from agentr_lite.console.output import display_width
+from agentr_lite.console.text import display_width
 from agentr_lite.report.measures import LENGTH, REFLECTIONS, REPEATED, VALID, Measure
 from agentr_lite.report.methods import BASE
 from agentr_lite.report.plots import (

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from agentr_lite.actors.base import Actor
-from agentr_lite.console.output import Progress, say
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import say
 from agentr_lite.core.errors import AgentrError, HeldError, ModelError
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.pipeline import PipelineResult

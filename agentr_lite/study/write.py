@@ -7,7 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.console.output import Styled, dump_json, format_duration
+from agentr_lite.console.json import dump_json
+from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.envs.registry import make_env
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.report.measures import (

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
-from agentr_lite.console.output import clean, truncate
+from agentr_lite.console.text import clean, truncate
 
 Span = tuple[str, str]
 """(text without control characters, one of ``STYLES``)."""

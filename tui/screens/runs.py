@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.notifications import SeverityLevel
 from textual.widget import Widget
 
-from agentr_lite.console.output import format_duration
+from agentr_lite.console.text import format_duration
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.store.inspection import RunOverview, run_overviews
 from agentr_lite.store.runs import list_runs

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 from agentr_lite.actors.base import Actor
-from agentr_lite.console.output import Progress, silent_progress
+from agentr_lite.console.progress import Progress, silent_progress
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.environments import Environments, parts_of
 from agentr_lite.runs.sitting import Sitting

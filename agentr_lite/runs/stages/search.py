@@ -13,7 +13,7 @@ from typing import Any
 
 from agentr_lite.actors.base import Actor
 from agentr_lite.agent.boundary import guarded_tasks
-from agentr_lite.console.output import Progress, silent_progress
+from agentr_lite.console.progress import Progress, silent_progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.tasks import Task

@@ -12,7 +12,7 @@ from typing import Any
 
 from agentr_lite.actors.base import Actor
 from agentr_lite.agent.boundary import environment_boundary
-from agentr_lite.console.output import Progress, silent_progress
+from agentr_lite.console.progress import Progress, silent_progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.tasks import Task
 from agentr_lite.recipe.settings import CHOOSING, Recipe

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agentr_lite.actors.registry import chat_template_file, check_trainable, resolve_model
-from agentr_lite.console.output import Progress, silent_progress
+from agentr_lite.console.progress import Progress, silent_progress
 from agentr_lite.core.config import artifacts_dir
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.seeds import stream_seed

@@ -27,10 +27,10 @@ from agentr_lite.runs.claim import claimed, is_claimed
 
 if TYPE_CHECKING:
     from agentr_lite.store import Store
-    from agentr_lite.study.cells import Cell
+    from agentr_lite.study.jobs.cells import Cell
+    from agentr_lite.study.jobs.schedule import Outcome
+    from agentr_lite.study.jobs.status import StudyStatus
     from agentr_lite.study.recipe import StudyRecipe
-    from agentr_lite.study.schedule import Outcome
-    from agentr_lite.study.status import StudyStatus
 
 DEFAULT_STUDY = "study-small"
 WORKER = (sys.executable, "-m", "agentr_lite.cli.study_worker")
@@ -141,7 +141,7 @@ def study(
     what was cut is resumed: after Ctrl-C or a power cut, the same command goes on. The tables are
     written anew after each cell; at the end they are on stdout, all narration is on stderr.
     """
-    from agentr_lite.study.cells import study_cells
+    from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.recipe import load_study
 
     if plan_only + status_only + no_run > 1:
@@ -189,7 +189,7 @@ def _show_plan(recipe: StudyRecipe, as_json: bool) -> None:
 def _show_status(
     path: Path, recipe: StudyRecipe, cells: Sequence[Cell], jobs: int, as_json: bool
 ) -> None:
-    from agentr_lite.study.status import status_json, status_rows
+    from agentr_lite.study.jobs.status import status_json, status_rows
 
     if path.exists():
         from agentr_lite.store import Store
@@ -212,8 +212,8 @@ def _show_status(
 
 def _status(store: Store | None, recipe: StudyRecipe, cells: Sequence[Cell]) -> StudyStatus:
     """Of some of a study's cells."""
-    from agentr_lite.study.cells import study_cells
-    from agentr_lite.study.status import study_status
+    from agentr_lite.study.jobs.cells import study_cells
+    from agentr_lite.study.jobs.status import study_status
 
     return study_status(store, study_cells(recipe), is_held=is_claimed, shown=cells)
 
@@ -228,7 +228,7 @@ def _study(
     as_json: bool,
 ) -> int:
     from agentr_lite.store import Store
-    from agentr_lite.study.write import Writer
+    from agentr_lite.study.writeup.write import Writer
 
     with Store.open(path, create=not no_run) as store:
         target = asked.out or path.parent / recipe.name
@@ -288,7 +288,7 @@ def _run(
     """Work the cells off, with the tables written after each."""
     from agentr_lite.cli.study_worker import tools
     from agentr_lite.core.config import artifacts_dir
-    from agentr_lite.study.schedule import Pool, work_here
+    from agentr_lite.study.jobs.schedule import Pool, work_here
 
     def wrote(cell: Cell) -> None:
         try:

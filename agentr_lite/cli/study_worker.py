@@ -26,7 +26,7 @@ from agentr_lite.core.errors import (
     from_os_error,
 )
 from agentr_lite.runs.claim import claimed
-from agentr_lite.study.work import Tools, work_off
+from agentr_lite.study.jobs.work import Tools, work_off
 
 
 def tools() -> Tools:
@@ -60,7 +60,7 @@ def main(order: str) -> int:
 
 def _work(order: dict[str, Any]) -> int:
     from agentr_lite.store import Store
-    from agentr_lite.study.cells import study_cells
+    from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.recipe import load_study
 
     study = load_study(order["study"], order["overrides"], quick=order["quick"])

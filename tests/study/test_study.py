@@ -10,9 +10,9 @@ import pytest
 
 from agentr_lite.core.errors import ModelError
 from agentr_lite.store import Store
-from agentr_lite.study import work
+from agentr_lite.study.jobs import work
 from agentr_lite.study.recipe import load_study
-from agentr_lite.study.write import Writer
+from agentr_lite.study.writeup.write import Writer
 from tests.support import loop_case, study_case
 from tests.support.study_case import Command
 

@@ -20,11 +20,11 @@ from agentr_lite.core.errors import HeldError
 from agentr_lite.runs.claim import is_claimed
 from agentr_lite.store import Store
 from agentr_lite.store.runs import get_run, list_runs
-from agentr_lite.study import schedule, work
-from agentr_lite.study.cells import study_cells
+from agentr_lite.study.jobs import schedule, work
+from agentr_lite.study.jobs.cells import study_cells
+from agentr_lite.study.jobs.schedule import Pool
+from agentr_lite.study.jobs.status import study_status
 from agentr_lite.study.recipe import load_study
-from agentr_lite.study.schedule import Pool
-from agentr_lite.study.status import study_status
 from tests.support import study_case
 from tests.support.study_case import Command
 

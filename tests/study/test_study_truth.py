@@ -16,7 +16,7 @@ from agentr_lite.report.spliced import failure_section, recovery_section, splice
 from agentr_lite.runs.stages.splice import splice_stage
 from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run
-from agentr_lite.study.critic_truth import (
+from agentr_lite.study.writeup.critic_truth import (
     CriticTruth,
     JudgedPath,
     JudgedStep,
@@ -24,7 +24,7 @@ from agentr_lite.study.critic_truth import (
     path_section,
     step_section,
 )
-from agentr_lite.study.oracle import first_error, has_truth, label_steps
+from agentr_lite.study.writeup.oracle import first_error, has_truth, label_steps
 from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, plant, turn
 

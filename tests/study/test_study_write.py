@@ -26,13 +26,13 @@ from agentr_lite.report.method_tables import method_sections, told_change, told_
 from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run, get_run, list_stages, set_run_status
-from agentr_lite.study.cells import FLAWLESS, Cell
-from agentr_lite.study.document import Document, Part
-from agentr_lite.study.glance import glance_sections, told_in_short
+from agentr_lite.study.jobs.cells import FLAWLESS, Cell
 from agentr_lite.study.methods import METHODS
-from agentr_lite.study.plots import environment_plot, sheet
-from agentr_lite.study.results import CellResult, EnvResults
-from agentr_lite.study.variants import variant_section
+from agentr_lite.study.writeup.document import Document, Part
+from agentr_lite.study.writeup.glance import glance_sections, told_in_short
+from agentr_lite.study.writeup.plots import environment_plot, sheet
+from agentr_lite.study.writeup.results import CellResult, EnvResults
+from agentr_lite.study.writeup.variants import variant_section
 from tests.support.stairs import Policy, Scripted, Stairs, act
 
 RECIPE = Recipe(env="stairs", rounds=1, eval=EvalSettings(max_steps=4, batch=8))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from agentr_lite.store import Store
 from agentr_lite.store.runs import list_runs
-from agentr_lite.study import work
+from agentr_lite.study.jobs import work
 from tests.support import loop_case
 
 STUDY = """

@@ -23,9 +23,9 @@ from agentr_lite.core.errors import (
     StoreError,
 )
 from agentr_lite.store import Store
-from agentr_lite.study.cells import Cell
-from agentr_lite.study.shared import Runs, comparable
-from agentr_lite.study.work import Digests, Tools, resolve, work_off
+from agentr_lite.study.jobs.cells import Cell
+from agentr_lite.study.jobs.sharing import Runs, comparable
+from agentr_lite.study.jobs.work import Digests, Tools, resolve, work_off
 
 POLL_S = 0.5
 LOOK_S = 5.0

@@ -10,7 +10,7 @@ from agentr_lite.report.method_tables import change, shown, span, told_change
 from agentr_lite.report.methods import BASE
 from agentr_lite.report.tables import Section
 from agentr_lite.report.words import Cell, round_name
-from agentr_lite.study.results import EnvResults
+from agentr_lite.study.writeup.results import EnvResults
 
 
 def glance_sections(environments: Sequence[EnvResults]) -> list[Section]:

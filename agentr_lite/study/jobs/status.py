@@ -11,9 +11,9 @@ from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow, Stage
 from agentr_lite.store.runs import list_stages
-from agentr_lite.study.cells import Cell
-from agentr_lite.study.shared import Runs
-from agentr_lite.study.work import Digests, resolve
+from agentr_lite.study.jobs.cells import Cell
+from agentr_lite.study.jobs.sharing import Runs
+from agentr_lite.study.jobs.work import Digests, resolve
 
 State = Literal["done", "at work", "cut", "failed", "owed", "impossible"]
 IsHeld = Callable[[Store, str], bool]

@@ -22,7 +22,7 @@ from agentr_lite.report.plots import (
 )
 from agentr_lite.report.svg import SERIES_CLASSES, el, marker, text
 from agentr_lite.report.words import round_name, signed_for
-from agentr_lite.study.results import EnvResults
+from agentr_lite.study.writeup.results import EnvResults
 
 _PANEL_WIDTH = 360.0
 _PANEL_HEIGHT = 232.0

@@ -15,9 +15,9 @@ from agentr_lite.report.method_tables import (
 from agentr_lite.report.tables import Section
 from agentr_lite.report.words import Cell, count, p_value
 from agentr_lite.store import Store
+from agentr_lite.study.jobs.sharing import agent_examples
 from agentr_lite.study.methods import GOOD, VERIFIED
-from agentr_lite.study.results import CellResult, EnvResults
-from agentr_lite.study.shared import agent_examples
+from agentr_lite.study.writeup.results import CellResult, EnvResults
 
 TITLES = {
     "equal_data": "Naive against verified at equal data",

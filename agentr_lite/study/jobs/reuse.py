@@ -22,7 +22,7 @@ from agentr_lite.store import Store, splices
 from agentr_lite.store.records import RunRow, Stage
 from agentr_lite.store.runs import stage_status
 from agentr_lite.store.trees import copy_trees
-from agentr_lite.study.shared import Runs, base_parts, comparable, search_parts
+from agentr_lite.study.jobs.sharing import Runs, base_parts, comparable, search_parts
 from agentr_lite.train.dataset import build_dataset
 from agentr_lite.train.general import load_general
 

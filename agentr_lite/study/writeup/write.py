@@ -34,15 +34,20 @@ from agentr_lite.report.spliced import (
 from agentr_lite.report.tables import Section
 from agentr_lite.report.words import round_name
 from agentr_lite.store import Store
-from agentr_lite.study.cells import REASON, study_cells
-from agentr_lite.study.critic_truth import CriticTruth, judge_the_judge, path_section, step_section
-from agentr_lite.study.document import Document, Part
-from agentr_lite.study.glance import glance_sections, told_in_short
+from agentr_lite.study.jobs.cells import REASON, study_cells
 from agentr_lite.study.methods import METHODS, VERIFIED
-from agentr_lite.study.plots import environment_plot
 from agentr_lite.study.recipe import StudyRecipe
-from agentr_lite.study.results import CellResult, EnvResults, Gatherer
-from agentr_lite.study.variants import TITLES, variant_section
+from agentr_lite.study.writeup.critic_truth import (
+    CriticTruth,
+    judge_the_judge,
+    path_section,
+    step_section,
+)
+from agentr_lite.study.writeup.document import Document, Part
+from agentr_lite.study.writeup.glance import glance_sections, told_in_short
+from agentr_lite.study.writeup.plots import environment_plot
+from agentr_lite.study.writeup.results import CellResult, EnvResults, Gatherer
+from agentr_lite.study.writeup.variants import TITLES, variant_section
 
 EXPLAINED = (
     "Greedy episodes on held-out tasks that training never saw. Methods of one environment have the"

@@ -17,10 +17,10 @@ from agentr_lite.runs.pipeline import PipelineResult
 from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import create_run, get_run, stage_status
-from agentr_lite.study.cells import Cell
+from agentr_lite.study.jobs.cells import Cell
+from agentr_lite.study.jobs.reuse import reuse_stage
+from agentr_lite.study.jobs.sharing import Runs, agent_examples, comparable, model_digest
 from agentr_lite.study.methods import NAIVE
-from agentr_lite.study.reuse import reuse_stage
-from agentr_lite.study.shared import Runs, agent_examples, comparable, model_digest
 
 CLAIM_PATIENCE_S = 60.0
 """How long to wait for a process that was told to stop to let go of its run."""

@@ -11,10 +11,10 @@ from agentr_lite.report.methods import MethodRun, MethodRuns
 from agentr_lite.store import Store
 from agentr_lite.store.records import RoundRow
 from agentr_lite.store.runs import list_stages
-from agentr_lite.study.cells import Cell
+from agentr_lite.study.jobs.cells import Cell
+from agentr_lite.study.jobs.sharing import Runs
+from agentr_lite.study.jobs.work import Digests, resolve
 from agentr_lite.study.methods import METHODS
-from agentr_lite.study.shared import Runs
-from agentr_lite.study.work import Digests, resolve
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from agentr_lite.store import Store
 from agentr_lite.store.records import JudgementRow, TreeRow
 from agentr_lite.store.splices import list_judgements, list_revisions, list_trajectories
 from agentr_lite.store.trees import list_trees, path_nodes, path_steps
-from agentr_lite.study.oracle import Truth, first_error, has_truth, label_steps
+from agentr_lite.study.writeup.oracle import Truth, first_error, has_truth, label_steps
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,10 +192,10 @@ def _show(
 ) -> None:
     from dataclasses import replace
 
-    from agentr_lite.report.data import gather
-    from agentr_lite.report.paired import both_sides, paired_section, task_pairs
-    from agentr_lite.report.tables import run_sections
-    from agentr_lite.report.terminal import render_terminal
+    from agentr_lite.report.model.pairs import both_sides, paired_section, task_pairs
+    from agentr_lite.report.model.run import gather
+    from agentr_lite.report.render.terminal import render_terminal
+    from agentr_lite.report.tables.run import run_sections
 
     paired = len(found) > 1
     pairs = {

@@ -131,8 +131,8 @@ def _open(stack: ExitStack, runs: Sequence[str], db: Path | None) -> Sources:
 
 def _write_page(sources: Sources, target: Path, tasks: Sequence[str], trees: int | None) -> None:
     from agentr_lite.core.suggestions import did_you_mean
-    from agentr_lite.report.chosen import task_names
-    from agentr_lite.report.page import render_page
+    from agentr_lite.report.model.chosen import task_names
+    from agentr_lite.report.render.page import render_page
 
     known = {name for store, run in sources for name in task_names(store, run)}
     for task in tasks:

@@ -169,7 +169,7 @@ def _work(store: Store, found: Target) -> PipelineResult:
 
 def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
     """One line after a stage that people wait for."""
-    from agentr_lite.evaluate.summary import is_graded
+    from agentr_lite.metrics.evaluation import is_graded
 
     if stage == "eval" and (greedy := summary.get("greedy")):
         success = greedy.get("success") or {}

@@ -196,7 +196,7 @@ def _database(context: click.Context, db: Path | None) -> Path:
 
 def _overview(store: Store, run: RunRow) -> dict[str, Any]:
     """A run in a line: JSON types."""
-    from agentr_lite.evaluate.summary import is_graded
+    from agentr_lite.metrics.evaluation import is_graded
     from agentr_lite.store.evals import list_evals
     from agentr_lite.store.runs import list_stages
 

@@ -41,7 +41,7 @@ def trees(
       n visits, v mean reward, r reward at the end, ×k candidates with this action
     """
     from agentr_lite.console.streams import emit, emit_json, emit_table, say, terminal_width
-    from agentr_lite.report.trees import TreeView, render_tree, tree_heading
+    from agentr_lite.report.render.trees import TreeView, render_tree, tree_heading
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run
     from agentr_lite.store.trees import list_trees, load_tree

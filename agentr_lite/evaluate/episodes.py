@@ -14,7 +14,7 @@ from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment, Snapshot
-from agentr_lite.metrics.measures import (
+from agentr_lite.metrics.episodes import (
     SUCCESS_REWARD,
     final_reward,
     repeated_actions,

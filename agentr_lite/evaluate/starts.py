@@ -11,7 +11,7 @@ from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment
 from agentr_lite.evaluate.episodes import Start
-from agentr_lite.evaluate.summary import is_faulty
+from agentr_lite.metrics.evaluation import is_faulty
 from agentr_lite.recipe.settings import EvalSettings, Recipe
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from agentr_lite.report.data import RunReport
+    from agentr_lite.report.model.run import RunReport
     from agentr_lite.store.database import Store
 
 Format = Literal["terminal", "markdown", "json"]
@@ -33,10 +33,10 @@ def render_run(
         UsageError: no such run.
     """
     from agentr_lite.console.json import dump_json
-    from agentr_lite.report.data import gather
-    from agentr_lite.report.markdown import render_markdown
-    from agentr_lite.report.tables import run_sections
-    from agentr_lite.report.terminal import render_terminal
+    from agentr_lite.report.model.run import gather
+    from agentr_lite.report.render.markdown import render_markdown
+    from agentr_lite.report.render.terminal import render_terminal
+    from agentr_lite.report.tables.run import run_sections
 
     report = gather(store, run_id)
     if fmt == "json":

@@ -17,8 +17,8 @@ from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.evaluate.episodes import Start, run_episodes
 from agentr_lite.evaluate.starts import eval_tasks
-from agentr_lite.evaluate.summary import compare, summarise
-from agentr_lite.metrics.measures import repeated_actions, repeated_runs, revision_lengths
+from agentr_lite.metrics.episodes import repeated_actions, repeated_runs, revision_lengths
+from agentr_lite.metrics.evaluation import compare, summarise
 from agentr_lite.recipe.settings import EvalSettings, Recipe
 from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store.database import Store

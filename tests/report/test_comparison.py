@@ -10,9 +10,9 @@ import pytest
 
 from agentr_lite.core.messages import Message
 from agentr_lite.recipe.settings import EvalSettings, Recipe
-from agentr_lite.report.comparison import Compared, comparison_sections, gather_compared
-from agentr_lite.report.headline import pooled_tiles, run_tiles
-from agentr_lite.report.tables import Section
+from agentr_lite.report.model.comparison import Compared, comparison_sections, gather_compared
+from agentr_lite.report.tables.headline import pooled_tiles, run_tiles
+from agentr_lite.report.tables.run import Section
 from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run, set_run_status

@@ -13,13 +13,13 @@ from textual.pilot import Pilot
 
 from agentr_lite.cli import main
 from agentr_lite.envs import registry
-from agentr_lite.report.chosen import choose_trees
-from agentr_lite.report.comparison import gather_compared
-from agentr_lite.report.data import gather
-from agentr_lite.report.measured import measure
-from agentr_lite.report.measures import SUCCESS, difference_of
-from agentr_lite.report.method_tables import method_sections
-from agentr_lite.report.methods import MethodRuns
+from agentr_lite.metrics.measures import SUCCESS, difference_of
+from agentr_lite.metrics.methods import MethodRuns
+from agentr_lite.report.model.chosen import choose_trees
+from agentr_lite.report.model.comparison import gather_compared
+from agentr_lite.report.model.run import gather
+from agentr_lite.report.model.series import measure
+from agentr_lite.report.tables.methods import method_sections
 from agentr_lite.store import Store, runs
 from tests.runs.test_multitask import HALL, OWN
 from tests.support import loop_case

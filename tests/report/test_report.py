@@ -15,10 +15,10 @@ from agentr_lite.core.messages import Message
 from agentr_lite.core.tasks import Task
 from agentr_lite.recipe.settings import EvalSettings, Recipe
 from agentr_lite.report import render_run
-from agentr_lite.report.data import gather
-from agentr_lite.report.markdown import escape_markdown
-from agentr_lite.report.tables import Section, run_sections
-from agentr_lite.report.terminal import render_terminal
+from agentr_lite.report.model.run import gather
+from agentr_lite.report.render.markdown import escape_markdown
+from agentr_lite.report.render.terminal import render_terminal
+from agentr_lite.report.tables.run import Section, run_sections
 from agentr_lite.report.words import verdict
 from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store.database import Store

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentr_lite.report.chosen import choose_trees
-from agentr_lite.report.comparison import method_names, run_labels
-from agentr_lite.report.excerpts import Excerpts, shorten
-from agentr_lite.report.page import embedded_json, render_page
-from agentr_lite.report.tree_page import NODE_LIMIT, best_path, kept_nodes
+from agentr_lite.report.model.chosen import choose_trees
+from agentr_lite.report.model.comparison import method_names, run_labels
+from agentr_lite.report.render.excerpts import Excerpts, shorten
+from agentr_lite.report.render.page import embedded_json, render_page
+from agentr_lite.report.render.tree_page import NODE_LIMIT, best_path, kept_nodes
 from agentr_lite.store import Store, runs
 from agentr_lite.store.inspection import TreeShape
 from agentr_lite.store.splices import list_revisions

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentr_lite.report.plots import (
+from agentr_lite.report.charts.plots import (
     Bar,
     Curve,
     Difference,
@@ -22,7 +22,7 @@ from agentr_lite.report.plots import (
     interval_plot,
     line_plot,
 )
-from agentr_lite.report.svg import Scale, el, nice_ticks
+from agentr_lite.report.charts.svg import Scale, el, nice_ticks
 
 NASTY = "<b onload=x>&\x1b[2J\x00\u202e"
 

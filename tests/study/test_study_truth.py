@@ -12,7 +12,7 @@ from agentr_lite.core.tasks import Task
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.world import custom_task
 from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings
-from agentr_lite.report.spliced import failure_section, recovery_section, splice_rounds
+from agentr_lite.report.model.splices import failure_section, recovery_section, splice_rounds
 from agentr_lite.runs.stages.splice import splice_stage
 from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentr_lite.recipe.settings import EvalSettings, Recipe
-from agentr_lite.report.measures import (
+from agentr_lite.metrics.measures import (
     RECOVERY,
     REPEATED,
     REWARD,
@@ -22,7 +21,8 @@ from agentr_lite.report.measures import (
     load_rounds,
     value_of,
 )
-from agentr_lite.report.method_tables import method_sections, told_change, told_difference
+from agentr_lite.recipe.settings import EvalSettings, Recipe
+from agentr_lite.report.tables.methods import method_sections, told_change, told_difference
 from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run, get_run, list_stages, set_run_status

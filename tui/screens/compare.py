@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from agentr_lite.core.errors import UsageError
-from agentr_lite.evaluate.summary import is_faulty
+from agentr_lite.metrics.evaluation import is_faulty
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow

@@ -11,7 +11,7 @@ from textual.widget import Widget
 from agentr_lite.agent.states import Origin, stored_origin
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.steps import step_from_json
-from agentr_lite.evaluate.summary import is_faulty
+from agentr_lite.metrics.evaluation import is_faulty
 from agentr_lite.metrics.intervals import mcnemar_exact
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from agentr_lite.evaluate.summary import is_graded
+from agentr_lite.metrics.evaluation import is_graded
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_evals
 from agentr_lite.store.records import EvalRow, MetricRow

@@ -17,9 +17,9 @@ from agentr_lite.agent.grammar import turn_grammar
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.steps import step_to_json
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
-from agentr_lite.evaluate.several import figures_by_env
 from agentr_lite.evaluate.starts import eval_starts, eval_tasks, find_eval
-from agentr_lite.evaluate.summary import figures_of
+from agentr_lite.metrics.environments import figures_by_env
+from agentr_lite.metrics.evaluation import figures_of
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.environments import Part
 from agentr_lite.runs.sitting import Sitting

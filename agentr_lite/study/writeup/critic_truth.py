@@ -11,9 +11,9 @@ from agentr_lite.agent.boundary import guarded_tasks
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.verdicts import Verdict
 from agentr_lite.envs.base import Environment
-from agentr_lite.evaluate.summary import estimate_to_json
+from agentr_lite.metrics.evaluation import estimate_to_json
 from agentr_lite.metrics.resampling import clustered_rate, clustered_ratio
-from agentr_lite.report.tables import Section
+from agentr_lite.report.tables.run import Section
 from agentr_lite.report.words import Cell, interval, percent, round_name
 from agentr_lite.store import Store
 from agentr_lite.store.records import JudgementRow, TreeRow

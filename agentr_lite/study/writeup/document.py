@@ -8,9 +8,9 @@ from typing import Any
 
 from agentr_lite.console.json import plain
 from agentr_lite.console.text import Styled
-from agentr_lite.report.markdown import escape_markdown, render_markdown
-from agentr_lite.report.tables import Section
-from agentr_lite.report.terminal import render_terminal
+from agentr_lite.report.render.markdown import escape_markdown, render_markdown
+from agentr_lite.report.render.terminal import render_terminal
+from agentr_lite.report.tables.run import Section
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentr_lite.report.measures import Measure
-from agentr_lite.report.method_tables import change, shown, span, told_change
-from agentr_lite.report.methods import BASE
-from agentr_lite.report.tables import Section
+from agentr_lite.metrics.measures import Measure
+from agentr_lite.metrics.methods import BASE
+from agentr_lite.report.tables.methods import change, shown, span, told_change
+from agentr_lite.report.tables.run import Section
 from agentr_lite.report.words import Cell, round_name
 from agentr_lite.study.writeup.results import EnvResults
 

@@ -10,9 +10,9 @@ from importlib import resources
 from markupsafe import Markup
 
 from agentr_lite.console.text import display_width
-from agentr_lite.report.measures import LENGTH, REFLECTIONS, REPEATED, VALID, Measure
-from agentr_lite.report.methods import BASE
-from agentr_lite.report.plots import (
+from agentr_lite.metrics.measures import LENGTH, REFLECTIONS, REPEATED, VALID, Measure
+from agentr_lite.metrics.methods import BASE
+from agentr_lite.report.charts.plots import (
     Difference,
     Point,
     Series,
@@ -20,7 +20,7 @@ from agentr_lite.report.plots import (
     difference_plot,
     interval_plot,
 )
-from agentr_lite.report.svg import SERIES_CLASSES, el, marker, text
+from agentr_lite.report.charts.svg import SERIES_CLASSES, el, marker, text
 from agentr_lite.report.words import round_name, signed_for
 from agentr_lite.study.writeup.results import EnvResults
 
@@ -209,7 +209,9 @@ def _colours(which: int) -> str:
 @cache
 def _palette() -> tuple[tuple[str, str], ...]:
     """(light, dark) of each series, as the report's style sheet has them."""
-    sheet_text = resources.files("agentr_lite.report").joinpath("assets/report.css").read_text()
+    sheet_text = (
+        resources.files("agentr_lite.report.render").joinpath("assets/report.css").read_text()
+    )
     found = {
         int(number): (light, dark)
         for number, light, dark in re.findall(

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agentr_lite.console.text import Styled
-from agentr_lite.report.measures import Seeds, difference_of, value_of
-from agentr_lite.report.method_tables import (
-    change,
-    shown,
-    span,
-    told_difference,
-)
-from agentr_lite.report.tables import Section
+from agentr_lite.metrics.measures import Seeds, difference_of, value_of
+from agentr_lite.report.tables.methods import change, shown, span, told_difference
+from agentr_lite.report.tables.run import Section
 from agentr_lite.report.words import Cell, count, p_value
 from agentr_lite.store import Store
 from agentr_lite.study.jobs.sharing import agent_examples

@@ -10,28 +10,18 @@ from typing import Any
 from agentr_lite.console.json import dump_json
 from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.envs.registry import make_env
+from agentr_lite.metrics.measures import BEHAVIOUR, LENGTH, OUTCOMES, REPEATED, Measure
+from agentr_lite.metrics.methods import BASE
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.report.measures import (
-    BEHAVIOUR,
-    LENGTH,
-    OUTCOMES,
-    REPEATED,
-    Measure,
-)
-from agentr_lite.report.method_tables import (
-    method_sections,
-    shown,
-    told_change,
-)
-from agentr_lite.report.methods import BASE
-from agentr_lite.report.spliced import (
+from agentr_lite.report.model.splices import (
     SpliceRound,
     failure_section,
     recovery_section,
     splice_rounds,
     told_failures,
 )
-from agentr_lite.report.tables import Section
+from agentr_lite.report.tables.methods import method_sections, shown, told_change
+from agentr_lite.report.tables.run import Section
 from agentr_lite.report.words import round_name
 from agentr_lite.store import Store
 from agentr_lite.study.jobs.cells import REASON, study_cells

@@ -9,7 +9,7 @@ from typing import Any
 
 from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.metrics.intervals import mean_interval
-from agentr_lite.report.measures import (
+from agentr_lite.metrics.measures import (
     BEHAVIOUR,
     LENGTH,
     RECOVERY,
@@ -21,8 +21,8 @@ from agentr_lite.report.measures import (
     Measure,
     difference_of,
 )
-from agentr_lite.report.methods import BASE, MethodRuns
-from agentr_lite.report.tables import Section
+from agentr_lite.metrics.methods import BASE, MethodRuns
+from agentr_lite.report.tables.run import Section
 from agentr_lite.report.words import (
     Cell,
     count,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from agentr_lite.report.data import RunReport
-from agentr_lite.report.measured import Measured
-from agentr_lite.report.tables import Section
+from agentr_lite.report.model.run import RunReport
+from agentr_lite.report.model.series import Measured
+from agentr_lite.report.tables.run import Section
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import Any
 from markupsafe import Markup
 
 from agentr_lite.console.text import truncate
-from agentr_lite.report.excerpts import Excerpts, shorten
+from agentr_lite.report.charts.svg import el, picture
 from agentr_lite.report.marks import LEGEND, ROOT, STEP, Mark, mark_of
-from agentr_lite.report.svg import el, picture
-from agentr_lite.report.verdicts import verdict_words
+from agentr_lite.report.render.excerpts import Excerpts, shorten
+from agentr_lite.report.render.verdicts import verdict_words
 from agentr_lite.store.database import Store
 from agentr_lite.store.inspection import TreeShape, expansion_calls, load_nodes, tree_shape
 from agentr_lite.store.records import JudgementRow, NodeRow, TreeRow

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from agentr_lite.console.tables import Align
 from agentr_lite.console.text import Styled, format_duration
-from agentr_lite.report.data import EvalLine, RunReport, SpliceLine
+from agentr_lite.report.model.run import EvalLine, RunReport, SpliceLine
 from agentr_lite.report.words import (
     Cell,
     count,

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agentr_lite.console.text import Styled, format_duration
-from agentr_lite.report.data import RunReport, gather
-from agentr_lite.report.measures import (
+from agentr_lite.metrics.measures import (
     REWARD,
     SUCCESS,
     Measure,
@@ -24,10 +23,11 @@ from agentr_lite.report.measures import (
     main_measure,
     value_of,
 )
-from agentr_lite.report.method_tables import change, method_sections, shown, span, told_difference
-from agentr_lite.report.methods import MethodRun, MethodRuns
-from agentr_lite.report.spliced import SpliceRound, failure_section, splice_rounds
-from agentr_lite.report.tables import Section
+from agentr_lite.metrics.methods import MethodRun, MethodRuns
+from agentr_lite.report.model.run import RunReport, gather
+from agentr_lite.report.model.splices import SpliceRound, failure_section, splice_rounds
+from agentr_lite.report.tables.methods import change, method_sections, shown, span, told_difference
+from agentr_lite.report.tables.run import Section
 from agentr_lite.report.words import Cell, round_name
 from agentr_lite.store.database import Store
 from agentr_lite.store.records import RunRow

@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentr_lite.evaluate.summary import estimate_to_json
+from agentr_lite.metrics.evaluation import estimate_to_json
 from agentr_lite.metrics.intervals import Estimate, mean_of_estimates
-from agentr_lite.metrics.resampling import clustered_ratio
-from agentr_lite.report.data import RunReport
-from agentr_lite.report.measures import (
+from agentr_lite.metrics.measures import (
     LENGTH,
     REPEATED,
     Measure,
@@ -20,6 +18,8 @@ from agentr_lite.report.measures import (
     load_rounds,
     value_of,
 )
+from agentr_lite.metrics.resampling import clustered_ratio
+from agentr_lite.report.model.run import RunReport
 from agentr_lite.store.database import Store
 from agentr_lite.store.runs import list_metrics
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentr_lite.console.text import format_duration
-from agentr_lite.report.comparison import Compared
-from agentr_lite.report.data import RunReport
-from agentr_lite.report.measures import (
+from agentr_lite.metrics.measures import (
     RECOVERY,
     RECOVERY_REWARD,
     REPEATED,
@@ -19,8 +17,10 @@ from agentr_lite.report.measures import (
     difference_of,
     value_of,
 )
-from agentr_lite.report.method_tables import shown, span
-from agentr_lite.report.methods import MethodRuns
+from agentr_lite.metrics.methods import MethodRuns
+from agentr_lite.report.model.comparison import Compared
+from agentr_lite.report.model.run import RunReport
+from agentr_lite.report.tables.methods import shown, span
 from agentr_lite.report.words import count, round_name
 
 _NAMES = {

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentr_lite.evaluate.summary import estimate_to_json, figures_of
+from agentr_lite.metrics.evaluation import estimate_to_json, figures_of
 from agentr_lite.metrics.intervals import Estimate, mcnemar_exact, mean_of_estimates
 from agentr_lite.store.records import EvalItemRow
 

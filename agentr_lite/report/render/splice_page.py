@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agentr_lite.agent.turns import parse_action
-from agentr_lite.report.excerpts import shorten
 from agentr_lite.report.marks import REVISION, VERDICT, Mark, mark_of
-from agentr_lite.report.verdicts import verdict_words
+from agentr_lite.report.render.excerpts import shorten
+from agentr_lite.report.render.verdicts import verdict_words
 from agentr_lite.store.database import Store
 from agentr_lite.store.inspection import get_trajectory
 from agentr_lite.store.records import JudgementRow, NodeRow, RevisionRow, TreeRow

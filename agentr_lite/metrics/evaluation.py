@@ -11,8 +11,8 @@ from typing import Any
 
 from agentr_lite.core.steps import Step, step_from_json
 from agentr_lite.evaluate.episodes import OVERFLOW
+from agentr_lite.metrics.episodes import LOOP_LENGTHS, repeated_runs, revision_lengths
 from agentr_lite.metrics.intervals import Estimate, mcnemar_exact, mean_interval, wilson_interval
-from agentr_lite.metrics.measures import LOOP_LENGTHS, repeated_runs, revision_lengths
 from agentr_lite.metrics.resampling import clustered_paired_bootstrap, clustered_rate
 from agentr_lite.store.records import EvalItemRow
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from agentr_lite.console.text import Styled
-from agentr_lite.evaluate.summary import match
-from agentr_lite.report.tables import Section
+from agentr_lite.metrics.evaluation import match
+from agentr_lite.report.tables.run import Section
 from agentr_lite.report.words import Cell, decimal, round_name
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 
 from agentr_lite.console.text import format_duration
-from agentr_lite.report.data import RunReport
-from agentr_lite.report.figure import Figure, Shown
-from agentr_lite.report.plots import Bar, Curve, bar_plot, line_plot
-from agentr_lite.report.tables import Section
+from agentr_lite.report.charts.figure import Figure, Shown
+from agentr_lite.report.charts.plots import Bar, Curve, bar_plot, line_plot
+from agentr_lite.report.model.run import RunReport
+from agentr_lite.report.tables.run import Section
 from agentr_lite.report.words import Cell, count, round_name
 
 _GREY = 7

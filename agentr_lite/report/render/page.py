@@ -21,22 +21,22 @@ from markupsafe import Markup
 from agentr_lite import __version__
 from agentr_lite.console.json import dump_json
 from agentr_lite.console.text import Styled, clean, format_duration
-from agentr_lite.report.chosen import Choice, choose_trees
-from agentr_lite.report.comparison import (
+from agentr_lite.report.charts.outcomes import Figure, Shown, comparison_figures, run_figures
+from agentr_lite.report.charts.svg import el, marker, series_class
+from agentr_lite.report.marks import LEGEND
+from agentr_lite.report.model.chosen import Choice, choose_trees
+from agentr_lite.report.model.comparison import (
     Compared,
     comparison_sections,
     gather_compared,
     model_name,
 )
-from agentr_lite.report.excerpts import Excerpts
-from agentr_lite.report.figures import Figure, Shown, comparison_figures, run_figures
-from agentr_lite.report.headline import Tile, pooled_tiles, run_tiles
-from agentr_lite.report.marks import LEGEND
-from agentr_lite.report.measured import measure
-from agentr_lite.report.splice_page import SplicePage, splice_page
-from agentr_lite.report.svg import el, marker, series_class
-from agentr_lite.report.tables import Section, run_sections
-from agentr_lite.report.tree_page import MARKS, best_steps, tree_record
+from agentr_lite.report.model.series import measure
+from agentr_lite.report.render.excerpts import Excerpts
+from agentr_lite.report.render.splice_page import SplicePage, splice_page
+from agentr_lite.report.render.tree_page import MARKS, best_steps, tree_record
+from agentr_lite.report.tables.headline import Tile, pooled_tiles, run_tiles
+from agentr_lite.report.tables.run import Section, run_sections
 from agentr_lite.store.database import Store
 from agentr_lite.store.records import RunRow, TreeRow
 
@@ -249,7 +249,7 @@ def _tiles(compared: Sequence[Compared]) -> list[Tile]:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("agentr_lite.report", "assets"),
+        loader=PackageLoader("agentr_lite.report.render", "assets"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -291,4 +291,4 @@ def _script() -> str:
 
 
 def _asset(name: str) -> str:
-    return (files("agentr_lite.report") / "assets" / name).read_text("utf-8")
+    return (files("agentr_lite.report.render") / "assets" / name).read_text("utf-8")

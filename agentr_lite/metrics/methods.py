@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from agentr_lite.report.measures import (
+from agentr_lite.metrics.measures import (
     Measure,
     Rounds,
     difference_of,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from agentr_lite.console.text import display_width, truncate
-from agentr_lite.report.svg import (
+from agentr_lite.report.charts.svg import (
     Scale,
     el,
     line,

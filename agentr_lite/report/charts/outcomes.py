@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agentr_lite.report.cost_figures import (
+from agentr_lite.report.charts.costs import (
     loss_figure,
     time_figure,
     token_figure,
     total_time_figure,
 )
-from agentr_lite.report.figure import Figure, Shown
-from agentr_lite.report.plots import (
+from agentr_lite.report.charts.figure import Figure, Shown
+from agentr_lite.report.charts.plots import (
     Difference,
     Point,
     Series,
     difference_plot,
     interval_plot,
 )
-from agentr_lite.report.tables import Section
+from agentr_lite.report.tables.run import Section
 from agentr_lite.report.words import Cell, interval, percent, points_of, round_name, signed_for
 from agentr_lite.store.records import EvalMode
 

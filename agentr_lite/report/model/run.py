@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from agentr_lite.evaluate.several import figures_by_env
-from agentr_lite.evaluate.summary import estimate_to_json, figures_of, is_graded
+from agentr_lite.metrics.environments import figures_by_env
+from agentr_lite.metrics.evaluation import estimate_to_json, figures_of, is_graded
 from agentr_lite.metrics.resampling import clustered_rate
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals

@@ -1,4 +1,4 @@
-"""Taking trajectories again beside the screen, to show what the environment held."""
+"""Repeats the steps of trajectories in a thread, to show the environment's states."""
 
 from __future__ import annotations
 
@@ -16,35 +16,40 @@ Turns = Sequence[tuple[str, str]]
 
 
 class StateReader:
-    """Keeps the environments that it has made: they are made once, and used by one at a time."""
+    """Makes each environment once and keeps it; one trajectory at a time uses it."""
 
     def __init__(self) -> None:
         self._envs: dict[tuple[str, str], Environment] = {}
         self._lock = threading.Lock()
 
-    def begin(
-        self, origin: Origin, turns: Turns, done: Callable[[States | None], None], *, asked: bool
+    def start(
+        self,
+        origin: Origin,
+        turns: Turns,
+        on_states: Callable[[States | None], None],
+        *,
+        requested: bool,
     ) -> threading.Thread:
-        """Take a trajectory again in a thread.
+        """Repeat the steps of a trajectory in a thread.
 
         Args:
-            origin: where it is from.
+            origin: the trajectory's episode.
             turns: its steps.
-            done: called in the thread with the states; with None where the environment is not one
-                that replays quickly and nobody asked for it.
-            asked: whether somebody did.
+            on_states: called in the thread with the states; with None if the environment is not
+                quick to replay and the user did not request it.
+            requested: whether the user requested the states.
         """
-        # A daemon: an environment that hangs (a server, say) must not keep the program from ending.
+        # A daemon: an environment that hangs, such as a server, must not keep the program running.
         thread = threading.Thread(
-            target=lambda: done(self._read(origin, turns, asked=asked)), daemon=True
+            target=lambda: on_states(self._read(origin, turns, requested=requested)), daemon=True
         )
         thread.start()
         return thread
 
-    def _read(self, origin: Origin, turns: Turns, *, asked: bool) -> States | None:
+    def _read(self, origin: Origin, turns: Turns, *, requested: bool) -> States | None:
         with self._lock:
             try:
-                if not asked and not replays_quickly(origin.env):
+                if not requested and not replays_quickly(origin.env):
                     return None
                 return replay_states(self._env(origin), origin, turns)
             except AgentrError as error:

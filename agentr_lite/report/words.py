@@ -17,11 +17,6 @@ _DIGITS = {"percent": 1, "decimal": 3, "count": 2}
 _MINUS = "−"
 
 
-def round_name(number: int) -> str:
-    """``base`` or ``round 2``."""
-    return f"round {number}" if number else "base"
-
-
 def verdict(
     name: str,
     verb: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from agentr_lite_tui.layout.columns import Column, Row, fit, ordered
 from agentr_lite_tui.layout.figures import interval, percent, short
 from agentr_lite_tui.layout.lines import (
     MAX_SHOWN,
@@ -18,7 +19,6 @@ from agentr_lite_tui.layout.lines import (
     width_of,
 )
 from agentr_lite_tui.layout.plots import Series, interval_row, line_plot, scale_row
-from agentr_lite_tui.widgets.table import Column, Row, fit, ordered
 from rich.cells import cell_len
 
 HOSTILE = (

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from agentr_lite.console.outcomes import (
+    ROOT,
+    VERDICT,
+    Mark,
+    turn_mark,
+    verdict_shares,
+)
 from agentr_lite.core.steps import Step
-from agentr_lite.core.verdicts import Verdict
+from agentr_lite.core.verdicts import VERDICTS, Verdict
 from agentr_lite.store.records import JudgementRow, ModelCallRow, NodeRow
 
 from .lines import MAX_SHOWN, Line, Span, barred, fold, one_line, rule, spread
-from .marks import VERDICT, Mark, mark_of, mark_row
 
 MAX_STEPS = 100
-"""Steps of a conversation that are laid out: the last ones."""
-
-_VERDICTS = ("good", "bad", "uncertain")
+"""The number of steps of a conversation that are laid out: the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +30,17 @@ class StepView:
     """From 1; 0 is the start, before the agent's first turn."""
     mark: Mark
     title: str
-    """What was done, in a line; foreign text."""
+    """The action, in one line; foreign text."""
     saw: str
-    """What the agent had last seen when it chose; at the start, the instructions."""
-    said: str
+    """The last observation before the turn; at the start, the instructions."""
+    turn: str
     """The assistant turn; empty at the start."""
     answer: str
-    """What the environment answered; at the start, the task."""
+    """The environment's answer; at the start, the task."""
     facts: Sequence[Line] = field(default_factory=tuple)
-    """Lines about it: numbers, the model call, the critic's verdict."""
+    """Lines about the step: numbers, the model call, the critic's verdict."""
     verdict: Verdict | None = None
-    """What the critic said of the step, where it was asked."""
+    """The critic's verdict, if it was asked."""
 
 
 def view_of_node(
@@ -53,7 +56,7 @@ def view_of_node(
         node: the node.
         saw: the parent's observation; at the root, the instructions.
         call: the model call that made the node and its siblings.
-        judgements: what the critic said of it, on whatever trajectories.
+        judgements: the critic's verdicts on it, in all trajectories.
     """
     facts: list[Line] = [_numbers(node)]
     if call is not None:
@@ -66,12 +69,12 @@ def view_of_node(
     title = "start" if node.kind == "root" else node.action or "(no action)"
     return StepView(
         node.depth,
-        mark_row(node),
+        turn_mark(node, visits=node.visits),
         title,
         saw,
         node.text,
         node.observation,
-        # The verdicts before the call: what one looks for comes first.
+        # The verdicts before the model call: they matter more.
         (facts[0], *seen, *facts[1:]),
         judgements[0].verdict if judgements else None,
     )
@@ -79,39 +82,40 @@ def view_of_node(
 
 def view_of_step(number: int, step: Step, *, saw: str, facts: Sequence[Line] = ()) -> StepView:
     """A step of an episode that is not in a tree."""
-    flags = step.terminated + 2 * step.truncated + 4 * step.invalid + 8 * step.disaster
-    mark = mark_of(step.kind, flags, step.reward)
     return StepView(
-        number, mark, step.action or "(no action)", saw, step.text, step.observation, facts
+        number,
+        turn_mark(step),
+        step.action or "(no action)",
+        saw,
+        step.text,
+        step.observation,
+        facts,
     )
 
 
 def view_of_opening(instructions: str, observation: str) -> StepView:
     """The start of an episode."""
-    return StepView(0, mark_of("root", 0, 0), "start", instructions, "", observation)
+    return StepView(0, ROOT, "start", instructions, "", observation)
 
 
 def verdict_line(judgement: JudgementRow) -> Line:
-    """What the critic said of a step, with how likely it found each verdict or with its words."""
+    """The critic's verdict on a step, with the probability of each verdict or with its reason."""
     mark = VERDICT[judgement.verdict]
     spans: list[Span] = [("critic ", "dim"), (f"{mark.glyph} {mark.word}", mark.style)]
-    if judgement.scores:
-        # The stored log-likelihoods as shares of the three answers that it could give.
-        highest = max(judgement.scores)
-        weights = [math.exp(score - highest) for score in judgement.scores]
-        for verdict, weight in zip(_VERDICTS, weights, strict=False):
-            share = f"{weight / sum(weights):.0%}"
-            if verdict == judgement.verdict:
-                spans.insert(2, (f" {share}", mark.style))
-            else:
-                spans.append((f"  {VERDICT[verdict].glyph} {share}", "dim"))
+    if judgement.critic == "none":
+        spans.append((" (no critic asked)", "dim"))
+    elif shares := verdict_shares(judgement.scores):
+        spans.append((f" {shares[judgement.verdict]:.0%}", mark.style))
+        for verdict in VERDICTS:
+            if verdict != judgement.verdict:
+                spans.append((f"  {VERDICT[verdict].glyph} {shares[verdict]:.0%}", "dim"))
     elif judgement.reason:
         spans.append(("  " + one_line(judgement.reason), "dim"))
     return tuple(spans)
 
 
 def lay_out_step(view: StepView, width: int) -> list[Line]:
-    """One step: what is known of it, what the agent saw, said, and was answered."""
+    """One step: its facts, what the agent saw, what it said, and the environment's answer."""
     heading: list[Span] = [(f" {view.mark.glyph} ", view.mark.style)]
     heading.append((one_line(view.title), "title"))
     where = "start" if view.number == 0 else f"step {view.number} "
@@ -126,7 +130,7 @@ def lay_out_step(view: StepView, width: int) -> list[Line]:
         lines += [rule(("instructions", "dim"), width), *barred(view.saw, "dim", "dim", width)]
         return lines
     lines += [rule(("saw", "dim"), width), *barred(view.saw, "saw", "dim", width)]
-    lines += [rule(("said", "said"), width), *said(view.said, width)]
+    lines += [rule(("said", "said"), width), *lay_out_turn(view.turn, width)]
     lines += [rule(("answer", "saw"), width), *barred(view.answer, "saw", "plain", width)]
     return lines
 
@@ -149,28 +153,28 @@ def lay_out_conversation(views: Sequence[StepView], width: int) -> list[Line]:
             lines += [rule(("task", "saw"), width), *barred(view.answer, "saw", "plain", width)]
             continue
         lines.append(rule((f"{view.number} {view.mark.glyph}", view.mark.style), width))
-        lines += said(view.said, width)
+        lines += lay_out_turn(view.turn, width)
         lines += barred(view.answer, "saw", "dim", width)
     return lines
 
 
-def copied(views: Sequence[StepView]) -> str:
-    """Steps as plain text for the clipboard: turns and answers, as they were."""
+def plain_text(views: Sequence[StepView]) -> str:
+    """Steps as plain text for the clipboard: turns and answers, unchanged."""
     parts: list[str] = []
     for view in views:
-        first = (view.saw, view.answer) if view.number == 0 else (view.said, view.answer)
+        first = (view.saw, view.answer) if view.number == 0 else (view.turn, view.answer)
         parts += [part for part in first if part]
     return "\n\n".join(parts)
 
 
-def said(text: str, width: int, *, bar: str = "said") -> list[Line]:
+def lay_out_turn(text: str, width: int, *, bar: str = "said") -> list[Line]:
     """An assistant turn behind a bar, its action in bold."""
     if len(text) > MAX_SHOWN:
         return barred(text, bar, "plain", width)
     lines: list[Line] = []
-    for part in text.replace("\r\n", "\n").split("\n"):
-        style = "strong" if part.lstrip().startswith("Action:") else "plain"
-        lines += barred(part, bar, style, width)
+    for line in text.replace("\r\n", "\n").split("\n"):
+        style = "strong" if line.lstrip().startswith("Action:") else "plain"
+        lines += barred(line, bar, style, width)
     return lines
 
 
@@ -186,14 +190,14 @@ def _numbers(node: NodeRow) -> Line:
 
 
 def _call(call: ModelCallRow) -> list[Line]:
-    """What was asked of the model, and with which seeds."""
+    """The model call: number of tokens, time and seeds."""
     parts = [
         f"{len(call.seeds)} candidates",
         f"{call.prompt_tokens} tokens in ({call.cached_tokens} cached)",
         f"{call.output_tokens} out",
     ]
     if call.batch_ms is not None:
-        # A batch is one piece of work for the model: its time cannot be told apart by call.
+        # The model works on a batch as a whole: there is no time per call.
         parts.append(f"{call.batch_ms:,.0f} ms in a batch of {call.batch_size}")
     if call.dropped_turns:
         parts.append(f"{call.dropped_turns} turns dropped")

@@ -30,4 +30,4 @@ def reward_span(reward: float, *, reached: bool = True) -> Span:
     """A reward in [0, 1] in the colour of what it means."""
     if not reached:
         return ("–", "dim")
-    return (f"{reward:.2f}", "good" if reward >= 1 else "part" if reward > 0 else "bad")
+    return (f"{reward:.2f}", "good" if reward >= 1 else "partial" if reward > 0 else "bad")

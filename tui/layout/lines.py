@@ -1,7 +1,7 @@
-"""Lines of styled text, and how foreign text becomes lines that no terminal can misread.
+"""Lines of styled text, and safe lines from foreign text.
 
-A line is a tuple of spans, a span a text and the name of a style; the widgets turn them into
-terminal segments as they are, so nothing in them is ever parsed as markup.
+A line is a tuple of spans; a span is a text and the name of a style. The widgets turn spans into
+terminal segments directly, so nothing in them is ever parsed as markup.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Line = tuple[Span, ...]
 
 STYLES = (
     *("plain", "dim", "strong", "accent", "title", "header", "guide", "key", "cursor"),
-    *("good", "part", "bad", "odd", "signal", "match", "said", "saw"),
+    *("good", "partial", "bad", "odd", "signal", "match", "said", "saw"),
 )
 """Style names; the widgets have a component class ``ink--NAME`` for each."""
 
@@ -28,20 +28,20 @@ MAX_SHOWN = 200_000
 
 
 def one_line(text: str) -> str:
-    """Foreign text for a cell of a table: line breaks are blanks, controls visible escapes."""
+    """Foreign text in one line: line breaks become blanks, control characters visible escapes."""
     return clean(text.replace("\r\n", " ").replace("\n", " ").replace("\t", " "), keep="")
 
 
 def paragraphs(text: str, width: int) -> list[str]:
-    """Foreign text as terminal lines: cleaned, tabs expanded, wrapped at blanks where it can be.
+    """Foreign text as terminal lines: cleaned, tabs expanded, wrapped at blanks if possible.
 
     Args:
         text: anything.
         width: terminal columns, at least 1.
 
     Returns:
-        At least one line. A text longer than ``MAX_SHOWN`` ends with a line that says how much is
-        left out.
+        At least one line. If the text is longer than ``MAX_SHOWN``, the last line says how much
+        is left out.
     """
     width = max(1, width)
     hidden = len(text) - MAX_SHOWN
@@ -85,12 +85,12 @@ def _wrap_wide(text: str, width: int) -> Iterable[str]:
 
 
 def width_of(line: Sequence[Span]) -> int:
-    """Terminal columns."""
+    """Terminal columns of a line."""
     return sum(cell_len(text) for text, _ in line)
 
 
 def crop(line: Sequence[Span], width: int) -> Line:
-    """The line cut to ``width`` columns, with an ellipsis in the last one where it was longer."""
+    """The line cut to ``width`` columns; the last column of a cut line is an ellipsis."""
     if width_of(line) <= width:
         return tuple(line)
     kept: list[Span] = []
@@ -106,7 +106,7 @@ def crop(line: Sequence[Span], width: int) -> Line:
 
 
 def fold(line: Sequence[Span], width: int) -> list[Line]:
-    """Spans broken at blanks into lines of at most ``width`` columns; styles are kept."""
+    """Break spans at blanks into lines of at most ``width`` columns; styles are kept."""
     lines: list[Line] = []
     current: list[Span] = []
     used = 0
@@ -120,25 +120,25 @@ def fold(line: Sequence[Span], width: int) -> list[Line]:
             current.append((word, style))
             used += size
     lines.append(tuple(current))
-    return [crop(one, width) for one in lines]
+    return [crop(line, width) for line in lines]
 
 
 def pad(line: Sequence[Span], width: int) -> Line:
-    """The line cut or filled with blanks to exactly ``width`` columns."""
+    """Cut the line, or fill it with blanks, to exactly ``width`` columns."""
     cut = crop(line, width)
     return (*cut, (" " * (width - width_of(cut)), "plain"))
 
 
 def spread(left: Sequence[Span], right: Sequence[Span], width: int) -> Line:
-    """One line with one part at each edge; the left one gives way."""
+    """One line with a part at each edge; the left part is cut first."""
     right = crop(right, width)
     room = width - width_of(right)
-    # One blank between the two, however little room the left one has.
+    # Always one blank between the two parts.
     return (*pad(left, max(0, room - 1)), (" " * min(1, room), "plain"), *right)
 
 
 def rule(title: Span, width: int) -> Line:
-    """A heading on a line drawn across."""
+    """A heading on a line across the whole width."""
     text, style = title
     used = cell_len(text) + 4
     return (("── ", "guide"), (text, style), (" " + "─" * max(0, width - used), "guide"))

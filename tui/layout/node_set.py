@@ -1,4 +1,4 @@
-"""Some of a tree's nodes: a byte a node, so that counting and combining are single operations."""
+"""A set of a tree's nodes: one byte per node, so that counting and combining are fast."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class NodeSet(Set[int]):
 
     @classmethod
     def of(cls, idxs: Iterable[int], size: int) -> NodeSet:
-        """Some nodes of a tree.
+        """A set of some nodes of a tree.
 
         Args:
-            idxs: the nodes; those that are not in the tree are left out.
-            size: number of the tree's nodes.
+            idxs: the nodes; those outside the tree are left out.
+            size: number of nodes of the tree.
         """
         mask = bytearray(size)
         for idx in idxs:
@@ -36,7 +36,7 @@ class NodeSet(Set[int]):
         return frozenset(it)
 
     def both(self, mask: bytes) -> NodeSet:
-        """The nodes that are in another mask of the same length, too."""
+        """The nodes that are also in another mask of the same length."""
         # As one long number: a loop over the bytes would take a hundred times as long.
         both = int.from_bytes(self.mask, "little") & int.from_bytes(mask, "little")
         return NodeSet(both.to_bytes(len(self.mask), "little"))

@@ -11,14 +11,14 @@ _FONTS = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospac
 
 
 def svg_of(app: App[Any], *, title: str = "") -> str:
-    """What is on the screen.
+    """The screen as an SVG document.
 
-    Textual's picture names fonts on somebody's server. Here the viewer's own monospaced font is
-    used; the width of every text is part of the picture, so that columns stand in line in any.
+    Textual's picture loads fonts from a server. This one uses the viewer's own monospaced font;
+    the picture holds the width of every text, so columns are aligned in any font.
 
     Args:
         app: a running application.
-        title: what stands above the screen.
+        title: text above the screen.
     """
     svg = app.export_screenshot(title=title, simplify=True)
     svg = re.sub(r"@font-face\s*\{[^}]*\}\s*", "", svg)

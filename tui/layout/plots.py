@@ -26,10 +26,10 @@ def interval_row(
     """A value in [0, 1] as a point in its 95 % interval, on a scale of ``width`` columns.
 
     Args:
-        estimate: ``{value, low, high}``; an end that is not known is the scale's.
+        estimate: ``{value, low, high}``; an unknown end is the scale's end.
         width: terminal columns of the scale.
-        style: of the point.
-        show: the value as text.
+        style: style of the point.
+        show: formats the value.
     """
     ends = {
         "low": 0.0,
@@ -70,19 +70,19 @@ class Series:
 
 
 def line_plot(series: Sequence[Series], width: int, height: int) -> list[Line]:
-    """Series as lines of Braille dots over one pair of axes, with what each begins and ends at.
+    """Series as lines of Braille dots over one pair of axes; the legend has first and last values.
 
     Args:
-        series: at least one point each is drawn; empty ones are left out.
+        series: series without points are left out.
         width: terminal columns, the labels included.
-        height: terminal lines of the plot; the x axis and the legend come on top.
+        height: terminal lines of the plot, without the x axis and the legend.
     """
-    series = [one for one in series if one.points]
+    series = [curve for curve in series if curve.points]
     columns = width - _LABEL_CELLS - 2
     if not series or columns < 4:
         return []
-    xs = [x for one in series for x, _ in one.points]
-    ys = [y for one in series for _, y in one.points]
+    xs = [x for curve in series for x, _ in curve.points]
+    ys = [y for curve in series for _, y in curve.points]
     low_x, span_x = min(xs), (max(xs) - min(xs)) or 1.0
     low_y, span_y = min(ys), (max(ys) - min(ys)) or 1.0
     cells: dict[tuple[int, int], tuple[int, str]] = {}
@@ -91,19 +91,19 @@ def line_plot(series: Sequence[Series], width: int, height: int) -> list[Line]:
         at = (y // 4, x // 2)
         cells[at] = (cells.get(at, (0, ""))[0] | _DOTS[y % 4][x % 2], style)
 
-    for one in series:
+    for curve in series:
         scaled = [
             (
                 round((x - low_x) / span_x * (columns * 2 - 1)),
                 round((1 - (y - low_y) / span_y) * (height * 4 - 1)),
             )
-            for x, y in one.points
+            for x, y in curve.points
         ]
         for (x0, y0), (x1, y1) in pairwise([scaled[0], *scaled]):
             steps = max(abs(x1 - x0), abs(y1 - y0), 1)
             for step in range(steps + 1):
                 x = x0 + round((x1 - x0) * step / steps)
-                dot(x, y0 + round((y1 - y0) * step / steps), one.style)
+                dot(x, y0 + round((y1 - y0) * step / steps), curve.style)
     lines: list[Line] = []
     for row in range(height):
         label = ""
@@ -119,8 +119,8 @@ def line_plot(series: Sequence[Series], width: int, height: int) -> list[Line]:
     blank = " " * max(1, columns - len(first) - len(last))
     lines.append(((" " * (_LABEL_CELLS + 2) + first + blank + last, "dim"),))
     legend: list[Span] = [(" " * (_LABEL_CELLS + 2), "plain")]
-    for one in series:
-        legend += [("━ ", one.style), (one.name, "plain")]
-        legend.append((f" {one.points[0][1]:.3f} → {one.points[-1][1]:.3f}   ", "dim"))
+    for curve in series:
+        legend += [("━ ", curve.style), (curve.name, "plain")]
+        legend.append((f" {curve.points[0][1]:.3f} → {curve.points[-1][1]:.3f}   ", "dim"))
     lines.append(tuple(legend))
     return lines

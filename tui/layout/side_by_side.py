@@ -1,4 +1,4 @@
-"""A splice as lines: the bad trajectory beside the good one, and below what was made of them."""
+"""A splice as lines: the bad trajectory beside the good one, and the revision below."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agentr_lite.agent.turns import parse_action
+from agentr_lite.console.outcomes import (
+    REVISION_STATUS,
+    SEGMENT_STYLES,
+    SEGMENT_WORDS,
+    naive_outcome,
+    revision_outcome,
+    segment_of,
+)
 from agentr_lite.core.steps import Step
 from agentr_lite.store.records import JudgementRow, RevisionRow
 
-from .documents import said, verdict_line, view_of_step
+from .documents import lay_out_turn, verdict_line, view_of_step
 from .lines import Line, Span, barred, crop, fold, one_line, pad, rule, spread
-from .marks import REVISION_STATUS
 
 _BETWEEN: Span = (" │ ", "guide")
-_OUTCOME = {
-    "naive": "accepted as text: nothing was executed",
-    "replayed": "accepted: the splice was executed and held",
-    "recovered": "accepted: a true way back was found",
-    "rejected": "rejected: nothing is learnt from this pair",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +43,19 @@ def spliced_turns(revision: RevisionRow) -> list[tuple[str, str, bool]]:
     turns = []
     for at, message in enumerate(messages):
         if message["role"] == "assistant":
-            # The last answer is not part of the training text: nobody goes on from it.
+            # The last answer is not part of the training text: no turn follows it.
             answer = messages[at + 1]["content"] if at + 1 < len(messages) else ""
             turns.append((message["content"], answer, bool(loss[at])))
     return turns
 
 
-def lay_out_splice(view: SpliceView, width: int, *, everything: bool = False) -> list[Line]:
+def lay_out_splice(view: SpliceView, width: int, *, with_shared: bool = False) -> list[Line]:
     """The splice's facts, both trajectories step by step, and the revision with its verdict.
 
     Args:
         view: the splice.
         width: terminal columns.
-        everything: also the steps that the two share.
+        with_shared: also show the steps that the two share.
     """
     revision = view.revision
     lines = _facts(view, width)
@@ -65,15 +66,15 @@ def lay_out_splice(view: SpliceView, width: int, *, everything: bool = False) ->
     lines.append((*pad([left_title], left_width), _BETWEEN, *pad([right_title], right_width)))
     lines.append((("─" * left_width + "─┼─" + "─" * right_width, "guide"),))
     shared = revision.parting_step
-    first = 0 if everything else shared
-    if shared and not everything:
+    first = 0 if with_shared else shared
+    if shared and not with_shared:
         text = f"⋯ {shared} shared step{'' if shared == 1 else 's'}"
         lines.append(
             (*pad([(text, "dim")], left_width), _BETWEEN, *pad([(text, "dim")], right_width))
         )
     for at in range(first, max(len(view.bad), len(view.good))):
         if at == shared:
-            # The node at which the two part, across both columns.
+            # The node where the two part: a line across both columns.
             lines.append((("┄" * left_width + "┄┼┄" + "┄" * right_width, "accent"),))
         left = _bad_step(view, at, left_width)
         right = _good_step(view, at, right_width)
@@ -85,12 +86,12 @@ def lay_out_splice(view: SpliceView, width: int, *, everything: bool = False) ->
 
 
 def _result(view: SpliceView, first: int, width: int) -> list[Line]:
-    """What came of it: the verdict, then the revision turn by turn from step ``first`` on."""
+    """The outcome of the pair, then the revision turn by turn from step ``first`` on."""
     revision = view.revision
     mark = REVISION_STATUS[revision.status]
     lines: list[Line] = [
         (),
-        rule((f"{mark.glyph} {_OUTCOME[revision.status]}", mark.style), width),
+        rule((f"{mark.glyph} {revision_outcome(revision.status)}", mark.style), width),
         *fold([(f" {one_line(revision.reason)}", mark.style)], width),
         *fold([_naive(view)], width),
     ]
@@ -105,12 +106,9 @@ def _result(view: SpliceView, first: int, width: int) -> list[Line]:
 
 def _naive(view: SpliceView) -> Span:
     revision = view.revision
+    text = f" {naive_outcome(revision.naive_reward, view.good_reward)}"
     if revision.naive_reward is None:
-        return (" the naive splice was not replayed", "dim")
-    text = (
-        f" the naive splice, replayed, earned {revision.naive_reward:.3g}"
-        f" where the good trajectory earned {view.good_reward:.3g}"
-    )
+        return (text, "dim")
     return (text, "good" if revision.status == "replayed" else "bad")
 
 
@@ -150,7 +148,7 @@ def _bad_step(view: SpliceView, at: int, width: int) -> list[Line]:
     style = "dim" if at >= revision.cut_step else "plain"
     return [
         *lines,
-        *said(step.text, width, bar="bad"),
+        *lay_out_turn(step.text, width, bar="bad"),
         *barred(step.observation, "saw", style, width),
     ]
 
@@ -161,18 +159,12 @@ def _spliced_step(
     if at >= len(turns):
         return []
     text, answer, learnt = turns[at]
-    if at < revision.parting_step:
-        part, bar = "shared", "dim"
-    elif at < revision.cut_step:
-        part, bar = "bad, as it was", "bad"
-    elif at == revision.cut_step:
-        part, bar = "revision signal", "signal"
-    else:
-        part, bar = "the way on", "good"
+    segment = segment_of(at, parting_step=revision.parting_step, cut_step=revision.cut_step)
+    bar = SEGMENT_STYLES[segment]
     action = one_line(parse_action(text) or "(no action)")
     heading: list[Span] = [(f"{at + 1} {'●' if learnt else '○'} ", bar), (action, "strong")]
-    lines: list[Line] = [spread(heading, [(part, bar)], width)]
-    lines += said(text, width, bar=bar)
+    lines: list[Line] = [spread(heading, [(SEGMENT_WORDS[segment], bar)], width)]
+    lines += lay_out_turn(text, width, bar=bar)
     return lines + (barred(answer, "saw", "dim", width) if answer else [])
 
 
@@ -184,5 +176,5 @@ def _good_step(view: SpliceView, at: int, width: int) -> list[Line]:
     heading: list[Span] = [(f"{at + 1} {shown.mark.glyph} ", shown.mark.style)]
     heading.append((one_line(shown.title), "dim" if at < view.revision.parting_step else "strong"))
     lines: list[Line] = [crop(heading, width)]
-    lines += said(step.text, width, bar="good")
+    lines += lay_out_turn(step.text, width, bar="good")
     return lines + barred(step.observation, "saw", "dim", width)

@@ -1,8 +1,8 @@
-"""The order of a tree's nodes: siblings as they are sorted, ways down and up, the next of some.
+"""The order of a tree's nodes: sorted siblings, paths, leaves, and the next of some nodes.
 
-No recursion and no object a node: beside the tree's numbers, a tree costs four bytes a node (none
-where children were made in the order of their parents), and one more once a leaf or a match has
-been gone to.
+There is no recursion and no object per node. Besides the tree's numbers, a tree takes four bytes
+per node (none if children were made in the order of their parents), and one more after the first
+jump to a leaf or a match.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Sort = Literal["order", "visits", "value"]
 SORTS: tuple[Sort, ...] = ("order", "visits", "value")
 
 _LISTS_KEPT = 4_000
-"""Lists of children that are kept: more than the rows of any screen need."""
-_WANTED, _ABOVE = 1, 2
-"""Bits of ``TreeOrder._ways``: a node that is looked for; one with such a node at or below it."""
-_IS_WANTED = bytes(i & _WANTED for i in range(256))
+"""The number of child lists that are kept: more than any screen needs."""
+_TARGET, _LEADS = 1, 2
+"""Bits of ``TreeOrder._marks``: a target; a node with a target at or below it."""
+_TARGET_MASK = bytes(i & _TARGET for i in range(256))
 
 
 class TreeOrder:
@@ -41,7 +41,7 @@ class TreeOrder:
     def __init__(self, shape: TreeShape, *, sort: Sort = "order", least_visits: int = 0) -> None:
         self.sort = sort
         self.least_visits = least_visits
-        self._ways = bytearray()
+        self._marks = bytearray()
         self._link(shape)
 
     def depth(self, idx: int) -> int:
@@ -50,9 +50,9 @@ class TreeOrder:
 
     def child_count(self, idx: int) -> int:
         """Number of children, hidden ones included."""
-        found = self._ordered.get(idx)
-        if found is not None:
-            return len(found)
+        ordered = self._ordered.get(idx)
+        if ordered is not None:
+            return len(ordered)
         start, stop = self._span(idx)
         return stop - start
 
@@ -63,33 +63,33 @@ class TreeOrder:
 
     def children(self, idx: int) -> Sequence[int]:
         """All children in the order of ``sort``; those with too few visits come last."""
-        found = self._ordered.get(idx)
-        if found is None:
+        children = self._ordered.get(idx)
+        if children is None:
             start, stop = self._span(idx)
-            found = list(self._by_parent[start:stop])
+            children = list(self._by_parent[start:stop])
             visits, value = self.shape.visits, self.shape.value
             if self.sort == "visits":
-                found.sort(key=lambda i: (-visits[i], -value[i], i))
+                children.sort(key=lambda i: (-visits[i], -value[i], i))
             elif self.sort == "value":
-                # A node that nobody visited has no value: it comes after those worth nothing.
-                found.sort(key=lambda i: (-value[i] if visits[i] else 1, -visits[i], i))
+                # A node without visits has no value: it comes after those with value 0.
+                children.sort(key=lambda i: (-value[i] if visits[i] else 1, -visits[i], i))
             least = self.least_visits
             if least:
-                found.sort(key=lambda i: visits[i] < least)
+                children.sort(key=lambda i: visits[i] < least)
             if len(self._ordered) >= _LISTS_KEPT:
                 self._ordered.clear()
-            self._ordered[idx] = found
-        return found
+            self._ordered[idx] = children
+        return children
 
     def path(self, idx: int) -> list[int]:
         """The nodes from the root to ``idx``, both included."""
-        found = [idx]
-        while (parent := self.shape.parent[found[-1]]) >= 0:
-            found.append(parent)
-        return found[::-1]
+        path = [idx]
+        while (parent := self.shape.parent[path[-1]]) >= 0:
+            path.append(parent)
+        return path[::-1]
 
     def descend(self, idx: int) -> int:
-        """The leaf at the end of the best way on: highest value, then visits, at every node."""
+        """The leaf below a node along the highest value, then the most visits, at every node."""
         shape = self.shape
         while children := self.children(idx):
             idx = max(
@@ -98,7 +98,7 @@ class TreeOrder:
         return idx
 
     def best_leaf(self) -> int | None:
-        """The end with the highest reward, the shortest first; None where none earned anything."""
+        """The leaf with the highest reward, the shallowest of equals; None without any reward."""
         shape = self.shape
         ends = self._ends().both(where(shape.reward, lambda reward: reward > 0))
         highest = max((shape.reward[i] for i in ends), default=0.0)
@@ -111,72 +111,72 @@ class TreeOrder:
         return max(best, key=lambda i: (-depth[i], shape.visits[i], -i))
 
     def leaves(self, *, good: bool, alpha: float) -> NodeSet:
-        """Ends that earned at least ``alpha`` (``good``) or less."""
+        """Leaves that earned at least ``alpha`` (``good``), or less."""
         return self._ends().both(where(self.shape.reward, lambda reward: (reward >= alpha) == good))
 
-    def next_of(self, found: NodeSet, current: int, *, back: bool = False) -> int | None:
-        """The next of some nodes in the order in which the whole tree would be drawn, or round.
+    def next_of(self, targets: NodeSet, current: int, *, back: bool = False) -> int | None:
+        """The next of some nodes in the order of the drawn tree; after the last comes the first.
 
         Args:
-            found: nodes.
-            current: where one stands.
-            back: look upwards.
+            targets: the nodes to choose from.
+            current: the node to start from.
+            back: search upwards.
 
         Returns:
-            None where ``found`` is empty.
+            None if ``targets`` is empty.
         """
-        ways = self._ways_to(found)
-        if not len(ways) or not ways[0]:
+        marks = self._marks_to(targets)
+        if not len(marks) or not marks[0]:
             return None
         if back:
-            return self._before(ways, current)
-        child = next((i for i in self.children(current) if ways[i]), None)
+            return self._before(marks, current)
+        child = next((i for i in self.children(current) if marks[i]), None)
         while child is None and (parent := self.shape.parent[current]) >= 0:
             siblings = self.children(parent)
             after = siblings[siblings.index(current) + 1 :]
-            child = next((i for i in after if ways[i]), None)
+            child = next((i for i in after if marks[i]), None)
             current = parent
         node = 0 if child is None else child
-        while not ways[node] & _WANTED:
-            node = next(i for i in self.children(node) if ways[i])
+        while not marks[node] & _TARGET:
+            node = next(i for i in self.children(node) if marks[i])
         return node
 
-    def _before(self, ways: Sequence[int], current: int) -> int:
-        """The last node that is looked for above a node in the picture, or the last of all."""
+    def _before(self, marks: Sequence[int], current: int) -> int:
+        """The last target above a node in the drawn tree, or the last of all."""
         top = None
         while top is None and (parent := self.shape.parent[current]) >= 0:
             siblings = self.children(parent)
             before = siblings[: siblings.index(current)]
-            top = next((i for i in reversed(before) if ways[i]), None)
-            if top is None and ways[parent] & _WANTED:
+            top = next((i for i in reversed(before) if marks[i]), None)
+            if top is None and marks[parent] & _TARGET:
                 return parent
             current = parent
         node = 0 if top is None else top
-        while (child := next((i for i in reversed(self.children(node)) if ways[i]), -1)) >= 0:
+        while (child := next((i for i in reversed(self.children(node)) if marks[i]), -1)) >= 0:
             node = child
         return node
 
-    def _ways_to(self, found: NodeSet) -> bytearray:
-        """Which nodes lead to some nodes; the last ones looked for are kept."""
+    def _marks_to(self, targets: NodeSet) -> bytearray:
+        """Which nodes lead to targets; the result for the latest targets is kept."""
         size = len(self.shape)
-        # What was found before the tree grew: the new nodes are not in it.
-        mask = found.mask[:size].ljust(size, b"\0")
-        ways = self._ways
-        if ways.translate(_IS_WANTED) != mask:
-            self._ways = ways = bytearray(mask)
+        # The targets may be older than the tree's latest nodes.
+        mask = targets.mask[:size].ljust(size, b"\0")
+        marks = self._marks
+        if marks.translate(_TARGET_MASK) != mask:
+            self._marks = marks = bytearray(mask)
             parent = self.shape.parent
             for idx in NodeSet(mask):
-                while idx >= 0 and ways[idx] < _ABOVE:
-                    ways[idx] += _ABOVE
+                while idx >= 0 and marks[idx] < _LEADS:
+                    marks[idx] += _LEADS
                     idx = parent[idx]
-        return ways
+        return marks
 
     def _ends(self) -> NodeSet:
         """The nodes at which an episode was over."""
         return NodeSet(where(self.shape.flags, lambda f: bool(f & (TERMINATED | TRUNCATED))))
 
     def _span(self, idx: int) -> tuple[int, int]:
-        """Where a node's children stand in ``_by_parent``."""
+        """The range of a node's children in ``_by_parent``."""
         nodes, key = self._by_parent, self.shape.parent.__getitem__
         start = bisect_left(nodes, idx, key=key)
         if start == len(nodes) or key(nodes[start]) != idx:
@@ -184,11 +184,11 @@ class TreeOrder:
         return start, bisect_right(nodes, idx, start, key=key)
 
     def _link(self, shape: TreeShape) -> None:
-        """Take a tree's numbers and find every node's children."""
+        """Set the tree's numbers and index the children of every node."""
         self.shape = shape
-        self._ways = bytearray()
-        # Siblings stand beside each other among the nodes by parent, and are found by bisection: a
-        # list a node would outweigh all the rest, a link a node would double it.
+        self._marks = bytearray()
+        # Siblings are adjacent among the nodes sorted by parent, so bisection finds them. A list
+        # per node would outweigh all the rest; a link per node would double the memory.
         nodes: Sequence[int] = range(len(shape))
         if not all(map(le, shape.parent, islice(shape.parent, 1, None))):
             nodes = array("i", sorted(nodes, key=shape.parent.__getitem__))
@@ -196,5 +196,5 @@ class TreeOrder:
         self._forget_order()
 
     def _forget_order(self) -> None:
-        """Forget what depends on the order of siblings."""
+        """Drop what depends on the order of siblings."""
         self._ordered: dict[int, list[int]] = {}

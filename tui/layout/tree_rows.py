@@ -1,11 +1,19 @@
-"""Which rows of a tree are in sight: a flat list that grows where a node is opened.
+"""The visible rows of a tree: a flat list that grows where a node is opened.
 
-No recursion and no object a row: a row is a node's index, or ``~parent`` for the row that says how
-many siblings are hidden.
+There is no recursion and no object per row: a row is a node's index, or ``~parent`` for the row
+that says how many siblings are hidden.
 
-A *chain* is a run of steps in each of which the search had one way on, with as many visits at its
-end as at its beginning. Folded, it is one row and stands under its last node's index, so that what
-is below a row is always what is below that node.
+A *chain* is a sequence of nodes without branching, with as many visits at its end as at its
+beginning. A folded chain is one row with the index of its last node, so that the rows below it are
+always those below that node::
+
+    tree              folded            unfolded
+    0                 0                 0
+    └─1 (n=3)         ├─1 › 2 › 3       ├─1
+      └─2 (n=3)       │ ├─4             │ └─2
+        └─3 (n=3)     │ └─5             │   └─3
+          ├─4                           │     ├─4
+          └─5                           │     └─5
 """
 
 from __future__ import annotations
@@ -25,12 +33,12 @@ class TreeRows(TreeOrder):
 
     Attributes:
         shape: the tree's numbers.
-        rows: what is in sight, from top to bottom.
-        levels: how far each row is indented, in levels.
+        rows: the visible rows, from top to bottom.
+        levels: the indentation of each row, in levels.
         sort: the order of siblings.
-        least_visits: siblings with fewer visits are hidden until they are asked for.
+        least_visits: siblings with fewer visits are hidden until the user asks for them.
         compact: whether chains are folded.
-        expanded: nodes whose children are in sight when they are themselves.
+        expanded: nodes whose children are visible when they are visible themselves.
     """
 
     def __init__(
@@ -48,14 +56,14 @@ class TreeRows(TreeOrder):
         self.levels: list[int] = []
         self._page = page
         self._shown: dict[int, int] = {}
-        # Nodes whose seldom visited children were asked for; members of chains that were unfolded.
+        # Nodes that also show their rarely visited children; members of unfolded chains.
         self._complete: set[int] = set()
         self._unfolded: set[int] = set()
         super().__init__(shape, sort=sort, least_visits=least_visits)
         self._rebuild()
 
     def refresh(self, shape: TreeShape) -> None:
-        """Take the tree's new numbers; what is open stays open."""
+        """Replace the tree's numbers; open nodes stay open."""
         self._link(shape)
         self._rebuild()
 
@@ -73,7 +81,7 @@ class TreeRows(TreeOrder):
     def set_compact(self, compact: bool) -> None:
         """Fold all chains, or none."""
         if not compact:
-            # What is below a folded chain's row is below its end: the way there stays open.
+            # The rows below a folded chain are below its end: the path to it stays open.
             for row in self.rows:
                 if row >= 0:
                     self.expanded.update(self._members(row)[:-1])
@@ -82,41 +90,41 @@ class TreeRows(TreeOrder):
         self._rebuild()
 
     def hidden(self, parent: int) -> int:
-        """How many children of an open node wait behind its last row."""
+        """How many children of an open node its last row hides."""
         return max(0, self.child_count(parent) - self._visible(parent))
 
     def rare(self, parent: int) -> bool:
-        """Whether all that wait behind a node's last row have too few visits."""
+        """Whether all children that a node's last row hides have too few visits."""
         visible = self._visible(parent)
-        waiting = self.children(parent)[visible : visible + 1]
-        return bool(waiting) and self.shape.visits[waiting[0]] < self.least_visits
+        first_hidden = self.children(parent)[visible : visible + 1]
+        return bool(first_hidden) and self.shape.visits[first_hidden[0]] < self.least_visits
 
     def chain(self, row: int) -> list[int]:
-        """The nodes that a row stands for, from the first: one, or a folded chain."""
+        """The nodes of a row, in order: a single node, or a folded chain."""
         return self._members(row)
 
     def inside(self, idx: int) -> bool:
-        """Whether a node stands in a row behind another one."""
+        """Whether a node follows another one in the same row."""
         parent = self.shape.parent[idx]
         return parent > 0 and self._joins(parent)
 
     def row_of(self, idx: int) -> int:
-        """The row that a node is part of, in sight or not."""
+        """The row that a node belongs to, visible or not."""
         return self._tail(idx)
 
     def parent_row(self, row: int) -> int:
-        """The row above a row in the tree; -1 at the root."""
+        """The parent of a row in the tree; -1 at the root."""
         return ~row if row < 0 else self.shape.parent[self._members(row)[0]]
 
     def position(self, idx: int) -> int | None:
-        """The row of a node; None where it is not in sight or inside a folded chain."""
+        """The row of a node; None if it is not visible or inside a folded chain."""
         try:
             return self.rows.index(idx)
         except ValueError:
             return None
 
     def expand(self, position: int) -> int:
-        """Open the node at a row; returns how many rows came into sight."""
+        """Open the node at a row; returns the number of new rows."""
         idx = self.rows[position]
         if idx < 0 or idx in self.expanded or not self.child_count(idx):
             return 0
@@ -127,7 +135,7 @@ class TreeRows(TreeOrder):
         return len(rows) - 1
 
     def collapse(self, position: int) -> int:
-        """Close the node at a row; returns how many rows went. What is open below is kept."""
+        """Close the node at a row; returns the number of removed rows. Nodes below stay open."""
         idx = self.rows[position]
         if idx not in self.expanded:
             return 0
@@ -140,7 +148,7 @@ class TreeRows(TreeOrder):
         return end - position - 1
 
     def unfold(self, position: int) -> bool:
-        """Give each step of a folded chain a row of its own; returns whether there was one."""
+        """Give each node of a folded chain its own row; returns whether the row was a chain."""
         row = self.rows[position]
         if row < 0 or len(members := self._members(row)) < 2:
             return False
@@ -150,10 +158,10 @@ class TreeRows(TreeOrder):
         return True
 
     def fold(self, idx: int) -> int | None:
-        """Make the unfolded chain that a node belongs to one row again.
+        """Fold the unfolded chain that a node belongs to.
 
         Returns:
-            The node under whose index the row stands; None where the node is in no such chain.
+            The index of the chain's row; None if the node is in no unfolded chain.
         """
         above = self.shape.parent[idx]
         if idx not in self._unfolded and above not in self._unfolded:
@@ -168,10 +176,10 @@ class TreeRows(TreeOrder):
         return member
 
     def show_more(self, position: int) -> int:
-        """Bring more siblings into sight in place of a ``~parent`` row.
+        """Show more siblings in place of a ``~parent`` row.
 
         Returns:
-            How many siblings came; 0 where the row is a node.
+            The number of new siblings; 0 if the row is a node.
         """
         row = self.rows[position]
         if row >= 0:
@@ -182,14 +190,14 @@ class TreeRows(TreeOrder):
             self._shown[parent] = max(self._shown.get(parent, 0), before + self._page)
         else:
             self._shown[parent] = before + self._page
-        came = self.children(parent)[before : self._visible(parent)]
-        rows, levels = self._below([self._tail(i) for i in came], self.levels[position] - 1)
+        siblings = self.children(parent)[before : self._visible(parent)]
+        rows, levels = self._below([self._tail(i) for i in siblings], self.levels[position] - 1)
         if self.hidden(parent):
             rows.append(row)
             levels.append(self.levels[position])
         self.rows[position : position + 1] = rows
         self.levels[position : position + 1] = levels
-        return len(came)
+        return len(siblings)
 
     def collapse_all(self) -> None:
         """Close everything but the root."""
@@ -200,10 +208,10 @@ class TreeRows(TreeOrder):
         self._rebuild()
 
     def expand_below(self, idx: int, limit: int) -> bool:
-        """Open a node and what is below it, nearest first, until ``limit`` children are open.
+        """Open a node and the nodes below it, nearest first, until ``limit`` children are open.
 
         Returns:
-            Whether all of it is open.
+            Whether the whole subtree is open.
         """
         queue, opened = [idx], 0
         for node in queue:
@@ -219,10 +227,10 @@ class TreeRows(TreeOrder):
         return True
 
     def reveal(self, idx: int) -> int:
-        """Open whatever hides a node; returns its row."""
-        found = self.position(idx)
-        if found is not None:
-            return found
+        """Open all nodes that hide a node; returns its row."""
+        position = self.position(idx)
+        if position is not None:
+            return position
         if self._joins(idx):
             members = self._members(self._tail(idx))
             self._unfolded.update(members[:-1])
@@ -259,7 +267,7 @@ class TreeRows(TreeOrder):
         return not self.hidden(parent) and self.children(parent)[-1] == head
 
     def _visible(self, parent: int) -> int:
-        """How many children of an open node are in sight."""
+        """How many children of an open node are visible."""
         shown = self._shown.get(parent, self._page)
         if not self.least_visits or parent in self._complete:
             return min(shown, self.child_count(parent))
@@ -271,37 +279,37 @@ class TreeRows(TreeOrder):
         return min(shown, frequent)
 
     def _joins(self, idx: int) -> bool:
-        """Whether a node and its only child are one row."""
+        """Whether a node and its only child share a row."""
         return self._joined(idx) >= 0
 
     def _joined(self, idx: int) -> int:
-        """The child that stands in a row with its parent; -1 where there is none."""
+        """The child that shares a row with its parent; -1 if there is none."""
         if not self.compact or idx <= 0 or idx in self._unfolded:
             return -1
         child = self.only_child(idx)
         return child if child >= 0 and self.shape.visits[idx] == self.shape.visits[child] else -1
 
     def _tail(self, idx: int) -> int:
-        """The row that a node is part of."""
+        """The last node of a node's row, which is the row's index."""
         while (child := self._joined(idx)) >= 0:
             idx = child
         return idx
 
     def _members(self, row: int) -> list[int]:
-        """The nodes of a row, from the first; kept for the rows that were drawn."""
-        found = self._chains.get(row)
-        if found is None:
-            found = [row]
+        """The nodes of a row, in order; kept for rows that were drawn."""
+        members = self._chains.get(row)
+        if members is None:
+            members = [row]
             parent = self.shape.parent[row]
             while parent > 0 and self._joins(parent):
-                found.append(parent)
+                members.append(parent)
                 parent = self.shape.parent[parent]
-            found.reverse()
-            self._chains[row] = found
-        return found
+            members.reverse()
+            self._chains[row] = members
+        return members
 
     def _reorder(self) -> None:
-        """Forget what depends on the order of siblings, and build the rows."""
+        """Drop what depends on the order of siblings, and build the rows."""
         self._forget_order()
         self._rebuild()
 
@@ -311,7 +319,7 @@ class TreeRows(TreeOrder):
         self.rows[:], self.levels[:] = self._below([0], -1) if len(self.shape) else ([], [])
 
     def _below(self, tops: Sequence[int], level: int) -> tuple[list[int], list[int]]:
-        """Some rows one level below ``level``, each followed by what is open below it."""
+        """Rows one level below ``level``, each followed by the open rows below it."""
         rows: list[int] = []
         levels: list[int] = []
         stack = [(row, level + 1) for row in reversed(tops)]

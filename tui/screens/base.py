@@ -1,29 +1,28 @@
-"""What all screens share: the line that says where one is, the caption, filtering, going back."""
+"""What all screens share: the path to the screen, the caption, reading the data, going back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterable
+from typing import ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Input
+from textual.widgets import Footer
 
 from agentr_lite.core.errors import UsageError
 from agentr_lite.store import Store
 
 from ..layout.lines import Line, one_line
-from ..widgets.line_list import Bar, Crumbs, LineList
+from ..navigation import Destination, Navigator
+from ..widgets.bars import Bar, Crumbs
+from ..widgets.line_list import LineList
 from ..widgets.table import Table
-
-if TYPE_CHECKING:
-    from ..app import Inspector
 
 
 class InspectorScreen(Screen[None]):
-    """A screen over the database: crumbs, body, caption, keys."""
+    """A screen over the database: path, body, caption, keys."""
 
     AUTO_FOCUS = "LineList"
 
@@ -31,14 +30,17 @@ class InspectorScreen(Screen[None]):
         Binding("escape,backspace", "back", "Back", show=False, id="app.back"),
     ]
 
-    app: Inspector
-
     HINT: ClassVar[str] = ""
-    """What the help screen says of this screen, in a sentence or two."""
+    """A sentence or two about this screen, for the help screen."""
 
     def __init__(self, store: Store) -> None:
         super().__init__()
         self.store = store
+
+    @property
+    def navigator(self) -> Navigator:
+        """The application, as far as screens know it."""
+        return cast(Navigator, self.app)
 
     def compose(self) -> ComposeResult:
         yield Crumbs(id="crumbs")
@@ -47,7 +49,7 @@ class InspectorScreen(Screen[None]):
         yield Footer(compact=True, show_command_palette=False)
 
     def body(self) -> Iterable[Widget]:
-        """The widgets between the crumbs and the caption."""
+        """The widgets between the path and the caption."""
         raise NotImplementedError
 
     def on_mount(self) -> None:
@@ -57,32 +59,26 @@ class InspectorScreen(Screen[None]):
         self.reread()
 
     def refresh_data(self) -> None:
-        """Read the database again and show what has changed, keeping the place.
+        """Read the database again and show what has changed; the cursor keeps its place.
 
         Raises:
-            UsageError: what the screen shows is no longer there.
+            UsageError: the subject of the screen no longer exists.
         """
         raise NotImplementedError
 
     def reread(self) -> None:
-        """``refresh_data``, or leave the screen where its subject has been deleted."""
+        """``refresh_data``, or leave the screen if its subject has been deleted."""
         try:
             self.refresh_data()
         except UsageError as error:
-            # Mounting and resuming both read: it has perhaps been left already.
+            # Mounting and resuming both read: the screen may have been left already.
             if self.app.screen is self:
                 self.notify(one_line(error.message), severity="warning", markup=False)
                 self.app.pop_screen()
 
-    def visit(self, make: Callable[[], Screen[None]]) -> None:
-        """Open a screen; where its subject has been deleted meanwhile, say so and read again."""
-        try:
-            screen = make()
-        except UsageError as error:
-            self.notify(one_line(error.message), severity="warning", markup=False)
-            self.reread()
-            return
-        self.app.push_screen(screen)
+    def go_to(self, destination: Destination) -> None:
+        """Open another screen on top of this one."""
+        self.navigator.open_screen(destination)
 
     def on_line_list_chosen(self, event: LineList.Chosen) -> None:
         self.action_open()
@@ -95,29 +91,29 @@ class InspectorScreen(Screen[None]):
         self.query_one(Table).sort_by_next()
 
     def action_reverse(self) -> None:
-        """Turn the order of the screen's table round."""
-        self.query_one(Table).turn_round()
+        """Reverse the order of the screen's table."""
+        self.query_one(Table).reverse_order()
 
     def follow(self) -> None:
-        """Go to what was written last; called when somebody has written, in follow mode."""
+        """Go to what was written last; called after a write to the database, in follow mode."""
 
-    def copy(self, text: str, what: str) -> None:
-        """Put foreign text on the clipboard, as it is.
+    def copy(self, text: str, name: str) -> None:
+        """Put foreign text on the clipboard, unchanged.
 
         Args:
             text: what to copy.
-            what: its name, for the note.
+            name: its name, for the note.
         """
         self.app.copy_to_clipboard(text)
-        self.notify(f"Copied {what}.", timeout=2, markup=False)
+        self.notify(f"Copied {name}.", timeout=2, markup=False)
 
     def crumbs(self, parts: Iterable[str], right: Line = ()) -> None:
-        """Say where one is; ``parts`` are foreign text."""
-        following: Line = (("▶ following ", "good"),) if self.app.following else ()
+        """Show the path to the screen; ``parts`` are foreign text."""
+        following: Line = (("▶ following ", "good"),) if self.navigator.following else ()
         self.query_one(Crumbs).lead([one_line(part) for part in parts], (*following, *right))
 
     def caption(self, left: Line, right: Line = ()) -> None:
-        """The line above the keys."""
+        """Show the line above the keys."""
         self.query_one("#caption", Bar).show(((" ", "plain"), *left), right)
 
     def action_back(self) -> None:
@@ -131,73 +127,3 @@ SORT = (
     Binding("S", "reverse", "Reverse the order", show=False, id="table.reverse"),
 )
 """The bindings of a screen with a table."""
-
-ASK = Binding("slash", "ask", "Search", id="filter.ask", key_display="/")
-"""The binding that a ``FilterScreen`` puts among its own, where the footer shall show it."""
-
-
-class FilterScreen(InspectorScreen):
-    """A screen with a line to type into, opened with ``/``.
-
-    Attributes:
-        needle: what was typed last.
-    """
-
-    PROMPT: ClassVar[str] = "filter"
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
-        self.needle = ""
-
-    def compose(self) -> ComposeResult:
-        yield from super().compose()
-        asked = Input(placeholder=self.PROMPT, compact=True, id="needle", select_on_focus=False)
-        asked.display = False
-        yield asked
-
-    def action_ask(self) -> None:
-        """Show the line and type into it."""
-        asked = self.query_one("#needle", Input)
-        asked.display = True
-        asked.value = self.needle
-        asked.focus()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        if self.query_one("#needle", Input).display:
-            self.typed(event.value)
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        self._close()
-        self.entered(event.value)
-
-    def typed(self, needle: str) -> None:
-        """What is in the line has changed."""
-        self.needle = needle
-        self.reread()
-
-    def entered(self, needle: str) -> None:
-        """Enter was pressed."""
-
-    def action_back(self) -> None:
-        """Close the line, else forget what was typed, else leave the screen."""
-        if self.query_one("#needle", Input).display:
-            self._close()
-            self.typed("")
-        elif self.needle:
-            self.typed("")
-        else:
-            super().action_back()
-
-    def matches(self, *texts: str) -> bool:
-        """Whether one of some texts contains what was typed; case is ignored."""
-        needle = self.needle.casefold()
-        return any(needle in text.casefold() for text in texts)
-
-    def needle_note(self) -> Line:
-        """What is searched for, for the caption."""
-        return ((" · ", "dim"), (f"/{one_line(self.needle)}", "match")) if self.needle else ()
-
-    def _close(self) -> None:
-        self.query_one("#needle", Input).display = False
-        # A widget that is not displayed must not keep the focus.
-        self.query("LineList").first().focus()

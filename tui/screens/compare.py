@@ -8,31 +8,32 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
+from agentr_lite.console.outcomes import GAINED, LOST, round_name
 from agentr_lite.core.errors import UsageError
 from agentr_lite.metrics.evaluation import is_faulty
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
 
+from ..layout.columns import Column, Row, put_env, with_env
+from ..layout.episodes import Key, episode_mark, flip, flip_span
 from ..layout.figures import percent
 from ..layout.lines import Line, Span, one_line
-from ..layout.marks import BROKEN, FAILED, PART, SOLVED, Mark
-from ..widgets.table import Column, Row, Table
-from .base import ASK, SORT
-from .env_filter import ENV, EnvFilterScreen, has_several, put_env, with_env
-from .episodes import episode_screen, flip
+from ..navigation import ToEpisode
+from ..widgets.table import Table
+from .base import SORT
+from .env_filter import ENV, EnvFilterScreen, has_several
+from .filter import ASK
 
 _WHICH = ("all", "changed", "gained", "lost")
-Key = tuple[int, int]
-"""(task id, sample)."""
 
 
 class CompareScreen(EnvFilterScreen):
-    """A row a task, a column a round: what training won and what it lost."""
+    """A row per task, a column per round: what training gained and what it lost."""
 
     HINT = (
-        "Each held-out task over all rounds. ▲ solved in the last round and not in the first one,"
-        " ▼ the other way. u shows all, changed, gained or lost ones."
+        "Each held-out task over all rounds. ▲ solved in the last round but not in the first one,"
+        " ▼ the reverse. u shows all, changed, gained or lost tasks."
     )
     PROMPT = "show tasks whose name or goal contains …"
 
@@ -49,7 +50,7 @@ class CompareScreen(EnvFilterScreen):
         Args:
             store: the database.
             run_id: the run.
-            eval_id: one of the evaluations; the others of its mode and split stand beside it.
+            eval_id: one of the evaluations; the screen shows all with its mode and split.
             env: the environment to show first; empty: all.
 
         Raises:
@@ -61,12 +62,12 @@ class CompareScreen(EnvFilterScreen):
             ((row.mode, row.split) for row in list_evals(store, run_id) if row.id == eval_id), None
         )
         if self._kind is None:
-            raise UsageError("this evaluation is gone: its round was evaluated again")
+            raise UsageError("this evaluation no longer exists: its round was evaluated again")
         self._which = "all"
-        self._evals = self._same()
+        self._evals = self._evals_of_kind()
         self._played: Sequence[Collection[Key]] = [() for _ in self._evals]
 
-    def _same(self) -> list[EvalRow]:
+    def _evals_of_kind(self) -> list[EvalRow]:
         rows = list_evals(self.store, self.run_id)
         return sorted(
             (row for row in rows if (row.mode, row.split) == self._kind), key=lambda row: row.round
@@ -74,7 +75,12 @@ class CompareScreen(EnvFilterScreen):
 
     def body(self) -> Iterable[Widget]:
         rounds = [
-            Column(f"round {row.round}", _name(row), right=True, drop=0 if row.round == 0 else 1)
+            Column(
+                f"round {row.round}",
+                round_name(row.round),
+                right=True,
+                drop=0 if row.round == 0 else 1,
+            )
             for row in self._evals
         ]
         columns = (
@@ -90,10 +96,10 @@ class CompareScreen(EnvFilterScreen):
         yield table
 
     def refresh_data(self) -> None:
-        evals = self._same()
+        evals = self._evals_of_kind()
         if not evals:
-            raise UsageError("these evaluations are gone")
-        # A round that was evaluated meanwhile has no column here: the screen is opened again.
+            raise UsageError("these evaluations no longer exist")
+        # A round that was evaluated after the screen was opened has no column on it.
         fresh = {row.id: row for row in evals}
         self._evals = [fresh.get(row.id, row) for row in self._evals]
         by_round: list[dict[Key, EvalItemRow]] = []
@@ -101,10 +107,10 @@ class CompareScreen(EnvFilterScreen):
         for row in self._evals:
             items = list_eval_items(self.store, row.id, with_episodes=False)
             envs |= {item.task.env for item in items}
-            mine = [item for item in items if self.in_env(item.task.env)]
-            by_round.append({(item.task.id, item.sample): item for item in mine})
+            shown_items = [item for item in items if self.in_env(item.task.env)]
+            by_round.append({(item.task.id, item.sample): item for item in shown_items})
         self._played = [items.keys() for items in by_round]
-        self.meet(envs)
+        self.set_envs(envs)
         tasks = {key: item for items in reversed(by_round) for key, item in items.items()}
         shown = {
             key: item
@@ -157,10 +163,11 @@ class CompareScreen(EnvFilterScreen):
             sound = [item for item in items.values() if not is_faulty(item)]
             if sound:
                 share = percent(_success(sound)) + ("" if row.whole else " so far")
-                spans.append((f" · {_name(row)} {share}", "dim"))
+                spans.append((f" · {round_name(row.round)} {share}", "dim"))
         gained = sum(_flip(key, by_round) > 0 for key in tasks)
         lost = sum(_flip(key, by_round) < 0 for key in tasks)
-        spans += [(" · ", "dim"), (f"▲ {gained}", "good"), (" ", "plain"), (f"▼ {lost}", "bad")]
+        spans += [(" · ", "dim"), (f"{GAINED.glyph} {gained}", GAINED.style)]
+        spans += [(" ", "plain"), (f"{LOST.glyph} {lost}", LOST.style)]
         if shown < len(tasks):
             spans.append((f" · {shown} shown", "dim"))
         if self._which != "all":
@@ -172,45 +179,34 @@ class CompareScreen(EnvFilterScreen):
         row = self.query_one(Table).current
         if row is not None:
             rounds = zip(self._evals, self._played, strict=True)
-            # A round that is still being evaluated has not come to every task.
-            last = [one for one, keys in rounds if row.key in keys][-1]
-            self.visit(lambda: episode_screen(self.store, self.run_id, last, row.key))
+            # A round that is still being evaluated has not played every task.
+            last = [evaluation for evaluation, keys in rounds if row.key in keys][-1]
+            self.go_to(ToEpisode(self.run_id, last, row.key))
 
     def action_which(self) -> None:
-        """All, changed, gained or lost tasks."""
+        """Show all, changed, gained or lost tasks in turn."""
         self._which = _WHICH[(_WHICH.index(self._which) + 1) % len(_WHICH)]
         self.reread()
 
 
 def _success(items: Iterable[EvalItemRow]) -> float:
-    """The share that is solved; of several environments the mean, as in the tables."""
+    """The share of solved tasks; with several environments their mean, as in the tables."""
     by_env: dict[str, list[bool]] = {}
     for item in items:
         by_env.setdefault(item.task.env, []).append(item.success)
     return sum(sum(solved) / len(solved) for solved in by_env.values()) / len(by_env)
 
 
-def _name(row: EvalRow) -> str:
-    return "base" if row.round == 0 else f"round {row.round}"
-
-
 def _flip(key: Key, by_round: Sequence[Mapping[Key, EvalItemRow]]) -> int:
-    """1 where the last round succeeded and the first did not, -1 the other way, else 0."""
+    """1 if the last round succeeded and the first did not, -1 in the reverse case, else 0."""
     return flip(by_round[0].get(key), by_round[-1].get(key))
-
-
-def _mark(item: EvalItemRow) -> Mark:
-    if is_faulty(item):
-        return BROKEN
-    return SOLVED if item.success else PART if item.reward > 0 else FAILED
 
 
 def _cells(
     key: Key, item: EvalItemRow, by_round: Sequence[Mapping[Key, EvalItemRow]]
 ) -> list[Span]:
-    flipped = _flip(key, by_round)
     cells: list[Span] = [
-        ("▲", "good") if flipped > 0 else ("▼", "bad") if flipped < 0 else (" ", "plain"),
+        flip_span(_flip(key, by_round)),
         (one_line(item.task.goal), "plain"),
         (one_line(item.task.name), "dim"),
         (str(item.task.level), "plain"),
@@ -220,6 +216,6 @@ def _cells(
         if played is None:
             cells.append(("–", "dim"))
         else:
-            mark = _mark(played)
+            mark = episode_mark(played)
             cells.append((f"{mark.glyph} {played.reward:.2f}", mark.style))
     return cells

@@ -15,7 +15,7 @@ from ..widgets.document_view import DocumentView
 
 
 class ConfirmScreen(ModalScreen[bool]):
-    """Over any screen; enter alone does nothing, so that nobody deletes by habit."""
+    """A window over any screen; enter does nothing, so that nobody deletes by accident."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", id="confirm.yes"),
@@ -26,7 +26,7 @@ class ConfirmScreen(ModalScreen[bool]):
         """
         Args:
             title: the question.
-            lines: what it is about.
+            lines: what it concerns.
         """
         super().__init__()
         self._title = title

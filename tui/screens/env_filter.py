@@ -1,8 +1,8 @@
-"""Lists of tasks of several environments: one of them, or all, at a time."""
+"""Task lists that show one of several environments, or all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from textual.binding import Binding
 
@@ -10,22 +10,21 @@ from agentr_lite.core.errors import UsageError
 from agentr_lite.store import Store
 from agentr_lite.store.runs import get_run
 
-from ..layout.lines import Line, Span, one_line
-from ..widgets.table import Column
-from .base import FilterScreen
+from ..layout.lines import Line, one_line
+from .filter import FilterScreen
 
 ENV = Binding("E", "env", "Env", id="filter.env")
-"""The binding that an ``EnvFilterScreen`` puts among its own."""
+"""The binding of an ``EnvFilterScreen``; a subclass lists it where the footer should show it."""
 
 
 class EnvFilterScreen(FilterScreen):
-    """A filtered list whose tasks may be of several environments.
+    """A filtered list whose tasks may belong to several environments.
 
-    With one environment there is neither a column nor a key for it.
+    With a single environment there is neither a column nor a key for it.
 
     Attributes:
         env: the environment that is shown; empty: all.
-        envs: those that there are to choose from; empty where there is one only.
+        envs: the environments to choose from; empty if there is only one.
     """
 
     def __init__(self, store: Store, run_id: str, env: str = "") -> None:
@@ -34,11 +33,12 @@ class EnvFilterScreen(FilterScreen):
         self.env = env
         self.envs: list[str] = []
 
-    def meet(self, names: Iterable[str]) -> None:
-        """Note what environments there are."""
-        found = sorted(set(names))
-        known, self.envs = self.envs, found if len(found) > 1 else []
-        if known != self.envs:
+    def set_envs(self, names: Iterable[str]) -> None:
+        """Set the environments to choose from."""
+        distinct = sorted(set(names))
+        envs = distinct if len(distinct) > 1 else []
+        if envs != self.envs:
+            self.envs = envs
             self.refresh_bindings()
 
     def in_env(self, name: str) -> bool:
@@ -50,7 +50,7 @@ class EnvFilterScreen(FilterScreen):
         return ((" · ", "dim"), (one_line(self.env), "match")) if self.env else ()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """An environment is chosen where there are several."""
+        """Whether an action is offered: an environment is chosen only among several."""
         return action != "env" or bool(self.envs)
 
     def action_env(self) -> None:
@@ -61,26 +61,9 @@ class EnvFilterScreen(FilterScreen):
 
 
 def has_several(store: Store, run_id: str) -> bool:
-    """Whether a run's recipe names several environments; no where the run is gone."""
+    """Whether a run's recipe names several environments; False if the run is gone."""
     try:
         return not isinstance(get_run(store, run_id).recipe.get("env", ""), str)
     except UsageError:
-        # The screen leaves, and says why, when it reads its data.
+        # When the screen reads its data, it closes and says why.
         return False
-
-
-def with_env(
-    columns: Iterable[Column], *, several: bool, before: str = "task"
-) -> tuple[Column, ...]:
-    """Columns with one for the environment before another's, where there are several."""
-    found = list(columns)
-    if several:
-        at = next(i for i, column in enumerate(found) if column.key == before)
-        found.insert(at, Column("env", "env", flex=True, least=8))
-    return tuple(found)
-
-
-def put_env(cells: list[Span], columns: Sequence[Column], name: str) -> list[Span]:
-    """A row's cells with one for the environment, where the columns have one."""
-    at = next((i for i, column in enumerate(columns) if column.key == "env"), None)
-    return cells if at is None else [*cells[:at], (one_line(name), "plain"), *cells[at:]]

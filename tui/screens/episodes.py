@@ -8,37 +8,34 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from agentr_lite.agent.states import Origin, stored_origin
+from agentr_lite.console.outcomes import GAINED, LOST, round_name
 from agentr_lite.core.errors import UsageError
-from agentr_lite.core.steps import step_from_json
 from agentr_lite.metrics.evaluation import is_faulty
 from agentr_lite.metrics.intervals import mcnemar_exact
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
-from agentr_lite.store.runs import get_run
 
-from ..layout.documents import StepView, view_of_opening, view_of_step
+from ..layout.columns import Column, Row, put_env, with_env
+from ..layout.episodes import Key, episode_mark, flip, flip_span
 from ..layout.figures import reward_span
 from ..layout.lines import Line, Span, one_line
-from ..layout.marks import BROKEN, FAILED, SOLVED
-from ..widgets.table import Column, Row, Table
-from .base import ASK, SORT
-from .env_filter import ENV, EnvFilterScreen, has_several, put_env, with_env
-from .step import StepScreen
+from ..navigation import ToEpisode
+from ..widgets.table import Table
+from .base import SORT
+from .env_filter import ENV, EnvFilterScreen, has_several
+from .filter import ASK
 
 _WHICH = ("all", "gained", "lost", "failed")
-Key = tuple[int, int]
-"""(task id, sample)."""
 
 
 class EpisodesScreen(EnvFilterScreen):
     """A table of episodes; enter steps through one."""
 
     HINT = (
-        "Episodes of one evaluation. ▲ solved now and not by the base model, ▼ the other way."
-        " ⚠ the environment failed: left out of the figures. u shows all, gained, lost or failed"
-        " ones; enter steps through an episode."
+        "Episodes of one evaluation. ▲ solved now but not by the base model, ▼ the reverse."
+        " ⚠ the environment failed: the figures leave the episode out. u shows all, gained, lost or"
+        " failed episodes; enter steps through an episode."
     )
     PROMPT = "show episodes whose task or goal contains …"
 
@@ -88,7 +85,7 @@ class EpisodesScreen(EnvFilterScreen):
     def refresh_data(self) -> None:
         self._eval, self._base = self._find()
         played = list_eval_items(self.store, self.eval_id, with_episodes=False)
-        self.meet(item.task.env for item in played)
+        self.set_envs(item.task.env for item in played)
         items = [item for item in played if self.in_env(item.task.env)]
         base: dict[Key, EvalItemRow] = {}
         if self._base is not None:
@@ -109,22 +106,20 @@ class EpisodesScreen(EnvFilterScreen):
                 for item in shown
             ]
         )
-        one = self._eval
-        name = "base" if one.round == 0 else f"round {one.round}"
-        self.crumbs([self.run_id, f"{name}, {one.mode}, {one.split}"])
+        name = f"{round_name(self._eval.round)}, {self._eval.mode}, {self._eval.split}"
+        self.crumbs([self.run_id, name])
         self.caption(self._counts(items, base, len(shown)))
 
     def _find(self) -> tuple[EvalRow, EvalRow | None]:
         evals = list_evals(self.store, self.run_id)
-        here = [row for row in evals if row.id == self.eval_id]
-        if not here:
-            raise UsageError("this evaluation is gone: its round was evaluated again")
-        same = [
-            row
-            for row in evals
-            if row.round == 0 and (row.mode, row.split) == (here[0].mode, here[0].split)
-        ]
-        return here[0], same[0] if same and here[0].round else None
+        current = next((row for row in evals if row.id == self.eval_id), None)
+        if current is None:
+            raise UsageError("this evaluation no longer exists: its round was evaluated again")
+        if current.round == 0:
+            return current, None
+        kind = (current.mode, current.split)
+        bases = (row for row in evals if row.round == 0 and (row.mode, row.split) == kind)
+        return current, next(bases, None)
 
     def _wanted(self, item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> bool:
         if self._which == "all":
@@ -144,8 +139,8 @@ class EpisodesScreen(EnvFilterScreen):
         if base:
             gained = sum(_flip(item, base) > 0 for item in items)
             lost = sum(_flip(item, base) < 0 for item in items)
-            spans += [(" · ", "dim"), (f"▲ {gained} gained", "good")]
-            spans += [(" · ", "dim"), (f"▼ {lost} lost", "bad")]
+            spans += [(" · ", "dim"), (f"{GAINED.glyph} {gained} {GAINED.word}", GAINED.style)]
+            spans += [(" · ", "dim"), (f"{LOST.glyph} {lost} {LOST.word}", LOST.style)]
             if all(item.sample == 0 for item in items):
                 spans.append((f" · p = {mcnemar_exact(gained, lost):.2g} (McNemar)", "dim"))
         if shown < len(items):
@@ -155,7 +150,7 @@ class EpisodesScreen(EnvFilterScreen):
         return (*spans, *self.env_note(), *self.needle_note())
 
     def action_which(self) -> None:
-        """All, gained, lost or failed episodes."""
+        """Show all, gained, lost or failed episodes in turn."""
         self._which = _WHICH[(_WHICH.index(self._which) + 1) % len(_WHICH)]
         self.reread()
 
@@ -163,69 +158,21 @@ class EpisodesScreen(EnvFilterScreen):
         """Step through the episode under the cursor."""
         row = self.query_one(Table).current
         if row is not None:
-            self.visit(lambda: episode_screen(self.store, self.run_id, self._eval, row.key))
-
-
-def episode_screen(store: Store, run_id: str, row: EvalRow, key: object) -> StepScreen:
-    """One episode of an evaluation, step by step.
-
-    Args:
-        store: the database.
-        run_id: the run.
-        row: the evaluation.
-        key: (task id, sample).
-
-    Raises:
-        UsageError: no such episode, because its round was evaluated again.
-    """
-    for item in list_eval_items(store, row.id):
-        if (item.task.id, item.sample) == key:
-            run = get_run(store, run_id)
-            where = stored_origin(run.recipe, item.task.env)
-            origin = Origin(*where, item.task.split, item.task.name)
-            name = "base" if row.round == 0 else f"round {row.round}"
-            crumbs = [run.id, name, item.task.name]
-            return StepScreen(store, crumbs, episode_views(item), 0, origin=origin)
-    raise UsageError("this episode is gone: its round was evaluated again")
-
-
-def episode_views(item: EvalItemRow) -> list[StepView]:
-    """An evaluated episode as steps; it stores no first observation, so the goal stands for it."""
-    views = [view_of_opening("", item.task.goal)]
-    saw = item.task.goal
-    for number, values in enumerate(item.episode, 1):
-        step = step_from_json(values)
-        facts: tuple[Line, ...] = ()
-        if values.get("given"):
-            facts = ((("given: part of the failed episode to recover from", "dim"),),)
-        views.append(view_of_step(number, step, saw=saw, facts=facts))
-        saw = step.observation
-    return views
+            self.go_to(ToEpisode(self.run_id, self._eval, row.key))
 
 
 def _flip(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> int:
-    """1 where the episode succeeded and the base's did not, -1 the other way, else 0."""
+    """1 if the episode succeeded and the base model's did not, -1 in the reverse case, else 0."""
     return flip(base.get((item.task.id, item.sample)), item)
 
 
-def flip(before: EvalItemRow | None, now: EvalItemRow | None) -> int:
-    """1 where only ``now`` succeeded, -1 where only ``before`` did, else 0.
-
-    Where the environment broke on either side, nothing can be said of the actor.
-    """
-    if before is None or now is None or is_faulty(before) or is_faulty(now):
-        return 0
-    return now.success - before.success
-
-
 def _cells(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> list[Span]:
-    mark = BROKEN if is_faulty(item) else SOLVED if item.success else FAILED
-    flipped = _flip(item, base)
+    mark = episode_mark(item)
     before = base.get((item.task.id, item.sample))
     goal = item.task.goal if not item.error else f"{item.task.goal}  ({item.error})"
     return [
         (mark.glyph, mark.style),
-        ("▲", "good") if flipped > 0 else ("▼", "bad") if flipped < 0 else (" ", "plain"),
+        flip_span(_flip(item, base)),
         (one_line(goal), "plain"),
         (one_line(item.task.name), "dim"),
         (str(item.task.level), "plain"),
@@ -233,7 +180,7 @@ def _cells(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> list[Span]:
         reward_span(before.reward) if before else ("–", "dim"),
         (str(item.steps), "plain"),
         (str(item.invalid_actions), "odd" if item.invalid_actions else "dim"),
-        (str(item.repeated_actions), "part" if item.repeated_actions else "dim"),
+        (str(item.repeated_actions), "partial" if item.repeated_actions else "dim"),
     ]
 
 

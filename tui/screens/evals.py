@@ -9,21 +9,22 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.metrics.evaluation import is_graded
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_evals
 from agentr_lite.store.records import EvalRow, MetricRow
 from agentr_lite.store.runs import get_run, list_metrics
 
+from ..layout.columns import Column, Row, put_env, with_env
 from ..layout.figures import interval, percent
 from ..layout.lines import Line, Span, one_line, rule
 from ..layout.plots import Series, interval_row, line_plot, scale_row
+from ..navigation import ToComparison, ToEpisodes
 from ..widgets.document_view import DocumentView
-from ..widgets.table import Column, Row, Table
+from ..widgets.table import Table
 from .base import SORT, InspectorScreen
-from .compare import CompareScreen
-from .env_filter import has_several, put_env, with_env
-from .episodes import EpisodesScreen
+from .env_filter import has_several
 
 _ROUND_CELLS = 10
 _LOSS_LINES = 8
@@ -31,11 +32,11 @@ _LOSS_STYLES = {"train_loss": "accent", "valid_loss": "good"}
 
 
 class EvalsScreen(InspectorScreen):
-    """A table of evaluations; enter opens one's episodes."""
+    """A table of evaluations; enter opens the episodes."""
 
     HINT = (
-        "Evaluations by round; round 0 is the base model. Success with its 95 % interval."
-        " Enter opens the episodes, compared with the base model's; t sets all rounds side by side,"
+        "Evaluations by round; round 0 is the base model. Success has a 95 % interval."
+        " Enter opens the episodes, compared with the base model's; t compares all rounds"
         " task by task."
     )
 
@@ -98,17 +99,17 @@ class EvalsScreen(InspectorScreen):
         """Open the episodes of the evaluation under the cursor."""
         row = self.query_one(Table).current
         if row is not None:
-            self.visit(lambda: EpisodesScreen(self.store, self.run_id, *_key(row)))
+            self.go_to(ToEpisodes(self.run_id, *_key(row)))
 
     def action_compare(self) -> None:
-        """Set the rounds of the evaluation under the cursor side by side."""
+        """Compare the rounds of the evaluation under the cursor."""
         row = self.query_one(Table).current
         if row is not None:
-            self.visit(lambda: CompareScreen(self.store, self.run_id, *_key(row)))
+            self.go_to(ToComparison(self.run_id, *_key(row)))
 
 
 def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width: int) -> list[Line]:
-    """Success, and reward where it is graded, by round; then the losses by step."""
+    """Plots of success by round, of reward if it is graded, and of the losses by step."""
     lines: list[Line] = []
     room = max(10, width - _ROUND_CELLS - 10)
     for mode, split in dict.fromkeys((row.mode, row.split) for row in evals):
@@ -116,16 +117,16 @@ def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width:
         if not rows:
             continue
         parts = [part for row in rows for part in _parts(row)]
-        # By name; the mean has none, and comes last.
+        # Sorted by name; the mean has no name and comes last.
         for env in sorted({env for env, _ in parts}, key=lambda env: (not env, env)):
             where = f", {env or 'mean over the environments'}" if len(parts) > len(rows) else ""
-            mine = [part for name, part in parts if name == env]
-            graded = any(is_graded(part.summary) for part in mine)
+            group = [part for name, part in parts if name == env]
+            graded = any(is_graded(part.summary) for part in group)
             for key in ("reward", "success") if graded else ("success",):
                 lines.append(rule((one_line(f"{key}, {mode}, {split}{where}"), "title"), width))
-                for row in mine:
+                for row in group:
                     style = "dim" if row.round == 0 else "good"
-                    name = "base" if row.round == 0 else f"round {row.round}"
+                    name = round_name(row.round)
                     show = percent if key == "success" else "{:.3f}".format
                     bar = interval_row(row.summary[key], room, style, show)
                     lines.append(((f" {name:<{_ROUND_CELLS - 1}}", "plain"), *bar))
@@ -135,7 +136,7 @@ def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width:
         series = [
             Series(
                 one_line(name.removesuffix("_loss")),
-                _LOSS_STYLES.get(name, "part"),
+                _LOSS_STYLES.get(name, "partial"),
                 [(p.step, p.value) for p in metrics if (p.round, p.name) == (round_index, name)],
             )
             for name in dict.fromkeys(p.name for p in metrics if p.round == round_index)
@@ -148,7 +149,7 @@ def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width:
 
 
 def _parts(row: EvalRow) -> list[tuple[str, EvalRow]]:
-    """An evaluation with each of several environments' figures, by name, and with the mean's."""
+    """An evaluation for each of several environments, by name, and for the mean over them."""
     by_env = row.summary.get("by_env") or {}
     parts = [(env, replace(row, summary=by_env[env])) for env in sorted(by_env)]
     return [*((env, part) for env, part in parts if part.summary.get("success")), ("", row)]

@@ -1,4 +1,4 @@
-"""What the keys do here and what the signs mean."""
+"""The keys of a screen and the meaning of the signs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
+from agentr_lite.console.outcomes import LEGEND, ROOT, STEP
+
 from ..layout.lines import Line, paragraphs, rule
-from ..layout.marks import LEGEND
 from ..widgets.document_view import DocumentView
 
 _KEY_CELLS = 16
 
 
 class HelpScreen(ModalScreen[None]):
-    """Over any screen; any of the keys below closes it."""
+    """A window over any screen; each of its keys closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark,q,enter", "dismiss", "Close", id="help.close"),
@@ -26,8 +27,8 @@ class HelpScreen(ModalScreen[None]):
     def __init__(self, hint: str, keys: Sequence[tuple[str, str, str]]) -> None:
         """
         Args:
-            hint: what the screen below is for.
-            keys: (key as shown, what it does, binding id).
+            hint: what the screen below shows.
+            keys: (key as shown, what it does, binding id) of each binding.
         """
         super().__init__()
         self._hint = hint
@@ -50,10 +51,10 @@ class HelpScreen(ModalScreen[None]):
             shown = f" {key:<{_KEY_CELLS}}"
             lines.append(((shown, "key"), (f"{does:<24}", "plain"), (f" {name}", "dim")))
         lines += [(), rule(("signs", "title"), width)]
-        for mark in LEGEND:
+        for mark in (*LEGEND, STEP, ROOT):
             lines.append(((f" {mark.glyph:<{_KEY_CELLS}}", mark.style), (mark.word, "plain")))
         lines.append(
-            ((f" {'bold':<{_KEY_CELLS}}", "strong"), ("on the way to the best end", "plain"))
+            ((f" {'bold':<{_KEY_CELLS}}", "strong"), ("on the path to the best end", "plain"))
         )
         lines.append(
             ((f" {'×2':<{_KEY_CELLS}}", "dim"), ("candidates with the same action", "plain"))

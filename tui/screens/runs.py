@@ -11,20 +11,21 @@ from textual.binding import Binding, BindingType
 from textual.notifications import SeverityLevel
 from textual.widget import Widget
 
+from agentr_lite.console.outcomes import RUN_STATUS
 from agentr_lite.console.text import format_duration
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.store.inspection import RunOverview, run_overviews
 from agentr_lite.store.runs import list_runs
 from agentr_lite.store.splices import list_adapters
 
+from ..layout.columns import Column, Row
 from ..layout.figures import interval, percent, short
 from ..layout.lines import Line, Span, one_line
-from ..layout.marks import STATUS
-from ..widgets.table import Column, Row, Table
-from .base import ASK, SORT, FilterScreen
+from ..navigation import ToEvals, ToTasks
+from ..widgets.table import Table
+from .base import SORT
 from .confirm import ConfirmScreen
-from .evals import EvalsScreen
-from .tasks import TasksScreen
+from .filter import ASK, FilterScreen
 
 
 class RunsScreen(FilterScreen):
@@ -59,26 +60,26 @@ class RunsScreen(FilterScreen):
 
     def body(self) -> Iterable[Widget]:
         table = Table(self.COLUMNS, id="runs")
-        table.empty = (("No runs yet. Begin with: agentr-lite run textcraft", "dim"),)
+        table.empty = (("No runs yet. Start with: agentr-lite run textcraft", "dim"),)
         yield table
 
     def refresh_data(self) -> None:
-        everything = run_overviews(self.store)
+        overviews = run_overviews(self.store)
         shown = [
             overview
-            for overview in everything
+            for overview in overviews
             if self.matches(
                 overview.run.id, overview.run.env, overview.run.status, model_of(overview)
             )
         ]
         table = self.query_one(Table)
-        table.fill([Row(one.run.id, _cells(one), _sort_values(one)) for one in shown])
+        table.fill([Row(row.run.id, _cells(row), _sort_values(row)) for row in shown])
         self.crumbs(["runs"], ((f"{self.store.path.name} ", "dim"),))
-        running = sum(overview.run.status == "running" for overview in everything)
-        left: list[Span] = [(f"{len(everything)} run{'' if len(everything) == 1 else 's'}", "dim")]
+        running = sum(overview.run.status == "running" for overview in overviews)
+        left: list[Span] = [(f"{len(overviews)} run{'' if len(overviews) == 1 else 's'}", "dim")]
         if running:
             left.append((f" · {running} running", "good"))
-        if len(shown) < len(everything):
+        if len(shown) < len(overviews):
             left.append((f" · {len(shown)} shown", "dim"))
         self.caption((*left, *self.needle_note()), self._hidden(table))
 
@@ -93,13 +94,13 @@ class RunsScreen(FilterScreen):
         """Open the run under the cursor."""
         row = self.query_one(Table).current
         if row is not None:
-            self.app.push_screen(TasksScreen(self.store, str(row.key)))
+            self.go_to(ToTasks(str(row.key)))
 
     def action_evals(self) -> None:
         """Open the run's evaluations."""
         row = self.query_one(Table).current
         if row is not None:
-            self.app.push_screen(EvalsScreen(self.store, str(row.key)))
+            self.go_to(ToEvals(str(row.key)))
 
     def follow(self) -> None:
         """Go to the newest run that is running, or else to the newest."""
@@ -113,22 +114,22 @@ class RunsScreen(FilterScreen):
             self.copy(str(row.key), str(row.key))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Deleting is offered where somebody can do it."""
-        return action != "delete" or self.app.remove is not None
+        """Whether an action is offered: deleting only if the application can do it."""
+        return action != "delete" or self.navigator.remove is not None
 
     def action_delete(self) -> None:
-        """Delete the run under the cursor, after a question."""
+        """Delete the run under the cursor, after asking."""
         row = self.query_one(Table).current
         if row is None:
             return
-        found = [one for one in run_overviews(self.store) if one.run.id == row.key]
-        if not found:
-            self.notify("This run is gone already.", severity="warning", markup=False)
+        overview = next((it for it in run_overviews(self.store) if it.run.id == row.key), None)
+        if overview is None:
+            self.notify("This run has been deleted already.", severity="warning", markup=False)
             self.reread()
             return
-        overview, run = found[0], found[0].run
+        run = overview.run
         adapters = len(list_adapters(self.store, run.id))
-        mark = STATUS[run.status]
+        mark = RUN_STATUS[run.status]
         lines: list[Line] = [
             ((one_line(run.id), "strong"), (f"  {mark.glyph} {mark.word}", mark.style)),
             (),
@@ -144,35 +145,36 @@ class RunsScreen(FilterScreen):
             (("This cannot be undone.", "bad"),),
         ]
 
-        def answered(yes: bool | None) -> None:
-            if yes:
+        def delete(confirmed: bool | None) -> None:
+            if confirmed:
                 self._delete(run.id)
 
-        self.app.push_screen(ConfirmScreen("Delete this run?", lines), answered)
+        self.app.push_screen(ConfirmScreen("Delete this run?", lines), delete)
 
     @work(thread=True)
     def _delete(self, run_id: str) -> None:
-        # In a thread: sweeping the texts of a large run takes seconds.
-        if self.app.remove is None:
+        # In a thread: removing the texts of a large run takes seconds.
+        remove = self.navigator.remove
+        if remove is None:
             return
         try:
-            done, severity = self.app.remove(run_id), "information"
+            note, severity = remove(run_id), "information"
         except AgentrError as error:
-            done, severity = f"{error.message}. {error.hint}", "error"
-        self.app.call_from_thread(self._deleted, done, severity)
+            note, severity = f"{error.message}. {error.hint}", "error"
+        self.app.call_from_thread(self._after_deletion, note, severity)
 
-    def _deleted(self, text: str, severity: SeverityLevel) -> None:
+    def _after_deletion(self, text: str, severity: SeverityLevel) -> None:
         self.notify(one_line(text), severity=severity, markup=False)
         self.reread()
 
 
 def model_of(overview: RunOverview) -> str:
-    """The model's name, without its folder."""
+    """The model's name without its folder."""
     return PurePath(str(overview.run.recipe.get("model", ""))).name
 
 
 def _cells(overview: RunOverview) -> list[Span]:
-    run, mark = overview.run, STATUS[overview.run.status]
+    run, mark = overview.run, RUN_STATUS[overview.run.status]
     success: Span = ("–", "dim")
     spread: Span = ("", "dim")
     if overview.success:

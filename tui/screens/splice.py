@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
+from agentr_lite.console.outcomes import SEGMENT_WORDS
 from agentr_lite.core.errors import UsageError
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import get_trajectory
@@ -23,9 +24,9 @@ class SpliceScreen(InspectorScreen):
     """The bad trajectory on the left, the good one on the right, the revision below."""
 
     HINT = (
-        "Left the bad trajectory with the critic's verdicts and t′, the last step that is kept;"
-        " right the good one, from the node where they part. Below what was made of them and what"
-        " came of executing it: ● turns are learnt, ○ turns are context only."
+        "On the left the bad trajectory with the critic's verdicts and t′, the last step that is"
+        " kept; on the right the good one, from the node where they part. Below, the revision and"
+        " the result of executing it: ● turns are learnt, ○ turns are context only."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -48,27 +49,27 @@ class SpliceScreen(InspectorScreen):
         """
         Args:
             store: the database.
-            revision_ids: what left and right go through.
-            at: where to begin.
+            revision_ids: the revisions that left and right go through.
+            at: the place of the first one to show.
         """
         super().__init__(store)
         self._ids = revision_ids
         self._at = at
-        self._everything = False
+        self._with_shared = False
         self._shown: tuple[int, bool] | None = None
 
     def body(self) -> Iterable[Widget]:
         yield DocumentView(id="splice")
 
     def refresh_data(self) -> None:
-        if self._shown == (self._at, self._everything):
+        if self._shown == (self._at, self._with_shared):
             return
         self._view = view = load_splice(self.store, self._ids[self._at])
-        revision, everything = view.revision, self._everything
+        revision, with_shared = view.revision, self._with_shared
         self.query_one(DocumentView).show(
-            lambda width: lay_out_splice(view, width, everything=everything)
+            lambda width: lay_out_splice(view, width, with_shared=with_shared)
         )
-        self._shown = (self._at, self._everything)
+        self._shown = (self._at, self._with_shared)
         self.crumbs(
             [revision.run_id, f"round {revision.round}", f"splice {revision.id}"],
             ((f"{self._at + 1} of {len(self._ids)} ", "dim"),),
@@ -76,26 +77,26 @@ class SpliceScreen(InspectorScreen):
         self.caption(
             (
                 ("▎", "bad"),
-                ("bad, kept as context  ", "dim"),
+                (f"{SEGMENT_WORDS['bad']}  ", "dim"),
                 ("▎", "signal"),
-                ("revision signal  ", "dim"),
+                (f"{SEGMENT_WORDS['signal']}  ", "dim"),
                 ("▎", "good"),
-                ("the way on", "dim"),
+                (SEGMENT_WORDS["continuation"], "dim"),
             )
         )
 
     def action_other(self, by: int) -> None:
-        """Go to the splice before or after."""
+        """Go to the previous or the next splice."""
         self._at = max(0, min(self._at + by, len(self._ids) - 1))
         self.reread()
 
     def action_everything(self) -> None:
         """Show the shared steps, or hide them again."""
-        self._everything = not self._everything
+        self._with_shared = not self._with_shared
         self.reread()
 
     def action_result(self) -> None:
-        """Scroll to what was made of the two, or back to the beginning."""
+        """Scroll to the revision, or back to the beginning."""
         document = self.query_one(DocumentView)
         at = document.find(lambda line: bool(line) and "┴" in line[0][0], last=True)
         document.scroll_to(y=0 if round(document.scroll_y) else at, animate=False)
@@ -114,7 +115,7 @@ def load_splice(store: Store, revision_id: int) -> SpliceView:
     """A revision with its trajectories and verdicts.
 
     Raises:
-        UsageError: it is gone, because its round was spliced again.
+        UsageError: the revision no longer exists: its round was spliced again.
     """
     try:
         revision = get_revision(store, revision_id)

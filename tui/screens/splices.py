@@ -9,26 +9,29 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
+from agentr_lite.console.outcomes import REVISION_STATUS
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import RevisionOverview, revision_overviews
 from agentr_lite.store.runs import get_run
 
+from ..layout.columns import Column, Row
 from ..layout.figures import percent
 from ..layout.lines import Line, Span, one_line
-from ..layout.marks import REVISION_STATUS
-from ..widgets.table import Column, Row, Table
-from .base import ASK, SORT, FilterScreen
-from .splice import SpliceScreen
+from ..navigation import ToSplice
+from ..widgets.table import Table
+from .base import SORT
+from .filter import ASK, FilterScreen
 
 _WHICH = ("all", "accepted", "rejected")
 
 
 class SplicesScreen(FilterScreen):
-    """A table of pairs and what became of them; enter opens one side by side."""
+    """A table of pairs and their outcomes; enter opens a pair side by side."""
 
     HINT = (
         "Pairs of a bad and a good trajectory: ✓ the naive splice held in the environment,"
-        " ↺ a recovery search found a true way on, ✗ rejected with its reason, ○ never executed."
+        " ↺ a recovery search found a continuation that earns the reward, ✗ the pair was rejected,"
+        " ○ the splice was accepted unverified."
     )
     PROMPT = "show splices whose task or reason contains …"
 
@@ -69,36 +72,37 @@ class SplicesScreen(FilterScreen):
 
     def refresh_data(self) -> None:
         run = get_run(self.store, self.run_id)
-        everything = revision_overviews(self.store, run.id, tree_id=self.tree_id)
+        pairs = revision_overviews(self.store, run.id, tree_id=self.tree_id)
         shown = [
-            one
-            for one in everything
-            if self.matches(one.task, one.goal, one.reason)
-            and self._which in ("all", "rejected" if one.status == "rejected" else "accepted")
+            pair
+            for pair in pairs
+            if self.matches(pair.task, pair.goal, pair.reason)
+            and self._which in ("all", "rejected" if pair.status == "rejected" else "accepted")
         ]
-        self.query_one(Table).fill([Row(one.id, _cells(one), _sort_values(one)) for one in shown])
+        rows = [Row(pair.id, _cells(pair), _sort_values(pair)) for pair in shown]
+        self.query_one(Table).fill(rows)
         parts = [run.id, "splices"]
-        if self.tree_id is not None and everything:
-            parts.append(everything[0].goal)
+        if self.tree_id is not None and pairs:
+            parts.append(pairs[0].goal)
         self.crumbs(parts)
-        self.caption(self._counts(everything, len(shown)))
+        self.caption(self._counts(pairs, len(shown)))
 
-    def _counts(self, everything: Sequence[RevisionOverview], shown: int) -> Line:
-        counts = Counter(str(one.status) for one in everything)
-        spans: list[Span] = [(f"{len(everything)} pairs", "dim")]
+    def _counts(self, pairs: Sequence[RevisionOverview], shown: int) -> Line:
+        counts = Counter(str(pair.status) for pair in pairs)
+        spans: list[Span] = [(f"{len(pairs)} pairs", "dim")]
         for status, mark in REVISION_STATUS.items():
             if counts[status]:
                 spans += [(" · ", "dim"), (f"{counts[status]} {mark.word}", mark.style)]
-        replayed = [one for one in everything if one.naive_reward is not None]
+        replayed = [pair for pair in pairs if pair.naive_reward is not None]
         if replayed:
-            failed = sum(one.status != "replayed" for one in replayed) / len(replayed)
+            failed = sum(pair.status != "replayed" for pair in replayed) / len(replayed)
             spans.append((f" · {percent(failed)} of naive splices failed", "dim"))
-        if shown < len(everything):
+        if shown < len(pairs):
             spans.append((f" · {shown} shown", "dim"))
         return (*spans, *self.needle_note())
 
     def follow(self) -> None:
-        """Go to the pair that was looked at last."""
+        """Go to the pair that was written last."""
         table = self.query_one(Table)
         newest = max((int(str(row.key)) for row in table.rows), default=None)
         table.go_to(newest)
@@ -108,39 +112,39 @@ class SplicesScreen(FilterScreen):
         table = self.query_one(Table)
         if table.current is not None:
             ids = [int(str(row.key)) for row in table.rows]
-            self.app.push_screen(SpliceScreen(self.store, ids, table.cursor))
+            self.go_to(ToSplice(ids, table.cursor))
 
     def action_which(self) -> None:
-        """All, accepted or rejected ones."""
+        """Show all, accepted or rejected pairs in turn."""
         self._which = _WHICH[(_WHICH.index(self._which) + 1) % len(_WHICH)]
         self.reread()
 
 
-def _cells(one: RevisionOverview) -> list[Span]:
-    mark = REVISION_STATUS[one.status]
+def _cells(pair: RevisionOverview) -> list[Span]:
+    mark = REVISION_STATUS[pair.status]
     naive: Span = ("–", "dim")
-    if one.naive_reward is not None:
-        naive = (f"{one.naive_reward:.2f}", "good" if one.status == "replayed" else "bad")
+    if pair.naive_reward is not None:
+        naive = (f"{pair.naive_reward:.2f}", "good" if pair.status == "replayed" else "bad")
     return [
         (f"{mark.glyph} {mark.word}", mark.style),
-        (str(one.round), "plain"),
-        (one_line(one.goal), "plain"),
-        (str(one.parting_step), "plain"),
-        (str(one.cut_step), "plain"),
-        (str(one.revision_length), "plain"),
+        (str(pair.round), "plain"),
+        (one_line(pair.goal), "plain"),
+        (str(pair.parting_step), "plain"),
+        (str(pair.cut_step), "plain"),
+        (str(pair.revision_length), "plain"),
         naive,
-        (one_line(one.reason), "dim"),
+        (one_line(pair.reason), "dim"),
     ]
 
 
-def _sort_values(one: RevisionOverview) -> dict[str, float | str | None]:
+def _sort_values(pair: RevisionOverview) -> dict[str, float | str | None]:
     return {
-        "status": one.status,
-        "round": one.round,
-        "goal": one.goal,
-        "parting": one.parting_step,
-        "cut": one.cut_step,
-        "length": one.revision_length,
-        "naive": one.naive_reward,
-        "reason": one.reason,
+        "status": pair.status,
+        "round": pair.round,
+        "goal": pair.goal,
+        "parting": pair.parting_step,
+        "cut": pair.cut_step,
+        "length": pair.revision_length,
+        "naive": pair.naive_reward,
+        "reason": pair.reason,
     }

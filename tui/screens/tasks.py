@@ -8,21 +8,21 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
+from agentr_lite.console.outcomes import BROKEN, RUN_STATUS, reward_mark, round_name
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import TreeOverview, newest_tree, tree_overviews, tree_rounds
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import get_run, list_stages
 from agentr_lite.store.trees import get_tree
 
+from ..layout.columns import Column, Row, put_env, with_env
 from ..layout.figures import reward_span, short
 from ..layout.lines import Line, Span, one_line
-from ..layout.marks import BROKEN, FAILED, PART, SOLVED, STATUS
-from ..widgets.table import Column, Row, Table
-from .base import ASK, SORT
-from .env_filter import ENV, EnvFilterScreen, has_several, put_env, with_env
-from .evals import EvalsScreen
-from .splices import SplicesScreen
-from .tree import TreeScreen
+from ..navigation import ToEvals, ToSplices, ToTree
+from ..widgets.table import Table
+from .base import SORT
+from .env_filter import ENV, EnvFilterScreen, has_several
+from .filter import ASK
 
 _WHICH = ("all", "unsolved", "has revision")
 
@@ -31,9 +31,9 @@ class TasksScreen(EnvFilterScreen):
     """A table of tasks with their trees; enter opens a tree."""
 
     HINT = (
-        "The tasks that a round searched: ✓ solved, ◐ part of the reward, ✗ nothing earned,"
-        " ⚠ the environment failed. u shows unsolved ones, or those with an accepted revision."
-        " Enter opens a task's tree."
+        "The tasks that a round searched: ✓ solved, ◐ part of the reward, ✗ no reward,"
+        " ⚠ the environment failed. u shows all tasks, the unsolved ones, or those with an accepted"
+        " revision. Enter opens a task's tree."
     )
     PROMPT = "show tasks whose name or goal contains …"
 
@@ -90,11 +90,11 @@ class TasksScreen(EnvFilterScreen):
         if self._round not in self._rounds:
             self._round = self._rounds[-1] if self._rounds else 0
         searched = tree_overviews(self.store, run.id, self._round)
-        self.meet(one.tree.task.env for one in searched)
-        everything = [one for one in searched if self.in_env(one.tree.task.env)]
+        self.set_envs(overview.tree.task.env for overview in searched)
+        overviews = [overview for overview in searched if self.in_env(overview.tree.task.env)]
         shown = [
             overview
-            for overview in everything
+            for overview in overviews
             if self.matches(overview.tree.task.name, overview.tree.task.goal)
             and (self._which != "unsolved" or overview.tree.best_reward < 1)
             and (self._which != "has revision" or overview.accepted)
@@ -103,36 +103,36 @@ class TasksScreen(EnvFilterScreen):
         table.fill(
             [
                 Row(
-                    one.tree.id,
-                    put_env(_cells(one), self._columns, one.tree.task.env),
-                    _sort_values(one),
+                    overview.tree.id,
+                    put_env(_cells(overview), self._columns, overview.tree.task.env),
+                    _sort_values(overview),
                 )
-                for one in shown
+                for overview in shown
             ]
         )
-        parts = [run.id, *([f"round {self._round}"] if self._round else [])]
+        parts = [run.id, *([round_name(self._round)] if self._round else [])]
         self.crumbs(parts, self._status(run))
-        self.caption(self._counts(everything, len(shown)), self._round_tabs())
+        self.caption(self._counts(overviews, len(shown)), self._round_tabs())
 
     def _status(self, run: RunRow) -> Line:
-        """The run's status, and while it runs what it is at."""
-        mark = STATUS[run.status]
+        """The run's status; while it runs, its stage."""
+        mark = RUN_STATUS[run.status]
         word = mark.word
         if run.status == "running":
-            at = [stage for stage in list_stages(self.store, run.id) if not stage.finished]
-            word = f"{at[-1].stage} {at[-1].round}" if at else word
+            running = [stage for stage in list_stages(self.store, run.id) if not stage.finished]
+            word = f"{running[-1].stage} {running[-1].round}" if running else word
         return ((f"{mark.glyph} {word} ", mark.style),)
 
-    def _counts(self, everything: list[TreeOverview], shown: int) -> Line:
-        solved = sum(overview.tree.best_reward >= 1 for overview in everything)
-        nodes = sum(overview.tree.node_count for overview in everything)
+    def _counts(self, overviews: list[TreeOverview], shown: int) -> Line:
+        solved = sum(overview.tree.best_reward >= 1 for overview in overviews)
+        nodes = sum(overview.tree.node_count for overview in overviews)
         spans: list[Span] = [
-            (f"{len(everything)} task{'' if len(everything) == 1 else 's'}", "dim"),
+            (f"{len(overviews)} task{'' if len(overviews) == 1 else 's'}", "dim"),
             (" · ", "dim"),
             (f"{solved} solved", "good"),
             (f" · {short(nodes)} nodes", "dim"),
         ]
-        if shown < len(everything):
+        if shown < len(overviews):
             spans.append((f" · {shown} shown", "dim"))
         if self._which != "all":
             spans += [(" · ", "dim"), (f"{self._which} only", "match")]
@@ -149,15 +149,15 @@ class TasksScreen(EnvFilterScreen):
         """Open the tree of the task under the cursor."""
         row = self.query_one(Table).current
         if row is not None:
-            self.visit(lambda: TreeScreen(self.store, int(str(row.key))))
+            self.go_to(ToTree(int(str(row.key))))
 
     def action_splices(self) -> None:
         """Open the run's splices."""
-        self.app.push_screen(SplicesScreen(self.store, self.run_id))
+        self.go_to(ToSplices(self.run_id))
 
     def action_evals(self) -> None:
         """Open the run's evaluations."""
-        self.app.push_screen(EvalsScreen(self.store, self.run_id))
+        self.go_to(ToEvals(self.run_id))
 
     def action_which(self) -> None:
         """Show all tasks, unsolved ones, or those with an accepted revision."""
@@ -168,8 +168,8 @@ class TasksScreen(EnvFilterScreen):
         """Copy the name of the task under the cursor."""
         row = self.query_one(Table).current
         if row is not None:
-            shown = tree_overviews(self.store, self.run_id, self._round)
-            names = [one.tree.task.name for one in shown if one.tree.id == row.key]
+            overviews = tree_overviews(self.store, self.run_id, self._round)
+            names = [it.tree.task.name for it in overviews if it.tree.id == row.key]
             if names:
                 self.copy(names[0], one_line(names[0]))
             else:
@@ -194,9 +194,7 @@ class TasksScreen(EnvFilterScreen):
 
 def _cells(overview: TreeOverview) -> list[Span]:
     tree = overview.tree
-    mark = SOLVED if tree.best_reward >= 1 else PART if tree.best_reward > 0 else FAILED
-    if tree.error:
-        mark = BROKEN
+    mark = BROKEN if tree.error else reward_mark(tree.best_reward)
     goal = tree.task.goal if not tree.error else f"{tree.task.goal}  ({tree.error})"
     splices = f"{overview.accepted}/{overview.revisions}" if overview.revisions else ""
     return [

@@ -28,16 +28,21 @@ from agentr_lite.store.runs import get_run
 from agentr_lite.store.splices import list_judgements
 from agentr_lite.store.trees import get_tree, path_nodes, tree_opening
 
-from ..layout.documents import StepView, copied, lay_out_conversation, lay_out_step, view_of_node
+from ..layout.documents import (
+    StepView,
+    lay_out_conversation,
+    lay_out_step,
+    plain_text,
+    view_of_node,
+)
 from ..layout.lines import Span, one_line
 from ..layout.node_set import NodeSet
 from ..layout.tree_rows import TreeRows
+from ..navigation import ToSplices, ToSteps, ToTree
 from ..widgets.document_view import DocumentView
 from ..widgets.line_list import LineList
 from ..widgets.tree_view import TreeView
-from .base import ASK, FilterScreen
-from .splices import SplicesScreen
-from .step import StepScreen
+from .filter import ASK, FilterScreen
 
 _SEARCH_PAUSE_S = 0.25
 _QUICK_SEARCH = 5_000
@@ -48,10 +53,11 @@ class TreeScreen(FilterScreen):
     """The tree on the left (or above), the node under the cursor on the right (or below)."""
 
     HINT = (
-        "A search tree. The best path is bold; n is visits, value the mean reward. A good leaf"
-        " earned at least the round's α. Enter walks through the trajectory at the cursor."
+        "A search tree. The best path is bold; n is the number of visits, value the mean reward."
+        " A good leaf earned at least the round's α. Enter steps through the trajectory at the"
+        " cursor."
     )
-    PROMPT = "find turns and answers that contain …   enter finds, n and N go on"
+    PROMPT = "find turns and answers that contain …   enter: first match, n and N: next, previous"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "walk", "Walk", id="tree.walk"),
@@ -59,11 +65,11 @@ class TreeScreen(FilterScreen):
         Binding("s", "sort", "Sort", id="tree.sort"),
         ASK,
         Binding("g", "leaf(True)", "Good", id="tree.next_good"),
-        Binding("G", "leaf(True, True)", "Good leaf before", show=False, id="tree.previous_good"),
+        Binding("G", "leaf(True, True)", "Previous good leaf", show=False, id="tree.previous_good"),
         Binding("b", "leaf(False)", "Bad", id="tree.next_bad"),
-        Binding("B", "leaf(False, True)", "Bad leaf before", show=False, id="tree.previous_bad"),
-        Binding("n", "found", "Next match", show=False, id="tree.next_match"),
-        Binding("N", "found(True)", "Match before", show=False, id="tree.previous_match"),
+        Binding("B", "leaf(False, True)", "Previous bad leaf", show=False, id="tree.previous_bad"),
+        Binding("n", "match", "Next match", show=False, id="tree.next_match"),
+        Binding("N", "match(True)", "Previous match", show=False, id="tree.previous_match"),
         Binding("o", "best", "Best path", show=False, id="tree.best"),
         Binding("c", "conversation", "Chat", id="tree.conversation"),
         Binding("d", "detail", "Detail", show=False, id="tree.detail"),
@@ -129,21 +135,21 @@ class TreeScreen(FilterScreen):
             self._shown = None
         self._tree = tree
         self._show_node()
-        self._captions()
+        self._show_captions()
 
     def follow(self) -> None:
-        """Go over to the run's newest tree."""
+        """Go to the run's newest tree."""
         newest = newest_tree(self.store, self._tree.run_id)
         if newest is not None and newest != self.tree_id:
-            self.app.switch_screen(TreeScreen(self.store, newest))
+            self.navigator.open_screen(ToTree(newest), replace=True)
 
     def _read(self) -> TreeRow:
         try:
             return get_tree(self.store, self.tree_id)
         except KeyError as error:
-            raise UsageError("this tree is gone: its round was searched again") from error
+            raise UsageError("this tree no longer exists: its round was searched again") from error
 
-    def _captions(self) -> None:
+    def _show_captions(self) -> None:
         tree = self._tree
         self.crumbs(
             [tree.run_id, f"round {tree.round}", tree.task.name],
@@ -171,16 +177,16 @@ class TreeScreen(FilterScreen):
             rows.reveal(best)
             view.best_path = frozenset(rows.path(best))
         elif len(rows.shape):
-            # Nothing earned anything: the way that the search thought most of.
+            # No reward in this tree: the path that the search rated highest.
             rows.reveal(rows.descend(0))
         view.recount()
 
     def on_line_list_moved(self, event: LineList.Moved) -> None:
         self._show_node()
-        self._captions()
+        self._show_captions()
 
     def _show_node(self) -> None:
-        """Fill the detail pane, where it does not show the node already."""
+        """Fill the detail pane, unless it shows the node already."""
         node = self.tree_view.node
         if self._shown == (node, self._whole) or not len(self.tree_view.tree_rows.shape):
             return
@@ -218,7 +224,7 @@ class TreeScreen(FilterScreen):
         return views
 
     def action_walk(self) -> None:
-        """Step through the trajectory at the cursor, on to its best end."""
+        """Step through the trajectory at the cursor, to its best end."""
         view = self.tree_view
         if not view.count:
             return
@@ -229,11 +235,12 @@ class TreeScreen(FilterScreen):
         crumbs = [self._tree.run_id, self._tree.task.name, f"to node {leaf}"]
         at = view.tree_rows.depth(view.node)
         run, task = get_run(self.store, self._tree.run_id), self._tree.task
-        origin = Origin(*stored_origin(run.recipe, task.env), task.split, task.name)
-        self.app.push_screen(StepScreen(self.store, crumbs, self._path(leaf), at, origin=origin))
+        env, options = stored_origin(run.recipe, task.env)
+        origin = Origin(env, options, task.split, task.name)
+        self.go_to(ToSteps(crumbs, self._path(leaf), at, origin))
 
     def action_open(self) -> None:
-        """A double click opens or closes."""
+        """Open or close the node, after a double click."""
         self.tree_view.action_fold()
 
     def action_fold(self) -> None:
@@ -245,7 +252,7 @@ class TreeScreen(FilterScreen):
         self.tree_view.action_sort()
 
     def action_leaf(self, good: bool, back: bool = False) -> None:
-        """Go to the next leaf that earned enough, or not enough."""
+        """Go to the next good or bad leaf."""
         view = self.tree_view
         leaves = view.tree_rows.leaves(good=good, alpha=self._alpha)
         target = view.tree_rows.next_of(leaves, view.node, back=back)
@@ -260,12 +267,12 @@ class TreeScreen(FilterScreen):
         view = self.tree_view
         best = view.tree_rows.best_leaf()
         if best is None:
-            self.notify("No end of this tree earned anything.", timeout=3)
+            self.notify("No leaf of this tree earned a reward.", timeout=3)
             return
         view.go_to_node(best)
 
     def typed(self, needle: str) -> None:
-        """Mark what matches while it is typed; in a large tree, when the typing pauses."""
+        """Mark the matches while the user types; in a large tree, when the typing pauses."""
         self.needle = needle
         if self._pause is not None:
             self._pause.stop()
@@ -275,15 +282,15 @@ class TreeScreen(FilterScreen):
             self._find()
 
     def _find(self) -> None:
-        # Once for a needle: enter mostly comes after the pause in which it was found already.
+        # Once per needle: enter is usually pressed after the pause that started the search.
         if self.needle != self._searched:
             self._mark_matches()
             self.reread()
 
     def _mark_matches(self) -> None:
         needle, view = self.needle, self.tree_view
-        found = find_nodes(self.store, self.tree_id, needle) if needle else []
-        view.matches = NodeSet.of(found, len(view.tree_rows.shape))
+        matches = find_nodes(self.store, self.tree_id, needle) if needle else []
+        view.matches = NodeSet.of(matches, len(view.tree_rows.shape))
         view.refresh()
         self._searched = needle
 
@@ -295,22 +302,22 @@ class TreeScreen(FilterScreen):
         self._find()
         matches = self.tree_view.matches
         if matches and self.tree_view.node not in matches:
-            self.action_found()
+            self.action_match()
         elif needle and not matches:
             text = f"No turn and no answer contains '{one_line(needle)}'."
             self.notify(text, markup=False, timeout=3)
 
-    def action_found(self, back: bool = False) -> None:
+    def action_match(self, back: bool = False) -> None:
         """Go to the next match."""
         view = self.tree_view
         target = view.tree_rows.next_of(view.matches, view.node, back=back)
         if target is None:
-            self.notify("Nothing is searched for: / begins.", timeout=3)
+            self.notify("There is no search yet: press / to start one.", timeout=3)
             return
         view.go_to_node(target)
 
     def action_conversation(self) -> None:
-        """The whole conversation to the node, or its own step alone."""
+        """Show the whole conversation to the node, or its step alone."""
         self._whole = not self._whole
         self._show_node()
 
@@ -322,18 +329,19 @@ class TreeScreen(FilterScreen):
 
     def action_splices(self) -> None:
         """Open the tree's splices."""
-        self.app.push_screen(SplicesScreen(self.store, self._tree.run_id, tree_id=self.tree_id))
+        self.go_to(ToSplices(self._tree.run_id, tree_id=self.tree_id))
 
     def action_copy(self, whole: bool = False) -> None:
         """Copy the node's turn and answer to the clipboard, or the conversation up to them."""
         node = self.tree_view.node
-        self.copy(copied(self._path(node) if whole else [self._view(node)]), f"node {node}")
+        views = self._path(node) if whole else [self._view(node)]
+        self.copy(plain_text(views), f"node {node}")
 
 
-_ORDERS = {"order": "as made", "visits": "most visited first", "value": "best first"}
+_ORDERS = {"order": "in search order", "visits": "most visits first", "value": "best first"}
 
 
 def _alpha(run: RunRow, round_index: int) -> float:
-    """What a good trajectory of a round must earn, by the run's recipe."""
+    """The least reward of a good trajectory in a round, from the run's recipe."""
     values = run.recipe.get("splice", {}).get("alpha") or [1.0]
     return float(values[min(round_index, len(values)) - 1])

@@ -1,4 +1,4 @@
-"""A scrolling text, laid out for the width that there is."""
+"""A scrolling text, laid out for the available width."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..layout.lines import Line
 from .line_list import LineList
 
 Layout = Callable[[int], Sequence[Line]]
-"""Terminal columns to lines."""
+"""Terminal columns to lines of text."""
 
 
 class DocumentView(LineList):
@@ -38,8 +38,8 @@ class DocumentView(LineList):
 
         Args:
             layout: makes the lines; called again when the width changes.
-            at_end: begin with the last line in sight.
-            stay: keep the place, for text that has grown.
+            at_end: scroll to the last line.
+            stay: keep the scroll position, for text that has grown.
         """
         self._layout = layout
         self._at_end = at_end
@@ -51,9 +51,9 @@ class DocumentView(LineList):
                 self.call_after_refresh(self._to_end)
 
     def find(self, wanted: Callable[[Line], bool], *, last: bool = False) -> int:
-        """Index of the first line that is wanted, or of the last; 0 where there is none."""
-        found = [index for index, line in enumerate(self._lines) if wanted(line)]
-        return (found[-1] if last else found[0]) if found else 0
+        """Index of the first line that is wanted, or of the last; 0 if there is none."""
+        indices = [index for index, line in enumerate(self._lines) if wanted(line)]
+        return indices[-1 if last else 0] if indices else 0
 
     def on_resize(self, event: events.Resize) -> None:
         self._lay_out()
@@ -64,7 +64,7 @@ class DocumentView(LineList):
         self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
 
     def _lay_out(self) -> None:
-        # Laid out for the narrower width, with a scroll bar, so that its coming changes nothing.
+        # Leave room for a scroll bar, so that its appearance does not change the layout.
         width = self.size.width - self.styles.scrollbar_size_vertical
         if width > 0 and width != self._width:
             self._width = width

@@ -1,4 +1,4 @@
-"""The tree as rows, drawn for the ones in sight; their texts are read when they come into sight."""
+"""A tree as rows. Only visible rows are drawn, and their texts are read when they are visible."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
 
+from agentr_lite.console.outcomes import STEP, UNVISITED
+
 from ..layout.figures import reward_span
 from ..layout.lines import Line, Span, crop, one_line, pad, width_of
-from ..layout.marks import STEP, UNVISITED, mark_in
 from ..layout.node_set import NodeSet
+from ..layout.tree_marks import mark_in
 from ..layout.tree_order import SORTS
 from ..layout.tree_rows import TreeRows
 from .line_list import LineList
@@ -21,16 +23,16 @@ Labels = Callable[[Iterable[int]], Mapping[int, tuple[str, int]]]
 """Nodes to (action, merged candidates)."""
 
 _EXPAND_LIMIT = 2_000
-"""Rows that "open all below" brings at most."""
+"""The most rows that "open all below" adds."""
 _LABELS_KEPT = 4_000
-"""Actions that are kept after they went out of sight."""
+"""The number of actions that are kept after they were scrolled away."""
 _BAR = " ▏▎▍▌▋▊▉█"
 _BAR_CELLS = 5
 _SHIFT_LEVELS = 8
 _CHAIN_SHOWN = 5
-"""Steps of a longer chain that are spelt out: all but the last from its beginning."""
+"""Nodes of a longer chain that are shown: its first ones and its last."""
 LEAST_VISITS = (0, 1, 2, 4, 8)
-"""What "hide" goes through."""
+"""The values of ``least_visits`` that "hide" goes through."""
 
 _ORDINARY = (STEP, UNVISITED)
 
@@ -44,8 +46,8 @@ class TreeView(LineList):
         Binding("p", "parent", "Parent", show=False, id="tree.parent"),
         Binding("asterisk", "open_all", "Open all below", show=False, id="tree.open_all"),
         Binding("minus", "close_all", "Close all", show=False, id="tree.close_all"),
-        Binding("z", "chains", "Fold chains, or none", show=False, id="tree.chains"),
-        Binding("m", "hide", "Hide the seldom visited", show=False, id="tree.hide"),
+        Binding("z", "chains", "Fold or unfold all chains", show=False, id="tree.chains"),
+        Binding("m", "hide", "Hide rarely visited nodes", show=False, id="tree.hide"),
     ]
 
     def __init__(self, rows: TreeRows, labels: Labels, title: str, *, id: str | None = None):
@@ -53,7 +55,7 @@ class TreeView(LineList):
         Args:
             rows: the tree.
             labels: reads the actions of some nodes.
-            title: what stands at the root; foreign text.
+            title: text at the root; foreign.
             id: the widget's.
         """
         super().__init__(id=id)
@@ -63,9 +65,9 @@ class TreeView(LineList):
         self._title = one_line(title)
         self._drawn_shift = 0
         self.best_path: frozenset[int] = frozenset()
-        """Nodes drawn in bold: the way to the best end."""
+        """Nodes drawn in bold: the path to the best end."""
         self.matches = NodeSet()
-        """Nodes that a search found."""
+        """Nodes that match the search."""
 
     @property
     def count(self) -> int:
@@ -82,7 +84,7 @@ class TreeView(LineList):
         return row if row >= 0 else ~row
 
     def refresh_tree(self, rows_changed: Callable[[], None]) -> None:
-        """Change the rows and stay on the same one, or on the nearest node above it."""
+        """Change the rows; the cursor stays on its row, or goes to the nearest ancestor."""
         row, node = self.tree_rows.rows[self.cursor] if self.count else 0, self.node
         offset = self.cursor - round(self.scroll_target_y)
         rows_changed()
@@ -90,17 +92,17 @@ class TreeView(LineList):
         self.recount()
         if node >= len(self.tree_rows.shape):
             node = 0
-        found = self.tree_rows.position(row)
-        if found is None and node:
+        position = self.tree_rows.position(row)
+        if position is None and node:
             # Inside a chain that has been folded.
-            found = self.tree_rows.position(self.tree_rows.row_of(node))
-        while found is None and (found := self.tree_rows.position(node)) is None and node:
+            position = self.tree_rows.position(self.tree_rows.row_of(node))
+        while position is None and (position := self.tree_rows.position(node)) is None and node:
             node = self.tree_rows.shape.parent[node]
-        self.move_to(found or 0)
+        self.move_to(position or 0)
         self.scroll_to(y=max(0, self.cursor - offset), animate=False, force=True)
 
     def go_to_node(self, idx: int) -> None:
-        """Open whatever hides a node and put the cursor on it."""
+        """Open all nodes that hide a node, and put the cursor on it."""
         position = self.tree_rows.position(idx)
         if position is None:
             position = self.tree_rows.reveal(idx)
@@ -171,7 +173,7 @@ class TreeView(LineList):
         end = self._step_spans(row)
         if long:
             end.insert(0, (" › …", "dim"))
-        # Where a chain is too long for the line: how it begins and how it ends.
+        # Of a chain that is too long for the line, show the beginning and the end.
         free = room - width_of(notes)
         if len(chain) > 1 and width_of(spans) + width_of(end) > free:
             spans = [*crop(spans, max(free - width_of(end), free // 3))]
@@ -179,11 +181,12 @@ class TreeView(LineList):
         return (*pad([*crop(spans, room - width_of(notes)), *notes], room), *right)
 
     def _step_spans(self, idx: int) -> list[Span]:
-        """A node's mark and action, behind the one before it in a chain."""
+        """A node's mark and action; in a chain, after the node before it."""
         rows, shape = self.tree_rows, self.tree_rows.shape
         mark = mark_in(shape, idx)
         text = self._title if idx == 0 else one_line(self._label(idx)[0]) or "(no action)"
-        style = mark.style if shape.ended(idx) or mark.style in ("odd", "signal") else "plain"
+        keeps_style = shape.ended(idx) or mark.style in ("odd", "signal")
+        style: str = mark.style if keeps_style else "plain"
         if idx in self.matches:
             style = "match"
         elif idx in self.best_path or idx == 0:
@@ -209,14 +212,14 @@ class TreeView(LineList):
         if not visits:
             blank = " " * (_BAR_CELLS + 1 if wide else 0)
             return ((f"{'·':>5} {'·':>5}{blank} ", "dim"), reward)
-        style = "good" if value >= 0.995 else "bad" if value <= 0 else "part"
+        style = "good" if value >= 0.995 else "bad" if value <= 0 else "partial"
         spans: list[Span] = [(f"{visits:>5}", "plain"), (f" {value:>5.2f}", style)]
         if wide:
             spans.append((f" {_bar(value)}", style))
         return (*spans, (" ", "plain"), reward)
 
     def _lead(self, index: int, width: int) -> str:
-        """The lines that connect a row with its parent, as far as there is room for them."""
+        """The lines that connect a row with its ancestors, as far as there is room for them."""
         rows = self.tree_rows
         return rows.guide(index, max(0, rows.levels[index] - self._shift(width)))
 
@@ -224,7 +227,7 @@ class TreeView(LineList):
         if idx not in self._labels:
             if len(self._labels) > _LABELS_KEPT:
                 self._labels.clear()
-            # Whatever is in sight, and a page on: moving down a line then costs no query.
+            # The visible rows and a page more: moving down a line then needs no query.
             top = round(self.scroll_y)
             rows = self.tree_rows
             wanted = {idx}
@@ -235,17 +238,17 @@ class TreeView(LineList):
         return self._labels.get(idx, ("", 1))
 
     def _shift(self, width: int) -> int:
-        """Levels of indentation left out, so that a deep node's action is in sight."""
+        """Levels of indentation that are left out, so that a deep node's action is visible."""
         rows = self.tree_rows
         room = max(2, (width // 3) // 2)
         if not self.count or rows.levels[self.cursor] <= room:
             return 0
-        # In steps of several levels, so that the picture does not slide with each key.
+        # In steps of several levels, so that the tree does not shift with each key.
         beyond = rows.levels[self.cursor] - room
         return -(-beyond // _SHIFT_LEVELS) * _SHIFT_LEVELS
 
     def action_open(self) -> None:
-        """Open the node; on an open one, its chain, or go to its first child; on …, more."""
+        """Open the node; on an open node unfold its chain, or go to its first child."""
         rows = self.tree_rows
         if self.count and rows.rows[self.cursor] < 0:
             rows.show_more(self.cursor)
@@ -262,7 +265,7 @@ class TreeView(LineList):
             self.move_to(self.cursor + 1)
 
     def action_close(self) -> None:
-        """Close the node; its chain, where it is in an unfolded one; else go to its parent."""
+        """Close the node; in an unfolded chain fold it; else go to the parent."""
         rows = self.tree_rows
         if rows.rows[self.cursor] >= 0 and self.node:
             if (row := rows.fold(self.node)) is not None:
@@ -291,13 +294,13 @@ class TreeView(LineList):
             self.go_to_node(parent)
 
     def action_sort(self) -> None:
-        """Next order of siblings: as made, by visits, by value."""
-        following = SORTS[(SORTS.index(self.tree_rows.sort) + 1) % len(SORTS)]
-        self.refresh_tree(lambda: self.tree_rows.set_sort(following))
+        """Sort siblings by the next order: in search order, by visits, by value."""
+        order = SORTS[(SORTS.index(self.tree_rows.sort) + 1) % len(SORTS)]
+        self.refresh_tree(lambda: self.tree_rows.set_sort(order))
         self.post_message(self.Moved(self, self.cursor))
 
     def action_open_all(self) -> None:
-        """Open what is below the node, up to a limit that is said."""
+        """Open all nodes below the node, up to a limit."""
         node, complete = self.node, False
 
         def change() -> None:
@@ -313,15 +316,15 @@ class TreeView(LineList):
         self.refresh_tree(self.tree_rows.collapse_all)
 
     def action_chains(self) -> None:
-        """Fold all chains, or none."""
+        """Fold or unfold all chains."""
         self.refresh_tree(lambda: self.tree_rows.set_compact(not self.tree_rows.compact))
         self.post_message(self.Moved(self, self.cursor))
 
     def action_hide(self) -> None:
-        """Hide siblings with fewer visits than the next of some numbers."""
-        now = LEAST_VISITS.index(self.tree_rows.least_visits)
-        following = LEAST_VISITS[(now + 1) % len(LEAST_VISITS)]
-        self.refresh_tree(lambda: self.tree_rows.set_least_visits(following))
+        """Hide siblings with fewer visits than the next value of ``LEAST_VISITS``."""
+        at = LEAST_VISITS.index(self.tree_rows.least_visits)
+        least = LEAST_VISITS[(at + 1) % len(LEAST_VISITS)]
+        self.refresh_tree(lambda: self.tree_rows.set_least_visits(least))
         self.post_message(self.Moved(self, self.cursor))
 
     def on_click(self, event: events.Click) -> None:
@@ -329,7 +332,7 @@ class TreeView(LineList):
         if index is None:
             return
         row = self.tree_rows.rows[index]
-        # Beside the base class's handler, which moves the cursor: the fold mark opens and closes.
+        # The base class's handler moves the cursor as well: the fold mark opens and closes.
         left = 1 + cell_len(self._lead(index, self.line_width))
         if row < 0 or left <= event.x < left + 2:
             self.move_to(index)
@@ -339,5 +342,5 @@ class TreeView(LineList):
 def _bar(value: float) -> str:
     """A bar of ``_BAR_CELLS`` columns for a number in [0, 1]."""
     eighths = round(max(0.0, min(1.0, value)) * _BAR_CELLS * 8)
-    full, part = divmod(eighths, 8)
-    return ("█" * full + (_BAR[part] if part else "")).ljust(_BAR_CELLS)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (_BAR[rest] if rest else "")).ljust(_BAR_CELLS)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.report.charts.costs import (
     loss_figure,
     time_figure,
@@ -21,7 +22,7 @@ from agentr_lite.report.charts.plots import (
     interval_plot,
 )
 from agentr_lite.report.tables.run import Section
-from agentr_lite.report.words import Cell, interval, percent, points_of, round_name, signed_for
+from agentr_lite.report.words import Cell, interval, percent, points_of, signed_for
 from agentr_lite.store.records import EvalMode
 
 Named = tuple[str, Mapping[int, Mapping[str, Any]]]

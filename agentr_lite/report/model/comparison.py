@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.metrics.measures import (
     REWARD,
@@ -28,7 +29,7 @@ from agentr_lite.report.model.run import RunReport, gather
 from agentr_lite.report.model.splices import SpliceRound, failure_section, splice_rounds
 from agentr_lite.report.tables.methods import change, method_sections, shown, span, told_difference
 from agentr_lite.report.tables.run import Section
-from agentr_lite.report.words import Cell, round_name
+from agentr_lite.report.words import Cell
 from agentr_lite.store.database import Store
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import list_stages

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.text import Styled
 from agentr_lite.metrics.evaluation import match
 from agentr_lite.report.tables.run import Section
-from agentr_lite.report.words import Cell, decimal, round_name
+from agentr_lite.report.words import Cell, decimal
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalMode

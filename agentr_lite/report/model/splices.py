@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.report.model.run import failure_share
 from agentr_lite.report.tables.run import Section
-from agentr_lite.report.words import Cell, count, interval, percent, round_name
+from agentr_lite.report.words import Cell, count, interval, percent
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import get_trajectory
 from agentr_lite.store.splices import list_revisions

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.text import format_duration
 from agentr_lite.metrics.measures import (
     RECOVERY,
@@ -21,7 +22,7 @@ from agentr_lite.metrics.methods import MethodRuns
 from agentr_lite.report.model.comparison import Compared
 from agentr_lite.report.model.run import RunReport
 from agentr_lite.report.tables.methods import shown, span
-from agentr_lite.report.words import count, round_name
+from agentr_lite.report.words import count
 
 _NAMES = {
     SUCCESS.key: "Held-out tasks solved",
@@ -41,7 +42,7 @@ class Tile:
     """The base's value."""
     note: str = ""
     tone: str = ""
-    """``good``, ``bad``, ``part`` (inside the noise) or empty."""
+    """``good``, ``bad``, ``partial`` (inside the noise) or empty."""
 
 
 def run_tiles(one: Compared) -> list[Tile]:
@@ -95,7 +96,9 @@ def _judged(difference: Mapping[str, Any], measure: Measure) -> tuple[str, str]:
     if difference["low"] > 0:
         return "good", "more than base"
     fewer = "fewer" if measure.unit == "percent" else "less"
-    return ("bad", f"{fewer} than base") if difference["high"] < 0 else ("part", "inside the noise")
+    return (
+        ("bad", f"{fewer} than base") if difference["high"] < 0 else ("partial", "inside the noise")
+    )
 
 
 def _repeated_tile(results: MethodRuns[Any], last: int) -> Tile | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.metrics.intervals import mean_interval
 from agentr_lite.metrics.measures import (
@@ -23,16 +24,7 @@ from agentr_lite.metrics.measures import (
 )
 from agentr_lite.metrics.methods import BASE, MethodRuns
 from agentr_lite.report.tables.run import Section
-from agentr_lite.report.words import (
-    Cell,
-    count,
-    interval,
-    p_value,
-    percent,
-    points_of,
-    round_name,
-    verdict,
-)
+from agentr_lite.report.words import Cell, count, interval, p_value, percent, points_of, verdict
 
 _VERBS = {"success": "solves", "recovery": "recovers", "reward": "earns"}
 _TRAINED = ("revision", "good", "general", "valid_examples", "dropped", "steps", "tokens")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.metrics.measures import Measure
 from agentr_lite.metrics.methods import BASE
 from agentr_lite.report.tables.methods import change, shown, span, told_change
 from agentr_lite.report.tables.run import Section
-from agentr_lite.report.words import Cell, round_name
+from agentr_lite.report.words import Cell
 from agentr_lite.study.writeup.results import EnvResults
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agentr_lite.console.json import dump_json
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.envs.registry import make_env
 from agentr_lite.metrics.measures import BEHAVIOUR, LENGTH, OUTCOMES, REPEATED, Measure
@@ -22,7 +23,6 @@ from agentr_lite.report.model.splices import (
 )
 from agentr_lite.report.tables.methods import method_sections, shown, told_change
 from agentr_lite.report.tables.run import Section
-from agentr_lite.report.words import round_name
 from agentr_lite.store import Store
 from agentr_lite.study.jobs.cells import REASON, study_cells
 from agentr_lite.study.methods import METHODS, VERIFIED

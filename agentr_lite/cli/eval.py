@@ -142,7 +142,7 @@ def _evaluate(
     force: bool,
 ) -> tuple[int, Figures]:
     """The round that was asked for, and figures of it (and, paired, of the base)."""
-    from agentr_lite.actors.registry import open_actor
+    from agentr_lite.runs.actors import open_actor
     from agentr_lite.runs.environments import open_environments
     from agentr_lite.runs.session import adapter_path, equip
     from agentr_lite.runs.stages.evaluate import eval_by_turns
@@ -192,9 +192,10 @@ def _show(
 ) -> None:
     from dataclasses import replace
 
-    from agentr_lite.report.model.pairs import both_sides, paired_section, task_pairs
+    from agentr_lite.report.model.pairs import task_pairs
     from agentr_lite.report.model.run import gather
     from agentr_lite.report.render.terminal import render_terminal
+    from agentr_lite.report.tables.pairs import both_sides, paired_section
     from agentr_lite.report.tables.run import run_sections
 
     paired = len(found) > 1

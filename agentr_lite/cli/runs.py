@@ -196,7 +196,7 @@ def _database(context: click.Context, db: Path | None) -> Path:
 
 def _overview(store: Store, run: RunRow) -> dict[str, Any]:
     """A run in a line: JSON types."""
-    from agentr_lite.metrics.evaluation import is_graded
+    from agentr_lite.metrics.evaluation import EvalFigures
     from agentr_lite.store.evals import list_evals
     from agentr_lite.store.runs import list_stages
 
@@ -205,7 +205,7 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
     # Another split's figures are no progress over rounds.
     split = run.recipe["eval"]["split"]
     greedy = [
-        row.summary
+        EvalFigures.from_json(row.summary)
         for row in list_evals(store, run.id, mode="greedy")
         if row.summary.get("success") is not None and row.split == split
     ]
@@ -218,9 +218,9 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
         "seed": run.seed,
         "last_stage": f"{last.stage} {last.round}" if last else "",
         "trees": store.scalar("SELECT count(*) FROM trees WHERE run_id = ?", (run.id,)),
-        "success": [figures["success"]["value"] for figures in greedy],
-        "reward": [figures["reward"]["value"] for figures in greedy],
-        "graded": any(map(is_graded, greedy)),
+        "success": [figures.success.value for figures in greedy if figures.success],
+        "reward": [figures.reward.value for figures in greedy if figures.reward],
+        "graded": any(figures.graded for figures in greedy),
     }
 
 

@@ -1,27 +1,20 @@
-"""Figures of an evaluation over several environments: each one's own, and the mean over them.
+"""The figures of an evaluation over several environments: each one's own, and the mean over them.
 
-The environments count alike, however many tasks each has: a mean over all episodes would be a mean
-of whatever was asked for most.
+The environments count alike, however many tasks each has: a mean over all episodes would mostly
+describe the environment with the most tasks.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from agentr_lite.metrics.evaluation import estimate_to_json, figures_of
-from agentr_lite.metrics.intervals import Estimate, mcnemar_exact, mean_of_estimates
+from agentr_lite.metrics.estimates import Estimate
+from agentr_lite.metrics.evaluation import COUNTS, MEANS, EvalFigures, VersusBase, figures_of
+from agentr_lite.metrics.intervals import mcnemar_exact, mean_of_estimates
 from agentr_lite.store.records import EvalItemRow
-
-_COUNTS = (
-    *("episodes", "faulty", "overflowed", "successes", "turns", "invalid_actions"),
-    "revision_lengths",
-)
-_MEANS = (
-    *("steps", "valid_actions", "repeated_actions", "repeated_share", "reflections"),
-    "revision_length",
-)
 
 
 def figures_by_env(
@@ -30,8 +23,8 @@ def figures_by_env(
     names: Sequence[str],
     *,
     seed: int,
-) -> dict[str, Any]:
-    """Figures as of one environment (``summary.figures_of``), but means over several.
+) -> EvalFigures:
+    """An evaluation's figures as means over several environments; see ``evaluation.figures_of``.
 
     Args:
         items: one evaluation's rows, of all environments.
@@ -40,9 +33,9 @@ def figures_by_env(
         seed: of the bootstrap.
 
     Returns:
-        Counts are sums, all else means in which each environment with episodes counts alike;
+        Counts are sums; all other figures are means in which each environment counts alike.
         ``by_level`` is empty, as no two environments count difficulty in the same way. ``by_env``
-        has each environment's figures by its name, those without episodes left out.
+        leaves out environments without episodes.
     """
     by_env = {}
     for name in names:
@@ -50,41 +43,52 @@ def figures_by_env(
         theirs = None if base is None else [item for item in base if item.task.env == name]
         if mine:
             by_env[name] = figures_of(mine, theirs, seed=seed)
-    return {**mean_figures(list(by_env.values())), "by_env": by_env}
+    return replace(mean_figures(list(by_env.values())), by_env=by_env)
 
 
-def mean_figures(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def mean_figures(figures: Sequence[EvalFigures]) -> EvalFigures:
     """The mean of several environments' figures; see ``figures_by_env``."""
-    found: dict[str, Any] = {key: sum(one[key] for one in figures) for key in _COUNTS}
-    loops: Counter[str] = Counter()
-    for one in figures:
-        # Not `+`, which leaves out what is 0.
-        loops.update(one["repeated_runs"])
-    found |= {key: _mean([one[key] for one in figures]) for key in _MEANS}
-    found |= {key: _mean_estimate([one[key] for one in figures]) for key in ("success", "reward")}
-    versus = [one["versus_base"] for one in figures if one["versus_base"]]
-    return {
-        **found,
-        "repeated_runs": dict(loops),
-        "by_level": {},
-        "versus_base": _mean_difference(versus) if versus else None,
+    loops: Counter[int] = Counter()
+    for each in figures:
+        # `+` would drop the counts that are 0.
+        loops.update(each.repeated_runs)
+    numbers: Mapping[str, Any] = {
+        **{name: sum(getattr(each, name) for each in figures) for name in COUNTS},
+        **{name: _mean([getattr(each, name) for each in figures]) for name in MEANS},
     }
+    versus = [each.versus_base for each in figures if each.versus_base]
+    return EvalFigures(
+        **numbers,
+        success=_mean_estimate([each.success for each in figures]),
+        reward=_mean_estimate([each.reward for each in figures]),
+        repeated_runs=dict(loops),
+        by_level={},
+        versus_base=_mean_difference(versus) if versus else None,
+    )
 
 
-def _mean_difference(differences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean of differences from the base; see ``summary.compare``.
+def _mean_difference(differences: Sequence[VersusBase]) -> VersusBase:
+    """The mean of differences from the base.
 
-    McNemar's test pools the tasks that changed: where nothing but chance is at work, each of them
-    is as likely gained as lost, in whichever environment.
+    McNemar's test pools the tasks that changed: by chance alone, a task of any environment is as
+    likely gained as lost.
     """
-    found: dict[str, Any] = {"pairs": sum(one["pairs"] for one in differences)}
-    for key in ("success", "reward"):
-        found[key] = _mean_estimate([one[key] for one in differences])
-    if all("gained" in one for one in differences):
-        found["gained"] = sum(one["gained"] for one in differences)
-        found["lost"] = sum(one["lost"] for one in differences)
-        found["mcnemar_p"] = mcnemar_exact(found["gained"], found["lost"])
-    return found
+    mean = VersusBase(
+        sum(each.pairs for each in differences),
+        mean_of_estimates([each.success for each in differences]),
+        mean_of_estimates([each.reward for each in differences]),
+    )
+    flips = [(each.gained, each.lost) for each in differences]
+    gained = [gained for gained, _ in flips if gained is not None]
+    lost = [lost for _, lost in flips if lost is not None]
+    if len(gained) < len(differences):
+        return mean
+    return replace(
+        mean,
+        gained=sum(gained),
+        lost=sum(lost),
+        mcnemar_p=mcnemar_exact(sum(gained), sum(lost)),
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -92,6 +96,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _mean_estimate(estimates: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
-    known = [Estimate(**one) for one in estimates if one]
-    return estimate_to_json(mean_of_estimates(known)) if known else None
+def _mean_estimate(estimates: Sequence[Estimate | None]) -> Estimate | None:
+    known = [estimate for estimate in estimates if estimate]
+    return mean_of_estimates(known) if known else None

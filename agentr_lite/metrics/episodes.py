@@ -1,23 +1,87 @@
-"""What is counted in one episode: repetitions, reflections, revision length.
+"""What is counted in one episode: repetitions, reflections, revision length, how it ended.
 
-Pure functions of the steps, so that they can be recomputed from the store.
+Pure functions of the steps, so that everything can be counted again from the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from agentr_lite.core.steps import Step
+from agentr_lite.core.steps import Step, step_from_json
+from agentr_lite.store.records import EvalItemRow
 
 LOOP_LENGTHS = (1, 2, 3, 4)
-"""Lengths of runs of actions whose repetitions are counted."""
+"""Repetitions of runs of actions are counted for these lengths of the run."""
 
 SUCCESS_REWARD = 1.0
 """An episode that earns this much is a success."""
 
+OVERFLOW = "overflow: the task and the last turns do not fit the model's context"
+"""The error of an episode that outgrew the model's context; the episode counts as it ended."""
+
+
+def played_steps(item: EvalItemRow) -> list[Step]:
+    """The steps that the actor chose; a given prefix is left out."""
+    return [step_from_json(values) for values in item.episode if not values.get("given")]
+
+
+class Ended(Protocol):
+    """An episode, stored or just played."""
+
+    @property
+    def error(self) -> str | None:
+        """Why it could not go on, if it could not."""
+
+
+def is_faulty(episode: Ended) -> bool:
+    """Whether the environment broke: such an episode says nothing about the actor."""
+    return episode.error is not None and episode.error != OVERFLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """How many episodes were cut, and how many ended in a disaster."""
+
+    cut: int = 0
+    """Episodes that a limit ended: the evaluation's own or the environment's."""
+    disasters: int = 0
+    """Episodes that ended in what the environment calls a fatal mistake."""
+
+
+def count_endings(items: Iterable[EvalItemRow]) -> Endings:
+    """Count by the episodes' last steps; broken episodes are left out.
+
+    Args:
+        items: an evaluation's rows, with at least the last step of each episode. Databases of
+            earlier versions do not mark such steps, and have none to count.
+    """
+    cut = disasters = 0
+    for item in items:
+        steps = played_steps(item)
+        if is_faulty(item) or not steps:
+            continue
+        disasters += steps[-1].disaster
+        cut += steps[-1].truncated and not steps[-1].disaster
+    return Endings(cut, disasters)
+
+
+def is_graded(success: float, reward: float) -> bool:
+    """Whether some episodes earned a part of the reward, neither nothing nor all of it.
+
+    An episode is a success exactly where it earns the full reward. So the two means differ if and
+    only if some reward lies between 0 and 1; stored figures hold no more than these means.
+
+    Args:
+        success: the success rate of some episodes.
+        reward: the mean reward of the same episodes.
+    """
+    return abs(success - reward) > 1e-9
+
 
 def repeated_runs(steps: Sequence[Step]) -> dict[int, int]:
-    """How often a run of actions repeats at once, by its length.
+    """How often a run of actions is repeated immediately, by the length of the run.
 
     A step repeats another when action *and* observation are the same: fetching a second log is
     progress where the environment answers differently, and a loop where it does not. Runs that
@@ -48,19 +112,19 @@ def repeated_actions(steps: Sequence[Step]) -> int:
 
 
 def _repetitions(steps: Sequence[Step]) -> dict[int, list[int]]:
-    """Run length to the positions where a second, third … copy of a run begins."""
+    """Length of a run to the positions where its second, third … copy begins."""
     keys = [_key(step) for step in steps]
-    found: dict[int, list[int]] = {length: [] for length in LOOP_LENGTHS}
+    starts: dict[int, list[int]] = {length: [] for length in LOOP_LENGTHS}
     for length in LOOP_LENGTHS:
         at = length
         while at + length <= len(keys):
             run = keys[at : at + length]
             if run == keys[at - length : at] and _is_primitive(run):
-                found[length].append(at)
+                starts[length].append(at)
                 at += length
             else:
                 at += 1
-    return found
+    return starts
 
 
 def _is_primitive(run: list[Hashable]) -> bool:
@@ -71,7 +135,7 @@ def _is_primitive(run: list[Hashable]) -> bool:
 
 
 def _key(step: Step) -> Hashable:
-    # A turn without an action has none to compare; its text says whether it was said before.
+    # Turns without an action are compared by their text.
     return (step.kind, step.text if step.action is None else step.action, step.observation)
 
 

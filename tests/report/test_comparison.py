@@ -9,16 +9,20 @@ from typing import Any
 import pytest
 
 from agentr_lite.core.messages import Message
-from agentr_lite.recipe.settings import EvalSettings, Recipe
-from agentr_lite.report.model.comparison import Compared, comparison_sections, gather_compared
+from agentr_lite.recipe.groups import EvalSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.report.model.comparison import Compared, gather_compared
+from agentr_lite.report.tables.comparison import comparison_sections
 from agentr_lite.report.tables.headline import pooled_tiles, run_tiles
-from agentr_lite.report.tables.run import Section
+from agentr_lite.report.tables.section import Section
 from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run, set_run_status
 from tests.support.stairs import Policy, Scripted, Stairs, act
 
-RECIPE = Recipe(env="stairs", rounds=1, eval=EvalSettings(max_steps=4, batch=8))
+RECIPE = Recipe(
+    env=(EnvironmentSettings("stairs"),), rounds=1, eval=EvalSettings(max_steps=4, batch=8)
+)
 
 
 @pytest.fixture

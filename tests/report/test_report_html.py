@@ -242,7 +242,7 @@ def test_trees_are_chosen_for_what_they_show(database: Path) -> None:
         all_of_them = choose_trees(store, run, limit=99)
         count = len(list_trees(store, run))
     assert len(few) == 3
-    assert few[0].why.startswith("a way back had to be searched")
+    assert few[0].why.startswith("the joined texts failed their replay")
     assert any(row.status == "recovered" for row in few[0].revisions)
     assert len({choice.tree.id for choice in all_of_them}) == len(all_of_them) == count
 

@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 
 from agentr_lite.console.outcomes import BROKEN, CUT_EPISODE, FATAL, OVERFLOWED, SOLVED
 from agentr_lite.core.steps import Step, step_to_json
-from agentr_lite.evaluate.episodes import OVERFLOW
+from agentr_lite.metrics.episodes import OVERFLOW
 from agentr_lite.store import Store
 from agentr_lite.store.records import EvalItemRow, TaskRow
 from tests.support.inspector_cases import drive, make_run, picture, press
@@ -80,7 +80,8 @@ def test_the_screen_shows_how_an_episode_ended(
     steps = [FORWARD, dataclasses.replace(FORWARD, **last)]
     with Store.open(path) as store:
         store.execute(
-            "UPDATE eval_items SET reward = 0, success = 0, steps = 2, error = NULL, steps_json = ?",
+            "UPDATE eval_items"
+            " SET reward = 0, success = 0, steps = 2, error = NULL, steps_json = ?",
             (json.dumps([step_to_json(step) for step in steps]),),
         )
 

@@ -18,7 +18,7 @@ from agentr_lite.console.outcomes import (
     turn_mark,
 )
 from agentr_lite.core.steps import Step, step_from_json
-from agentr_lite.metrics.evaluation import OVERFLOW, is_faulty
+from agentr_lite.metrics.episodes import OVERFLOW, is_faulty
 from agentr_lite.store.records import EvalItemRow
 
 from .documents import StepView, view_of_opening, view_of_step

@@ -10,7 +10,7 @@ from textual.widget import Widget
 
 from agentr_lite.console.outcomes import GAINED, LOST, round_name
 from agentr_lite.core.errors import UsageError
-from agentr_lite.metrics.evaluation import is_faulty
+from agentr_lite.metrics.episodes import is_faulty
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow

@@ -63,7 +63,7 @@ class EnvFilterScreen(FilterScreen):
 def has_several(store: Store, run_id: str) -> bool:
     """Whether a run's recipe names several environments; False if the run is gone."""
     try:
-        return not isinstance(get_run(store, run_id).recipe.get("env", ""), str)
+        return len(get_run(store, run_id).recipe.get("env") or ()) > 1
     except UsageError:
         # When the screen reads its data, it closes and says why.
         return False

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from agentr_lite.console.outcomes import round_name
-from agentr_lite.metrics.evaluation import is_graded
+from agentr_lite.metrics.evaluation import EvalFigures
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_evals
 from agentr_lite.store.records import EvalRow, MetricRow
@@ -121,7 +121,7 @@ def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width:
         for env in sorted({env for env, _ in parts}, key=lambda env: (not env, env)):
             where = f", {env or 'mean over the environments'}" if len(parts) > len(rows) else ""
             group = [part for name, part in parts if name == env]
-            graded = any(is_graded(part.summary) for part in group)
+            graded = any(EvalFigures.from_json(part.summary).graded for part in group)
             for key in ("reward", "success") if graded else ("success",):
                 lines.append(rule((one_line(f"{key}, {mode}, {split}{where}"), "title"), width))
                 for row in group:

@@ -11,17 +11,17 @@ from agentr_lite.console.text import format_duration
 from agentr_lite.report.charts.figure import Figure, Shown
 from agentr_lite.report.charts.plots import Bar, Curve, bar_plot, line_plot
 from agentr_lite.report.model.run import RunReport
-from agentr_lite.report.tables.run import Section
+from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import Cell, count
 
 _GREY = 7
-"""The colour of what is there but not the point."""
+"""The colour of what is not the point of the plot."""
 _STAGES = ("search", "splice", "train", "eval")
 
 
 def loss_figure(shown: Shown) -> Figure | None:
-    """Training and validation loss by step, a colour a round."""
-    losses = shown.measured.losses
+    """Training and validation loss by step, one colour for each round."""
+    losses = shown.series.losses
     rounds = sorted({number for number, _ in losses})
     curves, rows, legend = [], [], []
     for index, number in enumerate(rounds):
@@ -30,10 +30,10 @@ def loss_figure(shown: Shown) -> Figure | None:
             if not points:
                 continue
             kind = name.removesuffix("_loss")
-            told = f"{round_name(number)}, {'training' if kind == 'train' else 'validation'}"
-            curves.append(Curve(told, points, index, faint))
+            label = f"{round_name(number)}, {'training' if kind == 'train' else 'validation'}"
+            curves.append(Curve(label, points, index, faint))
             ends: list[Cell] = [f"{points[0][1]:.4f}", f"{min(v for _, v in points):.4f}"]
-            rows.append([told, len(points), *ends, f"{points[-1][1]:.4f}"])
+            rows.append([label, len(points), *ends, f"{points[-1][1]:.4f}"])
         legend.append((index, round_name(number)))
     if not curves:
         return None
@@ -42,15 +42,18 @@ def loss_figure(shown: Shown) -> Figure | None:
         label="Training loss: " + "; ".join(f"{r[0]} from {r[2]} to {r[4]}" for r in rows),
         show=lambda v: f"{v:.3g}",
         x_title="step",
-        y_title="loss a token",
+        y_title="loss per token",
     )
     table = Section("Loss", ["", "points", "first", "lowest", "last"], rows)
-    caption = "Mean negative log-likelihood a learnt token. With marks: validation; thin: training."
+    caption = (
+        "Mean negative log-likelihood per learnt token. Lines with marks: validation; thin:"
+        " training."
+    )
     return Figure("Loss", svg, caption, table, legend)
 
 
 def time_figure(report: RunReport) -> Figure | None:
-    """Wall time by stage, what the model took of it apart."""
+    """Wall time by stage, split into the model's and the rest."""
     lines = [line for line in report.stages if line.wall_s > 0]
     if not lines:
         return None
@@ -64,12 +67,14 @@ def time_figure(report: RunReport) -> Figure | None:
     parts = [(0, "in the model"), (_GREY, "everything else")]
     svg = _time_plot(bars, parts)
     table = Section("Time by stage", ["", *(name for _, name in parts), "sum"], rows)
-    caption = "Wall time. Training runs outside of the model that plays: it counts as the rest."
+    caption = (
+        "Wall time. Training does not run in the model that plays; it counts as everything else."
+    )
     return Figure("Time by stage", svg, caption, table, parts, filled=True)
 
 
 def token_figure(report: RunReport) -> Figure | None:
-    """Tokens by stage: generated, decoded, and spared by reuse."""
+    """Tokens by stage: generated, decoded, and spared by prefix reuse."""
     lines = [line for line in report.stages if line.prompt_tokens or line.output_tokens]
     if not lines:
         return None
@@ -82,7 +87,9 @@ def token_figure(report: RunReport) -> Figure | None:
         bars.append(Bar(name, [float(amount) for amount in amounts]))
         rows.append([name, *(count(amount) for amount in amounts)])
     svg = bar_plot(bars, parts, label=_bars_label("Tokens", bars, _amount), show=_amount)
-    caption = "Reused: prompt tokens whose work was spared, as an earlier prompt began with them."
+    caption = (
+        "Reused: prompt tokens that an earlier prompt began with and that were not decoded again."
+    )
     table = Section("Tokens by stage", ["", *(name for _, name in parts)], rows)
     return Figure("Tokens by stage", svg, caption, table, parts, filled=True)
 

@@ -1,4 +1,4 @@
-"""What a figure of a report is, and what it is of."""
+"""A figure of a report, and the run that it shows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from markupsafe import Markup
 
 from agentr_lite.report.model.run import RunReport
-from agentr_lite.report.model.series import Measured
-from agentr_lite.report.tables.run import Section
+from agentr_lite.report.model.series import RunSeries
+from agentr_lite.report.tables.section import Section
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +28,26 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One run among those of a report."""
+    """One run among those that a report shows."""
 
     label: str
     report: RunReport
-    measured: Measured
+    series: RunSeries
 
     def parts(self) -> list[Shown]:
-        """Each of several environments, then their mean, as if they were runs; of one: itself."""
-        if not self.measured.by_env:
+        """Each of several environments, then their mean, as if they were runs; else itself."""
+        if not self.series.by_env:
             return [self]
-        found = []
-        for env, measured in self.measured.by_env.items():
+        parts = []
+        for env, series in self.series.by_env.items():
             lines = [part for line in self.report.evals for part in line.by_env()]
             mine = [line for line in lines if line.env == env]
-            found.append(Shown(env, replace(self.report, evals=mine), measured))
-        return [*found, replace(self, label="mean")]
+            parts.append(Shown(env, replace(self.report, evals=mine), series))
+        return [*parts, replace(self, label="mean")]
 
     def in_env(self, env: str) -> Shown | None:
         """What the run shows in one environment; None where it was not evaluated there."""
         parts = [part for part in self.parts()[:-1] if part.label == env]
         if parts:
             return replace(parts[0], label=self.label)
-        return self if self.report.run.env == env and not self.measured.by_env else None
+        return self if self.report.run.env == env and not self.series.by_env else None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from agentr_lite.console.outcomes import round_name
+from agentr_lite.metrics.estimates import Estimate
+from agentr_lite.metrics.evaluation import EvalFigures, VersusBase
+from agentr_lite.metrics.series import ByRound
 from agentr_lite.report.charts.costs import (
     loss_figure,
     time_figure,
@@ -21,15 +23,15 @@ from agentr_lite.report.charts.plots import (
     difference_plot,
     interval_plot,
 )
-from agentr_lite.report.tables.run import Section
+from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import Cell, interval, percent, points_of, signed_for
 from agentr_lite.store.records import EvalMode
 
-Named = tuple[str, Mapping[int, Mapping[str, Any]]]
+Named = tuple[str, ByRound]
 """A series' name, and its estimates by round."""
 
-_MEAN = " Mean: over the environments, each counting alike."
-_MEANS = " Of a run on several environments: the mean over them, each counting alike."
+_MEAN = " Mean: over the environments; each counts alike."
+_MEANS = " For a run on several environments: the mean over them; each counts alike."
 
 
 def run_figures(shown: Shown) -> list[Figure]:
@@ -46,26 +48,26 @@ def run_figures(shown: Shown) -> list[Figure]:
 
 def comparison_figures(runs: Sequence[Shown]) -> list[Figure]:
     """The plots of several runs together, in reading order."""
-    envs = sorted({env for shown in runs for env in shown.measured.by_env})
-    found = _outcome_figures(runs)
+    envs = sorted({env for shown in runs for env in shown.series.by_env})
+    figures = _outcome_figures(runs)
     if envs:
-        found = _with_caption(found, _MEANS)
+        figures = _with_caption(figures, _MEANS)
     for env in envs:
-        here = [(at, part) for at, one in enumerate(runs) if (part := one.in_env(env))]
-        found += _success_figures([part for _, part in here], f", {env}", [at for at, _ in here])
-    return _present([*found, total_time_figure(runs)])
+        here = [(at, part) for at, run in enumerate(runs) if (part := run.in_env(env))]
+        figures += _success_figures([part for _, part in here], f", {env}", [at for at, _ in here])
+    return _present([*figures, total_time_figure(runs)])
 
 
 def _outcome_figures(runs: Sequence[Shown], of: str = "run") -> list[Figure | None]:
     several = of == "env"
-    found = [
+    figures = [
         *_success_figures(runs, of=of),
         *(rate_figure(runs, "recovery", outcome, of=of) for outcome in _outcomes(runs)),
         estimate_figure(
-            [(shown.label, shown.measured.repeated) for shown in runs],
+            [(shown.label, shown.series.repeated) for shown in runs],
             "Repeated steps",
-            "Share of greedy steps that repeat the run of steps just before with the same"
-            " observations. Bars: 95 % bootstrap intervals over tasks.",
+            "Share of greedy steps that repeat the run of steps directly before them and get the"
+            " same observations. Bars: 95 % bootstrap intervals over tasks.",
             _percent,
             "greedy steps",
             top=1.0,
@@ -73,11 +75,11 @@ def _outcome_figures(runs: Sequence[Shown], of: str = "run") -> list[Figure | No
         ),
         *(_lengths_by_env(runs) if several else [_length_figure(runs)]),
     ]
-    return _with_caption(found, _MEAN) if several else found
+    return _with_caption(figures, _MEAN) if several else figures
 
 
 def _outcomes(runs: Sequence[Shown]) -> list[_Outcome]:
-    """What is told of episodes: rewards only where there are any between none and all."""
+    """Which outcomes are plotted: rewards only where some lie between none and all."""
     graded = any(line.graded for shown in runs for line in shown.report.evals)
     return [_REWARD, _SUCCESS] if graded else [_SUCCESS]
 
@@ -107,17 +109,22 @@ def rate_figure(
     """A success rate or a mean reward by round with its intervals; see ``estimate_figure``."""
     by_run: list[Named] = []
     for shown in runs:
-        lines = shown.report.evals_of(mode, shown.measured.split)
-        found = {x.round: x.figures[outcome.key] for x in lines if x.figures[outcome.key]}
-        if set(found) - {0} or (found and mode == "greedy"):
-            by_run.append((shown.label, found))
+        lines = shown.report.evals_of(mode, shown.series.split)
+        known = {line.round: outcome.estimate(line.figures) for line in lines}
+        by_round = {number: estimate for number, estimate in known.items() if estimate}
+        if set(by_round) - {0} or (by_round and mode == "greedy"):
+            by_run.append((shown.label, by_round))
         else:
             by_run.append((shown.label, {}))
-    sizes = sorted({each["n"] for _, found in by_run for each in found.values()})
+    sizes = sorted({estimate.n for _, by_round in by_run for estimate in by_round.values()})
     caption = f"n = {_range(sizes)} tasks. Bars: 95 % intervals ({outcome.intervals})."
     title, y_title = outcome.titles[mode]
     return estimate_figure(
-        *(by_run, f"{title}{where}", caption, outcome.show, y_title),
+        by_run,
+        f"{title}{where}",
+        caption,
+        outcome.show,
+        y_title,
         top=1.0,
         of=of,
         colours=colours,
@@ -138,7 +145,7 @@ def estimate_figure(
     """Estimates by round; None where there are none.
 
     Args:
-        by_run: (name, round to ``{value, low, high, n}``); a name's place is its colour.
+        by_run: (name, round to estimate); a name's place is its colour.
         title: the figure's heading.
         caption: what is drawn, in words.
         show: a value as text.
@@ -147,27 +154,29 @@ def estimate_figure(
         of: what the series are of, as the table's heading.
         colours: the series' colours, where their places are not.
     """
-    rounds = sorted({number for _, found in by_run for number in found})
+    rounds = sorted({number for _, by_round in by_run for number in by_round})
     if not rounds:
         return None
     series, rows = [], []
-    for place, (name, found) in enumerate(by_run):
-        if not found:
+    for place, (name, by_round) in enumerate(by_run):
+        if not by_round:
             continue
         colour = colours[place] if colours else place
-        here = [n for n in rounds if n in found]
-        series.append(Series(name, [_point(round_name(n), found[n]) for n in here], colour))
-        for n in here:
-            cells: list[Cell] = [round_name(n), show(found[n]["value"])]
-            rows.append([name, *cells, _interval(found[n], show), found[n]["n"]])
+        points = []
+        for number in sorted(by_round):
+            estimate = by_round[number]
+            points.append(Point.of(round_name(number), estimate))
+            cells: list[Cell] = [round_name(number), show(estimate.value)]
+            rows.append([name, *cells, _interval(estimate, show), estimate.n])
+        series.append(Series(name, points, colour))
     table = _table(title, [of, "", "value", "95 % interval", "n"], rows, single=len(series) == 1)
     label = f"{title}: " + "; ".join(
-        f"{one.name} " + ", ".join(f"{p.category} {show(p.value)}" for p in one.points)
-        for one in series
+        f"{each.name} " + ", ".join(f"{p.category} {show(p.value)}" for p in each.points)
+        for each in series
     )
     names = [round_name(n) for n in rounds]
     svg = interval_plot(series, names, label=label, show=show, y_title=y_title, top=top)
-    legend = [(one.colour, one.name) for one in series] if len(series) > 1 else []
+    legend = [(each.colour, each.name) for each in series] if len(series) > 1 else []
     return Figure(title, svg, caption, table, legend)
 
 
@@ -185,19 +194,20 @@ def difference_figure(
     drawn: list[Difference] = []
     legend: dict[int, str] = {}
     for index, shown in enumerate(runs):
-        for line in shown.report.evals_of(mode, shown.measured.split):
-            versus = (line.figures.get("versus_base") or {}).get(outcome.key)
-            if not versus:
+        for line in shown.report.evals_of(mode, shown.series.split):
+            versus = line.figures.versus_base
+            if versus is None:
                 continue
+            difference = outcome.of_difference(versus)
             name = round_name(line.round)
             label = name if len(runs) == 1 else f"{shown.label}, {name}"
             colour = colours[index] if colours else index
-            drawn.append(Difference(label, _point(name, versus), colour, short=name))
+            drawn.append(Difference(label, Point.of(name, difference), colour, short=name))
             if len(runs) > 1:
                 legend[colour] = shown.label
-            value = points_of(versus, unit=outcome.unit)
-            ends = interval(versus, signs=True, unit=outcome.unit)
-            rows.append([label, value, ends, versus["n"]])
+            value = points_of(difference, unit=outcome.unit)
+            ends = interval(difference, signs=True, unit=outcome.unit)
+            rows.append([label, value, ends, difference.n])
     if not drawn:
         return None
     show = signed_for(outcome.unit)
@@ -208,8 +218,8 @@ def difference_figure(
         unit=outcome.axis,
     )
     caption = (
-        "Paired by task; bars: 95 % bootstrap intervals. A bar that crosses the line at 0 is inside"
-        " the noise."
+        "Paired by task. Bars: 95 % bootstrap intervals. A difference whose bar crosses the line at"
+        " 0 is inside the noise."
     )
     value_name = "points" if outcome.unit == "percent" else "reward"
     table = Section(title, ["", value_name, "95 % interval", "n"], rows)
@@ -217,16 +227,16 @@ def difference_figure(
 
 
 def _length_figure(runs: Sequence[Shown]) -> Figure | None:
-    by_run: list[Named] = [(shown.label, shown.measured.learnt_lengths) for shown in runs]
+    by_run: list[Named] = [(shown.label, shown.series.learnt_lengths) for shown in runs]
     if len(runs) == 1:
         by_run = [
-            ("in the training data", runs[0].measured.learnt_lengths),
-            ("in greedy episodes", runs[0].measured.played_lengths),
+            ("in the training data", runs[0].series.learnt_lengths),
+            ("in greedy episodes", runs[0].series.played_lengths),
         ]
     caption = (
-        "Mean bad steps before the reflection: in what each round was trained on"
+        "Mean number of bad steps before the reflection, in what each round was trained on"
         + (
-            ", and, where they show, in the episodes that its model played"
+            " and, where they can be seen, in the episodes that its model played"
             if len(runs) == 1
             else ""
         )
@@ -236,15 +246,16 @@ def _length_figure(runs: Sequence[Shown]) -> Figure | None:
 
 
 def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
-    """Revision lengths of several environments: what was learnt and what was played apart."""
-    learnt: list[Named] = [(part.label, part.measured.learnt_lengths) for part in parts]
-    played: list[Named] = [(part.label, part.measured.played_lengths) for part in parts]
+    """Revision lengths of several environments, in training data and in played episodes."""
+    learnt: list[Named] = [(part.label, part.series.learnt_lengths) for part in parts]
+    played: list[Named] = [(part.label, part.series.played_lengths) for part in parts]
     bars = " Bars: 95 % bootstrap intervals over tasks."
     return [
         estimate_figure(
             learnt,
             "Revision length",
-            "Mean bad steps before the reflection in what each round was trained on." + bars,
+            "Mean number of bad steps before the reflection, in what each round was trained on."
+            + bars,
             lambda v: f"{v:.2g}",
             "bad steps",
             of="env",
@@ -252,7 +263,7 @@ def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
         estimate_figure(
             played,
             "Revision length, as played",
-            "Mean visibly bad steps before a reflection in greedy episodes." + bars,
+            "Mean number of visibly bad steps before a reflection in greedy episodes." + bars,
             lambda v: f"{v:.2g}",
             "bad steps",
             of="env",
@@ -261,27 +272,22 @@ def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
 
 
 def _with_caption(figures: Sequence[Figure | None], more: str) -> list[Figure | None]:
-    """With one sentence more below each."""
-    return [one and replace(one, caption=one.caption + more) for one in figures]
+    """The figures with one more sentence below each."""
+    return [figure and replace(figure, caption=figure.caption + more) for figure in figures]
 
 
 def _present(figures: Sequence[Figure | None]) -> list[Figure]:
     return [figure for figure in figures if figure is not None]
 
 
-def _point(category: str, estimate: Mapping[str, Any]) -> Point:
-    return Point(category, estimate["value"], estimate["low"], estimate["high"], estimate.get("n"))
-
-
-def _interval(estimate: Mapping[str, Any], show: Callable[[float], str]) -> str | None:
-    bounds = _point("", estimate).bounds
-    return None if bounds is None else f"{show(bounds[0])} to {show(bounds[1])}"
+def _interval(estimate: Estimate, show: Callable[[float], str]) -> str | None:
+    return f"{show(estimate.low)} to {show(estimate.high)}" if estimate.bounds else None
 
 
 def _table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, single: bool
 ) -> Section:
-    """Without the run's column where there is one run."""
+    """A figure's table; a single run needs no column of names."""
     if not single:
         return Section(title, columns, rows)
     return Section(title, columns[1:], [row[1:] for row in rows])
@@ -305,35 +311,39 @@ def _decimal(value: float) -> str:
 class _Outcome:
     """How an outcome of episodes is plotted."""
 
-    key: str
-    """Among an evaluation's figures."""
+    estimate: Callable[[EvalFigures], Estimate | None]
+    """Takes the outcome from an evaluation's figures."""
+    of_difference: Callable[[VersusBase], Estimate]
+    """Takes its difference from the base."""
     titles: Mapping[str, tuple[str, str]]
-    """Mode to the figure's title and that of its axis."""
+    """Mode to the title of the figure and of its axis."""
     difference: str
-    """Title of the differences."""
+    """The title of the plot of differences."""
     intervals: str
-    """How they are made."""
+    """How the intervals are made."""
     show: Callable[[float], str]
     unit: str
-    """As ``words`` has it."""
+    """The unit of its values, as in ``words``."""
     axis: str
-    """Of the differences."""
+    """The title of the differences' axis."""
 
 
 _SUCCESS = _Outcome(
-    "success",
+    lambda figures: figures.success,
+    lambda versus: versus.success,
     {
         "greedy": ("Success by round", "held-out tasks solved"),
         "recovery": ("Recovery by round", "failures of the base recovered"),
     },
     "Difference from base",
-    "Wilson; Student where tasks come several times",
+    "Wilson; Student where a task is played several times",
     _percent,
     "percent",
     "percentage points of success",
 )
 _REWARD = _Outcome(
-    "reward",
+    lambda figures: figures.reward,
+    lambda versus: versus.reward,
     {
         "greedy": ("Mean reward by round", "mean reward"),
         "recovery": ("Reward from the base's failures on", "mean reward"),

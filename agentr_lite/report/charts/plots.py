@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from agentr_lite.console.text import display_width, truncate
+from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.report.charts.svg import (
     Scale,
     el,
@@ -42,17 +43,14 @@ class Point:
 
     category: str
     value: float
-    low: float | None = None
-    high: float | None = None
+    bounds: tuple[float, float] | None = None
+    """The interval; None where it is not known."""
     n: int | None = None
 
-    @property
-    def bounds(self) -> tuple[float, float] | None:
-        """The interval, if it is finite."""
-        if self.low is None or self.high is None:
-            return None
-        known = math.isfinite(self.low) and math.isfinite(self.high)
-        return (self.low, self.high) if known else None
+    @classmethod
+    def of(cls, category: str, estimate: Estimate) -> Point:
+        """An estimate at a category."""
+        return cls(category, estimate.value, estimate.bounds, estimate.n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ def interval_plot(
         top: the largest possible value; the axis does not go beyond it.
     """
     highest = max(
-        (p.bounds[1] if p.bounds else p.value for one in series for p in one.points), default=0.0
+        (p.bounds[1] if p.bounds else p.value for each in series for p in each.points), default=0.0
     )
     ticks = nice_ticks(0.0, highest if top is None else min(highest, top))
     if top is not None:
@@ -137,16 +135,16 @@ def interval_plot(
         text(x, _HEIGHT - _BOTTOM + 16, _fit(name, slot), class_="tick", text_anchor="middle")
         for name, x in centre.items()
     ]
-    beside = [one for one in series if not one.centred]
+    beside = [each for each in series if not each.centred]
     spread = min(16.0, slot * 0.7 / max(1, len(beside)))
-    for one in series:
-        offset = 0.0 if one.centred else (beside.index(one) - (len(beside) - 1) / 2) * spread
-        places = [(centre[p.category] + offset, y.clamp(p.value)) for p in one.points]
-        parts.append(polyline(places, f"joint {series_class(one.colour)}"))
-        for (x, at), p in zip(places, one.points, strict=True):
+    for each in series:
+        offset = 0.0 if each.centred else (beside.index(each) - (len(beside) - 1) / 2) * spread
+        places = [(centre[p.category] + offset, y.clamp(p.value)) for p in each.points]
+        parts.append(polyline(places, f"joint {series_class(each.colour)}"))
+        for (x, at), p in zip(places, each.points, strict=True):
             if p.bounds:
-                parts.append(_whisker(x, y.clamp(p.bounds[0]), y.clamp(p.bounds[1]), one.colour))
-            parts.append(marker(one.colour, x, at, title=_told(one.name, p, show)))
+                parts.append(_whisker(x, y.clamp(p.bounds[0]), y.clamp(p.bounds[1]), each.colour))
+            parts.append(marker(each.colour, x, at, title=_title(each.name, p, show)))
             if len(series) == 1:
                 parts.append(text(x + 8, at - 6, show(p.value), class_="value"))
     return picture(WIDTH, _HEIGHT, *parts, label=label)
@@ -184,7 +182,7 @@ def difference_plot(rows: Sequence[Difference], *, label: str, show: Show, unit:
         if bounds:
             parts.append(line(x(bounds[0]), at, x(bounds[1]), at, f"whisker {colour}"))
             parts += [line(x(b), at - 4, x(b), at + 4, f"whisker {colour}") for b in bounds]
-        title = _told(row.label, row.point, show)
+        title = _title(row.label, row.point, show)
         parts.append(marker(row.colour, x(row.point.value), at, title=title))
         parts.append(text(WIDTH - 42, at + 4, show(row.point.value), class_="value"))
     return picture(WIDTH, height, *parts, label=label)
@@ -262,11 +260,11 @@ def bar_plot(
         for index, amount in enumerate(bar.parts):
             if amount > 0:
                 colour, name = parts[index]
-                told = f"{bar.label}, {name}: {show(amount)}"
+                title = f"{bar.label}, {name}: {show(amount)}"
                 drawn.append(
                     el(
                         "rect",
-                        el("title", told),
+                        el("title", title),
                         x=x(begin),
                         y=at + 4,
                         width=max(0.5, x(begin + amount) - x(begin)),
@@ -296,12 +294,12 @@ def _whisker(x: float, low: float, high: float, index: int) -> Markup:
     return el("g", line(x, low, x, high, class_), *ends)
 
 
-def _trimmed(told: str) -> str:
+def _trimmed(label: str) -> str:
     """A tick's round number without its empty decimal."""
-    return told.removesuffix(".0")
+    return label.removesuffix(".0")
 
 
-def _told(name: str, point: Point, show: Show) -> str:
+def _title(name: str, point: Point, show: Show) -> str:
     words = f"{name}, {point.category}: {show(point.value)}"
     if point.bounds:
         words += f" ({show(point.bounds[0])} to {show(point.bounds[1])})"

@@ -55,20 +55,20 @@ def choose_trees(
         limit: how many to choose where no task is named.
 
     Returns:
-        In the order of rounds and searches where tasks are named, else the most telling first; of
-        several environments as many each as there are, one environment after the other. Empty
-        where the run has no such trees.
+        Named tasks in the order of rounds and searches; else the most telling trees first. With
+        several environments, about as many of each, one environment after the other. Empty where
+        the run has no such trees.
     """
     candidates = {tree.id: _Candidate(tree) for tree in list_trees(store, run_id)}
     for row in revision_overviews(store, run_id):
         candidates[row.tree_id].revisions.append(row)
-    found = list(candidates.values())
+    known = list(candidates.values())
     if tasks:
-        named = [one for one in found if one.tree.task.name in tasks]
-        return [_choice(one, _story(one), SPLICES_A_NAMED_TREE) for one in named]
+        wanted = [candidate for candidate in known if candidate.tree.task.name in tasks]
+        return [_choice(candidate, _story(candidate), SPLICES_A_NAMED_TREE) for candidate in wanted]
     by_env: dict[str, list[_Candidate]] = {}
-    for one in found:
-        by_env.setdefault(one.tree.task.env, []).append(one)
+    for candidate in known:
+        by_env.setdefault(candidate.tree.task.env, []).append(candidate)
     stories = [_telling(by_env[env], limit) for env in sorted(by_env)]
     shares = [0] * len(stories)
     while sum(shares) < min(limit, sum(map(len, stories))):
@@ -80,21 +80,25 @@ def choose_trees(
     ]
 
 
-def _telling(found: Sequence[_Candidate], limit: int) -> list[Choice]:
+def _telling(known: Sequence[_Candidate], limit: int) -> list[Choice]:
     """The most telling trees of one environment: of each kind of story one, in turn."""
     chosen: list[Choice] = []
     taken: set[int] = set()
-    while len(chosen) < limit and len(taken) < len(found):
+    while len(chosen) < limit and len(taken) < len(known):
         before = len(chosen)
         for why, fits, rank in _STORIES:
-            fitting = [one for one in found if one.tree.id not in taken and fits(one)]
+            fitting = [
+                candidate
+                for candidate in known
+                if candidate.tree.id not in taken and fits(candidate)
+            ]
             if not fitting or len(chosen) >= limit or (fits is _any and len(chosen) > before):
                 continue
-            best = max(fitting, key=lambda one: (*rank(one), -one.tree.id))
-            for one in [best, *_elsewhere(best, found, taken)][: limit - len(chosen)]:
-                taken.add(one.tree.id)
-                told = why if one is best else "the same task in another round"
-                chosen.append(_choice(one, told, SPLICES_A_TREE))
+            best = max(fitting, key=lambda candidate: (*rank(candidate), -candidate.tree.id))
+            for candidate in [best, *_elsewhere(best, known, taken)][: limit - len(chosen)]:
+                taken.add(candidate.tree.id)
+                reason = why if candidate is best else "the same task in another round"
+                chosen.append(_choice(candidate, reason, SPLICES_A_TREE))
     return chosen
 
 
@@ -103,76 +107,80 @@ def task_names(store: Store, run_id: str) -> list[str]:
     return sorted({tree.task.name for tree in list_trees(store, run_id)})
 
 
-def _rank(one: _Candidate) -> tuple[float, ...]:
-    return (one.readable,)
+def _rank(candidate: _Candidate) -> tuple[float, ...]:
+    return (candidate.readable,)
 
 
-def _any(one: _Candidate) -> bool:
-    """The story of a tree that has no other; told only once all others are told."""
+def _any(candidate: _Candidate) -> bool:
+    """The story of a tree that has no other; it is used only once all others are."""
     return True
 
 
-def _rank_hard(one: _Candidate) -> tuple[float, ...]:
-    return (one.tree.task.level, one.readable)
+def _rank_hard(candidate: _Candidate) -> tuple[float, ...]:
+    return (candidate.tree.task.level, candidate.readable)
 
 
 _STORIES: Sequence[
     tuple[str, Callable[[_Candidate], bool], Callable[[_Candidate], tuple[float, ...]]]
 ] = (
     (
-        "a way back had to be searched: the joined texts failed their replay",
-        lambda one: bool(one.having("recovered")),
+        "the joined texts failed their replay: a way back was searched",
+        lambda candidate: bool(candidate.having("recovered")),
         _rank,
     ),
     (
-        "an error is noticed and mended",
-        lambda one: any(
+        "an error is noticed and corrected",
+        lambda candidate: any(
             row.revision_length > 1 and row.parting_step > 0
-            for row in one.having("replayed", "naive")
+            for row in candidate.having("replayed", "naive")
         ),
         _rank,
     ),
     (
         "a pair was rejected",
-        lambda one: any(not row.reason.startswith("duplicate") for row in one.having("rejected")),
+        lambda candidate: any(
+            not row.reason.startswith("duplicate") for row in candidate.having("rejected")
+        ),
         _rank,
     ),
     (
         "never solved",
-        lambda one: (
-            one.tree.error is None and one.tree.best_reward < 1 and one.tree.simulations > 0
+        lambda candidate: (
+            candidate.tree.error is None
+            and candidate.tree.best_reward < 1
+            and candidate.tree.simulations > 0
         ),
         _rank,
     ),
-    ("solved, though hard", lambda one: one.tree.best_reward >= 1, _rank_hard),
-    ("the search itself failed", lambda one: one.tree.error is not None, _rank),
+    ("solved, though hard", lambda candidate: candidate.tree.best_reward >= 1, _rank_hard),
+    ("the search itself failed", lambda candidate: candidate.tree.error is not None, _rank),
     ("a search", _any, _rank),
 )
 """(what there is to see, which trees show it, which of them shows it best)."""
 
 
-def _elsewhere(best: _Candidate, found: Sequence[_Candidate], taken: set[int]) -> list[_Candidate]:
+def _elsewhere(best: _Candidate, known: Sequence[_Candidate], taken: set[int]) -> list[_Candidate]:
     """The same task's tree of the last other round, if the story is one of revision."""
     if not best.having("recovered", "replayed", "naive"):
         return []
     others = [
-        one
-        for one in found
-        if one.tree.task.id == best.tree.task.id and one.tree.round != best.tree.round
+        candidate
+        for candidate in known
+        if candidate.tree.task.id == best.tree.task.id and candidate.tree.round != best.tree.round
     ]
-    return [one for one in others[-1:] if one.tree.id not in taken]
+    return [candidate for candidate in others[-1:] if candidate.tree.id not in taken]
 
 
-def _story(one: _Candidate) -> str:
-    return next(why for why, fits, _ in _STORIES if fits(one))
+def _story(candidate: _Candidate) -> str:
+    return next(why for why, fits, _ in _STORIES if fits(candidate))
 
 
-def _choice(one: _Candidate, why: str, limit: int) -> Choice:
+def _choice(candidate: _Candidate, why: str, limit: int) -> Choice:
     order = ("recovered", "replayed", "naive", "rejected")
 
     def telling(row: RevisionOverview) -> tuple[int, bool, int, int]:
         duplicate = row.reason.startswith("duplicate")
         return (order.index(row.status), duplicate, -row.revision_length, row.id)
 
-    shown = sorted(one.revisions, key=telling)[:limit]
-    return Choice(one.tree, why, shown, len(one.revisions) - len(shown))
+    shown = sorted(candidate.revisions, key=telling)[:limit]
+    return Choice(candidate.tree, why, shown, len(candidate.revisions) - len(shown))

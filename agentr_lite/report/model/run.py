@@ -1,18 +1,20 @@
-"""What a run gave, read from the store into plain data; the renderers know nothing of SQL."""
+"""A run's results, read from the store into plain data; the renderers know nothing of SQL."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_args
 
 from agentr_lite.metrics.environments import figures_by_env
-from agentr_lite.metrics.evaluation import estimate_to_json, figures_of, is_graded
+from agentr_lite.metrics.episodes import Endings, count_endings
+from agentr_lite.metrics.estimates import Estimate
+from agentr_lite.metrics.evaluation import EvalFigures, figures_of
 from agentr_lite.metrics.resampling import clustered_rate
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
-from agentr_lite.store.records import EvalMode, RunRow, Stage
+from agentr_lite.store.records import EvalItemRow, EvalMode, RunRow, Stage
 from agentr_lite.store.runs import get_run, list_stages
 from agentr_lite.store.splices import list_adapters, list_datasets
 
@@ -24,24 +26,46 @@ class EvalLine:
     round: int
     mode: EvalMode
     split: str
-    figures: Mapping[str, Any]
-    """See ``evaluate.summary.summarise``; ``versus_base`` where there is a base."""
+    figures: EvalFigures
     partial: bool = False
-    """Cut before its end: the figures are of the episodes played so far."""
+    """Not finished: the figures are of the episodes played so far."""
     env: str = ""
-    """Of several environments, the one that this is of; empty: the run's only one, or the mean."""
+    """The environment, where this line is of one of several; empty: the run's only one, or the
+    mean over all."""
+    endings_by_env: Mapping[str, Endings] = field(default_factory=dict)
+    """Environment to how many of its episodes were cut or ended in a disaster."""
 
     @property
     def graded(self) -> bool:
         """Whether there are rewards between none and all."""
-        return is_graded(self.figures)
+        return self.figures.graded
+
+    @property
+    def endings(self) -> Endings:
+        """How many of its episodes were cut or ended in a disaster."""
+        known = self.endings_by_env
+        mine = [known[self.env]] if self.env in known else [] if self.env else known.values()
+        return Endings(sum(each.cut for each in mine), sum(each.disasters for each in mine))
 
     def by_env(self) -> list[EvalLine]:
         """A line for each of several environments, by name; none where there is only one."""
         return [
             replace(self, figures=figures, env=name)
-            for name, figures in sorted((self.figures.get("by_env") or {}).items())
+            for name, figures in sorted((self.figures.by_env or {}).items())
         ]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types; ``cut`` and ``disasters`` only where there are any."""
+        endings = {name: count for name, count in asdict(self.endings).items() if count}
+        return {
+            "round": self.round,
+            "mode": self.mode,
+            "split": self.split,
+            "figures": self.figures.to_json(),
+            "partial": self.partial,
+            "env": self.env,
+            **endings,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +80,12 @@ class StageLine:
     """Seconds inside the model."""
     prompt_tokens: int
     decoded_prompt_tokens: int
-    """Prompt tokens really decoded, prefix reuse taken off."""
+    """Prompt tokens that were decoded, without those that prefix reuse spared."""
     output_tokens: int
     trees: int | None = None
-    """Of a search."""
+    """Trees of a search."""
     nodes: int | None = None
-    """Of a search."""
+    """Nodes of a search."""
 
     @property
     def model_share(self) -> float | None:
@@ -83,8 +107,8 @@ class SpliceLine:
     """Pairs whose naive splice was replayed."""
     naive_failures: int
     """Naive splices that did not earn alpha when they were replayed."""
-    naive_failure_share: Mapping[str, Any] | None
-    """``{value, low, high, n}``, the interval by bootstrap over tasks; None where unchecked."""
+    naive_failure_share: Estimate | None
+    """The interval is a bootstrap over tasks; None where nothing was replayed."""
     naive: int
     """Kept without a check (verification off)."""
     replayed: int
@@ -95,11 +119,11 @@ class SpliceLine:
     reasons: Mapping[str, int]
     """Why pairs were rejected, most frequent first."""
     revision_length: float | None
-    """Mean bad steps up to the reflection, over what was kept."""
+    """Mean number of bad steps up to the reflection, over what was kept."""
     verdicts: Mapping[str, int]
     """The critic's judgements: good, bad, uncertain."""
     env: str = ""
-    """Of several environments, the one that this is of; empty: all of the run's."""
+    """The environment, where this line is of one of several; empty: all of the run's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +134,14 @@ class TrainLine:
     examples: Mapping[str, int]
     """Kind (revision, good, general) to number."""
     validation: int
-    """Of these, held out for the validation loss."""
+    """How many of these are held out for the validation loss."""
     adapter: Mapping[str, Any] | None
     """The adapter's summary; None where none was trained."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """All that a run's report shows."""
+    """Everything that a run's report shows."""
 
     run: RunRow
     evals: list[EvalLine] = field(default_factory=list)
@@ -133,6 +157,11 @@ class RunReport:
         """One mode's evaluations by round."""
         return [line for line in self.evals if (line.mode, line.split) == (mode, split)]
 
+    def to_json(self) -> dict[str, Any]:
+        """Its fields; the evaluations as JSON types."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**values, "evals": [line.to_json() for line in self.evals]}
+
 
 def gather(store: Store, run_id: str) -> RunReport:
     """Read a run's results.
@@ -145,7 +174,7 @@ def gather(store: Store, run_id: str) -> RunReport:
         UsageError: no such run.
     """
     run = get_run(store, run_id)
-    several = not isinstance(run.recipe.get("env", ""), str)
+    several = len(run.recipe.get("env") or ()) > 1
     envs = _envs(store, run.id) if several else []
     return RunReport(
         run,
@@ -173,8 +202,10 @@ def _envs(store: Store, run_id: str) -> list[str]:
 def _evals(store: Store, run_id: str, *, several: bool) -> list[EvalLine]:
     lines = []
     for row in list_evals(store, run_id):
-        figures, partial = row.summary, not row.whole
-        if partial:
+        partial = not row.whole
+        if not partial:
+            figures = EvalFigures.from_json(row.summary)
+        else:
             items = list_eval_items(store, row.id)
             if not items:
                 continue
@@ -184,7 +215,13 @@ def _evals(store: Store, run_id: str, *, several: bool) -> list[EvalLine]:
                 if several
                 else figures_of(items, None, seed=0)
             )
-        lines.append(EvalLine(row.round, row.mode, row.split, figures, partial))
+        by_env: dict[str, list[EvalItemRow]] = {}
+        for item in list_eval_items(store, row.id, last_step_only=True):
+            by_env.setdefault(item.task.env, []).append(item)
+        endings = {name: count_endings(items) for name, items in by_env.items()}
+        lines.append(
+            EvalLine(row.round, row.mode, row.split, figures, partial, endings_by_env=endings)
+        )
     return lines
 
 
@@ -292,15 +329,19 @@ def naive_failures(pairs: Iterable[Mapping[str, Any]]) -> list[tuple[int, bool]]
     ]
 
 
-def failure_share(failures: list[tuple[int, bool]], *, seed: int) -> dict[str, Any] | None:
+def failure_share(failures: Sequence[tuple[int, bool]], *, seed: int) -> Estimate | None:
     """The share of failures with an interval by bootstrap over tasks.
 
     Pairs of one task come from one tree and are not independent.
+
+    Args:
+        failures: (task id, whether it failed).
+        seed: of the bootstrap.
     """
     if not failures:
         return None
     failed, tasks = [f for _, f in failures], [task for task, _ in failures]
-    return estimate_to_json(clustered_rate(failed, tasks, seed=seed))
+    return clustered_rate(failed, tasks, seed=seed)
 
 
 def _training(store: Store, run_id: str) -> list[TrainLine]:
@@ -310,7 +351,7 @@ def _training(store: Store, run_id: str) -> list[TrainLine]:
     lines = []
     for number, dataset_id in sorted(newest.items()):
         if adapters.get(number, {}).get("adopted"):
-            # Trained elsewhere, on nobody here knows what.
+            # It was trained elsewhere, on data that nobody here knows.
             continue
         rows = store.rows(
             "SELECT kind, split, count(*) AS n FROM dataset_items WHERE dataset_id = ?"
@@ -332,8 +373,8 @@ def _training(store: Store, run_id: str) -> list[TrainLine]:
 
 
 def _counts(store: Store, sql: str, params: Mapping[str, Any]) -> dict[int, dict[str, int]]:
-    """Round to name to count, of a query with those three columns."""
-    found: dict[int, dict[str, int]] = {}
+    """Round to name to count, from a query with those three columns."""
+    counts: dict[int, dict[str, int]] = {}
     for number, name, count in store.rows(sql, params):
-        found.setdefault(number, {})[name] = count
-    return found
+        counts.setdefault(number, {})[name] = count
+    return counts

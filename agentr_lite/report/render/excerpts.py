@@ -10,7 +10,7 @@ _LIMITS = (20_000, 8_000, 4_000, 2_000, 1_000, 500, 200)
 
 
 def shorten(text: str, limit: int) -> str:
-    """``text`` made safe to show, of at most about ``limit`` characters; what is left out is said.
+    """``text`` made safe to show and cut to about ``limit`` characters; it says what is left out.
 
     Control characters, and those that reorder a line, become visible escapes.
     """
@@ -30,7 +30,7 @@ class Excerpts:
         return self._places.setdefault(text, len(self._places))
 
     def finish(self, budget: int = TEXT_BUDGET) -> list[str]:
-        """All texts by place, the long ones cut where they would not fit together.
+        """All texts by place; long ones are cut where all would not fit.
 
         Args:
             budget: characters; exceeded only where even the shortest cut does not suffice.

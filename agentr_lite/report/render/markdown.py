@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentr_lite.console.text import clean
-from agentr_lite.report.tables.run import Section
+from agentr_lite.report.tables.section import Section
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 

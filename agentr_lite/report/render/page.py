@@ -2,7 +2,8 @@
 
 Everything that comes from a model or an environment is cleaned of control characters and escaped by
 the template engine, and the page's content security policy allows its own script and style sheet
-alone, by their hashes; not even a mistake of ours could make it run or load anything else.
+alone, by their hashes. Even a mistake in this program could not make the page run or load
+anything else.
 """
 
 from __future__ import annotations
@@ -25,18 +26,15 @@ from agentr_lite.console.text import Styled, clean, format_duration
 from agentr_lite.report.charts.outcomes import Figure, Shown, comparison_figures, run_figures
 from agentr_lite.report.charts.svg import el, marker, series_class
 from agentr_lite.report.model.chosen import Choice, choose_trees
-from agentr_lite.report.model.comparison import (
-    Compared,
-    comparison_sections,
-    gather_compared,
-    model_name,
-)
-from agentr_lite.report.model.series import measure
+from agentr_lite.report.model.comparison import Compared, gather_compared, model_name
+from agentr_lite.report.model.series import load_series
 from agentr_lite.report.render.excerpts import Excerpts
 from agentr_lite.report.render.splice_page import SplicePage, splice_page
 from agentr_lite.report.render.tree_page import MARKS, best_steps, tree_record
+from agentr_lite.report.tables.comparison import comparison_sections
 from agentr_lite.report.tables.headline import Tile, pooled_tiles, run_tiles
-from agentr_lite.report.tables.run import Section, run_sections
+from agentr_lite.report.tables.run import run_sections
+from agentr_lite.report.tables.section import Section
 from agentr_lite.store.database import Store
 from agentr_lite.store.records import RunRow, TreeRow
 
@@ -53,7 +51,7 @@ class TreeSection:
 
     anchor: str
     place: int
-    """Among the records that the script reads."""
+    """Its index among the records that the script reads."""
     tree: TreeRow
     where: str
     """Its run's label, where there are several, and its environment, where there are several."""
@@ -87,7 +85,7 @@ class RunSection:
 
 @dataclass(slots=True)
 class _Trees:
-    """What is gathered over all runs: tree sections, records for the script, splices."""
+    """Tree sections, records for the script and splices of all runs."""
 
     texts: Excerpts = field(default_factory=Excerpts)
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -118,14 +116,14 @@ def render_page(
     )
     compared = gather_compared(sources)
     shown = [
-        Shown(one.label, one.report, measure(store, one.report, one.played.rounds))
-        for (store, _), one in zip(sources, compared, strict=True)
+        Shown(run.label, run.report, load_series(store, run.report, run.played.rounds))
+        for (store, _), run in zip(sources, compared, strict=True)
     ]
     gathered = _Trees()
-    for (store, run_id), one in zip(sources, compared, strict=True):
-        envs = len(one.report.envs) > 1
+    for (store, run_id), run in zip(sources, compared, strict=True):
+        envs = len(run.report.envs) > 1
         for choice in choose_trees(store, run_id, tasks=tasks, limit=limit):
-            names = [one.label] if several else []
+            names = [run.label] if several else []
             names += [choice.tree.task.env] if envs else []
             _add_tree(gathered, store, choice, " · ".join(names))
     runs = [_run_section(at, each) for at, each in enumerate(shown)]

@@ -1,4 +1,4 @@
-"""A splice as the page shows it: the shared steps, both continuations, and the revision."""
+"""A splice as the page shows it: the shared steps, both continuations, and what became of them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from agentr_lite.store.trees import path_nodes, tree_opening
 TEXT_LIMIT = 2_000
 """Characters of one turn or observation."""
 TURN_LIMIT = 60
-"""Turns of one side; of longer ones the first are shown."""
+"""Turns of one side that are shown; a longer side shows its first ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn and its answer."""
+    """One turn and the environment's answer."""
 
     number: int
     """From 1, counted from reset."""
@@ -44,13 +44,13 @@ class Turn:
     verdict: Mark | None = None
     verdict_words: str = ""
     dropped: bool = False
-    """A bad step after t': not part of the revision."""
+    """A bad step after t', which the revision leaves out."""
     is_cut: bool = False
-    """The step t'."""
+    """Whether this is the step t'."""
     segment: Segment | None = None
-    """Of a revision: where the turn comes from."""
+    """Where a revision's turn comes from."""
     learnt: bool = False
-    """Of a revision: whether the turn carries loss."""
+    """Whether a revision's turn carries loss."""
 
 
 @dataclass(frozen=True, slots=True)

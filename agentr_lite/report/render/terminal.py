@@ -9,7 +9,7 @@ import click
 
 from agentr_lite.console.tables import format_table
 from agentr_lite.console.text import Styled, clean
-from agentr_lite.report.tables.run import Section
+from agentr_lite.report.tables.section import Section
 
 _WRAP = 100
 

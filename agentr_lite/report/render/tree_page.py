@@ -20,7 +20,7 @@ NODE_LIMIT = 1_500
 """Nodes of one tree that a page holds; of a larger one, those that were visited most."""
 
 MARKS: tuple[Mark, ...] = (STEP, ROOT, *LEGEND)
-"""What ``mark`` of a record counts through."""
+"""The marks that ``mark`` of a record is an index into."""
 
 _SHADES = 5
 _WIDTH, _COLUMN, _TALL = 720.0, 46.0, 150.0
@@ -32,7 +32,7 @@ def tree_record(store: Store, tree: TreeRow, texts: Excerpts) -> tuple[dict[str,
     Args:
         store: its database.
         tree: the tree.
-        texts: takes up the nodes' texts.
+        texts: collects the nodes' texts.
 
     Returns:
         The record, with lists by place (0 is the root, parents before children): ``idx`` (the
@@ -71,8 +71,8 @@ def tree_record(store: Store, tree: TreeRow, texts: Excerpts) -> tuple[dict[str,
         "hidden": [children.get(idx, 0) - shown.get(idx, 0) for idx in kept],
         "best": [place[idx] for idx in best],
         "verdicts": {
-            str(place[idx]): [_verdict(row, texts) for row in found]
-            for idx, found in judgements.items()
+            str(place[idx]): [_verdict(row, texts) for row in of_node]
+            for idx, of_node in judgements.items()
         },
         "calls": {
             str(place[idx]): {
@@ -112,7 +112,7 @@ def best_path(shape: TreeShape) -> list[int]:
 
 
 def kept_nodes(shape: TreeShape, wanted: Collection[int], limit: int = NODE_LIMIT) -> list[int]:
-    """Which nodes of a tree a page holds: all, or the most visited ones with all that is wanted.
+    """The nodes of a tree that a page holds: all, or the most visited ones and the wanted ones.
 
     Args:
         shape: the tree.
@@ -141,7 +141,7 @@ def kept_nodes(shape: TreeShape, wanted: Collection[int], limit: int = NODE_LIMI
 def draw_tree(
     nodes: Sequence[NodeRow], parents: Sequence[int], best: Collection[int], tree: TreeRow
 ) -> Markup:
-    """The visited nodes as boxes: a column a step, heights by visits, shades by value."""
+    """The visited nodes as boxes: one column for each step, heights by visits, shades by value."""
     columns = max((row.depth for row in nodes if row.visits), default=0) + 1
     wide = min(_COLUMN, _WIDTH / columns)
     unit = _TALL / max(1, nodes[0].visits if nodes else 1)
@@ -164,7 +164,7 @@ def draw_tree(
         )
         shade = min(_SHADES - 1, int(row.value * _SHADES))
         class_ = f"cell v{shade}" + (" on" if on_best else "")
-        # Inside its place by half a gap; a sliver still shows.
+        # Half a gap is left on each side; a thin box stays visible.
         box = el(
             "rect",
             el("title", title),
@@ -192,7 +192,7 @@ def draw_tree(
         f"Tree of {tree.task.name}, round {tree.round}: {len(nodes)} nodes over"
         f" {columns - 1} steps, {tree.simulations} simulations, best reward {tree.best_reward:.3g}"
     )
-    # Always as wide: a small tree is not blown up.
+    # The drawing is always as wide, so that a small tree is not enlarged.
     return picture(_WIDTH, _TALL, *boxes, label=label)
 
 

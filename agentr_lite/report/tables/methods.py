@@ -1,14 +1,15 @@
-"""Methods side by side as sections of plain tables, with what they mean in words."""
+"""Methods side by side as tables, with sentences that say what the differences mean."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.text import Styled, format_duration
+from agentr_lite.metrics.estimates import Difference
 from agentr_lite.metrics.intervals import mean_interval
 from agentr_lite.metrics.measures import (
     BEHAVIOUR,
@@ -20,42 +21,27 @@ from agentr_lite.metrics.measures import (
     SUCCESS,
     VALID,
     Measure,
-    difference_of,
 )
 from agentr_lite.metrics.methods import BASE, MethodRuns
-from agentr_lite.report.tables.run import Section
-from agentr_lite.report.words import Cell, count, interval, p_value, percent, points_of, verdict
+from agentr_lite.metrics.pooling import difference_of
+from agentr_lite.report.tables.section import Section
+from agentr_lite.report.tables.wording import (
+    difference_cell,
+    difference_interval,
+    difference_sentence,
+    interval_cell,
+    value_cell,
+)
+from agentr_lite.report.words import Cell, count, p_value, signed
 
-_VERBS = {"success": "solves", "recovery": "recovers", "reward": "earns"}
 _TRAINED = ("revision", "good", "general", "valid_examples", "dropped", "steps", "tokens")
 """Counts of a training's summary, in the order of the table's columns."""
 
 
-def shown(measure: Measure, value: float | None) -> str | None:
-    """A value in the measure's unit."""
-    if value is None:
-        return None
-    if measure.unit == "percent":
-        return percent(value)
-    return f"{value:.3f}" if measure.unit == "decimal" else f"{value:.2f}"
-
-
-def span(measure: Measure, estimate: Mapping[str, Any] | None, *, signs: bool = False) -> Cell:
-    """Its interval."""
-    if estimate is None or estimate["low"] is None:
-        return None
-    return interval(estimate, signs=signs, unit=measure.unit)
-
-
-def change(measure: Measure, difference: Mapping[str, Any] | None) -> Cell:
-    """A signed difference, coloured by whether its interval leaves 0 out."""
-    return points_of(difference, unit=measure.unit, better=measure.better)
-
-
 def method_sections(results: MethodRuns[Any]) -> list[Section]:
-    """All tables of runs, in reading order; empty ones are left out.
+    """All tables of the methods, in reading order; empty ones are left out.
 
-    Of several environments, each kind of table comes once an environment, then over all of them.
+    With several environments, each kind of table comes once for each, then once over all of them.
     """
     parts = [(f", {env}", results.in_env(env)) for env in results.envs]
     parts.append((", mean over the environments" if parts else "", results))
@@ -93,7 +79,8 @@ def outcome_section(results: MethodRuns[Any], measure: Measure) -> Section:
     notes: list[str | Styled] = []
     base = results.value(measure, BASE, 0)
     if base is not None:
-        rows.append([results.label(BASE), *_size(base), *_value(measure, base)])
+        rows.append([results.label(BASE), len(base.seeds), base.n])
+        rows[-1] += [value_cell(measure, base), interval_cell(measure, base)]
         rows[-1] += [None, None, None, None]
     for method in results.methods:
         last = results.last_round(method)
@@ -105,13 +92,15 @@ def outcome_section(results: MethodRuns[Any], measure: Measure) -> Section:
             rows.append(
                 [
                     f"{results.label(method)}, {round_name(number)}",
-                    *_size(value),
-                    *_value(measure, value),
+                    len(value.seeds),
+                    value.n,
+                    value_cell(measure, value),
+                    interval_cell(measure, value),
                     *_difference(measure, difference),
                 ]
             )
             if number == last and difference:
-                notes.append(told_difference(results.label(method), measure, difference))
+                notes.append(difference_sentence(results.label(method), measure, difference))
     columns = ["", "seeds", "n", measure.column, "95 % interval"]
     columns += ["vs base", "95 % interval", "p", "by seed"]
     if len(rows) <= 1 and not results.methods:
@@ -119,56 +108,23 @@ def outcome_section(results: MethodRuns[Any], measure: Measure) -> Section:
     return Section(measure.title, columns, rows, notes)
 
 
-def told_difference(
-    name: str, measure: Measure, difference: Mapping[str, Any], *, than: str = "base"
-) -> Styled:
-    """One honest sentence."""
-    if difference["low"] == difference["high"] == 0:
-        # Nothing to resample: an interval of no width would claim certainty.
-        return Styled(f"{name}: no difference from {than} in {measure.column} in any task.")
-    unit = "percent" if measure.unit == "percent" else "decimal"
-    key = "reward" if measure.key.endswith("reward") else measure.key
-    told = verdict(name, _VERBS[key], difference, unit=unit, than=than)
-    if measure.key == "recovery_reward":
-        return Styled(told.text.replace(" reward", f" {measure.column}", 1), fg=told.fg)
-    return told
-
-
-def told_change(measure: Measure, difference: Mapping[str, Any], than: str = "") -> str:
-    """A difference in half a sentence: ``+7.8 points on the base (95 % interval +3.1 to +12.8)``.
-
-    Args:
-        measure: of what.
-        difference: see ``difference_of``.
-        than: what is put after the amount.
-    """
-    if difference["low"] == difference["high"] == 0:
-        return "no difference in any task"
-    points = " points" if measure.unit == "percent" else ""
-    noise = "" if difference["low"] > 0 or difference["high"] < 0 else ", inside the noise"
-    return (
-        f"{change(measure, difference)}{points}{f' {than}' if than else ''}"
-        f" (95 % interval {span(measure, difference, signs=True)}){noise}"
-    )
-
-
 def between_section(results: MethodRuns[Any], measures: Sequence[Measure]) -> Section:
     """Every two methods in the last round that both have."""
     rows: list[list[Cell]] = []
     notes: list[str | Styled] = []
-    for one, other in itertools.combinations(results.methods, 2):
-        number = results.last_round(one, other)
-        row: list[Cell] = [f"{results.label(one)} − {results.label(other)}", number]
+    for method, other in itertools.combinations(results.methods, 2):
+        number = results.last_round(method, other)
+        row: list[Cell] = [f"{results.label(method)} − {results.label(other)}", number]
         for measure in measures:
-            difference = results.between(measure, one, other, number)
+            difference = results.between(measure, method, other, number)
             row += [
-                change(measure, difference),
-                span(measure, difference, signs=True),
-                p_value(difference["p"]) if difference else None,
+                difference_cell(measure, difference),
+                difference_interval(measure, difference),
+                p_value(difference.p) if difference else None,
             ]
             if difference and measure in (results.main, results.recovery):
-                name, than = results.label(one), results.label(other)
-                notes.append(told_difference(name, measure, difference, than=than))
+                name, than = results.label(method), results.label(other)
+                notes.append(difference_sentence(name, measure, difference, than=than))
         rows.append(row)
     columns = ["", "round"]
     for measure in measures:
@@ -177,27 +133,28 @@ def between_section(results: MethodRuns[Any], measures: Sequence[Measure]) -> Se
 
 
 def behaviour_section(results: MethodRuns[Any]) -> Section:
-    """How episodes look, by method and round."""
+    """How the agent acted, by method and round."""
     rows: list[list[Cell]] = []
     for label, method, number in _method_rounds(results):
         row: list[Cell] = [label]
         for measure in BEHAVIOUR:
             value = results.value(measure, method, number)
-            row += [shown(measure, value["value"]) if value else None, span(measure, value)]
+            row += [value_cell(measure, value), interval_cell(measure, value)]
         rows.append(row)
     columns = [""]
     for measure in BEHAVIOUR:
         columns += [measure.column, "95 % interval"]
     notes = [
-        "Greedy episodes. Repeated: share of the steps that repeat the run of steps just before"
-        " with the same observations; revision length: invalid or repeated steps directly before a"
-        " reflection, where any; valid: share of the actions; reflections and steps: an episode."
+        "Greedy episodes. Repeated actions: share of all steps that repeat the run of steps"
+        " directly before them and get the same observations. Revision length: mean number of"
+        " invalid or repeated steps directly before a reflection, where there are any. Valid"
+        " actions: share of all actions. Reflections and steps: means per episode."
     ]
     return Section("Behaviour", columns, rows, notes)
 
 
 def behaviour_change_section(results: MethodRuns[Any]) -> Section:
-    """The same as differences from the base."""
+    """The behaviour of each method and round as differences from the base."""
     measures = (REPEATED, LENGTH, VALID)
     rows: list[list[Cell]] = []
     for label, method, number in _method_rounds(results):
@@ -207,52 +164,52 @@ def behaviour_change_section(results: MethodRuns[Any]) -> Section:
         for measure in measures:
             difference = results.versus_base(measure, method, number)
             row += [
-                change(measure, difference),
-                span(measure, difference, signs=True),
-                p_value(difference["p"]) if difference else None,
+                difference_cell(measure, difference),
+                difference_interval(measure, difference),
+                p_value(difference.p) if difference else None,
             ]
         rows.append(row)
     columns = [""]
     for measure in measures:
         columns += [measure.column, "95 % interval", "p"]
-    notes = ["Percentages as points; revision length in steps."]
+    notes = ["Differences of percentages are in points, those of revision length in steps."]
     return Section("Behaviour against the base", columns, rows, notes)
 
 
 def seed_section(results: MethodRuns[Any]) -> Section:
-    """Each run by itself, and what the spread between seeds alone would say."""
+    """Each run on its own, and the interval that the spread between seeds alone would give."""
     measure, recovery = results.main, results.recovery
     rows: list[list[Cell]] = []
     notes: list[str | Styled] = []
     for method in results.methods:
         gains = []
-        for one in results.of(method):
-            last = one.last_round
+        for run in results.of(method):
+            last = run.last_round
             if not last:
                 continue
-            runs = {one.seed: one.rounds}
+            runs = {run.seed: run.rounds}
             difference = difference_of(measure, runs, last, runs, 0)
             failures = difference_of(recovery, runs, last, runs, 0)
             rows.append(
                 [
-                    f"{results.label(method)}, seed {one.seed}",
+                    f"{results.label(method)}, seed {run.seed}",
                     last,
-                    change(measure, difference),
-                    span(measure, difference, signs=True),
-                    change(recovery, failures),
-                    span(recovery, failures, signs=True),
-                    format_duration(sum(row.wall_s for row in one.stages)),
-                    count(sum(row.output_tokens for row in one.stages)),
-                    one.run.id if one.run.status == "finished" else f"{one.run.id} (not through)",
+                    difference_cell(measure, difference),
+                    difference_interval(measure, difference),
+                    difference_cell(recovery, failures),
+                    difference_interval(recovery, failures),
+                    format_duration(sum(row.wall_s for row in run.stages)),
+                    count(sum(row.output_tokens for row in run.stages)),
+                    run.run.id if run.run.status == "finished" else f"{run.run.id} (not finished)",
                 ]
             )
-            gains += [difference["value"]] if difference else []
+            gains += [difference.value] if difference else []
         if len(gains) > 1:
             spread = mean_interval(gains)
-            of = {"value": spread.value, "low": spread.low, "high": spread.high}
             notes.append(
-                f"{results.label(method)}: mean gain {change(measure, of)} by the spread of"
-                f" {spread.n} seeds alone (Student) {span(measure, of, signs=True)}."
+                f"{results.label(method)}: mean gain {difference_cell(measure, spread)}; judged by"
+                f" the spread of its {spread.n} seeds alone, the 95 % interval (Student) is"
+                f" {difference_interval(measure, spread)}."
             )
     columns = ["", "round", f"{measure.column} vs base", "95 % interval"]
     columns += [f"{recovery.column} vs base", "95 % interval", "wall", "generated", "run"]
@@ -264,17 +221,17 @@ def training_section(results: MethodRuns[Any]) -> Section:
     rows: list[list[Cell]] = []
     for method in results.methods:
         for number in range(1, results.last_round(method) + 1):
-            found = [
+            summaries = [
                 row.summary
-                for one in results.of(method)
-                for row in one.stages
+                for run in results.of(method)
+                for row in run.stages
                 if (row.stage, row.round) == ("train", number) and row.finished
             ]
-            if not found:
+            if not summaries:
                 continue
-            cells: list[Cell] = [f"{results.label(method)}, {round_name(number)}", len(found)]
+            cells: list[Cell] = [f"{results.label(method)}, {round_name(number)}", len(summaries)]
             for key in _TRAINED:
-                values = [summary.get(key) or 0 for summary in found]
+                values = [summary.get(key) or 0 for summary in summaries]
                 cells.append(count(round(sum(values) / len(values))))
             rows.append(cells)
     columns = [
@@ -289,10 +246,10 @@ def training_section(results: MethodRuns[Any]) -> Section:
         "tokens",
     ]
     notes = [
-        "Means a run. Revisions, good, general: examples; held out, too long: how many of them were"
-        " kept for the validation loss, and how many were not trained on since they exceed"
-        " train.max_length. Methods that find fewer examples take fewer steps: the budget is the"
-        " same, what there is to spend it on is not."
+        "Means per run. Revisions, good, general: numbers of examples. Held out: examples that were"
+        " kept for the validation loss. Too long: examples that exceed train.max_length and were"
+        " left out. All methods have the same budget, but a method that finds fewer examples takes"
+        " fewer steps."
     ]
     return Section("What was trained on", columns, rows, notes)
 
@@ -305,11 +262,11 @@ def cost_section(results: MethodRuns[Any]) -> Section:
         if not runs:
             continue
         for stage in ("eval", "search", "splice", "train"):
-            lines = [[r for r in one.stages if r.stage == stage and r.finished] for one in runs]
-            times = sum(len(of) for of in lines)
+            lines = [[r for r in run.stages if r.stage == stage and r.finished] for run in runs]
+            times = sum(len(stages) for stages in lines)
             if not times:
                 continue
-            flat = [row for of in lines for row in of]
+            flat = [row for stages in lines for row in stages]
             rows.append(
                 [
                     f"{results.label(method)}, {stage}",
@@ -323,9 +280,9 @@ def cost_section(results: MethodRuns[Any]) -> Section:
             )
     columns = ["", "runs", "times", "wall", "generated", "prompt", "decoded"]
     notes = [
-        "Means a run over all its rounds; times: how often the stage came. Generated, prompt,"
-        " decoded: tokens. Stages that runs share, as a study's runs share the base's evaluation,"
-        " were played once; each row shows what its method took, or had taken alone."
+        "Means per run, over all its rounds. Times: how often the stage ran. Generated, prompt and"
+        " decoded: tokens. Stages that runs share, such as the base's evaluation in a study, ran"
+        " only once; each row shows what its method would have taken alone."
     ]
     return Section("Cost", columns, rows, notes)
 
@@ -336,32 +293,20 @@ def _mean(values: Sequence[int], runs: int) -> str | None:
 
 def _method_rounds(results: MethodRuns[Any]) -> list[tuple[str, str, int]]:
     """(label, method, round) of every row."""
-    found = [(results.label(BASE), BASE, 0)] if results.seeds(BASE) else []
-    return found + [
+    base = [(results.label(BASE), BASE, 0)] if results.seeds(BASE) else []
+    return base + [
         (f"{results.label(method)}, {round_name(number)}", method, number)
         for method in results.methods
         for number in range(1, results.last_round(method) + 1)
     ]
 
 
-def _size(value: Mapping[str, Any]) -> list[Cell]:
-    return [len(value["seeds"]), value["n"]]
-
-
-def _value(measure: Measure, value: Mapping[str, Any]) -> list[Cell]:
-    return [shown(measure, value["value"]), span(measure, value)]
-
-
-def _difference(measure: Measure, difference: Mapping[str, Any] | None) -> list[Cell]:
+def _difference(measure: Measure, difference: Difference | None) -> list[Cell]:
     if difference is None:
         return [None, None, None, None]
-    each = [
-        str(change(measure, {"value": value, "low": 0.0, "high": 0.0}))
-        for value in difference["by_seed"]
-    ]
     return [
-        change(measure, difference),
-        span(measure, difference, signs=True),
-        p_value(difference["p"]),
-        ", ".join(each),
+        difference_cell(measure, difference),
+        difference_interval(measure, difference),
+        p_value(difference.p),
+        ", ".join(signed(value, measure.unit) for value in difference.by_seed),
     ]

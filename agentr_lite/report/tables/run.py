@@ -1,15 +1,15 @@
-"""A run's figures as sections of plain tables; terminal and Markdown draw the same sections."""
+"""One run's figures as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from agentr_lite.console.outcomes import round_name
-from agentr_lite.console.tables import Align
 from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.core.verdicts import VERDICTS
+from agentr_lite.metrics.evaluation import EvalFigures
 from agentr_lite.report.model.run import EvalLine, RunReport, SpliceLine
+from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import (
     Cell,
     count,
@@ -24,21 +24,6 @@ from agentr_lite.report.words import (
 )
 
 _REWARD_COLUMNS = ("reward", "95 % interval", "vs base", "95 % interval")
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One table with a title and, below it, what it means in words."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    notes: Sequence[str | Styled] = field(default_factory=tuple)
-
-    @property
-    def align(self) -> list[Align]:
-        """First column left, figures right."""
-        return ["left", *(["right"] * (len(self.columns) - 1))]  # type: ignore[list-item]
 
 
 def run_sections(report: RunReport) -> list[Section]:
@@ -72,7 +57,7 @@ def line_name(line: EvalLine | SpliceLine) -> str:
     name = round_name(line.round)
     if line.env:
         return f"{line.env}, {name}"
-    if isinstance(line, EvalLine) and "by_env" in line.figures:
+    if isinstance(line, EvalLine) and line.figures.by_env is not None:
         return f"mean, {name}"
     return name
 
@@ -88,48 +73,48 @@ def outcome_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Sect
     columns += _REWARD_COLUMNS if dense else ()
     rows = []
     for line in lines:
-        figures, versus = line.figures, line.figures.get("versus_base") or {}
-        success = versus.get("success")
+        figures, versus = line.figures, line.figures.versus_base
+        difference = versus.success if versus else None
         row: list[Cell] = [
             line_name(line),
-            percent_of(figures["success"]),
-            interval(figures["success"]),
-            points_of(success),
-            interval(success, signs=True),
-            p_value(versus.get("mcnemar_p")),
+            percent_of(figures.success),
+            interval(figures.success),
+            points_of(difference),
+            interval(difference, signs=True),
+            p_value(versus.mcnemar_p if versus else None),
         ]
         rows.append([*row, *(_reward_cells(line) if dense else [])])
     whole = [line for line in lines if not line.env]
-    tasks = (whole[0].figures["success"] or {}).get("n", 0)
+    success = whole[0].figures.success
     kind = "Training" if split == "train" else f"Held-out {split}"
-    title = f"{kind} tasks ({tasks}), {mode}"
+    title = f"{kind} tasks ({success.n if success else 0}), {mode}"
     return Section(title, columns, rows, outcome_notes(lines, dense=dense))
 
 
 def outcome_notes(lines: Sequence[EvalLine], *, dense: bool) -> list[str | Styled]:
-    """What the differences amount to, and what was left out of the figures."""
+    """Whether differences are more than noise, and what was left out of the figures."""
     notes: list[str | Styled] = []
     for line in lines:
-        versus = line.figures.get("versus_base")
+        versus = line.figures.versus_base
         if versus:
-            notes.append(verdict(line_name(line), "solves", versus["success"]))
+            notes.append(verdict(line_name(line), "solves", versus.success))
             if dense:
-                notes.append(verdict(line_name(line), "earns", versus["reward"], unit="decimal"))
+                notes.append(verdict(line_name(line), "earns", versus.reward, unit="decimal"))
     for line in lines:
         name, figures = line_name(line), line.figures
         if line.partial:
-            notes.append(f"{name}: unfinished, {figures['episodes']} episodes so far.")
-        if figures["faulty"]:
+            notes.append(f"{name}: unfinished, {figures.episodes} episodes so far.")
+        if figures.faulty:
             notes.append(
-                f"{name}: the environment broke in {figures['faulty']} episodes; they are left out."
+                f"{name}: the environment broke in {figures.faulty} episodes; they are left out."
             )
-        if figures["overflowed"]:
-            notes.append(f"{name}: {figures['overflowed']} episodes outgrew the model's context.")
+        if figures.overflowed:
+            notes.append(f"{name}: {figures.overflowed} episodes outgrew the model's context.")
     if any(line.env for line in lines):
-        notes.append("Mean: over the environments, each counting alike, however many its tasks.")
+        notes.append("Mean: over the environments; each counts alike, however many tasks it has.")
     if len({line.round for line in lines}) > 1:
         notes.append(
-            "Differences are paired by task (bootstrap); p is McNemar's exact test,"
+            "Differences are paired by task (bootstrap). p is from McNemar's exact test; it is"
             " not adjusted for several rounds."
         )
     return notes
@@ -137,54 +122,59 @@ def outcome_notes(lines: Sequence[EvalLine], *, dense: bool) -> list[str | Style
 
 def behaviour_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Section:
     """How the agent acted: validity, loops, reflections."""
-    lengths = sorted({n for line in lines for n in line.figures["repeated_runs"]}, key=int)
-    columns = ["", "valid", "steps", "repeated", f"loops {'/'.join(lengths)}"]
+    lengths = sorted({n for line in lines for n in line.figures.repeated_runs})
+    columns = ["", "valid", "steps", "repeated", f"loops {'/'.join(map(str, lengths))}"]
     columns += ["reflections", "revision length"]
     rows = [
         [
             line_name(line),
-            percent(line.figures["valid_actions"]),
-            decimal(line.figures["steps"], 1),
-            percent(line.figures["repeated_share"]),
-            "/".join(str(line.figures["repeated_runs"].get(n, 0)) for n in lengths),
-            decimal(line.figures["reflections"], 2),
-            decimal(line.figures["revision_length"], 1),
+            percent(line.figures.valid_actions),
+            decimal(line.figures.steps, 1),
+            percent(line.figures.repeated_share),
+            "/".join(str(line.figures.repeated_runs.get(n, 0)) for n in lengths),
+            decimal(line.figures.reflections, 2),
+            decimal(line.figures.revision_length, 1),
         ]
         for line in lines
     ]
     notes = [
-        "Valid: share of actions; steps and reflections: means an episode; repeated: share of"
-        " steps that repeat the run of steps just before with the same observations; loops: how"
-        " often, by the run's length. Some repetition is right: fetching two of a thing one by one."
+        "Valid: share of all actions. Steps and reflections: means per episode. Repeated: share of"
+        " all steps that repeat the run of steps directly before them and get the same"
+        " observations. Loops: how often that happened, by the length of the run. Some repetition"
+        " is right, such as fetching two of a thing one by one."
     ]
-    if any(line.figures["revision_lengths"] for line in lines):
+    if any(line.figures.revision_lengths for line in lines):
         notes.append(
-            "Revision length: invalid or repeated steps directly before a reflection, where any."
+            "Revision length: mean number of invalid or repeated steps directly before a"
+            " reflection, where there are any."
         )
+    notes += ending_notes(lines)
     return Section(f"Behaviour on {split}, {mode}", columns, rows, notes)
 
 
 def level_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Section:
     """Success, or reward where it is graded, by difficulty; no rows where there is one level."""
-    levels = sorted({n for line in lines for n in line.figures["by_level"]}, key=int)
+    levels = sorted({n for line in lines for n in line.figures.by_level})
     if len(levels) < 2:
         return Section("", [], [])
     sizes = {n: _size(lines, n) for n in levels}
     dense = any(line.graded for line in lines)
-    name, key, told = (
-        ("Mean reward", "reward", decimal_of) if dense else ("Success", "success", percent_of)
-    )
     return Section(
-        f"{name} on {split} by level, {mode}" + (f", {lines[0].env}" if lines[0].env else ""),
+        f"{'Mean reward' if dense else 'Success'} on {split} by level, {mode}"
+        + (f", {lines[0].env}" if lines[0].env else ""),
         ["", *(f"level {n} ({sizes[n]})" for n in levels)],
         [
-            [
-                line_name(line),
-                *(told((line.figures["by_level"].get(n) or {}).get(key)) for n in levels),
-            ]
+            [line_name(line), *(_level_cell(line.figures, n, dense=dense) for n in levels)]
             for line in lines
         ],
     )
+
+
+def _level_cell(figures: EvalFigures, level: int, *, dense: bool) -> str | None:
+    outcome = figures.by_level.get(level)
+    if outcome is None:
+        return None
+    return decimal_of(outcome.reward) if dense else percent_of(outcome.success)
 
 
 def recovery_section(lines: Sequence[EvalLine], *, split: str) -> Section:
@@ -192,42 +182,61 @@ def recovery_section(lines: Sequence[EvalLine], *, split: str) -> Section:
     dense = any(line.graded for line in lines)
     rows = []
     for line in lines:
-        figures, versus = line.figures, line.figures.get("versus_base") or {}
+        figures, versus = line.figures, line.figures.versus_base
+        difference = versus.success if versus else None
         row: list[Cell] = [
             line_name(line),
-            percent_of(figures["success"]),
-            interval(figures["success"]),
-            points_of(versus.get("success")),
-            interval(versus.get("success"), signs=True),
+            percent_of(figures.success),
+            interval(figures.success),
+            points_of(difference),
+            interval(difference, signs=True),
         ]
-        rows.append(
-            [*row, *(_reward_cells(line) if dense else []), decimal(figures["reflections"], 2)]
-        )
-    prefixes = max(line.figures["episodes"] for line in lines if not line.env)
+        row += _reward_cells(line) if dense else []
+        rows.append([*row, decimal(figures.reflections, 2)])
+    prefixes = max(line.figures.episodes for line in lines if not line.env)
     columns = ["", "recovered", "95 % interval", "vs base", "95 % interval"]
     return Section(
         f"Recovery on {split}: from the beginnings of the base's {prefixes} failures, greedy",
         [*columns, *(_REWARD_COLUMNS if dense else []), "reflections"],
         rows,
         [
-            "The base failed from every one of these beginnings; its own row is a second try from"
-            " there with more steps."
+            "The base failed after every one of these beginnings; its own row is a second try from"
+            " there with more steps.",
+            *ending_notes(lines),
         ],
     )
 
 
+def ending_notes(lines: Sequence[EvalLine]) -> list[str]:
+    """How many episodes were cut and how many ended in a disaster, by round.
+
+    Each comes only where there are any: databases of earlier versions do not mark such episodes.
+    """
+    # Counts have no mean over environments.
+    lines = [line for line in lines if line.env] or lines
+    cut = [(line_name(line), line.endings.cut) for line in lines]
+    disasters = [(line_name(line), line.endings.disasters) for line in lines]
+    notes = []
+    for what, counts in (("were cut at a step limit", cut), ("ended in a disaster", disasters)):
+        if any(count for _, count in counts):
+            by_round = ", ".join(f"{count} ({name})" for name, count in counts)
+            notes.append(f"Episodes that {what}: {by_round}.")
+    return notes
+
+
 def _reward_cells(line: EvalLine) -> list[Cell]:
-    reward = (line.figures.get("versus_base") or {}).get("reward")
+    reward, versus = line.figures.reward, line.figures.versus_base
+    difference = versus.reward if versus else None
     return [
-        decimal_of(line.figures["reward"]),
-        interval(line.figures["reward"], unit="decimal"),
-        points_of(reward, unit="decimal"),
-        interval(reward, signs=True, unit="decimal"),
+        decimal_of(reward),
+        interval(reward, unit="decimal"),
+        points_of(difference, unit="decimal"),
+        interval(difference, signs=True, unit="decimal"),
     ]
 
 
 def splice_section(report: RunReport) -> Section:
-    """Pairs, the naive splices that fail, what was recovered, what the critic said."""
+    """Pairs of trajectories, what became of their splices, and what the critic judged."""
     rows: list[list[Cell]] = []
     notes: list[str | Styled] = []
     lines = [*report.splices_by_env, *report.splices]
@@ -263,9 +272,9 @@ def splice_section(report: RunReport) -> Section:
     columns += ["length"]
     if rows:
         notes.append(
-            "Good and bad: trajectories. Kept: splices whose replay earns the reward; recovered:"
-            " those whose end had to be searched anew. Length: mean bad steps before the"
-            " reflection."
+            "Good and bad: numbers of trajectories. Kept: splices whose replay earns the reward."
+            " Recovered: splices that failed their replay and got another ending by search."
+            " Length: mean number of bad steps before the reflection."
         )
     return Section("Revision data", columns, rows, notes)
 
@@ -288,7 +297,10 @@ def training_section(report: RunReport) -> Section:
             ]
         )
     columns = ["", *kinds, "held out", "steps", "tokens", "validation loss"]
-    notes = ["Examples by kind; held out: of these, for the validation loss (first to best)."]
+    notes = [
+        "Examples by kind. Held out: how many of them are kept for the validation loss, which is"
+        " shown from its first to its best value."
+    ]
     return Section("Training", columns, rows, notes)
 
 
@@ -324,14 +336,13 @@ def cost_section(report: RunReport) -> Section:
         )
     columns = ["", "wall", "model", "generated", "prompt", "decoded", "trees", "nodes"]
     notes = [
-        "Model: share of the wall time. Generated, prompt and decoded: tokens; decoded: what is"
-        " left of the prompts after prefix reuse."
+        "Model: its share of the wall time. Generated, prompt and decoded: tokens. Decoded: prompt"
+        " tokens that prefix reuse did not spare."
     ]
     return Section("Cost by stage", columns, rows, notes)
 
 
-def _size(lines: Sequence[EvalLine], level: str) -> int:
-    return max(
-        ((line.figures["by_level"].get(level) or {}).get("success") or {"n": 0})["n"]
-        for line in lines
-    )
+def _size(lines: Sequence[EvalLine], level: int) -> int:
+    """How many tasks of a level were evaluated."""
+    outcomes = [line.figures.by_level.get(level) for line in lines]
+    return max((of.success.n for of in outcomes if of and of.success), default=0)

@@ -42,10 +42,10 @@ def eval_stage(
         replace: throw away finished episodes that were played with other settings.
 
     Returns:
-        mode to figures (see ``summary.summarise``); each has ``versus_base``, the paired
-        difference from round 0 (None in round 0). ``recovery`` continues the prefixes of the
-        base's failed greedy episodes, the same ones in every round. With several environments
-        the figures are means over them, and ``by_env`` has each one's own.
+        mode to figures (``metrics.evaluation.EvalFigures`` as JSON); each has ``versus_base``,
+        the paired difference from round 0 (None in round 0). ``recovery`` continues the prefixes
+        of the base's failed greedy episodes, the same ones in every round. With several
+        environments the figures are means over them, and ``by_env`` has each one's own.
 
     Raises:
         UsageError: the environment has no tasks in the split, or the round was evaluated with

@@ -70,7 +70,7 @@ class Evaluation:
         self.store, self.run_id, self.round = sitting.store, sitting.run_id, sitting.round
         self.recipe = recipe
         self.parts = parts
-        self.several = not isinstance(recipe.env, str)
+        self.several = len(recipe.env) > 1
         self.actor = actor
 
     def row(self, mode: EvalMode) -> EvalRow | None:
@@ -169,7 +169,7 @@ class Evaluation:
         return eval_id
 
     def summarise(self, eval_id: int, mode: EvalMode) -> dict[str, Any]:
-        """Figures of a mode that is through, stored; see ``summary.figures_of``.
+        """Figures of a mode that is through, stored; see ``metrics.evaluation``.
 
         Those of the base's own are what other rounds are compared with: where they were evaluated
         before it, their comparison is made good.
@@ -199,7 +199,7 @@ class Evaluation:
             if self.several
             else figures_of(items, base_items, seed=seed)
         )
-        summary = {"settings": dict(settings), **figures}
+        summary = {"settings": dict(settings), **figures.to_json()}
         set_eval_summary(self.store, eval_id, summary)
         return summary
 

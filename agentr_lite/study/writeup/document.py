@@ -10,7 +10,7 @@ from agentr_lite.console.json import plain
 from agentr_lite.console.text import Styled
 from agentr_lite.report.render.markdown import escape_markdown, render_markdown
 from agentr_lite.report.render.terminal import render_terminal
-from agentr_lite.report.tables.run import Section
+from agentr_lite.report.tables.section import Section
 
 
 @dataclass(frozen=True, slots=True)

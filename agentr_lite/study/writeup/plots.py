@@ -35,7 +35,7 @@ _BASE_COLOUR = 7
 _BEHAVIOUR = (REPEATED, LENGTH, VALID, REFLECTIONS)
 
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", Arial, sans-serif'
-# The report's page colours (assets/report.css), light and dark.
+# The report's page colours (report/render/assets/report.css), light and dark.
 _INK = (("#1c2024", "#e7e9ec"), ("#5b636d", "#a0a8b3"), ("#e6e8e5", "#2a2f37"))
 _ZERO = ("#8b929b", "#6d7683")
 _PAPER = ("#fcfcfb", "#14161a")
@@ -82,7 +82,7 @@ def _by_round(results: EnvResults, methods: Sequence[str], measure: Measure) -> 
     series = []
     base = results.value(measure, BASE, 0)
     if base is not None:
-        points = [_point(categories[0], base)]
+        points = [Point.of(categories[0], base)]
         name = results.labels.get(BASE, BASE)
         series.append(Series(name, points, _BASE_COLOUR, centred=True))
     for index, method in enumerate(methods):
@@ -90,7 +90,7 @@ def _by_round(results: EnvResults, methods: Sequence[str], measure: Measure) -> 
         for number in range(1, results.last_round(method) + 1):
             value = results.value(measure, method, number)
             if value is not None:
-                points.append(_point(round_name(number), value))
+                points.append(Point.of(round_name(number), value))
         if points:
             series.append(Series(results.labels[method], points, index))
     if not any(one.colour != _BASE_COLOUR for one in series):
@@ -111,7 +111,7 @@ def _differences(results: EnvResults, methods: Sequence[str], measure: Measure) 
         number = results.last_round(method)
         found = results.versus_base(measure, method, number)
         if found is not None:
-            point = Point(round_name(number), found["value"], found["low"], found["high"])
+            point = Point(round_name(number), found.value, found.bounds)
             rows.append(Difference(results.labels[method], point, index))
     if not rows:
         return None
@@ -220,10 +220,6 @@ def _palette() -> tuple[tuple[str, str], ...]:
         )
     }
     return tuple(found[number] for number in range(SERIES_CLASSES))
-
-
-def _point(category: str, value: dict[str, float]) -> Point:
-    return Point(category, value["value"], value["low"], value["high"], int(value["n"]))
 
 
 def _show(measure: Measure) -> Show:

@@ -14,7 +14,7 @@ from agentr_lite.cli.common import (
     json_option,
     recipe_options,
 )
-from agentr_lite.console.output import emit, emit_json, terminal_width, warn
+from agentr_lite.console.streams import emit, emit_json, terminal_width, warn
 from agentr_lite.core.errors import EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
 from agentr_lite.core.tasks import SPLITS
 from agentr_lite.runs.adopted import ADOPTED_ROUND, run_with_adapter

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option, recipe_options
-from agentr_lite.console.output import Progress, clean, emit, emit_json, say, terminal_width, warn
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import emit, emit_json, say, terminal_width, warn
+from agentr_lite.console.text import clean
 from agentr_lite.core.errors import (
     EXIT_SOME_TASKS_FAILED,
     AgentrError,

@@ -43,7 +43,7 @@ def list_runs(
     context: click.Context, db: Path | None, env: str | None = None, as_json: bool = False
 ) -> None:
     """List runs, the newest first."""
-    from agentr_lite.console.output import emit_json, emit_table, say
+    from agentr_lite.console.streams import emit_json, emit_table, say
     from agentr_lite.store import Store
     from agentr_lite.store.runs import list_runs as stored_runs
 
@@ -90,7 +90,8 @@ def list_runs(
 @click.pass_context
 def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -> None:
     """Show what RUN (default: the newest) is made of: model, stages, cost, counts."""
-    from agentr_lite.console.output import emit, emit_json, emit_table, format_duration
+    from agentr_lite.console.streams import emit, emit_json, emit_table
+    from agentr_lite.console.text import format_duration
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run, list_stages
 
@@ -152,7 +153,7 @@ def delete_run(
 
     `agentr-lite runs rm` is the same.
     """
-    from agentr_lite.console.output import emit_json, say, warn
+    from agentr_lite.console.streams import emit_json, say, warn
     from agentr_lite.runs.removal import remove_run
     from agentr_lite.store import Store
     from agentr_lite.store import runs as table

@@ -30,7 +30,7 @@ def render_run(
     Raises:
         UsageError: no such run.
     """
-    from agentr_lite.console.output import dump_json
+    from agentr_lite.console.json import dump_json
     from agentr_lite.report.model.run import gather
     from agentr_lite.report.render.markdown import render_markdown
     from agentr_lite.report.render.terminal import render_terminal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from agentr_lite.console.output import Styled
+from agentr_lite.console.text import Styled
 from agentr_lite.metrics.estimates import Estimate
 
 Cell = str | Styled | int | None
@@ -14,11 +14,6 @@ Cell = str | Styled | int | None
 _MEASURES = {"solves": "success", "recovers": "recovery", "earns": "reward"}
 _DIGITS = {"percent": 1, "decimal": 3, "count": 2}
 _MINUS = "−"
-
-
-def round_name(number: int) -> str:
-    """``base`` or ``round 2``."""
-    return f"round {number}" if number else "base"
 
 
 def verdict(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agentr_lite.actors.base import Sampling
-from agentr_lite.console.output import Progress
+from agentr_lite.console.progress import Progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
 from agentr_lite.core.steps import step_from_json

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from agentr_lite_tui.app import Inspector
-from agentr_lite_tui.compare_screen import CompareScreen
-from agentr_lite_tui.episodes_screen import EpisodesScreen
-from agentr_lite_tui.table import Table
+from agentr_lite_tui.screens.compare import CompareScreen
+from agentr_lite_tui.screens.episodes import EpisodesScreen
+from agentr_lite_tui.widgets.table import Table
 from textual.pilot import Pilot
 
 from agentr_lite.cli import main

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentr_lite.console.output import clean, display_width
+from agentr_lite.console.text import clean, display_width
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
 from agentr_lite.core.tasks import Task

@@ -145,15 +145,14 @@ def test_every_splice_shows_both_sides_the_cut_and_the_outcome(database: Path) -
     for part in parts:
         assert part.count('class="side bad-side"') == part.count('class="side good-side"') == 1
         assert part.count('<li class="cut"') == 1
-    told = "".join(parts)
-    assert told.count("A search found a true continuation, which is kept") == sum(
-        row.status == "recovered" for row in revisions
-    )
+    splices = "".join(parts)
+    recovered = "Accepted: a recovery search found a continuation that earns the reward"
+    assert splices.count(recovered) == sum(row.status == "recovered" for row in revisions)
     for row in revisions:
         assert row.reflection in page.text
     # The learnt turns are marked, and no others.
     learnt = sum(sum(row.loss or ()) for row in revisions)
-    assert told.count('<span class="loss" title="learnt">') == learnt
+    assert splices.count('<span class="loss" title="learnt">') == learnt
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from agentr_lite.console.output import format_duration
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.console.text import format_duration
 from agentr_lite.report.charts.figure import Figure, Shown
 from agentr_lite.report.charts.plots import Bar, Curve, bar_plot, line_plot
 from agentr_lite.report.model.run import RunReport
 from agentr_lite.report.tables.section import Section
-from agentr_lite.report.words import Cell, count, round_name
+from agentr_lite.report.words import Cell, count
 
 _GREY = 7
 """The colour of what is not the point of the plot."""

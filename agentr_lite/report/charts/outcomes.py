@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.evaluation import EvalFigures, VersusBase
 from agentr_lite.metrics.series import ByRound
@@ -23,7 +24,7 @@ from agentr_lite.report.charts.plots import (
     interval_plot,
 )
 from agentr_lite.report.tables.section import Section
-from agentr_lite.report.words import Cell, interval, percent, points_of, round_name, signed_for
+from agentr_lite.report.words import Cell, interval, percent, points_of, signed_for
 from agentr_lite.store.records import EvalMode
 
 Named = tuple[str, ByRound]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from agentr_lite.console.output import display_width, truncate
+from agentr_lite.console.text import display_width, truncate
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.report.charts.svg import (
     Scale,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from agentr_lite.console.output import clean
+from agentr_lite.console.text import clean
 
 SERIES_CLASSES = 8
 """Number of colours for series; more series begin again, with other shapes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentr_lite.console.output import clean
+from agentr_lite.console.text import clean
 
 TEXT_BUDGET = 600_000
 """Characters of all texts of the trees together."""

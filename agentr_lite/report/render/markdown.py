@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from agentr_lite.console.output import clean
+from agentr_lite.console.text import clean
 from agentr_lite.report.tables.section import Section
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")

@@ -20,10 +20,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from agentr_lite import __version__
-from agentr_lite.console.output import Styled, clean, dump_json, format_duration
+from agentr_lite.console.json import dump_json
+from agentr_lite.console.outcomes import LEGEND, SEGMENT_WORDS
+from agentr_lite.console.text import Styled, clean, format_duration
 from agentr_lite.report.charts.outcomes import Figure, Shown, comparison_figures, run_figures
 from agentr_lite.report.charts.svg import el, marker, series_class
-from agentr_lite.report.marks import LEGEND
 from agentr_lite.report.model.chosen import Choice, choose_trees
 from agentr_lite.report.model.comparison import Compared, gather_compared, model_name
 from agentr_lite.report.model.series import load_series
@@ -41,7 +42,7 @@ TREES_OF_ONE_RUN = 6
 TREES_OF_EACH_OF_SEVERAL = 3
 _SCRIPTS = ("elements.js", "explorer.js", "node_detail.js", "page.js")
 """In the order in which they run; later ones use what earlier ones define."""
-_TONES = {"green": "good", "yellow": "part", "red": "bad", "cyan": "signal", "magenta": "odd"}
+_TONES = {"green": "good", "yellow": "partial", "red": "bad", "cyan": "signal", "magenta": "odd"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def render_page(
     runs = [_run_section(at, each) for at, each in enumerate(shown)]
     title = f"{len(runs)} runs compared" if several else f"Run {runs[0].run.id}"
     data = {
-        "marks": [[mark.glyph, mark.tone, mark.word] for mark in MARKS],
+        "marks": [[mark.glyph, mark.style, mark.word] for mark in MARKS],
         "trees": gathered.records,
         "texts": gathered.texts.finish(),
     }
@@ -253,6 +254,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_finalize,
     )
+    environment.globals["segment_words"] = SEGMENT_WORDS
     environment.filters["cell"] = _cell
     environment.filters["tone"] = _tone
     environment.filters["swatch"] = _swatch

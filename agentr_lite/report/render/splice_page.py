@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from agentr_lite.agent.turns import parse_action
-from agentr_lite.report.marks import REVISION, VERDICT, Mark, mark_of
+from agentr_lite.console.outcomes import (
+    REVISION_STATUS,
+    VERDICT,
+    Mark,
+    Segment,
+    naive_outcome,
+    revision_outcome,
+    segment_of,
+    turn_mark,
+    verdict_words,
+)
 from agentr_lite.report.render.excerpts import shorten
-from agentr_lite.report.render.verdicts import verdict_words
 from agentr_lite.store.database import Store
 from agentr_lite.store.inspection import get_trajectory
 from agentr_lite.store.records import JudgementRow, NodeRow, RevisionRow, TreeRow
@@ -20,8 +28,6 @@ TEXT_LIMIT = 2_000
 """Characters of one turn or observation."""
 TURN_LIMIT = 60
 """Turns of one side that are shown; a longer side shows its first ones."""
-
-Part = Literal["shared", "bad", "signal", "on"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Turn:
     """A bad step after t', which the revision leaves out."""
     is_cut: bool = False
     """Whether this is the step t'."""
-    part: Part | None = None
+    segment: Segment | None = None
     """Where a revision's turn comes from."""
     learnt: bool = False
     """Whether a revision's turn carries loss."""
@@ -107,7 +113,7 @@ def splice_page(
         where=where,
         tree=tree,
         revision=revision,
-        status=REVISION[revision.status],
+        status=REVISION_STATUS[revision.status],
         outcome=_outcome(revision, good.reward),
         opening=shorten(observation, TEXT_LIMIT),
         shared=_side(bad_nodes[:parting], 0, verdicts),
@@ -121,19 +127,12 @@ def splice_page(
 
 
 def _outcome(revision: RevisionRow, good_reward: float) -> str:
-    naive = revision.naive_reward
-    if revision.status == "naive":
-        return "Kept as joined text; it was never executed."
-    if revision.status == "replayed":
-        return f"Executed from reset, the joined episode earned {naive or 0:.3g}. It is kept."
-    if revision.status == "recovered":
-        return (
-            f"Executed from reset, the joined texts earned {naive or 0:.3g}, whereas the good"
-            f" trajectory had earned {good_reward:.3g}. A search found a true continuation, which"
-            " is kept."
-        )
-    earned = "" if naive is None else f" Executed from reset, it earned {naive:.3g}."
-    return f"Rejected: {revision.reason}.{earned}"
+    outcome = revision_outcome(revision.status)
+    if revision.status == "rejected":
+        outcome += f" ({revision.reason})"
+    if revision.naive_reward is not None:
+        outcome += f"; {naive_outcome(revision.naive_reward, good_reward)}"
+    return f"{outcome[0].upper()}{outcome[1:]}."
 
 
 def _side(
@@ -151,7 +150,7 @@ def _side(
                 at + 1,
                 *_said(node.action, node.text),
                 shorten(node.observation, TEXT_LIMIT),
-                mark_of(node),
+                turn_mark(node),
                 None if judgement is None else VERDICT[judgement.verdict],
                 "" if judgement is None else _judged(judgement),
                 dropped=cut is not None and at >= cut,
@@ -162,7 +161,8 @@ def _side(
 
 
 def _judged(judgement: JudgementRow) -> str:
-    words = verdict_words(judgement)
+    asked = judgement.critic != "none"
+    words = verdict_words(judgement.verdict, judgement.scores, asked=asked)
     return f"{words}: {shorten(judgement.reason, TEXT_LIMIT)}" if judgement.reason else words
 
 
@@ -184,19 +184,15 @@ def _result(revision: RevisionRow) -> Side:
                 count,
                 *_said(parse_action(text), text),
                 shorten(answer, TEXT_LIMIT),
-                part=_part(count - 1, revision),
+                segment=segment_of(
+                    count - 1,
+                    parting_step=revision.parting_step,
+                    cut_step=revision.cut_step,
+                ),
                 learnt=bool(loss[at]),
             )
         )
     return Side(turns, max(0, count - TURN_LIMIT))
-
-
-def _part(at: int, revision: RevisionRow) -> Part:
-    if at < revision.parting_step:
-        return "shared"
-    if at < revision.cut_step:
-        return "bad"
-    return "signal" if at == revision.cut_step else "on"
 
 
 def _said(action: str | None, text: str) -> tuple[str, str]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import click
 
-from agentr_lite.console.output import Styled, clean, format_table
+from agentr_lite.console.tables import format_table
+from agentr_lite.console.text import Styled, clean
 from agentr_lite.report.tables.section import Section
 
 _WRAP = 100

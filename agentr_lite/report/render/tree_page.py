@@ -7,11 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from agentr_lite.console.output import truncate
+from agentr_lite.console.outcomes import LEGEND, ROOT, STEP, Mark, turn_mark, verdict_words
+from agentr_lite.console.text import truncate
 from agentr_lite.report.charts.svg import el, picture
-from agentr_lite.report.marks import LEGEND, ROOT, STEP, Mark, mark_of
 from agentr_lite.report.render.excerpts import Excerpts, shorten
-from agentr_lite.report.render.verdicts import verdict_words
 from agentr_lite.store.database import Store
 from agentr_lite.store.inspection import TreeShape, expansion_calls, load_nodes, tree_shape
 from agentr_lite.store.records import JudgementRow, NodeRow, TreeRow
@@ -64,7 +63,7 @@ def tree_record(store: Store, tree: TreeRow, texts: Excerpts) -> tuple[dict[str,
         "visits": [row.visits for row in rows],
         "value": [round(row.value, 4) for row in rows],
         "reward": [row.reward if row.ended else None for row in rows],
-        "mark": [MARKS.index(mark_of(row)) for row in rows],
+        "mark": [MARKS.index(turn_mark(row)) for row in rows],
         "merged": [row.merged for row in rows],
         "action": [-1 if row.action is None else texts.add(row.action) for row in rows],
         "text": [texts.add(row.text) if row.text else -1 for row in rows],
@@ -156,7 +155,7 @@ def draw_tree(
             top[at] = used[parents[at]]
             used[parents[at]] += row.visits * unit
         used[at] = top[at]
-        mark = mark_of(row)
+        mark = turn_mark(row)
         tall = row.visits * unit
         on_best = at in best
         title = (
@@ -200,7 +199,7 @@ def draw_tree(
 def _verdict(row: JudgementRow, texts: Excerpts) -> dict[str, Any]:
     return {
         "verdict": row.verdict,
-        "words": verdict_words(row),
+        "words": verdict_words(row.verdict, row.scores, asked=row.critic != "none"),
         "reason": -1 if row.reason is None else texts.add(row.reason),
     }
 

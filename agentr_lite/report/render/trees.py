@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agentr_lite.console.output import Styled, clean, truncate
-from agentr_lite.report.marks import mark_of, terminal_style
+from agentr_lite.console.outcomes import terminal_style, turn_mark
+from agentr_lite.console.text import Styled, clean, truncate
 from agentr_lite.store.records import NodeRow, TreeRow
 
 _PIPE, _TEE, _ELBOW, _BLANK = "│  ", "├─ ", "└─ ", "   "
@@ -45,9 +45,7 @@ def render_tree(
 ) -> Iterator[str]:
     """The nodes below the root, one a line, with what is hidden said in its place.
 
-    Glyphs: ``✓`` reward 1, ``◐`` ended with part of it, ``✗`` ended with nothing, ``☠`` a
-    disaster, ``…`` cut at the depth limit, ``!`` an action that was not possible, ``↺`` a revision
-    turn, ``?`` no action.
+    ``console.outcomes`` defines the signs.
 
     Args:
         nodes: by ``idx``, the root first.
@@ -107,7 +105,7 @@ def _count(below: Sequence[NodeRow], children: Mapping[int, list[NodeRow]]) -> i
 
 
 def _line(node: NodeRow, lead: str, width: int | None) -> str:
-    mark = mark_of(node)
+    mark = turn_mark(node)
     style = terminal_style(mark)
     action = "(no action)" if node.action is None else node.action
     numbers = f"  n={node.visits}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agentr_lite.console.output import Styled, format_duration
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.metrics.measures import REWARD, SUCCESS
 from agentr_lite.metrics.methods import MethodRuns
 from agentr_lite.metrics.pooling import difference_of, value_of
@@ -20,7 +21,7 @@ from agentr_lite.report.tables.wording import (
     difference_sentence,
     value_cell,
 )
-from agentr_lite.report.words import Cell, round_name
+from agentr_lite.report.words import Cell
 
 
 def comparison_sections(runs: Sequence[Compared]) -> list[Section]:

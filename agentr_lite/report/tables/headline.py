@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentr_lite.console.output import format_duration
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.console.text import format_duration
 from agentr_lite.metrics.estimates import Difference
 from agentr_lite.metrics.measures import (
     RECOVERY,
@@ -21,7 +22,7 @@ from agentr_lite.metrics.pooling import difference_of, value_of
 from agentr_lite.report.model.comparison import Compared
 from agentr_lite.report.model.run import RunReport
 from agentr_lite.report.tables.wording import difference_interval, interval_cell, value_text
-from agentr_lite.report.words import count, round_name
+from agentr_lite.report.words import count
 
 _NAMES = {
     SUCCESS.key: "Held-out tasks solved",
@@ -41,7 +42,7 @@ class Tile:
     """The base's value."""
     note: str = ""
     tone: str = ""
-    """``good``, ``bad``, ``part`` (inside the noise) or empty."""
+    """``good``, ``bad``, ``partial`` (inside the noise) or empty."""
 
 
 def run_tiles(run: Compared) -> list[Tile]:
@@ -99,7 +100,9 @@ def _judged(difference: Difference, measure: Measure) -> tuple[str, str]:
     if difference.low > 0:
         return "good", "more than base"
     fewer = "fewer" if measure.unit == "percent" else "less"
-    return ("bad", f"{fewer} than base") if difference.high < 0 else ("part", "inside the noise")
+    if difference.high < 0:
+        return "bad", f"{fewer} than base"
+    return "partial", "inside the noise"
 
 
 def _repeated_tile(results: MethodRuns[Any], last: int) -> Tile | None:

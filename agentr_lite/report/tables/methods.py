@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from agentr_lite.console.output import Styled, format_duration
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.metrics.estimates import Difference
 from agentr_lite.metrics.intervals import mean_interval
 from agentr_lite.metrics.measures import (
@@ -31,7 +32,7 @@ from agentr_lite.report.tables.wording import (
     interval_cell,
     value_cell,
 )
-from agentr_lite.report.words import Cell, count, p_value, round_name, signed
+from agentr_lite.report.words import Cell, count, p_value, signed
 
 _TRAINED = ("revision", "good", "general", "valid_examples", "dropped", "steps", "tokens")
 """Counts of a training's summary, in the order of the table's columns."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentr_lite.console.output import Styled
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.console.text import Styled
 from agentr_lite.report.model.pairs import Change, TaskPair
 from agentr_lite.report.tables.section import Section
-from agentr_lite.report.words import Cell, decimal, round_name
+from agentr_lite.report.words import Cell, decimal
 from agentr_lite.store.records import EvalItemRow
 
 SHOWN = 20

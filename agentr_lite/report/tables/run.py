@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentr_lite.console.output import Styled, format_duration
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.console.text import Styled, format_duration
+from agentr_lite.core.verdicts import VERDICTS
 from agentr_lite.metrics.evaluation import EvalFigures
 from agentr_lite.report.model.run import EvalLine, RunReport, SpliceLine
 from agentr_lite.report.tables.section import Section
@@ -18,11 +20,9 @@ from agentr_lite.report.words import (
     percent,
     percent_of,
     points_of,
-    round_name,
     verdict,
 )
 
-VERDICTS = ("good", "bad", "uncertain")
 _REWARD_COLUMNS = ("reward", "95 % interval", "vs base", "95 % interval")
 
 
@@ -264,7 +264,7 @@ def splice_section(report: RunReport) -> Section:
             said = ", ".join(f"{line.verdicts.get(v, 0)} {v}" for v in VERDICTS)
             notes.append(f"{name}: the critic judged steps: {said}.")
         if line.naive:
-            notes.append(f"{name}: {line.naive} splices were kept unchecked.")
+            notes.append(f"{name}: {line.naive} splices were accepted unverified.")
         if line.reasons:
             reasons = ", ".join(f"{reason} {count}" for reason, count in line.reasons.items())
             notes.append(f"{name}: rejected: {reasons}.")

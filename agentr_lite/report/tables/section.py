@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agentr_lite.console.output import Align, Styled
+from agentr_lite.console.tables import Align
+from agentr_lite.console.text import Styled
 from agentr_lite.report.words import Cell
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.report.model.run import failure_share
 from agentr_lite.report.model.splices import Spliced, SpliceRound
 from agentr_lite.report.tables.section import Section
-from agentr_lite.report.words import Cell, count, interval, percent_of, round_name
+from agentr_lite.report.words import Cell, count, interval, percent_of
 
 Named = tuple[str, int, Sequence[SpliceRound]]
 """(environment or method, round, one record for each seed)."""

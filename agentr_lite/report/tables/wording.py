@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentr_lite.console.output import Styled
+from agentr_lite.console.text import Styled
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.measures import Measure
 from agentr_lite.report.words import Cell, interval, percent, points_of, verdict

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
-from agentr_lite.console.output import Progress
+from agentr_lite.console.progress import Progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.evaluate.episodes import Start
 from agentr_lite.evaluate.starts import eval_starts, eval_tasks, find_eval

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agentr_lite.agent.boundary import guarded_tasks
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.verdicts import Verdict
 from agentr_lite.envs.base import Environment
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.resampling import clustered_rate, clustered_ratio
 from agentr_lite.report.tables.section import Section
-from agentr_lite.report.words import Cell, interval, percent, percent_of, round_name
+from agentr_lite.report.words import Cell, interval, percent, percent_of
 from agentr_lite.store import Store
 from agentr_lite.store.records import JudgementRow, TreeRow
 from agentr_lite.store.splices import list_judgements, list_revisions, list_trajectories

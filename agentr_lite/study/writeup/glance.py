@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.metrics.estimates import Difference
 from agentr_lite.metrics.measures import Measure
 from agentr_lite.metrics.methods import BASE
@@ -16,7 +17,7 @@ from agentr_lite.report.tables.wording import (
     value_cell,
     value_text,
 )
-from agentr_lite.report.words import Cell, round_name
+from agentr_lite.report.words import Cell
 from agentr_lite.study.writeup.results import EnvResults
 
 

@@ -9,7 +9,8 @@ from importlib import resources
 
 from markupsafe import Markup
 
-from agentr_lite.console.output import display_width
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.console.text import display_width
 from agentr_lite.metrics.measures import LENGTH, REFLECTIONS, REPEATED, VALID, Measure
 from agentr_lite.metrics.methods import BASE
 from agentr_lite.report.charts.plots import (
@@ -21,7 +22,7 @@ from agentr_lite.report.charts.plots import (
     interval_plot,
 )
 from agentr_lite.report.charts.svg import SERIES_CLASSES, el, marker, text
-from agentr_lite.report.words import round_name, signed_for
+from agentr_lite.report.words import signed_for
 from agentr_lite.study.writeup.results import EnvResults
 
 _PANEL_WIDTH = 360.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentr_lite.console.output import Styled
+from agentr_lite.console.text import Styled
 from agentr_lite.metrics.measures import Seeds
 from agentr_lite.metrics.pooling import difference_of, value_of
 from agentr_lite.report.tables.section import Section

@@ -7,7 +7,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.console.output import Styled, dump_json, format_duration
+from agentr_lite.console.json import dump_json
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.envs.registry import make_env
 from agentr_lite.metrics.measures import BEHAVIOUR, LENGTH, OUTCOMES, REPEATED, Measure
 from agentr_lite.metrics.methods import BASE
@@ -17,7 +19,6 @@ from agentr_lite.report.tables.methods import method_sections
 from agentr_lite.report.tables.section import Section
 from agentr_lite.report.tables.splices import failure_section, failure_sentences, recovery_section
 from agentr_lite.report.tables.wording import difference_phrase, value_text
-from agentr_lite.report.words import round_name
 from agentr_lite.store import Store
 from agentr_lite.study.jobs.cells import REASON, study_cells
 from agentr_lite.study.methods import METHODS, VERIFIED

@@ -28,7 +28,7 @@ function nodeDetail(explorer, at) {
   if (!tree.visits[at]) state.push("never visited");
   parts.push(make("p", "dim", state.join(" · ")));
   for (const found of tree.verdicts[at] || []) {
-    const colour = { good: "good", bad: "bad", uncertain: "part" }[found.verdict];
+    const colour = { good: "good", bad: "bad", uncertain: "partial" }[found.verdict];
     const line = make("p", colour, `critic: ${found.words}`);
     if (found.reason >= 0) line.append(": ", foreign("span", "", explorer.text(found.reason)));
     parts.push(line);

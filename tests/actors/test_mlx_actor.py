@@ -187,11 +187,11 @@ class TestActor:
         texts: list[list[int]] = []
         prompts = []
         for messages, result in zip(chats, drawn, strict=True):
-            prompt = actor._encoder.prompt(messages)
+            prompt = actor.encoder.prompt(messages)
             assert prompt is not None
             prompts.append(prompt)
             texts += [
-                [*prompt, *actor._encoder.tokenizer.continuation(answer)] for answer in answers
+                [*prompt, *actor.encoder.tokenizer.continuation(answer)] for answer in answers
             ]
             texts.append([*prompt, *result.completions[0].token_ids])
         assert max(map(len, prompts)) > 64 + 20

@@ -20,7 +20,7 @@ from agentr_lite.actors.base import (
     ScoreRequest,
     ScoreResult,
 )
-from agentr_lite.actors.chat.encoder import History, Prompt
+from agentr_lite.actors.chat.encoder import ChatEncoder, History, Prompt
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import tuning
 from agentr_lite.actors.llamacpp.grammar import constrained
@@ -160,6 +160,11 @@ class LlamaCppActor(Actor):
             **({"tuning": asdict(self._tuning)} if self._tuning is not None else {}),
             "chat_template": file_sha256(self._chat_template) if self._chat_template else "model",
         }
+
+    @property
+    def encoder(self) -> ChatEncoder:
+        """How it turns conversations into tokens."""
+        return self._encoder
 
     @property
     def context_tokens(self) -> int:

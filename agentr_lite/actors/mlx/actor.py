@@ -198,6 +198,11 @@ class MlxActor(Actor):
         }
 
     @property
+    def encoder(self) -> ChatEncoder:
+        """How it turns conversations into tokens."""
+        return self._encoder
+
+    @property
     def context_tokens(self) -> int:
         """Longest conversation, including its answer."""
         return self._context_tokens

@@ -17,7 +17,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from agentr_lite.actors.chat.encoder import ChatEncoder, History
@@ -75,9 +75,7 @@ def main() -> None:
         for name, source in _TEMPLATES.items():
             template = Path(scratch) / "template.jinja"
             template.write_text(source, "utf-8")
-            for history in Asked = tuple[list[Message], list[str]]
-"""A conversation and the answers that were drawn to it."""
-_HISTORIES:
+            for history in _HISTORIES:
                 encoder = chat_encoder(
                     tokenizer, origin="starter", override=template, history=history
                 )

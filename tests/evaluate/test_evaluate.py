@@ -20,10 +20,10 @@ from agentr_lite.evaluate.starts import eval_tasks
 from agentr_lite.metrics.episodes import Endings, count_endings
 from agentr_lite.recipe.groups import EvalSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.runs import create_run, stage_status
+from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act, always, noisy
 
 

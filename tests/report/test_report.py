@@ -23,7 +23,6 @@ from agentr_lite.report.render.terminal import render_terminal
 from agentr_lite.report.tables.run import run_sections
 from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import comparison_sentence
-from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store.database import Store
 from agentr_lite.store.records import DatasetItemRow, JudgementRow, NodeRow
 from agentr_lite.store.runs import create_run, set_run_status, stage_finished, stage_started
@@ -35,6 +34,7 @@ from agentr_lite.store.splices import (
     save_trajectory,
 )
 from agentr_lite.store.trees import save_tree
+from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act, always, noisy
 
 RECIPE = Recipe(

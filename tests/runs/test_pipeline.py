@@ -226,11 +226,12 @@ def test_a_bug_is_on_record_too(recipe: Path, db: Path, monkeypatch: pytest.Monk
     with Store.open(db) as store:
         run = runs.create_run(store, settings)
 
-        def broken() -> Any:
+        def broken(recipe: Any) -> Any:
             raise ZeroDivisionError("of ours")
 
+        monkeypatch.setattr(actors, "open_actor", broken)
         with pytest.raises(ZeroDivisionError):
-            run_pipeline(store, run, settings, open_actor=broken, equip=lambda *_: None)
+            run_pipeline(store, run, settings)
         row = runs.get_run(store, run)
     assert (row.status, row.error) == ("failed", "ZeroDivisionError: of ours")
 

@@ -17,7 +17,6 @@ from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.report.model.rounds import load_rounds
 from agentr_lite.report.tables.methods import method_sections
 from agentr_lite.report.tables.wording import difference_phrase, difference_sentence
-from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store import Store
 from agentr_lite.store.runs import create_run, get_run, list_stages, set_run_status
 from agentr_lite.study.jobs.cells import FLAWLESS, Cell
@@ -27,6 +26,7 @@ from agentr_lite.study.writeup.glance import glance_sections, told_in_short
 from agentr_lite.study.writeup.plots import environment_plot, sheet
 from agentr_lite.study.writeup.results import CellResult, EnvResults
 from agentr_lite.study.writeup.variants import variant_section
+from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act
 
 RECIPE = Recipe(

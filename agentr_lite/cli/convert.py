@@ -81,7 +81,7 @@ def adapter(
     adapter_config.json beside it. Adapters of llama, qwen2, qwen3 and gemma models can be
     converted, on all layers or on some.
     """
-    from agentr_lite.console.output import emit, emit_json
+    from agentr_lite.console.streams import emit, emit_json
     from agentr_lite.convert.adapter_check import compare_adapter
     from agentr_lite.convert.lora_to_gguf import convert_adapter
 
@@ -126,7 +126,7 @@ def _read_texts(paths: tuple[Path, ...]) -> list[str]:
 
 
 def _show(result: AdapterCheck) -> None:
-    from agentr_lite.console.output import emit, emit_table
+    from agentr_lite.console.streams import emit, emit_table
 
     rows = [
         (
@@ -186,7 +186,7 @@ def model(
 
 
 def _model_to_gguf(source: Path, output: Path, dtype: str, check: bool, as_json: bool) -> None:
-    from agentr_lite.console.output import emit, emit_json
+    from agentr_lite.console.streams import emit, emit_json
     from agentr_lite.convert.check import check_copy
     from agentr_lite.convert.hf_to_gguf import convert_to_gguf
 
@@ -203,7 +203,7 @@ def _model_to_gguf(source: Path, output: Path, dtype: str, check: bool, as_json:
 
 
 def _model_from_gguf(source: Path, output: Path, check: bool, as_json: bool) -> None:
-    from agentr_lite.console.output import emit, emit_json
+    from agentr_lite.console.streams import emit, emit_json
     from agentr_lite.convert.check import check_copy
     from agentr_lite.convert.gguf_to_hf import convert_to_hf
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentr_lite.console.output import Progress, emit, emit_json, emit_table, say, warn
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import emit, emit_json, emit_table, say, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agentr_lite.actors.llamacpp.calibrate import Calibration, Shape
     from agentr_lite.actors.llamacpp.tuning import Tuning
-    from agentr_lite.console.output import Align
+    from agentr_lite.console.tables import Align
 
 
 def tune_model(model: str, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from agentr_lite.console.output import say
+from agentr_lite.console.streams import say
 from agentr_lite.convert.cached import copy_of, has_copy, make_copy
 from agentr_lite.convert.check import AdapterCheck, check_adapter
 from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE

@@ -336,10 +336,13 @@ def add_metrics(
         round_index: the round.
         points: (name, step, value); a point that is there already is replaced.
     """
-    store.executemany(
-        "INSERT INTO metrics (run_id, round, name, step, value) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET value = excluded.value",
-        [(run_id, round_index, name, step, value) for name, step, value in points],
+    store.upsert_all(
+        "metrics",
+        (
+            {"run_id": run_id, "round": round_index, "name": name, "step": step, "value": value}
+            for name, step, value in points
+        ),
+        key=("run_id", "round", "name", "step"),
     )
 
 

@@ -194,7 +194,7 @@ def save_revision(
             raise ValueError("a revision's messages need one loss flag each")
         content = to_json({"messages": list(messages), "loss": [bool(flag) for flag in loss]})
     with store.atomic():
-        return store.insert_or_replace(
+        return store.insert(
             "revisions",
             {
                 "run_id": run_id,
@@ -210,6 +210,7 @@ def save_revision(
                 "reason": reason,
                 "messages": content,
             },
+            replace=True,
         )
 
 
@@ -337,7 +338,7 @@ def save_adapter(
     summary: Mapping[str, Any],
 ) -> int:
     """Record a round's adapter in place of an earlier one; returns its id."""
-    return store.insert_or_replace(
+    return store.insert(
         "adapters",
         {
             "run_id": run_id,
@@ -348,6 +349,7 @@ def save_adapter(
             "gguf_sha256": gguf_sha256,
             "summary": dict(summary),
         },
+        replace=True,
     )
 
 

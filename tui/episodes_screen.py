@@ -10,7 +10,6 @@ from textual.widget import Widget
 
 from agentr_lite.agent.states import Origin, stored_origin
 from agentr_lite.core.errors import UsageError
-from agentr_lite.core.steps import step_from_json
 from agentr_lite.evaluate.summary import is_faulty
 from agentr_lite.metrics.intervals import mcnemar_exact
 from agentr_lite.store import Store
@@ -193,10 +192,10 @@ def episode_views(item: EvalItemRow) -> list[StepView]:
     """An evaluated episode as steps; it stores no first observation, so the goal stands for it."""
     views = [view_of_opening("", item.task.goal)]
     saw = item.task.goal
-    for number, values in enumerate(item.episode, 1):
-        step = step_from_json(values)
+    for number, played in enumerate(item.episode, 1):
+        step = played.step
         facts: tuple[Line, ...] = ()
-        if values.get("given"):
+        if played.given:
             facts = ((("given: part of the failed episode to recover from", "dim"),),)
         views.append(view_of_step(number, step, saw=saw, facts=facts))
         saw = step.observation

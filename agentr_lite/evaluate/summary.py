@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agentr_lite.core.steps import Step, step_from_json
+from agentr_lite.core.steps import Step
 from agentr_lite.evaluate.episodes import OVERFLOW
 from agentr_lite.metrics.intervals import Estimate, mcnemar_exact, mean_interval, wilson_interval
 from agentr_lite.metrics.measures import LOOP_LENGTHS, repeated_runs, revision_lengths
@@ -19,7 +19,7 @@ from agentr_lite.store.records import EvalItemRow
 
 def played_steps(item: EvalItemRow) -> list[Step]:
     """The steps that the actor chose; a prefix that was given is left out."""
-    return [step_from_json(values) for values in item.episode if not values.get("given")]
+    return [played.step for played in item.episode if not played.given]
 
 
 def is_faulty(item: EvalItemRow) -> bool:

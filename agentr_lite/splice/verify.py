@@ -19,10 +19,10 @@ from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.messages import Message
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
+from agentr_lite.core.usage import ModelCall
 from agentr_lite.envs.base import Environment, Snapshot
 from agentr_lite.splice.pairs import is_good
 from agentr_lite.splice.splice import SplicedStep
-from agentr_lite.store.trees import NewCall
 
 FULL_REWARD = 1.0
 
@@ -149,7 +149,7 @@ def recover(
     *,
     attempts: int,
     sampling: Sampling,
-) -> list[tuple[int, NewCall]]:
+) -> list[tuple[int, ModelCall]]:
     """Sample continuations for all ``recoveries`` in lockstep: one batch of requests a step.
 
     An attempt ends with its episode, at ``max_steps``, or as soon as another one of the same
@@ -166,7 +166,7 @@ def recover(
     Returns:
         (tree id, record) of each request, in the order of asking.
     """
-    calls: list[tuple[int, NewCall]] = []
+    calls: list[tuple[int, ModelCall]] = []
     for item in recoveries:
         alive = item.max_steps > 0
         item.attempts = [Attempt(item.snapshot, live=alive) for _ in range(attempts)]
@@ -175,7 +175,7 @@ def recover(
         for (item, members), request, result in zip(
             groups, requests, actor.generate(requests), strict=True
         ):
-            call = NewCall.answered(item.node_idx, request.seeds, result)
+            call = result.call(item.node_idx, request.seeds)
             calls.append((item.tree_id, call))
             for number, answer in zip(members, result.completions, strict=True):
                 _advance(env, item, item.attempts[number], answer)

@@ -16,6 +16,7 @@ from agentr_lite.core.messages import Message
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
+from agentr_lite.core.usage import ModelCall
 from agentr_lite.envs.base import Environment
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.splice.critic import Judged
@@ -30,7 +31,6 @@ from agentr_lite.splice.splice import (
 from agentr_lite.splice.transition import BadPath, Cut, Judgements, direct_cut
 from agentr_lite.splice.verify import Recovery, Replay, recover, replay
 from agentr_lite.store.records import NodeRow, RevisionStatus
-from agentr_lite.store.trees import NewCall
 
 ENVIRONMENT_FAULT = "environment fault"
 """Kind of reason of a pair that was dropped because the environment broke."""
@@ -91,7 +91,7 @@ class TreeResult:
     trajectories: list[Trajectory]
     revisions: list[Revision] = field(default_factory=list)
     judged: list[JudgedStep] = field(default_factory=list)
-    recovery_calls: list[NewCall] = field(default_factory=list)
+    recovery_calls: list[ModelCall] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -236,7 +236,7 @@ def _verify(
     env: Environment,
     actor: Actor,
     alpha: float,
-) -> list[tuple[int, NewCall]]:
+) -> list[tuple[int, ModelCall]]:
     for work in _open(works):
         _replay(work, env, alpha)
     waiting = []

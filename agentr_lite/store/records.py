@@ -6,16 +6,16 @@ Texts are resolved: where a table holds a text's id, the record holds the text.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from agentr_lite.core.messages import Message
-from agentr_lite.core.steps import Step
+from agentr_lite.core.steps import Step, StepKind
 from agentr_lite.core.verdicts import Verdict
 
 RunStatus = Literal["running", "finished", "failed", "interrupted"]
 Stage = Literal["search", "splice", "train", "eval"]
-NodeKind = Literal["root", "act", "reflect", "none"]
+NodeKind = Literal["root"] | StepKind
 CallPurpose = Literal["expand", "judge", "recover", "eval"]
 TrajectoryKind = Literal["good", "bad"]
 Critic = Literal["score", "reason", "none"]
@@ -23,6 +23,9 @@ RevisionStatus = Literal["naive", "replayed", "recovered", "rejected"]
 ItemKind = Literal["revision", "good", "general"]
 ItemSplit = Literal["train", "valid"]
 EvalMode = Literal["greedy", "sampled", "recovery"]
+
+_STEP_FIELDS = tuple(field.name for field in fields(Step))
+"""A node's row has a field of the same name for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,21 +136,42 @@ class NodeRow:
         """Mean reward over the visits; 0 before the first."""
         return self.value_sum / self.visits if self.visits else 0.0
 
+    @classmethod
+    def root(cls, observation: str, *, visits: int = 0, value_sum: float = 0.0) -> NodeRow:
+        """The row of a tree's root: no turn yet, only the first observation."""
+        blank = Step("", None, observation)
+        node = cls.from_step(blank, 0, None, 0, visits=visits, value_sum=value_sum, merged=0)
+        return replace(node, kind="root")
+
+    @classmethod
+    def from_step(
+        cls,
+        step: Step,
+        idx: int,
+        parent_idx: int | None,
+        depth: int,
+        *,
+        visits: int = 0,
+        value_sum: float = 0.0,
+        merged: int = 1,
+    ) -> NodeRow:
+        """The row of a step at its place in a tree; ``to_step`` gives the step back."""
+        return cls(
+            tree_id=0,
+            idx=idx,
+            parent_idx=parent_idx,
+            depth=depth,
+            visits=visits,
+            value_sum=value_sum,
+            merged=merged,
+            **{name: getattr(step, name) for name in _STEP_FIELDS},
+        )
+
     def to_step(self) -> Step:
         """The turn that led to this node. Not for the root."""
         if self.kind == "root":
             raise ValueError("the root is no step")
-        return Step(
-            self.text,
-            self.action,
-            self.observation,
-            reward=self.reward,
-            terminated=self.terminated,
-            truncated=self.truncated,
-            invalid=self.invalid,
-            kind=self.kind,
-            disaster=self.disaster,
-        )
+        return Step(**{name: getattr(self, name) for name in _STEP_FIELDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +307,15 @@ class EvalRow:
 
 
 @dataclass(frozen=True, slots=True)
+class EpisodeStep:
+    """One step of an evaluated episode."""
+
+    step: Step
+    given: bool = False
+    """Part of a prefix to recover from: the actor did not choose it."""
+
+
+@dataclass(frozen=True, slots=True)
 class EvalItemRow:
     """One evaluated episode."""
 
@@ -294,8 +327,8 @@ class EvalItemRow:
     invalid_actions: int
     repeated_actions: int
     reflections: int
-    episode: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
-    """The steps: text, action, observation, reward, kind, invalid."""
+    episode: Sequence[EpisodeStep] = ()
+    """Its steps in order; empty where they were not loaded."""
     error: str | None = None
 
 

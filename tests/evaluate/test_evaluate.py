@@ -23,7 +23,7 @@ from agentr_lite.recipe.settings import EvalSettings, Recipe
 from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
-from agentr_lite.store.records import EvalItemRow, TaskRow
+from agentr_lite.store.records import EpisodeStep, EvalItemRow, TaskRow
 from agentr_lite.store.runs import create_run, stage_status
 from tests.support.stairs import Policy, Scripted, Stairs, act, always, noisy
 
@@ -192,10 +192,7 @@ def test_a_prefix_is_carried_out_and_not_counted() -> None:
 def row(
     task: int, reward: float, *, sample: int = 0, error: str | None = None, level: int = 1
 ) -> EvalItemRow:
-    episode = [
-        {"text": "t", "action": "up", "observation": "o", "reward": reward, "kind": "act"}
-        | {"invalid": False}
-    ]
+    episode = [EpisodeStep(Step("t", "up", "o", reward=reward))]
     return EvalItemRow(
         TaskRow(task, "stairs", f"task{task}", "test", "goal", level),
         sample,
@@ -295,7 +292,7 @@ def test_recovery_prefixes_are_the_bases_in_every_round(store: Store) -> None:
     eval_stage(store, run, 1, recipe, Stairs(), Scripted(always("up")))
     recovery = list_evals(store, run, round_index=1, mode="recovery")[0]
     for item in list_eval_items(store, recovery.id):
-        given = [values["action"] for values in item.episode if values.get("given")]
+        given = [played.step.action for played in item.episode if played.given]
         assert given == ["rest", "rest"]
         assert item.success
         assert item.steps == item.task.level
@@ -448,7 +445,7 @@ def test_a_models_odd_characters_are_stored(store: Store) -> None:
     run = create_run(store, recipe)
     eval_stage(store, run, 0, recipe, Stairs(), Scripted(always("\ud800 \x00 \x1b[2J")))
     item = list_eval_items(store, list_evals(store, run)[0].id)[0]
-    assert item.episode[0]["action"] == "? \x00 \x1b[2J"
+    assert item.episode[0].step.action == "? \x00 \x1b[2J"
 
 
 def test_fewer_tasks_are_evenly_spaced() -> None:

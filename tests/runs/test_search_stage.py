@@ -16,9 +16,9 @@ from agentr_lite.core.errors import ModelError, StoreError, UsageError
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import StepResult
 from agentr_lite.recipe.settings import Recipe, SearchSettings
-from agentr_lite.runs.stages.search import round_tasks, search_stage, split_waves
-from agentr_lite.search.scheduler import run_wave
-from agentr_lite.search.simulate import TreeSearch, search_context
+from agentr_lite.runs.stages.search import node_row, round_tasks, search_stage, split_waves
+from agentr_lite.search.context import search_context
+from agentr_lite.search.scheduler import TreeSearch, run_wave
 from agentr_lite.store import Store, runs, summaries, trees
 from tests.support.corridor import Corridor
 from tests.support.policy_actor import PolicyActor, wanderer
@@ -70,8 +70,8 @@ class TestLockstep:
         run_wave(together, PolicyActor(WALKER))
         alone = TreeSearch(tasks[3], context)
         run_wave([alone], PolicyActor(WALKER))
-        assert [n.to_row() for n in alone.tree.nodes] == [
-            n.to_row() for n in together[3].tree.nodes
+        assert [node_row(n) for n in alone.tree.nodes] == [
+            node_row(n) for n in together[3].tree.nodes
         ]
 
     def test_an_actor_that_answers_too_little_is_told_so(self) -> None:

@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 
 from agentr_lite.core.errors import UsageError
+from agentr_lite.core.steps import Step
 from agentr_lite.core.usage import Usage
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store import Store, evals, runs, splices, summaries, trees
-from agentr_lite.store.records import DatasetItemRow, EvalItemRow, JudgementRow, TaskRow
+from agentr_lite.store.records import (
+    DatasetItemRow,
+    EpisodeStep,
+    EvalItemRow,
+    JudgementRow,
+    TaskRow,
+)
 from tests.support.store_cases import NODES, TASK, new_run, new_tree, node
 
 
@@ -282,11 +289,13 @@ class TestEvals:
         assert evals.open_eval(store, run_id, 0, "greedy", "test") == eval_id
         task_id = runs.task_ids(store, "textcraft", [TASK])["stick"]
         task = TaskRow(task_id, "textcraft", "stick", "train", "craft a stick", 1)
-        item = EvalItemRow(task, 0, 1.0, True, 2, 0, 1, 0, [{"action": "win"}], None)
+        item = EvalItemRow(
+            task, 0, 1.0, True, 2, 0, 1, 0, (EpisodeStep(Step("t", "win", "o")),), None
+        )
         evals.save_eval_items(store, eval_id, [(task_id, item)])
         evals.save_eval_items(store, eval_id, [(task_id, item)])
         assert evals.list_eval_items(store, eval_id) == [item]
-        assert evals.list_eval_items(store, eval_id, with_episodes=False)[0].episode == []
+        assert evals.list_eval_items(store, eval_id, with_episodes=False)[0].episode == ()
         evals.set_eval_summary(store, eval_id, {"success": 0.5})
         [row] = evals.list_evals(store, run_id, mode="greedy")
         assert row.summary == {"success": 0.5}

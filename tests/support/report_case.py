@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agentr_lite.cli import main
+from agentr_lite.core.usage import ModelCall
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.report.page import render_page
 from agentr_lite.store import Store, runs, splices, trees
@@ -112,7 +113,7 @@ def plant(path: Path, nodes: Sequence[NodeRow], text: str = "") -> str:
             task=Corridor().tasks("train")[0],
             instructions=text or "Open the door.",
             nodes=nodes,
-            calls=[trees.NewCall(0, (1, 2, 3), 20, 5, 9)],
+            calls=[ModelCall(0, (1, 2, 3), 20, 5, 9)],
             simulations=1,
             error=text or None,
         )

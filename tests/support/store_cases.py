@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agentr_lite.core.tasks import Task
+from agentr_lite.core.usage import ModelCall
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store import Store, runs, trees
 from agentr_lite.store.records import NodeRow
@@ -39,7 +40,7 @@ NODES = [
     node(3, 1, 2, "wait", truncated=True, visits=1, invalid=True),
     node(4, 2, 2, "win", reward=1.0, terminated=True, visits=1, value_sum=1.0),
 ]
-CALLS = [trees.NewCall(0, (5, 6, 7, 8), 40, 0, 12), trees.NewCall(1, (9,), 60, 40, 3, 2)]
+CALLS = [ModelCall(0, (5, 6, 7, 8), 40, 0, 12), ModelCall(1, (9,), 60, 40, 3, 2)]
 
 
 def new_run(store: Store) -> str:

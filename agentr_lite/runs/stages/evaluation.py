@@ -15,7 +15,6 @@ from agentr_lite.actors.base import Actor, Sampling
 from agentr_lite.agent.boundary import environment_boundary
 from agentr_lite.agent.grammar import turn_grammar
 from agentr_lite.core.errors import UsageError
-from agentr_lite.core.steps import step_to_json
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
 from agentr_lite.evaluate.several import figures_by_env
 from agentr_lite.evaluate.starts import eval_starts, eval_tasks, find_eval
@@ -31,7 +30,7 @@ from agentr_lite.store.evals import (
     save_eval_items,
     set_eval_summary,
 )
-from agentr_lite.store.records import EvalItemRow, EvalMode, EvalRow, TaskRow
+from agentr_lite.store.records import EpisodeStep, EvalItemRow, EvalMode, EvalRow, TaskRow
 from agentr_lite.store.runs import task_ids
 
 GROUP_BATCHES = 4
@@ -325,8 +324,7 @@ def _item(env: str, task_id: int, episode: Episode) -> EvalItemRow:
         repeated_actions=episode.repeated_actions,
         reflections=episode.reflections,
         episode=[
-            # "given": part of a prefix to recover from, not played.
-            step_to_json(step) | ({"given": True} if index < episode.prefix_steps else {})
+            EpisodeStep(step, given=index < episode.prefix_steps)
             for index, step in enumerate(episode.steps)
         ],
         error=episode.error,

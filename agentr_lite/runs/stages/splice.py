@@ -15,6 +15,7 @@ from agentr_lite.agent.boundary import environment_boundary
 from agentr_lite.console.output import Progress, silent_progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.tasks import Task
+from agentr_lite.core.usage import ModelCall
 from agentr_lite.recipe.settings import CHOOSING, Recipe
 from agentr_lite.runs.environments import Environments, Part, by_name, parts_of
 from agentr_lite.runs.sitting import Sitting
@@ -29,7 +30,6 @@ from agentr_lite.splice.wave import (
 )
 from agentr_lite.store import Store, runs, splices, trees
 from agentr_lite.store.records import JudgementRow, TreeRow
-from agentr_lite.store.trees import NewCall
 
 
 def splice_stage(
@@ -363,9 +363,9 @@ def _save_revision(
     )
 
 
-def _judge_calls(judged: Sequence[JudgedStep]) -> list[NewCall]:
+def _judge_calls(judged: Sequence[JudgedStep]) -> list[ModelCall]:
     return [
-        NewCall(
+        ModelCall(
             item.node_idx,
             (),
             item.judged.prompt_tokens,

@@ -20,9 +20,10 @@ from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import Usage
 from agentr_lite.envs.registry import make_env
 from agentr_lite.recipe.settings import Recipe, SearchSettings
+from agentr_lite.runs.create import create_run
 from agentr_lite.search.context import search_context
 from agentr_lite.search.scheduler import TreeSearch, run_wave
-from agentr_lite.store import Store, runs, trees
+from agentr_lite.store import Store, trees
 from agentr_lite.store.records import NodeRow
 
 
@@ -83,7 +84,7 @@ def bench_store(folder: Path, count: int) -> None:
     """Writing, bytes, paths and opening."""
     for depth in (20, 200, 2_000):
         with Store.open(folder / f"{depth}.db") as store:
-            run_id = runs.create_run(store, Recipe())
+            run_id = create_run(store, Recipe())
             empty = store.scalar("PRAGMA page_count")
             nodes = make_nodes(count, depth)
             began = time.perf_counter()

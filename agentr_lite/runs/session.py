@@ -232,9 +232,10 @@ def begin_run(store: Store, recipe: Recipe) -> Target:
     """
     from agentr_lite.actors.registry import check_grammars, check_model
     from agentr_lite.agent.grammar import turn_grammar
+    from agentr_lite.runs.create import create_run
     from agentr_lite.runs.environments import open_environments, parts_of
     from agentr_lite.runs.places import absolute_places
-    from agentr_lite.store.runs import create_run, get_run
+    from agentr_lite.store.runs import get_run
 
     recipe = absolute_places(recipe)
     with open_environments(recipe) as env:

@@ -12,13 +12,11 @@ from agentr_lite.core.errors import UsageError
 from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import Usage
-from agentr_lite.envs.names import env_slug
-from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store.database import Store, to_json
 from agentr_lite.store.records import MetricRow, RoundRow, RunRow, RunStatus, Stage, TaskRow
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
-_LONGEST_SLUG = 48
+_LONGEST_NAME = 48
 
 _RUN = """
 SELECT r.*, m.sha256 AS model_sha256, m.path AS model_path, m.description AS model_description
@@ -31,10 +29,13 @@ def now_utc() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def create_run(
+def add_run(
     store: Store,
-    recipe: Recipe,
     *,
+    name: str,
+    env: str,
+    seed: int,
+    recipe: Mapping[str, Any],
     model: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> str:
@@ -42,26 +43,29 @@ def create_run(
 
     Args:
         store: the database.
-        recipe: the resolved recipe; stored whole.
+        name: what its id begins with; shortened where it is long.
+        env: the environments as one text.
+        seed: the recipe's.
+        recipe: the resolved recipe as JSON types; stored whole.
         model: the actor's ``description``.
         versions: package name to version.
 
     Returns:
-        The run's id: environment, date and time of day, so that ids of one environment sort by
-        age, e.g. ``textcraft-20261122-ar1k``.
+        The run's id: name, date and time of day, so that ids of one name sort by age, e.g.
+        ``textcraft-20261122-ar1k``.
     """
     with store.atomic():
-        run_id = _free_id(store, recipe.env_names, datetime.now(UTC))
+        run_id = _free_id(store, name, datetime.now(UTC))
         store.insert(
             "runs",
             {
                 "id": run_id,
                 "created_utc": now_utc(),
                 "status": "running",
-                "env": recipe.env_label,
+                "env": env,
                 "model_id": None if model is None else _model_id(store, model),
-                "seed": recipe.seed,
-                "recipe": recipe.to_dict(),
+                "seed": seed,
+                "recipe": dict(recipe),
                 "versions": dict(versions or {}),
             },
         )
@@ -134,7 +138,7 @@ def get_run(store: Store, run_id: str) -> RunRow:
 def delete_run(store: Store, run_id: str) -> None:
     """Delete a run with all that belongs to it, and texts that nothing else uses.
 
-    Adapter files on disk are not the store's: ``cli.removal`` deletes those, too.
+    Adapter files on disk are not the store's: ``runs.removal`` deletes them.
 
     Raises:
         UsageError: no such run.
@@ -367,8 +371,8 @@ def task_of(row: sqlite3.Row) -> TaskRow:
     return TaskRow(row["task_id"], row["env"], row["name"], row["split"], row["goal"], row["level"])
 
 
-def _free_id(store: Store, envs: Sequence[str], now: datetime) -> str:
-    slug = "-".join(env_slug(env) for env in envs)[:_LONGEST_SLUG].rstrip("-")
+def _free_id(store: Store, name: str, now: datetime) -> str:
+    slug = name[:_LONGEST_NAME].rstrip("-")
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     moment = int((now - midnight).total_seconds() * 10)
     while True:

@@ -13,9 +13,10 @@ from agentr_lite.recipe.settings import EvalSettings, Recipe
 from agentr_lite.report.comparison import Compared, comparison_sections, gather_compared
 from agentr_lite.report.headline import pooled_tiles, run_tiles
 from agentr_lite.report.tables import Section
+from agentr_lite.runs.create import create_run
 from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store import Store
-from agentr_lite.store.runs import create_run, set_run_status
+from agentr_lite.store.runs import set_run_status
 from tests.support.stairs import Policy, Scripted, Stairs, act
 
 RECIPE = Recipe(env="stairs", rounds=1, eval=EvalSettings(max_steps=4, batch=8))

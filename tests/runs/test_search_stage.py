@@ -16,6 +16,7 @@ from agentr_lite.core.errors import ModelError, StoreError, UsageError
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import StepResult
 from agentr_lite.recipe.settings import Recipe, SearchSettings
+from agentr_lite.runs.create import create_run
 from agentr_lite.runs.stages.search import node_row, round_tasks, search_stage, split_waves
 from agentr_lite.search.context import search_context
 from agentr_lite.search.scheduler import TreeSearch, run_wave
@@ -36,7 +37,7 @@ def stage(store: Store, run_id: str, actor: PolicyActor, recipe: Recipe = RECIPE
 
 def new_run(path: Path) -> tuple[Store, str]:
     store = Store.open(path)
-    return store, runs.create_run(store, RECIPE)
+    return store, create_run(store, RECIPE)
 
 
 def uninterrupted(path: Path) -> tuple[list[Any], Any, int]:

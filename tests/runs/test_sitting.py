@@ -10,6 +10,7 @@ import pytest
 from agentr_lite.actors.mock import MockActor
 from agentr_lite.core.errors import EnvironmentFault, StoreError, UsageError
 from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs.create import create_run
 from agentr_lite.runs.sitting import Sitting, recorded_status
 from agentr_lite.store import Store, runs
 
@@ -22,7 +23,7 @@ def store(db: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def run(store: Store) -> str:
-    return runs.create_run(store, Recipe())
+    return create_run(store, Recipe())
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from agentr_lite.core.config import artifacts_dir
 from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings, TrainSettings
+from agentr_lite.runs.create import create_run
 from agentr_lite.runs.stages.splice import splice_stage
 from agentr_lite.runs.stages.train import adapter_in_use, train_stage
 from agentr_lite.store import Store, evals, runs, splices
@@ -54,7 +55,7 @@ def trained(
 
     monkeypatch.setattr(lora, "train_lora", stand_in)
     store = Store.open(tmp_path / "runs.db")
-    run_id = runs.create_run(store, recipe)
+    run_id = create_run(store, recipe)
     env = Corridors()
     for task in env.tasks("train"):
         plant(store, run_id, env, task, [GOOD, BAD])

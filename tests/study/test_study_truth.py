@@ -13,9 +13,9 @@ from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.world import custom_task
 from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings
 from agentr_lite.report.spliced import failure_section, recovery_section, splice_rounds
+from agentr_lite.runs.create import create_run
 from agentr_lite.runs.stages.splice import splice_stage
 from agentr_lite.store import Store
-from agentr_lite.store.runs import create_run
 from agentr_lite.study.writeup.critic_truth import (
     CriticTruth,
     JudgedPath,

@@ -23,9 +23,10 @@ from agentr_lite.report.measures import (
     value_of,
 )
 from agentr_lite.report.method_tables import method_sections, told_change, told_difference
+from agentr_lite.runs.create import create_run
 from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store import Store
-from agentr_lite.store.runs import create_run, get_run, list_stages, set_run_status
+from agentr_lite.store.runs import get_run, list_stages, set_run_status
 from agentr_lite.study.jobs.cells import FLAWLESS, Cell
 from agentr_lite.study.methods import METHODS
 from agentr_lite.study.writeup.document import Document, Part

@@ -5,7 +5,8 @@ from __future__ import annotations
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import ModelCall
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.store import Store, runs, trees
+from agentr_lite.runs.create import create_run
+from agentr_lite.store import Store, trees
 from agentr_lite.store.records import NodeRow
 
 TASK = Task("stick", "train", "craft a stick", level=1)
@@ -44,7 +45,7 @@ CALLS = [ModelCall(0, (5, 6, 7, 8), 40, 0, 12), ModelCall(1, (9,), 60, 40, 3, 2)
 
 
 def new_run(store: Store) -> str:
-    return runs.create_run(store, Recipe(), model={"sha256": "ab", "path": "/m.gguf", "n": 1})
+    return create_run(store, Recipe(), model={"sha256": "ab", "path": "/m.gguf", "n": 1})
 
 
 def new_tree(store: Store, run_id: str, task: Task = TASK, **more) -> int:

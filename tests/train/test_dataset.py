@@ -11,9 +11,10 @@ import pytest
 from agentr_lite.core.errors import ModelError, RecipeError
 from agentr_lite.core.tasks import Task
 from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings, TrainSettings
+from agentr_lite.runs.create import create_run
 from agentr_lite.runs.stages.splice import splice_stage
 from agentr_lite.splice.trajectories import best_good, flagged_messages, loss_flags
-from agentr_lite.store import Store, runs, splices
+from agentr_lite.store import Store, splices
 from agentr_lite.train.batches import TrainExample
 from agentr_lite.train.dataset import Dataset, build_dataset
 from agentr_lite.train.general import load_general, parse_example
@@ -50,7 +51,7 @@ def recipe(data: str = "both", **train: object) -> Recipe:
 def planted(tmp_path: Path) -> tuple[Store, str]:
     """Twelve trees in round 1: each with two good paths, a flawed one and a bad one."""
     store = Store.open(tmp_path / "runs.db")
-    run_id = runs.create_run(store, recipe())
+    run_id = create_run(store, recipe())
     env = Corridors()
     for task in env.tasks("train"):
         plant(store, run_id, env, task, [FLAWED, SLOW, GOOD, BAD])
@@ -124,7 +125,7 @@ def test_flawed_good_trajectories_can_be_left_out(planted: tuple[Store, str]) ->
 
 def test_tasks_that_never_failed_teach_nothing(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "runs.db")
-    run_id = runs.create_run(store, recipe())
+    run_id = create_run(store, recipe())
     env = Corridors()
     for index, task in enumerate(env.tasks("train")):
         plant(store, run_id, env, task, [GOOD, SLOW, BAD] if index < 3 else [GOOD, SLOW])
@@ -251,7 +252,7 @@ def test_rounds_accumulate_without_duplicates(planted: tuple[Store, str]) -> Non
 
 def test_nothing_to_learn_from_is_an_empty_set(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "runs.db")
-    run_id = runs.create_run(store, recipe())
+    run_id = create_run(store, recipe())
 
     dataset = build_dataset(store, run_id, 1, recipe(eta=0.2), general(5))
 

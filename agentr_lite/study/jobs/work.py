@@ -12,10 +12,11 @@ from agentr_lite.actors.base import Actor
 from agentr_lite.console.output import Progress, say
 from agentr_lite.core.errors import AgentrError, HeldError, ModelError
 from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs.create import create_run
 from agentr_lite.runs.pipeline import PipelineResult
 from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow
-from agentr_lite.store.runs import create_run, get_run, stage_status
+from agentr_lite.store.runs import get_run, stage_status
 from agentr_lite.study.jobs.cells import Cell
 from agentr_lite.study.jobs.reuse import reuse_stage
 from agentr_lite.study.jobs.sharing import Runs, agent_examples, comparable, model_digest

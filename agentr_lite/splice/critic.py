@@ -129,10 +129,10 @@ def parse_judgement(text: str) -> Verdict:
     """
     for line in reversed(text.splitlines()):
         if re.match(r"[*_#\s]*judge?ment\b", line, re.IGNORECASE):
-            found = _JUDGEMENT_LINE.fullmatch(line)
-            if found is None:
+            match = _JUDGEMENT_LINE.fullmatch(line)
+            if match is None:
                 return "uncertain"
-            return _VERDICT_OF[found.group(1).lower()]
+            return _VERDICT_OF[match.group(1).lower()]
     return "uncertain"
 
 

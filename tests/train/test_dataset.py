@@ -13,7 +13,7 @@ from agentr_lite.core.tasks import Task
 from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings, TrainSettings
 from agentr_lite.runs.create import create_run
 from agentr_lite.runs.stages.splice import splice_stage
-from agentr_lite.splice.trajectories import best_good, flagged_messages, loss_flags
+from agentr_lite.splice.trajectories import best_good, flagged, flagged_messages
 from agentr_lite.store import Store, splices
 from agentr_lite.train.batches import TrainExample
 from agentr_lite.train.dataset import Dataset, build_dataset
@@ -107,7 +107,7 @@ def test_turns_up_to_a_flaw_of_a_good_trajectory_carry_no_loss(planted: tuple[St
 
     flawed = [(opening, steps) for _, opening, steps in rows if len(steps) == 5]
     opening, steps = flawed[0]
-    messages, loss = flagged_messages(opening, steps, loss_flags(steps))
+    messages, loss = flagged_messages(opening, flagged(steps))
     assert (len(rows), len(flawed)) == (36, 12)
     assert actions(messages) == FLAWED.split(", ")
     assert loss[2::2] == [False, False, False, True, True]

@@ -74,7 +74,7 @@ def make_tree(count: int, *, width: int, seed: int = 0) -> list[NodeRow]:
 def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, dict[int, int], int]:
     """(run, its large trees by their number of nodes, its deepest tree)."""
     with Store.open(path) as store:
-        run_id = create_run(store, Recipe(env="textcraft"))
+        run_id = create_run(store, Recipe())
 
         def save(name: str, of: Sequence[NodeRow]) -> int:
             return trees.save_tree(

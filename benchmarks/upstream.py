@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentr_lite.actors.base import Actor, GenerateRequest, GenerateResult, Sampling
-from agentr_lite.actors.registry import open_actor
 from agentr_lite.agent.boundary import guarded_reset
 from agentr_lite.agent.conversation import opening, turns
 from agentr_lite.agent.step import take_step
@@ -34,6 +33,7 @@ from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.registry import make_env
 from agentr_lite.recipe.loading import load_recipe
 from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs.actors import open_actor
 from agentr_lite.runs.stages.search import round_tasks, train_tasks
 from agentr_lite.search.context import search_context
 from agentr_lite.search.mcts import action_key, uct_score
@@ -333,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recipe = load_recipe(
         options.recipe, [*budget, f"search.tasks={options.tasks}", *options.overrides]
     )
-    with closing(make_env(recipe.env_label, recipe.env_options)) as env:
+    with closing(make_env(recipe.environment.name, recipe.environment.options)) as env:
         tasks = round_tasks(train_tasks(env), recipe, 1)
         ways: list[tuple[str, Callable[[Actor], tuple[Cost, list[list[Turns]]]]]] = [
             ("ours", lambda actor: run_ours(tasks, env, actor, recipe)),

@@ -172,9 +172,9 @@ def record(recipe_name: str, overrides: Sequence[str]) -> Workload:
     from agentr_lite.actors.registry import resolve_model
 
     recipe = load_recipe(recipe_name, list(overrides))
-    if not isinstance(recipe.env, str):
+    if len(recipe.env) > 1:
         raise SystemExit("a recording is of one environment")
-    env = make_env(recipe.env, recipe.env_options)
+    env = make_env(recipe.environment.name, recipe.environment.options)
     actor = _Recorder(resolve_model(recipe.model).gguf, recipe.agent.context_tokens)
     context = search_context(recipe, env, 1)
     searches = [TreeSearch(task, context) for task in round_tasks(env.tasks("train"), recipe, 1)]

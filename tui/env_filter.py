@@ -63,7 +63,7 @@ class EnvFilterScreen(FilterScreen):
 def has_several(store: Store, run_id: str) -> bool:
     """Whether a run's recipe names several environments; no where the run is gone."""
     try:
-        return not isinstance(get_run(store, run_id).recipe.get("env", ""), str)
+        return len(get_run(store, run_id).recipe.get("env") or ()) > 1
     except UsageError:
         # The screen leaves, and says why, when it reads its data.
         return False

@@ -141,7 +141,7 @@ def _evaluate(
     force: bool,
 ) -> tuple[int, Figures]:
     """The round that was asked for, and figures of it (and, paired, of the base)."""
-    from agentr_lite.actors.registry import open_actor
+    from agentr_lite.runs.actors import open_actor
     from agentr_lite.runs.environments import open_environments
     from agentr_lite.runs.session import adapter_path, equip
     from agentr_lite.runs.stages.evaluate import eval_by_turns

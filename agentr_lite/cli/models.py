@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentr_lite.actors.download.removal import delete_files
+from agentr_lite.actors.download.repository import repository_file
 from agentr_lite.cli.common import json_option
-from agentr_lite.cli.downloads import Megabytes, delete_files, repository_file
+from agentr_lite.cli.downloads import Megabytes
 from agentr_lite.console.output import Progress, emit, emit_json, emit_table, say, truncate
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from agentr_lite.actors.shelf import Entry
+    from agentr_lite.actors.named_models import NamedModel
 
 _TEXT_COLUMNS = 72
 
@@ -50,13 +52,13 @@ def add_model(name: str, model: str, train_dir: Path | None, force: bool, as_jso
 
     The file stays where it is. From then on, `--model NAME` finds it.
     """
-    from agentr_lite.actors import shelf
+    from agentr_lite.actors import named_models
     from agentr_lite.actors.mlx import spec as mlx
     from agentr_lite.actors.openai.spec import is_server
     from agentr_lite.actors.registry import STARTER, check_model, expand
 
     _check_free(name, force)
-    if model == STARTER or shelf.find(model) is not None:
+    if model == STARTER or named_models.find(model) is not None:
         # What a name means may change: a second one would not follow.
         raise UsageError(
             f"'{model}' is a model's name already; a name is given to a file, a directory or a"
@@ -69,8 +71,8 @@ def add_model(name: str, model: str, train_dir: Path | None, force: bool, as_jso
         spec = f"{mlx.PREFIX}{_absolute(model.removeprefix(mlx.PREFIX))}"
     else:
         spec = model if is_server(model) else str(_absolute(model))
-    entry = shelf.Entry(name, spec, str(_absolute(train_dir)) if train_dir else "")
-    shelf.put(entry)
+    entry = named_models.NamedModel(name, spec, str(_absolute(train_dir)) if train_dir else "")
+    named_models.put(entry)
     _show_entry(entry, as_json)
 
 
@@ -94,12 +96,13 @@ def pull_model(
     A download that was cut goes on where it stopped. HF_ENDPOINT names a mirror, HF_TOKEN lets
     private and gated repositories in, AGENTR_LITE_MODELS says where files go.
     """
-    from agentr_lite.actors import hub, shelf
-    from agentr_lite.actors.catalog import known
+    from agentr_lite.actors import named_models
+    from agentr_lite.actors.download import hub
+    from agentr_lite.actors.download.catalog import catalog_model
     from agentr_lite.actors.llamacpp.gguf_header import check_model_file
     from agentr_lite.core.config import models_dir
 
-    item = known(model)
+    item = catalog_model(model)
     repo, file = (item.repo, item.file) if item else repository_file(model, revision)
     train_repo = train_repo or (item.train_repo if item and train else None)
     if train and train_repo is None:
@@ -109,7 +112,7 @@ def pull_model(
         )
     name = alias or (item.name if item else Path(file).stem)
     _check_free_to_pull(name, f"{repo}/{file}")
-    earlier = shelf.find(name)
+    earlier = named_models.find(name)
     with Progress() as progress:
         bar = Megabytes(progress)
         got = hub.fetch(repo, file, models_dir(), revision=revision, on_bytes=bar)
@@ -120,10 +123,10 @@ def pull_model(
             folder = str(_absolute(fetched))
         bar.finish()
     folder = folder or (earlier.train_model if earlier is not None else "")
-    entry = shelf.Entry(
+    entry = named_models.NamedModel(
         name, str(_absolute(got.path)), folder, f"{repo}/{file}", got.revision, got.checksum
     )
-    shelf.put(entry)
+    named_models.put(entry)
     state = "is here already" if got.was_there else "downloaded"
     say(f"{name} {state}, checksum right ({got.size_bytes / 1e6:,.0f} MB)")
     _show_entry(entry, as_json)
@@ -136,13 +139,13 @@ def pull_model(
 @json_option
 def remove_model(name: str, keep_files: bool, as_json: bool) -> None:
     """Forget NAME; delete its files if `pull` brought them and no other name needs them."""
-    from agentr_lite.actors import shelf
+    from agentr_lite.actors import named_models
     from agentr_lite.actors.registry import STARTER
 
     if name == STARTER:
         raise UsageError("the bundled model cannot be removed")
-    entry = shelf.find(name)
-    shelf.drop(name)
+    entry = named_models.find(name)
+    named_models.drop(name)
     deleted = [] if keep_files or entry is None else delete_files(entry)
     if as_json:
         emit_json({"removed": name, "deleted": deleted})
@@ -203,10 +206,10 @@ def show_model(model: str, as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from agentr_lite.actors import shelf
-    from agentr_lite.actors.catalog import CATALOG
+    from agentr_lite.actors import named_models
+    from agentr_lite.actors.download.catalog import CATALOG
 
-    rows = [_bundled(), *(_named(entry) for entry in shelf.entries().values())]
+    rows = [_bundled(), *(_named(entry) for entry in named_models.entries().values())]
     taken = {row["name"] for row in rows}
     rows += [
         {
@@ -262,7 +265,7 @@ def _bundled() -> dict[str, Any]:
     }
 
 
-def _named(entry: Entry) -> dict[str, Any]:
+def _named(entry: NamedModel) -> dict[str, Any]:
     """A row for a name of the user's; a file that is gone or broken is said so, not an error."""
     from agentr_lite.actors.llamacpp.gguf_header import read_header
     from agentr_lite.core.errors import ModelError
@@ -290,19 +293,19 @@ def _named(entry: Entry) -> dict[str, Any]:
 
 
 def _check_free(name: str, force: bool) -> None:
-    from agentr_lite.actors import shelf
-    from agentr_lite.actors.catalog import known
+    from agentr_lite.actors import named_models
+    from agentr_lite.actors.download.catalog import catalog_model
     from agentr_lite.actors.registry import STARTER
 
-    shelf.check_name(name)
+    named_models.check_name(name)
     if name == STARTER:
         raise UsageError(f"'{STARTER}' is the bundled model", hint="Choose another name.")
-    if known(name) and not force:
+    if catalog_model(name) and not force:
         raise UsageError(
             f"'{name}' is the name of a model to pull",
             hint="Choose another name, or give --force to let it mean this one.",
         )
-    if shelf.find(name) is not None and not force:
+    if named_models.find(name) is not None and not force:
         raise UsageError(
             f"there is a model '{name}' already",
             hint=f"Choose another name, or `agentr-lite models remove {name}` first.",
@@ -311,15 +314,15 @@ def _check_free(name: str, force: bool) -> None:
 
 def _check_free_to_pull(name: str, source: str) -> None:
     """Refuse a name that means, or could later mean, something else than ``source``."""
-    from agentr_lite.actors import shelf
-    from agentr_lite.actors.catalog import known
+    from agentr_lite.actors import named_models
+    from agentr_lite.actors.download.catalog import catalog_model
     from agentr_lite.actors.registry import STARTER
 
-    shelf.check_name(name)
+    named_models.check_name(name)
     other = "Call it something else: --as NAME."
     if name == STARTER:
         raise UsageError(f"'{STARTER}' is the bundled model", hint=other)
-    item, earlier = known(name), shelf.find(name)
+    item, earlier = catalog_model(name), named_models.find(name)
     if item is not None and f"{item.repo}/{item.file}" != source:
         raise UsageError(
             f"'{name}' is the name of {item.repo}/{item.file}, not of {source}", hint=other
@@ -332,7 +335,7 @@ def _check_free_to_pull(name: str, source: str) -> None:
         )
 
 
-def _show_entry(entry: Entry, as_json: bool) -> None:
+def _show_entry(entry: NamedModel, as_json: bool) -> None:
     from dataclasses import asdict
 
     if as_json:
@@ -347,9 +350,9 @@ def _show_server(spec: str, as_json: bool) -> None:
     from contextlib import closing
 
     from agentr_lite.actors.registry import open_actor
-    from agentr_lite.recipe.settings import Recipe
+    from agentr_lite.actors.settings import ActorSettings
 
-    with closing(open_actor(Recipe(model=spec))) as actor:
+    with closing(open_actor(ActorSettings(model=spec))) as actor:
         facts, able = actor.description, actor.capabilities
     if as_json:
         emit_json({**facts, "capabilities": able})

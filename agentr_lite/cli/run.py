@@ -146,7 +146,7 @@ def _has_begun(store: Store, run_id: str, error: AgentrError) -> bool:
 
 
 def _work(store: Store, found: Target) -> PipelineResult:
-    from agentr_lite.actors.registry import open_actor
+    from agentr_lite.runs.actors import open_actor
     from agentr_lite.runs.pipeline import run_pipeline
     from agentr_lite.runs.session import equip
     from agentr_lite.store.runs import get_run
@@ -184,19 +184,19 @@ def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
 
 
 def _plan(recipe: Recipe) -> list[str]:
-    parts = recipe.parts()
-    several = len(parts) > 1
+    recipes = recipe.by_environment()
+    several = len(recipes) > 1
     lines = [
         f"plan: {recipe.name} · {recipe.env_label} · model {recipe.model} · seed {recipe.seed}"
     ]
-    for part in parts:
-        held_out = f"{part.eval.tasks}" if part.eval.tasks else "all"
-        where = f" of {part.env_label}" if several else ""
-        lines.append(f"  base     evaluate on {held_out} {part.eval.split} tasks{where}")
+    for own in recipes:
+        held_out = f"{own.eval.tasks}" if own.eval.tasks else "all"
+        where = f" of {own.env_label}" if several else ""
+        lines.append(f"  base     evaluate on {held_out} {own.eval.split} tasks{where}")
     for number in range(1, recipe.rounds + 1):
-        for part in parts:
-            where = f"{part.env_label}: " if several else ""
-            lines.append(f"  round {number}  {where}{_round_plan(part, number)}")
+        for own in recipes:
+            where = f"{own.env_label}: " if several else ""
+            lines.append(f"  round {number}  {where}{_round_plan(own, number)}")
     return lines
 
 

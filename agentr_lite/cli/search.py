@@ -93,7 +93,7 @@ def _round(store: Store, run_id: str, round_index: int | None) -> int:
 
 
 def _search(store: Store, target: Target, number: int, redo: bool) -> Mapping[str, Any]:
-    from agentr_lite.actors.registry import open_actor
+    from agentr_lite.runs.actors import open_actor
     from agentr_lite.runs.environments import open_environments
     from agentr_lite.runs.session import equip
     from agentr_lite.runs.stages.search import search_stage

@@ -89,7 +89,7 @@ def splice(
 
 def _recipe(run: RunRow, changed: list[str]) -> Recipe:
     """The run's recipe with other splice settings."""
-    from agentr_lite.recipe.settings import CHOOSING
+    from agentr_lite.recipe.groups import CHOOSING
     from agentr_lite.runs.session import changed_recipe
 
     for override in changed:
@@ -116,7 +116,7 @@ def _last_searched(store: Store, run_id: str) -> int:
 def _splice(
     store: Store, run: RunRow, recipe: Recipe, number: int, redo: bool
 ) -> Mapping[str, Any]:
-    from agentr_lite.actors.registry import open_actor
+    from agentr_lite.runs.actors import open_actor
     from agentr_lite.runs.environments import open_environments
     from agentr_lite.runs.session import equip
     from agentr_lite.runs.stages.splice import check_splice, splice_stage

@@ -39,7 +39,7 @@ def train(
 
     A training that was cut goes on from its last checkpoint.
     """
-    from agentr_lite.recipe.settings import CHOOSING
+    from agentr_lite.recipe.groups import CHOOSING
     from agentr_lite.runs.session import changed_recipe
     from agentr_lite.runs.stages.train import train_stage
     from agentr_lite.store import Store

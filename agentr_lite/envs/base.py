@@ -44,6 +44,10 @@ class Environment(ABC):
     """Making one and taking an episode again costs well under a second and nothing outside this
     process, so that a viewer may do it unasked."""
 
+    path_options: ClassVar[tuple[str, ...]] = ("data_dir", "games_dir", "recipes_dir")
+    """Constructor options that name files or directories. A run stores them as absolute paths, so
+    that it can be resumed from any working directory. Default: the usual names."""
+
     @abstractmethod
     def tasks(self, split: str) -> Sequence[Task]:
         """The split's tasks, in a fixed order."""

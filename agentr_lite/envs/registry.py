@@ -141,6 +141,21 @@ def replays_quickly(name: str) -> bool:
     return bool(getattr(_factory(parsed), "replays_quickly", False))
 
 
+def path_options(name: str) -> tuple[str, ...]:
+    """The options of an environment that name files (``Environment.path_options``).
+
+    Code from a file or an address is not loaded: the default holds for it.
+
+    Raises:
+        UsageError: no such environment.
+        EnvironmentFault: a plugin cannot be loaded.
+    """
+    parsed = parse_env_name(name)
+    if parsed.path is not None or parsed.scheme:
+        return Environment.path_options
+    return tuple(getattr(_factory(parsed), "path_options", Environment.path_options))
+
+
 def find_task(
     env: Environment,
     name: str,

@@ -11,7 +11,8 @@ from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment
 from agentr_lite.evaluate.episodes import Start
 from agentr_lite.evaluate.summary import is_faulty
-from agentr_lite.recipe.settings import EvalSettings, Recipe
+from agentr_lite.recipe.groups import EvalSettings
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EpisodeStep, EvalMode, EvalRow

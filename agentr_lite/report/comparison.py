@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agentr_lite.console.output import Styled, format_duration
+from agentr_lite.core.errors import UsageError
+from agentr_lite.recipe.loading import recipe_from_dict
 from agentr_lite.report.data import RunReport, gather
 from agentr_lite.report.measures import (
     REWARD,
@@ -216,7 +218,7 @@ def method_names(rows: Sequence[RunRow]) -> list[str]:
 
     Runs that differ in nothing but the seed get the same name.
     """
-    flat = [dict(_settings(row.recipe)) for row in rows]
+    flat = [dict(_settings(_resolved(row.recipe))) for row in rows]
     differing = [
         key
         for key in dict.fromkeys(key for each in flat for key in each)
@@ -254,12 +256,37 @@ def run_labels(rows: Sequence[RunRow], methods: Sequence[str]) -> list[str]:
     ]
 
 
+def _resolved(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stored recipe with today's keys; one that cannot be read today stays as it is.
+
+    A key that came later has its default, so an older run does not seem to differ in it.
+    """
+    try:
+        return recipe_from_dict(recipe).to_dict()
+    except UsageError:
+        return recipe
+
+
 def _settings(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in recipe.items():
-        if isinstance(value, Mapping):
+        if key == "env" and not prefix:
+            yield from _environment_settings(value)
+        elif isinstance(value, Mapping):
             yield from _settings(value, f"{prefix}{key}.")
         elif prefix or key not in ("seed",):
             yield f"{prefix}{key}", value
+
+
+def _environment_settings(
+    environments: Sequence[Mapping[str, Any]],
+) -> Iterator[tuple[str, Any]]:
+    for environment in environments:
+        if len(environments) == 1:
+            yield "env", environment["name"]
+            yield from _settings(environment.get("options") or {}, "env_options.")
+        else:
+            own = {key: value for key, value in environment.items() if key != "name"}
+            yield from _settings(own, f"env.{environment['name']}.")
 
 
 def _plain(value: Any) -> str:
@@ -270,14 +297,11 @@ def _plain(value: Any) -> str:
 
 def _pool(run: RunRow) -> str:
     """What runs must have in common to share a base row."""
-    keys = ("env", "env_options", "eval", "agent")
-    common: dict[str, Any] = {key: run.recipe.get(key) for key in keys}
-    if isinstance(common["env"], Mapping):
-        # Of what each environment has of its own, only what its evaluation depends on.
-        own = ("options", "eval", "agent")
-        common["env"] = {
-            name: {key: (settings or {}).get(key) for key in own}
-            for name, settings in common["env"].items()
-        }
+    common: dict[str, Any] = {key: run.recipe.get(key) for key in ("eval", "agent")}
+    # Of an environment's own settings, only those that its evaluation depends on.
+    own = ("name", "options", "eval", "agent")
+    common["env"] = [
+        {key: environment.get(key) for key in own} for environment in run.recipe.get("env") or ()
+    ]
     common["model"] = run.model_sha256 or run.recipe.get("model")
     return json.dumps(common, sort_keys=True)

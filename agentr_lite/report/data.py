@@ -145,7 +145,7 @@ def gather(store: Store, run_id: str) -> RunReport:
         UsageError: no such run.
     """
     run = get_run(store, run_id)
-    several = not isinstance(run.recipe.get("env", ""), str)
+    several = len(run.recipe.get("env") or ()) > 1
     envs = _envs(store, run.id) if several else []
     return RunReport(
         run,

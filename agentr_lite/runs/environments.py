@@ -46,9 +46,9 @@ def open_environments(recipe: Recipe) -> Generator[Environments]:
     """
     with ExitStack() as stack:
         opened: dict[str, Environment] = {}
-        for part in recipe.parts():
-            name = part.env_label
-            env = stack.enter_context(closing(registry.make_env(name, part.env_options)))
+        for environment in recipe.env:
+            name = environment.name
+            env = stack.enter_context(closing(registry.make_env(name, environment.options)))
             twin = next((key for key, other in opened.items() if other.name == env.name), None)
             if twin is not None:
                 raise UsageError(
@@ -56,7 +56,7 @@ def open_environments(recipe: Recipe) -> Generator[Environments]:
                     hint="Their tasks could not be told apart; give each a run of its own.",
                 )
             opened[name] = env
-        yield next(iter(opened.values())) if isinstance(recipe.env, str) else opened
+        yield next(iter(opened.values())) if len(recipe.env) == 1 else opened
 
 
 def parts_of(recipe: Recipe, env: Environments) -> list[Part]:
@@ -69,10 +69,10 @@ def parts_of(recipe: Recipe, env: Environments) -> list[Part]:
     if isinstance(env, Environment):
         return [Part(env, recipe)]
     found = []
-    for part in recipe.parts():
-        opened = env[part.env_label]
+    for own in recipe.by_environment():
+        opened = env[own.env_label]
         seed = stream_seed(recipe.seed, "environment", opened.name)
-        found.append(Part(opened, dataclasses.replace(part, seed=seed)))
+        found.append(Part(opened, dataclasses.replace(own, seed=seed)))
     return found
 
 

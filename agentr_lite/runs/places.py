@@ -27,17 +27,13 @@ def absolute_places(recipe: Recipe) -> Recipe:
     """
     from agentr_lite.envs.names import absolute_env_name
 
-    if isinstance(recipe.env, str):
-        env: Any = absolute_env_name(recipe.env)
-    else:
-        env = {
-            absolute_env_name(name): dataclasses.replace(own, options=_options(own.options))
-            for name, own in recipe.env.items()
-        }
+    env = tuple(
+        dataclasses.replace(own, name=absolute_env_name(own.name), options=_options(own.options))
+        for own in recipe.env
+    )
     return dataclasses.replace(
         recipe,
         env=env,
-        env_options=_options(recipe.env_options),
         model=_model(recipe.model),
         train_model=_absolute(recipe.train_model),
         agent=dataclasses.replace(

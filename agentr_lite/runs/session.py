@@ -126,7 +126,8 @@ def recipe_for(targets: Sequence[str], chosen: Chosen) -> Recipe | None:
     import json
 
     from agentr_lite.recipe.environments import combined
-    from agentr_lite.recipe.loading import apply_overrides, load_recipe, recipe_from_dict
+    from agentr_lite.recipe.loading import load_recipe, recipe_from_dict
+    from agentr_lite.recipe.overrides import apply_overrides
 
     if len(targets) < 2:
         return new_recipe(targets[0] if targets else str(chosen.recipe), chosen)
@@ -194,12 +195,12 @@ def new_recipe(target: str, chosen: Chosen) -> Recipe | None:
     from agentr_lite.envs.names import absolute_env_name, env_slug
     from agentr_lite.envs.registry import is_env_name
     from agentr_lite.recipe.loading import (
-        apply_overrides,
         load_recipe,
         recipe_from_dict,
         recipe_names,
         study_names,
     )
+    from agentr_lite.recipe.overrides import apply_overrides
 
     recipe, overrides = chosen.recipe, chosen.overrides
     # A run is resumed from wherever the user is then.
@@ -252,8 +253,9 @@ def begin_run(store: Store, recipe: Recipe) -> Target:
 def _suited(recipe: Recipe) -> Recipe:
     """The recipe as its model can carry it out: without likelihoods, the critic reasons."""
     from agentr_lite.actors.openai.spec import is_server
-    from agentr_lite.actors.registry import expand, open_actor
+    from agentr_lite.actors.registry import expand
     from agentr_lite.console.output import warn
+    from agentr_lite.runs.actors import open_actor
 
     # Of a server only an answer tells; a file's back end is known to score.
     if recipe.splice.critic != "score" or not is_server(expand(recipe.model)):

@@ -8,7 +8,8 @@ from agentr_lite.actors.base import Sampling
 from agentr_lite.agent.boundary import environment_boundary
 from agentr_lite.agent.grammar import turn_grammar
 from agentr_lite.envs.base import Environment
-from agentr_lite.recipe.settings import Recipe, SearchSettings
+from agentr_lite.recipe.groups import SearchSettings
+from agentr_lite.recipe.settings import Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from agentr_lite.actors.base import Actor, GenerateRequest, Sampling, ScoreReque
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
 from agentr_lite.core.verdicts import VERDICTS, Verdict
+from agentr_lite.recipe.groups import SpliceSettings
 
 Critic = Literal["score", "reason"]
 
@@ -34,8 +35,6 @@ REASON_QUESTION = (
     " then end with exactly one line of this form:\nJudgement: good, bad or uncertain"
     " (one of the three words)"
 )
-
-REASON_MAX_TOKENS = 192
 
 _JUDGEMENT_LINE = re.compile(
     r"[*_#\s]*judge?ment[*_\s]*:[*_\s\"'`]*(good|bad|uncertain)[*_\s\"'`.!]*", re.IGNORECASE
@@ -91,6 +90,7 @@ def judge(
     conversations: Sequence[Sequence[Message]],
     *,
     seeds: Sequence[int] = (),
+    max_tokens: int = SpliceSettings.critic_tokens,
 ) -> list[Judged]:
     """Judge the last action of each conversation, all in one batch.
 
@@ -99,6 +99,7 @@ def judge(
         critic: ``score`` compares likelihoods; ``reason`` lets it think aloud first.
         conversations: each ends with the observation of the action to judge.
         seeds: one a conversation for ``reason`` (greedy, but the protocol asks for one).
+        max_tokens: longest answer of ``reason``.
 
     Returns:
         One verdict a conversation; ``uncertain`` where it is too long for the model's context.
@@ -110,7 +111,7 @@ def judge(
         return []
     if critic == "score":
         return _by_score(actor, conversations)
-    return _by_reason(actor, conversations, seeds or [1] * len(conversations))
+    return _by_reason(actor, conversations, seeds or [1] * len(conversations), max_tokens)
 
 
 def normalise(log_likelihoods: Sequence[float]) -> tuple[float, ...]:
@@ -164,9 +165,12 @@ def _by_score(actor: Actor, conversations: Sequence[Sequence[Message]]) -> list[
 
 
 def _by_reason(
-    actor: Actor, conversations: Sequence[Sequence[Message]], seeds: Sequence[int]
+    actor: Actor,
+    conversations: Sequence[Sequence[Message]],
+    seeds: Sequence[int],
+    max_tokens: int,
 ) -> list[Judged]:
-    sampling = Sampling(temperature=0.0, max_tokens=REASON_MAX_TOKENS)
+    sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
     requests = [
         GenerateRequest(judge_message(chat, REASON_QUESTION), (seed,), sampling)
         for chat, seed in zip(conversations, seeds, strict=True)

@@ -12,8 +12,10 @@ a file of a newer release, which ``user_version`` shows at once, even to a reade
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from agentr_lite.store.schema import APPLICATION_ID, TABLES
 
@@ -41,7 +43,29 @@ def add_batch_columns(conn: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_tables, add_batch_columns)
+def environments_as_list(conn: sqlite3.Connection) -> None:
+    """A run's recipe holds its environments as a list, even of one.
+
+    Before, ``env`` was one environment's name, with its options in ``env_options``, or a mapping of
+    names to settings. Readers of a stored recipe now meet one form only.
+    """
+    for run_id, text in conn.execute("SELECT id, recipe FROM runs").fetchall():
+        recipe = json.loads(text)
+        env, options = recipe.get("env"), recipe.pop("env_options", None) or {}
+        if isinstance(env, str):
+            env = {env: {"options": options}}
+        if isinstance(env, dict):
+            recipe["env"] = [_environment(name, own or {}) for name, own in sorted(env.items())]
+        new = json.dumps(recipe, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        conn.execute("UPDATE runs SET recipe = ? WHERE id = ?", (new, run_id))
+
+
+def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
+    empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
+    return {**empty, **own, "name": name}
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_tables, add_batch_columns, environments_as_list)
 """In the order in which they are applied; the first one makes schema 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

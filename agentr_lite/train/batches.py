@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from agentr_lite.actors.chat_template import ChatTemplate
+from agentr_lite.actors.chat.template import ChatTemplate
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
 from agentr_lite.core.seeds import stream_seed

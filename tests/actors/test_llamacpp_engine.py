@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from agentr_lite.actors.base import GenerateRequest, Sampling, ScoreRequest
-from agentr_lite.actors.fragments import Tokenizer
+from agentr_lite.actors.chat.fragments import Tokenizer
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.actors.llamacpp.context import SEQUENCES, Context
 from agentr_lite.actors.llamacpp.integrity import check_integrity

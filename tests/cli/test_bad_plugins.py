@@ -17,7 +17,8 @@ from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.limits import time_limit
-from agentr_lite.recipe.settings import EvalSettings, Recipe, SearchSettings
+from agentr_lite.recipe.groups import EvalSettings, SearchSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.runs.create import create_run
 from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.runs.stages.search import search_stage
@@ -139,7 +140,7 @@ def test_one_bad_task_in_search_and_evaluation(
     fault: str, call: str, message: str, tmp_path: Path
 ) -> None:
     recipe = Recipe(
-        env="bad",
+        env=(EnvironmentSettings("bad"),),
         search=SearchSettings(tasks=0, simulations=1, width=2, depth=4, wave=4),
         eval=EvalSettings(split="train", tasks=0, max_steps=4, recovery=False),
     )

@@ -196,7 +196,7 @@ def test_where_no_task_changed_it_says_so(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("test_cli_paired.TUNED", BASE)
+    monkeypatch.setattr(f"{__name__}.TUNED", BASE)
     assert call("eval", trained_run(db), "--paired", "--no-recovery") == 0
     shown = capsys.readouterr().out
     assert "Tasks that changed on test, greedy: none; both solve 4, neither 8." in shown

@@ -12,8 +12,9 @@ from click.testing import CliRunner
 
 from agentr_lite.cli.export import export
 from agentr_lite.core.errors import AgentrError, UsageError
+from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.loading import recipe_from_dict
-from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.runs.create import create_run
 from agentr_lite.runs.stages.splice import splice_stage
 from agentr_lite.splice.export import Exported, exported, render
@@ -31,7 +32,7 @@ def database(tmp_path: Path) -> Path:
     """One tree with a good path, a revision and a rejected pair."""
     path = tmp_path / "runs.db"
     settings = Recipe(
-        env="corridor",
+        env=(EnvironmentSettings("corridor"),),
         search=SearchSettings(depth=8),
         splice=SpliceSettings((1.0,), recovery_attempts=0),
     )

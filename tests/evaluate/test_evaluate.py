@@ -19,7 +19,8 @@ from agentr_lite.evaluate.episodes import Start, run_episodes
 from agentr_lite.evaluate.starts import eval_tasks
 from agentr_lite.evaluate.summary import compare, summarise
 from agentr_lite.metrics.measures import repeated_actions, repeated_runs, revision_lengths
-from agentr_lite.recipe.settings import EvalSettings, Recipe
+from agentr_lite.recipe.groups import EvalSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.runs.create import create_run
 from agentr_lite.runs.stages.evaluate import eval_stage
 from agentr_lite.store.database import Store
@@ -255,7 +256,10 @@ def store(tmp_path: Path) -> Store:
 
 
 def recipe_of(**settings: Any) -> Recipe:
-    return Recipe(env="stairs", eval=EvalSettings(**{"max_steps": 4, "batch": 2, **settings}))
+    return Recipe(
+        env=(EnvironmentSettings("stairs"),),
+        eval=EvalSettings(**{"max_steps": 4, "batch": 2, **settings}),
+    )
 
 
 def dump(store: Store, run_id: str) -> list[Any]:

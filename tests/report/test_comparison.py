@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from agentr_lite.core.messages import Message
-from agentr_lite.recipe.settings import EvalSettings, Recipe
+from agentr_lite.recipe.groups import EvalSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.report.comparison import Compared, comparison_sections, gather_compared
 from agentr_lite.report.headline import pooled_tiles, run_tiles
 from agentr_lite.report.tables import Section
@@ -19,7 +20,9 @@ from agentr_lite.store import Store
 from agentr_lite.store.runs import set_run_status
 from tests.support.stairs import Policy, Scripted, Stairs, act
 
-RECIPE = Recipe(env="stairs", rounds=1, eval=EvalSettings(max_steps=4, batch=8))
+RECIPE = Recipe(
+    env=(EnvironmentSettings("stairs"),), rounds=1, eval=EvalSettings(max_steps=4, batch=8)
+)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from agentr_lite.console.output import clean, display_width
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
 from agentr_lite.core.tasks import Task
-from agentr_lite.recipe.settings import EvalSettings, Recipe
+from agentr_lite.recipe.groups import EvalSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.report import render_run
 from agentr_lite.report.data import gather
 from agentr_lite.report.markdown import escape_markdown
@@ -35,7 +36,12 @@ from agentr_lite.store.splices import (
 from agentr_lite.store.trees import save_tree
 from tests.support.stairs import Policy, Scripted, Stairs, act, always, noisy
 
-RECIPE = Recipe(name="tiny", env="stairs", eval=EvalSettings(max_steps=4, batch=8), seed=3)
+RECIPE = Recipe(
+    name="tiny",
+    env=(EnvironmentSettings("stairs"),),
+    eval=EvalSettings(max_steps=4, batch=8),
+    seed=3,
+)
 
 
 @pytest.fixture
@@ -209,7 +215,7 @@ def test_splices_training_and_cost(store: Store) -> None:
 
 def test_an_unfinished_evaluation_is_shown_as_such(store: Store) -> None:
     run = create_run(store, RECIPE)
-    recipe = Recipe(env="stairs", eval=EvalSettings(max_steps=4, batch=1))
+    recipe = Recipe(env=(EnvironmentSettings("stairs"),), eval=EvalSettings(max_steps=4, batch=1))
     with pytest.raises(KeyboardInterrupt):
         eval_stage(store, run, 0, recipe, Stairs(), Scripted(always("up"), fail_after=9))
     set_run_status(store, run, "interrupted")

@@ -341,13 +341,14 @@ def test_the_plan_is_data(cli: Call, recipe: Path, db: Path) -> None:
     code, out, err = cli("run", recipe, "--plan", "-d", db)
     assert code == 0 and err == ""
     assert out.startswith("plan: loop · corridor") and out.count("\n") == 4
-    assert json.loads(cli("run", recipe, "--plan", "--json")[1])["plan"]["env"] == "corridor"
+    [env] = json.loads(cli("run", recipe, "--plan", "--json")[1])["plan"]["env"]
+    assert env["name"] == "corridor"
     assert not db.exists()
 
 
 def test_a_recipe_for_one_environment_runs_on_another(cli: Call, recipe: Path, db: Path) -> None:
     code, out, _ = cli("run", "textcraft", "--recipe", recipe, "--plan", "--json")
-    assert code == 0 and json.loads(out)["plan"]["env"] == "textcraft"
+    assert code == 0 and [env["name"] for env in json.loads(out)["plan"]["env"]] == ["textcraft"]
     code, out, _ = cli("run", "corridor", "--plan", "--json", "--set", "rounds=0")
     assert code == 0 and json.loads(out)["plan"]["rounds"] == 0
 

@@ -15,7 +15,8 @@ from agentr_lite.actors.base import GenerateResult
 from agentr_lite.core.errors import ModelError, StoreError, UsageError
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import StepResult
-from agentr_lite.recipe.settings import Recipe, SearchSettings
+from agentr_lite.recipe.groups import SearchSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.runs.create import create_run
 from agentr_lite.runs.stages.search import node_row, round_tasks, search_stage, split_waves
 from agentr_lite.search.context import search_context
@@ -26,7 +27,7 @@ from tests.support.policy_actor import PolicyActor, wanderer
 
 WALKER = wanderer("forward", "take", "open", "leave", "back", "forward")
 RECIPE = Recipe(
-    env="corridor",
+    env=(EnvironmentSettings("corridor"),),
     search=SearchSettings(tasks=7, simulations=3, width=3, depth=6, wave=3),
 )
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from agentr_lite.core.config import artifacts_dir
-from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings, TrainSettings
+from agentr_lite.recipe.groups import SearchSettings, SpliceSettings, TrainSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.runs.create import create_run
 from agentr_lite.runs.stages.splice import splice_stage
 from agentr_lite.runs.stages.train import adapter_in_use, train_stage
@@ -28,7 +29,7 @@ def trained(
     weights.mkdir()
     (weights / "config.json").write_text("{}")
     recipe = Recipe(
-        env="corridor",
+        env=(EnvironmentSettings("corridor"),),
         search=SearchSettings(depth=8),
         train_model=str(weights),
         splice=SpliceSettings((1.0,), critic="none", contested=False),

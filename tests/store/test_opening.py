@@ -1,4 +1,4 @@
-"""Opening a database: what is refused, what is migrated; and transactions."""
+"""Opening a database: what is refused; and transactions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 
 from agentr_lite.core.errors import EXIT_STORE, StoreError
 from agentr_lite.store import Store, runs, trees
-from agentr_lite.store.migrations import MIGRATIONS, SCHEMA_VERSION, migrate
-from agentr_lite.store.schema import APPLICATION_ID, TABLES
+from agentr_lite.store.migrations import SCHEMA_VERSION
 from tests.support.store_cases import new_run, new_tree
 
 
@@ -109,32 +108,6 @@ class TestOpening:
         with pytest.raises(StoreError, match="older"):
             Store.open(store.path, read_only=True)
 
-    def test_the_first_schema_is_brought_up_to_date_with_its_content(self, tmp_path: Path) -> None:
-        path = tmp_path / "old.db"
-        old = sqlite3.connect(path)
-        old.executescript(TABLES)
-        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        old.execute("PRAGMA user_version = 1")
-        old.execute(
-            "INSERT INTO runs (id, created_utc, status, env, seed, recipe, versions)"
-            " VALUES ('r', '2026', 'finished', 'e', 1, '{}', '{}')"
-        )
-        old.execute(
-            "INSERT INTO model_calls (run_id, round, purpose, seeds, prompt_tokens, cached_tokens,"
-            " output_tokens) VALUES ('r', 1, 'eval', '[]', 1, 0, 1)"
-        )
-        old.commit()
-        old.close()
-        # Reading commands must not be stopped by a program update either.
-        with Store.open_to_read(path) as store:
-            assert store.read_only and [run.id for run in runs.list_runs(store)] == ["r"]
-            assert tuple(store.rows("SELECT batch_ms, batch_size FROM model_calls")[0]) == (
-                None,
-                None,
-            )
-            assert store.scalar("PRAGMA user_version") == SCHEMA_VERSION
-        Store.open(path, read_only=True).close()
-
 
 class TestTransactions:
     def test_a_failed_block_leaves_nothing(self, store: Store) -> None:
@@ -166,49 +139,3 @@ class TestTransactions:
         assert "space" in caught.value.hint
         assert trees.list_trees(store, run_id) == []
         assert runs.get_run(store, run_id).status == "running"
-
-
-class TestMigrations:
-    def test_each_is_applied_once_and_counted(self, tmp_path: Path) -> None:
-        conn = sqlite3.connect(tmp_path / "new.db")
-        seen: list[str] = []
-
-        def rewrite_rows(conn: sqlite3.Connection) -> None:
-            seen.append("rows")
-            conn.execute('UPDATE runs SET recipe = \'{"name":"new"}\'')
-
-        migrate(conn)
-        conn.execute(
-            "INSERT INTO runs (id, created_utc, status, env, seed, recipe, versions)"
-            " VALUES ('r', '2026', 'finished', 'e', 1, '{}', '{}')"
-        )
-        for _ in range(2):
-            migrate(conn, (*MIGRATIONS, rewrite_rows))
-        assert seen == ["rows"]
-        assert conn.execute("SELECT recipe FROM runs").fetchone() == ('{"name":"new"}',)
-        assert conn.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
-
-    def test_one_that_fails_leaves_the_file_as_it_was(self, tmp_path: Path) -> None:
-        def fails(conn: sqlite3.Connection) -> None:
-            conn.execute("DELETE FROM runs")
-            raise RuntimeError
-
-        with Store.open(tmp_path / "runs.db") as store:
-            run_id = new_run(store)
-            with pytest.raises(RuntimeError), store.atomic():
-                migrate(store.db.conn, (*MIGRATIONS, fails))
-            assert [run.id for run in runs.list_runs(store)] == [run_id]
-            assert store.scalar("PRAGMA user_version") == SCHEMA_VERSION
-
-    def test_a_migrated_file_has_the_schema_of_a_new_one(self, tmp_path: Path) -> None:
-        old = sqlite3.connect(tmp_path / "old.db")
-        old.executescript(TABLES)
-        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        old.execute("PRAGMA user_version = 1")
-        old.commit()
-        old.close()
-        schemas = []
-        for name in ("old.db", "new.db"):
-            with Store.open(tmp_path / name) as store:
-                schemas.append([tuple(row) for row in store.rows("SELECT sql FROM sqlite_master")])
-        assert schemas[0] == schemas[1]

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from agentr_lite.recipe.settings import EvalSettings, Recipe
+from agentr_lite.recipe.groups import EvalSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.report.measures import (
     RECOVERY,
     REPEATED,
@@ -36,7 +37,9 @@ from agentr_lite.study.writeup.results import CellResult, EnvResults
 from agentr_lite.study.writeup.variants import variant_section
 from tests.support.stairs import Policy, Scripted, Stairs, act
 
-RECIPE = Recipe(env="stairs", rounds=1, eval=EvalSettings(max_steps=4, batch=8))
+RECIPE = Recipe(
+    env=(EnvironmentSettings("stairs"),), rounds=1, eval=EvalSettings(max_steps=4, batch=8)
+)
 SVG = "{http://www.w3.org/2000/svg}"
 
 

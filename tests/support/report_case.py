@@ -12,7 +12,7 @@ import pytest
 
 from agentr_lite.cli import main
 from agentr_lite.core.usage import ModelCall
-from agentr_lite.recipe.settings import Recipe
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.report.page import render_page
 from agentr_lite.runs.create import create_run
 from agentr_lite.store import Store, runs, splices, trees
@@ -104,7 +104,9 @@ def page_of(path: Path, **options: Any) -> Page:
 def plant(path: Path, nodes: Sequence[NodeRow], text: str = "") -> str:
     """A run with one tree of given nodes and, where ``text`` is given, one splice that says it."""
     with Store.open(path) as store:
-        run = create_run(store, Recipe(env="corridor", name=text or "custom"))
+        run = create_run(
+            store, Recipe(env=(EnvironmentSettings("corridor"),), name=text or "custom")
+        )
         tree = trees.save_tree(
             store,
             run_id=run,

@@ -10,7 +10,8 @@ import pytest
 
 from agentr_lite.core.errors import ModelError, RecipeError
 from agentr_lite.core.tasks import Task
-from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings, TrainSettings
+from agentr_lite.recipe.groups import SearchSettings, SpliceSettings, TrainSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.runs.create import create_run
 from agentr_lite.runs.stages.splice import splice_stage
 from agentr_lite.splice.trajectories import best_good, flagged, flagged_messages
@@ -40,7 +41,7 @@ class Corridors(Corridor):
 def recipe(data: str = "both", **train: object) -> Recipe:
     values = {"eta": 1.0, "validation": 0.0, **train}
     return Recipe(
-        env="corridor",
+        env=(EnvironmentSettings("corridor"),),
         search=SearchSettings(depth=8),
         splice=SpliceSettings((1.0,), critic="none", data=data),
         train=TrainSettings(**values),

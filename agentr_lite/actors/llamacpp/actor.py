@@ -20,6 +20,7 @@ from agentr_lite.actors.base import (
     ScoreRequest,
     ScoreResult,
 )
+from agentr_lite.actors.chat.prompts import Prompt, PromptBuilder
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import tuning
 from agentr_lite.actors.llamacpp.grammar import constrained
@@ -31,7 +32,6 @@ from agentr_lite.actors.llamacpp.plan import plan_isolated, plan_lanes
 from agentr_lite.actors.llamacpp.sampler import Chooser, Forced, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from agentr_lite.actors.llamacpp.weights import Weights
-from agentr_lite.actors.prompts import Prompt, PromptBuilder
 from agentr_lite.actors.shared import open_beside
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.usage import Usage

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentr_lite.actors.llamacpp.library import clear_errors, last_error, load_library
-from agentr_lite.actors.llamacpp.nodes import CellBytes
+from agentr_lite.actors.llamacpp.segments import CellBytes
 from agentr_lite.core.errors import ModelError
 
 if TYPE_CHECKING:

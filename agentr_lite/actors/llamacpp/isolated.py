@@ -19,9 +19,9 @@ import numpy as np
 
 from agentr_lite.actors.llamacpp.lanes import Lane
 from agentr_lite.actors.llamacpp.model import Model
-from agentr_lite.actors.llamacpp.nodes import CellBytes
 from agentr_lite.actors.llamacpp.plan import LanePlan
 from agentr_lite.actors.llamacpp.scheduler import Job
+from agentr_lite.actors.llamacpp.segments import CellBytes
 
 BLOCK = 32
 """Tokens; of each prompt, what follows the last whole block is computed anew."""
@@ -61,8 +61,8 @@ class IsolatedLane(Lane):
         keys = list(_keys(prompt))
         for key, end in keys:
             start = end - BLOCK
-            node, _ = tree.insert(prompt[:end])
-            sequence = tree.writable(node)
+            segment, _ = tree.insert(prompt[:end])
+            sequence = tree.writable(segment)
             data = blocks.get(key)
             if data is not None:
                 context.load(data, sequence, start, end)
@@ -72,8 +72,8 @@ class IsolatedLane(Lane):
                 counters.prefilled_tokens += BLOCK
                 counters.batches += 1
                 blocks.put(key, context.save(sequence, start, end))
-            tree.advance(node, BLOCK)
-            tree.unpin(node)
+            tree.advance(segment, BLOCK)
+            tree.unpin(segment)
         # A block is of use with all blocks before it only: the first shall be the last to go.
         for key, _ in reversed(keys):
             blocks.touch(key)

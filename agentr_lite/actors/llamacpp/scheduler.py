@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 
 from agentr_lite.actors.answer import Answer
 from agentr_lite.actors.llamacpp.context import Context
-from agentr_lite.actors.llamacpp.nodes import Branch, Node
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
 from agentr_lite.actors.llamacpp.sampler import Chooser, Row
+from agentr_lite.actors.llamacpp.segments import Branch, Segment
 
 
 class Sample(Answer):
@@ -40,7 +40,7 @@ class Job:
     prompt: list[int]
     """At least one token."""
     samples: list[Sample]
-    node: Node | None = None
+    segment: Segment | None = None
     """Where the prompt but for its last token ends; None until admitted."""
     cached_tokens: int = 0
     admitted: int = 0
@@ -176,15 +176,15 @@ class Scheduler:
         while self._queue and self._growing < self._most:
             job, sample = self._queue[0]
             need = sample.max_tokens
-            if job.node is None:
+            if job.segment is None:
                 need += tree.unpinned(job.prompt[:-1])
             if tree.pinned + self._reserved + need > tree.capacity:
                 if not self._growing:
                     raise RuntimeError("a job does not fit the cache even alone")
                 return
             self._queue.popleft()
-            if job.node is None:
-                job.node, job.cached_tokens = tree.insert(job.prompt[:-1])
+            if job.segment is None:
+                job.segment, job.cached_tokens = tree.insert(job.prompt[:-1])
             if job.admitted == job.started:
                 self._waiting.append(job)
             job.admitted += 1
@@ -195,30 +195,34 @@ class Scheduler:
         """Missing prompt tokens for the next batch; what was saved in RAM is brought back."""
         tree = self._tree
         entries = _Entries()
-        fresh: set[Node] = set()
+        fresh: set[Segment] = set()
         for job in self._waiting:
-            assert job.node is not None
-            for node in tree.incomplete(job.node):
-                # Below a node that this very batch completes only the same id can go on:
+            assert job.segment is not None
+            for segment in tree.incomplete(job.segment):
+                # Below a segment that this very batch completes only the same id can go on:
                 # a fork would copy marks of cells that do not exist yet.
-                if node.parent in fresh and not tree.continues(node):
+                if segment.parent in fresh and not tree.continues(segment):
                     break
-                if node.saved is not None and node.parent not in fresh and tree.restore(node):
+                if (
+                    segment.saved is not None
+                    and segment.parent not in fresh
+                    and tree.restore(segment)
+                ):
                     continue
-                size = min(len(node.tokens) - node.decoded, room)
+                size = min(len(segment.tokens) - segment.decoded, room)
                 if size == 0:
                     break
                 if not tree.make_room(size):
                     raise RuntimeError("admitted prompts exceed the cache")
-                first = node.start + node.decoded
-                entries.tokens += node.tokens[node.decoded : node.decoded + size]
+                first = segment.start + segment.decoded
+                entries.tokens += segment.tokens[segment.decoded : segment.decoded + size]
                 entries.positions += range(first, first + size)
-                entries.sequences += [tree.writable(node)] * size
-                tree.advance(node, size)
+                entries.sequences += [tree.writable(segment)] * size
+                tree.advance(segment, size)
                 room -= size
-                if not node.complete:
+                if not segment.complete:
                     break
-                fresh.add(node)
+                fresh.add(segment)
             if room == 0:
                 break
         return entries
@@ -226,24 +230,24 @@ class Scheduler:
     def _start(self) -> None:
         """Make branches of the samples whose prompts are computed; equal prompts share one."""
         tree = self._tree
-        groups: dict[tuple[Node, int], Live] = {}
+        groups: dict[tuple[Segment, int], Live] = {}
         waiting = []
         for job in self._waiting:
-            assert job.node is not None
-            if not job.node.complete:
+            assert job.segment is not None
+            if not job.segment.complete:
                 waiting.append(job)
                 continue
             samples = job.samples[job.started : job.admitted]
             job.started = job.admitted
-            key = (job.node, job.prompt[-1])
+            key = (job.segment, job.prompt[-1])
             group = groups.get(key)
             if group is None:
-                groups[key] = Live(tree.fork(job.node), job.prompt[-1], samples)
+                groups[key] = Live(tree.fork(job.segment), job.prompt[-1], samples)
                 self.counters.replayed_tokens += 1
             else:
                 group.samples = group.samples + samples
             if job.started == len(job.samples):
-                tree.unpin(job.node)
+                tree.unpin(job.segment)
         self._waiting = waiting
         self._live += groups.values()
         self.counters.decoded_tokens -= len(groups)
@@ -297,7 +301,7 @@ class Scheduler:
             live.pending, live.samples = next(iter(goes_on.items()))
             self._live.append(live)
             return
-        node = self._tree.commit(live.branch)
+        segment = self._tree.commit(live.branch)
         for token, samples in goes_on.items():
-            self._live.append(Live(self._tree.fork(node), token, samples))
-        self._tree.unpin(node)
+            self._live.append(Live(self._tree.fork(segment), token, samples))
+        self._tree.unpin(segment)

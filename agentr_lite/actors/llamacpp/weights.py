@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agentr_lite.actors.chat_template import ChatTemplate, model_template
-from agentr_lite.actors.fragments import Tokenizer
+from agentr_lite.actors.chat.fragments import Tokenizer
+from agentr_lite.actors.chat.template import ChatTemplate, model_template
 from agentr_lite.actors.llamacpp.adapters import Adapters
 from agentr_lite.actors.llamacpp.grammar import Grammar
 from agentr_lite.actors.llamacpp.model import Model

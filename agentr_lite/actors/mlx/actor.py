@@ -18,12 +18,12 @@ from agentr_lite.actors.base import (
     ScoreRequest,
     ScoreResult,
 )
-from agentr_lite.actors.chat_template import model_template
+from agentr_lite.actors.chat.fragments import Tokenizer
+from agentr_lite.actors.chat.prompts import Prompt, PromptBuilder
+from agentr_lite.actors.chat.template import model_template
 from agentr_lite.actors.digest import directory_sha256, file_sha256
-from agentr_lite.actors.fragments import Tokenizer
 from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.mlx.blas import use_fast_blas
-from agentr_lite.actors.prompts import Prompt, PromptBuilder
 from agentr_lite.actors.shared import open_beside
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.usage import Usage

@@ -16,7 +16,7 @@ import numpy as np
 from mlx_lm.generate import GenerationBatch, PromptProcessingBatch, StopSequences
 
 from agentr_lite.actors.mlx.pool import Pool, tail_states
-from agentr_lite.actors.mlx.prefix import Node, PrefixTree
+from agentr_lite.actors.mlx.prefix import PrefixTree, Segment
 from agentr_lite.actors.mlx.sampler import BatchSampler, Sample
 
 _UNLIMITED = 1 << 30
@@ -42,7 +42,7 @@ class Job:
     prompt: list[int]
     """At least one token."""
     samples: list[Sample]
-    node: Node | None = None
+    segment: Segment | None = None
     """Where the prompt but for its last token ends."""
     cached_tokens: int = 0
 
@@ -54,7 +54,7 @@ class Scoring:
     prompt: list[int]
     continuations: list[list[int]]
     """Each at least one token."""
-    node: Node | None = None
+    segment: Segment | None = None
     cached_tokens: int = 0
     log_likelihoods: list[float] | None = None
 
@@ -118,10 +118,10 @@ class Decoder:
                     admitted.append(waiting.popleft())
                 if not admitted:
                     raise RuntimeError("a prompt does not fit the cache even alone")
-                self._prefill([job.node for job in admitted])
+                self._prefill([job.segment for job in admitted])
                 work(admitted)
                 for job in admitted:
-                    self.tree.unpin(job.node)
+                    self.tree.unpin(job.segment)
         except BaseException:
             # Interrupted in the middle: the tree may promise what the pool does not hold.
             self.tree.clear()
@@ -131,36 +131,36 @@ class Decoder:
         found = self.tree.insert(job.prompt[:-1])
         if found is None:
             return False
-        job.node, job.cached_tokens = found
+        job.segment, job.cached_tokens = found
         return True
 
     # Prompts
 
-    def _prefill(self, ends: Sequence[Node]) -> None:
-        """Compute what is missing on the paths to ``ends``, each node once."""
-        missing = [self.tree.missing(node) for node in ends]
+    def _prefill(self, ends: Sequence[Segment]) -> None:
+        """Compute what is missing on the paths to ``ends``, each segment once."""
+        missing = [self.tree.missing(segment) for segment in ends]
         depth = 0
         while level := list(dict.fromkeys(path[depth] for path in missing if depth < len(path))):
-            # A node's depth among the missing is the same on every path through it, so all
+            # A segment's depth among the missing is the same on every path through it, so all
             # parents are complete here.
             for group in _groups(level, self._width, self._prefill_tokens):
                 self._prefill_group(group)
             depth += 1
 
-    def _prefill_group(self, nodes: Sequence[Node]) -> None:
+    def _prefill_group(self, segments: Sequence[Segment]) -> None:
         batch = PromptProcessingBatch(
-            self._model, list(range(len(nodes))), [], prefill_step_size=self._prefill_tokens
+            self._model, list(range(len(segments))), [], prefill_step_size=self._prefill_tokens
         )
         batch.prompt_cache = self._pool.gather(
-            [self.tree.slots(node.parent) if node.parent else [] for node in nodes]
+            [self.tree.slots(segment.parent) if segment.parent else [] for segment in segments]
         )
-        batch.prompt([list(node.tokens) for node in nodes])
-        counts = [(row, len(node.tokens)) for row, node in enumerate(nodes)]
-        slots = [slot for node in nodes for slot in node.slots]
+        batch.prompt([list(segment.tokens) for segment in segments])
+        counts = [(row, len(segment.tokens)) for row, segment in enumerate(segments)]
+        slots = [slot for segment in segments for slot in segment.slots]
         self._pool.store(slots, tail_states(batch.prompt_cache, counts))
-        for node in nodes:
-            node.complete = True
-            self.counters.prefilled += len(node.tokens)
+        for segment in segments:
+            segment.complete = True
+            self.counters.prefilled += len(segment.tokens)
 
     # Answers
 
@@ -184,7 +184,7 @@ class Decoder:
             self._model,
             list(range(size)),
             mx.array([job.prompt[-1] for job, _ in rows]),
-            self._pool.gather([self.tree.slots(job.node) for job, _ in rows if job.node]),
+            self._pool.gather([self.tree.slots(job.segment) for job, _ in rows if job.segment]),
             [[] for _ in rows],
             [sampler] * size,
             sampler,
@@ -223,7 +223,7 @@ class Decoder:
         """Put the keys and values of finished answers into the tree: the next turn begins so."""
         slots: list[int] = []
         counts: list[tuple[int, int]] = []
-        nodes: list[Node] = []
+        segments: list[Segment] = []
         for row in ended:
             job, sample = live.rows[row]
             tokens = [*job.prompt, *sample.tokens]
@@ -231,29 +231,29 @@ class Decoder:
             if found is None:
                 # A full pool: prompts need the room more.
                 continue
-            node, matched = found
-            nodes.append(node)
+            segment, matched = found
+            segments.append(segment)
             if matched < len(tokens):
-                slots += node.slots
+                slots += segment.slots
                 counts.append((row, len(tokens) - matched))
         if counts:
             self._pool.store(slots, tail_states(live.batch.prompt_cache, counts))
-        for node in nodes:
-            for computed in self.tree.missing(node):
+        for segment in segments:
+            for computed in self.tree.missing(segment):
                 computed.complete = True
-            self.tree.unpin(node)
+            self.tree.unpin(segment)
 
     # Scores
 
     def _score(self, jobs: Sequence[Scoring]) -> None:
         """Continuations that differ in their last token alone share a row."""
-        rows: dict[tuple[Node, tuple[int, ...]], int] = {}
+        rows: dict[tuple[Segment, tuple[int, ...]], int] = {}
         wanted: list[tuple[int, int, int]] = []
         for job in jobs:
-            assert job.node is not None
+            assert job.segment is not None
             for tokens in job.continuations:
                 fed = (job.prompt[-1], *tokens[:-1])
-                row = rows.setdefault((job.node, fed), len(rows))
+                row = rows.setdefault((job.segment, fed), len(rows))
                 wanted += [(row, place, token) for place, token in enumerate(tokens)]
         found = self._log_probabilities(list(rows), wanted)
         at = 0
@@ -264,7 +264,9 @@ class Decoder:
                 at += len(tokens)
 
     def _log_probabilities(
-        self, rows: Sequence[tuple[Node, tuple[int, ...]]], wanted: Sequence[tuple[int, int, int]]
+        self,
+        rows: Sequence[tuple[Segment, tuple[int, ...]]],
+        wanted: Sequence[tuple[int, int, int]],
     ) -> list[float]:
         """Natural-log probabilities of (row, place, token)s, where ``rows`` are fed."""
         found = [0.0] * len(wanted)
@@ -317,12 +319,12 @@ class _Live:
         self.rows = [self.rows[row] for row in rows]
 
 
-def _groups(nodes: Sequence[Node], width: int, tokens: int) -> list[list[Node]]:
-    """Nodes to prefill together: of like lengths, and not too many."""
-    groups: list[list[Node]] = []
+def _groups(segments: Sequence[Segment], width: int, tokens: int) -> list[list[Segment]]:
+    """Segments to prefill together: of like lengths, and not too many."""
+    groups: list[list[Segment]] = []
     used = 0
-    for node in sorted(nodes, key=lambda node: len(node.tokens)):
-        length = len(node.tokens)
+    for segment in sorted(segments, key=lambda segment: len(segment.tokens)):
+        length = len(segment.tokens)
         group = groups[-1] if groups else []
         padded = (len(group) + 1) * length
         if (
@@ -331,9 +333,9 @@ def _groups(nodes: Sequence[Node], width: int, tokens: int) -> list[list[Node]]:
             and padded <= tokens
             and padded <= _PADDED * (used + length)
         ):
-            group.append(node)
+            group.append(segment)
             used += length
         else:
-            groups.append([node])
+            groups.append([segment])
             used = length
     return groups

@@ -27,7 +27,7 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class HfVocabulary:
-    """mlx-lm's tokenizer behind ``agentr_lite.actors.fragments.Vocabulary``.
+    """mlx-lm's tokenizer behind ``agentr_lite.actors.chat.fragments.Vocabulary``.
 
     Attributes:
         end_tokens: ids that end an answer.

@@ -21,14 +21,14 @@ from agentr_lite.actors.base import (
     ScoreRequest,
     ScoreResult,
 )
-from agentr_lite.actors.chat_template import ChatTemplate
+from agentr_lite.actors.chat.prompts import split_exchanges
+from agentr_lite.actors.chat.template import ChatTemplate
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.openai.client import Client, Refusal
 from agentr_lite.actors.openai.grammar import Form, find_form, grammar_field
 from agentr_lite.actors.openai.scoring import Scorer, cached_tokens, find_scorer
 from agentr_lite.actors.openai.servers import find_model
 from agentr_lite.actors.openai.spec import ServerSpec
-from agentr_lite.actors.prompts import split_exchanges
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
 from agentr_lite.core.usage import Usage

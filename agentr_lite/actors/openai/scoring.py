@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentr_lite.actors.base import ScoreRequest, ScoreResult
-from agentr_lite.actors.chat_template import ChatTemplate
+from agentr_lite.actors.chat.template import ChatTemplate
 from agentr_lite.actors.openai.client import Client, Refusal
 from agentr_lite.actors.openai.servers import Served
 from agentr_lite.core.errors import ModelError

@@ -91,6 +91,7 @@ class SciWorld(Environment):
     """
 
     name: ClassVar[str] = "sciworld"
+    path_options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

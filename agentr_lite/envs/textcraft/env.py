@@ -91,6 +91,7 @@ class TextCraft(Environment):
 
     name: ClassVar[str] = "textcraft"
     replays_quickly: ClassVar[bool] = True
+    path_options: ClassVar[tuple[str, ...]] = ("recipes_dir",)
 
     def __init__(
         self,

@@ -100,6 +100,7 @@ class TextWorld(Environment):
     """
 
     name: ClassVar[str] = "textworld"
+    path_options: ClassVar[tuple[str, ...]] = ("games_dir",)
 
     def __init__(
         self,

@@ -90,6 +90,7 @@ class WebShop(Environment):
     """
 
     name: ClassVar[str] = "webshop"
+    path_options: ClassVar[tuple[str, ...]] = ("data_dir",)
 
     def __init__(
         self,

@@ -69,7 +69,7 @@ class Evaluation:
         self.store, self.run_id, self.round = sitting.store, sitting.run_id, sitting.round
         self.recipe = recipe
         self.parts = parts
-        self.several = not isinstance(recipe.env, str)
+        self.several = len(recipe.env) > 1
         self.actor = actor
 
     def row(self, mode: EvalMode) -> EvalRow | None:

@@ -88,7 +88,7 @@ def search_stage(
     for index in range(first, len(waves)):
         _Wave(sitting, index, waves[index], actor, progress, select).run()
     summary = summaries.search_counts(store, run_id, round_index)
-    if not isinstance(recipe.env, str):
+    if len(recipe.env) > 1:
         names = sorted({wave.context.env.name for wave in waves})
         summary["by_env"] = {
             name: summaries.search_counts(store, run_id, round_index, env=name) for name in names

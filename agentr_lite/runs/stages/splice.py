@@ -16,7 +16,8 @@ from agentr_lite.console.output import Progress, silent_progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import ModelCall
-from agentr_lite.recipe.settings import CHOOSING, Recipe
+from agentr_lite.recipe.groups import CHOOSING
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.environments import Environments, Part, by_name, parts_of
 from agentr_lite.runs.sitting import Sitting
 from agentr_lite.splice.pairs import is_good
@@ -108,7 +109,7 @@ def splice_stage(
                 _save(store, run_id, round_index, part.recipe, result)
         progress.advance(len(rows))
     summary = {**summarise(store, run_id, round_index), **_settings(recipe)}
-    if not isinstance(recipe.env, str):
+    if len(recipe.env) > 1:
         summary["by_env"] = {
             name: summarise(store, run_id, round_index, env=name)
             for name in sorted({row.task.env for rows in waves.values() for row in rows})
@@ -145,12 +146,12 @@ def check_splice(
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
     """What the stage's result depends on, as its summary holds it; JSON types."""
-    found = {part.env_label: _kept(part.to_dict()["splice"]) for part in recipe.parts()}
-    return {"settings": found[recipe.env] if isinstance(recipe.env, str) else found}
+    found = {own.env_label: _kept(own.to_dict()["splice"]) for own in recipe.by_environment()}
+    return {"settings": found[recipe.env_label] if len(recipe.env) == 1 else found}
 
 
 def _same_settings(stored: Mapping[str, Any], recipe: Recipe) -> bool:
-    if not isinstance(recipe.env, str):
+    if len(recipe.env) > 1:
         stored = {name: _kept(own) for name, own in stored.items()}
     else:
         stored = _kept(stored)

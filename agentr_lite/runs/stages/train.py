@@ -6,12 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.actors.registry import chat_template_file, check_trainable, resolve_model
+from agentr_lite.actors.registry import check_trainable, resolve_model
 from agentr_lite.console.output import Progress, silent_progress
 from agentr_lite.core.config import artifacts_dir
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs.actors import actor_settings
 from agentr_lite.runs.sitting import Sitting
 from agentr_lite.store import Store, evals, runs, splices
 from agentr_lite.train.dataset import Dataset, build_dataset
@@ -28,7 +29,7 @@ def training_weights(recipe: Recipe) -> Path:
         ModelError: none is known for the recipe's model, it is not there, or the model could not
             load what training makes.
     """
-    check_trainable(recipe)
+    check_trainable(recipe.model)
     if recipe.train_model:
         path = Path(recipe.train_model).expanduser()
     else:
@@ -178,7 +179,7 @@ def _train(
         seed=stream_seed(recipe.seed, "train", round_index),
         out_dir=out_dir,
         start_adapter=start,
-        chat_template=chat_template_file(recipe),
+        chat_template=actor_settings(recipe).chat_template,
         on_report=report,
         resume=not redo,
     )

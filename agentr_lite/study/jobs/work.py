@@ -153,7 +153,7 @@ def work_off(
         AgentrError: the run cannot go on, or what it depends on is not there.
         KeyboardInterrupt: passed on; what was committed is kept.
     """
-    from agentr_lite.actors.registry import open_actor
+    from agentr_lite.runs.actors import open_actor
     from agentr_lite.runs.pipeline import run_pipeline
 
     runs, digests = runs or Runs(store), digests or Digests()

@@ -225,7 +225,7 @@ class Writer:
         through = sum(row.stage == "splice" and row.finished for row in one.stages)
         key = (one.run.id, through)
         if key not in self._truths:
-            with closing(make_env(recipe.env_label, recipe.env_options)) as env:
+            with closing(make_env(recipe.environment.name, recipe.environment.options)) as env:
                 self._truths[key] = judge_the_judge(self._store, one.run.id, env)
         return self._truths[key]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentr_lite.actors.chat_template import ChatTemplate
-from agentr_lite.actors.fragments import Tokenizer
+from agentr_lite.actors.chat.fragments import Tokenizer
+from agentr_lite.actors.chat.template import ChatTemplate
 from agentr_lite.core.messages import Message
 
 
@@ -15,9 +15,9 @@ class Prompt:
     """A conversation as tokens."""
 
     tokens: list[int] | None
-    """None: it does not fit even with all droppable turns dropped."""
+    """None: it does not fit, even without all turns that may be dropped."""
     dropped_turns: int = 0
-    """Assistant turns left out, each with the user turn that answers it."""
+    """Number of dropped assistant turns; each is dropped with the user turn that answers it."""
 
 
 class PromptBuilder:
@@ -31,17 +31,17 @@ class PromptBuilder:
         self._context_tokens = context_tokens
 
     def build(self, messages: Sequence[Message], reserve: int) -> Prompt:
-        """Render and tokenize, leaving room for ``reserve`` tokens of answer.
+        """Render and tokenize a conversation; leave room for an answer of ``reserve`` tokens.
 
-        Where it does not fit, assistant turns go together with the user turns that answer
-        them, oldest first; the turns up to the task and the last exchange stay.
+        If it does not fit, assistant turns are dropped together with the user turns that answer
+        them, oldest first. The turns up to the task and the last exchange stay.
         """
         limit = self._context_tokens - reserve
         tokens = self._tokens(messages)
         if len(tokens) <= limit:
             return Prompt(tokens)
         head, exchanges = split_exchanges(messages)
-        # The fewest to drop: lengths fall with every exchange dropped, so bisection finds it.
+        # Each dropped exchange makes the prompt shorter, so bisection finds the fewest to drop.
         low, high = 1, len(exchanges) - 1
         found: Prompt = Prompt(None)
         while low <= high:

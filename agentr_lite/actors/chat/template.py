@@ -1,7 +1,7 @@
-"""Renders a model file's own chat template, sandboxed: the file may come from anywhere.
+"""Renders a model file's own chat template, in a sandbox, because the file may be untrusted.
 
 Source: the template's names and whitespace rules follow Hugging Face transformers'
-``apply_chat_template``, for which the templates in model files are written.
+``apply_chat_template``; the templates in model files are written for it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _MAX_CHARS = 4_000_000
 _MAX_REPEAT = 10_000
 _TICK = "_tick"
 _DATE = datetime(2025, 1, 1)
-"""What ``strftime_now`` formats: the clock must not change a result."""
+"""The date that ``strftime_now`` formats: the clock must not change a result."""
 
 _HINT = (
-    "Give a working one, --set agent.chat_template=FILE.jinja, or put it into a copy of the file:"
-    " gguf-new-metadata --chat-template-file FILE.jinja IN.gguf OUT.gguf"
+    "Give a working template with --set agent.chat_template=FILE.jinja, or put it into a copy of"
+    " the model file: gguf-new-metadata --chat-template-file FILE.jinja IN.gguf OUT.gguf"
 )
 
 
@@ -57,8 +57,8 @@ class ChatTemplate:
             eos: text of the end token.
 
         Raises:
-            ModelError: it does not compile, does forbidden things, runs away, or leaves the
-                user's text out.
+            ModelError: it does not compile, does something forbidden, runs too long, or leaves
+                the user's text out.
         """
         self._origin = origin
         self._names = {"bos_token": bos, "eos_token": eos}
@@ -68,7 +68,7 @@ class ChatTemplate:
         environment.globals["strftime_now"] = _DATE.strftime
         environment.filters["tojson"] = _tojson
         for name in ("center", "format", "wordwrap"):
-            # They make strings of any length from a number.
+            # They can make strings of any length from a number.
             environment.filters.pop(name)
         environment.globals.pop("lipsum", None)
         try:
@@ -123,7 +123,7 @@ class ChatTemplate:
             for part in self._template.generate(
                 messages=list(messages),
                 add_generation_prompt=True,
-                # Thinking models: their thoughts would eat the answer's few tokens.
+                # A thinking model would spend the answer's few tokens on its thoughts.
                 enable_thinking=False,
                 tools=None,
                 **self._names,
@@ -131,7 +131,7 @@ class ChatTemplate:
                 parts.append(part)
                 size += len(part)
                 if size > _MAX_CHARS:
-                    raise SecurityError("it writes without end")
+                    raise SecurityError("its output does not end")
         except Refusal:
             raise
         except (TemplateError, ArithmeticError, RecursionError, MemoryError) as error:
@@ -165,7 +165,7 @@ def merge_system(messages: Sequence[Message]) -> list[Message]:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, with a clock check in every loop round and macro call."""
+    """The sandbox, which checks the clock in every loop iteration and macro call."""
 
     intercepted_binops = frozenset(["*", "**", "%"])
 
@@ -202,7 +202,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 class _Generation(Extension):
-    """``{% generation %}``, which marks the assistant's text for trainers: only its body counts."""
+    """``{% generation %}`` marks the assistant's text for trainers; here its body is rendered."""
 
     tags = {"generation"}  # noqa: RUF012 - Jinja's interface
 
@@ -226,11 +226,11 @@ def _one_line(error: Exception) -> str:
 def model_template(
     model: Path, own: str | None, *, override: Path | None, bos: str, eos: str
 ) -> ChatTemplate:
-    """A model's chat template, or the one in a file that stands in for it.
+    """A model's chat template, or the one in a file that replaces it.
 
     Args:
-        model: where the model lies, for messages.
-        own: the template that came with it, if any.
+        model: the model's path, for messages.
+        own: the template that came with the model, if any.
         override: a Jinja file to use instead.
         bos: text of the beginning-of-sequence token.
         eos: text of the end-of-turn token.

@@ -1,7 +1,7 @@
 """The user's own list of models: short names for files, directories and servers.
 
-One JSON file in the configuration directory. What it names is found anew each time; a run notices
-by the digest if a name has come to mean another model.
+The list is one JSON file in the configuration directory. A name is looked up each time it is used;
+a run compares digests, so it notices if a name has come to mean another model.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One name."""
+class NamedModel:
+    """One name of the list."""
 
     name: str
     model: str
@@ -31,25 +31,25 @@ class Entry:
     train_model: str = ""
     """Directory of the same weights for training; empty: not known."""
     source: str = ""
-    """Where it was downloaded from, ``REPOSITORY/FILE``; empty: not by us."""
+    """Where the program downloaded it from, ``REPOSITORY/FILE``; empty: it was not downloaded."""
     revision: str = ""
     """Commit of that repository."""
     sha256: str = ""
-    """Of the downloaded file."""
+    """SHA-256 of the downloaded file."""
 
 
-def shelf_file() -> Path:
-    """Where the list is."""
+def list_file() -> Path:
+    """The path of the list."""
     return config_dir() / "models.json"
 
 
-def entries() -> dict[str, Entry]:
+def entries() -> dict[str, NamedModel]:
     """All names, sorted.
 
     Raises:
         ModelError: the file is damaged.
     """
-    path = shelf_file()
+    path = list_file()
     try:
         data = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -57,29 +57,30 @@ def entries() -> dict[str, Entry]:
     except (OSError, ValueError) as error:
         raise ModelError(
             f"cannot read the list of models {path}: {error}",
-            hint="Mend it or delete it; the models themselves are not in it.",
+            hint="Repair it or delete it; the models themselves are not in it.",
         ) from error
-    known = {field.name for field in fields(Entry)}
+    known = {field.name for field in fields(NamedModel)}
     rows = data.get("models") if isinstance(data, dict) else None
-    found: dict[str, Entry] = {}
+    models: dict[str, NamedModel] = {}
     for name, row in (rows if isinstance(rows, dict) else {}).items():
         usable = isinstance(row, dict) and all(isinstance(value, str) for value in row.values())
         if not usable or not row.get("model"):
             raise ModelError(
                 f"the list of models {path} has a damaged entry '{name}'",
-                hint="Mend it or delete it; the models themselves are not in it.",
+                hint="Repair it or delete it; the models themselves are not in it.",
             )
-        found[name] = Entry(**{**{k: v for k, v in row.items() if k in known}, "name": name})
-    return dict(sorted(found.items()))
+        values = {key: value for key, value in row.items() if key in known}
+        models[name] = NamedModel(**(values | {"name": name}))
+    return dict(sorted(models.items()))
 
 
-def find(name: str) -> Entry | None:
-    """The entry of that name; None where there is none."""
-    # What cannot be a name needs no look at the disk.
+def find(name: str) -> NamedModel | None:
+    """The entry of that name, or None."""
+    # A text that cannot be a name needs no look at the disk.
     return entries().get(name) if _NAME.fullmatch(name) else None
 
 
-def put(entry: Entry) -> None:
+def put(entry: NamedModel) -> None:
     """Add or replace an entry.
 
     Raises:
@@ -90,7 +91,7 @@ def put(entry: Entry) -> None:
 
 
 def drop(name: str) -> None:
-    """Forget an entry; no file that it names is touched.
+    """Remove an entry; the files that it names are not touched.
 
     Raises:
         ModelError: there is none.
@@ -98,7 +99,7 @@ def drop(name: str) -> None:
     rest = entries()
     if rest.pop(name, None) is None:
         raise ModelError(
-            f"no model is called '{name}'", hint="`agentr-lite models list` says which there are."
+            f"no model is called '{name}'", hint="`agentr-lite models list` lists the models."
         )
     _write(rest)
 
@@ -107,24 +108,24 @@ def check_name(name: str) -> None:
     """Refuse names that could be taken for something else.
 
     Raises:
-        UsageError: see above.
+        UsageError: the name could be taken for a path or an address.
     """
     if not _NAME.fullmatch(name) or name.lower().endswith(".gguf"):
         raise UsageError(
             f"'{name}' cannot be a model's name",
-            hint="Letters, digits, '.', '_' and '-', and not a file's name.",
+            hint="Use letters, digits, '.', '_' and '-'; a file's name is not allowed.",
         )
 
 
-def _write(rows: dict[str, Entry]) -> None:
-    path = shelf_file()
+def _write(rows: dict[str, NamedModel]) -> None:
+    path = list_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     plain: dict[str, Any] = {}
     for name, entry in sorted(rows.items()):
         row = asdict(entry)
         del row["name"]
         plain[name] = {key: value for key, value in row.items() if value}
-    # Whole or not at all: a full disk must not cost the list.
+    # The list is written completely or not at all: a full disk must not destroy it.
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

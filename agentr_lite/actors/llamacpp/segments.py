@@ -1,4 +1,4 @@
-"""What the prefix tree is made of."""
+"""Segments of a prefix tree, their saved cells, and the branches that grow from them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CellBytes = npt.NDArray[np.uint8]
 
 
 class Memory(Protocol):
-    """What the tree needs of a context; ids in [0, n)."""
+    """The part of a context that the tree uses. Sequence ids are in [0, n)."""
 
     def copy_sequence(self, source: int, target: int, end: int) -> None:
         """Share positions [0, end)."""
@@ -29,27 +29,27 @@ class Memory(Protocol):
         """A copy of the cells at positions [start, end)."""
 
     def load(self, data: CellBytes, sequence: int, start: int, end: int) -> None:
-        """Put saved cells back; only those at positions [start, end) of what was saved."""
+        """Restore those of the saved cells that lie at positions [start, end)."""
 
     def clear(self) -> None:
         """Empty the cache."""
 
 
 class Saved:
-    """Evicted cells in RAM. Where a node was split after its eviction, both halves point here."""
+    """Evicted cells in RAM. If a segment is split after its eviction, both halves use one."""
 
     __slots__ = ("data", "tokens", "users")
 
     def __init__(self, data: CellBytes, tokens: int) -> None:
         self.data = data
         self.tokens = tokens
-        """How many cells it holds, and needs for a moment when it is brought back."""
+        """How many cells it holds, and how many it needs for a moment when it is restored."""
         self.users = 0
-        """Nodes that point here."""
+        """Segments that use it."""
 
 
-class Node:
-    """A segment of tokens: in the cache, saved in RAM, or yet to be computed."""
+class Segment:
+    """A run of tokens: in the cache, saved in RAM, or still to be computed."""
 
     __slots__ = (
         "children",
@@ -63,23 +63,23 @@ class Node:
         "tokens",
     )
 
-    def __init__(self, tokens: list[int], start: int, parent: Node | None) -> None:
+    def __init__(self, tokens: list[int], start: int, parent: Segment | None) -> None:
         self.tokens = tokens
         self.start = start
         """Position of the first token."""
         self.parent = parent
-        self.children: dict[int, Node] = {}
+        self.children: dict[int, Segment] = {}
         """By first token."""
         self.sequence = NO_SEQUENCE
-        """An id that marks all computed cells from the root to here."""
+        """The id that marks all computed cells from the root to here."""
         self.decoded = 0
         """How many of ``tokens`` are in the cache."""
         self.pins = 0
-        """Users of this node or of any below it."""
+        """Users of this segment or of any below it."""
         self.stamp = 0
-        """When it was last used, by the tree's own clock, which counts tokens decoded."""
+        """When it was last used, by the tree's own clock, which counts decoded tokens."""
         self.saved: Saved | None = None
-        """Its cells, where they were evicted and kept; nothing is ``decoded`` then."""
+        """Its evicted cells, if they were kept; ``decoded`` is 0 then."""
 
     @property
     def end(self) -> int:
@@ -93,17 +93,17 @@ class Node:
 
 
 class Branch:
-    """A growing continuation of a complete node, not yet in the tree. It pins the node."""
+    """A growing continuation of a complete segment, not yet in the tree. It pins the segment."""
 
-    __slots__ = ("node", "sequence", "tokens")
+    __slots__ = ("segment", "sequence", "tokens")
 
-    def __init__(self, node: Node, sequence: int) -> None:
-        self.node = node
+    def __init__(self, segment: Segment, sequence: int) -> None:
+        self.segment = segment
         self.sequence = sequence
         self.tokens: list[int] = []
-        """Tokens in the cache below ``node``."""
+        """Tokens in the cache below ``segment``."""
 
     @property
     def position(self) -> int:
         """Where the next token goes."""
-        return self.node.end + len(self.tokens)
+        return self.segment.end + len(self.tokens)

@@ -1,10 +1,10 @@
-"""Downloads from the Hugging Face hub: resumed where they were cut, refused where they are wrong.
+"""Downloads from the Hugging Face hub that can be resumed and whose checksums are verified.
 
-huggingface_hub finds the file, keeps tokens to their host, follows redirects and tries again; but
-what a killed process has fetched, it throws away. Here the part stays, beside where the file will
-be, and the next call goes on from it. A file gets its name only once its checksum is right.
+huggingface_hub finds the file, sends tokens only to their host, follows redirects and retries. But
+it discards what an interrupted process has fetched. Here the partial file stays beside the final
+path, and the next call continues it. A file gets its final name only after its checksum matched.
 
-``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` mean what they mean everywhere.
+``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` have their usual meaning.
 """
 
 from __future__ import annotations
@@ -24,54 +24,54 @@ from agentr_lite.core.errors import ModelError, from_os_error
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 TRAINING_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
-"""Of a model's repository, what training reads."""
+"""The files of a model's repository that training reads."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 
 OnBytes = Callable[[str, int, int], None]
-"""(file, bytes there, bytes in all), called as they come; first with what was there before."""
+"""Called with (file, bytes present, total bytes): at the start, then as bytes arrive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file that is whole."""
+    """A complete, verified file."""
 
     path: Path
     revision: str
     """Commit of the repository."""
     checksum: str
-    """SHA-256; of small files that git keeps itself, git's own SHA-1."""
+    """SHA-256; for small files that git itself stores, git's SHA-1."""
     size_bytes: int
     was_there: bool
-    """Nothing had to be fetched."""
+    """The file was present already; nothing was fetched."""
 
 
 def endpoint() -> str:
-    """Where the hub is."""
+    """The hub's address."""
     return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
 def repository_folder(root: Path, repo: str) -> Path:
-    """Where a repository's files lie below ``root``."""
+    """The folder below ``root`` for a repository's files."""
     return root / repo.replace("/", "--")
 
 
 def fetch(
     repo: str, file: str, root: Path, *, revision: str = "main", on_bytes: OnBytes | None = None
 ) -> Fetched:
-    """Make sure that a file of a repository is there, whole and right.
+    """Fetch a file of a repository, unless it is present with the right checksum.
 
     Args:
         repo: ``owner/name``.
         file: path in the repository.
         root: folder of all downloads.
         revision: branch, tag or commit.
-        on_bytes: told of the progress.
+        on_bytes: called with the progress.
 
     Raises:
-        ModelError: no such file or repository, not allowed, unreachable, a wrong checksum, or no
-            space.
+        ModelError: there is no such file or repository, access is refused, the hub cannot be
+            reached, the checksum is wrong, or there is no space.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.file_download import http_get
@@ -86,11 +86,11 @@ def fetch(
         if size is None or not (_SHA256.fullmatch(checksum) or _SHA1.fullmatch(checksum)):
             raise ModelError(
                 f"{endpoint()} gives no size or checksum for {repo}/{file}",
-                hint="Is HF_ENDPOINT a hub, or a mirror that passes its headers on?",
+                hint="HF_ENDPOINT must be a hub, or a mirror that forwards the hub's headers.",
             )
-        found = Fetched(target, about.commit_hash or revision, checksum, size, True)
+        present = Fetched(target, about.commit_hash or revision, checksum, size, True)
         if target.is_file() and _checksum(target, checksum) == checksum:
-            return found
+            return present
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{target.name}.{checksum[:16]}.part")
         have = part.stat().st_size if part.is_file() else 0
@@ -98,8 +98,8 @@ def fetch(
             part.unlink()
             have = 0
         _check_space(target.parent, size - have)
-        # The commit, not the branch: nothing else may be appended to a part.
-        url = hf_hub_url(repo, file, revision=found.revision, endpoint=endpoint())
+        # By commit, not by branch: a partial file must be continued from the same version.
+        url = hf_hub_url(repo, file, revision=present.revision, endpoint=endpoint())
         with part.open("ab") as stream:
             http_get(
                 url,
@@ -113,12 +113,12 @@ def fetch(
         if _checksum(part, checksum) != checksum:
             part.unlink()
             raise ModelError(
-                f"what came for {repo}/{file} has another checksum than {endpoint()} gives"
-                f" ({checksum[:12]}); it was thrown away",
-                hint="Try again; if it repeats, a proxy or mirror in between spoils it.",
+                f"the download of {repo}/{file} does not have the checksum that {endpoint()} states"
+                f" ({checksum[:12]}); it was deleted",
+                hint="Try again. If this repeats, a proxy or mirror alters the file.",
             )
         part.replace(target)
-    return Fetched(target, found.revision, checksum, size, False)
+    return Fetched(target, present.revision, checksum, size, False)
 
 
 def list_files(repo: str, *, revision: str = "main") -> list[str]:
@@ -136,7 +136,7 @@ def list_files(repo: str, *, revision: str = "main") -> list[str]:
 def fetch_model_directory(
     repo: str, root: Path, *, revision: str = "main", on_bytes: OnBytes | None = None
 ) -> Path:
-    """Make sure that what training needs of a repository is there.
+    """Fetch the files of a repository that training needs.
 
     Returns:
         A directory with config.json, tokenizer and weights.
@@ -148,12 +148,12 @@ def fetch_model_directory(
     weights = [name for name in files if name.endswith(".safetensors")]
     if "config.json" not in files or not weights:
         raise ModelError(
-            f"{repo} is no model to train: it has no config.json or no safetensors",
+            f"{repo} cannot be trained: it has no config.json or no safetensors",
             hint="Name a repository in the Hugging Face or MLX layout.",
         )
     commit = revision
     for name in files:
-        # The first file tells which commit the rest must be of.
+        # All files must be of the same commit as the first one.
         commit = fetch(repo, name, root, revision=commit, on_bytes=on_bytes).revision
     return repository_folder(root, repo)
 
@@ -165,20 +165,20 @@ def _trains(name: str) -> bool:
 
 def _check_path(file: str) -> None:
     if file.startswith("/") or ".." in Path(file).parts or "\\" in file:
-        raise ModelError(f"'{file}' is not a file's path in a repository")
+        raise ModelError(f"'{file}' is not the path of a file in a repository")
 
 
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ModelError(
-            f"{needed / 1e6:,.0f} MB are needed in {folder}, and {free / 1e6:,.0f} MB are free",
-            hint="Free some space, or set AGENTR_LITE_MODELS to a folder elsewhere.",
+            f"{needed / 1e6:,.0f} MB are needed in {folder}, but only {free / 1e6:,.0f} MB are free",
+            hint="Free some space, or set AGENTR_LITE_MODELS to another folder.",
         )
 
 
 def _checksum(path: Path, like: str) -> str:
-    """SHA-256, or git's SHA-1 of the file as a blob where ``like`` is as short."""
+    """The SHA-256 of a file, or git's SHA-1 of it as a blob if ``like`` is that short."""
     if len(like) == 64:
         digest = hashlib.sha256()
     else:
@@ -190,7 +190,7 @@ def _checksum(path: Path, like: str) -> str:
 
 
 def _reporter(file: str, size: int, on_bytes: OnBytes | None) -> Any:
-    """What huggingface_hub takes for a progress bar."""
+    """A stand-in for the progress bar that huggingface_hub calls."""
 
     class Reporter:
         def __init__(self, *, initial: int = 0, **_: Any) -> None:
@@ -213,7 +213,7 @@ def _reporter(file: str, size: int, on_bytes: OnBytes | None) -> Any:
 
 @contextmanager
 def _explained(repo: str, file: str, revision: str) -> Generator[None]:
-    """Turn what huggingface_hub raises into errors that say what to do."""
+    """Turn huggingface_hub's exceptions into errors that say what to do."""
     import httpx2 as httpx
     from huggingface_hub import errors
 
@@ -225,8 +225,9 @@ def _explained(repo: str, file: str, revision: str) -> Generator[None]:
         raise
     except errors.OfflineModeIsEnabled as error:
         raise ModelError(
-            f"{wanted} is not here, and HF_HUB_OFFLINE forbids to fetch it",
-            hint="Unset HF_HUB_OFFLINE; or copy the file here and `agentr-lite models add` it.",
+            f"{wanted} is not on this machine, and HF_HUB_OFFLINE forbids fetching it",
+            hint="Unset HF_HUB_OFFLINE, or copy the file here and add it with"
+            " `agentr-lite models add`.",
         ) from error
     except errors.HFValidationError as error:
         raise ModelError(
@@ -234,8 +235,8 @@ def _explained(repo: str, file: str, revision: str) -> Generator[None]:
         ) from error
     except errors.GatedRepoError as error:
         raise ModelError(
-            f"{repo} is gated: its makers want its licence accepted first",
-            hint=f"Accept it at {place}/{repo}, make a token in your account's settings, and set"
+            f"{repo} is gated: you must accept its licence first",
+            hint=f"Accept it at {place}/{repo}, create a token in your account's settings, and set"
             " HF_TOKEN.",
         ) from error
     except errors.RevisionNotFoundError as error:
@@ -251,28 +252,30 @@ def _explained(repo: str, file: str, revision: str) -> Generator[None]:
         ) from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
-        token = "Check HF_TOKEN: it may be wrong or lack the right to read."
+        token = "Check HF_TOKEN: it may be wrong or may not allow reading."
         raise ModelError(
             f"{place} refuses {wanted} (HTTP {status})",
-            hint=token if status in (401, 403) else "Try again later; what came is kept.",
+            hint=token
+            if status in (401, 403)
+            else "Try again later; the part fetched so far is kept.",
         ) from error
     except httpx.TransportError as error:
         raise ModelError(
             f"{place} cannot be reached for {wanted}: {error or type(error).__name__}",
-            hint="Are you online? The same command goes on where this one stopped. Without a"
-            " network: copy the file here and `agentr-lite models add` it.",
+            hint="Check the network. The same command continues where this one stopped. Without a"
+            " network, copy the file here and add it with `agentr-lite models add`.",
         ) from error
     except OSError as error:
         if error.errno is not None:
             raise from_os_error(error) from error
         raise ModelError(
-            f"{wanted} did not come whole: {str(error).splitlines()[0]}",
-            hint="The same command goes on where this one stopped.",
+            f"the download of {wanted} is incomplete: {str(error).splitlines()[0]}",
+            hint="The same command continues where this one stopped.",
         ) from error
 
 
 def gguf_files(files: Sequence[str]) -> list[str]:
-    """The GGUF files that can be used alone: not the parts of a split one."""
+    """The GGUF files that can be used alone; parts of a split file cannot."""
     return [
         name
         for name in files

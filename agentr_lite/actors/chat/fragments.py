@@ -11,7 +11,7 @@ _PROBE = " Hello,  world! <|x|>\n\nIt's 2 o'clock,\tand\r\n42 über-Straßen 漢
 
 
 class Vocabulary(Protocol):
-    """What a back end's own tokenizer offers."""
+    """A back end's own tokenizer."""
 
     is_bpe: bool
     """Whether it is a byte-level BPE."""
@@ -20,10 +20,10 @@ class Vocabulary(Protocol):
     bos: int
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of ``text``, special tokens recognised, nothing added."""
+        """Token ids of ``text``. Special tokens are recognised; no token is added."""
 
     def special_tokens(self) -> list[str]:
-        """Spellings that become one token wherever they stand, longest first."""
+        """Texts that always become a single token, longest first."""
 
     def has_stripping_tokens(self) -> bool:
         """Whether a special token changes how the text beside it is tokenized."""
@@ -32,10 +32,10 @@ class Vocabulary(Protocol):
 class Tokenizer:
     """Tokenizes rendered conversations.
 
-    Special tokens cut a text into fragments that a byte-level BPE tokenizer treats one by one, so
-    a fragment's ids can be kept: of a growing conversation only the new turns are tokenized.
-    Where that would not be exact (other tokenizers, special tokens that eat spaces) whole texts
-    are tokenized.
+    Special tokens cut a text into fragments, which a byte-level BPE tokenizer treats separately.
+    So the ids of a fragment are kept, and only the new turns of a growing conversation are
+    tokenized. Where this is not exact (other tokenizers, special tokens that remove spaces),
+    whole texts are tokenized.
     """
 
     def __init__(self, model: Vocabulary) -> None:

@@ -1,8 +1,8 @@
-"""Instruct models up to 4B parameters that are known to suit, and where they are downloaded from.
+"""Instruct models of up to 4B parameters that are known to work, and where to download them.
 
-For each: a GGUF file to play with, and a repository of the same weights to train. The latter is
-an ungated one where the makers' own asks for a signature. Sizes are what the repositories said
-when the list was made; what counts is what they say at the download.
+Each entry has a GGUF file to play with, and a repository of the same weights to train. If the
+makers' own repository is gated, an ungated copy is named instead. Sizes are from the time when the
+list was made; a download checks the size that the repository states then.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """One model of the list."""
+class CatalogModel:
+    """One model of the catalog."""
 
     name: str
     parameters: float
@@ -20,14 +20,14 @@ class Known:
     """Repository of the GGUF file."""
     file: str
     megabytes: int
-    """Of the GGUF file, rounded."""
+    """Size of the GGUF file, rounded."""
     train_repo: str
     """Repository with config.json, tokenizer and safetensors."""
     licence: str
 
 
 CATALOG = (
-    Known(
+    CatalogModel(
         "smollm2-135m",
         135e6,
         "bartowski/SmolLM2-135M-Instruct-GGUF",
@@ -36,7 +36,7 @@ CATALOG = (
         "HuggingFaceTB/SmolLM2-135M-Instruct",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "smollm2-360m",
         362e6,
         "HuggingFaceTB/SmolLM2-360M-Instruct-GGUF",
@@ -45,7 +45,7 @@ CATALOG = (
         "HuggingFaceTB/SmolLM2-360M-Instruct",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "smollm2-1.7b",
         1.7e9,
         "HuggingFaceTB/SmolLM2-1.7B-Instruct-GGUF",
@@ -54,7 +54,7 @@ CATALOG = (
         "HuggingFaceTB/SmolLM2-1.7B-Instruct",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "qwen2.5-0.5b",
         494e6,
         "Qwen/Qwen2.5-0.5B-Instruct-GGUF",
@@ -63,7 +63,7 @@ CATALOG = (
         "Qwen/Qwen2.5-0.5B-Instruct",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "qwen2.5-1.5b",
         1.5e9,
         "Qwen/Qwen2.5-1.5B-Instruct-GGUF",
@@ -72,7 +72,7 @@ CATALOG = (
         "Qwen/Qwen2.5-1.5B-Instruct",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "qwen2.5-3b",
         3.1e9,
         "Qwen/Qwen2.5-3B-Instruct-GGUF",
@@ -81,7 +81,7 @@ CATALOG = (
         "Qwen/Qwen2.5-3B-Instruct",
         "Qwen Research",
     ),
-    Known(
+    CatalogModel(
         "qwen3-0.6b",
         600e6,
         "Qwen/Qwen3-0.6B-GGUF",
@@ -90,7 +90,7 @@ CATALOG = (
         "Qwen/Qwen3-0.6B",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "qwen3-1.7b",
         1.7e9,
         "Qwen/Qwen3-1.7B-GGUF",
@@ -99,7 +99,7 @@ CATALOG = (
         "Qwen/Qwen3-1.7B",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "qwen3-4b",
         4.0e9,
         "Qwen/Qwen3-4B-GGUF",
@@ -108,7 +108,7 @@ CATALOG = (
         "Qwen/Qwen3-4B",
         "Apache 2.0",
     ),
-    Known(
+    CatalogModel(
         "llama-3.2-1b",
         1.2e9,
         "bartowski/Llama-3.2-1B-Instruct-GGUF",
@@ -117,7 +117,7 @@ CATALOG = (
         "mlx-community/Llama-3.2-1B-Instruct-bf16",
         "Llama 3.2",
     ),
-    Known(
+    CatalogModel(
         "llama-3.2-3b",
         3.2e9,
         "bartowski/Llama-3.2-3B-Instruct-GGUF",
@@ -126,7 +126,7 @@ CATALOG = (
         "mlx-community/Llama-3.2-3B-Instruct-bf16",
         "Llama 3.2",
     ),
-    Known(
+    CatalogModel(
         "gemma-3-1b",
         1.0e9,
         "ggml-org/gemma-3-1b-it-GGUF",
@@ -136,9 +136,9 @@ CATALOG = (
         "Gemma",
     ),
 )
-"""By family and size. Sources: the repositories' own pages, as named by ``repo``."""
+"""Sorted by family and size. Source: the repositories' pages, as named by ``repo``."""
 
 
-def known(name: str) -> Known | None:
-    """The model of that name in the list."""
+def catalog_model(name: str) -> CatalogModel | None:
+    """The model of that name in the catalog, or None."""
     return next((item for item in CATALOG if item.name == name), None)

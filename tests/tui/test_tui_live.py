@@ -368,7 +368,7 @@ def test_the_shape_of_a_tree(tmp_path: Path) -> None:
         ]
         tree_id = plant_nodes(store, run_id, nodes)
         shape = tree_shape(store, tree_id)
-        assert [list(column) for column in dataclasses.astuple(shape)] == [
+        assert [list(getattr(shape, column.name)) for column in dataclasses.fields(shape)] == [
             [-1, 0, 0, 0, 0],
             [4, 1, 0, 1, 1],
             [0.75, 0.0, 0.0, 0.0, 0.0],
@@ -376,6 +376,7 @@ def test_the_shape_of_a_tree(tmp_path: Path) -> None:
             [0, 2, 3, 1, 1],
             [0, 0, 4, 9, 2],
         ]
+        assert all(type(number) in (int, float) for number in (*shape.parent, *shape.value))
         assert tree_shape(store, tree_id + 1) == TreeShape()
         assert len(trees.load_tree(store, tree_id)) == 5
 

@@ -27,7 +27,7 @@ from textual.screen import Screen
 
 from agentr_lite.core.tasks import Task
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.runs.create import create_run
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, trees
 from agentr_lite.store.records import NodeRow
 

@@ -21,7 +21,7 @@ from agentr_lite.core.usage import Usage
 from agentr_lite.envs.registry import make_env
 from agentr_lite.recipe.groups import SearchSettings
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.runs.create import create_run
+from agentr_lite.runs.creation import create_run
 from agentr_lite.search.context import search_context
 from agentr_lite.search.scheduler import TreeSearch, run_wave
 from agentr_lite.store import Store, trees

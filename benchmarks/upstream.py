@@ -34,7 +34,7 @@ from agentr_lite.envs.registry import make_env
 from agentr_lite.recipe.loading import load_recipe
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.actors import open_actor
-from agentr_lite.runs.stages.search import round_tasks, train_tasks
+from agentr_lite.runs.stages.tasks import round_tasks, train_tasks
 from agentr_lite.search.context import search_context
 from agentr_lite.search.mcts import action_key, uct_score
 from agentr_lite.search.scheduler import TreeSearch, run_wave

@@ -16,7 +16,7 @@ from agentr_lite.actors.base import GenerateRequest, GenerateResult
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.envs.registry import make_env
 from agentr_lite.recipe.loading import load_recipe
-from agentr_lite.runs.stages.search import round_tasks
+from agentr_lite.runs.stages.tasks import round_tasks
 from agentr_lite.search.context import search_context
 from agentr_lite.search.scheduler import TreeSearch, run_wave
 

@@ -18,7 +18,7 @@ from agentr_lite.core.usage import ModelCall, Usage
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw tokens. ``temperature=0`` is greedy and ignores ``top_p``, ``top_k``, ``min_p``."""
+    """How to draw tokens. ``temperature=0`` is greedy, whatever the other settings."""
 
     temperature: float = 1.0
     top_p: float = 1.0

@@ -100,8 +100,8 @@ def read_model_tensors(model_dir: Path) -> Iterator[tuple[str, FloatArray]]:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A tensor to write, made only when its turn comes."""
+class LazyTensor:
+    """A tensor to write, whose values are computed only when they are written."""
 
     name: str
     dtype: str
@@ -111,20 +111,20 @@ class Entry:
     """Its values in pieces, in order; BF16 as 16-bit patterns."""
 
 
-def write_tensors(path: Path, entries: Sequence[Entry]) -> None:
-    """Write a file, one piece at a time in memory.
+def write_tensors(path: Path, tensors: Sequence[LazyTensor]) -> None:
+    """Write a file, with one piece at a time in memory.
 
     Raises:
-        OSError: it cannot be written.
-        ValueError: a tensor's pieces are not of its size.
+        OSError: the file cannot be written.
+        ValueError: a tensor's pieces do not have its size.
     """
     header: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
     offset = 0
-    for entry in entries:
-        size = math.prod(entry.shape) * (4 if entry.dtype == "F32" else 2)
-        header[entry.name] = {
-            "dtype": entry.dtype,
-            "shape": list(entry.shape),
+    for tensor in tensors:
+        size = math.prod(tensor.shape) * (4 if tensor.dtype == "F32" else 2)
+        header[tensor.name] = {
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
             "data_offsets": [offset, offset + size],
         }
         offset += size
@@ -134,10 +134,10 @@ def write_tensors(path: Path, entries: Sequence[Entry]) -> None:
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
-        for entry in entries:
+        for tensor in tensors:
             written = 0
-            for part in entry.parts():
+            for part in tensor.parts():
                 written += file.write(np.ascontiguousarray(part).data.cast("B"))
-            start, end = header[entry.name]["data_offsets"]
+            start, end = header[tensor.name]["data_offsets"]
             if written != end - start:
-                raise ValueError(f"'{entry.name}': {written} bytes instead of {end - start}")
+                raise ValueError(f"'{tensor.name}': {written} bytes instead of {end - start}")

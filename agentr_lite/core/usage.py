@@ -20,7 +20,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
-    """One conversation that a model was asked to go on with, and what it cost."""
+    """One conversation that a model was asked to continue or to judge, and what it cost."""
 
     node_idx: int
     """The tree's node whose children were asked for, or whose step was judged."""
@@ -34,6 +34,6 @@ class ModelCall:
     dropped_turns: int = 0
     """Whole turns left out to fit the context."""
     batch_ms: float | None = None
-    """Milliseconds of the batch that the call was part of; None where nobody measured."""
+    """Milliseconds of the batch that the call was part of; None where it was not measured."""
     batch_size: int | None = None
     """Calls in that batch."""

@@ -1,8 +1,7 @@
-"""What a recipe holds of each kind: every key with its default, its range and its meaning.
+"""A recipe's groups of settings: every key with its default, its range and its meaning.
 
-Everything that changes a result is a key and nothing else is; the resolved recipe is stored with
-the run. Source of the defaults: Agent-R (arXiv 2501.11425) section 4 and appendix, where it
-gives them.
+Everything that changes a result is a key of the recipe, and the resolved recipe is stored with the
+run. Source of the defaults: Agent-R (arXiv 2501.11425) section 4 and appendix, where it gives them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     search_tree ─▶ simulate ─▶ expand   candidates from the model, one environment step each
                       │  ▲        │
-                      │  └─ select ◀┘   a child to go on with, until the episode ends
+                      │  └─ select ◀┘   the child to continue with, until the episode ends
                       └──▶ backward     the reward to every node of the path
 
 No model is called here: ``simulate`` is a coroutine that yields what it wants generated and is sent
@@ -42,7 +42,7 @@ from agentr_lite.search.tree import Node, Tree
 Descent = Literal["paper", "textbook"]
 
 Select = Callable[[Node], Node]
-"""Which open child to go on with; called with a node that has at least one."""
+"""The open child to continue with; called with a node that has at least one."""
 
 Requests = Generator[GenerateRequest, GenerateResult, None]
 """A coroutine that yields what it wants generated and is sent the answer."""
@@ -56,7 +56,7 @@ def search_tree(tree: Tree, context: SearchContext, select: Select) -> Requests:
     Args:
         tree: with its root alone; it grows in place.
         context: settings that all trees share.
-        select: which child to go on with.
+        select: which child to continue with.
     """
     env, settings = context.env, context.settings
     try:
@@ -86,7 +86,7 @@ def uct_score(node: Node, c: float) -> float:
 
 
 def select_uct(node: Node, c: float) -> Node:
-    """The open child to go on with: unvisited ones first, then the highest UCT score.
+    """The open child to continue with: unvisited ones first, then the highest UCT score.
 
     Ties go to the child that was sampled first.
 
@@ -118,7 +118,7 @@ def samples_wanted(node: Node, width: int, descent: Descent) -> int:
     """How many more candidates a node needs before a child of it can be selected.
 
     Args:
-        node: a node where the episode goes on.
+        node: a node at which the episode has not ended.
         width: candidates of a fully expanded node.
         descent: see the module's docstring.
     """
@@ -170,7 +170,7 @@ def expand(
         step, snapshot = _step_from(node, text, context.env)
         child = tree.add(node, step, snapshot=snapshot)
         child.merged = count
-        # At the depth limit the episode is cut and keeps the reward it stands at.
+        # At the depth limit the episode is cut and keeps the reward it has earned.
         child.truncated |= child.depth >= settings.depth and not child.terminated
         if child.ended:
             child.snapshot = None
@@ -235,7 +235,7 @@ def _snapshot(env: Environment) -> Snapshot:
 
 def _truncate(tree: Tree, node: Node, completions: Sequence[Completion], width: int) -> None:
     """End the episode below a node whose conversation no longer fits the model."""
-    # Asking again would be in vain, so the node counts as fully expanded.
+    # Asking again would change nothing, so the node counts as fully expanded.
     node.sampled = max(node.sampled + len(completions), width)
     step = Step(
         "",
@@ -258,7 +258,7 @@ def simulate(tree: Tree, context: SearchContext, select: Select) -> Requests:
     Args:
         tree: grows in place.
         context: settings that all trees share.
-        select: which child to go on with.
+        select: which child to continue with.
 
     Raises:
         EnvironmentFault: the environment's code failed.

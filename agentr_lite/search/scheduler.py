@@ -30,7 +30,7 @@ class TreeSearch:
         Args:
             task: what to search.
             context: settings that all trees share.
-            select: which child to go on with; default: UCT with the recipe's ``c``.
+            select: which child to continue with; default: UCT with the recipe's ``c``.
         """
         self.tree = Tree(task, context.instructions, "")
         select = select or partial(select_uct, c=context.settings.c)
@@ -38,7 +38,7 @@ class TreeSearch:
         self.wanted: GenerateRequest | None = next(self._requests, None)
 
     def feed(self, result: GenerateResult) -> None:
-        """Go on with the answer to ``wanted``."""
+        """Continue with the answer to ``wanted``."""
         try:
             self.wanted = self._requests.send(result)
         except StopIteration:

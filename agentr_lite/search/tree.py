@@ -153,7 +153,7 @@ class Tree:
         """Append a child to ``parent``."""
         node = Node(len(self.nodes), parent, step, step.observation, snapshot=snapshot)
         if step.kind != "act":
-            # The environment saw nothing: the episode still stands at what it had earned.
+            # The environment saw nothing, so the episode keeps what it had earned.
             node.reward = parent.reward
         self.nodes.append(node)
         parent.children.append(node)

@@ -24,7 +24,7 @@ class Trajectory:
     reward: float
     """In [0, 1]."""
     terminated: bool
-    """The environment ended the episode: it cannot go on from the leaf."""
+    """The environment ended the episode: it cannot continue from the leaf."""
     flaws: tuple[bool, ...]
     """For each step: invalid, without an action, or a reflection."""
     actions: tuple[str, ...]
@@ -170,7 +170,7 @@ def _revisable(pair: Pair) -> bool:
     """Whether the bad trajectory goes wrong before the step that ends its episode.
 
     Once the environment has ended an episode there is no revising; one that was cut off at the
-    depth limit can go on.
+    depth limit can continue.
     """
     last = pair.bad.steps - pair.bad.terminated
     return last > pair.parting_step

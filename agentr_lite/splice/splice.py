@@ -1,7 +1,7 @@
-"""Join a bad trajectory's beginning, a revision signal and a good way on, with loss flags.
+"""Join a bad trajectory's beginning, a revision signal and a good continuation, with loss flags.
 
 Source: Agent-R (arXiv 2501.11425) section 3.2, equation of the revision trajectory, and 3.3 for
-the loss: bad steps are context only; the revision signal and what follows are learnt.
+the loss: bad steps are context only; the revision signal and what follows it are learnt.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def last_cut(prefix_steps: int, bad: Sequence[Step]) -> int:
     """The latest possible t': all bad steps, but not one that ended the episode.
 
     An episode that the environment has ended cannot be revised, so its last step is left out. One
-    that was only cut off at the depth limit can go on. The result equals ``prefix_steps`` where no
-    bad step is left to revise.
+    that was only cut off at the depth limit can continue. The result equals ``prefix_steps`` where
+    no bad step is left to revise.
 
     Args:
         prefix_steps: how many steps come before ``bad``.

@@ -57,7 +57,7 @@ def context(steps: Sequence[Step]) -> list[FlaggedStep]:
 def flagged_messages(
     opening: tuple[str, str], steps: Sequence[FlaggedStep]
 ) -> tuple[list[Message], list[bool]]:
-    """The chat with one loss flag a message, without the last observation, which nobody answers.
+    """The chat with one loss flag a message, without the last observation, which has no answer.
 
     Args:
         opening: instructions and first observation.

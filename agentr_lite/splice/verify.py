@@ -1,8 +1,9 @@
 """Execute spliced trajectories, and search for a true continuation where the splice was only text.
 
 A good suffix was observed in a state in which the bad actions never happened. So every splice is
-replayed from reset through the agent loop, its observations recorded anew; where the replay does
-not earn alpha, a recovery search samples continuations from the state after the revision turn.
+replayed from reset through the agent loop, and its observations are recorded again. Where the
+replay does not earn alpha, a recovery search samples continuations from the state after the
+revision turn.
 Source: ours; Agent-R (arXiv 2501.11425) joins the texts without executing them.
 """
 

@@ -1,7 +1,7 @@
 """Opening the database, transactions, and the content-addressed texts.
 
-SQLite's own errors leave this module as ``StoreError``, so that a full disk or a locked file is one
-clear line wherever it happens. A violated constraint does not: that is a bug of ours.
+SQLite's own errors leave this module as ``StoreError``, so that a full disk or a locked file gives
+one clear line wherever it happens. A violated constraint does not: that is a bug of ours.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _HINTS = {
 
 
 class OutdatedError(StoreError):
-    """The database has an older schema and was opened only for reading."""
+    """The database has an older schema and was opened for reading only."""
 
 
 class Store:
@@ -53,7 +53,7 @@ class Store:
     Not for use from several threads; several processes may have the same file open.
 
     Attributes:
-        db: the sqlite-utils database, for queries of one's own.
+        db: the sqlite-utils database, for other queries.
         path: the file.
         read_only: whether writes are refused.
     """
@@ -94,7 +94,7 @@ class Store:
             busy_timeout_ms: how long to wait for another process's write.
 
         Raises:
-            StoreError: no such file, not a database, somebody else's database, a newer schema, an
+            StoreError: no such file, not a database, another program's database, a newer schema, an
                 older one with ``read_only``, locked, corrupt, not writable.
         """
         path = Path(path)
@@ -211,8 +211,8 @@ class Store:
 
     def row(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Row | None:
         """The first row of a query, or None."""
-        found = self.rows(sql, params)
-        return found[0] if found else None
+        rows = self.rows(sql, params)
+        return rows[0] if rows else None
 
     def scalar(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
         """The first column of the first row, or None."""
@@ -259,17 +259,17 @@ class Store:
         """
         wanted = set(ids)
         with _translated(self.path):
-            found = dict(self._select_in("SELECT id, content FROM texts WHERE id", sorted(wanted)))
-        missing = wanted - found.keys()
+            texts = dict(self._select_in("SELECT id, content FROM texts WHERE id", sorted(wanted)))
+        missing = wanted - texts.keys()
         if missing:
             raise KeyError(f"no text with id {min(missing)} in {self.path}")
-        return found
+        return texts
 
     def _select_in(self, sql: str, keys: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         keys = list(keys)
         for start in range(0, len(keys), _IN_LIST):
-            part = keys[start : start + _IN_LIST]
-            yield from self.db.conn.execute(f"{sql} IN ({', '.join('?' * len(part))})", part)
+            chunk = keys[start : start + _IN_LIST]
+            yield from self.db.conn.execute(f"{sql} IN ({', '.join('?' * len(chunk))})", chunk)
 
     def _prepare(self) -> None:
         conn = self.db.conn
@@ -308,7 +308,7 @@ class Store:
 
 
 def text_digest(content: str) -> bytes:
-    """What a text is found by: the first 16 bytes of the SHA-256 of its UTF-8."""
+    """The key of a text: the first 16 bytes of the SHA-256 of its UTF-8."""
     return hashlib.sha256(encodable(content).encode()).digest()[:16]
 
 

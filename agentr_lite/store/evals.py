@@ -14,7 +14,7 @@ from agentr_lite.store.runs import task_of
 
 
 def open_eval(store: Store, run_id: str, round_index: int, mode: EvalMode, split: str) -> int:
-    """The id of an evaluation, begun if it is new.
+    """The id of an evaluation, which is created if it is new.
 
     Args:
         store: the database.
@@ -135,14 +135,14 @@ def _step_from_json(values: Mapping[str, Any]) -> EpisodeStep:
 
 
 def delete_recovery(store: Store, run_id: str, split: str) -> None:
-    """Forget all rounds' recovery episodes on a split: the failures they begin in are no more."""
+    """Delete all rounds' recovery episodes on a split: the failures they start from are gone."""
     store.execute(
         "DELETE FROM evals WHERE run_id = ? AND split = ? AND mode = 'recovery'", (run_id, split)
     )
 
 
 def delete_evals(store: Store, run_id: str, round_index: int) -> None:
-    """Forget a round's evaluations: they belong to an adapter that is no more."""
+    """Delete a round's evaluations, because the adapter that they belong to is gone."""
     with store.atomic():
         store.execute("DELETE FROM evals WHERE run_id = ? AND round = ?", (run_id, round_index))
         store.execute(

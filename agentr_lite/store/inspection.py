@@ -33,19 +33,19 @@ TERMINATED, TRUNCATED, INVALID, DISASTER = 1, 2, 4, 8
 """Bits of ``TreeShape.flags``."""
 
 _IN_LIST = 500
-_SHAPE_PART = 10_000
+_SHAPE_CHUNK = 10_000
 """Nodes whose numbers come in one row."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunOverview:
-    """A run with what it has come to so far."""
+    """A run with its counts so far."""
 
     run: RunRow
     rounds: int
-    """The highest round that has begun; 0 where only the base was evaluated."""
+    """The highest round that was started; 0 where only the base was evaluated."""
     stage: str
-    """The stage begun last, e.g. ``search 2``; empty before the first."""
+    """The stage that was started last, e.g. ``search 2``; empty before the first."""
     trees: int
     nodes: int
     tokens: int
@@ -201,11 +201,11 @@ def tree_shape(store: Store, tree_id: int) -> TreeShape:
     import numpy as np
 
     dtypes = (np.int32, np.int32, np.float64, np.float64, np.uint8, np.uint8)
-    parts: list[list[Any]] = [[] for _ in dtypes]
+    chunks: list[list[Any]] = [[] for _ in dtypes]
     count = 0
     while True:
-        # In parts, so that Python's lists of numbers never stand beside each other for all nodes.
-        # Parents come before their children: a tree deleted between two parts is whole as well.
+        # In chunks, so that Python's lists of numbers never exist for all nodes at once. A tree that
+        # is deleted between two chunks is consistent, too: parents come before their children.
         [row] = store.rows(
             """
             SELECT json_group_array(coalesce(parent_idx, -1)), json_group_array(visits),
@@ -217,16 +217,16 @@ def tree_shape(store: Store, tree_id: int) -> TreeShape:
                 json_group_array(terminated + 2 * truncated + 4 * invalid + 8 * disaster)
             FROM (SELECT * FROM nodes WHERE tree_id = ? AND idx >= ? ORDER BY idx LIMIT ?)
             """,
-            (tree_id, count, _SHAPE_PART),
+            (tree_id, count, _SHAPE_CHUNK),
         )
-        for column, dtype, text in zip(parts, dtypes, row, strict=True):
+        for column, dtype, text in zip(chunks, dtypes, row, strict=True):
             column.append(np.array(json.loads(text), dtype))
-        count += len(parts[0][-1])
-        if len(parts[0][-1]) < _SHAPE_PART:
+        count += len(chunks[0][-1])
+        if len(chunks[0][-1]) < _SHAPE_CHUNK:
             break
     if not count:
         return TreeShape()
-    parent, visits, value, reward, kind, flags = map(np.concatenate, parts)
+    parent, visits, value, reward, kind, flags = map(np.concatenate, chunks)
     visits = visits.astype(np.min_scalar_type(visits.max()))
     return TreeShape(*(column.data for column in (parent, visits, value, reward, kind, flags)))
 
@@ -342,6 +342,6 @@ def _rows_in(store: Store, sql: str, tree_id: int, idxs: Iterable[int]) -> list[
     wanted = list(idxs)
     rows = []
     for start in range(0, len(wanted), _IN_LIST):
-        part = wanted[start : start + _IN_LIST]
-        rows += store.rows(f"{sql} ({', '.join('?' * len(part))})", [tree_id, *part])
+        chunk = wanted[start : start + _IN_LIST]
+        rows += store.rows(f"{sql} ({', '.join('?' * len(chunk))})", [tree_id, *chunk])
     return rows

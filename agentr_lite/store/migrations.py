@@ -4,7 +4,7 @@ Each migration is a small named function. They are applied in order, and ``PRAGM
 counts how many a file has had. A migration that a release has shipped never changes: a new column
 or another form of stored data is a new function at the end.
 
-sqlite-utils has migrations of its own. We do not use them, because they record what was applied in
+sqlite-utils has its own migrations. We do not use them, because they record what was applied in
 an extra table, which is not STRICT and which every user would see; because they commit one
 migration at a time, so that a cut leaves a file between two schemas; and because they do not refuse
 a file of a newer release, which ``user_version`` shows at once, even to a reader.
@@ -31,8 +31,8 @@ def create_tables(conn: sqlite3.Connection) -> None:
 def add_batch_columns(conn: sqlite3.Connection) -> None:
     """Time and size of the batch that a model call was part of.
 
-    A batch is one piece of work, so the time of a single call is unknown. NULL means that nobody
-    measured it.
+    A batch is one piece of work, so the time of a single call is unknown. NULL means that it
+    was not measured.
     """
     run_script(
         conn,

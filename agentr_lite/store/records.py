@@ -58,7 +58,7 @@ class RoundRow:
     started_utc: str
     finished_utc: str | None
     wall_s: float
-    """Seconds of work, over all sittings."""
+    """Seconds of work, over all attempts to finish the stage."""
     model_ms: float
     prompt_tokens: int
     decoded_prompt_tokens: int
@@ -67,7 +67,7 @@ class RoundRow:
 
     @property
     def finished(self) -> bool:
-        """Whether the stage need not be done again."""
+        """Whether the stage is complete."""
         return self.finished_utc is not None
 
 
@@ -176,7 +176,7 @@ class NodeRow:
 
 @dataclass(frozen=True, slots=True)
 class ModelCallRow:
-    """One conversation that the actor was asked to go on with."""
+    """One conversation that the actor was asked to continue or to judge."""
 
     id: int
     purpose: CallPurpose
@@ -188,7 +188,7 @@ class ModelCallRow:
     output_tokens: int
     dropped_turns: int
     batch_ms: float | None = None
-    """Milliseconds of the model's batch that the call was part of; None where nobody measured."""
+    """Milliseconds of the batch that the call was part of; None where it was not measured."""
     batch_size: int | None = None
     """Calls in that batch."""
 
@@ -302,7 +302,7 @@ class EvalRow:
 
     @property
     def whole(self) -> bool:
-        """Whether it has been played to its end: only then does it have figures."""
+        """Whether all its episodes have been played; only then does it have figures."""
         return "success" in self.summary
 
 

@@ -39,7 +39,7 @@ def add_run(
     model: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> str:
-    """Begin a run, with status ``running``.
+    """Create a run with status ``running``.
 
     Args:
         store: the database.
@@ -118,14 +118,14 @@ def get_run(store: Store, run_id: str) -> RunRow:
     runs = list_runs(store)
     if run_id == "latest" and runs:
         return runs[0]
-    found = [run for run in runs if run.id == run_id] or [
+    matches = [run for run in runs if run.id == run_id] or [
         run for run in runs if run_id and run.id.startswith(run_id)
     ]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
         raise UsageError(
-            f"several runs begin with '{run_id}': {', '.join(run.id for run in found[:5])}",
+            f"several runs begin with '{run_id}': {', '.join(run.id for run in matches[:5])}",
             hint="Give the whole id.",
         )
     raise UsageError(
@@ -168,10 +168,10 @@ def delete_run(store: Store, run_id: str) -> None:
 
 
 def stage_started(store: Store, run_id: str, round_index: int, stage: Stage) -> None:
-    """Begin a stage, or go on with it where it was cut; a finished one begins anew.
+    """Start a stage, or continue it where it was cut; a finished one starts again from zero.
 
-    A stage that was cut keeps the time and tokens of its earlier sittings. The round's later
-    stages follow from this one, so they are no longer finished: they go on from what is left.
+    A stage that was cut keeps the time and tokens that it has cost so far. The round's later stages
+    depend on this one, so they are no longer finished; they continue from what is left of them.
     """
     order = get_args(Stage)
     later = order[order.index(stage) + 1 :]
@@ -201,7 +201,7 @@ def add_stage_usage(
     usage: Usage | None = None,
     wall_s: float = 0.0,
 ) -> None:
-    """Add one sitting's cost to a stage that has begun.
+    """Add to the cost of a stage that was started.
 
     Call it where work is committed, so that a cut stage knows what its committed part cost.
 
@@ -267,7 +267,7 @@ def stage_finished(
 def set_stage_summary(
     store: Store, run_id: str, round_index: int, stage: Stage, summary: Mapping[str, Any]
 ) -> None:
-    """Note something about a stage that has begun; ``stage_finished`` replaces it.
+    """Store a summary of a stage that was started; ``stage_finished`` replaces it.
 
     Args:
         store: the database.
@@ -283,7 +283,7 @@ def set_stage_summary(
 
 
 def stage_status(store: Store, run_id: str, round_index: int, stage: Stage) -> RoundRow | None:
-    """A stage's row; None where it has not begun."""
+    """A stage's row; None where it was not started."""
     row = store.row(
         "SELECT * FROM rounds WHERE run_id = ? AND round = ? AND stage = ?",
         (run_id, round_index, stage),
@@ -292,7 +292,7 @@ def stage_status(store: Store, run_id: str, round_index: int, stage: Stage) -> R
 
 
 def list_stages(store: Store, run_id: str) -> list[RoundRow]:
-    """All stages of a run by round, in the order they came to be on record."""
+    """All stages of a run by round, in the order in which they were first started."""
     rows = store.rows("SELECT * FROM rounds WHERE run_id = ? ORDER BY round, rowid", (run_id,))
     return [_round(row) for row in rows]
 

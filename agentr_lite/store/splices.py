@@ -80,7 +80,7 @@ def list_trajectories(
 def delete_splices(
     store: Store, run_id: str, round_index: int, *, tree_id: int | None = None
 ) -> None:
-    """Delete trajectories, judgements, revisions and their calls, so that they can be made anew.
+    """Delete trajectories, judgements, revisions and their calls, so that they can be made again.
 
     Args:
         store: the database.
@@ -354,7 +354,7 @@ def save_adapter(
 
 
 def delete_adapter(store: Store, run_id: str, round_index: int) -> bool:
-    """Forget a round's adapter; its files stay. Returns whether there was one."""
+    """Delete a round's adapter from the database; its files stay. Returns whether there was one."""
     cursor = store.execute(
         "DELETE FROM adapters WHERE run_id = ? AND round = ?", (run_id, round_index)
     )

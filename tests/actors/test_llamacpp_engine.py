@@ -455,7 +455,7 @@ def test_a_begin_token_comes_once(tmp_path: Path) -> None:
 
 def test_tokenizing_in_fragments_is_exact(shared_actor: LlamaCppActor) -> None:
     tokenizer, model = shared_actor._tokenizer, shared_actor._model
-    assert tokenizer._cut is not None
+    assert tokenizer._boundaries is not None
     rng = random.Random(5)
     alphabet = [
         "<|im_start|>",

@@ -19,13 +19,12 @@ from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.limits import time_limit
 from agentr_lite.recipe.groups import EvalSettings, SearchSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.runs.create import create_run
-from agentr_lite.runs.stages.evaluate import eval_stage
-from agentr_lite.runs.stages.search import search_stage
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from tests.support.corridor import Corridor
 from tests.support.policy_actor import PolicyActor, wanderer
+from tests.support.stages import eval_stage, search_stage
 
 WALKER = wanderer("forward", "take", "open", "leave", "back", "forward")
 LIMIT_S = 0.25

@@ -129,7 +129,7 @@ def test_each_books_the_time_of_its_own_turns(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(
-        "agentr_lite.runs.sitting.time", SimpleNamespace(monotonic=lambda: clock[0])
+        "agentr_lite.runs.stages.record.time", SimpleNamespace(monotonic=lambda: clock[0])
     )
     generate = Model.generate
 
@@ -206,7 +206,7 @@ def test_where_no_task_changed_it_says_so(
     ("arguments", "message"),
     [
         (["--round", "0", "--paired"], "no adapter to compare the base with"),
-        (["--adapter", "x.gguf"], "--adapter begins a run of its own"),
+        (["--adapter", "x.gguf"], "--adapter begins a new run"),
         (["--adapter", "x.gguf", "--round", "2"], "is round 1, not another"),
     ],
 )

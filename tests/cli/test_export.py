@@ -15,14 +15,14 @@ from agentr_lite.core.errors import AgentrError, UsageError
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.loading import recipe_from_dict
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.runs.create import create_run
-from agentr_lite.runs.stages.splice import splice_stage
+from agentr_lite.runs.creation import create_run
 from agentr_lite.splice.export import Exported, exported, render
 from agentr_lite.store import Store, runs
 from agentr_lite.train.dataset import build_dataset
 from agentr_lite.train.general import load_general, parse_example
 from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, actions, plant
+from tests.support.stages import splice_stage
 
 GOOD = "forward, take, forward, open"
 

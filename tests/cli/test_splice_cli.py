@@ -18,7 +18,7 @@ from agentr_lite.envs import registry as envs
 from agentr_lite.envs.base import StepResult
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.runs.create import create_run
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, runs
 from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, actions, plant

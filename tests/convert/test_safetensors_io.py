@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.convert.safetensors_io import (
-    Entry,
+    LazyTensor,
     SafetensorsFile,
     read_model_tensors,
     write_tensors,
@@ -51,8 +51,8 @@ def test_bfloat16_beside_another_type(tmp_path: Path) -> None:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     patterns = (VALUES.view(np.uint32) >> 16).astype(np.uint16)
     entries = [
-        Entry("rows", "F16", (2, 2), lambda: iter(VALUES.astype(np.float16))),
-        Entry("bits", "BF16", (2, 2), lambda: iter([patterns])),
+        LazyTensor("rows", "F16", (2, 2), lambda: iter(VALUES.astype(np.float16))),
+        LazyTensor("bits", "BF16", (2, 2), lambda: iter([patterns])),
     ]
     write_tensors(tmp_path / "f", entries)
     file = SafetensorsFile(tmp_path / "f")

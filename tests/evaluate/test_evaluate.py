@@ -21,12 +21,12 @@ from agentr_lite.evaluate.summary import compare, summarise
 from agentr_lite.metrics.measures import repeated_actions, repeated_runs, revision_lengths
 from agentr_lite.recipe.groups import EvalSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.runs.create import create_run
-from agentr_lite.runs.stages.evaluate import eval_stage
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EpisodeStep, EvalItemRow, TaskRow
 from agentr_lite.store.runs import stage_status
+from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act, always, noisy
 
 

@@ -21,8 +21,7 @@ from agentr_lite.report.markdown import escape_markdown
 from agentr_lite.report.tables import Section, run_sections
 from agentr_lite.report.terminal import render_terminal
 from agentr_lite.report.words import verdict
-from agentr_lite.runs.create import create_run
-from agentr_lite.runs.stages.evaluate import eval_stage
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store.database import Store
 from agentr_lite.store.records import DatasetItemRow, JudgementRow, NodeRow
 from agentr_lite.store.runs import set_run_status, stage_finished, stage_started
@@ -34,6 +33,7 @@ from agentr_lite.store.splices import (
     save_trajectory,
 )
 from agentr_lite.store.trees import save_tree
+from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act, always, noisy
 
 RECIPE = Recipe(

@@ -15,7 +15,7 @@ from agentr_lite.core.tasks import Task
 from agentr_lite.envs import registry
 from agentr_lite.metrics.intervals import Estimate, mean_of_estimates, wilson_interval
 from agentr_lite.recipe.loading import recipe_from_dict
-from agentr_lite.runs.environments import open_environments, parts_of
+from agentr_lite.runs.environments import open_environments
 from agentr_lite.store import Store, evals, runs, splices, trees
 from tests.support import loop_case
 from tests.support.command_line import Call, one_error
@@ -67,20 +67,20 @@ def two(loop: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
 class TestParts:
     def test_draws_are_each_ones_own(self, two: Call) -> None:
         recipe = recipe_from_dict({"env": ["corridor", "hall"], "seed": 4})
-        with open_environments(recipe) as envs:
-            seeds = {part.name: part.recipe.seed for part in parts_of(recipe, envs)}
+        with open_environments(recipe) as opened:
+            seeds = {each.name: each.recipe.seed for each in opened}
         assert len({4, *seeds.values()}) == 3
         other = recipe_from_dict({"env": ["corridor", "loft"], "seed": 4})
-        with open_environments(other) as envs:
-            parts = {part.name: part for part in parts_of(other, envs)}
-        assert parts["corridor"].recipe.seed == seeds["corridor"]
+        with open_environments(other) as opened:
+            by_name = {each.name: each for each in opened}
+        assert by_name["corridor"].recipe.seed == seeds["corridor"]
 
     def test_a_single_ones_seed_is_the_runs(self, two: Call) -> None:
         for env in ("corridor", ["corridor"], {"corridor": None}):
             recipe = recipe_from_dict({"env": env, "seed": 4})
-            with open_environments(recipe) as envs:
-                [part] = parts_of(recipe, envs)
-            assert (part.name, part.recipe.seed) == ("corridor", 4)
+            with open_environments(recipe) as opened:
+                [alone] = opened
+            assert (alone.name, alone.recipe.seed) == ("corridor", 4)
 
     def test_two_of_the_same_name_are_refused(
         self, two: Call, monkeypatch: pytest.MonkeyPatch

@@ -24,7 +24,7 @@ from agentr_lite.actors.mock import MockActor
 from agentr_lite.cli import main
 from agentr_lite.core.errors import ModelError
 from agentr_lite.recipe.loading import load_recipe
-from agentr_lite.runs.create import create_run
+from agentr_lite.runs.creation import create_run
 from agentr_lite.runs.pipeline import PipelineResult, run_pipeline
 from agentr_lite.store import Store, runs, splices, trees
 from agentr_lite.train import lora
@@ -227,11 +227,12 @@ def test_a_bug_is_on_record_too(recipe: Path, db: Path, monkeypatch: pytest.Monk
     with Store.open(db) as store:
         run = create_run(store, settings)
 
-        def broken() -> Any:
+        def broken(recipe: Any) -> Any:
             raise ZeroDivisionError("of ours")
 
+        monkeypatch.setattr(actors, "open_actor", broken)
         with pytest.raises(ZeroDivisionError):
-            run_pipeline(store, run, settings, open_actor=broken, equip=lambda *_: None)
+            run_pipeline(store, run, settings)
         row = runs.get_run(store, run)
     assert (row.status, row.error) == ("failed", "ZeroDivisionError: of ours")
 

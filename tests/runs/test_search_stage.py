@@ -17,13 +17,15 @@ from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import StepResult
 from agentr_lite.recipe.groups import SearchSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.runs.create import create_run
-from agentr_lite.runs.stages.search import node_row, round_tasks, search_stage, split_waves
+from agentr_lite.runs.creation import create_run
+from agentr_lite.runs.stages.search import node_row
+from agentr_lite.runs.stages.tasks import round_tasks, split_waves
 from agentr_lite.search.context import search_context
 from agentr_lite.search.scheduler import TreeSearch, run_wave
 from agentr_lite.store import Store, runs, summaries, trees
 from tests.support.corridor import Corridor
 from tests.support.policy_actor import PolicyActor, wanderer
+from tests.support.stages import search_stage
 
 WALKER = wanderer("forward", "take", "open", "leave", "back", "forward")
 RECIPE = Recipe(

@@ -13,13 +13,12 @@ from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.runs.create import create_run
-from agentr_lite.runs.stages.search import search_stage
-from agentr_lite.runs.stages.splice import splice_stage
+from agentr_lite.runs.creation import create_run
 from agentr_lite.splice.verify import final_reward
 from agentr_lite.store import Store, runs, splices, trees
 from tests.support.corridor import ACTIONS, Corridor
 from tests.support.splice_cases import RuleActor, actions, plant
+from tests.support.stages import search_stage, splice_stage
 
 GOOD = "forward, take, forward, open"
 PATHS = [

@@ -14,10 +14,10 @@ from agentr_lite.actors.base import GenerateRequest, GenerateResult
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.recipe.groups import AgentSettings, SearchSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.runs.create import create_run
-from agentr_lite.runs.stages.search import search_stage
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, summaries
 from tests.support.corridor import Corridor
+from tests.support.stages import search_stage
 from tests.support.tiny_gguf import write_tiny_model
 
 ACTIONS = ("forward", "take", "open", "leave", "back")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentr_lite.runs.create import create_run
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import Stage

@@ -14,8 +14,7 @@ from agentr_lite.envs.textcraft.world import custom_task
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.report.spliced import failure_section, recovery_section, splice_rounds
-from agentr_lite.runs.create import create_run
-from agentr_lite.runs.stages.splice import splice_stage
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store
 from agentr_lite.study.writeup.critic_truth import (
     CriticTruth,
@@ -28,6 +27,7 @@ from agentr_lite.study.writeup.critic_truth import (
 from agentr_lite.study.writeup.oracle import first_error, has_truth, label_steps
 from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, plant, turn
+from tests.support.stages import splice_stage
 
 LOGS = "get 1 oak logs"
 PLANKS = "craft 4 oak planks using 1 oak logs"

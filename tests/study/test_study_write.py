@@ -24,8 +24,7 @@ from agentr_lite.report.measures import (
     value_of,
 )
 from agentr_lite.report.method_tables import method_sections, told_change, told_difference
-from agentr_lite.runs.create import create_run
-from agentr_lite.runs.stages.evaluate import eval_stage
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store
 from agentr_lite.store.runs import get_run, list_stages, set_run_status
 from agentr_lite.study.jobs.cells import FLAWLESS, Cell
@@ -35,6 +34,7 @@ from agentr_lite.study.writeup.glance import glance_sections, told_in_short
 from agentr_lite.study.writeup.plots import environment_plot, sheet
 from agentr_lite.study.writeup.results import CellResult, EnvResults
 from agentr_lite.study.writeup.variants import variant_section
+from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act
 
 RECIPE = Recipe(

@@ -15,13 +15,11 @@ from agentr_lite.agent.turns import parse_action
 from agentr_lite.core.messages import Message
 from agentr_lite.recipe.groups import EvalSettings, SearchSettings, SpliceSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.runs.create import create_run
-from agentr_lite.runs.stages.evaluate import eval_stage
-from agentr_lite.runs.stages.search import search_stage
-from agentr_lite.runs.stages.splice import splice_stage
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, runs
 from tests.support.corridor import Corridor
 from tests.support.policy_actor import PolicyActor
+from tests.support.stages import eval_stage, search_stage, splice_stage
 
 RECIPE = Recipe(
     env=(EnvironmentSettings("corridor"),),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import ModelCall
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.runs.create import create_run
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, trees
 from agentr_lite.store.records import NodeRow
 

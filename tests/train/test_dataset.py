@@ -12,8 +12,7 @@ from agentr_lite.core.errors import ModelError, RecipeError
 from agentr_lite.core.tasks import Task
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings, TrainSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.runs.create import create_run
-from agentr_lite.runs.stages.splice import splice_stage
+from agentr_lite.runs.creation import create_run
 from agentr_lite.splice.trajectories import best_good, flagged, flagged_messages
 from agentr_lite.store import Store, splices
 from agentr_lite.train.batches import TrainExample
@@ -21,6 +20,7 @@ from agentr_lite.train.dataset import Dataset, build_dataset
 from agentr_lite.train.general import load_general, parse_example
 from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, actions, plant
+from tests.support.stages import splice_stage
 
 GOOD = "forward, take, forward, open"
 SLOW = "forward, take, back, forward, forward, open"

@@ -21,7 +21,7 @@ from textual.pilot import Pilot
 
 from agentr_lite.cli import main
 from agentr_lite.core.errors import EXIT_STORE, EXIT_USAGE, StoreError
-from agentr_lite.runs.create import create_run
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, trees
 from agentr_lite.store.inspection import TreeShape, find_nodes, newest_tree, tree_shape
 from tests.support.inspector_cases import RECIPE, SMALL, drive, picture, press
@@ -325,7 +325,7 @@ class TestDepthAndWidth:
 
 
 def test_a_shape_of_many_parts_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentr_lite.store.inspection._SHAPE_PART", 3)
+    monkeypatch.setattr("agentr_lite.store.inspection._SHAPE_CHUNK", 3)
     with Store.open(tmp_path / "runs.db") as store:
         run_id = create_run(store, RECIPE)
         for count in (1, 2, 3, 4, 6, 7):

@@ -41,17 +41,17 @@ class Tokenizer:
     def __init__(self, model: Vocabulary) -> None:
         self._model = model
         self._fragments: OrderedDict[str, list[int]] = OrderedDict()
-        self._cut: re.Pattern[str] | None = None
+        self._boundaries: re.Pattern[str] | None = None
         specials = model.special_tokens()
         if model.is_bpe and specials and not model.has_stripping_tokens():
-            self._cut = re.compile("(" + "|".join(map(re.escape, specials)) + ")")
+            self._boundaries = re.compile("(" + "|".join(map(re.escape, specials)) + ")")
             probe = _PROBE.join(["", *specials[:64], ""])
             if self._assemble(probe) != model.tokenize(probe):
-                self._cut = None
+                self._boundaries = None
 
     def prompt(self, text: str) -> list[int]:
         """Ids of a rendered conversation, with the model's begin-of-text token if it has one."""
-        tokens = self._assemble(text) if self._cut else self._model.tokenize(text)
+        tokens = self._assemble(text) if self._boundaries else self._model.tokenize(text)
         if self._model.adds_bos and tokens[:1] != [self._model.bos]:
             tokens = [self._model.bos, *tokens]
         return tokens
@@ -61,9 +61,9 @@ class Tokenizer:
         return list(self._fragment(text))
 
     def _assemble(self, text: str) -> list[int]:
-        assert self._cut is not None
+        assert self._boundaries is not None
         tokens: list[int] = []
-        for fragment in self._cut.split(text):
+        for fragment in self._boundaries.split(text):
             if fragment:
                 tokens += self._fragment(fragment)
         return tokens

@@ -43,17 +43,17 @@ class PromptBuilder:
         head, exchanges = split_exchanges(messages)
         # Each dropped exchange makes the prompt shorter, so bisection finds the fewest to drop.
         low, high = 1, len(exchanges) - 1
-        found: Prompt = Prompt(None)
+        longest = Prompt(None)
         while low <= high:
             middle = (low + high) // 2
             kept = [message for exchange in exchanges[middle:] for message in exchange]
             tokens = self._tokens([*head, *kept])
             if len(tokens) <= limit:
-                found = Prompt(tokens, middle)
+                longest = Prompt(tokens, middle)
                 high = middle - 1
             else:
                 low = middle + 1
-        return found
+        return longest
 
     def _tokens(self, messages: Sequence[Message]) -> list[int]:
         return self._tokenizer.prompt(self._template.render(messages))

@@ -1,7 +1,7 @@
 """The radix tree of token prefixes whose keys and values are in the pool.
 
-Source: the idea of a radix tree over cached prefixes with eviction of the least recently used
-leaves is SGLang's RadixAttention (arXiv 2312.07104).
+Source: SGLang's RadixAttention (arXiv 2312.07104) has the idea of a radix tree over cached prefixes
+that evicts the least recently used leaves.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import Protocol
 
 
 class Slots(Protocol):
-    """What the tree needs of the pool."""
+    """The part of the pool that the tree uses."""
 
     @property
     def free(self) -> int:
-        """How many can be taken."""
+        """Number of slots that can be taken."""
 
     def take(self, count: int) -> list[int]:
-        """Take that many."""
+        """Take ``count`` slots."""
 
     def give_back(self, slots: Sequence[int]) -> None:
-        """Return them."""
+        """Return slots."""
 
     def clear(self) -> None:
-        """Return all."""
+        """Return all slots."""
 
 
 class Segment:
-    """A segment of tokens below its parent's."""
+    """A run of tokens below its parent segment."""
 
     __slots__ = ("children", "complete", "parent", "pins", "slots", "stamp", "tokens")
 
     def __init__(self, tokens: list[int], slots: list[int], parent: Segment | None) -> None:
         self.tokens = tokens
         self.slots = slots
-        """One a token."""
+        """One for each token."""
         self.parent = parent
         self.children: dict[int, Segment] = {}
         self.pins = 0
@@ -47,7 +47,7 @@ class Segment:
 
 
 class PrefixTree:
-    """Which prefixes are there, who uses them, and what goes first when room is needed."""
+    """The prefixes in the pool, their users, and the order of their eviction."""
 
     def __init__(self, pool: Slots) -> None:
         self._pool = pool
@@ -67,8 +67,8 @@ class PrefixTree:
         """Find or make the path of ``tokens`` and pin it.
 
         Returns:
-            The segment at its end, and how many of the tokens were there already, computed or
-            promised to another request; None where there is no room for the rest.
+            The segment at its end, and how many of the tokens were in the tree already, computed
+            or to be computed for another request; None if there is no room for the rest.
         """
         segment, matched = self._match(tokens)
         self.pin(segment)
@@ -103,7 +103,7 @@ class PrefixTree:
         return [slot for part in reversed(parts) for slot in part]
 
     def pin(self, segment: Segment) -> None:
-        """Keep the path to ``segment``, and note its use."""
+        """Protect the path to ``segment`` from eviction, and note its use."""
         self._clock += 1
         walk: Segment | None = segment
         while walk is not None:
@@ -119,7 +119,7 @@ class PrefixTree:
             walk = walk.parent
 
     def _match(self, tokens: Sequence[int]) -> tuple[Segment, int]:
-        """The deepest segment on the path of ``tokens``, split off where they part."""
+        """The deepest segment on the path of ``tokens``; it is split where they differ."""
         segment, matched = self.root, 0
         while matched < len(tokens):
             child = segment.children.get(tokens[matched])
@@ -148,7 +148,7 @@ class PrefixTree:
         return upper
 
     def _make_room(self, count: int) -> bool:
-        """Drop the leaves that were not used for longest until ``count`` slots are free."""
+        """Drop the least recently used leaves until ``count`` slots are free; False: impossible."""
         if self._pool.free >= count:
             return True
         # The number breaks ties: segments have no order.
@@ -179,7 +179,7 @@ class PrefixTree:
 
 
 def _common(left: Sequence[int], right: Sequence[int], start: int) -> int:
-    """How many tokens of ``left`` stand in ``right`` from ``start`` on."""
+    """How many of the first tokens of ``left`` equal those of ``right`` from ``start`` on."""
     limit = min(len(left), len(right) - start)
     for index in range(limit):
         if left[index] != right[start + index]:

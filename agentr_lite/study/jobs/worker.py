@@ -1,7 +1,7 @@
-"""One cell of a study in a process of its own: what ``agentr-lite study --jobs N`` starts.
+"""The process that runs one cell of a study: what ``agentr-lite study --jobs N`` starts.
 
-The study to work on comes as one line of JSON on stdin. The pipe stays open after it: its end
-means that whoever started this process is gone, and that it shall stop as on Ctrl-C.
+The study to work on comes as one line of JSON on stdin. The pipe stays open after it. Its end
+means that the process at the other end is gone; this one then stops as on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,15 +23,7 @@ from agentr_lite.core.errors import (
     UsageError,
     from_os_error,
 )
-from agentr_lite.runs.claim import claimed
-from agentr_lite.study.jobs.work import Tools, work_off
-
-
-def tools() -> Tools:
-    """How runs are held and models checked."""
-    from agentr_lite.runs.session import equip, package_versions
-
-    return Tools(claim=claimed, equip=equip, versions=package_versions)
+from agentr_lite.study.jobs.work import work_off
 
 
 def main(order: str) -> int:
@@ -66,7 +58,7 @@ def _work(order: dict[str, Any]) -> int:
     if not cells:
         raise UsageError(f"study {study.name} has no cell {order['cell']}")
     with Store.open(Path(order["db"]), create=False) as store, Progress() as progress:
-        _, result = work_off(store, cells[0], tools(), progress)
+        _, result = work_off(store, cells[0], progress)
     return EXIT_SOME_TASKS_FAILED if result.failed_tasks else EXIT_OK
 
 

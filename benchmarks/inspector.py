@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agentr_lite_tui.app import Inspector
-from agentr_lite_tui.tasks_screen import TasksScreen
-from agentr_lite_tui.tree_screen import TreeScreen
+from agentr_lite_tui.screens.tasks import TasksScreen
+from agentr_lite_tui.screens.tree import TreeScreen
 from textual.pilot import Pilot
 from textual.screen import Screen
 

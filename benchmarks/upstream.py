@@ -24,7 +24,8 @@ from agentr_lite.actors.base import Actor, GenerateRequest, GenerateResult, Samp
 from agentr_lite.agent.boundary import guarded_reset
 from agentr_lite.agent.conversation import opening, turns
 from agentr_lite.agent.step import take_step
-from agentr_lite.console.output import Align, emit, format_table, say
+from agentr_lite.console.streams import emit, say
+from agentr_lite.console.tables import Align, format_table
 from agentr_lite.core.messages import Message
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step

@@ -162,7 +162,7 @@ def _suited_to_model(recipe: Recipe) -> Recipe:
     """The recipe as its model can carry it out: without likelihoods, the critic reasons."""
     from agentr_lite.actors.openai.spec import is_server
     from agentr_lite.actors.registry import expand
-    from agentr_lite.console.output import warn
+    from agentr_lite.console.streams import warn
     from agentr_lite.runs.actors import open_actor
 
     # A file's back end is known to score; a server has to be asked.

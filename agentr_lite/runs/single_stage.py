@@ -10,7 +10,8 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-from agentr_lite.console.output import Progress, say, warn
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import say, warn
 from agentr_lite.core.errors import ModelError, UsageError
 from agentr_lite.recipe.groups import CHOOSING
 from agentr_lite.recipe.settings import Recipe

@@ -8,7 +8,6 @@ answers, or reason greedily and parse one strict last line.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Literal
 from agentr_lite.actors.base import Actor, GenerateRequest, Sampling, ScoreRequest
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
-from agentr_lite.core.verdicts import VERDICTS, Verdict
+from agentr_lite.core.verdicts import VERDICTS, Verdict, probabilities
 from agentr_lite.recipe.groups import SpliceSettings
 
 Critic = Literal["score", "reason"]
@@ -59,7 +58,7 @@ class Judged:
         """``log_likelihoods`` normalised over the three verdicts; None where not scored."""
         if self.log_likelihoods is None:
             return None
-        return normalise(self.log_likelihoods)
+        return probabilities(self.log_likelihoods)
 
 
 def judge_message(messages: Sequence[Message], question: str = CRITIC_QUESTION) -> list[Message]:
@@ -112,14 +111,6 @@ def judge(
     if critic == "score":
         return _by_score(actor, conversations)
     return _by_reason(actor, conversations, seeds or [1] * len(conversations), max_tokens)
-
-
-def normalise(log_likelihoods: Sequence[float]) -> tuple[float, ...]:
-    """Softmax of log-likelihoods: probabilities that sum to 1."""
-    top = max(log_likelihoods)
-    weights = [math.exp(value - top) for value in log_likelihoods]
-    total = sum(weights)
-    return tuple(weight / total for weight in weights)
 
 
 def parse_judgement(text: str) -> Verdict:

@@ -181,7 +181,7 @@ def test_a_state_of_another_making_is_refused(env: SciWorld, task: Task) -> None
     snapshot = env.snapshot()
     wrong = snapshot._replace(place=snapshot.place._replace(actions=("wait1", "inventory")))
     env.restore(wrong)
-    with pytest.raises(EnvironmentFault, match="led elsewhere when they were repeated"):
+    with pytest.raises(EnvironmentFault, match="led to another state when they were repeated"):
         env.step("look around")
 
 

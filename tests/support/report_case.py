@@ -13,7 +13,7 @@ import pytest
 from agentr_lite.cli import main
 from agentr_lite.core.usage import ModelCall
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.report.page import render_page
+from agentr_lite.report.render.page import render_page
 from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, runs, splices, trees
 from agentr_lite.store.records import JudgementRow, NodeRow

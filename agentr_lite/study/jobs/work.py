@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from agentr_lite.console.output import Progress, say
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import say
 from agentr_lite.core.errors import AgentrError, HeldError, ModelError
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.claim import claimed

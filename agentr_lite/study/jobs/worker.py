@@ -14,7 +14,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.console.output import Progress, clean, say
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import say
+from agentr_lite.console.text import clean
 from agentr_lite.core.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,

@@ -23,9 +23,10 @@ from agentr_lite.report.render.terminal import render_terminal
 from agentr_lite.report.tables.run import run_sections
 from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import comparison_sentence
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store.database import Store
 from agentr_lite.store.records import DatasetItemRow, JudgementRow, NodeRow
-from agentr_lite.store.runs import create_run, set_run_status, stage_finished, stage_started
+from agentr_lite.store.runs import set_run_status, stage_finished, stage_started
 from agentr_lite.store.splices import (
     save_adapter,
     save_dataset,

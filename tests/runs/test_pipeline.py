@@ -24,6 +24,7 @@ from agentr_lite.actors.mock import MockActor
 from agentr_lite.cli import main
 from agentr_lite.core.errors import ModelError
 from agentr_lite.recipe.loading import load_recipe
+from agentr_lite.runs.creation import create_run
 from agentr_lite.runs.pipeline import PipelineResult, planned_stages, run_pipeline
 from agentr_lite.store import Store, runs, splices, trees
 from agentr_lite.train import lora
@@ -224,7 +225,7 @@ def test_a_bug_is_on_record_too(recipe: Path, db: Path, monkeypatch: pytest.Monk
     loop_case.install(monkeypatch.setattr)
     settings = load_recipe(str(recipe))
     with Store.open(db) as store:
-        run = runs.create_run(store, settings)
+        run = create_run(store, settings)
 
         def broken(recipe: Any) -> Any:
             raise ZeroDivisionError("of ours")

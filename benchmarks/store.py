@@ -18,7 +18,8 @@ from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Generate
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import Usage
 from agentr_lite.envs.registry import make_env
-from agentr_lite.recipe.settings import Recipe, SearchSettings
+from agentr_lite.recipe.groups import SearchSettings
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.search.scheduler import run_wave
 from agentr_lite.search.simulate import TreeSearch, search_context
 from agentr_lite.store import Store, runs, trees

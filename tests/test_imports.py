@@ -1,13 +1,11 @@
-"""What is imported when, and who may import whom (the arrows of the design point down only)."""
+"""What a command imports when it starts: nothing heavy before it is needed."""
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -124,75 +122,3 @@ def test_module_and_script_are_the_same_program() -> None:
         check=True,
     )
     assert done.stdout == f"agentr-lite, version {agentr_lite.__version__}\n"
-
-
-ALLOWED: dict[str, tuple[str, ...]] = {
-    "core": (),
-    "console": ("core",),
-    "recipe": ("core",),
-    "envs": ("core",),
-    "agent": ("core", "envs"),
-    "actors": ("core", "console"),
-    "convert": ("core", "actors"),
-    "store": ("core",),
-    "metrics": ("core", "store"),
-    "search": ("core", "recipe", "envs", "agent", "actors", "store"),
-    "splice": ("core", "console", "recipe", "envs", "agent", "actors", "store"),
-    # Good trajectories are chosen in one place, for export as for training.
-    "train": ("core", "console", "recipe", "agent", "actors", "convert", "store", "splice"),
-    "evaluate": ("core", "console", "recipe", "envs", "agent", "actors", "store", "metrics"),
-}
-"""Package -> packages of ours that it may import; the packages above these may import all of them
-but ``cli``, ``tui`` and each other against the order of ``ABOVE``."""
-ABOVE = ("runs", "report", "study", "cli")
-"""Each may import those before it, and everything in ``ALLOWED``."""
-
-
-def imports_of(path: Path) -> Iterator[str]:
-    """Full names of our own modules that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            # `from agentr_lite.store import runs` names a module as well as a package.
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def module_name(path: Path) -> str:
-    """Relative to the package, e.g. ``actors.starter.make``."""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(part for part in parts if part != "__init__")
-
-
-@pytest.mark.parametrize("layer", [*ALLOWED, *ABOVE])
-def test_layers(layer: str) -> None:
-    if layer in ALLOWED:
-        allowed = {layer, *ALLOWED[layer]}
-    else:
-        allowed = {*ALLOWED, *ABOVE[: ABOVE.index(layer) + 1]}
-    wrong = []
-    for path in (PACKAGE / layer).rglob("*.py"):
-        for target in imports_of(path):
-            package, _, inner = target.partition(".")
-            other = inner.partition(".")[0]
-            if package == "agentr_lite" and other != "__version__" and other not in allowed:
-                wrong.append(f"{module_name(path)} imports {target}")
-    assert not wrong
-
-
-def test_nothing_but_its_verb_knows_the_inspector() -> None:
-    users = {
-        module_name(path)
-        for path in PACKAGE.rglob("*.py")
-        for target in imports_of(path)
-        if target.startswith("agentr_lite_tui")
-    }
-    assert users <= {"cli.tui"}
-
-
-def test_only_the_command_line_reads_its_own_modules() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        name = module_name(path)
-        if name.split(".")[0] in ("cli", "__main__"):
-            continue
-        assert not [t for t in imports_of(path) if t.startswith("agentr_lite.cli")], name

@@ -33,19 +33,19 @@ def stored_origin(recipe: Mapping[str, Any], env: str) -> tuple[str, Mapping[str
 
     Args:
         recipe: as a run stores it.
-        env: what the task's environment calls itself. Of several, it is the one that is named so;
-            a file or an address calls itself otherwise: then the only one of these, or the one
-            whose short form it is.
+        env: what the task's environment calls itself. Among several, it is the one of that name. An
+            environment from a file or an address calls itself something else: then it is the only
+            such environment, or the one whose short form that is.
     """
-    found = recipe.get("env", env)
-    if isinstance(found, str):
-        return found, recipe.get("env_options") or {}
+    options = {entry["name"]: entry.get("options") or {} for entry in recipe.get("env") or ()}
+    if len(options) == 1:
+        return next(iter(options.items()))
     name = env
-    if env not in found:
-        others = [one for one in found if not parse_env_name(one).is_plain]
-        alike = [one for one in others if env_slug(one) == env]
+    if env not in options:
+        others = [other for other in options if not parse_env_name(other).is_plain]
+        alike = [other for other in others if env_slug(other) == env]
         name = next(iter(others if len(others) == 1 else alike), env)
-    return name, (found.get(name) or {}).get("options") or {}
+    return name, options.get(name) or {}
 
 
 @dataclass(frozen=True, slots=True)

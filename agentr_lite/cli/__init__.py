@@ -134,7 +134,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _report(error: AgentrError, as_json: bool) -> None:
-    from agentr_lite.console.output import clean
+    from agentr_lite.console.text import clean
 
     if as_json:
         _print_json_error(error.kind, error.message, error.hint)
@@ -146,7 +146,7 @@ def _report(error: AgentrError, as_json: bool) -> None:
 
 def _report_usage(error: click.ClickException, as_json: bool) -> None:
     """What click found wrong, with the usage line that it belongs to."""
-    from agentr_lite.console.output import clean
+    from agentr_lite.console.text import clean
 
     message = error.format_message()
     context = getattr(error, "ctx", None)
@@ -161,7 +161,7 @@ def _report_usage(error: click.ClickException, as_json: bool) -> None:
 
 
 def _print_json_error(kind: str, message: str, hint: str) -> None:
-    from agentr_lite.console.output import dump_json
+    from agentr_lite.console.json import dump_json
 
     payload: dict[str, Any] = {"error": {"kind": kind, "message": message, "hint": hint}}
     with contextlib.suppress(OSError):

@@ -79,7 +79,7 @@ def adapter(
     adapter_config.json beside it. Adapters of llama, qwen2, qwen3 and gemma models can be
     converted, on all layers or on some, whoever made them.
     """
-    from agentr_lite.console.output import emit, emit_json
+    from agentr_lite.console.streams import emit, emit_json
     from agentr_lite.convert.lora_to_gguf import convert_adapter
 
     if not check and (exact or mlx_base or texts):
@@ -135,7 +135,7 @@ def _compare(
     texts: tuple[Path, ...],
     tolerance: float,
 ) -> AdapterCheck:
-    from agentr_lite.console.output import say
+    from agentr_lite.console.streams import say
     from agentr_lite.convert.check import check_adapter
 
     try:
@@ -155,7 +155,7 @@ def _compare(
 
 
 def _copy(gguf: Path) -> Path:
-    from agentr_lite.console.output import say
+    from agentr_lite.console.streams import say
     from agentr_lite.convert.cached import copy_of, has_copy, make_copy
 
     if not has_copy(gguf):
@@ -168,7 +168,7 @@ def _copy(gguf: Path) -> Path:
 
 
 def _show(found: AdapterCheck) -> None:
-    from agentr_lite.console.output import emit, emit_table
+    from agentr_lite.console.streams import emit, emit_table
 
     rows = [
         (
@@ -226,7 +226,7 @@ def model(
 
 
 def _model_to_gguf(source: Path, output: Path, dtype: str, check: bool, as_json: bool) -> None:
-    from agentr_lite.console.output import emit, emit_json
+    from agentr_lite.console.streams import emit, emit_json
     from agentr_lite.convert.check import check_copy
     from agentr_lite.convert.hf_to_gguf import convert_to_gguf
 
@@ -243,7 +243,7 @@ def _model_to_gguf(source: Path, output: Path, dtype: str, check: bool, as_json:
 
 
 def _model_from_gguf(source: Path, output: Path, check: bool, as_json: bool) -> None:
-    from agentr_lite.console.output import emit, emit_json
+    from agentr_lite.console.streams import emit, emit_json
     from agentr_lite.convert.check import check_copy
     from agentr_lite.convert.gguf_to_hf import convert_to_hf
 

@@ -12,7 +12,8 @@ from typing import Literal
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option
-from agentr_lite.console.output import Styled, emit_json, emit_table, say
+from agentr_lite.console.streams import emit_json, emit_table, say
+from agentr_lite.console.text import Styled
 from agentr_lite.core.errors import EXIT_FAILED, AgentrError, UsageError
 
 Status = Literal["ok", "warning", "failed"]

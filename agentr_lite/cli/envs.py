@@ -11,7 +11,8 @@ import click
 
 from agentr_lite.cli.common import json_option, oracle_actions, usage_errors_kept
 from agentr_lite.cli.env_options import env_settings
-from agentr_lite.console.output import Styled, clean, emit, emit_json, emit_table, say
+from agentr_lite.console.streams import emit, emit_json, emit_table, say
+from agentr_lite.console.text import Styled, clean
 from agentr_lite.core.errors import EXIT_FAILED, AgentrError
 
 if TYPE_CHECKING:

@@ -62,7 +62,7 @@ def export(
 
     Bad steps are context: their flag is off. Rejected revisions are not exported.
     """
-    from agentr_lite.console.output import say
+    from agentr_lite.console.streams import say
     from agentr_lite.recipe.loading import recipe_from_dict
     from agentr_lite.splice.export import exported, render
     from agentr_lite.store import Store

@@ -11,7 +11,9 @@ from agentr_lite.actors.download.removal import delete_files
 from agentr_lite.actors.download.repository import repository_file
 from agentr_lite.cli.common import json_option
 from agentr_lite.cli.downloads import Megabytes
-from agentr_lite.console.output import Progress, emit, emit_json, emit_table, say, truncate
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import emit, emit_json, emit_table, say
+from agentr_lite.console.text import truncate
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import click
 
 from agentr_lite.cli.common import oracle_actions, usage_errors_kept
 from agentr_lite.cli.env_options import env_settings
-from agentr_lite.console.output import Styled, clean, emit, say
+from agentr_lite.console.streams import emit, say
+from agentr_lite.console.text import Styled, clean
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from agentr_lite.cli.common import json_option
-from agentr_lite.console.output import emit, emit_json, emit_table
+from agentr_lite.console.streams import emit, emit_json, emit_table
 
 
 @click.group(invoke_without_command=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option, write_whole
-from agentr_lite.console.output import emit, emit_json, say, terminal_width
+from agentr_lite.console.streams import emit, emit_json, say, terminal_width
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -131,8 +131,8 @@ def _open(stack: ExitStack, runs: Sequence[str], db: Path | None) -> Sources:
 
 def _write_page(sources: Sources, target: Path, tasks: Sequence[str], trees: int | None) -> None:
     from agentr_lite.core.suggestions import did_you_mean
-    from agentr_lite.report.chosen import task_names
-    from agentr_lite.report.page import render_page
+    from agentr_lite.report.model.chosen import task_names
+    from agentr_lite.report.render.page import render_page
 
     known = {name for store, run in sources for name in task_names(store, run)}
     for task in tasks:

@@ -43,7 +43,7 @@ def list_runs(
     context: click.Context, db: Path | None, env: str | None = None, as_json: bool = False
 ) -> None:
     """List runs, the newest first."""
-    from agentr_lite.console.output import emit_json, emit_table, say
+    from agentr_lite.console.streams import emit_json, emit_table, say
     from agentr_lite.store import Store
     from agentr_lite.store.runs import list_runs as stored_runs
 
@@ -90,7 +90,8 @@ def list_runs(
 @click.pass_context
 def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -> None:
     """Show what RUN (default: the newest) is made of: model, stages, cost, counts."""
-    from agentr_lite.console.output import emit, emit_json, emit_table, format_duration
+    from agentr_lite.console.streams import emit, emit_json, emit_table
+    from agentr_lite.console.text import format_duration
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run, list_stages
 
@@ -152,7 +153,7 @@ def delete_run(
 
     `agentr-lite runs rm` is the same.
     """
-    from agentr_lite.console.output import emit_json, say, warn
+    from agentr_lite.console.streams import emit_json, say, warn
     from agentr_lite.runs.removal import remove_run
     from agentr_lite.store import Store
     from agentr_lite.store import runs as table
@@ -195,7 +196,7 @@ def _database(context: click.Context, db: Path | None) -> Path:
 
 def _overview(store: Store, run: RunRow) -> dict[str, Any]:
     """A run in a line: JSON types."""
-    from agentr_lite.evaluate.summary import is_graded
+    from agentr_lite.metrics.evaluation import EvalFigures
     from agentr_lite.store.evals import list_evals
     from agentr_lite.store.runs import list_stages
 
@@ -204,7 +205,7 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
     # Another split's figures are no progress over rounds.
     split = run.recipe["eval"]["split"]
     greedy = [
-        row.summary
+        EvalFigures.from_json(row.summary)
         for row in list_evals(store, run.id, mode="greedy")
         if row.summary.get("success") is not None and row.split == split
     ]
@@ -217,9 +218,9 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
         "seed": run.seed,
         "last_stage": f"{last.stage} {last.round}" if last else "",
         "trees": store.scalar("SELECT count(*) FROM trees WHERE run_id = ?", (run.id,)),
-        "success": [figures["success"]["value"] for figures in greedy],
-        "reward": [figures["reward"]["value"] for figures in greedy],
-        "graded": any(map(is_graded, greedy)),
+        "success": [figures.success.value for figures in greedy if figures.success],
+        "reward": [figures.reward.value for figures in greedy if figures.reward],
+        "graded": any(figures.graded for figures in greedy),
     }
 
 

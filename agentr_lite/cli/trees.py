@@ -36,12 +36,13 @@ def trees(
     RUN is a run's id, a unique beginning of it, or `latest`. `--task` and `--tree` draw:
 
     \b
-      ✓ reward 1   ◐ ended with part of it   ✗ ended with nothing   ☠ fatal mistake
-      … cut at the depth limit   ! not possible   ↺ revision turn   ? no action
+      ✓ solved   ◐ ended with part of the reward   ✗ ended without reward
+      ☠ fatal mistake   … cut at the depth limit   ! invalid action
+      ↺ revision turn   ? no action
       n visits, v mean reward, r reward at the end, ×k candidates with this action
     """
-    from agentr_lite.console.output import emit, emit_json, emit_table, say, terminal_width
-    from agentr_lite.report.trees import TreeView, render_tree, tree_heading
+    from agentr_lite.console.streams import emit, emit_json, emit_table, say, terminal_width
+    from agentr_lite.report.render.trees import TreeView, render_tree, tree_heading
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run
     from agentr_lite.store.trees import list_trees, load_tree

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from agentr_lite.console.output import Progress, emit, emit_json, emit_table, say, warn
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import emit, emit_json, emit_table, say, warn
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from agentr_lite.actors.llamacpp.calibrate import Calibration, Shape
     from agentr_lite.actors.llamacpp.tuning import Tuning
-    from agentr_lite.console.output import Align
+    from agentr_lite.console.tables import Align
 
 _BUSY = 0.5
 """Load a core from which measured figures are doubtful."""

@@ -1,4 +1,4 @@
-"""GBNF grammars: where a recipe's grammar comes from, and what is wrong with it, said early.
+"""GBNF grammars: what is wrong with one is said early.
 
 llama.cpp's own parser prints to the terminal and gives no reason to its caller, and some texts
 that it takes (a repetition that ends before it begins, recursion through a rule that may be empty)
@@ -12,8 +12,6 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from agentr_lite.core.errors import UsageError
 
@@ -55,63 +53,6 @@ class _Item:
 class _Rule:
     at: int
     alternatives: list[list[_Item]] = field(default_factory=list)
-
-
-def read_grammar(value: str) -> str:
-    """What a recipe's ``agent.grammar`` means, checked.
-
-    Args:
-        value: GBNF text (it has a ``::=``), the path of a file with it, ``env`` or nothing.
-
-    Returns:
-        The text; ``env`` and nothing as they are.
-
-    Raises:
-        GrammarError: no such file, or its text is wrong.
-    """
-    if not value or value == FROM_ENVIRONMENT:
-        return value
-    if "::=" in value:
-        check_grammar(value)
-        return value
-    path = Path(value).expanduser()
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        # An over-long name is an OSError, a NUL in it or no UTF-8 a ValueError.
-        why = getattr(error, "strerror", None) or error
-        raise GrammarError(
-            f"agent.grammar: cannot read {value!r}: {why}",
-            hint="Give a .gbnf file, GBNF text with `root ::= ...`, or `env` for the"
-            " environment's own.",
-        ) from error
-    check_grammar(text, origin=str(path))
-    return text
-
-
-def with_grammar_texts(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A recipe's plain data with the texts of the grammar files that it names.
-
-    Raises:
-        GrammarError: see ``read_grammar``.
-    """
-    found = dict(data)
-    _read_in(found)
-    if isinstance(found.get("env"), Mapping):
-        found["env"] = {
-            name: dict(own) if isinstance(own, Mapping) else own
-            for name, own in found["env"].items()
-        }
-        for own in found["env"].values():
-            if isinstance(own, dict):
-                _read_in(own)
-    return found
-
-
-def _read_in(data: dict[str, Any]) -> None:
-    agent = data.get("agent")
-    if isinstance(agent, Mapping) and isinstance(agent.get("grammar"), str):
-        data["agent"] = {**agent, "grammar": read_grammar(agent["grammar"])}
 
 
 def check_grammar(text: str, *, origin: str = "", root: str = ROOT) -> None:

@@ -23,7 +23,7 @@ def actor_settings(recipe: Recipe) -> ActorSettings:
         context_tokens=recipe.agent.context_tokens,
         chat_template=Path(template).expanduser() if template else None,
         deterministic=recipe.agent.deterministic,
-        grammar=any(part.agent.grammar for part in recipe.parts()),
+        grammar=any(own.agent.grammar for own in recipe.by_environment()),
     )
 
 

@@ -16,7 +16,8 @@ from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment, Snapshot
-from agentr_lite.recipe.settings import Recipe, SearchSettings
+from agentr_lite.recipe.groups import SearchSettings
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.search.mcts import (
     Select,
     action_key,

@@ -11,7 +11,7 @@ from collections.abc import Generator, Sequence
 from agentr_lite.agent.conversation import conversation
 from agentr_lite.core.messages import Message
 from agentr_lite.core.steps import Step
-from agentr_lite.recipe.settings import SpliceSettings
+from agentr_lite.recipe.groups import SpliceSettings
 from agentr_lite.store import Store, splices, trees
 from agentr_lite.store.records import TrajectoryRow
 

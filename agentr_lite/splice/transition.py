@@ -13,6 +13,7 @@ from typing import Literal
 from agentr_lite.actors.base import Actor
 from agentr_lite.agent.conversation import conversation
 from agentr_lite.core.steps import Step
+from agentr_lite.recipe.groups import SpliceSettings
 from agentr_lite.splice.critic import Critic, Judged, judge
 from agentr_lite.splice.splice import last_cut
 
@@ -64,6 +65,8 @@ class Judgements:
     """What the critic said so far, by (tree, node)."""
 
     critic: Critic
+    max_tokens: int = SpliceSettings.critic_tokens
+    """Longest answer of the critic that reasons."""
     said: dict[tuple[int, int], Judged] = field(default_factory=dict)
     """In the order of asking."""
 
@@ -104,6 +107,7 @@ class Judgements:
                     for path, index in wanted.values()
                 ],
                 seeds=[seed(path, index) for path, index in wanted.values()],
+                max_tokens=self.max_tokens,
             )
             self.said.update(zip(wanted, answers, strict=True))
 

@@ -180,7 +180,7 @@ def _cut(
             names = (round_index, task_of[path.tree_id], path.nodes[step])
             return stream_seed(recipe.seed, "judge", *names)
 
-        judgements = Judgements(critic)
+        judgements = Judgements(critic, recipe.splice.critic_tokens)
         judgements.ask(actor, [work.path for work in works], seed)
     for work in works:
         if judgements is not None:

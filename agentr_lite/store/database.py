@@ -306,10 +306,13 @@ class Store:
         with self.atomic():
             # Asked again inside the transaction: another process may have been faster.
             conn = self.db.conn
-            for number, script in enumerate(MIGRATIONS, start=1):
+            for number, migration in enumerate(MIGRATIONS, start=1):
                 if number > self._version():
-                    for statement in _statements(script):
-                        conn.execute(statement)
+                    if callable(migration):
+                        migration(conn)
+                    else:
+                        for statement in _statements(migration):
+                            conn.execute(statement)
                     conn.execute(f"PRAGMA user_version = {number}")
             conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 

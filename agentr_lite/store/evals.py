@@ -89,15 +89,24 @@ def save_eval_items(store: Store, eval_id: int, items: Sequence[tuple[int, EvalI
     )
 
 
-def list_eval_items(store: Store, eval_id: int, *, with_episodes: bool = True) -> list[EvalItemRow]:
+_LAST_STEP = """CASE WHEN json_array_length(i.steps_json)
+    THEN json_array(json_extract(i.steps_json, '$[#-1]')) ELSE '[]' END AS steps_json"""
+
+
+def list_eval_items(
+    store: Store, eval_id: int, *, with_episodes: bool = True, last_step_only: bool = False
+) -> list[EvalItemRow]:
     """Episodes by task and sample.
 
     Args:
         store: the database.
         eval_id: the evaluation.
         with_episodes: also load the steps; without them ``episode`` is empty.
+        last_step_only: of the steps, load only each episode's last one.
     """
     steps = "i.steps_json" if with_episodes else "'[]' AS steps_json"
+    if last_step_only:
+        steps = _LAST_STEP
     rows = store.rows(
         f"""
         SELECT i.task_id, k.env, k.name, k.split, k.goal, k.level, i.sample, i.reward, i.success,

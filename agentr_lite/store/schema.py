@@ -8,6 +8,11 @@ changes.
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
 APPLICATION_ID = 0x41524C54
 """``PRAGMA application_id``: "ARLT". Tells our databases from anybody else's."""
 
@@ -267,6 +272,32 @@ ALTER TABLE model_calls ADD COLUMN batch_ms REAL;
 ALTER TABLE model_calls ADD COLUMN batch_size INTEGER;
 """
 
-MIGRATIONS: tuple[str, ...] = (MIGRATION_1, MIGRATION_2)
+
+def environments_as_list(conn: sqlite3.Connection) -> None:
+    """Migration 3: a run's recipe holds its environments as a list, even of one.
+
+    Before, ``env`` was one environment's name, with its options in ``env_options``, or a mapping of
+    names to settings. Whoever reads a stored recipe now meets one form only.
+    """
+    for run_id, text in conn.execute("SELECT id, recipe FROM runs").fetchall():
+        recipe = json.loads(text)
+        env, options = recipe.get("env"), recipe.pop("env_options", None) or {}
+        if isinstance(env, str):
+            env = {env: {"options": options}}
+        if isinstance(env, dict):
+            recipe["env"] = [_environment(name, own or {}) for name, own in sorted(env.items())]
+        new = json.dumps(recipe, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        conn.execute("UPDATE runs SET recipe = ? WHERE id = ?", (new, run_id))
+
+
+def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
+    empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
+    return {**empty, **own, "name": name}
+
+
+Migration = str | Callable[[sqlite3.Connection], None]
+"""SQL, or a function where SQL would be hard to read. It runs in the migrations' transaction."""
+
+MIGRATIONS: tuple[Migration, ...] = (MIGRATION_1, MIGRATION_2, environments_as_list)
 SCHEMA_VERSION = len(MIGRATIONS)
 """``PRAGMA user_version`` of a database that this program wrote."""

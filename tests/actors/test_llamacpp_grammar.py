@@ -408,7 +408,7 @@ def test_one_environment_of_several_may_have_its_own(tmp_path: Path) -> None:
     file.write_text(TURN)
     own = {"textcraft": {"agent": {"grammar": "env"}}, "webshop": {"agent": {"grammar": str(file)}}}
     recipe = recipe_from_dict({"env": own})
-    assert [part.agent.grammar for part in recipe.parts()] == ["env", TURN]
+    assert [own.agent.grammar for own in recipe.by_environment()] == ["env", TURN]
 
 
 def test_models_that_follow_no_grammar_are_refused_before_a_run(files_of_mlx: Path) -> None:

@@ -342,5 +342,5 @@ def test_an_environment_in_a_file_is_planned_by_its_absolute_path(
     for arguments in ([path], [path, "--recipe", "river_game/recipe.yaml"]):
         planned = CliRunner().invoke(cli, ["run", *arguments, "--plan", "--json"])
         plan = json.loads(planned.stdout)["plan"]
-        assert plan["env"] == str(tmp_path.resolve() / path)
+        assert [env["name"] for env in plan["env"]] == [str(tmp_path.resolve() / path)]
     assert plan["search"]["tasks"] == 8

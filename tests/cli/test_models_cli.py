@@ -15,7 +15,8 @@ from agentr_lite.actors.registry import resolve_model
 from agentr_lite.cli.doctor import doctor
 from agentr_lite.cli.models import models
 from agentr_lite.core.errors import EXIT_FAILED, ModelError
-from agentr_lite.recipe.settings import AgentSettings, Recipe
+from agentr_lite.recipe.groups import AgentSettings
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.actors import open_actor
 from tests.support.tiny_gguf import write_tiny_adapter, write_tiny_model
 

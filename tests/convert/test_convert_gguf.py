@@ -24,7 +24,7 @@ from agentr_lite.convert.rope import llama3_factors, llama3_scaling
 from agentr_lite.convert.safetensors_io import SafetensorsFile
 from agentr_lite.core.errors import ModelError, UsageError
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.runs.stages.train import training_weights
+from agentr_lite.runs.weights import training_weights
 from tests.convert.test_convert import difference, mlx_logits, write_adapter
 from tests.support.command_line import Call
 from tests.support.tiny_gguf import TinyShape, write_tiny_model

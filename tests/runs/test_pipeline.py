@@ -226,11 +226,12 @@ def test_a_bug_is_on_record_too(recipe: Path, db: Path, monkeypatch: pytest.Monk
     with Store.open(db) as store:
         run = runs.create_run(store, settings)
 
-        def broken() -> Any:
+        def broken(recipe: Any) -> Any:
             raise ZeroDivisionError("of ours")
 
+        monkeypatch.setattr(actors, "open_actor", broken)
         with pytest.raises(ZeroDivisionError):
-            run_pipeline(store, run, settings, open_actor=broken, equip=lambda *_: None)
+            run_pipeline(store, run, settings)
         row = runs.get_run(store, run)
     assert (row.status, row.error) == ("failed", "ZeroDivisionError: of ours")
 
@@ -340,13 +341,14 @@ def test_the_plan_is_data(cli: Call, recipe: Path, db: Path) -> None:
     code, out, err = cli("run", recipe, "--plan", "-d", db)
     assert code == 0 and err == ""
     assert out.startswith("plan: loop · corridor") and out.count("\n") == 4
-    assert json.loads(cli("run", recipe, "--plan", "--json")[1])["plan"]["env"] == "corridor"
+    [env] = json.loads(cli("run", recipe, "--plan", "--json")[1])["plan"]["env"]
+    assert env["name"] == "corridor"
     assert not db.exists()
 
 
 def test_a_recipe_for_one_environment_runs_on_another(cli: Call, recipe: Path, db: Path) -> None:
     code, out, _ = cli("run", "textcraft", "--recipe", recipe, "--plan", "--json")
-    assert code == 0 and json.loads(out)["plan"]["env"] == "textcraft"
+    assert code == 0 and [env["name"] for env in json.loads(out)["plan"]["env"]] == ["textcraft"]
     code, out, _ = cli("run", "corridor", "--plan", "--json", "--set", "rounds=0")
     assert code == 0 and json.loads(out)["plan"]["rounds"] == 0
 

@@ -15,17 +15,19 @@ from agentr_lite.actors.base import GenerateResult
 from agentr_lite.core.errors import ModelError, StoreError, UsageError
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import StepResult
-from agentr_lite.recipe.settings import Recipe, SearchSettings
-from agentr_lite.runs.stages.search import round_tasks, search_stage, split_waves
+from agentr_lite.recipe.groups import SearchSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.stages.tasks import round_tasks, split_waves
 from agentr_lite.search.scheduler import run_wave
 from agentr_lite.search.simulate import TreeSearch, search_context
 from agentr_lite.store import Store, runs, summaries, trees
 from tests.support.corridor import Corridor
 from tests.support.policy_actor import PolicyActor, wanderer
+from tests.support.stages import search_stage
 
 WALKER = wanderer("forward", "take", "open", "leave", "back", "forward")
 RECIPE = Recipe(
-    env="corridor",
+    env=(EnvironmentSettings("corridor"),),
     search=SearchSettings(tasks=7, simulations=3, width=3, depth=6, wave=3),
 )
 

@@ -11,13 +11,13 @@ import pytest
 from agentr_lite.agent.step import take_step
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
-from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings
-from agentr_lite.runs.stages.search import search_stage
-from agentr_lite.runs.stages.splice import splice_stage
+from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.splice.verify import final_reward
 from agentr_lite.store import Store, runs, splices, trees
 from tests.support.corridor import ACTIONS, Corridor
 from tests.support.splice_cases import RuleActor, actions, plant
+from tests.support.stages import search_stage, splice_stage
 
 GOOD = "forward, take, forward, open"
 PATHS = [
@@ -51,7 +51,9 @@ class Corridors(Corridor):
 
 def recipe(**splice: Any) -> Recipe:
     return Recipe(
-        env="corridor", search=SearchSettings(depth=8), splice=SpliceSettings((1.0,), **splice)
+        env=(EnvironmentSettings("corridor"),),
+        search=SearchSettings(depth=8),
+        splice=SpliceSettings((1.0,), **splice),
     )
 
 
@@ -236,7 +238,7 @@ def wander(messages: Sequence[Message], seed: int) -> str:
 @pytest.mark.parametrize("critic", ["score", "none"])
 def test_every_revision_of_a_real_search_earns_its_reward(tmp_path: Path, critic: str) -> None:
     settings = Recipe(
-        env="corridor",
+        env=(EnvironmentSettings("corridor"),),
         search=SearchSettings(tasks=8, simulations=12, width=4, depth=8, wave=3),
         splice=SpliceSettings((1.0,), critic=critic),
     )

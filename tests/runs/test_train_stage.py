@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from agentr_lite.core.config import artifacts_dir
-from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings, TrainSettings
-from agentr_lite.runs.stages.splice import splice_stage
-from agentr_lite.runs.stages.train import adapter_in_use, train_stage
+from agentr_lite.recipe.groups import SearchSettings, SpliceSettings, TrainSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.equipment import adapter_in_use
 from agentr_lite.store import Store, evals, runs, splices
 from agentr_lite.train import lora
 from agentr_lite.train.lora import TrainResult
 from tests.support.splice_cases import RuleActor, plant
+from tests.support.stages import splice_stage, train_stage
 from tests.train.test_dataset import BAD, GOOD, Corridors
 
 
@@ -27,7 +28,7 @@ def trained(
     weights.mkdir()
     (weights / "config.json").write_text("{}")
     recipe = Recipe(
-        env="corridor",
+        env=(EnvironmentSettings("corridor"),),
         search=SearchSettings(depth=8),
         train_model=str(weights),
         splice=SpliceSettings((1.0,), critic="none", contested=False),

@@ -16,7 +16,8 @@ from agentr_lite.core.messages import Message
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment, StepResult
-from agentr_lite.recipe.settings import AgentSettings, Recipe, SearchSettings
+from agentr_lite.recipe.groups import AgentSettings, SearchSettings
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.search.mcts import action_key
 from agentr_lite.search.scheduler import run_wave
 from agentr_lite.search.simulate import TreeSearch, search_context

@@ -11,7 +11,7 @@ import pytest
 
 from agentr_lite.core.errors import RecipeError, UsageError
 from agentr_lite.recipe.loading import recipe_names, study_names
-from agentr_lite.study.cells import EQUAL_DATA, FLAWLESS, REASON, UNMERGED, study_cells
+from agentr_lite.study.jobs.cells import EQUAL_DATA, FLAWLESS, REASON, UNMERGED, study_cells
 from agentr_lite.study.methods import METHODS
 from agentr_lite.study.recipe import (
     Ablation,

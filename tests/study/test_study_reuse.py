@@ -15,12 +15,13 @@ from agentr_lite.store.records import Stage
 from agentr_lite.store.runs import create_run, list_runs, set_run_model, stage_status
 from agentr_lite.store.splices import list_adapters
 from agentr_lite.store.summaries import dump_trees
-from agentr_lite.study import shared, work
-from agentr_lite.study.cells import EQUAL_DATA, Cell, study_cells
+from agentr_lite.study.jobs import sharing as shared
+from agentr_lite.study.jobs import work
+from agentr_lite.study.jobs.cells import EQUAL_DATA, Cell, study_cells
+from agentr_lite.study.jobs.reuse import reuse_stage
+from agentr_lite.study.jobs.sharing import Runs, agent_examples
 from agentr_lite.study.recipe import load_study
-from agentr_lite.study.results import Gatherer
-from agentr_lite.study.reuse import reuse_stage
-from agentr_lite.study.shared import Runs, agent_examples
+from agentr_lite.study.writeup.results import Gatherer
 from tests.support import loop_case, study_case
 from tests.support.study_case import Command
 

@@ -21,7 +21,7 @@ from agentr_lite.actors.base import GenerateRequest, GenerateResult
 from agentr_lite.actors.mock import MockActor
 from agentr_lite.core.messages import Message
 from agentr_lite.envs import registry as environments
-from agentr_lite.runs.stages import evaluation
+from agentr_lite.runs.stages import episodes
 from agentr_lite.runs.stages import train as train_stage
 from agentr_lite.store import Store, evals, runs, splices, summaries, trees
 from agentr_lite.train import lora
@@ -49,7 +49,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "build_dataset": (train_stage, "build_dataset"),
     "train_lora": (lora, "train_lora"),
     "save_adapter": (splices, "save_adapter"),
-    "save_eval_items": (evaluation, "save_eval_items"),
+    "save_eval_items": (episodes, "save_eval_items"),
     "stage_finished": (runs, "stage_finished"),
     "set_run_status": (runs, "set_run_status"),
 }

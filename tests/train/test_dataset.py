@@ -10,8 +10,8 @@ import pytest
 
 from agentr_lite.core.errors import ModelError, RecipeError
 from agentr_lite.core.tasks import Task
-from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings, TrainSettings
-from agentr_lite.runs.stages.splice import splice_stage
+from agentr_lite.recipe.groups import SearchSettings, SpliceSettings, TrainSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.splice.trajectories import best_good, flagged_messages, loss_flags
 from agentr_lite.store import Store, runs, splices
 from agentr_lite.train.batches import TrainExample
@@ -19,6 +19,7 @@ from agentr_lite.train.dataset import Dataset, build_dataset
 from agentr_lite.train.general import load_general, parse_example
 from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, actions, plant
+from tests.support.stages import splice_stage
 
 GOOD = "forward, take, forward, open"
 SLOW = "forward, take, back, forward, forward, open"
@@ -39,7 +40,7 @@ class Corridors(Corridor):
 def recipe(data: str = "both", **train: object) -> Recipe:
     values = {"eta": 1.0, "validation": 0.0, **train}
     return Recipe(
-        env="corridor",
+        env=(EnvironmentSettings("corridor"),),
         search=SearchSettings(depth=8),
         splice=SpliceSettings((1.0,), critic="none", data=data),
         train=TrainSettings(**values),

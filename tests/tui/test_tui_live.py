@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from agentr_lite_tui.app import Inspector
-from agentr_lite_tui.document_view import DocumentView
-from agentr_lite_tui.runs_screen import RunsScreen
-from agentr_lite_tui.table import Table
-from agentr_lite_tui.tasks_screen import TasksScreen
-from agentr_lite_tui.tree_screen import TreeScreen
-from agentr_lite_tui.tree_view import TreeView
+from agentr_lite_tui.screens.runs import RunsScreen
+from agentr_lite_tui.screens.tasks import TasksScreen
+from agentr_lite_tui.screens.tree import TreeScreen
+from agentr_lite_tui.widgets.document_view import DocumentView
+from agentr_lite_tui.widgets.table import Table
+from agentr_lite_tui.widgets.tree_view import TreeView
 from textual.color import Color
 from textual.pilot import Pilot
 

@@ -1,0 +1,1 @@
+"""The pages of a study: results gathered from the store, tables, plots and ablations."""

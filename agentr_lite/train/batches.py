@@ -172,7 +172,7 @@ def plan_batches(
 
     Every epoch takes each example once (the last epoch of a fractional number takes a part).
     Rows of similar length go together, so that little is padding; which ones, and the order of
-    the batches, are drawn anew for each epoch.
+    the batches, are drawn again for each epoch.
 
     Args:
         lengths: tokens of each example.

@@ -74,7 +74,7 @@ def dump_trees(store: Store, run_id: str, round_index: int) -> Iterator[tuple[ob
             yield (
                 *(node.idx, node.parent_idx, node.kind, node.action, node.text, node.observation),
                 *(node.reward, node.terminated, node.truncated, node.invalid, node.disaster),
-                *(node.visits, node.value_sum, node.merged),
+                *(node.visits, node.value_sum, node.merged, node.token_ids),
             )
         for call in list_calls(store, tree.id):
             yield (call.purpose, call.node_idx, tuple(call.seeds), call.output_tokens)

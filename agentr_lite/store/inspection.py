@@ -204,8 +204,8 @@ def tree_shape(store: Store, tree_id: int) -> TreeShape:
     chunks: list[list[Any]] = [[] for _ in dtypes]
     count = 0
     while True:
-        # In chunks, so that Python's lists of numbers never exist for all nodes at once. A tree
-        # deleted in between is consistent, too, because parents come before their children.
+        # In chunks, so that Python's lists of numbers never exist for all nodes at once. Parents
+        # come before their children, so a tree deleted between two chunks is consistent, too.
         [row] = store.rows(
             """
             SELECT json_group_array(coalesce(parent_idx, -1)), json_group_array(visits),

@@ -187,7 +187,7 @@ class _RunningWave:
         )
 
     def _report(self) -> None:
-        """Count simulations; a tree that ended early counts as if it had made all of its own."""
+        """Count simulations; a tree that ended early counts as if it had made all of them."""
         simulations = self._context.settings.simulations
         done = sum(
             simulations if search.wanted is None else search.tree.simulations

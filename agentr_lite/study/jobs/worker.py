@@ -80,10 +80,10 @@ def leave_with_parent() -> None:
 
 def read_order() -> str:
     """The first line of stdin, read no further than its end."""
-    found = bytearray()
+    line = bytearray()
     while (byte := os.read(0, 1)) not in (b"", b"\n"):
-        found += byte
-    return found.decode()
+        line += byte
+    return line.decode()
 
 
 if __name__ == "__main__":

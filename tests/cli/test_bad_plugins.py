@@ -118,7 +118,7 @@ STEP_FAULTS = [
     ("spin", "took longer than 0.25 s"),
     ("none", "a NoneType as observation"),
     ("bytes", "a bytes as observation"),
-    ("surrogate", "no Unicode"),
+    ("surrogate", "not valid Unicode"),
 ]
 
 

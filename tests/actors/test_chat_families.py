@@ -48,7 +48,7 @@ _RANDOM = {"tiny": 15, "smollm2": 10_000 // len(FAMILIES)}
 _LONGEST = 100_000
 
 
-# The four functions below are all that knows how the program is called.
+# What follows, up to the next such line, is all that knows how the program is called.
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,21 @@ def training_ids(
 def stop_ids(back_end: str, model: FamilyModel) -> frozenset[int]:
     """Tokens that end an answer."""
     return frozenset(load(back_end, model).vocabulary.end_tokens)
+
+
+def answer_text(
+    back_end: str, model: FamilyModel, messages: Sequence[Any], ids: Sequence[int]
+) -> str:
+    """The text that an actor returns for generated tokens, the end of the turn left out.
+
+    Args:
+        back_end: which actor.
+        model: which model.
+        messages: the conversation that was answered.
+        ids: the tokens.
+    """
+    vocabulary = load(back_end, model).vocabulary
+    return b"".join(vocabulary.piece(token) for token in ids).decode()
 
 
 @cache
@@ -272,6 +287,15 @@ class TestPlay:
         messages = HARMLESS["several turns"]
         ours = score_ids(back_end, model, messages, continuation)
         assert mismatch(witness, ours, witness.score(messages, continuation)) == ""
+
+    def test_an_answer_is_rendered_as_it_was_generated(self, case: Case, back_end: str) -> None:
+        model, witness = case
+        messages = HARMLESS["several turns"]
+        for text in ("Action: look", "Thought: é漢\nAction: wait"):
+            ids, mask = witness.last_turn(finished(messages, text))
+            # The last token ends the turn.
+            ours = answer_text(back_end, model, messages, _learnt(ids, mask)[:-1])
+            assert witness.answer(messages, ours) == witness.answer(messages, text)
 
     def test_the_end_of_a_turn_stops_an_answer(self, case: Case, back_end: str) -> None:
         model, witness = case

@@ -261,6 +261,19 @@ class TestWitness:
                 assert message["content"] not in learnt
         assert model.family.turn_end in learnt
 
+    def test_no_content_makes_a_control_token(self, case: Case) -> None:
+        model, witness = case
+
+        @_property(case)
+        @given(random_conversations(model), random_text(model, answer=True))
+        def check(messages: Conversation, answer: str) -> None:
+            ids, mask = witness.last_turn(finished(messages, answer))
+            right, right_mask = witness.last_turn(witness.harmless(finished(messages, answer)))
+            assert witness.count(ids) == witness.count(right)
+            assert witness.count(_learnt(ids, mask)) == witness.count(_learnt(right, right_mask))
+
+        check()
+
 
 @pytest.mark.parametrize("back_end", BACK_ENDS)
 class TestPlay:

@@ -47,8 +47,8 @@ def main() -> None:
 
 def _run(recipe: str, settings: Sequence[str], database: Path) -> float:
     """Carry the recipe out; returns its seconds, start-up included."""
-    env = load_recipe(recipe, list(settings)).env
-    command = [sys.executable, "-m", "agentr_lite", "run", str(env), "--recipe", recipe]
+    env = load_recipe(recipe, list(settings)).env_names
+    command = [sys.executable, "-m", "agentr_lite", "run", *env, "--recipe", recipe]
     command += ["--db", str(database)]
     for setting in settings:
         command += ["--set", setting]

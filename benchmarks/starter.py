@@ -40,8 +40,9 @@ _BATCH = 16
 @click.option("--env", "only", multiple=True, help="Only this environment; may be repeated.")
 def main(model: str, episodes: int, split: str, only: tuple[str, ...]) -> None:
     """Print a table on stdout."""
-    from agentr_lite.actors.registry import open_actor
-    from agentr_lite.recipe.settings import AgentSettings, Recipe
+    from agentr_lite.recipe.groups import AgentSettings
+    from agentr_lite.recipe.settings import Recipe
+    from agentr_lite.runs.actors import open_actor
 
     recipe = Recipe(model=model, agent=AgentSettings(brief=True, context_tokens=2048))
     actor = open_actor(recipe)

@@ -74,7 +74,7 @@ def measure(options: argparse.Namespace, *, fast: bool) -> dict[str, Any]:
     import mlx.core as mx
     import numpy as np
 
-    from agentr_lite.recipe.settings import TrainSettings
+    from agentr_lite.recipe.groups import TrainSettings
     from agentr_lite.train.batches import Tokenized
     from agentr_lite.train.mlx_session import Session
 

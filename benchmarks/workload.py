@@ -16,9 +16,9 @@ from agentr_lite.actors.base import GenerateRequest, GenerateResult
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.envs.registry import make_env
 from agentr_lite.recipe.loading import load_recipe
-from agentr_lite.runs.stages.search import round_tasks
-from agentr_lite.search.scheduler import run_wave
-from agentr_lite.search.simulate import TreeSearch, search_context
+from agentr_lite.runs.stages.tasks import round_tasks
+from agentr_lite.search.context import search_context
+from agentr_lite.search.scheduler import TreeSearch, run_wave
 
 RECORDED = Path(__file__).parent / "data" / "textcraft_wave.json.gz"
 """One wave of the default recipe, played by the first starter; ``benchmarks.engine --record``."""
@@ -172,9 +172,9 @@ def record(recipe_name: str, overrides: Sequence[str]) -> Workload:
     from agentr_lite.actors.registry import resolve_model
 
     recipe = load_recipe(recipe_name, list(overrides))
-    if not isinstance(recipe.env, str):
+    if len(recipe.env) > 1:
         raise SystemExit("a recording is of one environment")
-    env = make_env(recipe.env, recipe.env_options)
+    env = make_env(recipe.environment.name, recipe.environment.options)
     actor = _Recorder(resolve_model(recipe.model).gguf, recipe.agent.context_tokens)
     context = search_context(recipe, env, 1)
     searches = [TreeSearch(task, context) for task in round_tasks(env.tasks("train"), recipe, 1)]

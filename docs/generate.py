@@ -1,25 +1,25 @@
 """Write docs/commands.md and docs/recipes.md from the program itself: ``python docs/generate.py``.
 
-A test renders both again and compares, so neither can fall behind.
+A test renders both pages again and compares them with the files, so the files stay current.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
 import json
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from agentr_lite.cli import cli
-from agentr_lite.recipe import environments as recipe_envs
-from agentr_lite.recipe import loading, settings, values
+from agentr_lite.recipe import loading, settings
+from agentr_lite.recipe.environments import SHORT_KEYS
+from agentr_lite.recipe.fields import Setting, settings_of
 
 FOLDER = Path(__file__).parent
 PROGRAM = "agentr-lite"
@@ -28,7 +28,7 @@ _NOTE = "<!-- Written by `python docs/generate.py`; change the program, not this
 _COMMANDS_HEAD = """\
 # Commands
 
-Every command has `--help`. Those that print data have `--json`. Data goes to stdout, everything
+Every command has `--help`. Commands that print data have `--json`. Data goes to stdout, everything
 else to stderr.
 
 | exit code | meaning |
@@ -39,7 +39,7 @@ else to stderr.
 | 3 | the model or an adapter is missing or unusable |
 | 4 | the database is unusable: newer, locked, corrupt, no space |
 | 5 | finished, but some tasks failed; `agentr-lite trees` says why |
-| 130 | interrupted; what was done is kept, and the message names the command that resumes |
+| 130 | interrupted; finished work is kept, and the message names the command that resumes |
 
 With `--json`, an error is `{"error": {"kind", "message", "hint"}}` on stdout.
 
@@ -47,15 +47,15 @@ With `--json`, an error is `{"error": {"kind", "message", "hint"}}` on stdout.
 |---|---|
 | `AGENTR_LITE_HOME` | folder of the database and the adapters; default: `agentr-lite` in the XDG \
 data directory |
-| `AGENTR_LITE_DB` | the database; `-d` outweighs it |
+| `AGENTR_LITE_DB` | the database; `-d` overrides it |
 | `AGENTR_LITE_MODELS` | folder of downloaded models; default: `models` in the folder above |
 | `AGENTR_LITE_API_KEY`, `AGENTR_LITE_SERVER_*` \
 | for models behind a server; see [models](models.md) |
 | `AGENTR_LITE_THEME` | colours of `agentr-lite tui`: `auto`, `dark` or `light`; \
-`--theme` outweighs it |
+`--theme` overrides it |
 | `NO_COLOR` | no colours |
 
-No variable changes a result: that takes a recipe, `--set`, `--model` or `--seed`.
+No variable changes a result; only a recipe, `--set`, `--model` and `--seed` do.
 
 Completion for bash, zsh and fish comes with click, e.g. in `~/.bashrc`:
 `eval "$(_AGENTR_LITE_COMPLETE=bash_source agentr-lite)"`.
@@ -64,8 +64,9 @@ Completion for bash, zsh and fish comes with click, e.g. in `~/.bashrc`:
 _RECIPES_HEAD = """\
 # Recipes
 
-A recipe is a YAML file with all that a run's result depends on, besides the model file itself. The
-resolved recipe, every key of it, is stored with the run; `agentr-lite runs show --json` prints it.
+A recipe is a YAML file with everything that a run's result depends on, besides the model file
+itself. The resolved recipe, with every key, is stored with the run; `agentr-lite runs show --json`
+prints it.
 
     agentr-lite recipes                        # what is bundled
     agentr-lite recipes show textcraft         # every key, resolved
@@ -73,9 +74,13 @@ resolved recipe, every key of it, is stored with the run; `agentr-lite runs show
     agentr-lite run textcraft --set search.width=6 --set rounds=3 --seed 7
 
 A key that is left out has its default. An unknown key, a wrong type or a value out of range is an
-error that names the key, and the nearest known one. `--set` outweighs the file and takes YAML
-values; `--model PATH` and `--seed N` are short for `--set model=PATH` and `--set seed=N`. A path
-may be relative to the directory in which the run begins: the run keeps it as an absolute one.
+error; the message names the key, and the nearest known key. `--set` overrides the file and takes
+YAML values; `--model PATH` and `--seed N` are short for `--set model=PATH` and `--set seed=N`. A
+path may be relative to the directory in which the run begins; the run stores it as an absolute
+path.
+
+A resolved recipe holds its environments as a list, even of one: `env: [{name: textcraft, options:
+{}, ...}]`. A file may be shorter: a name, a list of names, or a mapping of names to settings.
 """
 
 
@@ -106,7 +111,7 @@ def _command(path: list[str], command: click.Command, context: click.Context) ->
     options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
     if options:
         lines += ["| option | meaning |", "|---|---|"]
-        lines += [f"| {_names(one, context)} | {_meaning(one)} |" for one in options]
+        lines += [f"| {_names(o, context)} | {_meaning(o)} |" for o in options]
         lines.append("")
     return "\n".join(lines)
 
@@ -146,12 +151,10 @@ def _meaning(option: click.Option) -> str:
 def recipes_page() -> str:
     """docs/recipes.md."""
     parts = [_NOTE + _RECIPES_HEAD, _bundled()]
-    groups = typing.get_type_hints(settings.Recipe)
-    parts.append(_group("Top level", settings.Recipe, ""))
-    parts.append(
-        _group("`env.NAME`, of several environments", recipe_envs.EnvSettings, "env.NAME.")
-    )
-    for name, kind in groups.items():
+    parts.append(_group("Top level", settings.Recipe, "", _SHORT_ROWS))
+    title = "`env.NAME`, of several environments"
+    parts.append(_group(title, settings.EnvironmentSettings, "env.NAME."))
+    for name, kind in typing.get_type_hints(settings.Recipe).items():
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             parts.append(_group(f"`{name}`", kind, f"{name}."))
     return "\n".join(parts)
@@ -165,68 +168,71 @@ def _bundled() -> str:
     return "\n".join([*lines, ""])
 
 
-def _group(title: str, kind: type, prefix: str) -> str:
-    meanings = attribute_docstrings(kind)
-    hints = typing.get_type_hints(kind)
+def _group(
+    title: str, kind: type, prefix: str, short_rows: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """A section with a table of one dataclass's keys.
+
+    Args:
+        title: of the section.
+        kind: the dataclass.
+        prefix: what its keys begin with.
+        short_rows: field name to further rows that follow it.
+
+    Raises:
+        KeyError: a field that was not declared with ``setting``.
+    """
+    hints, declared = typing.get_type_hints(kind), settings_of(kind)
     lines = [f"## {title}", "", " ".join((kind.__doc__ or "").split()), ""]
     lines += ["| key | default | values | meaning |", "|---|---|---|---|"]
     for field in dataclasses.fields(kind):
-        hint = hints[field.name]
-        if dataclasses.is_dataclass(hint):
+        # An environment's name is the NAME in its keys.
+        if (
+            dataclasses.is_dataclass(hints[field.name])
+            or f"{prefix}{field.name}" == "env.NAME.name"
+        ):
             continue
-        key = f"{prefix}{field.name}"
-        cells = [f"`{key}`", _default(field), _values(hint, key), _cell(meanings[field.name])]
-        lines.append(f"| {' | '.join(cells)} |")
+        own, key = declared[field.name], f"{prefix}{field.name}"
+        keys = settings.own_keys().get(field.name) if prefix == "env.NAME." else None
+        meaning = own.meaning + (f" Keys: {', '.join(f'`{k}`' for k in keys)}." if keys else "")
+        lines.append(_row(key, _default(field), _values(hints[field.name], own), meaning))
+        lines += (short_rows or {}).get(field.name, ())
     return "\n".join([*lines, ""])
 
 
-def attribute_docstrings(kind: type) -> dict[str, str]:
-    """Field name to the text below it.
-
-    Raises:
-        KeyError: a field without one.
-    """
-    [tree] = ast.parse(inspect.getsource(kind)).body
-    assert isinstance(tree, ast.ClassDef)
-    found: dict[str, str] = {}
-    last = ""
-    for node in tree.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            last = node.target.id
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and last:
-            # ReStructuredText's double backticks are Markdown's single ones.
-            found[last] = " ".join(str(node.value.value).split()).replace("``", "`")
-            last = ""
-    return found
+def _row(key: str, default: Any, values: str, meaning: str) -> str:
+    shown = json.dumps(list(default) if isinstance(default, tuple) else default)
+    return f"| `{key}` | `{shown}` | {values} | {_cell(meaning)} |"
 
 
-def _default(field: dataclasses.Field[Any]) -> str:
+def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
-        value: Any = field.default_factory()
-    else:
-        value = field.default
-    return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"
+        return field.default_factory()
+    if field.name == "env":
+        # In its short form.
+        return settings.EnvironmentSettings.name
+    return field.default
 
 
-def _values(hint: Any, key: str) -> str:
-    if typing.get_origin(hint) is typing.Literal:
+def _values(hint: Any, declared: Setting) -> str:
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
         return ", ".join(f"`{value}`" for value in typing.get_args(hint))
-    if hint == recipe_envs.Env:
+    if hint == typing.get_type_hints(settings.Recipe)["env"]:
         return "text, a list of text, or a mapping"
-    name = {bool: "true or false", str: "text"}.get(hint, "")
-    key = key.replace(".NAME.", ".")
-    if key in values.RANGES:
-        low, high = values.RANGES[key]
-        name = f"{low:,} to {high:,}"
-    if typing.get_origin(hint) is tuple:
-        name = f"a list of {name}"
-    return name or "a mapping"
+    name = declared.span or {bool: "true or false", str: "text"}.get(hint, "a mapping")
+    return f"a list of {name}" if origin is tuple else name
 
 
 def _cell(text: str) -> str:
     """Safe inside a table: a bar would end the cell, a square bracket could begin a link."""
     return text.replace("|", "\\|")
 
+
+_SHORT_ROWS = {
+    "env": [_row(key, {}, "a mapping", short.meaning) for key, short in SHORT_KEYS.items()]
+}
+"""Rows for the keys that a file may have instead of what the recipe holds."""
 
 PAGES = {"commands.md": commands_page, "recipes.md": recipes_page}
 

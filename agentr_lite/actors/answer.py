@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from agentr_lite.actors.base import Completion, FinishReason, GenerateRequest, GenerateResult
-from agentr_lite.actors.prompts import Prompt
+from agentr_lite.actors.chat.prompts import Prompt
 from agentr_lite.core.errors import ModelError
 
 
 class Answer:
-    """One continuation on its way, whatever draws its tokens."""
+    """One continuation that grows token by token, whatever draws its tokens."""
 
     __slots__ = ("_longest_stop", "finish_reason", "max_tokens", "stop", "text", "tokens")
 
@@ -25,12 +25,15 @@ class Answer:
         self.finish_reason: FinishReason | None = None
 
     def accept(self, token: int, piece: bytes, ends: bool) -> bool:
-        """Take in a drawn token; returns whether the answer goes on.
+        """Add a drawn token.
 
         Args:
             token: its id.
             piece: its text.
             ends: whether it is an end-of-generation token.
+
+        Returns:
+            Whether the answer continues.
         """
         self.tokens.append(token)
         if ends:
@@ -39,13 +42,13 @@ class Answer:
         seen = len(self.text)
         self.text += piece
         if self.stop:
-            found = [
-                at
+            positions = [
+                position
                 for stop in self.stop
-                if (at := self.text.find(stop, max(0, seen - self._longest_stop + 1))) >= 0
+                if (position := self.text.find(stop, max(0, seen - self._longest_stop + 1))) >= 0
             ]
-            if found:
-                del self.text[min(found) :]
+            if positions:
+                del self.text[min(positions) :]
                 self.finish_reason = "stop"
                 return False
         if len(self.tokens) >= self.max_tokens:
@@ -54,7 +57,7 @@ class Answer:
         return True
 
     def completion(self) -> Completion:
-        """The answer as the actor protocol gives it."""
+        """The answer in the actor protocol's form."""
         return Completion(
             self.text.decode("utf-8", "replace"),
             len(self.tokens),
@@ -64,7 +67,7 @@ class Answer:
 
 
 class Answered(Protocol):
-    """A prompt that was carried out, whatever back end did it."""
+    """A prompt with its answers, whatever back end gave them."""
 
     @property
     def prompt(self) -> Sequence[int]:
@@ -80,25 +83,25 @@ class Answered(Protocol):
 
 
 def refuse_grammars(requests: Sequence[GenerateRequest], back_end: str) -> None:
-    """For back ends that cannot follow a grammar.
+    """Refuse requests with a grammar, for back ends that cannot follow one.
 
     Raises:
-        ModelError: a request has one.
+        ModelError: a request has a grammar.
     """
     if any(request.sampling.grammar for request in requests):
         raise ModelError(
-            f"{back_end} cannot hold answers to a grammar",
-            hint="Give the model as a GGUF file, or leave it out with --set agent.grammar=''.",
+            f"{back_end} cannot make answers follow a grammar",
+            hint="Give the model as a GGUF file, or use no grammar: --set agent.grammar=''.",
         )
 
 
 def generated(request: GenerateRequest, prompt: Prompt, job: Answered | None) -> GenerateResult:
-    """A request's answers as the actor protocol gives them.
+    """A request's answers in the actor protocol's form.
 
     Args:
-        request: what was asked.
-        prompt: what it was turned into.
-        job: what came of it; None where the prompt did not fit the context.
+        request: the request.
+        prompt: the request's conversation as tokens.
+        job: the prompt with its answers; None if the prompt did not fit the context.
     """
     if job is None:
         nothing = Completion("", 0, "overflow")

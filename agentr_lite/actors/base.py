@@ -1,6 +1,7 @@
 """The actor protocol: batched generation and scoring over chat messages.
 
-Search, splice and evaluation say what they want next; an actor owns batching and prefix reuse.
+Search, splice and evaluation say what they want next; the actor decides on batches and reuses
+prefixes.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentr_lite.core.messages import Message
-from agentr_lite.core.usage import Usage
+from agentr_lite.core.usage import ModelCall, Usage
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw tokens. ``temperature=0`` is greedy and ignores the cuts."""
+    """How to draw tokens. ``temperature=0`` is greedy, whatever the other settings."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -28,8 +29,8 @@ class Sampling:
     stop: tuple[str, ...] = ()
     """Generation ends before the first of these; they are not part of the text."""
     grammar: str = ""
-    """GBNF with a rule ``root`` that the answer follows; empty: any answer. Only where
-    ``capabilities.grammar``. An answer that ``max_tokens`` cuts is a beginning of one."""
+    """GBNF with a rule ``root`` that the answer follows; empty: any answer. Needs
+    ``capabilities.grammar``. An answer that ``max_tokens`` cuts is only a prefix of such a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Completion:
     text: str
     output_tokens: int
     finish_reason: FinishReason
-    """``overflow``: not even the task and the last turns fit the context."""
+    """``overflow``: even the task with the last turns is too long for the context."""
     token_ids: tuple[int, ...] = ()
 
 
@@ -66,12 +67,30 @@ class GenerateResult:
     cached_tokens: int
     """Prompt tokens that were not decoded again."""
     dropped_turns: int = 0
-    """Whole turns left out, oldest first, to fit the context (never the task)."""
+    """Whole turns that were dropped to fit the context, oldest first; the task always stays."""
     batch_ms: float | None = field(default=None, compare=False)
-    """What the batch took that this was answered in; nothing of the answer depends on it. Filled
-    by whoever hands over the batch."""
+    """Time that the batch with this request took. The caller fills it in; the answer does not
+    depend on it."""
     batch_size: int | None = field(default=None, compare=False)
-    """Requests in that batch."""
+    """Number of requests in that batch."""
+
+    def call(self, node_idx: int, seeds: tuple[int, ...]) -> ModelCall:
+        """The record of the request that this answers.
+
+        Args:
+            node_idx: the tree's node that the request was made for.
+            seeds: the request's.
+        """
+        return ModelCall(
+            node_idx,
+            seeds,
+            self.prompt_tokens,
+            self.cached_tokens,
+            sum(completion.output_tokens for completion in self.completions),
+            self.dropped_turns,
+            self.batch_ms,
+            self.batch_size,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +106,7 @@ class ScoreResult:
     """Natural-log likelihoods, summed over each continuation's tokens."""
 
     log_likelihoods: tuple[float, ...]
-    """Empty where not even the task and the last turns fit the context."""
+    """Empty if even the task with the last turns is too long for the context."""
     prompt_tokens: int
     cached_tokens: int
     overflow: bool = False
@@ -107,9 +126,9 @@ class Capabilities:
     adapter_format: Literal["gguf", "mlx"] = "gguf"
     """What ``use_adapter`` takes: a GGUF file, or mlx-lm's adapter directory."""
     grammar: bool = False
-    """``Sampling.grammar`` is followed; elsewhere it is refused."""
+    """``Sampling.grammar`` is followed; without this, it is refused."""
     side_by_side: bool = False
-    """``beside`` works: several adapters, and the base, at a time on weights loaded once."""
+    """``beside`` works: the base and several adapters can be used at once on the same weights."""
 
 
 class Actor(ABC):
@@ -124,21 +143,21 @@ class Actor(ABC):
     @property
     @abstractmethod
     def description(self) -> dict[str, Any]:
-        """What the results depend on: back end, model path, SHA-256, sizes, versions."""
+        """Everything that the results depend on: back end, model, SHA-256, sizes, versions."""
 
     @abstractmethod
     def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
         """Sample continuations for all requests as one batch."""
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
-        """Log-likelihoods of continuations. Only where ``capabilities.scoring``."""
+        """Log-likelihoods of continuations. Needs ``capabilities.scoring``."""
         raise NotImplementedError(f"{type(self).__name__} cannot score")
 
     def use_adapter(self, path: Path | None) -> None:
         """Switch to the base (None) or to a LoRA adapter without reloading the base.
 
         Args:
-            path: of the kind that ``capabilities.adapter_format`` names.
+            path: the adapter, in the format that ``capabilities.adapter_format`` names.
 
         Raises:
             ModelError: the adapter is missing, corrupt or made for another base.
@@ -146,10 +165,10 @@ class Actor(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no adapters")
 
     def beside(self, adapter: Path | None) -> Actor:
-        """Another actor over the same loaded weights, with an adapter and caches of its own.
+        """Another actor over the same loaded weights, with its own adapter and caches.
 
-        Each keeps its adapter, its cache and its usage whatever the other does; they are used by
-        turns, not from two threads at once. Each is closed by itself, in any order.
+        Each actor keeps its own adapter, cache and usage. The actors are used in turn, not from
+        two threads at once. Each must be closed, in any order.
 
         Args:
             adapter: as for ``use_adapter``.
@@ -158,10 +177,10 @@ class Actor(ABC):
             ModelError: this actor is closed, the adapter is unusable, or there is no memory for
                 another cache.
         """
-        raise NotImplementedError(f"{type(self).__name__} stands alone")
+        raise NotImplementedError(f"{type(self).__name__} cannot share its weights")
 
     def reset_cache(self) -> None:  # noqa: B027 - optional hook
-        """Forget cached prefixes: with the same requests after it, the same batches follow."""
+        """Forget cached prefixes, so that the same requests give the same batches again."""
 
     def close(self) -> None:  # noqa: B027 - optional hook
         """Free the model, unless another actor over the same weights needs it."""

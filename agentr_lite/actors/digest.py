@@ -9,7 +9,7 @@ _known: dict[tuple[str, int, int], str] = {}
 
 
 def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file; kept for as long as its size and time of change stay the same."""
+    """Hex SHA-256 of a file, cached while its size and modification time stay the same."""
     stat = path.stat()
     key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
     if key not in _known:
@@ -19,7 +19,7 @@ def file_sha256(path: Path) -> str:
 
 
 def directory_sha256(path: Path) -> str:
-    """Hex SHA-256 over what decides a model directory's answers: weights, settings, tokenizer."""
+    """Hex SHA-256 of a model directory's weights, settings and tokenizer."""
     names = [
         file.name
         for file in path.iterdir()

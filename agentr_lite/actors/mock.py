@@ -1,4 +1,4 @@
-"""A scripted actor for tests: no model, no randomness of its own, every request recorded."""
+"""A scripted actor for tests: it has no model and no randomness, and records every request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Scorer = Callable[[Sequence[Message], str], float]
 
 
 class MockActor(Actor):
-    """Answers from a queue or from a function.
+    """Takes its answers from a queue or a function.
 
     Attributes:
         requests: every ``GenerateRequest`` in order.
@@ -47,8 +47,8 @@ class MockActor(Actor):
     ) -> None:
         """
         Args:
-            script: replies in the order in which samples are asked for, or a function; a queue
-                that runs dry raises ``ModelError``.
+            script: replies in the order in which samples are requested, or a function; an empty
+                queue raises ``ModelError``.
             scorer: for ``score``; default: 0 for the first continuation, -1 for the second, ...
         """
         self._script: Script | None = script if callable(script) else None
@@ -79,7 +79,7 @@ class MockActor(Actor):
         return len(self._queue)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
-        """Reply to every sample; a token is a word. Stop strings cut, ``max_tokens`` too.
+        """Reply to every sample; a word is a token. Stop strings and ``max_tokens`` cut a reply.
 
         Raises:
             ModelError: the queue is empty, or a grammar is asked for.

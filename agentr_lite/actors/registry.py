@@ -1,4 +1,4 @@
-"""From a recipe's ``model`` to files and to a running actor."""
+"""Finds a model's files by its name, checks them, and opens the actor."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentr_lite.actors import shelf
+from agentr_lite.actors import named_models
 from agentr_lite.actors.mlx.spec import is_mlx, model_directory
 from agentr_lite.actors.openai.spec import is_server, parse_spec
 from agentr_lite.core.errors import ModelError
 
 if TYPE_CHECKING:
     from agentr_lite.actors.base import Actor
-    from agentr_lite.recipe.settings import Recipe
+    from agentr_lite.actors.settings import ActorSettings
 
 STARTER = "starter"
 _STARTER_DIR = Path(__file__).parents[1] / "starter" / "model"
@@ -25,30 +25,30 @@ class ModelFiles:
     """Where a model's weights are."""
 
     gguf: Path
-    """For inference; the directory of a model that MLX runs."""
+    """The file for inference; for MLX, the model's directory."""
     train_dir: Path | None
     """The same weights for training, in the MLX/HF layout; None if not known."""
     name: str
-    """``starter``, a name of the user's list, or the file's stem."""
+    """``starter``, a name from the user's list, or the file's stem."""
 
 
 def expand(spec: str) -> str:
-    """What a name of the user's list stands for; anything else as it is.
+    """The model that a name in the user's list stands for; any other text unchanged.
 
     Raises:
         ModelError: the list is damaged.
     """
-    entry = shelf.find(spec) if spec != STARTER else None
+    entry = named_models.find(spec) if spec != STARTER else None
     return entry.model if entry is not None else spec
 
 
 def resolve_model(spec: str) -> ModelFiles:
-    """Find the files of ``starter``, of a name of the user's list, or of a GGUF path.
+    """Find the files of ``starter``, of a name in the user's list, or of a path.
 
     ``~`` is expanded.
 
     Raises:
-        ModelError: neither a known name nor an existing file, or a server: it has no files here.
+        ModelError: it is neither a known name nor an existing file, or it is a server's model.
     """
     if spec == STARTER:
         files = ModelFiles(_STARTER_DIR / "starter.gguf", _STARTER_DIR / "mlx", STARTER)
@@ -58,26 +58,26 @@ def resolve_model(spec: str) -> ModelFiles:
                 hint="Install agentr-lite again, or give a model: --model /path/to/model.gguf",
             )
         return files
-    entry = shelf.find(spec)
+    entry = named_models.find(spec)
     if entry is not None:
         files = resolve_model(entry.model)
         train_dir = Path(entry.train_model) if entry.train_model else files.train_dir
         return replace(files, name=spec, train_dir=train_dir)
     if is_server(spec):
         raise ModelError(
-            f"{spec} is a server's model: it has no files here",
-            hint="Give a GGUF file where one is needed.",
+            f"{spec} is a server's model: it has no files on this machine",
+            hint="Give a GGUF file here.",
         )
     if is_mlx(spec):
         directory = model_directory(spec)
         return ModelFiles(directory, directory, directory.resolve().name)
     path = Path(spec).expanduser()
     if path.is_dir():
-        found = sorted(file.name for file in path.glob("*.gguf"))[:5]
+        names = sorted(file.name for file in path.glob("*.gguf"))[:5]
         raise ModelError(
             f"{path} is a directory, not a GGUF file",
-            hint=f"It holds {', '.join(found)}: name one."
-            if found
+            hint=f"It holds {', '.join(names)}: name one."
+            if names
             else f"Give a .gguf file, or --model mlx:{path} to run it with MLX.",
         )
     if not path.is_file():
@@ -86,12 +86,12 @@ def resolve_model(spec: str) -> ModelFiles:
 
 
 def check_model(spec: str) -> None:
-    """Refuse, without loading it, a model file that is missing, damaged or of another kind.
+    """Refuse a model file that is missing, damaged or of the wrong kind, without loading it.
 
-    The bundled model is taken on trust; of a server only the address is looked at.
+    The bundled model is not checked; for a server, only the address is checked.
 
     Raises:
-        ModelError: see above.
+        ModelError: the model cannot be used.
     """
     if spec == STARTER:
         return
@@ -109,15 +109,15 @@ def check_model(spec: str) -> None:
 def check_grammars(spec: str, texts: Iterable[str]) -> None:
     """Refuse grammars that a model's back end cannot follow, without loading the model.
 
-    Of a server only an answer tells.
+    A server's model is not checked: only its answers show whether it follows grammars.
 
     Args:
-        spec: the recipe's ``model``.
-        texts: GBNF; empty ones are passed over.
+        spec: the model, as for ``expand``.
+        texts: GBNF; empty texts are skipped.
 
     Raises:
-        ModelError: the back end follows none.
-        GrammarError: llama.cpp refuses one.
+        ModelError: the back end cannot follow grammars.
+        GrammarError: llama.cpp refuses one of the grammars.
     """
     wanted = [text for text in texts if text]
     if not wanted or is_server(expand(spec)):
@@ -131,15 +131,15 @@ def check_grammars(spec: str, texts: Iterable[str]) -> None:
 
 
 def check_adapter(spec: str, path: Path) -> None:
-    """Refuse, without loading it, an adapter that a model's back end cannot use.
+    """Refuse an adapter that a model's back end cannot use, without loading it.
 
     Args:
-        spec: the recipe's ``model``.
-        path: a GGUF file; for MLX the directory that mlx-lm wrote.
+        spec: the model, as for ``expand``.
+        path: a GGUF file; for MLX, the directory that mlx-lm wrote.
 
     Raises:
-        ModelError: it is missing, of another format or for another base, or the model is a
-            server's.
+        ModelError: the adapter is missing, of another format or for another base, or the model is
+            a server's.
     """
     if is_server(expand(spec)):
         raise ModelError(
@@ -156,9 +156,9 @@ def check_adapter(spec: str, path: Path) -> None:
         return
     if path.is_dir() and (path / "adapters.safetensors").is_file():
         raise ModelError(
-            f"{path} holds an adapter for MLX, and the model is a GGUF file",
+            f"{path} holds an adapter for MLX, but the model is a GGUF file",
             hint=f"`agentr-lite convert adapter {path} --base {files.gguf} -o adapter.gguf` makes"
-            " one for llama.cpp.",
+            " an adapter for llama.cpp.",
         )
     from agentr_lite.actors.llamacpp.gguf_header import check_adapter_file, check_model_file
 
@@ -166,95 +166,94 @@ def check_adapter(spec: str, path: Path) -> None:
 
 
 def no_grammar(spec: str) -> ModelError:
-    """What to say of a back end that cannot follow a grammar."""
+    """The error for a back end that cannot follow a grammar."""
     return ModelError(
-        f"{spec}: this back end cannot hold answers to a grammar",
-        hint="Give the model as a GGUF file, or leave it out with --set agent.grammar=''.",
+        f"{spec}: this back end cannot make answers follow a grammar",
+        hint="Give the model as a GGUF file, or use no grammar: --set agent.grammar=''.",
     )
 
 
-def open_actor(recipe: Recipe) -> Actor:
-    """Load the recipe's model.
-
-    Args:
-        recipe: ``model`` and ``agent`` count.
+def open_actor(settings: ActorSettings) -> Actor:
+    """Load a model.
 
     Raises:
-        ModelError: missing, corrupt or unusable, or unable to follow the recipe's grammar.
+        ModelError: it is missing, corrupt or unusable, or it cannot follow a grammar and
+            ``settings.grammar`` is set.
     """
-    actor = _open(recipe)
-    if not actor.capabilities.grammar and any(part.agent.grammar for part in recipe.parts()):
+    actor = _open(settings)
+    if settings.grammar and not actor.capabilities.grammar:
         actor.close()
-        raise no_grammar(recipe.model)
+        raise no_grammar(settings.model)
     return actor
 
 
-def _open(recipe: Recipe) -> Actor:
-    spec = expand(recipe.model)
+def _open(settings: ActorSettings) -> Actor:
+    spec = expand(settings.model)
     if is_server(spec):
-        from agentr_lite.actors.openai.actor import OpenAIActor
-        from agentr_lite.actors.openai.client import Client
-        from agentr_lite.core.config import server_settings
-
-        if recipe.agent.deterministic:
-            raise ModelError(
-                f"{recipe.model}: what a server computes beside a request is out of reach, so"
-                " agent.deterministic cannot be kept",
-                hint="Leave it out, or give the model as a GGUF file.",
-            )
-        client = Client(parse_spec(spec), server_settings())
-        return OpenAIActor(client, chat_template=chat_template_file(recipe))
-    files = resolve_model(recipe.model)
+        return _open_server(settings, spec)
+    files = resolve_model(settings.model)
     if is_mlx(spec):
         from agentr_lite.actors.mlx.actor import MlxActor
 
         return MlxActor(
             files.gguf,
-            context_tokens=recipe.agent.context_tokens,
-            chat_template=chat_template_file(recipe),
-            deterministic=recipe.agent.deterministic,
+            context_tokens=settings.context_tokens,
+            chat_template=settings.chat_template,
+            deterministic=settings.deterministic,
         )
     from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 
     return LlamaCppActor(
         files.gguf,
-        context_tokens=recipe.agent.context_tokens,
-        chat_template=chat_template_file(recipe),
-        deterministic=recipe.agent.deterministic,
+        context_tokens=settings.context_tokens,
+        chat_template=settings.chat_template,
+        deterministic=settings.deterministic,
     )
 
 
-def chat_template_file(recipe: Recipe) -> Path | None:
-    """The Jinja file that stands in for the model's own template, if the recipe names one."""
-    named = recipe.agent.chat_template
-    return Path(named).expanduser() if named else None
+def _open_server(settings: ActorSettings, spec: str) -> Actor:
+    from agentr_lite.actors.openai.actor import OpenAIActor
+    from agentr_lite.actors.openai.client import Client
+    from agentr_lite.core.config import server_settings
+
+    if settings.deterministic:
+        raise ModelError(
+            f"{settings.model}: a server may compute other requests in the same batch, so"
+            " agent.deterministic is not possible",
+            hint="Leave agent.deterministic out, or give the model as a GGUF file.",
+        )
+    client = Client(parse_spec(spec), server_settings())
+    return OpenAIActor(client, chat_template=settings.chat_template)
 
 
-def check_trainable(recipe: Recipe) -> None:
-    """Refuse to train what could not be played with afterwards.
+def check_trainable(spec: str) -> None:
+    """Refuse to train a model that could not play with its adapter afterwards.
+
+    Args:
+        spec: as for ``expand``.
 
     Raises:
-        ModelError: the model is a server's, which loads no adapter of ours.
+        ModelError: it is a server's model; servers load no adapter of ours.
     """
-    if is_server(expand(recipe.model)):
+    if is_server(expand(spec)):
         raise ModelError(
-            f"{recipe.model} is a server's model: it cannot load the adapters that training makes",
+            f"{spec} is a server's model: it cannot load the adapters that training makes",
             hint="`agentr-lite search`, `splice` and `eval` work with it, and so does `run` with"
-            " --set rounds=0; `agentr-lite export` writes the data for another trainer. The whole"
+            " --set rounds=0. `agentr-lite export` writes the data for another trainer. The whole"
             " loop needs the model as a GGUF file or as an MLX directory (docs/models.md).",
         )
 
 
 def _missing(spec: str) -> ModelError:
-    from agentr_lite.actors.catalog import CATALOG, known
+    from agentr_lite.actors.download.catalog import CATALOG, catalog_model
     from agentr_lite.core.suggestions import did_you_mean
 
-    if known(spec):
+    if catalog_model(spec):
         return ModelError(
             f"model '{spec}' has not been downloaded",
             hint=f"`agentr-lite models pull {spec}` downloads it.",
         )
-    names = [STARTER, *shelf.entries(), *(item.name for item in CATALOG)]
+    names = [STARTER, *named_models.entries(), *(item.name for item in CATALOG)]
     return ModelError(
         f"no model '{spec}': neither a known name nor an existing GGUF file"
         f"{did_you_mean(spec, names)}",

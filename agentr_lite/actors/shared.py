@@ -1,4 +1,4 @@
-"""What several actors use and one of them loaded."""
+"""Weights that several actors share."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ A = TypeVar("A", bound=Actor)
 
 
 class Shared(ABC):
-    """Counts its users, beginning with one; the last one to leave frees it."""
+    """Counts its users, starting with one; it is freed when the last user leaves."""
 
     def __init__(self) -> None:
         self._users = 1
 
     def join(self) -> None:
-        """Let another user in."""
+        """Add a user."""
         self._users += 1
 
     def leave(self) -> None:
-        """One user less, who must have let go of whatever points in here."""
+        """Remove a user, which must no longer use anything that was loaded here."""
         self._users -= 1
         if not self._users:
             self._free()
 
     @abstractmethod
     def _free(self) -> None:
-        """Free what was loaded."""
+        """Free everything that was loaded."""
 
 
 def open_beside(shared: Shared, open_actor: Callable[[], A], adapter: Path | None) -> A:
-    """Another actor over ``shared``, with an adapter of its own.
+    """Open another actor over ``shared``, with its own adapter.
 
     Args:
-        shared: joined for the new actor, which leaves it when it is closed.
+        shared: the new actor becomes one of its users, until it is closed.
         open_actor: makes the actor.
         adapter: as for ``Actor.use_adapter``.
 
     Raises:
-        ModelError: the actor or the adapter does not load; nothing is left behind.
+        ModelError: the actor or the adapter cannot be loaded; everything is freed again.
     """
     shared.join()
     try:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option, recipe_options
-from agentr_lite.console.output import Progress, clean, emit, emit_json, say, terminal_width, warn
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import emit, emit_json, say, terminal_width, warn
+from agentr_lite.console.text import clean
 from agentr_lite.core.errors import (
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
@@ -23,14 +25,14 @@ from agentr_lite.runs.claim import claimed
 
 if TYPE_CHECKING:
     from agentr_lite.recipe.settings import Recipe
+    from agentr_lite.runs.creation import Target
     from agentr_lite.runs.pipeline import PipelineResult
-    from agentr_lite.runs.session import Target
     from agentr_lite.store import Store
 
 
 @click.command()
 @click.argument("targets", metavar="[ENV|RECIPE]", nargs=-1)
-@click.option("--resume", metavar="RUN", help="Go on with a run that was cut (`latest` works).")
+@click.option("--resume", metavar="RUN", help="Go on with an interrupted run (`latest` works).")
 @click.option("--plan", "plan_only", is_flag=True, help="Print the plan and stop.")
 @recipe_options
 @db_option
@@ -47,7 +49,7 @@ def run(
 ) -> None:
     """Evaluate the base model, then search, splice, train and evaluate, round by round.
 
-    `agentr-lite run textcraft` needs nothing else: it plays the bundled environment with the
+    `agentr-lite run textcraft` needs nothing else: it plays a bundled environment with the
     bundled model. With several environments, one model learns all of them. The table at the end is
     on stdout, all narration on stderr.
     """
@@ -62,30 +64,30 @@ def run(
             " --plan",
             hint="Begin a new run with them instead.",
         )
-    from agentr_lite.runs.session import recipe_for
+    from agentr_lite.runs.targets import recipe_for, unknown_target
 
     name = " ".join(targets)
-    resolved: Recipe | None = None
-    if resume is None:
-        resolved = recipe_for(targets, chosen)
+    recipe = recipe_for(targets, chosen) if resume is None else None
     if plan_only:
-        _show_plan(_known(resolved, name), as_json)
+        _show_plan(recipe or unknown_target(name), as_json)
         return
+    from agentr_lite.runs.creation import loop_run, resumed_run
     from agentr_lite.store import Store
 
     with Store.open(database_path(db)) as store:
-        found = _target(store, resolved, resume or name, resume is not None)
-        context.with_resource(claimed(store, found.run.id))
-        if found.is_new:
-            for line in _plan(found.recipe):
+        target = loop_run(store, recipe, name) if resume is None else resumed_run(store, resume)
+        run_id = target.run.id
+        context.with_resource(claimed(store, run_id))
+        if target.is_new:
+            for line in _plan(target.recipe):
                 say(line)
         place = ["--db", str(db)] if db is not None else []
-        again = shlex.join(["agentr-lite", "run", "--resume", found.run.id, *place])
+        again = shlex.join(["agentr-lite", "run", "--resume", run_id, *place])
         try:
-            result = _work(store, found)
+            result = _run_loop(store, target)
         except KeyboardInterrupt:
             raise Interrupted(
-                f"run {found.run.id} interrupted; what was finished is kept",
+                f"run {run_id} interrupted; what was finished is kept",
                 hint=f"Go on with: {again}",
             ) from None
         except BrokenPipeError:
@@ -95,108 +97,69 @@ def run(
             failure.hint = f"{failure.hint} Then go on with: {again}".strip()
             raise failure from error
         except AgentrError as error:
-            if _has_begun(store, found.run.id, error):
+            if _has_begun(store, run_id, error):
                 error.hint = f"{error.hint} Then go on with: {again}".strip()
             raise
-        _show(store, found.run.id, as_json, shlex.join(place))
-    failed = result.failed_tasks
-    if failed:
-        of_what = ", ".join(f"{count} {what}" for what, count in result.failures.items())
+        _show(store, run_id, as_json, shlex.join(place))
+    if result.failed_tasks:
+        by_kind = ", ".join(f"{count} {unit}" for unit, count in result.failures.items())
         warn(
-            f"{failed} tasks failed ({of_what})",
-            hint=f"`agentr-lite trees {found.run.id}` says why.",
+            f"{result.failed_tasks} tasks failed ({by_kind})",
+            hint=f"`agentr-lite trees {run_id}` says why.",
         )
         context.exit(EXIT_SOME_TASKS_FAILED)
-
-
-def _target(store: Store, recipe: Recipe | None, name: str, resume: bool) -> Target:
-    from agentr_lite.recipe.loading import recipe_from_dict
-    from agentr_lite.runs.session import Target, begin_run
-    from agentr_lite.runs.stages.train import training_weights
-    from agentr_lite.store.runs import get_run, list_runs
-
-    if resume:
-        run = get_run(store, name)
-        return Target(run, recipe_from_dict(run.recipe), False)
-    if recipe is None and any(
-        name == "latest" or run.id.startswith(name) for run in list_runs(store)
-    ):
-        raise UsageError(
-            f"'{name}' is an existing run", hint=f"`agentr-lite run --resume {name}` goes on."
-        )
-    recipe = _known(recipe, name)
-    if recipe.rounds:
-        # A model that cannot be trained is refused before the run is in the database.
-        training_weights(recipe)
-    return begin_run(store, recipe)
-
-
-def _known(recipe: Recipe | None, name: str) -> Recipe:
-    from agentr_lite.runs.session import unknown_target
-
-    return unknown_target(name) if recipe is None else recipe
 
 
 def _has_begun(store: Store, run_id: str, error: AgentrError) -> bool:
     """Whether there is something to go on with."""
     from agentr_lite.store.runs import list_stages
 
-    # A database that fails need not be asked; it failed in the middle of the work.
+    # A database that fails is not asked again; it failed in the middle of the work.
     return isinstance(error, StoreError) or bool(list_stages(store, run_id))
 
 
-def _work(store: Store, found: Target) -> PipelineResult:
-    from agentr_lite.actors.registry import open_actor
+def _run_loop(store: Store, target: Target) -> PipelineResult:
     from agentr_lite.runs.pipeline import run_pipeline
-    from agentr_lite.runs.session import equip
-    from agentr_lite.store.runs import get_run
 
-    run_id, recipe = found.run.id, found.recipe
-    say(f"run {run_id} · database {store.path}")
+    say(f"run {target.run.id} · database {store.path}")
     with Progress() as progress:
         return run_pipeline(
-            store,
-            run_id,
-            recipe,
-            open_actor=lambda: open_actor(recipe),
-            equip=lambda actor, number: equip(store, get_run(store, run_id), actor, number),
-            progress=progress,
-            on_stage=_narrate,
+            store, target.run.id, target.recipe, progress=progress, on_stage=_narrate
         )
 
 
 def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
-    """One line after a stage that people wait for."""
-    from agentr_lite.evaluate.summary import is_graded
+    """A line on what an evaluation gave, and on a training that had no data."""
+    from agentr_lite.metrics.evaluation import EvalFigures
 
     if stage == "eval" and (greedy := summary.get("greedy")):
-        success = greedy.get("success") or {}
+        figures = EvalFigures.from_json(greedy)
+        success, reward = figures.success, figures.reward
         name = "base" if number == 0 else f"round {number}"
         if success:
             # A mean reward of one task alone has no interval.
-            reward = f", mean reward {greedy['reward']['value']:.3f}" if is_graded(greedy) else ""
+            also = f", mean reward {reward.value:.3f}" if reward and figures.graded else ""
             say(
-                f"{name}: {success['value']:.1%} success"
-                f" [{success['low']:.1%}, {success['high']:.1%}]{reward}"
+                f"{name}: {success.value:.1%} success [{success.low:.1%}, {success.high:.1%}]{also}"
             )
     elif stage == "train" and "skipped" in summary:
         warn(f"round {number}: nothing to train on ({summary['skipped']})")
 
 
 def _plan(recipe: Recipe) -> list[str]:
-    parts = recipe.parts()
-    several = len(parts) > 1
+    by_environment = recipe.by_environment()
+    several = len(by_environment) > 1
     lines = [
         f"plan: {recipe.name} · {recipe.env_label} · model {recipe.model} · seed {recipe.seed}"
     ]
-    for part in parts:
-        held_out = f"{part.eval.tasks}" if part.eval.tasks else "all"
-        where = f" of {part.env_label}" if several else ""
-        lines.append(f"  base     evaluate on {held_out} {part.eval.split} tasks{where}")
+    for each in by_environment:
+        tasks = f"{each.eval.tasks}" if each.eval.tasks else "all"
+        where = f" of {each.env_label}" if several else ""
+        lines.append(f"  base     evaluate on {tasks} {each.eval.split} tasks{where}")
     for number in range(1, recipe.rounds + 1):
-        for part in parts:
-            where = f"{part.env_label}: " if several else ""
-            lines.append(f"  round {number}  {where}{_round_plan(part, number)}")
+        for each in by_environment:
+            where = f"{each.env_label}: " if several else ""
+            lines.append(f"  round {number}  {where}{_round_plan(each, number)}")
     return lines
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +14,19 @@ from agentr_lite.cli.common import (
     json_option,
     recipe_options,
 )
-from agentr_lite.console.output import Progress, emit_json, emit_table, say, warn
-from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
+from agentr_lite.console.streams import emit_json, emit_table, say, warn
+from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted
 from agentr_lite.runs.choice import Chosen
 from agentr_lite.runs.claim import claimed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agentr_lite.runs.session import Target
-    from agentr_lite.store import Store
-
 
 @click.command()
 @click.argument("targets", metavar="ENV|RECIPE|RUN", nargs=-1, required=True)
-@click.option("--round", "round_index", type=click.IntRange(1), help="Default: the next one.")
-@click.option("--redo", is_flag=True, help="Throw this round's trees away and search again.")
+@click.option("--round", "round_index", type=click.IntRange(1), help="Default: the next round.")
+@click.option("--redo", is_flag=True, help="Delete this round's trees and search again.")
 @recipe_options
 @db_option
 @json_option
@@ -46,95 +42,42 @@ def search(
 ) -> None:
     """Grow the search trees of one round.
 
-    With an environment or a recipe, begin a new run; with a run, search its next round, or go on
-    where a search was cut. What is committed is not searched again. Several environments make one
-    run on all of them.
+    With an environment or a recipe, begin a new run. With a run, search its next round, or go on
+    with a search that was cut; trees that are committed are not searched again. Several
+    environments make one run on all of them.
     """
-    from agentr_lite.runs.session import target_run
-    from agentr_lite.runs.sitting import recorded_status
+    from agentr_lite.runs.creation import target_run
+    from agentr_lite.runs.rounds import round_to_search
+    from agentr_lite.runs.single_stage import search_round
     from agentr_lite.store import Store
 
     with Store.open(database_path(db)) as store:
-        found = target_run(store, targets, chosen)
-        run = found.run
-        context.with_resource(claimed(store, run.id))
-        number = _round(store, run.id, round_index)
+        target = target_run(store, targets, chosen)
+        run_id = target.run.id
+        context.with_resource(claimed(store, run_id))
+        number = round_to_search(store, run_id, round_index)
         try:
-            with recorded_status(store, run.id, applies=lambda: _searches_only(store, found)):
-                summary = _search(store, found, number, redo)
+            summary = search_round(store, target, number, redo=redo)
         except KeyboardInterrupt:
-            again = command_line("search", run.id, db=db, round_index=number)
+            again = command_line("search", run_id, db=db, round_index=number)
             raise Interrupted(
                 "search interrupted; whole waves of trees are kept", hint=f"Go on with: {again}"
             ) from None
     if as_json:
-        emit_json({"run": run.id, "round": number, "search": summary})
+        emit_json({"run": run_id, "round": number, "search": summary})
     else:
-        _show(run.id, number, summary)
+        _show(run_id, number, summary)
     if summary["failed"]:
         warn(
             f"{summary['failed']} of {summary['trees']} tasks failed",
-            hint=f"`agentr-lite trees {run.id}` says why.",
+            hint=f"`agentr-lite trees {run_id}` says why.",
         )
         all_failed = summary["failed"] == summary["trees"]
         context.exit(EXIT_FAILED if all_failed else EXIT_SOME_TASKS_FAILED)
 
 
-def _round(store: Store, run_id: str, round_index: int | None) -> int:
-    """The round asked for, else the first whose search has not finished."""
-    from agentr_lite.store.runs import stage_status
-
-    if round_index is not None:
-        return round_index
-    number = 1
-    while (row := stage_status(store, run_id, number, "search")) is not None and row.finished:
-        number += 1
-    return number
-
-
-def _search(store: Store, target: Target, number: int, redo: bool) -> Mapping[str, Any]:
-    from agentr_lite.actors.registry import open_actor
-    from agentr_lite.runs.environments import open_environments
-    from agentr_lite.runs.session import equip
-    from agentr_lite.runs.stages.search import search_stage
-    from agentr_lite.runs.stages.train import adapter_in_use
-    from agentr_lite.store.runs import stage_status
-    from agentr_lite.store.splices import get_adapter
-
-    run, recipe = target.run, target.recipe
-    before = stage_status(store, run.id, number - 1, "train")
-    trained = get_adapter(store, run.id, number - 1) is not None
-    # A round that found nothing to train on is through, too: it goes on with what was there.
-    if number > 1 and not trained and not (before is not None and before.finished):
-        # Asked before the model loads: that may take a while.
-        raise UsageError(
-            f"round {number} of {run.id} searches with the adapter of round {number - 1},"
-            " which is not there",
-            hint=f"`agentr-lite train {run.id} --round {number - 1}` makes it;"
-            f" `--round {number - 1} --redo` searches that round again.",
-        )
-    with (
-        open_environments(recipe) as env,
-        closing(open_actor(recipe)) as actor,
-    ):
-        worn = adapter_in_use(store, run.id, number - 1)
-        equip(store, run, actor, worn)
-        say(f"{run.id}: round {number}, {'adapter' if worn else 'base model'}")
-        with Progress() as progress:
-            return search_stage(
-                store, run.id, number, recipe, env, actor, progress=progress, redo=redo
-            )
-
-
-def _searches_only(store: Store, target: Target) -> bool:
-    """A run of the whole loop keeps the status that the loop gave it."""
-    from agentr_lite.store.runs import list_stages
-
-    return target.is_new or all(row.stage == "search" for row in list_stages(store, target.run.id))
-
-
 def _show(run_id: str, number: int, summary: Mapping[str, Any]) -> None:
-    rows = [
+    rows: list[tuple[str, Any]] = [
         ("trees", summary["trees"]),
         ("solved", summary["solved"]),
         ("failed", summary["failed"]),

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from agentr_lite.cli.common import command_line, database_path, db_option, json_option
-from agentr_lite.console.output import Progress, emit_json, emit_table, say, warn
-from agentr_lite.core.errors import EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
+from agentr_lite.console.streams import emit_json, emit_table, say, warn
+from agentr_lite.core.errors import EXIT_SOME_TASKS_FAILED, Interrupted
 from agentr_lite.runs.claim import claimed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agentr_lite.recipe.settings import Recipe
-    from agentr_lite.store import Store
-    from agentr_lite.store.records import RunRow
-
 
 @click.command()
 @click.argument("run", default="latest")
-@click.option("--round", "round_index", type=click.IntRange(1), help="Default: the last searched.")
+@click.option(
+    "--round", "round_index", type=click.IntRange(1), help="Default: the last searched round."
+)
 @click.option(
     "--critic",
     type=click.Choice(["score", "reason", "none"]),
@@ -38,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Another splice.* setting."
 )
-@click.option("--redo", is_flag=True, help="Throw away what the round has and begin again.")
+@click.option("--redo", is_flag=True, help="Delete the round's revision data and begin again.")
 @db_option
 @json_option
 @click.pass_context
@@ -53,12 +50,14 @@ def splice(
     db: Path | None,
     as_json: bool,
 ) -> None:
-    """Make revision data from the trees of RUN (default: the newest).
+    """Make revision data from the trees of RUN (default: the newest run).
 
-    Pairs good and bad trajectories of each tree, lets the model judge where the bad one went
+    Pairs the good and bad trajectories of each tree, lets the model judge where the bad one went
     wrong, joins the two there, and executes the result. What is committed is not done again.
     """
-    from agentr_lite.runs.stages.splice import environment_faults
+    from agentr_lite.runs.rounds import round_to_splice
+    from agentr_lite.runs.single_stage import splice_recipe, splice_round
+    from agentr_lite.runs.stages.splice_counts import environment_faults
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run
 
@@ -68,10 +67,10 @@ def splice(
     with Store.open(database_path(db), create=False) as store:
         row = get_run(store, run)
         context.with_resource(claimed(store, row.id))
-        recipe = _recipe(row, changed)
-        number = round_index or _last_searched(store, row.id)
+        recipe = splice_recipe(row, changed)
+        number = round_to_splice(store, row.id, round_index)
         try:
-            summary = _splice(store, row, recipe, number, redo)
+            summary = splice_round(store, row, recipe, number, redo=redo)
         except KeyboardInterrupt:
             again = command_line("splice", row.id, db=db, round_index=number, overrides=changed)
             raise Interrupted(
@@ -85,64 +84,6 @@ def splice(
     if faults:
         warn(f"the environment broke in {faults} of {summary['pairs']} pairs; they are left out")
         context.exit(EXIT_SOME_TASKS_FAILED)
-
-
-def _recipe(run: RunRow, changed: list[str]) -> Recipe:
-    """The run's recipe with other splice settings."""
-    from agentr_lite.recipe.settings import CHOOSING
-    from agentr_lite.runs.session import changed_recipe
-
-    for override in changed:
-        key = override.partition("=")[0].strip()
-        if key.removeprefix("splice.") in CHOOSING:
-            raise UsageError(
-                f"{key} chooses what is trained on; it changes nothing here",
-                hint=f"Set it where that is done: agentr-lite train {run.id} --set {override}",
-            )
-    return changed_recipe(run, changed, ("splice.",))
-
-
-def _last_searched(store: Store, run_id: str) -> int:
-    from agentr_lite.store.runs import list_stages
-
-    found = [row.round for row in list_stages(store, run_id) if row.stage == "search"]
-    if not found:
-        raise UsageError(
-            f"run {run_id} has no trees yet", hint=f"`agentr-lite search {run_id}` grows them."
-        )
-    return max(found)
-
-
-def _splice(
-    store: Store, run: RunRow, recipe: Recipe, number: int, redo: bool
-) -> Mapping[str, Any]:
-    from agentr_lite.actors.registry import open_actor
-    from agentr_lite.runs.environments import open_environments
-    from agentr_lite.runs.session import equip
-    from agentr_lite.runs.stages.splice import check_splice, splice_stage
-    from agentr_lite.runs.stages.train import adapter_in_use
-    from agentr_lite.store.splices import get_adapter
-
-    # Asked before the model loads: that may take a while.
-    finished = check_splice(store, run.id, number, recipe, redo=redo)
-    if finished is not None:
-        say(f"{run.id}: round {number} is spliced already; --redo does it again")
-        return finished
-    with (
-        open_environments(recipe) as env,
-        closing(open_actor(recipe)) as actor,
-    ):
-        equip(store, run, actor, adapter_in_use(store, run.id, number - 1))
-        with Progress() as progress:
-            summary = splice_stage(
-                store, run.id, number, recipe, env, actor, progress=progress, redo=redo
-            )
-    if get_adapter(store, run.id, number) is not None:
-        warn(
-            f"the adapter of round {number} was trained on what this replaced",
-            hint=f"`agentr-lite train {run.id} --round {number}` trains it again.",
-        )
-    return summary
 
 
 def _show(run_id: str, number: int, summary: Mapping[str, Any]) -> None:

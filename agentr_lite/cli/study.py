@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import json_option
-from agentr_lite.console.output import emit, emit_json, emit_table, say, terminal_width, warn
+from agentr_lite.console.streams import emit, emit_json, emit_table, say, terminal_width, warn
 from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from agentr_lite.study.recipe import StudyRecipe
 
 DEFAULT_STUDY = "study-small"
-WORKER = (sys.executable, "-m", "agentr_lite.cli.study_worker")
-"""What works off one cell, told which one on its stdin."""
+WORKER = (sys.executable, "-m", "agentr_lite.study.jobs.worker")
+"""The command that runs one cell; its stdin names the cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The command line, for those who repeat it."""
+    """The command line, so that it can be repeated."""
 
     name: str
     overrides: tuple[str, ...]
@@ -50,19 +50,19 @@ class _Asked:
     out: Path | None
 
     def words(self, *, whole: bool = True) -> list[str]:
-        """What defines the study; ``whole``: also what the sitting is."""
+        """The words that define the study; ``whole``: also those that say what is run of it."""
         words = ["study", self.name]
-        words += [word for one in self.overrides for word in ("--set", one)]
+        words += [word for override in self.overrides for word in ("--set", override)]
         words += ["--quick"] if self.quick else []
         if whole:
-            words += [word for one in self.only for word in ("--only", one)]
+            words += [word for cell in self.only for word in ("--only", cell)]
             words += ["--jobs", str(self.jobs)] if self.jobs > 1 else []
             words += ["--db", str(self.db)] if self.db is not None else []
             words += ["--out", str(self.out)] if self.out is not None else []
         return words
 
     def order(self, cell: Cell, path: Path) -> str:
-        """What a process is told that works off one cell; see ``study_worker``."""
+        """What the process that runs one cell reads; see ``study.jobs.worker``."""
         return json.dumps(
             {
                 "study": self.name,
@@ -81,7 +81,7 @@ class _Asked:
 
 @click.command()
 @click.argument("name", metavar="[STUDY]", default=DEFAULT_STUDY)
-@click.option("--quick", is_flag=True, help="The study's coarse form.")
+@click.option("--quick", is_flag=True, help="A short form of the study, with coarse figures.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a study key."
 )
@@ -90,25 +90,25 @@ class _Asked:
     "--only",
     multiple=True,
     metavar="ENV/METHOD/SEED",
-    help="Work on these cells alone; a part may be left out or be *.",
+    help="Run only these cells; a part may be left out or be *.",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Cells at once, each in a process of its own.",
+    help="Run up to N cells in parallel, each in its own process.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     default=None,
     metavar="DIR|FILE.md",
-    help="Where the tables and plots go, after each cell.  [default: beside the database]",
+    help="Where the tables and plots are written.  [default: beside the database]",
 )
 @click.option("--plan", "plan_only", is_flag=True, help="Print the study, every key, and stop.")
-@click.option("--status", "status_only", is_flag=True, help="Print where the study stands.")
-@click.option("--no-run", is_flag=True, help="Only write up what is there.")
+@click.option("--status", "status_only", is_flag=True, help="Print which cells are finished.")
+@click.option("--no-run", is_flag=True, help="Write the tables of what is stored; run nothing.")
 @click.option(
     "-d",
     "--db",
@@ -116,7 +116,7 @@ class _Asked:
     metavar="FILE",
     default=None,
     envvar="AGENTR_LITE_DB",
-    help="Run database.  [default: one of the study's name, where runs.db would be]",
+    help="Run database.  [default: named after the study, beside runs.db]",
 )
 @json_option
 @click.pass_context
@@ -137,9 +137,10 @@ def study(
 ) -> None:
     """Compare methods over environments and seeds, at an equal budget.
 
-    STUDY is a bundled study or a YAML file. What the database has finished is not done again, and
-    what was cut is resumed: after Ctrl-C or a power cut, the same command goes on. The tables are
-    written anew after each cell; at the end they are on stdout, all narration is on stderr.
+    STUDY is a bundled study or a YAML file. Cells that are finished in the database are not run
+    again, and interrupted cells are resumed: after Ctrl-C or a power cut, give the same command
+    again. The tables are written after each cell; at the end they are printed on stdout, all
+    narration on stderr.
     """
     from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.recipe import load_study
@@ -164,7 +165,7 @@ def study(
 
 
 def _database(db: Path | None, recipe: StudyRecipe) -> Path:
-    """A study has a database of its own, unless one is named."""
+    """The database; each study has its own unless one is named."""
     from agentr_lite.core.config import default_database
 
     if db is not None:
@@ -195,23 +196,23 @@ def _show_status(
         from agentr_lite.store import Store
 
         with Store.open_to_read(path) as store:
-            found = _status(store, recipe, cells)
+            status = _status(store, recipe, cells)
     else:
-        found = _status(None, recipe, cells)
+        status = _status(None, recipe, cells)
     if as_json:
-        emit_json(status_json(found, jobs))
+        emit_json(status_json(status, jobs))
         return
     emit_table(
         ["cell", "by seed", "spent", "to go", "note"],
-        status_rows(found),
+        status_rows(status),
         align=["left", "left", "right", "right", "left"],
         keep=["cell"],
     )
-    say(found.summary(jobs))
+    say(status.summary(jobs))
 
 
 def _status(store: Store | None, recipe: StudyRecipe, cells: Sequence[Cell]) -> StudyStatus:
-    """Of some of a study's cells."""
+    """How far some cells of a study are."""
     from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.jobs.status import study_status
 
@@ -232,8 +233,8 @@ def _study(
 
     with Store.open(path, create=not no_run) as store:
         target = asked.out or path.parent / recipe.name
-        told = shlex.join(["agentr-lite", *asked.words(whole=False)])
-        writer = Writer(store, recipe, target, command=told)
+        command = shlex.join(["agentr-lite", *asked.words(whole=False)])
+        writer = Writer(store, recipe, target, command=command)
         outcome: Outcome | None = None
         if not no_run:
             outcome = _run(asked, recipe, cells, store, writer)
@@ -278,23 +279,23 @@ def _failure(outcome: Outcome, asked: _Asked) -> AgentrError:
     more = f" and {len(outcome.failed) - 1} more" if len(outcome.failed) > 1 else ""
     return AgentrError(
         f"{first[0]}{more} failed: {first[1]}",
-        hint=f"Once that is mended, this goes on where it was: {asked.again}",
+        hint=f"Once that is mended, go on with: {asked.again}",
     )
 
 
 def _run(
     asked: _Asked, recipe: StudyRecipe, cells: Sequence[Cell], store: Store, writer: Any
 ) -> Outcome:
-    """Work the cells off, with the tables written after each."""
-    from agentr_lite.cli.study_worker import tools
+    """Run the cells, and write the tables after each."""
     from agentr_lite.core.config import artifacts_dir
+    from agentr_lite.study.jobs.requirements import check_requirements
     from agentr_lite.study.jobs.schedule import Pool, work_here
 
     def wrote(cell: Cell) -> None:
         try:
             writer.write()
         except OSError as error:
-            # Hours of work shall not end for a table that can be written later.
+            # The tables can be written later; hours of work must not end here.
             failure = from_os_error(error)
             warn(f"the tables could not be written: {failure.message}", hint=failure.hint)
 
@@ -302,10 +303,10 @@ def _run(
     with claimed(store, place, f"study {recipe.name} in {store.path}"):
         status = _status(store, recipe, cells)
         say(f"study {recipe.name}: {status.summary(asked.jobs)} · database {store.path}")
-        _check_means([one.cell for one in status.cells if one.state != "done"])
+        check_requirements([each.cell for each in status.cells if each.state != "done"])
         try:
             if asked.jobs == 1:
-                return work_here(store, cells, tools(), on_cell=wrote)
+                return work_here(store, cells, on_cell=wrote)
             return Pool(
                 store,
                 cells,
@@ -322,32 +323,4 @@ def _run(
             ) from None
         except StoreError as error:
             error.hint = f"{error.hint} Then go on with: {asked.again}".strip()
-            raise
-
-
-def _check_means(cells: Sequence[Cell]) -> None:
-    """Environments and models, before hours are spent: each once.
-
-    Raises:
-        AgentrError: one of them is not to be had; the hint says how to do without.
-    """
-    from agentr_lite.actors.registry import check_model
-    from agentr_lite.runs.environments import open_environments
-    from agentr_lite.runs.stages.train import training_weights
-
-    envs = list(dict.fromkeys(cell.env for cell in cells))
-    for env in envs:
-        recipe = next((c.recipe for c in cells if c.env == env and c.recipe.rounds), None)
-        recipe = recipe or next(c.recipe for c in cells if c.env == env)
-        try:
-            check_model(recipe.model)
-            if recipe.rounds:
-                training_weights(recipe)
-            with open_environments(recipe):
-                pass
-        except AgentrError as error:
-            others = " ".join(f"--only {one}" for one in envs if one != env)
-            without = f" Without it: {others}." if others else ""
-            error.message = f"{env}: {error.message}"
-            error.hint = f"{error.hint}{without}".strip()
             raise

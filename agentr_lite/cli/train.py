@@ -7,14 +7,16 @@ from pathlib import Path
 import click
 
 from agentr_lite.cli.common import command_line, database_path, db_option, json_option
-from agentr_lite.console.output import Progress, emit_json, emit_table, say, warn
-from agentr_lite.core.errors import EXIT_FAILED, Interrupted, UsageError
+from agentr_lite.console.streams import emit_json, emit_table, say, warn
+from agentr_lite.core.errors import EXIT_FAILED, Interrupted
 from agentr_lite.runs.claim import claimed
 
 
 @click.command()
 @click.argument("run")
-@click.option("--round", "round_index", type=click.IntRange(1), help="Default: the last spliced.")
+@click.option(
+    "--round", "round_index", type=click.IntRange(1), help="Default: the last spliced round."
+)
 @click.option("--redo", is_flag=True, help="Train again, from the beginning.")
 @click.option(
     "--set",
@@ -39,31 +41,17 @@ def train(
 
     A training that was cut goes on from its last checkpoint.
     """
-    from agentr_lite.recipe.settings import CHOOSING
-    from agentr_lite.runs.session import changed_recipe
-    from agentr_lite.runs.stages.train import train_stage
+    from agentr_lite.runs.rounds import round_to_train
+    from agentr_lite.runs.single_stage import train_round
     from agentr_lite.store import Store
-    from agentr_lite.store.runs import get_run, list_stages
+    from agentr_lite.store.runs import get_run
 
     with Store.open(database_path(db), create=False) as store:
         row = get_run(store, run)
         context.with_resource(claimed(store, row.id))
-        stages = list_stages(store, row.id)
-        spliced = [s.round for s in stages if s.stage == "splice" and s.finished]
-        number = round_index or max(spliced, default=0)
-        if number not in spliced:
-            raise UsageError(
-                f"round {number or 1} of {row.id} has no revision data yet",
-                hint=f"`agentr-lite splice {row.id} --round {number or 1}` makes it.",
-            )
-        choosing = (f"splice.{key}" for key in CHOOSING)
-        recipe = changed_recipe(row, overrides, ("train.", *choosing))
-        through = any(s.finished for s in stages if (s.round, s.stage) == (number, "train"))
+        number = round_to_train(store, row.id, round_index)
         try:
-            with Progress() as progress:
-                # Cut, it goes on from its checkpoint, if that is of the same settings.
-                redo = redo or (through and bool(overrides))
-                summary = train_stage(store, row.id, number, recipe, progress=progress, redo=redo)
+            summary = train_round(store, row, number, overrides, redo=redo)
         except KeyboardInterrupt:
             again = command_line("train", row.id, db=db, round_index=number, overrides=overrides)
             raise Interrupted(

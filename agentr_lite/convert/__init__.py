@@ -1,1 +1,1 @@
-"""Model conversion: Hugging Face directories and MLX adapters to GGUF."""
+"""Model conversion: GGUF files from and to Hugging Face directories, and MLX adapters to GGUF."""

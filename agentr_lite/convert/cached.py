@@ -1,4 +1,4 @@
-"""Training weights of a GGUF file, made once and kept."""
+"""Training weights that are converted from a GGUF file once and kept."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _RECORD = "conversion.json"
 
 
 def copy_of(gguf: Path) -> Path:
-    """Where the weights taken from this file are kept, whether they are there or not."""
+    """The directory for the weights of this file, which need not exist yet."""
     return home() / "cache" / "weights" / f"{gguf.stem}-{file_sha256(gguf)[:16]}"
 
 
 def has_copy(gguf: Path) -> bool:
-    """Whether they are there, and were found to compute the same."""
+    """Whether the weights of this file exist and have passed the check."""
     return (copy_of(gguf) / _RECORD).is_file()
 
 
 def make_copy(gguf: Path, *, on_progress: Callable[[int, int], None] | None = None) -> Path:
-    """The directory with the weights of ``gguf``; made and checked if it is not there.
+    """The directory with the weights of ``gguf``; it is made and checked if it does not exist.
 
     Args:
         gguf: the file.
-        on_progress: called with (bytes written, bytes in all).
+        on_progress: called with (bytes written, total bytes).
 
     Raises:
-        ModelError: the file cannot be converted, or the copy does not compute the same.
-        UsageError: no room.
+        ModelError: the file cannot be converted, or the copy computes something else.
+        UsageError: there is no space.
     """
     from agentr_lite.convert.check import check_copy
     from agentr_lite.convert.gguf_to_hf import convert_to_hf
@@ -60,8 +60,8 @@ def make_copy(gguf: Path, *, on_progress: Callable[[int, int], None] | None = No
         try:
             copy.rename(folder)
         except OSError:
-            # Another process was faster, and its copy is as good; or there is an unfinished one,
-            # such as earlier versions left when they were killed.
+            # Another process was faster, and its copy is as good. Or there is an unfinished
+            # copy, which an earlier version left when it was killed.
             if not has_copy(gguf):
                 folder.rename(private / "unfinished")
                 copy.rename(folder)
@@ -70,12 +70,13 @@ def make_copy(gguf: Path, *, on_progress: Callable[[int, int], None] | None = No
 
 @contextmanager
 def _private_folder(folder: Path) -> Generator[Path]:
-    """A folder beside ``folder`` that is gone at the end: another process may make the same copy.
+    """A temporary folder beside ``folder``, because another process may make the same copy.
 
-    What killed processes left is deleted. A lock tells who lives: it ends with its process.
+    Folders of killed processes are deleted: each process locks its folder, and the lock ends with
+    the process.
 
     Raises:
-        UsageError: it cannot be made.
+        UsageError: the folder cannot be made.
     """
     prefix = f".making-{folder.name}."
     try:
@@ -88,7 +89,7 @@ def _private_folder(folder: Path) -> Generator[Path]:
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
     try:
-        # Some network file systems have no locks: there, nothing is ever deleted.
+        # Some network file systems have no locks; there, no folder is ever deleted.
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield private
@@ -98,7 +99,7 @@ def _private_folder(folder: Path) -> Generator[Path]:
 
 
 def _abandoned(path: Path) -> bool:
-    """Whether no process holds a private folder; False where that cannot be told."""
+    """Whether no process uses a private folder; False if this is not certain."""
     try:
         if not any(path.iterdir()):
             # Its process may be about to lock it.

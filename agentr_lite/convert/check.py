@@ -1,4 +1,4 @@
-"""Checks conversions by what the two sides compute, not by what they look like."""
+"""Checks conversions by comparing what MLX and llama.cpp compute."""
 
 from __future__ import annotations
 
@@ -20,33 +20,37 @@ from agentr_lite.convert.hf_to_gguf import convert_to_gguf
 from agentr_lite.core.errors import ModelError
 
 TOLERANCE = 0.05
-"""Most that the two sides may disagree about an adapter's effect, as a share of the effect. Seen:
-1e-5 with an f32 base, 0.005 with f16; a forgotten permutation of q and k gives 0.3 and more."""
+"""Largest disagreement about an adapter's effect, as a share of the effect.
+
+Measured: 1e-5 with an f32 base, 0.005 with f16; a missing permutation of q and k gives at least
+0.3."""
 _NOISE = 2.0
-"""On top of it: so many times what the bases differ by, which does not cancel out entirely."""
+"""The difference of the bases, which does not cancel out entirely, is allowed this many times."""
 COPY_LIMIT = 0.35
-"""Most that a model and its copy may differ, as a share of the logits' spread. llama.cpp rounds
-activations to 8 bits where weights are quantized; q and k in the wrong order give 0.9 and more."""
+"""Largest difference between a model and its copy, as a share of the logits' spread.
+
+llama.cpp rounds activations to 8 bits where weights are quantized. A wrong order of q and k gives
+at least 0.9."""
 
 
 @dataclass(frozen=True)
 class AdapterCheck:
-    """MLX and llama.cpp on the same texts, without and with the adapter."""
+    """A comparison of MLX and llama.cpp on the same texts, without and with the adapter."""
 
     base: Agreement
     adapted: Agreement
     effect_rms: float
-    """By how much the adapter moves MLX's logits."""
+    """How far the adapter changes MLX's logits."""
     error_rms: float
-    """By how much the two sides disagree about that movement."""
+    """How far the two sides disagree about this change."""
     limit_rms: float
     """The largest ``error_rms`` that passes."""
     exact: bool
-    """Compared on an unquantized copy of the base."""
+    """Whether the base was an unquantized copy."""
 
     @property
     def conclusive(self) -> bool:
-        """Whether a wrong conversion would have shown."""
+        """Whether the comparison would have detected a wrong conversion."""
         return self.effect_rms > 2 * _NOISE * self.base.rms
 
     @property
@@ -55,24 +59,24 @@ class AdapterCheck:
         return self.conclusive and self.error_rms <= self.limit_rms
 
     def require(self) -> None:
-        """Raise unless it has passed.
+        """Raise an error unless the check has passed.
 
         Raises:
-            ModelError: the sides disagree, or the bases differ too much to tell.
+            ModelError: the two sides disagree, or the bases differ too much to decide.
         """
         if not self.conclusive:
             raise ModelError(
-                f"the adapter moves the logits by {self.effect_rms:.2g}, the bases differ by"
-                f" {self.base.rms:.2g}: no telling whether the conversion is right",
+                f"the adapter changes the logits by {self.effect_rms:.2g}, but the bases differ by"
+                f" {self.base.rms:.2g}, so the check cannot tell whether the conversion is right",
                 hint="--exact compares on an unquantized copy of the base, --mlx-base on the"
-                " weights that you name; an adapter that was hardly trained does hardly anything.",
+                " weights that you name. An adapter that was hardly trained has hardly any effect.",
             )
         if not self.passed:
             raise ModelError(
-                f"MLX and llama.cpp disagree about the adapter: it moves the logits by"
-                f" {self.effect_rms:.2g}, and they differ by {self.error_rms:.2g} about it"
+                f"MLX and llama.cpp disagree about the adapter: it changes the logits by"
+                f" {self.effect_rms:.2g}, and the two changes differ by {self.error_rms:.2g}"
                 f" (limit {self.limit_rms:.2g})",
-                hint="Is the base the one that the adapter was trained on?",
+                hint="Check that the adapter was trained on this base.",
             )
 
 
@@ -85,26 +89,28 @@ def check_adapter(
     texts: Sequence[str] = (),
     tolerance: float = TOLERANCE,
 ) -> AdapterCheck:
-    """Run both sides.
+    """Compare an adapter's effect in MLX with that of its converted form in llama.cpp.
 
     Args:
         adapter: mlx-lm's adapter directory.
-        converted: the same as a GGUF file.
+        converted: the same adapter as a GGUF file.
         mlx_base: the base's weights for MLX.
-        gguf_base: the base for llama.cpp; None: an unquantized copy of ``mlx_base`` is made for
-            the comparison, so that the bases do not differ.
-        texts: what to compare on; default: a few of our own.
+        gguf_base: the base for llama.cpp; None: use an unquantized copy of ``mlx_base``, so that
+            the bases do not differ.
+        texts: the texts to compare on; default: ``TEXTS``.
         tolerance: see ``TOLERANCE``.
 
+    Returns:
+        The comparison, which says whether it has passed.
+
     Raises:
-        ModelError: a file is unusable, or the tokenizers disagree. Whether the check has passed
-            is in what it returns.
+        ModelError: a file is unusable, or the tokenizers disagree.
     """
     with tempfile.TemporaryDirectory() as scratch:
         base = gguf_base
         if base is None:
             base = Path(scratch) / "base.gguf"
-            # f16 costs 0.01 in the logits; f32 is for models where its size does not matter.
+            # f16 changes the logits by 0.01. f32 is used if the model is small.
             small = sum(file.stat().st_size for file in mlx_base.glob("*.safetensors")) < 1 << 30
             convert_to_gguf(mlx_base, base, dtype="f32" if small else "f16")
         tokens = tokenize(mlx_base, base, list(texts) or TEXTS)
@@ -123,17 +129,17 @@ def check_adapter(
 
 
 def check_copy(gguf: Path, copy: Path) -> Agreement:
-    """Make sure that ``copy``, made of ``gguf``, reads and computes the same.
+    """Check that ``copy``, which was made from ``gguf``, tokenizes and computes the same.
 
     Raises:
         ModelError: their tokenizers or their logits disagree.
     """
     tokens = tokenize(copy, gguf, TEXTS)
-    found = agreement(mlx_logits(copy, tokens)[0], llamacpp_logits(gguf, tokens)[0])
-    if found.relative > COPY_LIMIT:
+    measured = agreement(mlx_logits(copy, tokens)[0], llamacpp_logits(gguf, tokens)[0])
+    if measured.relative > COPY_LIMIT:
         raise ModelError(
-            f"the weights taken from {gguf} compute something else than the file: logits differ"
-            f" by {found.rms:.2g} where their spread is {found.spread:.2g}",
+            f"the weights taken from {gguf} compute something else than the file: the logits differ"
+            f" by {measured.rms:.2g}, and their spread is {measured.spread:.2g}",
             hint="Give the same model in the MLX/HF layout: --set train_model=/path/to/dir",
         )
-    return found
+    return measured

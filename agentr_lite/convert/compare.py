@@ -1,4 +1,4 @@
-"""Does llama.cpp compute from a GGUF file what MLX computes from a model directory?"""
+"""Compares what llama.cpp computes from a GGUF file with what MLX computes from a directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agentr_lite.convert.safetensors_io import FloatArray
 from agentr_lite.core.errors import ModelError
 
 MAX_TOKENS = 256
-"""Of each text; the rest is left out."""
+"""Most tokens of each text; the rest is ignored."""
 
 TEXTS: tuple[str, ...] = (
     "Goal: craft 4 oak planks.\nThought: I have no logs yet, so I fetch one first.\n"
@@ -26,7 +26,7 @@ TEXTS: tuple[str, ...] = (
     "def mean(values):\n    total = 0.0\n    for value in values:\n        total += value\n"
     "    return total / len(values)\n\nprint(mean([3, 14, 159, 2653]))",
 )
-"""What is compared if no other text is given: a game, a story, a program."""
+"""The default texts to compare on: a game, a story, a program."""
 
 _ROUND_TRIPS = (
     *TEXTS,
@@ -36,8 +36,10 @@ _ROUND_TRIPS = (
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two sets of logits for the same tokens agree. Each row's mean is taken off first:
-    it does not change a probability."""
+    """How far two sets of logits for the same tokens agree.
+
+    The mean of each row is subtracted first, because it does not change any probability.
+    """
 
     tokens: int
     max_abs: float
@@ -45,7 +47,7 @@ class Agreement:
     rms: float
     """Root of the mean square of the differences."""
     spread: float
-    """Standard deviation of the reference's logits: what the differences are to be held to."""
+    """Standard deviation of the reference's logits, with which to compare the differences."""
     top1: float
     """Share of positions with the same most likely token."""
 
@@ -59,17 +61,17 @@ def agreement(reference: Sequence[FloatArray], other: Sequence[FloatArray]) -> A
     """Compare logits.
 
     Args:
-        reference: one array a text, shape (tokens, vocabulary).
-        other: the same of the other side; more columns (padding) do not count.
+        reference: for each text, logits of shape (tokens, vocabulary).
+        other: the logits of the other side; additional columns (padding) are ignored.
 
     Raises:
-        ModelError: no finite numbers.
+        ModelError: a logit is not a finite number.
     """
     left = np.concatenate([_centred(rows, other[i].shape[1]) for i, rows in enumerate(reference)])
     right = np.concatenate([_centred(rows, reference[i].shape[1]) for i, rows in enumerate(other)])
     difference = left - right
     if not np.isfinite(difference).all():
-        raise ModelError("the logits hold values that are no numbers")
+        raise ModelError("the logits contain values that are not finite numbers")
     return Agreement(
         tokens=len(left),
         max_abs=float(np.abs(difference).max()),
@@ -86,11 +88,11 @@ def effect_error(
 ) -> tuple[float, float]:
     """An adapter's effect on the logits, and how far the two sides disagree about it.
 
-    What the bases differ by cancels out, to first order.
+    The difference of the bases cancels out to first order.
 
     Args:
-        base: (reference's logits, the other's) without the adapter.
-        tuned: the same with it.
+        base: (reference's logits, the other side's logits) without the adapter.
+        tuned: the same with the adapter.
 
     Returns:
         (rms of the reference's effect, rms of the difference between the effects).
@@ -107,13 +109,14 @@ def tokenize(model_dir: Path, gguf: Path, texts: Sequence[str]) -> list[list[int
     """Token ids of ``texts``, cut at ``MAX_TOKENS``, on which both tokenizers agree.
 
     Raises:
-        ModelError: they do not agree, or do not give the text back.
+        ModelError: they do not agree, or do not reproduce the text.
     """
+    # Before mlx_lm, which imports MLX.
+    use_fast_blas()
     from mlx_lm.utils import load_tokenizer
 
     from agentr_lite.actors.llamacpp.model import Model
 
-    use_fast_blas()
     theirs = load_tokenizer(model_dir)
     model = Model(gguf, n_gpu_layers=0)
     try:
@@ -133,11 +136,11 @@ def tokenize(model_dir: Path, gguf: Path, texts: Sequence[str]) -> list[list[int
                 raise ModelError(
                     f"the tokenizers of {model_dir} and {gguf} disagree at token {where} of"
                     f" {text[:40]!r}...: {ids[where : where + 3]} and {ours[where : where + 3]}",
-                    hint="Are they the same model?",
+                    hint="Check that they are the same model.",
                 )
             back = b"".join(model.piece(token) for token in ours).decode("utf-8", "replace")
             if number >= len(texts) and back.strip() != text.strip():
-                raise ModelError(f"the tokenizer of {gguf} does not give {text[:40]!r}... back")
+                raise ModelError(f"the tokenizer of {gguf} does not reproduce {text[:40]!r}...")
             if number < len(texts):
                 if not ids:
                     raise ModelError("a text to compare has no tokens")
@@ -163,17 +166,17 @@ def mlx_logits(
 
     model, _ = load_model(model_dir)
     layers = Adapters(model)
-    found: list[list[FloatArray]] = []
+    logits_by_adapter: list[list[FloatArray]] = []
     with compiled_on_gpu_only():
         for adapter in adapters:
             layers.use(adapter)
-            found.append(
+            logits_by_adapter.append(
                 [np.array(model(mx.array([list(ids)]))[0].astype(mx.float32)) for ids in texts]
             )
     del model, layers
     gc.collect()
     mx.clear_cache()
-    return found
+    return logits_by_adapter
 
 
 def llamacpp_logits(
@@ -196,13 +199,13 @@ def llamacpp_logits(
     try:
         context = Context(
             model,
-            # llama.cpp aborts where a batch may be larger than the cache.
+            # llama.cpp aborts if a batch may be larger than the cache.
             n_cells=max(longest, SEQUENCES),
             n_batch=longest,
             n_threads=physical_cores(),
             exact=True,
         )
-        found: list[list[FloatArray]] = []
+        logits_by_adapter: list[list[FloatArray]] = []
         for adapter in adapters:
             context.set_adapter(loaded.load(adapter) if adapter is not None else None)
             rows = []
@@ -210,8 +213,8 @@ def llamacpp_logits(
                 context.clear()
                 logits = context.decode(ids, range(len(ids)), [0] * len(ids), outputs=len(ids))
                 rows.append(np.array(logits[: len(ids)], np.float32))
-            found.append(rows)
-        return found
+            logits_by_adapter.append(rows)
+        return logits_by_adapter
     finally:
         if context is not None:
             context.close()

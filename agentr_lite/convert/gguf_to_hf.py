@@ -1,8 +1,8 @@
 """A GGUF file to a model directory in Hugging Face's format, which MLX trains and runs.
 
-Quantized matrices are dequantized, so that what is trained is what plays.
+Quantized matrices are dequantized, so that training starts from the weights that play.
 
-Source: https://github.com/ggml-org/llama.cpp (convert_hf_to_gguf.py), read backwards.
+Source: https://github.com/ggml-org/llama.cpp (convert_hf_to_gguf.py), in reverse.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from agentr_lite.actors.llamacpp.gguf_header import Header, check_model_file
 from agentr_lite.convert.gguf_tokenizer import check_tokenizer, write_tokenizer
 from agentr_lite.convert.names import hf_name, permutes, rotated_heads, unpermute_rows
 from agentr_lite.convert.rope import llama3_scaling
-from agentr_lite.convert.safetensors_io import Entry, write_tensors
+from agentr_lite.convert.safetensors_io import LazyTensor, write_tensors
 from agentr_lite.core.errors import ModelError, UsageError
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
-"""``general.architecture``; ``model_type`` in config.json has the same name."""
+"""Supported values of ``general.architecture``; ``model_type`` in config.json is the same."""
 
 WEIGHTS_FILE = "model.safetensors"
 _ROPE_FACTORS = "rope_freqs.weight"
 _BLOCK_VALUES = 1 << 24
-"""Values dequantized at a time: 64 MiB in float32."""
+"""Number of values to dequantize at a time: 64 MiB in float32."""
 _F16_MAX = 65504.0
 _HINT = "Give the same model in the MLX/HF layout: --set train_model=/path/to/dir"
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written."""
+    """A summary of the written model."""
 
     architecture: str
     tensors: int
@@ -47,20 +47,20 @@ class Converted:
     dtype: str
     """``F32``, ``F16`` or ``BF16``."""
     quantization: str
-    """The commonest type of the file's matrices, e.g. ``Q4_K``."""
+    """The most common type of the file's matrices, e.g. ``Q4_K``."""
 
 
 def check_convertible(path: Path) -> Header:
-    """Refuse, by its header alone, a file that ``convert_to_hf`` cannot convert.
+    """Refuse a file that ``convert_to_hf`` cannot convert; only its header is read.
 
     Raises:
-        ModelError: see above; also missing or damaged.
+        ModelError: the file cannot be converted, or is missing or damaged.
     """
     header = check_model_file(path)
     if header.architecture not in ARCHITECTURES:
         raise ModelError(
             f"{path}: weights of architecture '{header.architecture}' cannot be taken from a GGUF"
-            f" file; known are {', '.join(ARCHITECTURES)}",
+            f" file; supported architectures: {', '.join(ARCHITECTURES)}",
             hint=_HINT,
         )
     unknown = [
@@ -93,13 +93,13 @@ def convert_to_hf(
 ) -> Converted:
     """Write a GGUF model as a directory with weights, settings, tokenizer and chat template.
 
-    Matrices become f16, or f32 or bf16 where the file holds nothing else. Memory needed: about
-    100 MB besides the vocabulary, whatever the model's size.
+    Matrices become f16; if all of the file's matrices are f32 or bf16, they keep that type. The
+    conversion needs about 100 MB of memory besides the vocabulary, whatever the model's size.
 
     Args:
         path: the GGUF file.
-        out: the directory; it must not exist, and appears only when it is whole.
-        on_progress: called with (bytes written, bytes in all).
+        out: the directory; it must not exist, and appears only when it is complete.
+        on_progress: called with (bytes written, total bytes).
 
     Raises:
         ModelError: see ``check_convertible``.
@@ -110,7 +110,7 @@ def convert_to_hf(
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     dtype = _dtype(reader.tensors)
     total = sum(int(tensor.n_elements) for tensor in reader.tensors) * (4 if dtype == "F32" else 2)
-    progress = _Progress(on_progress, total)
+    progress = _BytesWritten(on_progress, total)
     scratch: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -118,12 +118,12 @@ def convert_to_hf(
         config = _config(header, tensors)
         (scratch / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         write_tokenizer(reader, header, scratch, int(config["vocab_size"]))
-        entries = [
-            _entry(tensor, header, dtype, progress)
+        written = [
+            _lazy_tensor(tensor, header, dtype, progress)
             for tensor in reader.tensors
             if tensor.name != _ROPE_FACTORS
         ]
-        write_tensors(scratch / WEIGHTS_FILE, entries)
+        write_tensors(scratch / WEIGHTS_FILE, written)
         scratch.rename(out)
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
@@ -133,14 +133,16 @@ def convert_to_hf(
     kinds = [t.tensor_type.name for t in reader.tensors if len(t.shape) > 1]
     return Converted(
         architecture=header.architecture,
-        tensors=len(entries),
+        tensors=len(written),
         parameters=sum(int(tensor.n_elements) for tensor in reader.tensors),
         dtype=dtype,
         quantization=max(sorted(set(kinds)), key=kinds.count),
     )
 
 
-class _Progress:
+class _BytesWritten:
+    """Counts written bytes and reports them."""
+
     def __init__(self, report: Callable[[int, int], None] | None, total: int) -> None:
         self._report = report
         self._total = total
@@ -163,7 +165,7 @@ def _heads(header: Header) -> tuple[int, int]:
 
 
 def _config(header: Header, tensors: dict[str, Any]) -> dict[str, Any]:
-    """config.json, by the file's metadata and by what is in it."""
+    """The contents of config.json, by the file's metadata and tensors."""
     architecture = header.architecture
     heads, kv_heads = _heads(header)
     metadata = header.metadata
@@ -206,17 +208,17 @@ def _config(header: Header, tensors: dict[str, Any]) -> dict[str, Any]:
 
 
 def _short(value: float) -> float:
-    """A float32's shortest spelling: 1e-05 rather than 9.999999747378752e-06."""
+    """The float with the shortest text for a float32: 1e-05, not 9.999999747378752e-06."""
     return float(str(np.float32(value)))
 
 
 def _dtype(tensors: list[Any]) -> str:
     kinds = {tensor.tensor_type.name for tensor in tensors if len(tensor.shape) > 1}
-    # Uniform: a mixture would compute in the wider type on a GPU.
+    # One type for all: with a mixture, a GPU would compute in the wider type.
     return kinds.pop() if kinds in ({"F32"}, {"BF16"}) else "F16"
 
 
-def _entry(tensor: Any, header: Header, dtype: str, progress: _Progress) -> Entry:
+def _lazy_tensor(tensor: Any, header: Header, dtype: str, progress: _BytesWritten) -> LazyTensor:
     name = hf_name(tensor.name)
     assert name is not None
     shape = tuple(int(size) for size in reversed(tensor.shape.tolist()))
@@ -229,11 +231,11 @@ def _entry(tensor: Any, header: Header, dtype: str, progress: _Progress) -> Entr
             progress.add(converted.nbytes)
             yield converted
 
-    return Entry(name, dtype, shape, parts)
+    return LazyTensor(name, dtype, shape, parts)
 
 
 def _rows(tensor: Any, shape: tuple[int, ...], *, whole: bool) -> Iterator[npt.NDArray[Any]]:
-    """The tensor's values as float32, some rows at a time."""
+    """A tensor's values as float32, some rows at a time."""
     kind = tensor.tensor_type
     if len(shape) == 1 or whole:
         yield gguf.quants.dequantize(tensor.data, kind).reshape(shape)
@@ -246,13 +248,13 @@ def _rows(tensor: Any, shape: tuple[int, ...], *, whole: bool) -> Iterator[npt.N
 def _convert(values: npt.NDArray[Any], dtype: str, name: str) -> npt.NDArray[Any]:
     values = np.ascontiguousarray(values, np.float32)
     if not np.isfinite(values).all():
-        raise ModelError(f"tensor '{name}' holds values that are no numbers")
+        raise ModelError(f"tensor '{name}' contains values that are not finite numbers")
     if dtype == "F32":
         return values
     if dtype == "BF16":
         bits = values.view(np.uint32)
-        # To the nearest, ties to even.
+        # Round to the nearest, ties to even.
         return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     if np.abs(values).max(initial=0.0) > _F16_MAX:
-        raise ModelError(f"tensor '{name}' holds values too large for f16", hint=_HINT)
+        raise ModelError(f"tensor '{name}' contains values too large for f16", hint=_HINT)
     return values.astype(np.float16)

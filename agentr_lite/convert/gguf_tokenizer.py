@@ -1,7 +1,7 @@
 """A GGUF file's tokenizer to ``tokenizer.json`` and ``tokenizer_config.json``.
 
-Source: https://github.com/ggml-org/llama.cpp (llama-vocab.cpp) for what the metadata means;
-https://github.com/huggingface/tokenizers for the target.
+Source: https://github.com/ggml-org/llama.cpp (llama-vocab.cpp) for the meaning of the metadata;
+https://github.com/huggingface/tokenizers for the written format.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SPLITS: dict[str, str | None] = {
     "llama3": LLAMA3_REGEX,
     "llama-v3": LLAMA3_REGEX,
 }
-"""llama.cpp's pre-tokenizer -> the regex that cuts a text first; None = GPT-2's rule alone;
+"""llama.cpp's pre-tokenizer -> the regex that splits a text first; None = only GPT-2's rule;
 ``digits`` = single digits first, then GPT-2's rule."""
 
 _SPACE = "▁"
@@ -39,7 +39,8 @@ def check_tokenizer(header: Header) -> None:
     """Refuse a tokenizer that ``write_tokenizer`` cannot write.
 
     Raises:
-        ModelError: see above; or the file holds none, or no chat template.
+        ModelError: the tokenizer cannot be written, or the file has no tokenizer or no chat
+            template.
     """
     kind = header.metadata.get("tokenizer.ggml.model")
     pre = header.metadata.get("tokenizer.ggml.pre", "default")
@@ -47,7 +48,7 @@ def check_tokenizer(header: Header) -> None:
         raise ModelError(f"{header.path}: unknown kind of tokenizer '{kind}'", hint=_HINT)
     if kind == "gpt2" and pre not in _SPLITS:
         raise ModelError(
-            f"{header.path}: the tokenizer's pre-tokenizer '{pre}' is not known here", hint=_HINT
+            f"{header.path}: the tokenizer's pre-tokenizer '{pre}' is not supported", hint=_HINT
         )
     if header.chat_template is None:
         raise ModelError(
@@ -86,7 +87,7 @@ def write_tokenizer(reader: gguf.GGUFReader, header: Header, folder: Path, vocab
         name: _token(tokens, metadata.get(f"tokenizer.ggml.{key}_token_id"))
         for name, key in (("eos", "eos"), ("bos", "bos"), ("unk", "unknown"), ("pad", "padding"))
     }
-    # Where the key is missing llama.cpp goes by the kind of tokenizer.
+    # If the key is missing, llama.cpp decides by the kind of tokenizer.
     adds_bos = bool(
         metadata.get(
             "tokenizer.ggml.add_bos_token",
@@ -124,7 +125,7 @@ def _byte_level(tokens: list[str], merges: list[str], types: list[int], pre: str
                 "invert": False,
             }
         )
-    # The regexes replace GPT-2's rule, single digits come before it.
+    # A regex replaces GPT-2's rule; single digits are split before it.
     own_rule = split is None or split == "digits"
     byte_level = {
         "type": "ByteLevel",
@@ -144,7 +145,7 @@ def _byte_level(tokens: list[str], merges: list[str], types: list[int], pre: str
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            # Llama 3 takes a word that is a token as it is.
+            # Llama 3 does not merge a word that is a token.
             "ignore_merges": split == LLAMA3_REGEX,
             "merges": [merge.split(" ", 1) for merge in merges],
         },
@@ -157,7 +158,7 @@ def _byte_level(tokens: list[str], merges: list[str], types: list[int], pre: str
 def _sentencepiece(
     tokens: list[str], scores: list[float], types: list[int], metadata: dict[str, Any]
 ) -> dict[str, Any]:
-    """SentencePiece's BPE: a pair's rank is the score of what it makes."""
+    """SentencePiece's BPE: a pair's rank is the score of the token that it makes."""
     ids = {
         token: index
         for index, token in enumerate(tokens)

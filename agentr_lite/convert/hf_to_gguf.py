@@ -1,4 +1,4 @@
-"""A model in Hugging Face's format (which MLX reads as it is) to GGUF.
+"""A model in Hugging Face's format, which MLX also reads, to GGUF.
 
 Source: https://github.com/ggml-org/llama.cpp (convert_hf_to_gguf.py) for keys and row orders.
 """
@@ -35,27 +35,27 @@ _TYPES = {
     "q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
 }
 _Q8_0_BLOCK = 32
-_OTHER_CONVERTER = "llama.cpp's convert_hf_to_gguf.py knows more models."
+_OTHER_CONVERTER = "llama.cpp's convert_hf_to_gguf.py supports more models."
 
 
 def convert_to_gguf(hf_dir: Path, out: Path, *, dtype: WeightType) -> None:
-    """Write a model directory as one GGUF file, tokenizer and chat template included.
+    """Write a model directory as one GGUF file, with its tokenizer and chat template.
 
     Args:
-        hf_dir: config.json, safetensors, tokenizer.json and tokenizer_config.json.
-        out: the file to write; it appears only when it is whole.
-        dtype: of the matrices. Vectors stay f32; under ``q8_0`` rows that do not fill blocks of
-            32 become f16.
+        hf_dir: has config.json, safetensors, tokenizer.json and tokenizer_config.json.
+        out: the file to write; it appears only when it is complete.
+        dtype: the matrices' type. Vectors stay f32; with ``q8_0``, matrices whose rows do not
+            fill blocks of 32 become f16.
 
     Raises:
-        ModelError: the directory is incomplete or of a kind that is not supported.
+        ModelError: the directory is incomplete, or the model is of an unsupported kind.
         UsageError: ``out`` cannot be written.
     """
     config = read_json(hf_dir / "config.json")
     kind = str(config.get("model_type"))
     if kind not in ARCHITECTURES:
         raise ModelError(
-            f"cannot convert a model of type '{kind}': known are {', '.join(ARCHITECTURES)}",
+            f"cannot convert a model of type '{kind}'; supported types: {', '.join(ARCHITECTURES)}",
             hint=_OTHER_CONVERTER,
         )
     architecture = ARCHITECTURES[kind]
@@ -83,7 +83,7 @@ def convert_to_gguf(hf_dir: Path, out: Path, *, dtype: WeightType) -> None:
 
 
 class _Shape:
-    """The sizes in config.json under GGUF's names."""
+    """The settings of config.json that GGUF needs."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.layers = int(config["num_hidden_layers"])
@@ -139,9 +139,9 @@ class _Shape:
 def _gemma_settings(
     config: dict[str, Any], head_dim: int
 ) -> tuple[int | None, tuple[float, float] | None]:
-    """Gemma's window in tokens, and the caps of attention and output; None where it has none.
+    """Gemma's window in tokens, and the caps of attention and output; None if there are none.
 
-    llama.cpp knows the rest by the architecture alone, so other values cannot be expressed.
+    llama.cpp takes all other values from the architecture, so they must be the usual ones.
     """
     kind = config["model_type"]
     if kind not in ("gemma2", "gemma3_text"):
@@ -160,8 +160,8 @@ def _gemma_settings(
     local = config.get("rope_local_base_freq", 10_000.0)
     if int(pattern) != 6 or float(local) != 10_000.0:
         raise ModelError(
-            "a gemma3 model with another sliding_window_pattern than 6, or another"
-            " rope_local_base_freq than 10,000, is not supported",
+            "a gemma3 model is supported only with sliding_window_pattern 6 and"
+            " rope_local_base_freq 10,000",
             hint=_OTHER_CONVERTER,
         )
     return int(config.get("sliding_window", 512)), None
@@ -178,7 +178,7 @@ def _add_tensors(
         if target is None:
             raise ModelError(
                 f"tensor '{name}' has no place in a GGUF of architecture '{architecture}'",
-                hint="Adapters must be fused and weights unquantized before conversion.",
+                hint="Fuse adapters and use unquantized weights before the conversion.",
             )
         heads = rotated_heads(target, shape.heads, shape.kv_heads)
         if heads and permutes(architecture):
@@ -189,7 +189,7 @@ def _add_tensors(
                 f" {shape.vocab_size}"
             )
         if shape.gemma and target.endswith("norm.weight"):
-            # Gemma multiplies by 1 + weight, llama.cpp by what is stored.
+            # Gemma multiplies by 1 + weight, llama.cpp by the stored value.
             tensor = tensor + np.float32(1)
         seen.add(target)
         _add_tensor(writer, target, tensor, dtype)

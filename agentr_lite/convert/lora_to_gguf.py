@@ -1,7 +1,7 @@
 """An mlx-lm LoRA adapter to a GGUF adapter that llama.cpp loads on the (quantized) base.
 
-Source: https://github.com/ggml-org/llama.cpp (convert_lora_to_gguf.py, llama-adapter.cpp) for the
-target; https://github.com/ml-explore/mlx-lm (tuner/lora.py) for the origin.
+Source: https://github.com/ml-explore/mlx-lm (tuner/lora.py) for the input;
+https://github.com/ggml-org/llama.cpp (convert_lora_to_gguf.py, llama-adapter.cpp) for the output.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ ADAPTER_FILE = "adapters.safetensors"
 CONFIG_FILE = "adapter_config.json"
 
 _ARCHITECTURE_OF_TYPE = {"mistral": "llama", "gemma3_text": "gemma3"}
-"""``model_type`` in config.json where GGUF's architecture is called otherwise."""
+"""``model_type`` in config.json -> GGUF's architecture, if the names differ."""
 _PEFT = re.compile(r"\.lora_[AB]\.")
 _WRAPPER = re.compile(r"^language_model\.")
 
 
 @dataclass(frozen=True)
 class BaseInfo:
-    """What must be known of the base model to lay an adapter out for it."""
+    """The facts of the base model that decide an adapter's layout."""
 
     architecture: str
-    """GGUF's name."""
+    """GGUF's name of the architecture."""
     layers: int
     heads: int
     kv_heads: int
     shapes: Mapping[str, tuple[int, ...]] | None = None
-    """GGUF tensor name -> (rows, columns); None: not known, so not checked."""
+    """GGUF tensor name -> (rows, columns); None: not known, and not checked."""
 
 
 @dataclass(frozen=True)
 class AdapterSummary:
-    """What was converted."""
+    """A summary of the converted adapter."""
 
     architecture: str
     rank: int
     alpha: float
     tensors: int
-    """How many matrices of the base are adapted."""
+    """Number of adapted matrices of the base."""
     parameters: int
 
 
@@ -59,7 +59,7 @@ def base_info(base: Path) -> BaseInfo:
     """The base model's facts, from its GGUF file or from its directory in Hugging Face's format.
 
     Raises:
-        ModelError: missing, corrupt, or no model.
+        ModelError: the base is missing, corrupt, or no model.
     """
     if base.is_dir():
         return _info_from_directory(base)
@@ -70,16 +70,16 @@ def base_info(base: Path) -> BaseInfo:
         layers=header.architecture_value("block_count"),
         heads=heads,
         kv_heads=header.architecture_value("attention.head_count_kv", heads),
-        # ggml counts dimensions from the fastest one.
+        # ggml names the fastest dimension first.
         shapes={tensor.name: tensor.shape[::-1] for tensor in header.tensors},
     )
 
 
 def check_adaptable(model_dir: Path) -> None:
-    """Refuse a model whose adapters could not be converted.
+    """Refuse a model whose adapters cannot be converted.
 
     Raises:
-        ModelError: see above.
+        ModelError: the architecture is not supported.
     """
     config = read_json(model_dir / "config.json")
     config |= config.get("text_config") or {}
@@ -92,16 +92,16 @@ def convert_adapter(
 ) -> AdapterSummary:
     """Convert a LoRA adapter.
 
-    MLX computes ``x @ lora_a @ lora_b * scale``; llama.cpp ``B (A x) * alpha / rank`` with the
-    transposed matrices, hence alpha = scale * rank. Where the base's q and k rows are permuted,
-    so are the rows of B.
+    MLX computes ``x @ lora_a @ lora_b * scale``. llama.cpp computes ``B (A x) * alpha / rank`` with
+    the transposed matrices, so alpha = scale * rank. If the base's q and k rows are permuted, the
+    rows of B are permuted too.
 
     Args:
         adapter: mlx-lm's adapter directory, or a safetensors file with adapter_config.json
             beside it.
         base: the base's GGUF file or model directory, or its facts.
-        out: the file to write; it appears only when it is whole.
-        config: instead of adapter_config.json.
+        out: the file to write; it appears only when it is complete.
+        config: used instead of adapter_config.json.
 
     Raises:
         ModelError: the adapter is incomplete, of a kind that GGUF cannot express (DoRA, full
@@ -250,7 +250,7 @@ def _check_pair(
 
 def _info_from_directory(model_dir: Path) -> BaseInfo:
     config = read_json(model_dir / "config.json")
-    # A model that sees pictures, too, keeps its language model's settings apart.
+    # A model for images and text keeps its language model's settings in text_config.
     config |= config.get("text_config") or {}
     kind = str(config.get("model_type"))
     try:

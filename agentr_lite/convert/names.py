@@ -1,4 +1,4 @@
-"""Names and row orders: how Hugging Face's (and MLX's) tensors are called and laid out in GGUF.
+"""Names and row orders of tensors in Hugging Face's (and MLX's) format and in GGUF.
 
 Source: https://github.com/ggml-org/llama.cpp (convert_hf_to_gguf.py and gguf-py).
 """
@@ -29,7 +29,7 @@ def permutes(architecture: str) -> bool:
     """Whether this GGUF architecture stores the rows of q and k permuted.
 
     Raises:
-        ModelError: the rule for this architecture is not known here.
+        ModelError: the architecture is not supported.
     """
     if architecture in PERMUTED_ARCHITECTURES:
         return True
@@ -38,38 +38,42 @@ def permutes(architecture: str) -> bool:
     known = sorted(PERMUTED_ARCHITECTURES | UNPERMUTED_ARCHITECTURES)
     raise ModelError(
         f"architecture '{architecture}' cannot be converted",
-        hint=f"Known architectures: {', '.join(known)}.",
+        hint=f"Supported architectures: {', '.join(known)}.",
     )
 
 
 def gguf_name(architecture: str, layers: int, name: str) -> str | None:
-    """The GGUF name of a tensor, or None where it is unknown.
+    """The GGUF name of a tensor, or None if it is unknown.
 
     Args:
         architecture: GGUF's name, such as ``llama``.
-        layers: how many blocks the model has.
+        layers: number of blocks of the model.
         name: Hugging Face's name with ``.weight`` or ``.bias``.
     """
     arch = _ARCHITECTURE_BY_NAME.get(architecture)
     if arch is None:
         return None
-    found = gguf.get_tensor_name_map(arch, layers).get_name(name, try_suffixes=(".weight", ".bias"))
-    return str(found) if found is not None else None
+    names = gguf.get_tensor_name_map(arch, layers)
+    target = names.get_name(name, try_suffixes=(".weight", ".bias"))
+    return str(target) if target is not None else None
 
 
 def rotated_heads(gguf_tensor: str, heads: int, kv_heads: int) -> int:
-    """How many heads the rows of this tensor make up if it is q or k, else 0."""
-    found = _Q_OR_K.match(gguf_tensor)
-    if not found:
+    """The number of heads in the rows of this tensor if it is q or k; otherwise 0."""
+    matched = _Q_OR_K.match(gguf_tensor)
+    if not matched:
         return 0
-    return heads if found.group(1) == "q" else kv_heads
+    return heads if matched.group(1) == "q" else kv_heads
 
 
 def permute_rows(rows: FloatArray, heads: int) -> FloatArray:
     """Reorder q or k rows, head by head, from half-split to interleaved.
 
     Hugging Face rotates row i of a head with row i + head_dim / 2; llama.cpp's ``llama`` rotates
-    rows 2i and 2i + 1. So the two halves of each head are dealt out in turn.
+    rows 2i and 2i + 1. So rows are taken in turn from the two halves of each head::
+
+        half-split    0 1 2 3 | 4 5 6 7
+        interleaved   0 4 1 5 2 6 3 7
 
     Args:
         rows: shape (heads * head_dim, ...): a weight, a bias, or the ``lora_b`` of either.
@@ -114,10 +118,10 @@ _HF_OUTSIDE = {
 
 
 def hf_name(gguf_tensor: str) -> str | None:
-    """Hugging Face's name of a llama, qwen2 or qwen3 tensor, or None where it is unknown."""
-    found = _BLOCK.match(gguf_tensor)
-    if not found:
+    """Hugging Face's name of a llama, qwen2 or qwen3 tensor, or None if it is unknown."""
+    matched = _BLOCK.match(gguf_tensor)
+    if not matched:
         return _HF_OUTSIDE.get(gguf_tensor)
-    layer, module, kind = found.groups()
+    layer, module, kind = matched.groups()
     inner = _HF_BLOCK.get(module)
     return f"model.layers.{layer}.{inner}.{kind}" if inner else None

@@ -1,7 +1,7 @@
 """Llama 3's scaled rotary frequencies: parameters in config.json, factors in a GGUF file.
 
 Source: ``_compute_llama3_parameters`` of https://github.com/huggingface/transformers
-(modeling_rope_utils.py); llama.cpp stores its outcome as the tensor ``rope_freqs.weight``.
+(modeling_rope_utils.py); llama.cpp stores its result as the tensor ``rope_freqs.weight``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from agentr_lite.core.errors import ModelError
 
 _USUAL = {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
 _CONTEXTS = (8192, 4096, 16384, 32768, 2048)
-"""``original_max_position_embeddings`` to try, the usual one first."""
+"""Values of ``original_max_position_embeddings`` to try, the usual one first."""
 
 
 def llama3_factors(scaling: Mapping[str, Any], base: float, head_dim: int) -> FloatArray:
-    """By what each frequency is divided, shape (head_dim / 2,).
+    """The divisor of each frequency, shape (head_dim / 2,).
 
     Args:
         scaling: ``rope_scaling`` of config.json.
@@ -48,10 +48,10 @@ def llama3_factors(scaling: Mapping[str, Any], base: float, head_dim: int) -> Fl
 
 
 def llama3_scaling(factors: FloatArray, base: float, head_dim: int) -> dict[str, Any]:
-    """The ``rope_scaling`` that these factors come from.
+    """The ``rope_scaling`` that gives these factors.
 
     Raises:
-        ModelError: no usual setting gives them.
+        ModelError: no usual setting gives these factors.
     """
     for original in _CONTEXTS:
         scaling = {
@@ -64,6 +64,6 @@ def llama3_scaling(factors: FloatArray, base: float, head_dim: int) -> dict[str,
         if expected.shape == factors.shape and np.allclose(expected, factors, rtol=1e-4):
             return scaling
     raise ModelError(
-        "the model's rotary frequencies are scaled in a way that is not known here",
+        "the scaling of the model's rotary frequencies is not supported",
         hint="Give the same model in the MLX/HF layout: --set train_model=/path/to/dir",
     )

@@ -1,4 +1,8 @@
-"""A reader of safetensors files that needs numpy alone, so that conversion needs no framework.
+"""Reads and writes safetensors files.
+
+The readers are the libraries': ``safetensors`` checks a file and reads its numpy types, and MLX
+reads bfloat16, which numpy does not have. The writer is ours because the libraries' writers need
+all tensors in memory, and a dequantized model may not fit.
 
 Source: https://github.com/huggingface/safetensors (README, "Format").
 """
@@ -19,72 +23,66 @@ from agentr_lite.core.errors import ModelError
 
 FloatArray = npt.NDArray[np.float32]
 
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
-# Longer headers are refused by the reference reader too: a corrupt length must not fill the memory.
-_MAX_HEADER_BYTES = 100_000_000
+_NUMPY_TYPES = ("F64", "F32", "F16")
 
 
 class SafetensorsFile:
     """The tensors of one file, read one by one and given as float32.
 
     Raises:
-        ModelError: the file is missing, cut short or not in the format.
+        ModelError: the file is missing, truncated or not in the format.
     """
 
     def __init__(self, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
         self.path = path
         try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                if not 2 <= length <= _MAX_HEADER_BYTES:
-                    raise ValueError(f"header length {length}")
-                header = json.loads(file.read(length))
-            self._entries = _check_entries(header)
+            self._file = safe_open(str(path), framework="numpy")
         except FileNotFoundError as error:
             raise ModelError(f"no file {path}") from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _not_safetensors(path, error) from error
-        self.metadata: dict[str, str] = header.get("__metadata__") or {}
-        self._data_start = 8 + length
+        except (OSError, SafetensorError) as error:
+            raise ModelError(
+                f"{path} is not a whole safetensors file ({error})",
+                hint="Download or write it again.",
+            ) from error
 
     def names(self) -> list[str]:
-        """The names of the tensors, in the file's order."""
-        return list(self._entries)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of one tensor, without reading it."""
-        return tuple(self._entries[name]["shape"])
+        """The names of the tensors, sorted."""
+        return list(self._file.keys())
 
     def read(self, name: str) -> FloatArray:
         """One tensor as float32 in its own shape.
 
         Raises:
-            ModelError: it is not of a floating-point type (a quantized model), or is cut short.
+            ModelError: it is not of a floating-point type (a quantized model).
         """
-        entry = self._entries[name]
-        start, end = entry["data_offsets"]
-        with self.path.open("rb") as file:
-            file.seek(self._data_start + start)
-            raw = file.read(end - start)
-        kind = entry["dtype"]
+        kind = self._file.get_slice(name).get_dtype()
         if kind == "BF16":
-            # bfloat16 is the upper half of a float32.
-            flat = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
-        elif kind in _DTYPES:
-            flat = np.frombuffer(raw, _DTYPES[kind]).astype(np.float32)
-        else:
+            return self._read_bfloat16(name)
+        if kind not in _NUMPY_TYPES:
             raise ModelError(
                 f"tensor '{name}' in {self.path} is of type {kind}; needed: F32, F16 or BF16",
                 hint="Quantized weights cannot be converted: use the unquantized model.",
             )
-        try:
-            return flat.reshape(entry["shape"])
-        except ValueError as error:
-            raise _not_safetensors(self.path, error) from error
+        tensor: npt.NDArray[Any] = self._file.get_tensor(name)
+        return tensor.astype(np.float32)
+
+    def _read_bfloat16(self, name: str) -> FloatArray:
+        from agentr_lite.actors.mlx.blas import use_fast_blas
+
+        # It must come before MLX's first import, and this process may compute with MLX later.
+        use_fast_blas()
+        import mlx.core as mx
+
+        # MLX loads lazily: of the file's arrays, only this one is read.
+        arrays: Any = mx.load(str(self.path), format="safetensors")
+        with mx.stream(mx.cpu):
+            return np.array(arrays[name].astype(mx.float32))
 
 
 def read_model_tensors(model_dir: Path) -> Iterator[tuple[str, FloatArray]]:
-    """Every tensor of a model directory, whether in one file or in shards.
+    """Every tensor of a model directory, in one file or in shards.
 
     Raises:
         ModelError: no safetensors file, or one of them is unusable.
@@ -102,8 +100,8 @@ def read_model_tensors(model_dir: Path) -> Iterator[tuple[str, FloatArray]]:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A tensor to write, made only when its turn comes."""
+class LazyTensor:
+    """A tensor to write, whose values are computed only when they are written."""
 
     name: str
     dtype: str
@@ -113,20 +111,20 @@ class Entry:
     """Its values in pieces, in order; BF16 as 16-bit patterns."""
 
 
-def write_tensors(path: Path, entries: Sequence[Entry]) -> None:
-    """Write a file, one piece at a time in memory.
+def write_tensors(path: Path, tensors: Sequence[LazyTensor]) -> None:
+    """Write a file, with one piece at a time in memory.
 
     Raises:
-        OSError: it cannot be written.
-        ValueError: a tensor's pieces are not of its size.
+        OSError: the file cannot be written.
+        ValueError: a tensor's pieces do not have its size.
     """
     header: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
     offset = 0
-    for entry in entries:
-        size = math.prod(entry.shape) * (4 if entry.dtype == "F32" else 2)
-        header[entry.name] = {
-            "dtype": entry.dtype,
-            "shape": list(entry.shape),
+    for tensor in tensors:
+        size = math.prod(tensor.shape) * (4 if tensor.dtype == "F32" else 2)
+        header[tensor.name] = {
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
             "data_offsets": [offset, offset + size],
         }
         offset += size
@@ -136,26 +134,10 @@ def write_tensors(path: Path, entries: Sequence[Entry]) -> None:
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
-        for entry in entries:
+        for tensor in tensors:
             written = 0
-            for part in entry.parts():
+            for part in tensor.parts():
                 written += file.write(np.ascontiguousarray(part).data.cast("B"))
-            start, end = header[entry.name]["data_offsets"]
+            start, end = header[tensor.name]["data_offsets"]
             if written != end - start:
-                raise ValueError(f"'{entry.name}': {written} bytes instead of {end - start}")
-
-
-def _check_entries(header: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    for entry in entries.values():
-        start, end = entry["data_offsets"]
-        if not 0 <= start <= end or not isinstance(entry["dtype"], str):
-            raise ValueError("bad tensor entry")
-        tuple(entry["shape"])
-    return entries
-
-
-def _not_safetensors(path: Path, error: Exception) -> ModelError:
-    return ModelError(
-        f"{path} is not a whole safetensors file ({error})", hint="Download or write it again."
-    )
+                raise ValueError(f"'{tensor.name}': {written} bytes instead of {end - start}")

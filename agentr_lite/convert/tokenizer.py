@@ -1,4 +1,4 @@
-"""BPE tokenizers, byte-level or SentencePiece's: from ``tokenizer.json`` to GGUF's metadata.
+"""BPE tokenizers, byte-level or SentencePiece's, from ``tokenizer.json`` to GGUF's metadata.
 
 Source: https://github.com/ggml-org/llama.cpp (gguf-py's vocab and llama-vocab.cpp's regexes).
 """
@@ -28,7 +28,7 @@ LLAMA3_REGEX = (
 
 @dataclass(frozen=True)
 class BpeTokenizer:
-    """What GGUF stores of a tokenizer."""
+    """A tokenizer as GGUF stores it."""
 
     tokens: list[str]
     """By token id, in the byte-level alphabet; padded to the model's vocabulary size."""
@@ -44,9 +44,9 @@ class BpeTokenizer:
     pad: int | None
     chat_template: str
     scores: list[float] | None = None
-    """SentencePiece's, by token id, in place of merges; None: byte-level."""
+    """SentencePiece's scores by token id, instead of merges; None: byte-level."""
     space_prefix: bool = False
-    """SentencePiece's: whether a text gets a space in front."""
+    """For SentencePiece: whether a text gets a space in front."""
 
     def write_to(self, writer: gguf.GGUFWriter) -> None:
         """Add the tokenizer's keys to a GGUF file."""
@@ -64,11 +64,11 @@ class BpeTokenizer:
             writer.add_token_types(self.types)
             writer.add_token_merges(self.merges)
         writer.add_eos_token_id(self.eos)
-        # Without a key llama.cpp falls back to GPT-2's ids, which mean something else here.
+        # Without this key, llama.cpp uses GPT-2's ids, which are other tokens here.
         writer.add_bos_token_id(self.eos if self.bos is None else self.bos)
         if self.pad is not None:
             writer.add_pad_token_id(self.pad)
-        # Chat templates write their own opening tokens.
+        # Chat templates write their opening tokens themselves.
         writer.add_add_bos_token(False)
         writer.add_chat_template(self.chat_template)
 
@@ -81,8 +81,8 @@ def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
         vocab_size: rows of the embedding; ids without a token become unused tokens.
 
     Raises:
-        ModelError: not a byte-level BPE that llama.cpp knows, no end-of-turn token, or no chat
-            template.
+        ModelError: llama.cpp does not know the tokenizer, or it has no end-of-turn token or no
+            chat template.
     """
     data = read_json(model_dir / "tokenizer.json")
     config = read_json(model_dir / "tokenizer_config.json")
@@ -143,7 +143,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def _vocabulary(data: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:
     if data["model"].get("type") != "BPE":
         raise ModelError(
-            f"tokenizer model '{data['model'].get('type')}' is not supported: only BPE"
+            f"tokenizer model '{data['model'].get('type')}' is not supported; only BPE is"
         )
     by_id = {int(index): token for token, index in data["model"]["vocab"].items()}
     kinds = dict.fromkeys(by_id, gguf.TokenType.NORMAL)
@@ -170,8 +170,10 @@ def _vocabulary(data: dict[str, Any], vocab_size: int) -> tuple[list[str], list[
 
 
 def _scores(tokens: list[str], merges: list[str]) -> list[float]:
-    """SentencePiece joins the pair whose outcome has the highest score: so, minus the rank of the
-    first merge that makes the token."""
+    """Scores for SentencePiece, which joins the pair whose result has the highest score.
+
+    A token's score is minus the rank of the first merge that makes it.
+    """
     ranks: dict[str, int] = {}
     for rank, merge in enumerate(merges):
         ranks.setdefault(merge.replace(" ", "", 1), rank)
@@ -179,7 +181,7 @@ def _scores(tokens: list[str], merges: list[str]) -> list[float]:
 
 
 def _pre_tokenizer(data: dict[str, Any]) -> str:
-    """llama.cpp's name for the way the text is cut before the merges."""
+    """llama.cpp's name for the way in which a text is split before the merges."""
     pre = data.get("pre_tokenizer") or {}
     parts = pre["pretokenizers"] if pre.get("type") == "Sequence" else [pre]
     kinds = [part.get("type") for part in parts]
@@ -187,7 +189,7 @@ def _pre_tokenizer(data: dict[str, Any]) -> str:
     if kinds[-1] != "ByteLevel" or byte_level.get("add_prefix_space"):
         raise ModelError(
             "the tokenizer is not byte-level BPE without a prefix space",
-            hint="llama.cpp's convert_hf_to_gguf.py knows more tokenizers.",
+            hint="llama.cpp's convert_hf_to_gguf.py supports more tokenizers.",
         )
     uses_regex = byte_level.get("use_regex", True)
     if kinds == ["ByteLevel"] and uses_regex:
@@ -202,7 +204,7 @@ def _pre_tokenizer(data: dict[str, Any]) -> str:
             return "llama-bpe"
     raise ModelError(
         f"unknown pre-tokenizer ({', '.join(map(str, kinds))})",
-        hint="Known: GPT-2's, Qwen2's, SmolLM's and Llama 3's byte-level rules.",
+        hint="Supported: GPT-2's, Qwen2's, SmolLM's and Llama 3's byte-level rules.",
     )
 
 

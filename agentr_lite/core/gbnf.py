@@ -1,4 +1,4 @@
-"""GBNF grammars: where a recipe's grammar comes from, and what is wrong with it, said early.
+"""GBNF grammars: what is wrong with one is said early.
 
 llama.cpp's own parser prints to the terminal and gives no reason to its caller, and some texts
 that it takes (a repetition that ends before it begins, recursion through a rule that may be empty)
@@ -12,8 +12,6 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from agentr_lite.core.errors import UsageError
 
@@ -25,7 +23,7 @@ _WORD = frozenset(string.ascii_letters + string.digits + "-")
 _ESCAPED = frozenset('trn\\"[]-')
 _HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
 MAX_REPETITIONS = 2000
-"""llama.cpp refuses more: every repetition becomes a rule of its own."""
+"""llama.cpp refuses more, because every repetition becomes its own rule."""
 _MAX_CHARACTERS = 1 << 16
 _MAX_DEPTH = 64
 
@@ -55,63 +53,6 @@ class _Item:
 class _Rule:
     at: int
     alternatives: list[list[_Item]] = field(default_factory=list)
-
-
-def read_grammar(value: str) -> str:
-    """What a recipe's ``agent.grammar`` means, checked.
-
-    Args:
-        value: GBNF text (it has a ``::=``), the path of a file with it, ``env`` or nothing.
-
-    Returns:
-        The text; ``env`` and nothing as they are.
-
-    Raises:
-        GrammarError: no such file, or its text is wrong.
-    """
-    if not value or value == FROM_ENVIRONMENT:
-        return value
-    if "::=" in value:
-        check_grammar(value)
-        return value
-    path = Path(value).expanduser()
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        # An over-long name is an OSError, a NUL in it or no UTF-8 a ValueError.
-        why = getattr(error, "strerror", None) or error
-        raise GrammarError(
-            f"agent.grammar: cannot read {value!r}: {why}",
-            hint="Give a .gbnf file, GBNF text with `root ::= ...`, or `env` for the"
-            " environment's own.",
-        ) from error
-    check_grammar(text, origin=str(path))
-    return text
-
-
-def with_grammar_texts(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A recipe's plain data with the texts of the grammar files that it names.
-
-    Raises:
-        GrammarError: see ``read_grammar``.
-    """
-    found = dict(data)
-    _read_in(found)
-    if isinstance(found.get("env"), Mapping):
-        found["env"] = {
-            name: dict(own) if isinstance(own, Mapping) else own
-            for name, own in found["env"].items()
-        }
-        for own in found["env"].values():
-            if isinstance(own, dict):
-                _read_in(own)
-    return found
-
-
-def _read_in(data: dict[str, Any]) -> None:
-    agent = data.get("agent")
-    if isinstance(agent, Mapping) and isinstance(agent.get("grammar"), str):
-        data["agent"] = {**agent, "grammar": read_grammar(agent["grammar"])}
 
 
 def check_grammar(text: str, *, origin: str = "", root: str = ROOT) -> None:
@@ -203,7 +144,7 @@ def _check_left_recursion(reader: _Reader, rules: Mapping[str, _Rule]) -> None:
     while fresh := {
         name
         for name, rule in rules.items()
-        if name not in empty and any(all(map(nullable, one)) for one in rule.alternatives)
+        if name not in empty and any(all(map(nullable, sequence)) for sequence in rule.alternatives)
     }:
         empty |= fresh
     calls = {name: list(first(rule.alternatives)) for name, rule in rules.items()}
@@ -281,19 +222,19 @@ class _Reader:
         while self._peek() and self._peek() in _WORD:
             self._at += 1
         if self._at == start:
-            found = repr(self._peek()) if self._peek() else "the end"
+            actual = repr(self._peek()) if self._peek() else "the end"
             raise self.error(
-                start, f"{what} (letters, digits and -) should stand here, not {found}"
+                start, f"{what} (letters, digits and -) should stand here, not {actual}"
             )
         return self._text[start : self._at]
 
     def _alternatives(self, *, nested: bool) -> list[list[_Item]]:
-        found = [self._sequence(nested)]
+        sequences = [self._sequence(nested)]
         while self._peek() == "|":
             self._at += 1
             self._space(newlines=True)
-            found.append(self._sequence(nested))
-        return found
+            sequences.append(self._sequence(nested))
+        return sequences
 
     def _sequence(self, nested: bool) -> list[_Item]:
         items: list[_Item] = []
@@ -327,12 +268,12 @@ class _Reader:
             raise self.error(opened, f"more than {_MAX_DEPTH} parentheses in each other")
         self._at += 1
         self._space(newlines=True)
-        found = self._alternatives(nested=True)
+        alternatives = self._alternatives(nested=True)
         if self._peek() != ")":
             raise self.error(opened, "this parenthesis is never closed")
         self._at += 1
         self._depth -= 1
-        return found
+        return alternatives
 
     def _repeat(self, items: list[_Item]) -> None:
         at, char = self._at, self._peek()
@@ -398,6 +339,6 @@ class _Reader:
         if not digits:
             return ord({"t": "\t", "r": "\r", "n": "\n"}.get(kind, kind))
         value = self._text[at + 2 : at + 2 + digits]
-        if len(value) < digits or not all(one in string.hexdigits for one in value):
+        if len(value) < digits or not all(digit in string.hexdigits for digit in value):
             raise self.error(at, f"'\\{kind}' needs {digits} hexadecimal digits")
         return int(value, 16)

@@ -1,1 +1,1 @@
-"""Text environments: the protocol, the registry, the checker, and those that come along."""
+"""Text environments: the protocol, the registry, the checker, and the built-in environments."""

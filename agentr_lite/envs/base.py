@@ -14,11 +14,11 @@ from agentr_lite.core.tasks import Task
 __all__ = ["Environment", "Snapshot", "StepResult", "Task"]
 
 Snapshot = Any
-"""Opaque, immutable, picklable state of an episode, the task included."""
+"""Opaque, immutable, picklable state of an episode, including its task."""
 
 
 class StepResult(NamedTuple):
-    """What one action led to."""
+    """The result of one action."""
 
     observation: str
     reward: float
@@ -26,23 +26,27 @@ class StepResult(NamedTuple):
     terminated: bool
     truncated: bool
     info: dict[str, Any]
-    """``invalid``: the action was not understood or not possible; ``disaster``: a fatal mistake."""
+    """``invalid``: the action was not understood or impossible; ``disaster``: a fatal mistake."""
 
 
 class Environment(ABC):
     """A text environment.
 
-    One instance may serve many episodes in turn: ``restore`` brings back any snapshot taken from
-    an instance made with the same settings.
+    One instance may play many episodes in turn: ``restore`` accepts any snapshot from an instance
+    with the same settings.
     """
 
     name: ClassVar[str]
     time_limit_s: float = 300.0
-    """Longest time that a call may take; what takes longer costs its task. 0 = no limit."""
+    """Longest time that a call may take; if a call takes longer, its task fails. 0 = no limit."""
 
     replays_quickly: ClassVar[bool] = False
-    """Making one and taking an episode again costs well under a second and nothing outside this
-    process, so that a viewer may do it unasked."""
+    """Whether an episode can be replayed in well under a second without using anything outside
+    this process. Then a viewer replays episodes without asking."""
+
+    path_options: ClassVar[tuple[str, ...]] = ("data_dir", "games_dir", "recipes_dir")
+    """Constructor options that name files or directories. A run stores them as absolute paths, so
+    that it can be resumed from any working directory. Default: the usual names."""
 
     @abstractmethod
     def tasks(self, split: str) -> Sequence[Task]:
@@ -54,22 +58,22 @@ class Environment(ABC):
 
     @abstractmethod
     def step(self, action: str) -> StepResult:
-        """Carry out one action. Never raises on a bad action: that is an observation."""
+        """Carry out one action. A bad action is answered by an observation, not by an error."""
 
     @abstractmethod
     def instructions(self, *, brief: bool = False) -> str:
-        """The system prompt: rules and action format. ``brief`` is for models that know them."""
+        """The system prompt: rules and action format; ``brief``: for models that know them."""
 
     def snapshot(self) -> Snapshot:
-        """The episode's state. Default: the replay log kept by ``ReplayEnvironment``."""
+        """The episode's state. Default: the replay log that ``ReplayEnvironment`` keeps."""
         raise NotImplementedError
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Bring back a state taken by ``snapshot``."""
+        """Return to a state from ``snapshot``."""
         raise NotImplementedError
 
     def solve(self, task: Task) -> list[str]:
-        """An oracle's action list that earns the full reward from reset.
+        """An oracle's actions that earn the full reward from reset on.
 
         Raises:
             NotImplementedError: this environment has no oracle.
@@ -80,21 +84,21 @@ class Environment(ABC):
         """An oracle's actions from the current state on; empty once the goal is reached.
 
         Raises:
-            NotImplementedError: this environment's oracle, if any, starts from reset only.
+            NotImplementedError: there is no oracle, or it starts from reset only.
         """
         raise NotImplementedError(f"{self.name} cannot plan from a state")
 
     def valid_actions(self) -> list[str] | None:
-        """Actions that would be understood now, or None where they cannot be listed."""
+        """Actions that would be understood now, or None if they cannot be listed."""
         return None
 
     def grammar(self) -> str:
-        """GBNF rules of which ``action`` is a legal action's text; empty: none are known.
+        """GBNF rules; the rule ``action`` is the text of a legal action. Empty: no rules are known.
 
-        The form alone: an action that follows it may still be impossible. Every action that the
-        environment understands must follow it, in every task. The agent loop adds the rule for a
-        whole turn (``agent.turn_grammar``); rules called ``root``, ``thought`` and ``reflect`` are
-        its own.
+        The rules describe only the form: an action that follows them may still be impossible. In
+        every task, every action that the environment understands must follow them. The agent loop
+        adds the rule for a whole turn (``agent.turn_grammar``), so the names ``root``, ``thought``
+        and ``reflect`` are reserved.
         """
         return ""
 

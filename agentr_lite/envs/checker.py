@@ -1,7 +1,9 @@
 """Checks that an environment keeps the protocol's promises.
 
-Source: the idea of Gymnasium's environment checker; what is checked follows from how search
-(snapshots), splicing (replay) and evaluation (rewards, splits) use an environment.
+The checks follow from how search (snapshots), splicing (replay) and evaluation (rewards, splits)
+use an environment.
+
+Source: the idea is that of Gymnasium's environment checker.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ from agentr_lite.envs.limits import time_limit
 _NONSENSE = ("", "  ", "inventory", "go \x1b[2J", "get 1 nothing", "x" * 500, "工作 £ \u202e")
 _SHOWN_EXAMPLES = 3
 UNTRIED = (
-    "no real action was tried; give valid_actions() or solve() to have rewards, determinism and"
-    " snapshots checked"
+    "no real action was tried; implement valid_actions() or solve() so that rewards, determinism"
+    " and snapshots are checked"
 )
-"""The remark on an environment of which nothing but refused or nonsensical actions is known."""
+"""The remark on an environment for which only refused or nonsensical actions were tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,14 @@ class Finding:
     """``splits``, ``instructions``, ``rewards``, ``determinism``, ``snapshots`` or ``oracle``."""
     ok: bool
     cases: int
-    """How many tasks, steps or states were looked at."""
+    """Number of tasks, steps or states that were checked."""
     detail: str = ""
-    """What was found wrong, with the first examples; or a remark."""
+    """The problems, with the first examples; or a remark."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """What an episode shows of one step, in comparable form."""
+    """The visible result of one step, in comparable form."""
 
     observation: str
     reward: float
@@ -61,18 +63,19 @@ def check_environment(
     max_steps: int = 20,
     solve_all: bool = True,
 ) -> list[Finding]:
-    """Play an environment's tasks and report what does not hold.
+    """Play an environment's tasks and report broken promises.
 
     Args:
-        env: what to check; its episodes are played over.
+        env: the environment; an episode in progress is lost.
         other: makes another instance with the same settings, to restore snapshots into.
-        episodes: how many tasks, spread over all splits, determinism and snapshots are tried on.
-        max_steps: longest episode tried there.
-        solve_all: try the oracle on every task of every split, rather than on ``episodes``.
+        episodes: number of tasks, spread over all splits, on which determinism and snapshots are
+            checked.
+        max_steps: longest episode in these checks.
+        solve_all: try the oracle on every task of every split, not only on ``episodes``.
 
     Returns:
-        One finding a check, always the same checks in the same order. Code of the environment
-        that raises, or takes longer than its ``time_limit_s``, is a finding, not an exception.
+        One finding for each check, always in the same order. If the environment's code raises an
+        error or takes longer than its ``time_limit_s``, that is a finding, not an exception.
     """
     env = _limited(env)
     tasks: dict[str, list[Task]] = {}
@@ -95,25 +98,25 @@ def check_environment(
 
 
 class _Limited:
-    """An environment each of whose calls is under its time limit, as they are elsewhere."""
+    """An environment whose calls are all under its time limit, as in a run."""
 
     def __init__(self, env: Environment) -> None:
         self._env = env
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._env, name)
-        if not callable(found):
-            return found
+        attribute = getattr(self._env, name)
+        if not callable(attribute):
+            return attribute
 
         def call(*arguments: Any, **named: Any) -> Any:
             shown = [a.name if isinstance(a, Task) else a for a in arguments]
             what = f"{name}({', '.join(repr(a) for a in shown if isinstance(a, str))})"
-            # What an environment prints is no data.
+            # An environment's output must not be mixed with data on stdout.
             with (
                 time_limit(self._env.time_limit_s, self._env.name, what),
                 redirect_stdout(sys.stderr),
             ):
-                return found(*arguments, **named)
+                return attribute(*arguments, **named)
 
         return call
 
@@ -127,7 +130,7 @@ def _guarded(check: str, run: Callable[[], Finding]) -> Finding:
         return run()
     except AgentrError as error:
         return Finding(check, False, 0, error.message)
-    # The boundary: whatever an environment's code raises is reported.
+    # The boundary: everything that an environment's code raises is reported.
     except (Exception, SystemExit) as error:
         return Finding(check, False, 0, f"raised {type(error).__name__}: {error}")
 
@@ -140,13 +143,13 @@ def _finding(check: str, cases: int, problems: Sequence[str], remark: str = "") 
 
 
 def _check_splits(env: Environment, tasks: dict[str, list[Task]]) -> Finding:
-    """Named tasks, in the same order each time, in one split each. Fills ``tasks``."""
+    """Tasks have unique names, a stable order, and belong to one split. Fills ``tasks``."""
     problems = []
     owner: dict[str, str] = {}
     for split in SPLITS:
         tasks[split] = list(env.tasks(split))
         if [task.name for task in env.tasks(split)] != [task.name for task in tasks[split]]:
-            problems.append(f"{split}: another order when asked again")
+            problems.append(f"{split}: the second call gave another order")
         for task in tasks[split]:
             if task.split != split:
                 problems.append(f"task '{task.name}' of {split} says it is of {task.split}")
@@ -160,7 +163,7 @@ def _check_splits(env: Environment, tasks: dict[str, list[Task]]) -> Finding:
 
 
 def _check_instructions(env: Environment) -> Finding:
-    """A prompt of either length, and a grammar, if any, that can be read."""
+    """There are prompts of both lengths, and a grammar, if there is one, can be parsed."""
     problems = []
     for brief in (False, True):
         text = env.instructions(brief=brief)
@@ -171,7 +174,7 @@ def _check_instructions(env: Environment) -> Finding:
         problems.append(f"grammar() returned a {type(rules).__name__}")
     elif rules.strip():
         try:
-            # As the agent loop has it: `action` must be there, and be all that is needed.
+            # As the agent loop uses it: `action` must exist and be complete.
             check_grammar(f"{rules.strip()}\nroot ::= action\n", origin="of grammar()")
         except GrammarError as error:
             problems.append(error.message)
@@ -179,7 +182,7 @@ def _check_instructions(env: Environment) -> Finding:
 
 
 def _check_rewards(env: Environment, played: Iterable[tuple[Task, list[str]]]) -> Finding:
-    """Results of the right types, rewards in [0, 1], no exception on a nonsensical action."""
+    """Results have the right types, rewards are in [0, 1], and nonsense raises no error."""
     problems = []
     steps = 0
     for task, script in played:
@@ -212,7 +215,7 @@ def _result_problem(result: StepResult) -> str:
 
 
 def _check_determinism(env: Environment, played: Iterable[tuple[Task, list[str]]]) -> Finding:
-    """The same task, seed and actions give the same episode; whether any of them is a real one."""
+    """The same task, seed and actions give the same episode; notes whether an action was real."""
     problems = []
     episodes = 0
     tried = False
@@ -236,7 +239,7 @@ def _check_snapshots(
     other: Callable[[], Environment] | None,
     played: Iterable[tuple[Task, list[str]]],
 ) -> Finding:
-    """From every state on, the episode goes on alike after ``restore``, here and elsewhere."""
+    """After ``restore`` of any state, the episode continues in the same way, in any instance."""
     problems = []
     states = 0
     for task, script in played:
@@ -247,7 +250,7 @@ def _check_snapshots(
             snapshots.append(env.snapshot())
             if turns[-1].terminated or turns[-1].truncated:
                 break
-        # Backwards, so that each restore really has something to undo.
+        # Backwards, so that each restore has something to undo.
         elsewhere = _limited(other()) if other is not None else None
         for index in reversed(range(len(turns))):
             for place, instance in (("", env), (" in another instance", elsewhere)):
@@ -286,7 +289,7 @@ def _begin_all(
     max_steps: int,
     played: list[tuple[Task, list[str]]],
 ) -> Finding:
-    """Actions to try on each task. Fills ``played``, up to a task that cannot be begun."""
+    """Choose actions for each task. Fills ``played``, up to a task that cannot be started."""
     for task in sample:
         played.append((task, _script(env, task, scripts, max_steps)))
     return _finding("rewards", len(sample), ())
@@ -295,7 +298,7 @@ def _begin_all(
 def _script(
     env: Environment, task: Task, scripts: dict[str, list[str]], max_steps: int
 ) -> list[str]:
-    """Actions worth trying: the oracle's, else valid ones, if either is known; and nonsense."""
+    """Actions to try: the oracle's, or else valid ones, if they are known; and nonsense."""
     known = scripts.get(task.name)
     if known is None:
         known = _walk(env, task, max_steps)
@@ -304,7 +307,7 @@ def _script(
 
 
 def _walk(env: Environment, task: Task, max_steps: int) -> list[str]:
-    """An episode of valid actions, each drawn from those that its state offers."""
+    """An episode of valid actions; each is drawn from those that its state offers."""
     draw = random.Random(task.name)
     env.reset(task)
     actions: list[str] = []
@@ -334,7 +337,7 @@ def _turn(env: Environment, result: StepResult) -> _Turn:
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:
-    """``count`` items at even distances."""
+    """``count`` evenly spaced items."""
     if len(items) <= count:
         return list(items)
     return [items[index * len(items) // count] for index in range(count)]

@@ -1,4 +1,4 @@
-"""Environments out of a Python file that no package has registered."""
+"""Loads environments from Python files that no package has registered."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from agentr_lite.envs.base import Environment
 def load_from_file(path: Path, attribute: str = "") -> Any:
     """The environment class, or the function that makes one, in a Python file.
 
-    The file may import its neighbours, as a script may; one that belongs to a package (a folder
-    with ``__init__.py``) is imported as that package's module, so that relative imports work.
+    The file may import modules beside it, like a script. If it belongs to a package (a folder with
+    ``__init__.py``), it is imported as the package's module, so that relative imports work.
 
     Args:
-        path: of the file; runs once a process, however often it is asked for.
+        path: the file; its code runs only once in a process.
         attribute: a name in it; default: the only environment that the file defines.
 
     Raises:
-        UsageError: no such file, nothing of that name in it, or several to choose from.
-        Exception: whatever the file's code raises.
+        UsageError: there is no such file, or it does not define that name, or it does not define
+            exactly one environment.
+        Exception: any error that the file's code raises.
     """
     path = path.expanduser()
     if not path.is_file():
@@ -42,15 +43,15 @@ def load_from_file(path: Path, attribute: str = "") -> Any:
             close = did_you_mean(attribute, [name for name, _ in _environments(module)])
             raise UsageError(f"{path} has no '{attribute}'{close}", hint=_choices(path, module))
         return getattr(module, attribute)
-    found = _environments(module)
-    if len(found) != 1:
-        what = "defines several environments" if found else "defines no environment"
+    environments = _environments(module)
+    if len(environments) != 1:
+        what = "defines several environments" if environments else "defines no environment"
         raise UsageError(f"{path} {what}", hint=_choices(path, module))
-    return found[0][1]
+    return environments[0][1]
 
 
 def _environments(module: ModuleType) -> list[tuple[str, type[Environment]]]:
-    """The environments that the file itself defines, not those it imports."""
+    """The environments that the file itself defines, without those that it imports."""
     return [
         (name, value)
         for name, value in vars(module).items()
@@ -73,19 +74,19 @@ def _import(path: Path) -> ModuleType:
     while (root / "__init__.py").is_file():
         names.insert(0, root.name)
         root = root.parent
-    # Last, not first as for a script: a neighbour must not hide an installed package.
+    # Last, not first as for a script: a file beside it must not hide an installed package.
     if str(root) not in sys.path:
         sys.path.append(str(root))
     if len(names) > 1:
         return _import_from_package(".".join(names), path)
-    # A name of its own: `random.py` must not be taken for the standard library's.
+    # A unique name: `random.py` must not be taken for the standard library's module.
     name = f"{path.stem}_{zlib.crc32(str(path).encode()):08x}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None  # it ends in .py
     module = importlib.util.module_from_spec(spec)
-    # Before it runs, or its dataclasses and pickles would not find their module.
+    # Register it before it runs, or its dataclasses and pickles would not find their module.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -97,10 +98,10 @@ def _import(path: Path) -> ModuleType:
 
 def _import_from_package(name: str, path: Path) -> ModuleType:
     module = importlib.import_module(name)
-    found = Path(module.__file__ or "").resolve()
-    if found != path:
+    imported = Path(module.__file__ or "").resolve()
+    if imported != path:
         raise UsageError(
-            f"{path} is hidden by another module of the name {name}: {found}",
+            f"{path} is hidden by another module named {name}: {imported}",
             hint="Rename the package, or uninstall the other one.",
         )
     return module

@@ -1,4 +1,4 @@
-"""Any Gymnasium environment with text observations as an ``Environment``.
+"""Makes an ``Environment`` of a Gymnasium environment with text observations.
 
 Source: Farama Gymnasium's ``Env``, ``spaces.Text`` and registry.
 """
@@ -38,30 +38,31 @@ _BRIEF = "Act in the environment. Answer with a Thought line and an Action line.
 class GymnasiumText(Environment):
     """A registered Gymnasium environment whose observations are text.
 
-    An observation is text, or a mapping or a tuple that holds text under ``observation_key``. An
-    environment without text that can draw itself with characters (``render_mode="ansi"``:
-    FrozenLake, Taxi, CliffWalking) shows that.
+    An observation is text, or a mapping or a tuple with text under ``observation_key``. If an
+    environment has no text but can draw itself with characters (``render_mode="ansi"``: FrozenLake,
+    Taxi, CliffWalking), its drawing is the observation.
 
-    Actions are text as well (``spaces.Text``), numbers (``spaces.Discrete``; by name where
-    ``actions`` gives them names), or whatever Python literal the space contains. A task is a seed.
+    Actions are text (``spaces.Text``), numbers (``spaces.Discrete``; or names, if ``actions`` gives
+    them), or any Python literal that the space contains. A task is a seed.
 
-    The reward is the last step's, or with ``reward: sum`` the sum over the episode so far;
-    ``reward_low`` counts as 0, ``reward_high`` as 1, and what lies beyond is cut off.
+    The reward is the last step's, or with ``reward: sum`` the sum over the episode so far. It is
+    scaled so that ``reward_low`` is 0 and ``reward_high`` is 1, and clipped to [0, 1].
 
     Args:
         address: the environment's id, e.g. ``FrozenLake-v1``, or ``module:id`` to import first.
         make: keyword arguments of ``gymnasium.make``.
         instructions: the system prompt; default: a general one with the actions.
-        actions: names of a ``Discrete`` space's actions, from its first one on.
-        observation_key: where the text is in an observation that is a mapping or a tuple, or in
-            ``info`` where the observation is no text.
+        actions: names of a ``Discrete`` space's actions, starting with its first action.
+        observation_key: the key of the text in an observation that is a mapping or a tuple, or in
+            ``info`` if the observation is no text.
         reward: ``last`` step's or ``sum`` over the episode.
-        reward_low: what counts as 0.
-        reward_high: what counts as 1.
-        train, dev, test: how many tasks (seeds) each split has.
+        reward_low: the reward that becomes 0.
+        reward_high: the reward that becomes 1.
+        train, dev, test: number of tasks (seeds) in each split.
 
     Raises:
-        UsageError: Gymnasium is not installed, there is no such environment, or a wrong option.
+        UsageError: Gymnasium is not installed, there is no such environment, or an option is
+            wrong.
     """
 
     def __init__(
@@ -97,10 +98,10 @@ class GymnasiumText(Environment):
         self._masked: frozenset[int] = frozenset()
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """One task a seed; no seed is in two splits.
+        """One task for each seed; no seed is in two splits.
 
         Raises:
-            UsageError: no such split.
+            UsageError: there is no such split.
         """
         if split not in self._counts:
             raise UsageError(
@@ -113,7 +114,7 @@ class GymnasiumText(Environment):
         ]
 
     def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
-        """Begin ``task``: its seed is the environment's, ``seed`` changes nothing.
+        """Begin ``task``. The environment gets the task's own seed; ``seed`` changes nothing.
 
         Raises:
             UsageError: the observation is no text.
@@ -147,7 +148,7 @@ class GymnasiumText(Environment):
         return self._instructions or _INSTRUCTIONS.format(id=self._id, actions=shown)
 
     def valid_actions(self) -> list[str] | None:
-        """All actions of a ``Discrete`` space but those that ``info["action_mask"]`` leaves out."""
+        """All actions of a ``Discrete`` space that ``info["action_mask"]`` does not exclude."""
         if not self._words:
             return None
         if any(self._over):
@@ -162,19 +163,19 @@ class GymnasiumText(Environment):
         return StepResult(text, self._reward(), *self._over, {"invalid": True})
 
     def _masked_by(self, info: Mapping[str, Any]) -> frozenset[int]:
-        """Which actions, counted from 0, are of no use now."""
+        """The numbers of the excluded actions, from 0."""
         import numpy as np
 
         mask = np.ravel(info.get("action_mask", ()))
         if mask.size != len(self._words):
-            # There is none, or it is about something else.
+            # There is no mask, or it does not describe the actions.
             return frozenset()
         return frozenset(np.flatnonzero(mask == 0).tolist())
 
     def _reward(self) -> float:
         low, high = self._range
         share = (self._total - low) / (high - low)
-        # Not a number stays what it is, to be noticed.
+        # NaN is kept, so that the checker notices it.
         return share if math.isnan(share) else min(1.0, max(0.0, share))
 
     def _action_words(self, names: list[str]) -> dict[str, int]:
@@ -200,7 +201,7 @@ class GymnasiumText(Environment):
         return f"Actions: {', '.join(shown)}{f' and {more} more' if more else ''}."
 
     def _read(self, action: str) -> tuple[bool, Any]:
-        """Whether an action is understood, and the value it stands for."""
+        """Whether an action is understood, and its value."""
         import gymnasium
 
         space = self._env.action_space
@@ -210,7 +211,7 @@ class GymnasiumText(Environment):
             value: Any = self._words.get(word, by_case.get(word.lower()))
             return value is not None, value
         if isinstance(space, gymnasium.spaces.Text):
-            # Its alphabet and length are the environment's business: text is text.
+            # The environment itself checks the text's alphabet and length.
             return True, action
         try:
             value = ast.literal_eval(action.strip())
@@ -228,28 +229,28 @@ class GymnasiumText(Environment):
         return bool(space.contains(value)), copy.copy(value)
 
     def text(self, observation: Any, info: Mapping[str, Any]) -> str:
-        """The text of an observation; a subclass may write one where there is none.
+        """The text of an observation; a subclass may make one if there is none.
 
         Raises:
-            UsageError: there is none.
+            UsageError: the observation has no text.
         """
-        found = observation
+        text = observation
         if self._drawn:
-            found = _without_escapes(self._env.render())
+            text = _without_escapes(self._env.render())
         elif self._key is not None:
             holds = isinstance(observation, Mapping | tuple | list)
-            found = (observation if holds else info)[self._key]  # type: ignore[index]
-        if isinstance(found, str):
-            return found
+            text = (observation if holds else info)[self._key]  # type: ignore[index]
+        if isinstance(text, str):
+            return text
         raise UsageError(
-            f"{self.name}: its observation is a {type(found).__name__}, not text",
-            hint="`-o observation_key=KEY` names the part of it, or of info, that is text; for"
-            " others, a class of your own writes the text (docs/environments.md).",
+            f"{self.name}: its observation is a {type(text).__name__}, not text",
+            hint="`-o observation_key=KEY` names the part of it, or of info, that is text."
+            " Otherwise, write a subclass that makes the text (docs/environments.md).",
         )
 
 
 def _without_escapes(drawing: Any) -> Any:
-    """Where colour marks a place, brackets do; other terminal escapes are dropped."""
+    """Replace colours that mark a place by brackets, and drop other terminal escapes."""
     if not isinstance(drawing, str):
         return drawing
     return _ESCAPE.sub("", _COLOURED.sub(r"[\1]", drawing)).strip("\n")
@@ -258,7 +259,10 @@ def _without_escapes(drawing: Any) -> Any:
 def _make(
     name: str, address: str, options: Mapping[str, Any], may_draw: bool
 ) -> tuple[gymnasium.Env[Any, Any], bool]:
-    """The environment, and whether its text is its drawing.
+    """Make the environment.
+
+    Returns:
+        (the environment, whether its drawing is the observation).
 
     Raises:
         UsageError: it cannot be made.
@@ -271,7 +275,7 @@ def _make(
     import gymnasium
 
     try:
-        # The checker warns of what the adapter copes with.
+        # Gymnasium's checker warns about things that this adapter handles.
         env = gymnasium.make(address, disable_env_checker=True, **options)
         holds_text = isinstance(
             env.observation_space,

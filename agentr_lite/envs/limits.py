@@ -14,24 +14,24 @@ _AGAIN_S = 1.0
 
 
 class _Expired(BaseException):
-    """Not an ``Exception``: the code that takes too long must not take it for one of its own."""
+    """Not an ``Exception``, so that the code that takes too long does not catch it."""
 
 
 @contextmanager
 def time_limit(seconds: float, env: str, call: str) -> Generator[None]:
-    """Cut the block off after ``seconds``.
+    """Stop the block after ``seconds``.
 
-    What stops is Python code, a sleep, or a wait for a socket or a process; a library's own
-    machine code runs on until it returns. Limits hold in the main thread only, where signals
-    arrive, and do not nest.
+    Python code, a sleep, and a wait for a socket or a process are interrupted; a library's machine
+    code runs until it returns. Limits work only in the main thread, which receives signals. They
+    cannot be nested.
 
     Args:
         seconds: 0 = no limit.
-        env: whose code it is, for the message.
-        call: what is called, for the message.
+        env: name of the environment, for the message.
+        call: the call, for the message.
 
     Raises:
-        EnvironmentFault: the time was up.
+        EnvironmentFault: the block took too long.
     """
     if seconds <= 0 or threading.current_thread() is not threading.main_thread():
         yield
@@ -42,7 +42,7 @@ def time_limit(seconds: float, env: str, call: str) -> Generator[None]:
 
     before = signal.signal(signal.SIGALRM, expire)
     try:
-        # Repeated, in case the first one ends in code that drops every exception.
+        # The signal is repeated, in case the code suppresses the first exception.
         signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
         try:
             yield
@@ -51,8 +51,8 @@ def time_limit(seconds: float, env: str, call: str) -> Generator[None]:
     except _Expired:
         raise EnvironmentFault(
             env,
-            f"{call} took longer than {seconds:g} s and was cut off",
-            hint="`--set env_options.time_limit_s=SECONDS` changes the limit; 0 lifts it.",
+            f"{call} took longer than {seconds:g} s and was stopped",
+            hint="`--set env_options.time_limit_s=SECONDS` changes the limit; 0 = no limit.",
         ) from None
     finally:
         signal.signal(signal.SIGALRM, before)

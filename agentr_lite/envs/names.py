@@ -1,7 +1,7 @@
-"""How an environment is named: plainly, as a scheme with an address, or as a file.
+"""Names of environments: a plain name, a scheme with an address, or a file.
 
 ======================================  ==========================================================
-``textcraft``                           comes along, or is registered by an installed package
+``textcraft``                           built in, or registered by an installed package
 ``gymnasium:FrozenLake-v1``             ``SCHEME:ADDRESS``: an adapter and what it adapts
 ``agentgym+http://localhost:8000``      ``SCHEME+URL``: an adapter and the server it talks to
 ``games/jugs.py``, ``jugs.py:Jugs``     a Python file, with the class or function in it
@@ -23,39 +23,39 @@ _COMMON_STEMS = ("env", "environment", "__init__")
 
 @dataclass(frozen=True, slots=True)
 class EnvName:
-    """An environment's name, taken apart."""
+    """The parts of an environment's name."""
 
     text: str
-    """All of it."""
+    """The whole name."""
     scheme: str = ""
     """``gymnasium`` of ``gymnasium:X``; empty unless there is an address."""
     address: str = ""
     """``X`` of ``gymnasium:X``, ``http://h`` of ``agentgym+http://h``."""
     path: Path | None = None
-    """Of a Python file."""
+    """Path of a Python file."""
     attribute: str = ""
     """The class or function in the file; empty: the only environment that it defines."""
 
     @property
     def is_plain(self) -> bool:
-        """Neither address nor file: a registered name."""
+        """Whether it is a registered name, not an address or a file."""
         return not self.scheme and self.path is None
 
 
 def parse_env_name(text: str) -> EnvName:
-    """Take a name apart; whether there is such an environment is another question."""
-    # Files first: a path may hold a colon or a plus sign before its `.py`.
-    if found := _FILE.fullmatch(text):
-        return EnvName(text, path=Path(found["path"]), attribute=found["attribute"] or "")
-    found = _ADDRESS.fullmatch(text)
-    # `a+b` alone is no address: after the plus sign comes a URL.
-    if found and (found["mark"] == ":" or _URL_SCHEME.match(found["address"])):
-        return EnvName(text, scheme=found["scheme"], address=found["address"])
+    """Split a name into its parts. The environment need not exist."""
+    # Files first: a path may contain a colon or a plus sign before its `.py`.
+    if file := _FILE.fullmatch(text):
+        return EnvName(text, path=Path(file["path"]), attribute=file["attribute"] or "")
+    address = _ADDRESS.fullmatch(text)
+    # `a+b` alone is no address: a URL must follow the plus sign.
+    if address and (address["mark"] == ":" or _URL_SCHEME.match(address["address"])):
+        return EnvName(text, scheme=address["scheme"], address=address["address"])
     return EnvName(text)
 
 
 def absolute_env_name(text: str) -> str:
-    """The same environment, named so that it is found from any working directory."""
+    """A name of the same environment that is valid in any working directory."""
     name = parse_env_name(text)
     if name.path is None:
         return text
@@ -67,13 +67,13 @@ def env_slug(text: str) -> str:
     """A short form of letters, digits and dashes, for identifiers and file names.
 
     ``gymnasium:FrozenLake-v1`` gives ``frozenlake-v1``, ``games/jugs.py:Jugs`` gives ``jugs``; a
-    plain name stays as it is.
+    plain name is unchanged.
     """
     name = parse_env_name(text)
     if name.is_plain:
         return text
     if name.path is not None:
-        # `river/env.py` is the river's.
+        # `river/env.py` gets the name of its folder.
         stem = name.path.parent.name if name.path.stem in _COMMON_STEMS else name.path.stem
         words = name.attribute or stem
     elif _URL_SCHEME.match(name.address):

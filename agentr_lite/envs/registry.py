@@ -1,14 +1,14 @@
-"""Environments by name: those that come along, those that packages register, adapters and files.
+"""Finds environments by name: built-in ones, those of installed packages, adapters and files.
 
-``agentr_lite.envs.names`` says what names look like. A package offers its own
-through the entry point group ``agentr_lite.envs``::
+``agentr_lite.envs.names`` defines the names. A package registers an environment with the entry
+point group ``agentr_lite.envs``::
 
     [project.entry-points."agentr_lite.envs"]
     mygame = "mypackage.mygame:MyGame"
 
-The object named is an ``Environment`` class or a function that makes one; a recipe's
-``env_options`` are its keyword arguments. An adapter (``gymnasium:ID``) is called with the address
-as its first argument.
+The named object is an ``Environment`` class or a function that makes an environment. A recipe's
+``env_options`` are its keyword arguments. An adapter (``gymnasium:ID``) gets the address as its
+first argument.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _BUILT_IN: dict[str, str] = {
     "textworld": "agentr_lite.envs.textworld:TextWorld",
     "webshop": "agentr_lite.envs.webshop:WebShop",
 }
-"""Known without installed metadata, e.g. from a plain checkout."""
+"""Built-in environments; they are known without installed metadata, as in a plain checkout."""
 
 
 class Adapter(NamedTuple):
-    """Makes environments of something else, given its address."""
+    """Makes environments of something else, by its address."""
 
     target: str
     """``module:class``; called with the address and the options."""
     form: str
-    """What to write, for people."""
+    """The form of the name, for people."""
     meaning: str
 
 
@@ -63,22 +63,22 @@ ADAPTERS: dict[str, Adapter] = {
         "an AgentGym server",
     ),
 }
-"""By scheme: what stands before the colon or the plus sign of a name with an address."""
+"""By scheme: the part of a name before the colon or the plus sign."""
 
 
 def env_names() -> list[str]:
-    """All environments that can be asked for, sorted."""
+    """The plain names of all environments, sorted."""
     return sorted({*_BUILT_IN, *_plugins()})
 
 
 def is_env_name(text: str) -> bool:
-    """Whether ``text`` names an environment; one that cannot be loaded counts, too."""
+    """Whether ``text`` names an environment, even one that cannot be loaded."""
     name = parse_env_name(text)
     return name.path is not None or name.scheme in ADAPTERS or text in env_names()
 
 
 def env_origin(name: str) -> str:
-    """Where an environment comes from: ``built in``, its file, or its package and version."""
+    """The origin of an environment: ``built in``, its file, or its package and version."""
     path = parse_env_name(name).path
     if path is not None:
         return str(path)
@@ -89,18 +89,19 @@ def env_origin(name: str) -> str:
 
 
 def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment:
-    """An environment with the given settings.
+    """Make an environment with the given settings.
 
-    One that does not save its state is wrapped so that snapshots work (``ReplayEnvironment``).
+    If it cannot save its state, it is wrapped in ``ReplayEnvironment``, so that snapshots work.
 
     Args:
         name: as in ``env_names``, or an address or a file (``agentr_lite.envs.names``).
-        options: keyword arguments of its constructor; a recipe's ``env_options``. One is for all
-            environments and not handed on: ``time_limit_s`` (``Environment.time_limit_s``).
+        options: keyword arguments of its constructor; a recipe's ``env_options``. All environments
+            have ``time_limit_s`` (``Environment.time_limit_s``), which the constructor does not
+            get.
 
     Raises:
-        UsageError: no such environment, or an option that it does not have.
-        EnvironmentFault: a plugin cannot be loaded, or its constructor raised.
+        UsageError: there is no such environment, or it has no such option.
+        EnvironmentFault: a plugin cannot be loaded, or its constructor raised an error.
     """
     parsed = parse_env_name(name)
     factory = _factory(parsed)
@@ -121,7 +122,7 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
     if not isinstance(env, Environment):
         raise EnvironmentFault(
             name,
-            f"made a {type(env).__name__}, which is no environment",
+            f"made a {type(env).__name__}, which is not an environment",
             hint="It must be a subclass of agentr_lite.envs.base.Environment.",
         )
     made = env if _saves_state(env) else ReplayEnvironment(env)
@@ -131,14 +132,30 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
 
 
 def replays_quickly(name: str) -> bool:
-    """Whether the class behind a name says so (``Environment.replays_quickly``).
+    """Whether an environment's class says that it replays quickly.
 
-    Nothing is made of it, and code from a file or an address is not loaded.
+    See ``Environment.replays_quickly``. No environment is made. Code from a file or an address is
+    not loaded; it counts as slow.
     """
     parsed = parse_env_name(name)
     if parsed.path is not None or parsed.scheme:
         return False
     return bool(getattr(_factory(parsed), "replays_quickly", False))
+
+
+def path_options(name: str) -> tuple[str, ...]:
+    """The options of an environment that name files (``Environment.path_options``).
+
+    No environment is made. Code from a file or an address is not loaded; it has the default.
+
+    Raises:
+        UsageError: there is no such environment.
+        EnvironmentFault: a plugin cannot be loaded.
+    """
+    parsed = parse_env_name(name)
+    if parsed.path is not None or parsed.scheme:
+        return Environment.path_options
+    return tuple(getattr(_factory(parsed), "path_options", Environment.path_options))
 
 
 def find_task(
@@ -151,13 +168,13 @@ def find_task(
     """A task by name.
 
     Args:
-        env: where to look.
+        env: the environment that has the task.
         name: the task's name.
-        split: look there only; default: in all.
-        listing: how to ask for a split's tasks; default: the environment itself.
+        split: the only split to look in; default: all.
+        listing: lists a split's tasks; default: ``Environment.tasks``.
 
     Raises:
-        UsageError: no such task.
+        UsageError: there is no such task.
     """
     known: list[str] = []
     for where in SPLITS if split is None else (split,):
@@ -177,15 +194,15 @@ def _plugins() -> dict[str, EntryPoint]:
 
 
 def _factory(name: EnvName) -> Callable[..., Any]:
-    """What makes the environment.
+    """The class or function that makes the environment.
 
     Raises:
-        UsageError: no such environment, adapter or file.
+        UsageError: there is no such environment, adapter or file.
         EnvironmentFault: it cannot be loaded.
     """
     text = name.text
     plugin = None
-    # What comes along cannot be replaced by a package that takes its name.
+    # A package cannot replace a built-in environment by taking its name.
     target = _BUILT_IN.get(text)
     if name.path is not None:
         target = text
@@ -224,7 +241,7 @@ def _factory(name: EnvName) -> Callable[..., Any]:
 def _check_options(
     name: str, factory: Callable[..., Any], options: Mapping[str, Any], *, given: int
 ) -> None:
-    """Refuse options that ``factory`` does not take; ``given`` arguments come before them."""
+    """Refuse options that ``factory`` does not have after its first ``given`` arguments."""
     parameters = list(inspect.signature(factory).parameters.values())[given:]
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         return

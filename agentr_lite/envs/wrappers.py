@@ -1,4 +1,4 @@
-"""Environments around environments."""
+"""Environments that wrap another environment."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from agentr_lite.envs.base import Environment, StepResult
 
 
 class ReplayLog(NamedTuple):
-    """A state told as the way to it."""
+    """A state, described by the actions that lead to it."""
 
     task: Task
     seed: int
     actions: tuple[str, ...]
     observations: tuple[str, ...]
-    """What each action led to, to notice a replay that goes another way."""
+    """The observation after each action, to notice a replay that differs."""
 
 
 class ReplayEnvironment(Environment):
     """Gives snapshots to an environment that cannot save its state.
 
-    A snapshot is the task, the seed and the actions so far; restoring it starts over and repeats
-    them, which is right only where the same actions lead to the same observations. Restoring a
-    state that the episode runs through anyway (the current one) costs nothing.
+    A snapshot holds the task, the seed and the actions so far. Restoring it starts the task again
+    and repeats the actions, which is right only if the same actions lead to the same observations.
+    Restoring the current state costs nothing.
 
     Args:
         inner: the environment that does the work.
@@ -35,7 +35,7 @@ class ReplayEnvironment(Environment):
         self._inner = inner
         self.time_limit_s = inner.time_limit_s
         self._task: Task | None = None
-        """None where it is not known how the inner environment got where it stands."""
+        """None if the actions that led to the inner environment's state are not known."""
         self._seed = 0
         self._actions: list[str] = []
         self._observations: list[str] = []
@@ -64,8 +64,8 @@ class ReplayEnvironment(Environment):
 
     def step(self, action: str) -> StepResult:
         """See ``Environment.step``."""
-        # A step that raises or is cut off may have changed something: where it led is not known,
-        # and the next restore has to start over.
+        # A step that raises an error or is stopped may have changed the state. The state is then
+        # unknown, and the next restore has to start again.
         task, self._task = self._task, None
         result = self._inner.step(action)
         self._actions.append(action)
@@ -78,7 +78,7 @@ class ReplayEnvironment(Environment):
         return self._inner.instructions(brief=brief)
 
     def snapshot(self) -> ReplayLog:
-        """The way to the current state; its size grows with the number of steps.
+        """The actions that lead to the current state; its size grows with the number of steps.
 
         Raises:
             EnvironmentFault: no episode has begun, or its state is no longer known.
@@ -92,10 +92,10 @@ class ReplayEnvironment(Environment):
         return ReplayLog(self._task, self._seed, tuple(self._actions), tuple(self._observations))
 
     def restore(self, snapshot: ReplayLog) -> None:
-        """Start over and repeat a snapshot's actions.
+        """Start the task again and repeat a snapshot's actions.
 
         Raises:
-            EnvironmentFault: an action led to another observation than the first time.
+            EnvironmentFault: an action gave another observation than the first time.
         """
         if self._task is not None and snapshot == self.snapshot():
             return
@@ -109,14 +109,14 @@ class ReplayEnvironment(Environment):
                     self.name,
                     f"task '{snapshot.task.name}': step {index} ({action!r}) gave another"
                     " observation when it was repeated",
-                    hint="Without snapshots of its own, an environment must be deterministic.",
+                    hint="An environment must be deterministic if it has no snapshots.",
                 )
 
     def solve(self, task: Task) -> list[str]:
         """See ``Environment.solve``. The episode in progress is lost: the oracle may have played.
 
         Raises:
-            NotImplementedError: there is no oracle; then the episode goes on.
+            NotImplementedError: there is no oracle; then the episode continues.
         """
         current, self._task = self._task, None
         try:

@@ -1,4 +1,4 @@
-"""Recipes: YAML to dataclasses, validated, with ``--set key=value`` on top."""
+"""Recipes: from a YAML file, a bundled name or a stored mapping to validated settings."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from agentr_lite.core.errors import RecipeError
-from agentr_lite.core.gbnf import with_grammar_texts
 from agentr_lite.core.suggestions import did_you_mean
-from agentr_lite.recipe.environments import env_mapping, read_env
-from agentr_lite.recipe.settings import Recipe
-from agentr_lite.recipe.values import RANGES as RANGES
-from agentr_lite.recipe.values import assign, build, one_line, type_name
+from agentr_lite.recipe.environments import SHORT_KEYS, read_environments
+from agentr_lite.recipe.grammars import with_grammar_text
+from agentr_lite.recipe.overrides import apply_overrides
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.recipe.values import build, one_line, type_name
 
 RECIPE_PACKAGE = "agentr_lite_recipes"
 STUDY_PREFIX = "study-"
-"""What a bundled study's name begins with."""
+"""The names of bundled studies begin with this."""
 
 
 def recipe_names() -> list[str]:
@@ -28,7 +28,7 @@ def recipe_names() -> list[str]:
 
 
 def study_names() -> list[str]:
-    """Names of the bundled studies, sorted: recipes of many runs (``agentr_lite.study``)."""
+    """Names of the bundled studies, sorted. A study is a recipe of many runs."""
     return [name for name in _bundled() if name.startswith(STUDY_PREFIX)]
 
 
@@ -61,10 +61,10 @@ def yaml_text(name_or_path: str, names: Sequence[str], *, kind: str, hint: str) 
     """The text of a bundled YAML file, or of any.
 
     Args:
-        name_or_path: one of ``names``, or a file.
-        names: of the bundled files of this kind.
-        kind: what to call it.
-        hint: what else to try.
+        name_or_path: one of ``names``, or the path of a file.
+        names: the bundled files of this kind.
+        kind: what messages call such a file.
+        hint: what else the user may try.
 
     Raises:
         RecipeError: neither a bundled name nor a readable file.
@@ -93,6 +93,17 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: unreadable, not a mapping, unknown key, wrong type, out of range.
     """
+    data = recipe_data(name_or_path)
+    apply_overrides(data, overrides)
+    return recipe_from_dict(data)
+
+
+def recipe_data(name_or_path: str) -> dict[str, Any]:
+    """A recipe's plain data as its file has it, with a name.
+
+    Raises:
+        RecipeError: unreadable, or not a mapping.
+    """
     import yaml
 
     text = recipe_text(name_or_path)
@@ -103,8 +114,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(data, dict):
         raise RecipeError(f"recipe {name_or_path} must be a mapping, not {type_name(data)}")
     data.setdefault("name", Path(name_or_path).stem)
-    apply_overrides(data, overrides)
-    return recipe_from_dict(data)
+    return data
 
 
 def with_overrides(stored: Mapping[str, Any], overrides: Sequence[str]) -> Recipe:
@@ -118,44 +128,21 @@ def with_overrides(stored: Mapping[str, Any], overrides: Sequence[str]) -> Recip
     return recipe_from_dict(data)
 
 
-def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Set keys of a recipe that is still plain data.
-
-    Args:
-        data: changed in place.
-        overrides: ``"search.width=2"`` and the like; values are YAML.
-
-    Raises:
-        RecipeError: not of the form ``key=value``, not YAML, or a group where a key was meant.
-    """
-    import yaml
-
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator:
-            raise RecipeError(f"--set {override}: needs the form key=value")
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {key}: {one_line(error)}") from error
-        key = key.strip()
-        if key.startswith("env.") and (several := env_mapping(data.get("env"))) is not None:
-            data["env"] = several
-        assign(data, key, parsed)
-
-
 def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
-    """Validate a plain mapping.
+    """A recipe from plain data, validated; keys that are left out have their defaults.
 
     Raises:
         RecipeError: see ``load_recipe``.
     """
-    data = with_grammar_texts(data)
-    env = read_env(data.get("env", Recipe.env))
-    recipe = build(Recipe, {key: value for key, value in data.items() if key != "env"})
-    recipe = dataclasses.replace(recipe, env=env)
+    environments = read_environments(
+        data.get("env", EnvironmentSettings.name), data.get("env_options", {})
+    )
+    others = {key: value for key, value in data.items() if key not in ("env", *SHORT_KEYS)}
+    recipe = build(Recipe, with_grammar_text(others), more_keys=list(SHORT_KEYS))
     if not recipe.splice.alpha:
         raise RecipeError("splice.alpha: needs at least one value")
-    # What the environments have of their own is checked here, too.
-    recipe.parts()
-    return recipe
+    recipe = dataclasses.replace(recipe, env=environments)
+    # This checks what the environments have of their own, too. Where there is only one, its own
+    # settings are simply the recipe's.
+    alone = recipe.by_environment()
+    return alone[0] if len(alone) == 1 else recipe

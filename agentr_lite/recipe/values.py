@@ -6,65 +6,24 @@ import contextlib
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from agentr_lite.core.errors import RecipeError
 from agentr_lite.core.suggestions import did_you_mean
+from agentr_lite.recipe.fields import Setting, per_env_keys, settings_of
 
 T = TypeVar("T")
 
-RANGES: dict[str, tuple[float, float]] = {
-    "seed": (0, 2**31 - 1),
-    "rounds": (0, 100),
-    "env.share": (0.001, 1000),
-    "agent.max_tokens": (1, 65_536),
-    "agent.context_tokens": (64, 1 << 20),
-    "search.tasks": (0, 10**9),
-    "search.simulations": (1, 10**6),
-    "search.width": (1, 64),
-    "search.depth": (1, 10_000),
-    "search.c": (0, 10**6),
-    "search.temperature": (0, 100),
-    "search.top_p": (0, 1),
-    "search.top_k": (0, 10**6),
-    "search.min_p": (0, 1),
-    "search.wave": (1, 4096),
-    "splice.alpha": (0, 1),
-    "splice.beta": (0, 1),
-    "splice.recovery_attempts": (0, 64),
-    "splice.pairs_per_task": (0, 10**6),
-    "splice.good_per_task": (0, 10**6),
-    "train.eta": (0.01, 1),
-    "train.epochs": (0, 1000),
-    "train.learning_rate": (0, 1),
-    "train.rank": (1, 1024),
-    "train.scale": (0, 1000),
-    "train.layers": (-1, 10_000),
-    "train.batch_size": (1, 4096),
-    "train.max_length": (1, 1 << 20),
-    "train.warmup": (0, 1),
-    "train.validation": (0, 0.5),
-    "train.patience": (0, 10**6),
-    "train.max_examples": (0, 10**9),
-    "eval.tasks": (0, 10**9),
-    "eval.max_steps": (1, 10_000),
-    "eval.samples": (0, 1000),
-    "eval.temperature": (0, 100),
-    "eval.recovery_prefix": (0, 1),
-    "eval.recovery_steps": (1, 10_000),
-    "eval.batch": (1, 4096),
-}
-"""Least and greatest value of every key that holds a number (of each value, where it is a list)."""
 
-
-def build(cls: type[T], data: Any, prefix: str = "") -> T:
+def build(cls: type[T], data: Any, prefix: str = "", *, more_keys: Sequence[str] = ()) -> T:
     """A dataclass of settings from plain data.
 
     Args:
         cls: the dataclass; groups within it are dataclasses, too.
         data: a mapping of keys to values.
         prefix: what the keys are called in messages, e.g. ``search.``.
+        more_keys: keys that the caller reads itself; a message may suggest them.
 
     Raises:
         RecipeError: not a mapping, an unknown key, a wrong type or a value out of range.
@@ -72,25 +31,54 @@ def build(cls: type[T], data: Any, prefix: str = "") -> T:
     if not isinstance(data, Mapping):
         raise RecipeError(f"{prefix.rstrip('.')}: needs a mapping, not {type_name(data)}")
     hints = typing.get_type_hints(cls)
+    declared = settings_of(cls)
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key not in hints:
             raise RecipeError(
-                f"unknown key '{prefix}{key}'{did_you_mean(str(key), list(hints))}",
+                f"unknown key '{prefix}{key}'{did_you_mean(str(key), [*hints, *more_keys])}",
                 hint="`agentr-lite recipes show textcraft` prints a recipe with its keys.",
             )
-        values[key] = convert(hints[key], value, f"{prefix}{key}")
+        values[key] = convert(hints[key], value, f"{prefix}{key}", declared.get(key))
     return cls(**values)
 
 
-def convert(hint: Any, value: Any, key: str, *, bounds: str | None = None) -> Any:
+def own_values(kind: type, data: Mapping[str, Any], group: str, prefix: str) -> dict[str, Any]:
+    """One environment's own settings of one group, checked.
+
+    Args:
+        kind: the group's dataclass.
+        data: plain values.
+        group: the group's name.
+        prefix: what its keys are called in messages, e.g. ``env.textcraft.search.``.
+
+    Raises:
+        RecipeError: an unknown key, a key that all environments share, or a wrong value.
+    """
+    hints, declared, allowed = typing.get_type_hints(kind), settings_of(kind), per_env_keys(kind)
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in allowed:
+            raise RecipeError(
+                f"{prefix}{key}: all environments share {group}.{key}"
+                if key in hints
+                else f"unknown key '{prefix}{key}'{did_you_mean(str(key), allowed)}",
+                hint=f"An environment of several may have its own {', '.join(allowed)}.",
+            )
+        values[key] = convert(hints[key], value, f"{prefix}{key}", declared[key])
+        if values[key] == ():
+            raise RecipeError(f"{prefix}{key}: needs at least one value")
+    return values
+
+
+def convert(hint: Any, value: Any, key: str, declared: Setting | None = None) -> Any:
     """A value as its key's type wants it.
 
     Args:
         hint: the type.
         value: plain data.
         key: what it is called in messages.
-        bounds: whose range holds; default: the key's own.
+        declared: the key's setting; its range is checked.
 
     Raises:
         RecipeError: see ``build``.
@@ -107,17 +95,17 @@ def convert(hint: Any, value: Any, key: str, *, bounds: str | None = None) -> An
         return value
     if origin is tuple:
         items = value if isinstance(value, list | tuple) else [value]
-        return tuple(convert(typing.get_args(hint)[0], item, key, bounds=bounds) for item in items)
+        return tuple(convert(typing.get_args(hint)[0], item, key, declared) for item in items)
     if origin in (dict, Mapping) or getattr(origin, "__name__", "") == "Mapping":
         if not isinstance(value, Mapping):
             raise RecipeError(f"{key}: needs a mapping, not {type_name(value)}")
         return dict(value)
     if isinstance(hint, types.UnionType):  # pragma: no cover - no such key today
         raise TypeError(f"unsupported recipe type {hint}")
-    return _scalar(hint, value, key, bounds or key)
+    return _scalar(hint, value, key, declared)
 
 
-def _scalar(hint: type, value: Any, key: str, bounds: str) -> Any:
+def _scalar(hint: type, value: Any, key: str, declared: Setting | None) -> Any:
     if hint is float and isinstance(value, str):
         # YAML 1.1 reads `1e-4` as a string.
         with contextlib.suppress(ValueError):
@@ -126,36 +114,9 @@ def _scalar(hint: type, value: Any, key: str, bounds: str) -> Any:
         value = float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise RecipeError(f"{key}: needs {hint.__name__}, not {type_name(value)} ({value!r})")
-    low, high = RANGES.get(bounds, (float("-inf"), float("inf")))
-    # NaN is in no range.
-    if isinstance(value, int | float) and not low <= value <= high:
-        raise RecipeError(f"{key}: {value} is outside {low:,} to {high:,}")
+    if declared and isinstance(value, int | float) and not declared.allows(value):
+        raise RecipeError(f"{key}: {value} is outside {declared.span}")
     return value
-
-
-def assign(data: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set a key of a group in plain data; groups that are missing are made.
-
-    Raises:
-        RecipeError: a key where a group was meant.
-    """
-    *parents, last = _keys(data, dotted)
-    for parent in parents:
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
-            raise RecipeError(f"--set {dotted}: '{parent}' is not a group of keys")
-    data[last] = value
-
-
-def _keys(data: Mapping[str, Any], dotted: str) -> list[str]:
-    """A dotted key taken apart; an environment's name may hold dots itself (a file, an address)."""
-    group, _, rest = dotted.partition(".")
-    envs = data.get(group) if group == "env" else None
-    names = [name for name in envs if rest.startswith(f"{name}.")] if isinstance(envs, dict) else []
-    if not names:
-        return dotted.split(".")
-    name = max(names, key=len)
-    return [group, name, *rest[len(name) + 1 :].split(".")]
 
 
 def plain(value: Any) -> Any:

@@ -1,1 +1,1 @@
-"""A run and its stages: create, claim, equip, resume, remove, and the whole pipeline."""
+"""Runs and their stages: create, hold, equip, resume, remove; the pipeline of the whole loop."""

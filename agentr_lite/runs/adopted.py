@@ -1,4 +1,4 @@
-"""An adapter from elsewhere as round 1 of a run of its own."""
+"""An adapter that was trained elsewhere, as round 1 of a new run."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from agentr_lite.core.errors import UsageError
 from agentr_lite.runs.choice import Chosen
 
 if TYPE_CHECKING:
-    from agentr_lite.runs.session import Target
+    from agentr_lite.runs.creation import Target
     from agentr_lite.store import Store
 
 ADOPTED_ROUND = 1
 
 
 def run_with_adapter(store: Store, targets: Sequence[str], chosen: Chosen, adapter: Path) -> Target:
-    """A new run that trains nothing: its round 1 wears ``adapter``.
+    """A new run that trains nothing: its round 1 has ``adapter``.
 
     Args:
         store: the database.
-        targets: environments or recipes, as in ``session.target_run``.
-        chosen: as there.
+        targets: environments or recipes, as in ``recipe_for``.
+        chosen: as in ``recipe_for``.
         adapter: a GGUF file, or for MLX a directory; it stays where it is.
 
     Raises:
@@ -32,27 +32,28 @@ def run_with_adapter(store: Store, targets: Sequence[str], chosen: Chosen, adapt
     """
     from agentr_lite.actors.digest import file_sha256
     from agentr_lite.actors.registry import check_adapter
-    from agentr_lite.runs.session import begin_run, existing_run, recipe_for
+    from agentr_lite.runs.creation import begin_run
+    from agentr_lite.runs.targets import existing_run, recipe_for
     from agentr_lite.store.splices import save_adapter, save_dataset
 
     recipe = recipe_for(targets, chosen)
     if recipe is None:
         run = existing_run(store, targets[0])
         raise UsageError(
-            f"--adapter begins a run of its own, and {run.id} is there already",
-            hint=f"For an adapter of its own: agentr-lite eval {run.id} --round N --paired.",
+            f"--adapter begins a new run, but {run.id} exists already",
+            hint=f"For the run's own adapter: agentr-lite eval {run.id} --round N --paired.",
         )
     check_adapter(recipe.model, adapter)
-    found = begin_run(store, replace(recipe, rounds=0))
+    target = begin_run(store, replace(recipe, rounds=0))
     path = adapter.resolve()
     with store.atomic():
-        # Data and adapter go together in the store; of this one's data nothing is known.
+        # The store keeps an adapter with its data set; nothing is known of this one's data.
         dataset = save_dataset(
-            store, found.run.id, ADOPTED_ROUND, settings={"adopted": str(path)}, items=[]
+            store, target.run.id, ADOPTED_ROUND, settings={"adopted": str(path)}, items=[]
         )
         save_adapter(
             store,
-            run_id=found.run.id,
+            run_id=target.run.id,
             round_index=ADOPTED_ROUND,
             dataset_id=dataset,
             mlx_dir=str(path) if path.is_dir() else "",
@@ -60,4 +61,4 @@ def run_with_adapter(store: Store, targets: Sequence[str], chosen: Chosen, adapt
             gguf_sha256="" if path.is_dir() else file_sha256(path),
             summary={"adopted": True},
         )
-    return found
+    return target

@@ -1,4 +1,4 @@
-"""What a command asks of a result, before it is a recipe."""
+"""The settings that a command line chooses, before they become a recipe."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What the command line asks of a result, besides what to run."""
+    """The result-changing settings of a command line."""
 
     recipe: str | None
-    """A recipe to take the settings from; None: whatever the target names."""
+    """A recipe to take the settings from; None: the recipe of what is run."""
     overrides: tuple[str, ...]
     """``key=value``, from ``--set`` and the flags that are short for it."""
 
@@ -19,5 +19,5 @@ class Chosen:
         return Chosen(self.recipe, (*self.overrides, *more))
 
     def __bool__(self) -> bool:
-        """Whether anything was asked for."""
+        """Whether any setting was chosen."""
         return self.recipe is not None or bool(self.overrides)

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from agentr_lite.console.output import warn
+from agentr_lite.console.streams import warn
 from agentr_lite.core.errors import HeldError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ LOCK_FILE = "lock"
 
 
 def is_claimed(store: Store, run_id: str) -> bool:
-    """Whether a process holds a run now; False where that cannot be told.
+    """Whether a process holds a run now; False where that cannot be found out.
 
     Args:
         store: the database that holds the run.
@@ -43,13 +43,13 @@ def is_claimed(store: Store, run_id: str) -> bool:
 def claimed(store: Store, run_id: str, what: str = "") -> Generator[None]:
     """Hold a run while the block works on it.
 
-    Two processes on one run would commit the same waves twice. The lock is the operating
-    system's, on a file beside the run's adapters: ``kill -9`` releases it.
+    Two processes on the same run would commit the same waves twice. The operating system locks a
+    file beside the run's adapters, so that even ``kill -9`` releases the run.
 
     Args:
         store: the database that holds the run.
-        run_id: the run, or the name of whatever else is held.
-        what: what that is called in messages; default: the run.
+        run_id: the run, or the name of what else is held, such as a study.
+        what: its name in messages; default: the run.
 
     Raises:
         HeldError: another process works on it.

@@ -1,13 +1,13 @@
 """The environments of a run, opened, each with the recipe that holds for it.
 
-A run on one environment has one part. Parts of several draw from streams of random numbers of
-their own, so that what one of them finds in a round does not depend on which others there are.
+A single environment draws from the run's own seed. Several draw from a stream of random numbers
+each, so that what a round gives in one of them does not depend on which others there are.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
@@ -17,65 +17,65 @@ from agentr_lite.envs import registry
 from agentr_lite.envs.base import Environment
 from agentr_lite.recipe.settings import Recipe
 
-Environments = Environment | Mapping[str, Environment]
-"""A run's only environment, or its several ones by the names that the recipe gives them."""
-
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RunEnvironment:
     """One environment of a run."""
 
     env: Environment
     recipe: Recipe
-    """Of this environment alone: its own settings, share of the tasks and seed."""
+    """For this environment alone: its settings, its share of the tasks, its seed."""
 
     @property
     def name(self) -> str:
-        """What the environment calls itself, and its tasks in the store."""
+        """What the environment calls itself; the store's tasks carry this name."""
         return self.env.name
 
 
+def is_for_several(recipe: Recipe) -> bool:
+    """Whether a run of ``recipe`` keeps figures for each environment and a seed for each."""
+    return len(recipe.env) > 1
+
+
 @contextmanager
-def open_environments(recipe: Recipe) -> Generator[Environments]:
-    """A recipe's environments, closed at the end of the block.
+def open_environments(recipe: Recipe) -> Generator[list[RunEnvironment]]:
+    """A recipe's environments in the order of their names, closed at the end of the block.
 
     Raises:
         UsageError: no such environment, an option that it does not have, or two environments that
             call themselves the same.
-        EnvironmentFault: one cannot be made.
+        EnvironmentFault: an environment cannot be made.
     """
     with ExitStack() as stack:
-        opened: dict[str, Environment] = {}
-        for part in recipe.parts():
-            name = part.env_label
-            env = stack.enter_context(closing(registry.make_env(name, part.env_options)))
+        opened: dict[str, RunEnvironment] = {}
+        for recipe_of_env in recipe.by_environment():
+            settings = recipe_of_env.environment
+            name = settings.name
+            env = stack.enter_context(closing(registry.make_env(name, settings.options)))
             twin = next((key for key, other in opened.items() if other.name == env.name), None)
             if twin is not None:
                 raise UsageError(
                     f"'{twin}' and '{name}' both call themselves '{env.name}'",
-                    hint="Their tasks could not be told apart; give each a run of its own.",
+                    hint="Their tasks could not be told apart; give each its own run.",
                 )
-            opened[name] = env
-        yield next(iter(opened.values())) if isinstance(recipe.env, str) else opened
+            opened[name] = run_environment(recipe, recipe_of_env, env)
+        yield list(opened.values())
 
 
-def parts_of(recipe: Recipe, env: Environments) -> list[Part]:
-    """The parts of a run, by name.
+def run_environment(recipe: Recipe, recipe_of_env: Recipe, env: Environment) -> RunEnvironment:
+    """An open environment with the seed that it has in a run.
 
     Args:
         recipe: the run's.
-        env: its environments, as ``open_environments`` gives them.
+        recipe_of_env: the same for this environment alone.
+        env: the environment.
     """
-    if isinstance(env, Environment):
-        return [Part(env, recipe)]
-    found = []
-    for part in recipe.parts():
-        opened = env[part.env_label]
-        seed = stream_seed(recipe.seed, "environment", opened.name)
-        found.append(Part(opened, dataclasses.replace(part, seed=seed)))
-    return found
+    if is_for_several(recipe):
+        seed = stream_seed(recipe.seed, "environment", env.name)
+        recipe_of_env = dataclasses.replace(recipe_of_env, seed=seed)
+    return RunEnvironment(env, recipe_of_env)
 
 
-def by_name(parts: Sequence[Part]) -> dict[str, Part]:
-    """Parts by what their environments call themselves, as the store's tasks have it."""
-    return {part.name: part for part in parts}
+def by_name(environments: Iterable[RunEnvironment]) -> dict[str, RunEnvironment]:
+    """Environments by what they call themselves."""
+    return {environment.name: environment for environment in environments}

@@ -13,19 +13,36 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentr_lite.actors.base import Actor
-from agentr_lite.console.output import Progress, silent_progress
+from agentr_lite.console.progress import Progress, silent_progress
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.runs.environments import Environments, open_environments
-from agentr_lite.runs.sitting import recorded_status
-from agentr_lite.runs.stages.evaluate import eval_stage
-from agentr_lite.runs.stages.search import search_stage
-from agentr_lite.runs.stages.splice import environment_faults, splice_stage
-from agentr_lite.runs.stages.train import adapter_in_use, train_stage, training_weights
+from agentr_lite.runs import actors
+from agentr_lite.runs.environments import open_environments
+from agentr_lite.runs.equipment import adapter_in_use, equip
+from agentr_lite.runs.stages.evaluate import EvaluateStage
+from agentr_lite.runs.stages.search import SearchStage
+from agentr_lite.runs.stages.splice import SpliceStage
+from agentr_lite.runs.stages.stage import Stage, StageContext
+from agentr_lite.runs.stages.train import TrainStage
+from agentr_lite.runs.status import recorded_status
+from agentr_lite.runs.weights import training_weights
 from agentr_lite.store import Store, runs
-from agentr_lite.store.records import Stage
+from agentr_lite.store.records import Stage as StageName
 
-OpenActor = Callable[[], Actor]
-Equip = Callable[[Actor, int], None]
+STAGES: Mapping[str, type[Stage]] = {
+    stage.name: stage for stage in (SearchStage, SpliceStage, TrainStage, EvaluateStage)
+}
+"""The stages of a round by name, in the order of the work."""
+
+
+def planned_stages(rounds: int) -> list[tuple[int, type[Stage]]]:
+    """The whole loop as (round, stage), in the order of the work.
+
+    Args:
+        rounds: after round 0, which only evaluates the base.
+    """
+    plan: list[tuple[int, type[Stage]]] = [(0, EvaluateStage)]
+    plan += [(number, stage) for number in range(1, rounds + 1) for stage in STAGES.values()]
+    return plan
 
 
 @dataclass(slots=True)
@@ -33,20 +50,16 @@ class PipelineResult:
     """What happened, stage by stage."""
 
     stages: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
-    """(round, stage, summary) in the order of the work."""
+    """(round, name of the stage, summary) in the order of the work."""
 
     @property
     def failures(self) -> Mapping[str, int]:
         """What the environment or the model broke, over all stages: ``searches``, ``pairs`` of
         the splicing and ``episodes`` of the evaluation; those without a failure are left out."""
         failed: Counter[str] = Counter()
-        for _, stage, summary in self.stages:
-            if stage == "search":
-                failed["searches"] += int(summary.get("failed") or 0)
-            elif stage == "splice":
-                failed["pairs"] += environment_faults(summary)
-            elif stage == "eval":
-                failed["episodes"] += sum(int(of.get("faulty") or 0) for of in summary.values())
+        for _, name, summary in self.stages:
+            stage = STAGES[name]
+            failed[stage.failure_unit] += stage.count_failures(summary)
         return dict(+failed)
 
     @property
@@ -60,11 +73,9 @@ def run_pipeline(
     run_id: str,
     recipe: Recipe,
     *,
-    open_actor: OpenActor,
-    equip: Equip,
     progress: Progress | None = None,
-    before: Callable[[int, Stage], object] = lambda number, stage: None,
-    on_stage: Callable[[int, str, dict[str, Any]], None] | None = None,
+    before: Callable[[int, StageName], object] = lambda number, stage: None,
+    on_stage: Callable[[int, str, dict[str, Any]], None] = lambda number, stage, summary: None,
 ) -> PipelineResult:
     """Bring a run to its end, from wherever it is.
 
@@ -72,10 +83,8 @@ def run_pipeline(
         store: the database.
         run_id: an existing run.
         recipe: its resolved recipe.
-        open_actor: loads the model.
-        equip: checks the model and puts the adapter of a round on (0 = the base).
         progress: narration; none by default.
-        before: called before each stage with (round, stage); what it puts on record as finished
+        before: called before each stage with (round, stage). A stage that it records as finished
             is not done again.
         on_stage: called after each stage with (round, stage, summary).
 
@@ -88,52 +97,44 @@ def run_pipeline(
     """
     progress = progress or silent_progress()
     result = PipelineResult()
-
-    def done(number: int, stage: str, summary: dict[str, Any]) -> None:
-        result.stages.append((number, stage, summary))
-        if on_stage is not None:
-            on_stage(number, stage, summary)
-
     runs.set_run_status(store, run_id, "running")
     with recorded_status(store, run_id):
         if recipe.rounds:
-            # Asked before hours of search are spent.
+            # Better to fail now than after hours of search.
             training_weights(recipe)
         with (
-            open_environments(recipe) as env,
-            closing(open_actor()) as actor,
+            open_environments(recipe) as environments,
+            closing(actors.open_actor(recipe)) as actor,
         ):
-            equip(actor, 0)
-            before(0, "eval")
-            base = eval_stage(store, run_id, 0, recipe, env, actor, progress=progress)
-            done(0, "eval", dict(base))
-            for number in range(1, recipe.rounds + 1):
-                _round(store, run_id, number, recipe, env, actor, equip, progress, before, done)
+            adapter = _Adapter(store, run_id, actor)
+            for number, kind in planned_stages(recipe.rounds):
+                adapter.put_on(kind.model_round(number))
+                before(number, kind.name)
+                context = StageContext(store, run_id, number, recipe, environments, actor, progress)
+                summary = kind(context).run()
+                result.stages.append((number, kind.name, summary))
+                on_stage(number, kind.name, summary)
     return result
 
 
-def _round(
-    store: Store,
-    run_id: str,
-    number: int,
-    recipe: Recipe,
-    env: Environments,
-    actor: Actor,
-    equip: Equip,
-    progress: Progress,
-    before: Callable[[int, Stage], object],
-    done: Callable[[int, str, dict[str, Any]], None],
-) -> None:
-    equip(actor, adapter_in_use(store, run_id, number - 1))
-    before(number, "search")
-    found = search_stage(store, run_id, number, recipe, env, actor, progress=progress)
-    done(number, "search", dict(found))
-    before(number, "splice")
-    made = splice_stage(store, run_id, number, recipe, env, actor, progress=progress)
-    done(number, "splice", dict(made))
-    before(number, "train")
-    done(number, "train", train_stage(store, run_id, number, recipe, progress=progress))
-    equip(actor, adapter_in_use(store, run_id, number))
-    before(number, "eval")
-    scores = eval_stage(store, run_id, number, recipe, env, actor, progress=progress)
-    done(number, "eval", dict(scores))
+class _Adapter:
+    """The adapter that the run's model wears, changed only where the next stage needs another."""
+
+    def __init__(self, store: Store, run_id: str, actor: Actor) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._actor = actor
+        self._worn: int | None = None
+
+    def put_on(self, round_index: int | None) -> None:
+        """Wear what is in use in a round; None: whatever it is.
+
+        Raises:
+            ModelError: the model is not the run's, or the adapter is unusable.
+        """
+        if round_index is None:
+            return
+        wanted = adapter_in_use(self._store, self._run_id, round_index)
+        if wanted != self._worn:
+            equip(self._store, runs.get_run(self._store, self._run_id), self._actor, wanted)
+            self._worn = wanted

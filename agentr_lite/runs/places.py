@@ -1,43 +1,44 @@
-"""Paths in a recipe, made to hold from any working directory.
+"""Makes the paths in a recipe absolute.
 
-A run keeps its recipe, and is resumed, evaluated and looked at from wherever the user is then.
+A run keeps its recipe, and may be resumed, evaluated or looked at from another directory.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from agentr_lite.cli.env_options import DATA_FLAGS
 
 if TYPE_CHECKING:
     from agentr_lite.recipe.settings import Recipe
 
-_DATA_OPTIONS = (*(flag.option for flag in DATA_FLAGS), "games_dir")
-"""Options of environments that name files."""
-
 
 def absolute_places(recipe: Recipe) -> Recipe:
-    """A recipe whose relative paths are absolute, as far as there is something at them.
+    """The recipe with absolute paths.
+
+    A text stays as it is where nothing exists at it as a path: a model's name, ``starter``, an
+    environment's name.
 
     Args:
-        recipe: resolved; its names (a model's, ``starter``, an environment's) stay names.
+        recipe: resolved.
     """
     from agentr_lite.envs.names import absolute_env_name
+    from agentr_lite.envs.registry import path_options
 
-    if isinstance(recipe.env, str):
-        env: Any = absolute_env_name(recipe.env)
-    else:
-        env = {
-            absolute_env_name(name): dataclasses.replace(own, options=_options(own.options))
-            for name, own in recipe.env.items()
-        }
+    env = tuple(
+        dataclasses.replace(
+            each,
+            name=absolute_env_name(each.name),
+            options=_absolute_options(
+                each.options, path_options(each.name) if each.options else ()
+            ),
+        )
+        for each in recipe.env
+    )
     return dataclasses.replace(
         recipe,
         env=env,
-        env_options=_options(recipe.env_options),
         model=_model(recipe.model),
         train_model=_absolute(recipe.train_model),
         agent=dataclasses.replace(
@@ -52,9 +53,10 @@ def _absolute(text: str) -> str:
     return str(path.absolute()) if text and path.exists() else text
 
 
-def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+def _absolute_options(options: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    """Options of an environment, those named in ``paths`` made absolute."""
     return {
-        key: _absolute(value) if key in _DATA_OPTIONS and isinstance(value, str) else value
+        key: _absolute(value) if key in paths and isinstance(value, str) else value
         for key, value in options.items()
     }
 

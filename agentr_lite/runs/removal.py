@@ -23,13 +23,13 @@ class Removed:
     bytes: int
     """What they took on the disk."""
     left: tuple[str, ...] = ()
-    """Paths that are still there: adapters that lie elsewhere, files that could not be removed."""
+    """Paths that still exist: adapters outside the run's folder, files that failed to go."""
 
 
 def remove_run(store: Store, run_id: str, *, keep_files: bool = False) -> Removed:
     """Delete a run from the database, and the folder with its adapters beside it.
 
-    Nothing outside that folder is touched: an adapter that was moved elsewhere is named instead.
+    Nothing outside that folder is touched: an adapter elsewhere is named instead.
 
     Args:
         store: the database, writable.
@@ -37,7 +37,7 @@ def remove_run(store: Store, run_id: str, *, keep_files: bool = False) -> Remove
         keep_files: leave the folder.
 
     Raises:
-        UsageError: no such run, or several begin so.
+        UsageError: there is no such run, or several ids begin like this.
         StoreError: another process works on it, or the database cannot be written.
     """
     from agentr_lite.core.config import artifacts_dir
@@ -53,9 +53,11 @@ def remove_run(store: Store, run_id: str, *, keep_files: bool = False) -> Remove
         ]
         outside = [path for path in named if folder not in path.parents and path.exists()]
         # A file inside a folder that is named already need not be named.
-        elsewhere = [str(p) for p in outside if not any(other in p.parents for other in outside)]
+        elsewhere = [
+            str(path) for path in outside if not any(other in path.parents for other in outside)
+        ]
         runs.delete_run(store, run.id)
-        # The lock goes last, with its folder: whoever comes now finds no run to work on.
+        # The lock goes last, with its folder: a process that gets it now has no run to work on.
         files, size, failed = (0, 0, []) if keep_files else _remove(folder)
     (folder / LOCK_FILE).unlink(missing_ok=True)
     if folder.is_dir() and any(folder.iterdir()):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from agentr_lite.core.messages import Message
-from agentr_lite.recipe.settings import SpliceSettings
+from agentr_lite.recipe.groups import SpliceSettings
 from agentr_lite.splice.trajectories import good_examples
 from agentr_lite.store import Store, splices, trees
 

@@ -1,4 +1,4 @@
-"""The transition point t': how far into a bad trajectory the actor sees that it went wrong.
+"""The transition point t': the first step of a bad trajectory that the actor judges to be bad.
 
 Source: Agent-R (arXiv 2501.11425) section 3.2. Two differences, both of which keep the revision
 true: t' is never before the node where the pair parts, and each step of a tree is judged once.
@@ -13,6 +13,7 @@ from typing import Literal
 from agentr_lite.actors.base import Actor
 from agentr_lite.agent.conversation import conversation
 from agentr_lite.core.steps import Step
+from agentr_lite.recipe.groups import SpliceSettings
 from agentr_lite.splice.critic import Critic, Judged, judge
 from agentr_lite.splice.splice import last_cut
 
@@ -64,6 +65,8 @@ class Judgements:
     """What the critic said so far, by (tree, node)."""
 
     critic: Critic
+    max_tokens: int = SpliceSettings.critic_tokens
+    """Longest answer of the critic that reasons."""
     said: dict[tuple[int, int], Judged] = field(default_factory=dict)
     """In the order of asking."""
 
@@ -87,8 +90,8 @@ class Judgements:
     ) -> None:
         """Judge every path up to its first error.
 
-        All paths advance together, a few steps a batch, so that what follows an error is not
-        judged in vain. A node that several paths share is asked about once.
+        All paths advance together, a few steps a batch, so that little of what follows an error is
+        judged. A node that several paths share is asked about once.
 
         Args:
             actor: the current model.
@@ -104,6 +107,7 @@ class Judgements:
                     for path, index in wanted.values()
                 ],
                 seeds=[seed(path, index) for path, index in wanted.values()],
+                max_tokens=self.max_tokens,
             )
             self.said.update(zip(wanted, answers, strict=True))
 

@@ -1,17 +1,16 @@
-"""The database's tables, as numbered migrations.
+"""The database's tables as the first release made them; ``migrations`` holds what came later.
 
 One SQLite file in WAL mode, made to be opened by Datasette as it is. Texts are content-addressed:
 a node stores its own turn and observation only, and its conversation is the path to the root, so a
-tree of n nodes costs O(n) bytes. A new column or table is a new migration; a shipped one never
-changes.
+tree of n nodes costs O(n) bytes.
 """
 
 from __future__ import annotations
 
 APPLICATION_ID = 0x41524C54
-"""``PRAGMA application_id``: "ARLT". Tells our databases from anybody else's."""
+"""``PRAGMA application_id``: "ARLT". It tells our databases from other people's."""
 
-MIGRATION_1 = """
+TABLES = """
 -- Every prompt, turn and observation once, found by its hash, so that equal texts (system prompts,
 -- error observations) are stored once. Half a SHA-256 is enough to tell them apart, and it is
 -- stored twice (row and index): in full and in hex it would outweigh most texts.
@@ -259,14 +258,3 @@ FROM nodes n
 LEFT JOIN texts t ON t.id = n.text_id
 JOIN texts o ON o.id = n.observation_id;
 """
-
-MIGRATION_2 = """
--- What the model's batch that a call was part of took, and how many calls it answered: a batch is
--- one piece of work, so that the time of one call cannot be told. NULL where nobody measured.
-ALTER TABLE model_calls ADD COLUMN batch_ms REAL;
-ALTER TABLE model_calls ADD COLUMN batch_size INTEGER;
-"""
-
-MIGRATIONS: tuple[str, ...] = (MIGRATION_1, MIGRATION_2)
-SCHEMA_VERSION = len(MIGRATIONS)
-"""``PRAGMA user_version`` of a database that this program wrote."""

@@ -14,10 +14,12 @@ from typing import Any
 
 from agentr_lite.core.errors import RecipeError
 from agentr_lite.core.suggestions import did_you_mean
-from agentr_lite.recipe.loading import load_recipe, recipe_from_dict, study_names, yaml_text
+from agentr_lite.metrics.methods import BASE
+from agentr_lite.recipe.fields import setting
+from agentr_lite.recipe.loading import recipe_data, recipe_from_dict, study_names, yaml_text
+from agentr_lite.recipe.overrides import assign
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.recipe.values import assign, build, one_line, type_name
-from agentr_lite.report.methods import BASE
+from agentr_lite.recipe.values import build, one_line, type_name
 from agentr_lite.study.methods import METHODS
 
 _HINT = "docs/study.md lists a study's keys."
@@ -101,8 +103,7 @@ class StudyRecipe:
     """What is compared, in the order of the tables; the first after ``base`` leads."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """Of the runs: every method once with each."""
-    rounds: int = 3
-    """Of every method."""
+    rounds: int = setting(3, "Rounds of every method.", low=0, high=100)
     set: Mapping[str, Any] = field(default_factory=dict)
     """What to change in every run recipe, e.g. ``{model: starter, eval: {batch: 32}}``."""
     ablations: Ablations = field(default_factory=Ablations)
@@ -122,13 +123,13 @@ class StudyRecipe:
             RecipeError: a wrong key or value in it.
         """
         entry = self.environments[env]
-        data = load_recipe(entry.recipe or env).to_dict()
-        data = merged(merged(data, self.set), entry.set)
+        # The file's own form, in which `env_options` stands where `set` may change it.
+        data = merged(merged(recipe_data(entry.recipe or env), self.set), entry.set)
         try:
             found = recipe_from_dict({**data, "rounds": self.rounds})
         except RecipeError as error:
             raise RecipeError(f"environments.{env}: {error.message}", hint=error.hint) from error
-        if not isinstance(found.env, str):
+        if len(found.env) > 1:
             raise RecipeError(
                 f"environments.{env}: its recipe is for several environments",
                 hint="List them under `environments` one by one.",

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from agentr_lite.actors.digest import file_sha256
-from agentr_lite.recipe.settings import TrainSettings
+from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.train.batches import Tokenized
 
 _STATE = "state.json"
+LATER_KEYS = ("validations", "clip_norm")
+"""Keys that count only where they differ from their defaults: a checkpoint that was written before
+they existed was made with these, and can be resumed."""
 
 
 @dataclass
@@ -103,6 +106,10 @@ def fingerprint(
         for name in ("epochs", "learning_rate", "rank", "scale", "layers", "batch_size")
     }
     relevant |= {"warmup": settings.warmup, "patience": settings.patience, "seed": seed}
+    defaults = TrainSettings()
+    for name in LATER_KEYS:
+        if getattr(settings, name) != getattr(defaults, name):
+            relevant[name] = getattr(settings, name)
     digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
     files = [model_dir / "config.json", *sorted(model_dir.glob("*.safetensors"))]
     if start_adapter is not None:

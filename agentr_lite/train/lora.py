@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE, convert_adapter
 from agentr_lite.core.errors import AgentrError
-from agentr_lite.recipe.settings import TrainSettings
+from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.train.batches import (
     Tokenized,
     TrainExample,
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 GGUF_FILE = "adapter.gguf"
 _BEST = "best"
-VALIDATIONS = 10
-"""How often a training stops to validate and to save a checkpoint."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -83,12 +81,12 @@ def train_lora(
         settings: from the recipe; ``eta``, ``general`` and ``validation`` are the caller's.
         seed: of the adapter's initial values and of the order of the examples.
         out_dir: for the adapter and, while training, the checkpoint.
-        start_adapter: adapter directory to go on from.
+        start_adapter: adapter directory to start from.
         chat_template: a Jinja file to use instead of the model's own template.
         on_report: called with ``{"event": "start" | "step" | "valid" | "end", "step": n, ...}``;
             ``steps`` and ``loss`` at a step, ``valid_loss`` at a validation.
-        resume: go on from the checkpoint in ``out_dir``, if there is one of this same training;
-            one of other settings, other data or another model is replaced.
+        resume: continue from the checkpoint in ``out_dir`` if it belongs to this same training. A
+            checkpoint of other settings, other data or another model is replaced.
 
     Raises:
         ModelError: the model or the adapter cannot be used.
@@ -188,7 +186,7 @@ class _Training:
     def run(self, checkpoint: CheckpointFolder) -> None:
         """Train to the end of the plan or to the early stop; the checkpoint then is the result."""
         progress = self._progress
-        segment = max(1, -(-len(self._plan) // VALIDATIONS))
+        segment = max(1, -(-len(self._plan) // self._settings.validations))
         while progress.step < len(self._plan) and not self._should_stop():
             began = time.perf_counter()
             start = progress.step

@@ -26,7 +26,7 @@ from agentr_lite.actors.mlx.device import load_model, quiet
 from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE
 from agentr_lite.core.errors import AgentrError, ModelError
 from agentr_lite.core.seeds import stream_seed
-from agentr_lite.recipe.settings import TrainSettings
+from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.train.batches import Tokenized, iterate_batches
 from agentr_lite.train.cpu import fast_steps
 from agentr_lite.train.loss import masked_loss
@@ -48,9 +48,6 @@ many times less memory."""
 
 _OPTIMIZER_FILE = "optimizer.safetensors"
 
-CLIP_NORM = 1.0
-"""Source: Agent-R's training settings (gradient clipping at 1)."""
-
 
 class Session:
     """A model with LoRA layers in training."""
@@ -70,10 +67,10 @@ class Session:
         """Put adapter layers on the model and make the optimizer.
 
         Args:
-            settings: rank, scale, layers, learning rate, warm-up.
+            settings: rank, scale, layers, learning rate, warm-up, the gradient's largest norm.
             seed: of the adapter's initial values.
             steps: optimizer steps of the whole training, for the schedule.
-            start_adapter: an adapter directory to go on from.
+            start_adapter: an adapter directory to start from.
 
         Raises:
             ModelError: the model has no place for adapters, or ``start_adapter`` does not fit.
@@ -88,7 +85,7 @@ class Session:
             _recompute_activations(self.model)
         warmup = round(settings.warmup * steps)
         self.optimizer = _ClippedAdamW(
-            learning_rate=_schedule(settings.learning_rate, steps, warmup), bias_correction=True
+            settings.clip_norm, _schedule(settings.learning_rate, steps, warmup)
         )
         self.optimizer.init(self.model.trainable_parameters())
         mx.eval(self.model.parameters(), self.optimizer.state)
@@ -155,7 +152,7 @@ class Session:
         _save(folder / _OPTIMIZER_FILE, dict(tree_flatten(self.optimizer.state)))
 
     def restore(self, folder: Path) -> None:
-        """Go on from what ``save`` wrote."""
+        """Continue from what ``save`` wrote."""
         self.model.load_weights(str(folder / ADAPTER_FILE), strict=False)
         state: Any = mx.load(str(folder / _OPTIMIZER_FILE))
         self.optimizer.state = tree_unflatten(list(state.items()))
@@ -233,11 +230,16 @@ def _schedule(peak: float, steps: int, warmup: int) -> Callable[[mx.array], mx.a
 
 
 class _ClippedAdamW(optim.AdamW):
-    """AdamW on clipped gradients: mlx-lm's loop has no place for clipping of its own."""
+    """AdamW on clipped gradients: mlx-lm's loop does no clipping itself."""
+
+    def __init__(self, clip_norm: float, learning_rate: Callable[[mx.array], mx.array]) -> None:
+        super().__init__(learning_rate=learning_rate, bias_correction=True)
+        self._clip_norm = clip_norm
 
     def apply_gradients(self, gradients: dict[str, Any], parameters: Any) -> Any:
-        clipped, _ = optim.clip_grad_norm(gradients, CLIP_NORM)
-        return super().apply_gradients(clipped, parameters)
+        if self._clip_norm > 0:
+            gradients, _ = optim.clip_grad_norm(gradients, self._clip_norm)
+        return super().apply_gradients(gradients, parameters)
 
 
 class _StepReport(TrainingCallback):

@@ -255,7 +255,7 @@ def test_a_grammar_is_followed_or_refused(actor: Actor) -> None:
     settings = Sampling(max_tokens=12, grammar='root ::= "craft " [0-9]{3}')
     asked = [GenerateRequest(chat(1), (1, 2, 3), settings)]
     if not actor.capabilities.grammar:
-        with pytest.raises(ModelError, match="cannot hold answers to a grammar"):
+        with pytest.raises(ModelError, match="cannot make answers follow a grammar"):
             actor.generate(asked)
         return
     texts = [one.text for one in actor.generate(asked)[0].completions]

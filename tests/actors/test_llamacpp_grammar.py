@@ -16,6 +16,7 @@ from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.actors.llamacpp.grammar import Constrained, Grammar
 from agentr_lite.actors.llamacpp.sampler import Row, make_chooser
 from agentr_lite.actors.registry import check_grammars, open_actor, resolve_model
+from agentr_lite.actors.settings import ActorSettings
 from agentr_lite.agent.grammar import turn_grammar
 from agentr_lite.agent.turns import parse_action, reflection_turn
 from agentr_lite.core.errors import ModelError, UsageError
@@ -24,7 +25,6 @@ from agentr_lite.core.messages import Message
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.registry import make_env
 from agentr_lite.recipe.loading import load_recipe, recipe_from_dict, with_overrides
-from agentr_lite.recipe.settings import Recipe
 from tests.support.tiny_gguf import write_tiny_model
 
 TURN = """
@@ -381,7 +381,7 @@ def test_an_environment_without_a_grammar_is_named() -> None:
     env = Wordless()
     assert turn_grammar("", env) == ""
     assert turn_grammar('root ::= "x"', env) == 'root ::= "x"'
-    with pytest.raises(UsageError, match="'wordless' knows no grammar"):
+    with pytest.raises(UsageError, match="'wordless' has no grammar"):
         turn_grammar("env", env)
     env.grammar_text = 'deed ::= "x"'
     with pytest.raises(GrammarError, match=r"of environment 'wordless'.* no rule 'action'"):
@@ -408,19 +408,18 @@ def test_one_environment_of_several_may_have_its_own(tmp_path: Path) -> None:
     file.write_text(TURN)
     own = {"textcraft": {"agent": {"grammar": "env"}}, "webshop": {"agent": {"grammar": str(file)}}}
     recipe = recipe_from_dict({"env": own})
-    assert [part.agent.grammar for part in recipe.parts()] == ["env", TURN]
+    assert [own.agent.grammar for own in recipe.by_environment()] == ["env", TURN]
 
 
 def test_models_that_follow_no_grammar_are_refused_before_a_run(files_of_mlx: Path) -> None:
     spec = f"mlx:{files_of_mlx}"
     check_grammars(spec, ["", ""])
-    with pytest.raises(ModelError, match="cannot hold answers to a grammar"):
+    with pytest.raises(ModelError, match="cannot make answers follow a grammar"):
         check_grammars(spec, ["", TURN])
-    recipe = recipe_from_dict({"model": spec, "agent": {"grammar": TURN}})
-    with pytest.raises(ModelError, match="cannot hold answers to a grammar"):
-        open_actor(recipe)
+    with pytest.raises(ModelError, match="cannot make answers follow a grammar"):
+        open_actor(ActorSettings(model=spec, grammar=True))
     check_grammars("starter", [TURN])
-    actor = open_actor(Recipe(agent=recipe.agent))
+    actor = open_actor(ActorSettings(grammar=True))
     assert actor.capabilities.grammar
     actor.close()
 

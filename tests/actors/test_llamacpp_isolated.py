@@ -11,11 +11,11 @@ import pytest
 from agentr_lite.actors.base import GenerateRequest, Sampling, ScoreRequest
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.actors.llamacpp.isolated import BLOCK, Blocks
-from agentr_lite.actors.llamacpp.nodes import CellBytes
+from agentr_lite.actors.llamacpp.segments import CellBytes
 from agentr_lite.actors.registry import open_actor, resolve_model
+from agentr_lite.actors.settings import ActorSettings
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
-from agentr_lite.recipe.settings import AgentSettings, Recipe
 from tests.support.tiny_gguf import TinyShape, write_tiny_model
 
 CONTEXT = 512
@@ -121,15 +121,13 @@ def test_the_oldest_blocks_go_first() -> None:
     assert blocks.get(b"a") is None
 
 
-def test_the_recipe_asks_for_it_and_the_actor_says_so() -> None:
-    actor = open_actor(Recipe(agent=AgentSettings(context_tokens=200, deterministic=True)))
+def test_the_settings_ask_for_it_and_the_actor_says_so() -> None:
+    actor = open_actor(ActorSettings(context_tokens=200, deterministic=True))
     assert actor.description["deterministic"] is True
     actor.close()
 
 
 def test_a_server_cannot_promise_it() -> None:
-    recipe = Recipe(
-        model="openai:http://127.0.0.1:9/v1#any", agent=AgentSettings(deterministic=True)
-    )
+    settings = ActorSettings(model="openai:http://127.0.0.1:9/v1#any", deterministic=True)
     with pytest.raises(ModelError, match="deterministic"):
-        open_actor(recipe)
+        open_actor(settings)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentr_lite.actors.llamacpp.integrity import check_integrity
-from agentr_lite.actors.llamacpp.nodes import Branch, CellBytes, Node
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
+from agentr_lite.actors.llamacpp.segments import Branch, CellBytes, Segment
 
 SEQUENCES = 12
 CAPACITY = 40
@@ -69,8 +69,8 @@ def make_tree(spill_bytes: int = 0) -> tuple[PrefixTree, Cells]:
     return tree, cells
 
 
-def prefill(tree: PrefixTree, cells: Cells, node: Node) -> None:
-    for part in tree.incomplete(node):
+def prefill(tree: PrefixTree, cells: Cells, segment: Segment) -> None:
+    for part in tree.incomplete(segment):
         if part.saved is not None and tree.restore(part):
             continue
         missing = len(part.tokens) - part.decoded
@@ -87,9 +87,9 @@ def grow(tree: PrefixTree, cells: Cells, branch: Branch, token: int) -> None:
     tree.extend(branch, token)
 
 
-def path(node: Node) -> list[int]:
+def path(segment: Segment) -> list[int]:
     tokens: list[int] = []
-    walk: Node | None = node
+    walk: Segment | None = segment
     while walk is not None:
         tokens = walk.tokens + tokens
         walk = walk.parent
@@ -99,10 +99,10 @@ def path(node: Node) -> list[int]:
 def check(tree: PrefixTree, cells: Cells) -> None:
     check_integrity(tree)
     assert tree.used == len(cells.cells)
-    for node in tree.nodes():
-        if node.complete:
-            whole = path(node)
-            assert cells.tokens(node.sequence)[: len(whole)] == whole
+    for segment in tree.segments():
+        if segment.complete:
+            whole = path(segment)
+            assert cells.tokens(segment.sequence)[: len(whole)] == whole
 
 
 def test_a_shared_prefix_takes_its_cells_once() -> None:
@@ -123,7 +123,7 @@ def test_a_waiting_prefix_is_not_computed_twice() -> None:
     second, cached = tree.insert([1, 2, 3, 5])
     assert cached == 3
     prefill(tree, cells, first)
-    assert [len(node.tokens) for node in tree.incomplete(second)] == [1]
+    assert [len(segment.tokens) for segment in tree.incomplete(second)] == [1]
     prefill(tree, cells, second)
     assert tree.used == 5
     check(tree, cells)
@@ -131,10 +131,10 @@ def test_a_waiting_prefix_is_not_computed_twice() -> None:
 
 def test_a_branch_that_repeats_the_tree_gives_its_cells_back() -> None:
     tree, cells = make_tree()
-    node, _ = tree.insert([1, 2])
-    prefill(tree, cells, node)
+    segment, _ = tree.insert([1, 2])
+    prefill(tree, cells, segment)
     for last in (4, 4, 5):
-        branch = tree.fork(node)
+        branch = tree.fork(segment)
         grow(tree, cells, branch, 3)
         grow(tree, cells, branch, last)
         tree.unpin(tree.commit(branch))
@@ -144,18 +144,18 @@ def test_a_branch_that_repeats_the_tree_gives_its_cells_back() -> None:
 
 def test_the_least_recently_used_leaf_goes_first_and_pins_hold() -> None:
     tree, cells = make_tree()
-    nodes = []
+    segments = []
     for start in (1, 2, 3):
-        node, _ = tree.insert([start, 10 + start, 20 + start])
-        prefill(tree, cells, node)
-        nodes.append(node)
-    tree.unpin(nodes[0])
-    tree.unpin(nodes[1])
+        segment, _ = tree.insert([start, 10 + start, 20 + start])
+        prefill(tree, cells, segment)
+        segments.append(segment)
+    tree.unpin(segments[0])
+    tree.unpin(segments[1])
     again, cached = tree.insert([1, 11, 21])
     assert cached == 3
     tree.unpin(again)
     assert tree.make_room(CAPACITY - 6)
-    left = {node.tokens[0] for node in tree.nodes()}
+    left = {segment.tokens[0] for segment in tree.segments()}
     assert left == {1, 3}, "2 was used before 1, and 3 is pinned"
     assert tree.make_room(CAPACITY - 3)
     assert not tree.make_room(CAPACITY - 2)
@@ -170,23 +170,23 @@ def test_idle_prefixes_expire_but_used_ones_stay() -> None:
     fresh, _ = tree.insert([4, 5, 6, 7, 8])
     prefill(tree, cells, fresh)
     tree.expire(age=5)
-    assert {node.tokens[0] for node in tree.nodes()} == {4}
+    assert {segment.tokens[0] for segment in tree.segments()} == {4}
     check(tree, cells)
 
 
 def test_what_an_insert_would_pin_is_told_before() -> None:
     tree, cells = make_tree()
-    node, _ = tree.insert([1, 2, 3, 4])
-    prefill(tree, cells, node)
+    segment, _ = tree.insert([1, 2, 3, 4])
+    prefill(tree, cells, segment)
     assert tree.unpinned([1, 2, 9]) == 1
-    tree.unpin(node)
+    tree.unpin(segment)
     assert tree.unpinned([1, 2, 9]) == 3, "evictable cells count as needed"
 
 
 def test_damaged_books_are_noticed() -> None:
     tree, cells = make_tree()
-    node, _ = tree.insert([1, 2, 3])
-    prefill(tree, cells, node)
+    segment, _ = tree.insert([1, 2, 3])
+    prefill(tree, cells, segment)
     tree.used += 1
     with pytest.raises(RuntimeError, match="cells counted"):
         check_integrity(tree)
@@ -196,9 +196,9 @@ def test_what_cannot_be_brought_back_is_computed_once_and_for_all() -> None:
     """All that was evicted together needs room for a moment, also for a part of it."""
     tree, cells = make_tree(1_000_000)
     long = list(range(30))
-    node, _ = tree.insert(long)
-    prefill(tree, cells, node)
-    tree.unpin(node)
+    segment, _ = tree.insert(long)
+    prefill(tree, cells, segment)
+    tree.unpin(segment)
     assert tree.make_room(CAPACITY)
     others, _ = tree.insert(list(range(100, 120)))
     prefill(tree, cells, others)
@@ -249,9 +249,9 @@ def test_books_and_cells_agree_after_any_work(
     work: list[tuple[str, object]], spill_bytes: int
 ) -> None:
     tree, cells = make_tree(spill_bytes)
-    held: list[Node] = []
+    held: list[Segment] = []
     branches: list[Branch] = []
-    announced: list[Node] = []
+    announced: list[Segment] = []
     room = SEQUENCES // 2
 
     for kind, value in work:
@@ -262,19 +262,19 @@ def test_books_and_cells_agree_after_any_work(
             loose = sum(len(branch.tokens) for branch in branches)
             if tree.pinned + loose + tree.unpinned(value) > CAPACITY:
                 continue
-            node, cached = tree.insert(value)
-            assert path(node) == value
+            segment, cached = tree.insert(value)
+            assert path(segment) == value
             assert 0 <= cached <= len(value)
             if kind == "announce":
-                announced.append(node)
+                announced.append(segment)
                 continue
-            prefill(tree, cells, node)
-            held.append(node)
+            prefill(tree, cells, segment)
+            held.append(segment)
         elif kind == "part" and announced:
             # Half of what is missing, as when a batch is full.
             assert isinstance(value, int)
-            node = announced[value % len(announced)]
-            if missing := tree.incomplete(node):
+            segment = announced[value % len(announced)]
+            if missing := tree.incomplete(segment):
                 part = missing[0]
                 if part.saved is None or not tree.restore(part):
                     size = -(-(len(part.tokens) - part.decoded) // 2)
@@ -294,10 +294,10 @@ def test_books_and_cells_agree_after_any_work(
         elif kind == "commit" and branches:
             assert isinstance(value, int)
             branch = branches.pop(value % len(branches))
-            expected = path(branch.node) + branch.tokens
-            node = tree.commit(branch)
-            assert path(node) == expected
-            held.append(node)
+            expected = path(branch.segment) + branch.tokens
+            segment = tree.commit(branch)
+            assert path(segment) == expected
+            held.append(segment)
         elif kind == "leave" and held:
             assert isinstance(value, int)
             tree.unpin(held.pop(value % len(held)))
@@ -306,16 +306,16 @@ def test_books_and_cells_agree_after_any_work(
             tree.expire(value)
         check(tree, cells)
         for branch in branches:
-            assert cells.tokens(branch.sequence) == path(branch.node) + branch.tokens
+            assert cells.tokens(branch.sequence) == path(branch.segment) + branch.tokens
 
     for branch in branches:
         tree.unpin(tree.commit(branch))
         check(tree, cells)
-    for node in announced:
-        prefill(tree, cells, node)
+    for segment in announced:
+        prefill(tree, cells, segment)
         check(tree, cells)
-    for node in [*held, *announced]:
-        tree.unpin(node)
+    for segment in [*held, *announced]:
+        tree.unpin(segment)
     assert tree.pinned == 0
     assert tree.make_room(CAPACITY)
     assert tree.used == 0

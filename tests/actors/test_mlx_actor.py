@@ -14,10 +14,10 @@ import pytest
 from agentr_lite.actors.base import GenerateRequest, Sampling, ScoreRequest
 from agentr_lite.actors.mlx.actor import MlxActor
 from agentr_lite.actors.mlx.blas import use_fast_blas
-from agentr_lite.actors.mlx.prefix import Node, PrefixTree
+from agentr_lite.actors.mlx.prefix import PrefixTree, Segment
 from agentr_lite.actors.registry import check_model, open_actor, resolve_model
+from agentr_lite.actors.settings import ActorSettings
 from agentr_lite.core.errors import ModelError
-from agentr_lite.recipe.settings import Recipe
 from tests.actors.test_actor_conformance import chat
 from tests.convert.test_convert import write_adapter
 from tests.support.tiny_hf import make_tiny_hf
@@ -58,38 +58,38 @@ class TestPrefixTree:
         pool = FakePool(60)
         tree = PrefixTree(pool)
         owner: dict[int, tuple[int, ...]] = {}
-        pinned: list[tuple[Node, list[int]]] = []
+        pinned: list[tuple[Segment, list[int]]] = []
         for _ in range(400):
             if pinned and rng.random() < 0.45:
-                node, _ = pinned.pop(rng.randrange(len(pinned)))
-                tree.unpin(node)
+                segment, _ = pinned.pop(rng.randrange(len(pinned)))
+                tree.unpin(segment)
                 continue
             tokens = [rng.randrange(3) for _ in range(rng.randint(0, 12))]
             found = tree.insert(tokens)
             if found is None:
-                held = {slot for node, _ in pinned for slot in tree.slots(node)}
+                held = {slot for segment, _ in pinned for slot in tree.slots(segment)}
                 assert len(held) + len(tokens) > pool.size, "refused though there was room"
                 continue
-            node, matched = found
-            pinned.append((node, tokens))
-            for new in tree.missing(node):
+            segment, matched = found
+            pinned.append((segment, tokens))
+            for new in tree.missing(segment):
                 new.complete = True
-            slots = tree.slots(node)
+            slots = tree.slots(segment)
             assert len(slots) == len(tokens)
             # A slot holds the end of one prefix, and a match hands out just that one.
             for end, slot in enumerate(slots, 1):
                 if end > matched:
                     owner[slot] = tuple(tokens[:end])
                 assert owner[slot] == tuple(tokens[:end])
-            in_tree = [slot for node in tree.nodes() for slot in node.slots]
+            in_tree = [slot for segment in tree.segments() for slot in segment.slots]
             assert len(in_tree) == len(set(in_tree)) == pool.size - pool.free
-            for node, tokens in pinned:
-                assert [owner[slot] for slot in tree.slots(node)] == [
+            for segment, tokens in pinned:
+                assert [owner[slot] for slot in tree.slots(segment)] == [
                     tuple(tokens[:end]) for end in range(1, len(tokens) + 1)
                 ]
-        for node, _ in pinned:
-            tree.unpin(node)
-        assert all(node.pins == 0 for node in tree.nodes())
+        for segment, _ in pinned:
+            tree.unpin(segment)
+        assert all(segment.pins == 0 for segment in tree.segments())
 
     def test_the_least_recently_used_goes_first(self) -> None:
         tree = PrefixTree(FakePool(6))
@@ -99,7 +99,7 @@ class TestPrefixTree:
             tree.unpin(found[0])
         found = tree.insert([4, 4])
         assert found is not None
-        kept = sorted(node.tokens for node in tree.nodes())
+        kept = sorted(segment.tokens for segment in tree.segments())
         assert kept == [[1, 1], [3, 3], [4, 4]]
 
 
@@ -165,7 +165,7 @@ class TestActor:
             for ours, theirs in zip(roomy.score(questions), tight.score(questions), strict=True):
                 assert ours.log_likelihoods == pytest.approx(theirs.log_likelihoods, abs=1e-3)
         assert tight.usage.decoded_prompt_tokens > roomy.usage.decoded_prompt_tokens
-        assert all(node.pins == 0 for node in tight._decoder.tree.nodes())
+        assert all(segment.pins == 0 for segment in tight._decoder.tree.segments())
         roomy.close()
         tight.close()
 
@@ -333,7 +333,7 @@ class TestRegistry:
         files = resolve_model(f"mlx:{model_dir}")
         assert files.train_dir == files.gguf == model_dir
         check_model(f"mlx:{model_dir}")
-        actor = open_actor(Recipe(model=f"mlx:{model_dir}"))
+        actor = open_actor(ActorSettings(model=f"mlx:{model_dir}"))
         assert isinstance(actor, MlxActor)
         actor.close()
 

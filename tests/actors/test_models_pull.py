@@ -14,7 +14,8 @@ import huggingface_hub.constants
 import huggingface_hub.file_download
 import pytest
 
-from agentr_lite.actors import catalog, hub, shelf
+from agentr_lite.actors import named_models
+from agentr_lite.actors.download import catalog, hub
 from agentr_lite.actors.registry import check_model, resolve_model
 from agentr_lite.core.config import models_dir
 from agentr_lite.core.errors import ModelError
@@ -104,7 +105,7 @@ def test_a_server_without_ranges_starts_again(server: FakeHub, content: bytes) -
 
 def test_a_wrong_checksum_is_refused_and_leaves_nothing(server: FakeHub) -> None:
     server.lies = {FILE}
-    with pytest.raises(ModelError, match="another checksum"):
+    with pytest.raises(ModelError, match="does not have the checksum"):
         fetch()
     assert not [path for path in models_dir().rglob("*") if path.is_file()]
 
@@ -116,7 +117,7 @@ def test_a_part_of_something_else_is_noticed(server: FakeHub, content: bytes) ->
     with pytest.raises(KeyboardInterrupt):
         fetch(on_bytes=stop)
     parts()[0].write_bytes(b"x" * 100)
-    with pytest.raises(ModelError, match="another checksum"):
+    with pytest.raises(ModelError, match="does not have the checksum"):
         fetch()
     assert fetch().path.read_bytes() == content
 
@@ -186,7 +187,7 @@ def test_nobody_there_is_explained(server: FakeHub, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("file", ["../../etc/passwd", "/etc/passwd", "a/../../b.gguf"])
 def test_a_path_does_not_lead_out(server: FakeHub, file: str) -> None:
-    with pytest.raises(ModelError, match="not a file's path"):
+    with pytest.raises(ModelError, match="not the path of a file"):
         hub.fetch(REPO, file, models_dir())
 
 
@@ -201,7 +202,7 @@ def test_a_token_goes_to_the_hub(server: FakeHub, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    item = catalog.Known("tiny", 1e5, REPO, FILE, 1, "someone/Tiny", "MIT")
+    item = catalog.CatalogModel("tiny", 1e5, REPO, FILE, 1, "someone/Tiny", "MIT")
     monkeypatch.setattr(catalog, "CATALOG", (item,))
 
 
@@ -278,12 +279,12 @@ def test_what_is_pulled_cannot_take_a_name_that_means_something_else(
         assert code == 2
         one_error(err)
         assert "--as NAME" in err
-    assert not shelf.entries()
+    assert not named_models.entries()
     assert not server.ranges
     # By its path it is the same model.
     assert cli("models", "pull", f"{REPO}/{FILE}", "--as", "tiny")[0] == 0
     assert cli("models", "remove", "tiny")[0] == 0
-    shelf.put(shelf.Entry("tiny", "/somewhere/else.gguf"))
+    named_models.put(named_models.NamedModel("tiny", "/somewhere/else.gguf"))
     code, _, err = cli("models", "pull", "tiny")
     assert code == 2
     assert "already" in one_error(err)
@@ -294,7 +295,7 @@ def test_what_is_pulled_cannot_take_a_name_that_means_something_else(
 def test_a_repository_with_one_file_needs_no_path(server: FakeHub, cli: Call) -> None:
     code, _, err = cli("models", "pull", REPO)
     assert code == 0, err
-    assert shelf.find("tiny-q8_0") is not None
+    assert named_models.find("tiny-q8_0") is not None
     server.files[REPO]["another.gguf"] = b""
     code, _, err = cli("models", "pull", REPO)
     assert code == 2
@@ -305,7 +306,7 @@ def test_what_is_no_model_gets_no_name(server: FakeHub, cli: Call) -> None:
     server.files[REPO]["broken.gguf"] = b"GGUF" + bytes(100)
     code, _, err = cli("models", "pull", f"{REPO}/broken.gguf")
     assert code == 3, err
-    assert shelf.find("broken") is None
+    assert named_models.find("broken") is None
 
 
 def test_names_of_ones_own(tmp_path: Path, cli: Call) -> None:
@@ -334,7 +335,7 @@ def test_a_name_is_not_given_to_a_name(tmp_path: Path, cli: Call) -> None:
         assert code == 2
         assert "is a model's name already" in one_error(err)
         assert hint in err
-    assert list(shelf.entries()) == ["mine"]
+    assert list(named_models.entries()) == ["mine"]
 
 
 def test_a_directory_for_mlx_is_found_from_everywhere(
@@ -353,24 +354,24 @@ def test_a_directory_for_mlx_is_found_from_everywhere(
 def test_a_name_that_means_something_else_is_refused(name: str, tmp_path: Path, cli: Call) -> None:
     path = write_tiny_model(tmp_path / "mine.gguf")
     assert cli("models", "add", "--", name, path)[0] == 2
-    assert not shelf.entries()
+    assert not named_models.entries()
 
 
 def test_a_damaged_list_is_said_and_not_overwritten(cli: Call, tmp_path: Path) -> None:
-    shelf.shelf_file().parent.mkdir(parents=True, exist_ok=True)
-    shelf.shelf_file().write_text('{"models": {"x": 3}}')
+    named_models.list_file().parent.mkdir(parents=True, exist_ok=True)
+    named_models.list_file().write_text('{"models": {"x": 3}}')
     path = write_tiny_model(tmp_path / "mine.gguf")
     code, _, err = cli("models", "add", "mine", path)
     assert code == 3
     assert "damaged" in one_error(err)
-    assert shelf.shelf_file().read_text() == '{"models": {"x": 3}}'
+    assert named_models.list_file().read_text() == '{"models": {"x": 3}}'
 
 
 def test_the_catalogue_is_usable() -> None:
     names = [item.name for item in catalog.CATALOG]
     assert len(set(names)) == len(names)
     for item in catalog.CATALOG:
-        shelf.check_name(item.name)
+        named_models.check_name(item.name)
         assert item.parameters <= 4e9
         assert item.repo.count("/") == item.train_repo.count("/") == 1
         assert hub.gguf_files([item.file]) == [item.file]

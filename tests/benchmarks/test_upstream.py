@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from agentr_lite.recipe.settings import Recipe, SearchSettings
+from agentr_lite.recipe.groups import SearchSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from benchmarks.upstream import report, run_ours, run_upstream
 from tests.support.corridor import ACTIONS, Corridor
 from tests.support.policy_actor import PolicyActor, wanderer
@@ -17,7 +18,7 @@ from tests.support.policy_actor import PolicyActor, wanderer
 )
 def test_the_same_trees_at_another_price(simulations: int, width: int, depth: int) -> None:
     search = SearchSettings(simulations=simulations, width=width, depth=depth)
-    recipe = Recipe(env="corridor", seed=3, search=search)
+    recipe = Recipe(env=(EnvironmentSettings("corridor"),), seed=3, search=search)
     tasks = Corridor().tasks("train")[:4]
 
     def actor() -> PolicyActor:
@@ -43,7 +44,10 @@ def test_the_same_trees_at_another_price(simulations: int, width: int, depth: in
 
 
 def test_the_report_says_whether_the_trees_are_equal() -> None:
-    recipe = Recipe(env="corridor", search=SearchSettings(simulations=2, width=2, depth=4))
+    recipe = Recipe(
+        env=(EnvironmentSettings("corridor"),),
+        search=SearchSettings(simulations=2, width=2, depth=4),
+    )
     tasks = Corridor().tasks("train")[:2]
     policy = wanderer(*ACTIONS)
     found = {

@@ -17,13 +17,14 @@ from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.limits import time_limit
-from agentr_lite.recipe.settings import EvalSettings, Recipe, SearchSettings
-from agentr_lite.runs.stages.evaluate import eval_stage
-from agentr_lite.runs.stages.search import search_stage
-from agentr_lite.store import Store, runs
+from agentr_lite.recipe.groups import EvalSettings, SearchSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
+from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from tests.support.corridor import Corridor
 from tests.support.policy_actor import PolicyActor, wanderer
+from tests.support.stages import eval_stage, search_stage
 
 WALKER = wanderer("forward", "take", "open", "leave", "back", "forward")
 LIMIT_S = 0.25
@@ -117,13 +118,13 @@ STEP_FAULTS = [
     ("spin", "took longer than 0.25 s"),
     ("none", "a NoneType as observation"),
     ("bytes", "a bytes as observation"),
-    ("surrogate", "no Unicode"),
+    ("surrogate", "not valid Unicode"),
 ]
 
 
 def run_of(path: Path, recipe: Recipe) -> tuple[Store, str]:
     store = Store.open(path / "runs.db")
-    return store, runs.create_run(store, recipe)
+    return store, create_run(store, recipe)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_one_bad_task_in_search_and_evaluation(
     fault: str, call: str, message: str, tmp_path: Path
 ) -> None:
     recipe = Recipe(
-        env="bad",
+        env=(EnvironmentSettings("bad"),),
         search=SearchSettings(tasks=0, simulations=1, width=2, depth=4, wave=4),
         eval=EvalSettings(split="train", tasks=0, max_steps=4, recovery=False),
     )

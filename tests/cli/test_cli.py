@@ -108,6 +108,7 @@ def test_every_recipe_key_is_on_the_page(generate: ModuleType) -> None:
             continue
         for field in dataclasses.fields(hint):
             assert f"| `{name}.{field.name}` |" in page
+    assert "| `env_options` |" in page
 
 
 def test_the_readme_names_only_what_exists() -> None:

@@ -12,7 +12,8 @@ import pytest
 from agentr_lite.actors.base import Capabilities
 from agentr_lite.core.errors import ModelError
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.report.paired import paired_section, task_pairs
+from agentr_lite.report.model.pairs import task_pairs
+from agentr_lite.report.tables.pairs import paired_section
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.runs import get_run, list_stages
@@ -129,7 +130,7 @@ def test_each_books_the_time_of_its_own_turns(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(
-        "agentr_lite.runs.sitting.time", SimpleNamespace(monotonic=lambda: clock[0])
+        "agentr_lite.runs.stages.record.time", SimpleNamespace(monotonic=lambda: clock[0])
     )
     generate = Model.generate
 
@@ -196,7 +197,7 @@ def test_where_no_task_changed_it_says_so(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("test_cli_paired.TUNED", BASE)
+    monkeypatch.setattr(f"{__name__}.TUNED", BASE)
     assert call("eval", trained_run(db), "--paired", "--no-recovery") == 0
     shown = capsys.readouterr().out
     assert "Tasks that changed on test, greedy: none; both solve 4, neither 8." in shown
@@ -206,7 +207,7 @@ def test_where_no_task_changed_it_says_so(
     ("arguments", "message"),
     [
         (["--round", "0", "--paired"], "no adapter to compare the base with"),
-        (["--adapter", "x.gguf"], "--adapter begins a run of its own"),
+        (["--adapter", "x.gguf"], "--adapter begins a new run"),
         (["--adapter", "x.gguf", "--round", "2"], "is round 1, not another"),
     ],
 )

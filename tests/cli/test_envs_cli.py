@@ -252,8 +252,8 @@ def test_check_does_not_call_sound_what_it_has_not_tried(
     monkeypatch.setitem(registry._BUILT_IN, "mute", f"{__name__}:Mute")
     result = run("check", "mute", "--episodes", "3")
     assert result.exit_code == 0
-    assert "no real action was tried; give valid_actions() or solve()" in result.stdout
-    assert "mute: nothing wrong was found, but no real action was tried" in result.stderr
+    assert "no real action was tried; implement valid_actions() or solve()" in result.stdout
+    assert "mute: no check failed, but no real action was tried" in result.stderr
     assert "textcraft: sound" in run("check", "textcraft", "--episodes", "3", "--quick").stderr
 
 
@@ -342,5 +342,5 @@ def test_an_environment_in_a_file_is_planned_by_its_absolute_path(
     for arguments in ([path], [path, "--recipe", "river_game/recipe.yaml"]):
         planned = CliRunner().invoke(cli, ["run", *arguments, "--plan", "--json"])
         plan = json.loads(planned.stdout)["plan"]
-        assert plan["env"] == str(tmp_path.resolve() / path)
+        assert [env["name"] for env in plan["env"]] == [str(tmp_path.resolve() / path)]
     assert plan["search"]["tasks"] == 8

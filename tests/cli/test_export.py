@@ -12,15 +12,17 @@ from click.testing import CliRunner
 
 from agentr_lite.cli.export import export
 from agentr_lite.core.errors import AgentrError, UsageError
+from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.loading import recipe_from_dict
-from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings
-from agentr_lite.runs.stages.splice import splice_stage
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
 from agentr_lite.splice.export import Exported, exported, render
 from agentr_lite.store import Store, runs
 from agentr_lite.train.dataset import build_dataset
 from agentr_lite.train.general import load_general, parse_example
 from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, actions, plant
+from tests.support.stages import splice_stage
 
 GOOD = "forward, take, forward, open"
 
@@ -30,12 +32,12 @@ def database(tmp_path: Path) -> Path:
     """One tree with a good path, a revision and a rejected pair."""
     path = tmp_path / "runs.db"
     settings = Recipe(
-        env="corridor",
+        env=(EnvironmentSettings("corridor"),),
         search=SearchSettings(depth=8),
         splice=SpliceSettings((1.0,), recovery_attempts=0),
     )
     with Store.open(path) as store:
-        run_id = runs.create_run(store, settings)
+        run_id = create_run(store, settings)
         env = Corridor()
         paths = [GOOD, "forward, take, shout, back", "forward, take, smash, back"]
         plant(store, run_id, env, env.tasks("train")[0], paths)

@@ -11,11 +11,13 @@ from click.testing import CliRunner, Result
 
 from agentr_lite.actors import registry
 from agentr_lite.actors.base import GenerateRequest, Sampling
-from agentr_lite.actors.registry import open_actor, resolve_model
+from agentr_lite.actors.registry import resolve_model
 from agentr_lite.cli.doctor import doctor
 from agentr_lite.cli.models import models
 from agentr_lite.core.errors import EXIT_FAILED, ModelError
-from agentr_lite.recipe.settings import AgentSettings, Recipe
+from agentr_lite.recipe.groups import AgentSettings
+from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs.actors import open_actor
 from tests.support.tiny_gguf import write_tiny_adapter, write_tiny_model
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from agentr_lite.actors.llamacpp.grammar import try_grammar
-from agentr_lite.core.gbnf import GrammarError, check_grammar, read_grammar
+from agentr_lite.core.gbnf import GrammarError, check_grammar
 
 SOUND = [
     'root ::= "a"',
@@ -73,16 +71,3 @@ def test_llama_cpps_own_refusals_are_errors_too(capfd: pytest.CaptureFixture[str
     with pytest.raises(GrammarError, match=r"llama\.cpp refuses the grammar"):
         try_grammar('root ::= (("a"{1000} "b"?){1000} "c"?){1000}')
     assert "repeat" in capfd.readouterr().err
-
-
-def test_a_recipe_may_name_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "form.gbnf"
-    file.write_text('root ::= "yes"\n')
-    assert read_grammar(str(file)) == 'root ::= "yes"\n'
-    assert read_grammar("env") == "env"
-    assert read_grammar("") == ""
-    file.write_text('root ::= "yes')
-    with pytest.raises(GrammarError, match=r"grammar .*form\.gbnf, line 1, column 10"):
-        read_grammar(str(file))
-    with pytest.raises(GrammarError, match=r"cannot read '.*missing"):
-        read_grammar(str(tmp_path / "missing.gbnf"))

@@ -116,7 +116,7 @@ def test_a_silent_server_is_told_by_its_description() -> None:
 def test_an_unknown_server_is_asked_about() -> None:
     with serving("weather") as (address, state):
         state.describes = False
-        with pytest.raises(UsageError, match="cannot tell what kind") as caught:
+        with pytest.raises(UsageError, match="cannot determine the kind") as caught:
             opened(address)
         assert f"Kinds: {', '.join(PROFILES)}." in caught.value.hint
 
@@ -386,7 +386,7 @@ def test_games_that_change_are_noticed(textcraft: tuple[str, State]) -> None:
     env.reset(second)
     state.drifts = True
     env.restore(held)
-    with pytest.raises(EnvironmentFault, match="led elsewhere when they were repeated"):
+    with pytest.raises(EnvironmentFault, match="led to another state when they were repeated"):
         env.step("up")
     env.close()
 
@@ -442,7 +442,7 @@ def test_games_can_be_chosen(textcraft: tuple[str, State]) -> None:
         ({"train": [0.5]}, "needs numbers of games"),
         ({"max_steps": -1}, "max_steps needs a whole number"),
         ({"timeout_s": 0}, "timeout_s needs a number > 0"),
-        ({"kind": "textcarft"}, r"cannot tell what kind .*/textcarft.*'textcraft'"),
+        ({"kind": "textcarft"}, r"cannot determine the kind .*/textcarft.*'textcraft'"),
     ],
 )
 def test_wrong_options_are_named(

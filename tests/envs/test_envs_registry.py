@@ -13,7 +13,7 @@ from agentr_lite.core.errors import EnvironmentFault, UsageError
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs import registry
 from agentr_lite.envs.base import Environment, StepResult
-from agentr_lite.envs.registry import env_names, env_origin, find_task, make_env
+from agentr_lite.envs.registry import env_names, env_origin, find_task, make_env, path_options
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.wrappers import ReplayEnvironment, ReplayLog
 
@@ -139,6 +139,22 @@ def test_a_limit_of_0_lifts_that_on_making_it_too(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(EnvironmentFault, match=r"making it took longer than 0\.05 s"):
         make_env("sleeper")
     assert make_env("sleeper", {"time_limit_s": 0}).time_limit_s == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("textcraft", ("recipes_dir",)),
+        ("webshop", ("data_dir",)),
+        ("textworld", ("games_dir",)),
+        ("sciworld", ()),
+        # Their code is not loaded: there is no such file.
+        ("nowhere.py", Environment.path_options),
+        ("gymnasium:Nowhere-v0", Environment.path_options),
+    ],
+)
+def test_options_that_name_files_are_declared(name: str, options: tuple[str, ...]) -> None:
+    assert path_options(name) == options
 
 
 def test_find_task() -> None:

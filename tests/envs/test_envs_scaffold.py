@@ -95,7 +95,7 @@ def test_it_is_found_by_name_once_installed(package: Path) -> None:
 
 def test_its_recipe_is_one(package: Path) -> None:
     recipe = load_recipe(str(package / "recipe.yaml"))
-    assert (recipe.name, recipe.env) == ("river_game", "river_game")
+    assert (recipe.name, recipe.env_names) == ("river_game", ("river_game",))
 
 
 def test_what_it_says(tmp_path: Path) -> None:

@@ -224,9 +224,9 @@ def test_instructions(env: WebShop) -> None:
 
 def test_the_recipe_is_for_this_environment() -> None:
     recipe = load_recipe("webshop")
-    assert recipe.env == "webshop" and recipe.agent.brief
-    assert recipe.env_options == {"page_size": 5}
-    assert isinstance(make_env(recipe.env, recipe.env_options), WebShop)
+    assert recipe.environment.name == "webshop" and recipe.agent.brief
+    assert recipe.environment.options == {"page_size": 5}
+    assert isinstance(make_env(recipe.environment.name, recipe.environment.options), WebShop)
 
 
 def test_the_flag_for_the_original_data(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_the_flag_for_the_original_data(tmp_path: Path) -> None:
     assert all(task["name"].startswith("goal-") for task in json.loads(shown.stdout))
     flags = ["--webshop-data", str(tmp_path), "-o", "goals=human"]
     plan = json.loads(runner.invoke(cli, ["run", "webshop", "--plan", "--json", *flags]).stdout)
-    options = plan["plan"]["env_options"]
+    [options] = [environment["options"] for environment in plan["plan"]["env"]]
     assert options == {"page_size": 5, "goals": "human", "data_dir": str(tmp_path)}
 
 

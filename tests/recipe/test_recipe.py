@@ -14,29 +14,39 @@ from hypothesis import strategies as st
 
 from agentr_lite.core.errors import RecipeError
 from agentr_lite.core.suggestions import did_you_mean
+from agentr_lite.recipe.fields import Setting, settings_of
+from agentr_lite.recipe.groups import SearchSettings
 from agentr_lite.recipe.loading import (
-    apply_overrides,
     load_recipe,
     recipe_from_dict,
     recipe_names,
     recipe_text,
     with_overrides,
 )
-from agentr_lite.recipe.settings import Recipe, SearchSettings
-from agentr_lite.recipe.values import RANGES
+from agentr_lite.recipe.overrides import apply_overrides
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe, own_keys
 
 
-def keys() -> dict[str, Any]:
-    """Every key and its type."""
-    found: dict[str, Any] = {}
-    for name, hint in typing.get_type_hints(Recipe).items():
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            found |= {f"{name}.{k}": v for k, v in typing.get_type_hints(hint).items()}
-        else:
-            found[name] = hint
-    # Of each of several environments.
-    found["env.share"] = float
-    return found
+def kinds() -> dict[str, type]:
+    """Prefix of its keys to each dataclass of a recipe."""
+    groups = {
+        f"{name}.": hint
+        for name, hint in typing.get_type_hints(Recipe).items()
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type)
+    }
+    return {"": Recipe, "env.": EnvironmentSettings, **groups}
+
+
+def keys() -> dict[str, tuple[Any, Setting]]:
+    """Every key, its type and its setting."""
+    return {
+        f"{prefix}{key}": (typing.get_type_hints(kind)[key], declared)
+        for prefix, kind in kinds().items()
+        for key, declared in settings_of(kind).items()
+    }
+
+
+RANGES = {key: own for key, (_, own) in keys().items() if own.low is not None}
 
 
 class TestBundled:
@@ -61,19 +71,39 @@ class TestValues:
         recipe = Recipe()
         assert recipe_from_dict(recipe.to_dict()) == recipe
 
+    def test_every_key_says_what_it_means(self) -> None:
+        for kind in kinds().values():
+            groups = {
+                name
+                for name, hint in typing.get_type_hints(kind).items()
+                if dataclasses.is_dataclass(hint)
+            }
+            declared = settings_of(kind)
+            assert {field.name for field in dataclasses.fields(kind)} == {*declared, *groups}
+            assert all(own.meaning for own in declared.values())
+
     def test_every_number_has_a_range(self) -> None:
-        numbers = {k for k, hint in keys().items() if hint in (int, float, tuple[float, ...])}
-        assert numbers == set(RANGES)
+        numeric = (int, float, tuple[float, ...])
+        for key, (hint, own) in keys().items():
+            if hint in numeric:
+                assert own.low is not None and own.high is not None and own.low < own.high, key
+            else:
+                assert own.low is None and own.high is None, key
+
+    def test_an_environment_may_have_its_own_values_of_these_groups(self) -> None:
+        groups = {name for name, hint in typing.get_type_hints(EnvironmentSettings).items()}
+        assert set(own_keys()) == groups - {"name", "share", "options"}
+        assert own_keys()["agent"] == ("brief", "max_tokens", "grammar")
 
     @given(st.sampled_from(sorted(RANGES)), st.data())
     def test_ranges_hold(self, key: str, data: st.DataObject) -> None:
-        low, high = RANGES[key]
+        allowed = RANGES[key].allows
         group, _, name = key.rpartition(".")
         value: Any = data.draw(st.integers(-(10**12), 10**12))
         plain: dict[str, Any] = {group: {name: value}} if group else {name: value}
         if group == "env":
             plain = {"env": {"textcraft": {name: value}}}
-        if low <= value <= high:
+        if allowed(value):
             assert recipe_from_dict(plain)
         else:
             with pytest.raises(RecipeError, match="is outside"):
@@ -140,13 +170,13 @@ class TestOverrides:
 
     def test_env_options_take_any_key(self) -> None:
         recipe = load_recipe("smoke", ["env_options.recipes_dir=/a=b"])
-        assert recipe.env_options == {"recipes_dir": "/a=b"}
+        assert recipe.environment.options == {"recipes_dir": "/a=b"}
 
     def test_a_stored_recipe_stays_as_it_is(self) -> None:
         stored = load_recipe("smoke", ["env_options.a=1"]).to_dict()
         before = json.dumps(stored)
         changed = with_overrides(stored, ["env_options.a=2", "search.width=2"])
-        assert (changed.env_options, changed.search.width) == ({"a": 2}, 2)
+        assert (changed.environment.options, changed.search.width) == ({"a": 2}, 2)
         assert json.dumps(stored) == before
 
     @pytest.mark.parametrize("override", ["seed", "", "=", "search=3", "search.width=[", "a.b=1"])

@@ -9,16 +9,22 @@ from typing import Any
 import pytest
 
 from agentr_lite.core.messages import Message
-from agentr_lite.recipe.settings import EvalSettings, Recipe
-from agentr_lite.report.comparison import Compared, comparison_sections, gather_compared
-from agentr_lite.report.headline import pooled_tiles, run_tiles
-from agentr_lite.report.tables import Section
-from agentr_lite.runs.stages.evaluate import eval_stage
+from agentr_lite.recipe.groups import EvalSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.report.model.comparison import Compared, gather_compared, method_names
+from agentr_lite.report.tables.comparison import comparison_sections
+from agentr_lite.report.tables.headline import pooled_tiles, run_tiles
+from agentr_lite.report.tables.section import Section
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store
-from agentr_lite.store.runs import create_run, set_run_status
+from agentr_lite.store.database import to_json
+from agentr_lite.store.runs import get_run, set_run_status
+from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act
 
-RECIPE = Recipe(env="stairs", rounds=1, eval=EvalSettings(max_steps=4, batch=8))
+RECIPE = Recipe(
+    env=(EnvironmentSettings("stairs"),), rounds=1, eval=EvalSettings(max_steps=4, batch=8)
+)
 
 
 @pytest.fixture
@@ -119,3 +125,25 @@ def test_other_models_are_compared_task_by_task(store: Store) -> None:
     [row] = sections["Run against run"].rows
     assert cells(row[1:3]) == ["success", "+20.0"]
     assert "Success" not in sections
+
+
+def test_a_run_from_before_a_key_existed_is_of_the_same_method(store: Store) -> None:
+    ids = [played(store, "mine", seed, 4, 7) for seed in (1, 2)]
+    old = Recipe(**{**RECIPE.__dict__, "name": "mine", "seed": 1}).to_dict()
+    del old["train"]["validations"], old["splice"]["critic_tokens"]
+    store.execute("UPDATE runs SET recipe = ? WHERE id = ?", (to_json(old), ids[0]))
+    assert method_names([get_run(store, run) for run in ids]) == ["mine", "mine"]
+
+
+def test_environments_and_their_options_tell_methods_apart(store: Store) -> None:
+    ids = [
+        played(store, "mine", 1, 4, env=(EnvironmentSettings("stairs", options={"size": size}),))
+        for size in (3, 5)
+    ]
+    assert method_names([get_run(store, run) for run in ids]) == ["mine, size 3", "mine, size 5"]
+    several = [
+        played(store, "mine", 1, 4, env=(EnvironmentSettings("a"), b))
+        for b in (EnvironmentSettings("b", search={"depth": depth}) for depth in (3, 5))
+    ]
+    names = method_names([get_run(store, run) for run in several])
+    assert names == ["mine, depth 3", "mine, depth 5"]

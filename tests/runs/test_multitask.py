@@ -7,18 +7,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agentr_lite.agent.states import stored_origin
-from agentr_lite.core.errors import RecipeError, UsageError
+from agentr_lite.core.errors import UsageError
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs import registry
-from agentr_lite.metrics.intervals import Estimate, mean_of_estimates, wilson_interval
-from agentr_lite.recipe.environments import divide
-from agentr_lite.recipe.loading import load_recipe, recipe_from_dict
-from agentr_lite.runs.environments import open_environments, parts_of
+from agentr_lite.metrics.estimates import Estimate
+from agentr_lite.metrics.intervals import mean_of_estimates, wilson_interval
+from agentr_lite.recipe.loading import recipe_from_dict
+from agentr_lite.runs.environments import open_environments
 from agentr_lite.store import Store, evals, runs, splices, trees
 from tests.support import loop_case
 from tests.support.command_line import Call, one_error
@@ -34,7 +32,14 @@ class Hall(Corridor):
         return list(super().tasks(split))[::-1]
 
 
+class Loft(Corridor):
+    """The corridor under a third name, which comes after the others'."""
+
+    name = "loft"
+
+
 HALL = f"{__name__}:Hall"
+LOFT = f"{__name__}:Loft"
 OWN = """
 env:
   hall: {share: 2, search: {depth: 7, simulations: 3}, eval: {max_steps: 6}}
@@ -54,131 +59,29 @@ def recipe(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def two(loop: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Commands that know both environments."""
-    known = {**registry._BUILT_IN, "hall": HALL}
+    """Commands that know all of these environments."""
+    known = {**registry._BUILT_IN, "hall": HALL, "loft": LOFT}
     monkeypatch.setattr(registry, "_BUILT_IN", known)
     return loop
-
-
-class TestRecipe:
-    def test_a_list_shares_the_tasks_evenly(self) -> None:
-        recipe = recipe_from_dict({"env": ["b", "a"], "search": {"tasks": 9}, "eval": {"tasks": 4}})
-        assert recipe.env_names == ("a", "b") and recipe.env_label == "a+b"
-        assert [(p.env, p.search.tasks, p.eval.tasks) for p in recipe.parts()] == [
-            ("a", 5, 2),
-            ("b", 4, 2),
-        ]
-
-    def test_all_stays_all(self) -> None:
-        recipe = recipe_from_dict({"env": ["a", "b"], "search": {"tasks": 0}})
-        assert [part.search.tasks for part in recipe.parts()] == [0, 0]
-
-    def test_what_is_its_own(self) -> None:
-        recipe = recipe_from_dict(
-            {
-                "env": {
-                    "a": {"share": 3, "agent": {"brief": True}, "options": {"size": 2}},
-                    "b": {
-                        "search": {"depth": 7, "tasks": 1},
-                        "splice": {"alpha": 0.9, "unseen": "drop"},
-                    },
-                },
-                "search": {"tasks": 8, "depth": 5},
-            }
-        )
-        a, b = recipe.parts()
-        assert (a.search.tasks, a.search.depth, a.agent.brief) == (6, 5, True)
-        assert (b.search.tasks, b.search.depth, b.agent.brief) == (1, 7, False)
-        assert (a.env_options, b.env_options) == ({"size": 2}, {})
-        assert b.splice.alpha == (0.9,) and a.splice.alpha == recipe.splice.alpha
-        assert (a.splice.unseen, b.splice.unseen) == ("last", "drop")
-
-    def test_one_is_one_however_it_is_written(self) -> None:
-        assert recipe_from_dict({"env": ["a"]}) == recipe_from_dict({"env": "a"})
-        [part] = recipe_from_dict({"env": {"a": None}}).parts()
-        assert part.env == "a"
-        single = recipe_from_dict({"env": "a", "env_options": {"x": 1}})
-        assert single.parts() == [single]
-
-    def test_survives_the_store_whatever_its_order(self) -> None:
-        recipe = recipe_from_dict({"env": {"b": {"search": {"c": 1}}, "a": None}})
-        stored = json.loads(json.dumps(recipe.to_dict(), sort_keys=True))
-        assert recipe_from_dict(stored) == recipe
-        assert recipe_from_dict(stored).parts() == recipe.parts()
-
-    def test_where_a_stored_task_came_from(self) -> None:
-        several = recipe_from_dict({"env": {"a": {"options": {"size": 2}}, "b": None}}).to_dict()
-        assert stored_origin(several, "a") == ("a", {"size": 2})
-        assert stored_origin(several, "b") == ("b", {})
-        # A file's environment has a name of its own.
-        files = {"env": {"a": {}, "/x/jug.py": {"options": {"size": 3}}}}
-        assert stored_origin(files, "jugs") == ("/x/jug.py", {"size": 3})
-        files["env"]["/x/river.py"] = {}
-        assert stored_origin(files, "river") == ("/x/river.py", {})
-        assert stored_origin(files, "jugs") == ("jugs", {})
-        # Of one environment, the name that the recipe gives it: it may call itself otherwise.
-        single = recipe_from_dict({"env": "x.py", "env_options": {"size": 3}}).to_dict()
-        assert stored_origin(single, "a") == ("x.py", {"size": 3})
-
-    def test_overrides_reach_one_of_a_list(self, tmp_path: Path) -> None:
-        path = tmp_path / "two.yaml"
-        path.write_text("env: [a, b]\n")
-        recipe = load_recipe(str(path), ["env.b.search.depth=3", "search.width=2"])
-        assert [(p.search.depth, p.search.width) for p in recipe.parts()] == [(20, 2), (3, 2)]
-
-    @pytest.mark.parametrize(
-        ("env", "message"),
-        [
-            ([], "at least one environment"),
-            ({}, "at least one environment"),
-            (3, "needs a name"),
-            (None, "needs a name"),
-            (["a", "a"], "'a' stands there twice"),
-            ([1, 2], "a name is text|name is text"),
-            ({"a": 3}, "env.a: needs a mapping"),
-            ({"a": {"serch": {}}}, r"unknown key 'env.a.serch' \(did you mean 'search'\?\)"),
-            ({"a": {"search": {"dept": 2}}}, r"env.a.search.dept' \(did you mean 'depth'\?\)"),
-            ({"a": {"search": {"depth": 0}}}, "env.a.search.depth: 0 is outside"),
-            ({"a": {"search": {"depth": "x"}}}, "env.a.search.depth: needs int"),
-            ({"a": {"eval": {"split": "dev"}}}, "all environments share eval.split"),
-            ({"a": {"splice": {"alpha": []}}}, "env.a.splice.alpha: needs at least one"),
-            ({"a": {"share": 0}}, "env.a.share: 0.0 is outside"),
-        ],
-    )
-    def test_nonsense_names_its_key(self, env: Any, message: str) -> None:
-        with pytest.raises(RecipeError, match=message):
-            recipe_from_dict({"env": env})
-
-    def test_options_of_none_in_particular(self) -> None:
-        with pytest.raises(RecipeError, match="which environment is meant") as caught:
-            recipe_from_dict({"env": ["a", "b"], "env_options": {"size": 1}})
-        assert "env.NAME.options.size" in caught.value.hint
-
-    @pytest.mark.parametrize(
-        ("total", "shares", "parts"),
-        [
-            (10, [1, 1, 1], [4, 3, 3]),
-            (10, [0.7, 0.2, 0.1], [7, 2, 1]),
-            (2, [1, 1, 1], [1, 1, 1]),
-            (1, [1, 9], [1, 1]),
-            (0, [1, 2], [0, 0]),
-        ],
-    )
-    def test_divide(self, total: int, shares: list[float], parts: list[int]) -> None:
-        named = {f"env{index}": share for index, share in enumerate(shares)}
-        assert list(divide(total, named).values()) == parts
 
 
 class TestParts:
     def test_draws_are_each_ones_own(self, two: Call) -> None:
         recipe = recipe_from_dict({"env": ["corridor", "hall"], "seed": 4})
-        with open_environments(recipe) as envs:
-            seeds = {part.name: part.recipe.seed for part in parts_of(recipe, envs)}
+        with open_environments(recipe) as opened:
+            seeds = {each.name: each.recipe.seed for each in opened}
         assert len({4, *seeds.values()}) == 3
-        other = recipe_from_dict({"env": {"corridor": None}, "seed": 4})
-        with open_environments(other) as envs:
-            [part] = parts_of(other, envs)
-        assert part.recipe.seed == seeds["corridor"]
+        other = recipe_from_dict({"env": ["corridor", "loft"], "seed": 4})
+        with open_environments(other) as opened:
+            by_name = {each.name: each for each in opened}
+        assert by_name["corridor"].recipe.seed == seeds["corridor"]
+
+    def test_a_single_ones_seed_is_the_runs(self, two: Call) -> None:
+        for env in ("corridor", ["corridor"], {"corridor": None}):
+            recipe = recipe_from_dict({"env": env, "seed": 4})
+            with open_environments(recipe) as opened:
+                [alone] = opened
+            assert (alone.name, alone.recipe.seed) == ("corridor", 4)
 
     def test_two_of_the_same_name_are_refused(
         self, two: Call, monkeypatch: pytest.MonkeyPatch
@@ -294,15 +197,10 @@ class TestLoop:
         self, two: Call, recipe: Path, tmp_path: Path
     ) -> None:
         """In the first round; after it, they share an adapter."""
-        alone = tmp_path / "case" / "alone.yaml"
-        text = (
-            recipe.read_text()
-            .replace("  hall: {share: 2, ", "  hall: {")
-            .replace("  corridor: {}\n", "")
-        )
-        alone.write_text(text.replace("tasks: 6", "tasks: 4"))
+        others = tmp_path / "case" / "others.yaml"
+        others.write_text(recipe.read_text().replace("  corridor: {}\n", "  loft: {}\n"))
         first, second = tmp_path / "first.db", tmp_path / "second.db"
-        for path, db in ((recipe, first), (alone, second)):
+        for path, db in ((recipe, first), (others, second)):
             assert two("search", path, "-d", db)[0] == 0
         grown = []
         for db in (first, second):
@@ -339,10 +237,11 @@ class TestCommandLine:
     def test_several_targets(self, two: Call) -> None:
         code, out, _ = two("run", "corridor", "hall", "--plan", "--json", "--set", "rounds=1")
         plan = json.loads(out)["plan"]
-        assert code == 0 and sorted(plan["env"]) == ["corridor", "hall"]
+        environments = {environment["name"]: environment for environment in plan["env"]}
+        assert code == 0 and list(environments) == ["corridor", "hall"]
         assert (plan["name"], plan["rounds"]) == ("corridor+hall", 1)
         # Each has as many tasks as its own recipe asks for.
-        assert plan["env"]["hall"]["search"]["tasks"] == 100
+        assert environments["hall"]["search"]["tasks"] == 100
 
     def test_each_keeps_its_recipes_settings(self, two: Call, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_text(
@@ -353,14 +252,15 @@ class TestCommandLine:
         )
         words = ("run", tmp_path / "a.yaml", tmp_path / "b.yaml", "--plan", "--json")
         plan = json.loads(two(*words)[1])["plan"]
-        parts = {part.env: part for part in recipe_from_dict(plan).parts()}
+        parts = {own.env_label: own for own in recipe_from_dict(plan).by_environment()}
         assert (parts["corridor"].search.depth, parts["hall"].search.depth) == (7, 9)
         assert (parts["corridor"].search.tasks, parts["hall"].search.tasks) == (3, 100)
         assert (parts["corridor"].agent.brief, parts["hall"].agent.brief) == (True, False)
         assert (plan["rounds"], plan["agent"]["context_tokens"]) == (2, 9000)
         # What is set on the command line holds for both, and a number of tasks for all together.
         changed = json.loads(two(*words, "--set", "search.depth=5", "--set", "search.tasks=8")[1])
-        parts = {part.env: part for part in recipe_from_dict(changed["plan"]).parts()}
+        changed_recipe = recipe_from_dict(changed["plan"])
+        parts = {own.env_label: own for own in changed_recipe.by_environment()}
         assert {part.search.depth for part in parts.values()} == {5}
         assert [part.search.tasks for part in parts.values()] == [4, 4]
 

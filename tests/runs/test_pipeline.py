@@ -24,7 +24,8 @@ from agentr_lite.actors.mock import MockActor
 from agentr_lite.cli import main
 from agentr_lite.core.errors import ModelError
 from agentr_lite.recipe.loading import load_recipe
-from agentr_lite.runs.pipeline import PipelineResult, run_pipeline
+from agentr_lite.runs.creation import create_run
+from agentr_lite.runs.pipeline import PipelineResult, planned_stages, run_pipeline
 from agentr_lite.store import Store, runs, splices, trees
 from agentr_lite.train import lora
 from tests.support import loop_case
@@ -224,13 +225,14 @@ def test_a_bug_is_on_record_too(recipe: Path, db: Path, monkeypatch: pytest.Monk
     loop_case.install(monkeypatch.setattr)
     settings = load_recipe(str(recipe))
     with Store.open(db) as store:
-        run = runs.create_run(store, settings)
+        run = create_run(store, settings)
 
-        def broken() -> Any:
+        def broken(recipe: Any) -> Any:
             raise ZeroDivisionError("of ours")
 
+        monkeypatch.setattr(actors, "open_actor", broken)
         with pytest.raises(ZeroDivisionError):
-            run_pipeline(store, run, settings, open_actor=broken, equip=lambda *_: None)
+            run_pipeline(store, run, settings)
         row = runs.get_run(store, run)
     assert (row.status, row.error) == ("failed", "ZeroDivisionError: of ours")
 
@@ -340,13 +342,14 @@ def test_the_plan_is_data(cli: Call, recipe: Path, db: Path) -> None:
     code, out, err = cli("run", recipe, "--plan", "-d", db)
     assert code == 0 and err == ""
     assert out.startswith("plan: loop · corridor") and out.count("\n") == 4
-    assert json.loads(cli("run", recipe, "--plan", "--json")[1])["plan"]["env"] == "corridor"
+    [env] = json.loads(cli("run", recipe, "--plan", "--json")[1])["plan"]["env"]
+    assert env["name"] == "corridor"
     assert not db.exists()
 
 
 def test_a_recipe_for_one_environment_runs_on_another(cli: Call, recipe: Path, db: Path) -> None:
     code, out, _ = cli("run", "textcraft", "--recipe", recipe, "--plan", "--json")
-    assert code == 0 and json.loads(out)["plan"]["env"] == "textcraft"
+    assert code == 0 and [env["name"] for env in json.loads(out)["plan"]["env"]] == ["textcraft"]
     code, out, _ = cli("run", "corridor", "--plan", "--json", "--set", "rounds=0")
     assert code == 0 and json.loads(out)["plan"]["rounds"] == 0
 
@@ -354,6 +357,14 @@ def test_a_recipe_for_one_environment_runs_on_another(cli: Call, recipe: Path, d
 def test_rounds_0_needs_no_weights(cli: Call, recipe: Path, db: Path) -> None:
     overrides = ("--set", "rounds=0", "--set", "train_model=/nowhere")
     assert cli("run", recipe, "-d", db, *overrides)[0] == 0
+
+
+def test_the_loop_is_a_list_of_stages() -> None:
+    names = [(number, stage.name) for number, stage in planned_stages(1)]
+    assert names == [(0, "eval"), (1, "search"), (1, "splice"), (1, "train"), (1, "eval")]
+    adapters = [stage.model_round(number) for number, stage in planned_stages(1)]
+    assert adapters == [0, 0, 0, None, 1]
+    assert [number for number, _ in planned_stages(0)] == [0]
 
 
 def test_all_that_the_environment_broke_is_counted() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from agentr_lite.cli.common import database_path
-from agentr_lite.recipe.loading import apply_overrides, recipe_from_dict
+from agentr_lite.recipe.loading import recipe_from_dict
+from agentr_lite.recipe.overrides import apply_overrides
 from agentr_lite.runs.places import absolute_places
 
 
@@ -36,8 +37,8 @@ def test_paths_become_absolute_and_names_stay_names(here: Path) -> None:
             }
         )
     )
-    assert recipe.env == str(here / "jugs.py")
-    assert recipe.env_options == {
+    assert recipe.environment.name == str(here / "jugs.py")
+    assert recipe.environment.options == {
         "recipes_dir": str(here / "pack"),
         "level": "pack",
         "data_dir": "nowhere",
@@ -61,7 +62,7 @@ def test_models_of_every_kind(here: Path, model: str, kept: str) -> None:
 def test_several_environments(here: Path) -> None:
     env = {"textcraft": {"options": {"recipes_dir": "pack"}}, "jugs.py": {"share": 2}}
     recipe = absolute_places(recipe_from_dict({"env": env}))
-    assert {part.env: dict(part.env_options) for part in recipe.parts()} == {
+    assert {env.name: dict(env.options) for env in recipe.env} == {
         "textcraft": {"recipes_dir": str(here / "pack")},
         str(here / "jugs.py"): {},
     }

@@ -11,13 +11,14 @@ import pytest
 from agentr_lite.agent.step import take_step
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
-from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings
-from agentr_lite.runs.stages.search import search_stage
-from agentr_lite.runs.stages.splice import splice_stage
+from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
 from agentr_lite.splice.verify import final_reward
 from agentr_lite.store import Store, runs, splices, trees
 from tests.support.corridor import ACTIONS, Corridor
 from tests.support.splice_cases import RuleActor, actions, plant
+from tests.support.stages import search_stage, splice_stage
 
 GOOD = "forward, take, forward, open"
 PATHS = [
@@ -51,13 +52,15 @@ class Corridors(Corridor):
 
 def recipe(**splice: Any) -> Recipe:
     return Recipe(
-        env="corridor", search=SearchSettings(depth=8), splice=SpliceSettings((1.0,), **splice)
+        env=(EnvironmentSettings("corridor"),),
+        search=SearchSettings(depth=8),
+        splice=SpliceSettings((1.0,), **splice),
     )
 
 
 def make(path: Path) -> tuple[Store, str]:
     store = Store.open(path)
-    run_id = runs.create_run(store, recipe())
+    run_id = create_run(store, recipe())
     env = Corridors()
     for number, (task, paths) in enumerate(zip(env.tasks("train"), PATHS, strict=True)):
         plant(store, run_id, env, task, paths, wave=number // 2)
@@ -236,12 +239,12 @@ def wander(messages: Sequence[Message], seed: int) -> str:
 @pytest.mark.parametrize("critic", ["score", "none"])
 def test_every_revision_of_a_real_search_earns_its_reward(tmp_path: Path, critic: str) -> None:
     settings = Recipe(
-        env="corridor",
+        env=(EnvironmentSettings("corridor"),),
         search=SearchSettings(tasks=8, simulations=12, width=4, depth=8, wave=3),
         splice=SpliceSettings((1.0,), critic=critic),
     )
     store, env = Store.open(tmp_path / "runs.db"), Corridor()
-    run_id = runs.create_run(store, settings)
+    run_id = create_run(store, settings)
     walker = RuleActor(["throw", "smash", "back"], wander)
     search_stage(store, run_id, 1, settings, env, walker)
 

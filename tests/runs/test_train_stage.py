@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from agentr_lite.core.config import artifacts_dir
-from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings, TrainSettings
-from agentr_lite.runs.stages.splice import splice_stage
-from agentr_lite.runs.stages.train import adapter_in_use, train_stage
+from agentr_lite.recipe.groups import SearchSettings, SpliceSettings, TrainSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
+from agentr_lite.runs.equipment import adapter_in_use
 from agentr_lite.store import Store, evals, runs, splices
 from agentr_lite.train import lora
 from agentr_lite.train.lora import TrainResult
 from tests.support.splice_cases import RuleActor, plant
+from tests.support.stages import splice_stage, train_stage
 from tests.train.test_dataset import BAD, GOOD, Corridors
 
 
@@ -27,7 +29,7 @@ def trained(
     weights.mkdir()
     (weights / "config.json").write_text("{}")
     recipe = Recipe(
-        env="corridor",
+        env=(EnvironmentSettings("corridor"),),
         search=SearchSettings(depth=8),
         train_model=str(weights),
         splice=SpliceSettings((1.0,), critic="none", contested=False),
@@ -54,7 +56,7 @@ def trained(
 
     monkeypatch.setattr(lora, "train_lora", stand_in)
     store = Store.open(tmp_path / "runs.db")
-    run_id = runs.create_run(store, recipe)
+    run_id = create_run(store, recipe)
     env = Corridors()
     for task in env.tasks("train"):
         plant(store, run_id, env, task, [GOOD, BAD])

@@ -12,10 +12,12 @@ import pytest
 
 from agentr_lite.actors.base import GenerateRequest, GenerateResult
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
-from agentr_lite.recipe.settings import AgentSettings, Recipe, SearchSettings
-from agentr_lite.runs.stages.search import search_stage
-from agentr_lite.store import Store, runs, summaries
+from agentr_lite.recipe.groups import AgentSettings, SearchSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
+from agentr_lite.store import Store, summaries
 from tests.support.corridor import Corridor
+from tests.support.stages import search_stage
 from tests.support.tiny_gguf import write_tiny_model
 
 ACTIONS = ("forward", "take", "open", "leave", "back")
@@ -59,14 +61,14 @@ def test_cut_and_resumed_equals_uninterrupted(
     tmp_path: Path, actor: ActingModel, descent: Literal["paper", "textbook"]
 ) -> None:
     recipe = Recipe(
-        env="corridor",
+        env=(EnvironmentSettings("corridor"),),
         agent=AgentSettings(max_tokens=16, context_tokens=1024),
         search=SearchSettings(tasks=6, simulations=3, width=3, depth=4, wave=3, descent=descent),
     )
 
     def trees_of(path: Path, *cuts: int) -> list[Any]:
         with Store.open(path) as store:
-            run_id = runs.create_run(store, recipe)
+            run_id = create_run(store, recipe)
             for cut in cuts:
                 actor.batches, actor.fail_at = 0, cut
                 with pytest.raises(KeyboardInterrupt):

@@ -12,7 +12,8 @@ import pytest
 from agentr_lite.actors.base import Completion, GenerateRequest, GenerateResult
 from agentr_lite.core.messages import Message
 from agentr_lite.envs.base import StepResult
-from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings
+from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.splice.wave import Revision, TreeInput, TreeResult, splice_wave
 from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, actions, walk
@@ -23,7 +24,7 @@ GOOD = "forward, take, forward, open"
 
 def recipe(depth: int = 8, **splice: Any) -> Recipe:
     return Recipe(
-        env="corridor",
+        env=(EnvironmentSettings("corridor"),),
         search=SearchSettings(depth=depth),
         splice=SpliceSettings(**{"alpha": (1.0,), **splice}),
     )
@@ -366,6 +367,21 @@ def test_the_reasoning_critic_is_asked_step_by_step() -> None:
     assert result.revisions[0].cut.step == 4
     assert [item.judged.verdict for item in result.judged] == ["uncertain", "bad"]
     assert actor.batches == [1, 1]
+
+
+@pytest.mark.parametrize(("own", "tokens"), [({}, 192), ({"critic_tokens": 7}, 7)])
+def test_the_recipe_says_how_long_the_critic_may_reason(own: dict[str, int], tokens: int) -> None:
+    lengths: list[int] = []
+
+    class Noted(RuleActor):
+        def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
+            lengths.extend(request.sampling.max_tokens for request in requests)
+            return super().generate(requests)
+
+    actor = Noted((), lambda messages, seed: "Judgement: bad")
+    run([GOOD, "forward, take, back"], actor, recipe(critic="reason", verify="off", **own))
+
+    assert lengths == [tokens]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2])

@@ -73,7 +73,7 @@ def test_a_cell_that_fails_costs_itself_alone(
     assert failed.code == 1
     assert "out of adapters" in failed.err
     assert "corridor/verified/1 and 1 more failed" in failed.err
-    assert "goes on where it was: agentr-lite study" in failed.err
+    assert "go on with: agentr-lite study" in failed.err
     runs = study_case.run_names(study_file.parent / "s.db")
     names = {name: status for name, seed, status in runs if seed == 1}
     assert names == {

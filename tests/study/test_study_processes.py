@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from agentr_lite.cli import study_worker
 from agentr_lite.core.errors import HeldError
-from agentr_lite.runs.claim import is_claimed
+from agentr_lite.runs.claim import claimed, is_claimed
 from agentr_lite.store import Store
 from agentr_lite.store.runs import get_run, list_runs
 from agentr_lite.study.jobs import schedule, work
@@ -40,7 +39,7 @@ def test_a_run_at_work_shows(study: Command, study_file: Path) -> None:
             found = study_status(store, cells, is_held=lambda _, run_id, held=held: held)
             assert found.cells[0].state == state
         assert not is_claimed(store, run)
-        with study_worker.claimed(store, run):
+        with claimed(store, run):
             assert is_claimed(store, run)
 
 
@@ -135,16 +134,15 @@ def test_a_run_that_is_still_held_is_waited_for(
 
     monkeypatch.setattr(work.time, "sleep", lambda seconds: None)
     cell = study_cells(load_study(str(study_file)), ["corridor/base/1"])[0]
-    tools = study_worker.tools()
-    tools = work.Tools(claim, tools.equip, tools.versions)
+    monkeypatch.setattr(work, "claimed", claim)
     with Store.open(study_file.parent / "s.db") as store:
-        run_id, _ = work.work_off(store, cell, tools, schedule.Progress(quiet=True))
+        run_id, _ = work.work_off(store, cell, schedule.Progress(quiet=True))
         assert get_run(store, run_id).status == "finished"
     assert tried == 3
     monkeypatch.setattr(work, "CLAIM_PATIENCE_S", 0.0)
     tried = -10
     with Store.open(study_file.parent / "t.db") as store, pytest.raises(HeldError):
-        work.work_off(store, cell, tools, schedule.Progress(quiet=True))
+        work.work_off(store, cell, schedule.Progress(quiet=True))
 
 
 def test_a_run_that_stays_held_costs_its_cell_alone(
@@ -161,21 +159,17 @@ def test_a_run_that_stays_held_costs_its_cell_alone(
 
     monkeypatch.setattr(work, "CLAIM_PATIENCE_S", 0.0)
     cells = study_cells(load_study(str(study_file)), ["corridor/base"])
-    tools = study_worker.tools()
-    tools = work.Tools(claim, tools.equip, tools.versions)
+    monkeypatch.setattr(work, "claimed", claim)
     with Store.open(study_file.parent / "s.db") as store:
         outcome = schedule.work_here(
-            store, cells, tools, on_cell=lambda cell: None, progress=schedule.Progress(quiet=True)
+            store, cells, on_cell=lambda cell: None, progress=schedule.Progress(quiet=True)
         )
     assert outcome.failed == {cells[0].name: "another process is working on it"}
     assert outcome.finished == [cells[1].name]
 
 
 def test_two_at_once_are_refused(study: Command, study_file: Path) -> None:
-    with (
-        Store.open(study_file.parent / "s.db") as store,
-        study_worker.claimed(store, "tiny.study"),
-    ):
+    with Store.open(study_file.parent / "s.db") as store, claimed(store, "tiny.study"):
         refused = study(study_file)
     assert refused.code == 4
     assert "is working on study tiny in" in refused.err

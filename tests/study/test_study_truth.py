@@ -11,11 +11,12 @@ from agentr_lite.agent.turns import reflection_turn
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.world import custom_task
-from agentr_lite.recipe.settings import Recipe, SearchSettings, SpliceSettings
-from agentr_lite.report.spliced import failure_section, recovery_section, splice_rounds
-from agentr_lite.runs.stages.splice import splice_stage
+from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.report.model.splices import splice_rounds
+from agentr_lite.report.tables.splices import failure_section, recovery_section
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store
-from agentr_lite.store.runs import create_run
 from agentr_lite.study.writeup.critic_truth import (
     CriticTruth,
     JudgedPath,
@@ -27,6 +28,7 @@ from agentr_lite.study.writeup.critic_truth import (
 from agentr_lite.study.writeup.oracle import first_error, has_truth, label_steps
 from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, plant, turn
+from tests.support.stages import splice_stage
 
 LOGS = "get 1 oak logs"
 PLANKS = "craft 4 oak planks using 1 oak logs"
@@ -176,7 +178,7 @@ def test_a_coin_has_half(store: Store) -> None:
 def test_naive_failures_and_what_is_recovered(store: Store) -> None:
     env = Corridor()
     recipe = Recipe(
-        env="corridor",
+        env=(EnvironmentSettings("corridor"),),
         search=SearchSettings(depth=12),
         splice=SpliceSettings(alpha=(1.0,), recovery_attempts=1),
     )
@@ -212,7 +214,7 @@ def test_naive_failures_and_what_is_recovered(store: Store) -> None:
 def test_a_splice_may_hold_and_yet_lie(store: Store) -> None:
     env = Corridor()
     recipe = Recipe(
-        env="corridor",
+        env=(EnvironmentSettings("corridor"),),
         search=SearchSettings(depth=12),
         splice=SpliceSettings(alpha=(1.0,), recovery_attempts=0),
     )

@@ -13,16 +13,16 @@ from textual.pilot import Pilot
 from agentr_lite.actors.base import Capabilities, ScoreRequest, ScoreResult
 from agentr_lite.agent.turns import parse_action
 from agentr_lite.core.messages import Message
-from agentr_lite.recipe.settings import EvalSettings, Recipe, SearchSettings, SpliceSettings
-from agentr_lite.runs.stages.evaluate import eval_stage
-from agentr_lite.runs.stages.search import search_stage
-from agentr_lite.runs.stages.splice import splice_stage
+from agentr_lite.recipe.groups import EvalSettings, SearchSettings, SpliceSettings
+from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, runs
 from tests.support.corridor import Corridor
 from tests.support.policy_actor import PolicyActor
+from tests.support.stages import eval_stage, search_stage, splice_stage
 
 RECIPE = Recipe(
-    env="corridor",
+    env=(EnvironmentSettings("corridor"),),
     model="mock",
     rounds=2,
     search=SearchSettings(tasks=6, simulations=4, width=3, depth=7, wave=3),
@@ -67,7 +67,7 @@ class Player(PolicyActor):
 
 def make_run(store: Store) -> str:
     """A finished run of two rounds, its times made the same on every machine."""
-    run_id = runs.create_run(store, RECIPE)
+    run_id = create_run(store, RECIPE)
     env = Corridor()
     for round_index in range(RECIPE.rounds + 1):
         player = Player(skill=0.45 + 0.15 * round_index)

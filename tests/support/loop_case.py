@@ -8,6 +8,7 @@ with ``real``, nothing stands in.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -21,7 +22,7 @@ from agentr_lite.actors.base import GenerateRequest, GenerateResult
 from agentr_lite.actors.mock import MockActor
 from agentr_lite.core.messages import Message
 from agentr_lite.envs import registry as environments
-from agentr_lite.runs.stages import evaluation
+from agentr_lite.runs.stages import episodes
 from agentr_lite.runs.stages import train as train_stage
 from agentr_lite.store import Store, evals, runs, splices, summaries, trees
 from agentr_lite.train import lora
@@ -49,7 +50,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "build_dataset": (train_stage, "build_dataset"),
     "train_lora": (lora, "train_lora"),
     "save_adapter": (splices, "save_adapter"),
-    "save_eval_items": (evaluation, "save_eval_items"),
+    "save_eval_items": (episodes, "save_eval_items"),
     "stage_finished": (runs, "stage_finished"),
     "set_run_status": (runs, "set_run_status"),
 }
@@ -195,7 +196,8 @@ def _evals(store: Store, run_id: str) -> list[Any]:
     for row in evals.list_evals(store, run_id):
         rows.append((row.round, row.mode, row.split, row.summary))
         for item in evals.list_eval_items(store, row.id):
-            rows.append((item.task.name, item.sample, item.reward, item.steps, item.episode))
+            episode = [dataclasses.asdict(step) for step in item.episode]
+            rows.append((item.task.name, item.sample, item.reward, item.steps, episode))
     return rows
 
 

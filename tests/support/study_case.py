@@ -1,6 +1,6 @@
 """A study without a model: the stand-ins of ``loop_case``, two methods, two seeds.
 
-Run as a program it works off one cell with these stand-ins, as ``agentr_lite.cli.study_worker``
+Run as a program it works off one cell with these stand-ins, as ``agentr_lite.study.jobs.worker``
 does with the real ones; a cell of the method named in its first argument hangs in its first batch.
 """
 
@@ -94,11 +94,11 @@ class Hanging(loop_case.Player):
 
 
 if __name__ == "__main__":
-    from agentr_lite.cli import study_worker
+    from agentr_lite.study.jobs import worker
 
     install(setattr)
-    order = study_worker.read_order()
-    study_worker.leave_with_parent()
+    order = worker.read_order()
+    worker.leave_with_parent()
     if f"/{sys.argv[1]}/" in order:
         loop_case.actors.open_actor = lambda recipe, **_: Hanging()
-    sys.exit(study_worker.main(order))
+    sys.exit(worker.main(order))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agentr_lite.actors.chat_template import ChatTemplate
+from agentr_lite.actors.chat.template import ChatTemplate
 from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message

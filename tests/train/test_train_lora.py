@@ -12,8 +12,10 @@ import pytest
 from agentr_lite.convert.hf_to_gguf import convert_to_gguf
 from agentr_lite.core.errors import AgentrError, ModelError
 from agentr_lite.core.messages import Message
-from agentr_lite.recipe.settings import TrainSettings
+from agentr_lite.recipe.groups import TrainSettings
+from agentr_lite.train import checkpoint
 from agentr_lite.train.batches import TrainExample
+from agentr_lite.train.checkpoint import fingerprint
 from agentr_lite.train.lora import TrainResult, train_lora
 from tests.convert.test_convert import CHAT, EXACT, mlx_logits
 from tests.support.llama_logits import llama_logits, llama_tokens
@@ -130,6 +132,39 @@ def test_cut_and_resumed_is_as_uninterrupted(
     assert result.train_losses == uninterrupted.train_losses
     assert result.valid_losses == uninterrupted.valid_losses
     assert result.gguf_path.read_bytes() == uninterrupted.gguf_path.read_bytes()
+
+
+def test_the_recipe_says_how_often_a_training_validates(
+    uninterrupted: TrainResult, model_dir: Path, tmp_path: Path
+) -> None:
+    # 24 steps; by default a validation after each 3 (24 / 10, rounded up).
+    assert [step for step, _ in uninterrupted.valid_losses] == list(range(0, 25, 3))
+    few = fit(model_dir, tmp_path, settings=changed(validations=2))
+    assert [step for step, _ in few.valid_losses] == [0, 12, 24]
+    assert few.train_losses == uninterrupted.train_losses
+
+
+def test_the_recipe_says_how_far_gradients_are_clipped(
+    uninterrupted: TrainResult, model_dir: Path, tmp_path: Path
+) -> None:
+    tight = fit(model_dir, tmp_path / "tight", settings=changed(epochs=1, clip_norm=1e-9))
+    loose = fit(model_dir, tmp_path / "loose", settings=changed(epochs=1, clip_norm=0))
+    wide = fit(model_dir, tmp_path / "wide", settings=changed(epochs=1, clip_norm=1e6))
+    assert loose.train_losses == wide.train_losses != tight.train_losses
+
+
+def test_keys_that_came_later_leave_an_older_checkpoint_usable(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mark(**changes: Any) -> str:
+        return fingerprint(model_dir, changed(**changes), 3, None, [])
+
+    plain = mark()
+    assert plain == mark(validations=10, clip_norm=1.0)
+    assert len({plain, mark(validations=5), mark(clip_norm=0.5)}) == 3
+    # A version without these keys made its mark of the others alone.
+    monkeypatch.setattr(checkpoint, "LATER_KEYS", ())
+    assert mark(validations=5) == plain
 
 
 def test_cut_while_a_checkpoint_is_swapped(model_dir: Path, tmp_path: Path) -> None:

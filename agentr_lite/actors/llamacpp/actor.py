@@ -20,6 +20,7 @@ from agentr_lite.actors.base import (
     ScoreRequest,
     ScoreResult,
 )
+from agentr_lite.actors.chat.prompts import Prompt, PromptBuilder
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import tuning
 from agentr_lite.actors.llamacpp.grammar import constrained
@@ -31,7 +32,6 @@ from agentr_lite.actors.llamacpp.plan import plan_isolated, plan_lanes
 from agentr_lite.actors.llamacpp.sampler import Chooser, Forced, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from agentr_lite.actors.llamacpp.weights import Weights
-from agentr_lite.actors.prompts import Prompt, PromptBuilder
 from agentr_lite.actors.shared import open_beside
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.usage import Usage
@@ -41,11 +41,11 @@ class LlamaCppActor(Actor):
     """Batched tree decoding on llama.cpp.
 
     Prefixes stay in the cache between calls and are shared by requests, samples and turns, so a
-    conversation's history is decoded once. What a call returns depends on the requests, the
-    adapter and what is cached (through the rounding of different batch shapes, which can decide
-    a near tie), never on the clock: the same calls after ``reset_cache`` give the same results
-    bit for bit on the same machine, build and thread count. ``deterministic`` takes away what
-    is cached and what else is in flight.
+    conversation's history is decoded once. A call's results depend on the requests, the adapter
+    and the cached prefixes; the latter change the shape of batches and thereby the rounding, which
+    can decide a near tie. They never depend on the clock: the same calls after ``reset_cache`` give
+    the same results bit for bit on the same machine, build and thread count. With
+    ``deterministic``, results depend neither on cached prefixes nor on other requests.
     """
 
     capabilities = Capabilities(
@@ -69,21 +69,21 @@ class LlamaCppActor(Actor):
 
         Args:
             path: a GGUF file.
-            context_tokens: longest conversation with its answer; never more than the model was
-                trained on.
-            n_cells: tokens that the caches hold together; default: what suits the model's size
-                and the free memory. Never less than one conversation.
+            context_tokens: longest conversation with its answer; limited by the model's training
+                context.
+            n_cells: tokens that all caches hold together, at least one conversation. Default:
+                chosen by the model's size and the free memory.
             n_threads: default: the physical cores that this process may use.
-            n_gpu_layers: -1 = all, where llama.cpp was built with GPU support.
+            n_gpu_layers: -1 = all, if llama.cpp was built with GPU support.
             chat_template: a Jinja file to use instead of the model's own template.
-            tuned: shape batches as `agentr-lite doctor --tune` found best, if it was run.
-            deterministic: answer each request by itself, so that its answers depend, bit for bit,
-                on nothing else that was or is asked; slower.
-            weights: those of ``path``, loaded already (``beside``); the actor leaves them at its
-                end.
+            tuned: use the batch shapes that `agentr-lite doctor --tune` measured, if it was run.
+            deterministic: answer each request by itself, so that no bit of its answers depends on
+                earlier or simultaneous requests. This is slower.
+            weights: the loaded weights of ``path`` (for ``beside``). The actor is one of their
+                users; it leaves them when it is closed.
 
         Raises:
-            ModelError: the file is missing, broken, of an unsupported kind, has no usable chat
+            ModelError: the file is missing, damaged or of an unsupported kind, has no usable chat
                 template, or does not fit in memory.
         """
         self.usage = Usage()
@@ -108,7 +108,7 @@ class LlamaCppActor(Actor):
                 gpu=uses_gpu() and n_gpu_layers != 0,
                 n_threads=self._threads,
             )
-            # Large files take seconds to digest: only where there may be something to find.
+            # The digest of a large file takes seconds: compute it only if anything is stored.
             self._tuning = (
                 tuning.stored(file_sha256(path)) if tuned and tuning.any_stored() else None
             )
@@ -121,7 +121,7 @@ class LlamaCppActor(Actor):
                 model, plan, n_threads=self._threads, kind=IsolatedLane if deterministic else Lane
             )
         except BaseException:
-            # Weights that came from outside are left by whoever brought them.
+            # The caller leaves weights that it passed in.
             if weights is None:
                 self._weights.leave()
             raise
@@ -163,16 +163,16 @@ class LlamaCppActor(Actor):
 
     @property
     def context_tokens(self) -> int:
-        """Longest conversation, its answer included."""
+        """Longest conversation, including its answer."""
         return self._context_tokens
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
-        """See ``Actor``. Where a stop string cuts a token, ``token_ids`` holds all of it."""
+        """See ``Actor``. If a stop string cuts a token, ``token_ids`` holds the whole token."""
         prompts: list[Prompt] = []
         jobs: list[Job | None] = []
         for request in requests:
             sampling = request.sampling
-            # An answer's limit may be out of proportion to a small model's context.
+            # The answer's limit may be too large for a small model's context.
             room = min(sampling.max_tokens, self._context_tokens // 2)
             prompt = self._prompts.build(request.messages, room)
             prompts.append(prompt)
@@ -200,11 +200,11 @@ class LlamaCppActor(Actor):
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """See ``Actor``.
 
-        A continuation is tokenized by itself, as generation would produce it after the prompt;
-        the end of the turn is not part of it.
+        A continuation is tokenized by itself, as if it were generated after the prompt. The end of
+        the turn is not part of it.
 
         Raises:
-            ModelError: an empty continuation.
+            ModelError: a continuation is empty.
         """
         jobs: list[tuple[Job, list[Forced]] | None] = []
         for request in requests:
@@ -218,8 +218,11 @@ class LlamaCppActor(Actor):
             forced = [Forced(ids) for ids in tokens]
             samples = [Sample(c, len(ids)) for c, ids in zip(forced, tokens, strict=True)]
             jobs.append((Job(prompt.tokens, samples), forced))
-        self._run([one[0] for one in jobs if one is not None])
-        return [_scored(*one) if one is not None else SCORE_OVERFLOW for one in jobs]
+        self._run([scored[0] for scored in jobs if scored is not None])
+        return [
+            _score_result(scored[0], scored[1]) if scored is not None else SCORE_OVERFLOW
+            for scored in jobs
+        ]
 
     def _run(self, jobs: Sequence[Job]) -> None:
         if self._closed:
@@ -237,7 +240,7 @@ class LlamaCppActor(Actor):
         usage.model_ms += (time.perf_counter() - started) * 1000.0
 
     def use_adapter(self, path: Path | None) -> None:
-        """See ``Actor``. A change empties the prefix cache: cells belong to their adapter."""
+        """See ``Actor``. A change empties the prefix cache: its cells are valid for one adapter."""
         handle = self._weights.adapters.load(path) if path is not None else None
         self._adapter = path
         if handle == self._handle:
@@ -248,7 +251,7 @@ class LlamaCppActor(Actor):
         self.reset_cache()
 
     def beside(self, adapter: Path | None) -> LlamaCppActor:
-        """See ``Actor``. What it costs is the memory of its caches."""
+        """See ``Actor``. It costs only the memory of its caches."""
         if self._closed:
             raise ModelError("the model is closed")
         weights = self._weights
@@ -259,7 +262,7 @@ class LlamaCppActor(Actor):
         self._lanes.reset()
 
     def close(self) -> None:
-        """Free everything that no other actor uses; twice is fine."""
+        """Free everything that no other actor uses; it may be called twice."""
         if not self._closed:
             self._closed = True
             # Contexts point into the model.
@@ -267,6 +270,6 @@ class LlamaCppActor(Actor):
             self._weights.leave()
 
 
-def _scored(job: Job, forced: Sequence[Forced]) -> ScoreResult:
+def _score_result(job: Job, forced: Sequence[Forced]) -> ScoreResult:
     values = tuple(chooser.log_likelihood for chooser in forced)
     return ScoreResult(values, len(job.prompt), job.cached_tokens)

@@ -1,4 +1,4 @@
-"""LoRA adapters: loaded once by path, swapped without touching the base."""
+"""LoRA adapters: each is loaded once, and the base stays loaded when they are switched."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Adapters:
         self._loaded: dict[tuple[Path, int, int], Any] = {}
 
     def load(self, path: Path) -> Any:
-        """A handle for the adapter at ``path``; a file that changed is read again.
+        """A handle for the adapter at ``path``; a file that has changed is read again.
 
         Raises:
-            ModelError: missing, corrupt or for another base.
+            ModelError: the adapter is missing, corrupt or for another base.
         """
         header = check_adapter_file(path, self._model.header)
         stat = path.stat()
@@ -32,7 +32,7 @@ class Adapters:
             return self._loaded[key]
         clear_errors()
         handle = self._lib.llama_adapter_lora_init(self._model.handle, str(path).encode())
-        # Refusal is a NULL pointer: falsy, but not None.
+        # If llama.cpp refuses, this is a NULL pointer: falsy, but not None.
         if not handle:
             raise ModelError(
                 f"llama.cpp cannot use adapter {header.path} with {self._model.path}:"
@@ -43,7 +43,7 @@ class Adapters:
         return handle
 
     def close(self) -> None:
-        """Free all adapters; contexts that use them must be gone."""
+        """Free all adapters; the contexts that use them must be closed before."""
         for handle in self._loaded.values():
             self._lib.llama_adapter_lora_free(handle)
         self._loaded.clear()

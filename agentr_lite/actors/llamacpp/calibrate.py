@@ -1,11 +1,13 @@
-"""Finds the fastest batch shapes for a model on this machine by trying them.
+"""Finds the fastest batch shapes for a model on this machine by measuring them.
 
-A tree search decodes about as many prompt tokens as it generates once prefixes are shared, so the
-time for one token of each kind is what counts. Prefill is measured on one fresh prompt, decoding
-on siblings below a shared prefix, or below several where trees share a cache: attention passes over
-the others' cells, and its kernels differ in how fast. Each figure is the best of several turns,
-taken in rounds over all settings, so that a disturbance does not hit one setting alone. What runs
-on one thread is timed by that thread's processor time, which other programs do not add to.
+With shared prefixes, a tree search decodes about as many prompt tokens as it generates. So the
+figure of merit is the time for one token of each kind. Prefill is measured on a new prompt.
+Decoding is measured on siblings below one shared prefix, or below several prefixes where trees
+share a cache, because attention skips the other trees' cells at a speed that depends on the kernel.
+
+Each figure is the best of several turns. A turn goes over all settings, so that a disturbance does
+not affect a single setting. Work on one thread is timed by that thread's processor time, to which
+other programs do not add.
 """
 
 from __future__ import annotations
@@ -29,30 +31,30 @@ GPU_WIDTHS = (16, 32, 64, 127)
 MICRO_BATCHES = (128, 256, 512)
 GPU_MICRO_BATCHES = (256, 512, 1024, 2048)
 _TREES = 8
-"""Prefixes in a cache that all trees share."""
+"""Number of prefixes in a cache that all trees share."""
 _TREE_SEQUENCE = SEQUENCES - 2 - _TREES
-"""From here on ids hold the prefixes; below are the siblings."""
+"""First sequence id of the prefixes; the ids below are the siblings'."""
 _STEPS = 4
 _CLOSE = 0.97
-"""A narrower batch that reaches this share of the best rate is preferred: it wastes less where
-few branches are alive."""
+"""A narrower batch is preferred if it reaches this share of the best rate: it wastes less when
+few branches are growing."""
 _WORTH = 1.05
-"""The defaults stay unless something is faster by this factor: a run on the defaults is easier to
-repeat elsewhere."""
+"""The defaults stay unless another shape is faster by this factor: a run with the defaults is
+easier to repeat on another machine."""
 
 Clock = Callable[[], float]
 
 
 @dataclass(slots=True)
 class Shape:
-    """One combination of micro-batch and attention kernel, and what it reached."""
+    """One combination of micro-batch and attention kernel, and its measured speed."""
 
     micro_batch: int
     flash_attention: bool
     prefill: float = 0.0
-    """Tokens a second."""
+    """Prompt tokens a second."""
     decode: dict[int, float] = field(default_factory=dict)
-    """Width to tokens a second."""
+    """Width of the batch -> generated tokens a second."""
 
     def best_width(self) -> int:
         """The narrowest width that is about as fast as the fastest."""
@@ -60,13 +62,13 @@ class Shape:
         return min(width for width, rate in self.decode.items() if rate >= limit)
 
     def seconds(self, limit: int | None = None) -> float:
-        """For one prompt token and one generated token, the mean over all widths.
+        """Seconds for one prompt token and one generated token, as the mean over all widths.
 
-        How many branches are alive changes all the time, so a shape that is fast at one width
-        alone is not what is wanted.
+        The number of growing branches changes all the time, so a shape must not be fast at one
+        width only.
 
         Args:
-            limit: most branches in a batch; more are split. Default: ``best_width``.
+            limit: most branches in a batch; larger batches are split. Default: ``best_width``.
         """
         limit = limit or self.best_width()
         steps = [1.0 / self.decode[min(width, limit)] for width in self.decode]
@@ -75,14 +77,14 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """All that was measured."""
+    """All measurements."""
 
     shapes: Sequence[Shape]
     best: Tuning
     default: Tuning
-    """What is in force without tuning."""
+    """The settings that hold without tuning."""
     speedup: float
-    """Default's time for one prompt and one generated token / the best's; >= 1."""
+    """The default's time for one prompt and one generated token, divided by the best's; >= 1."""
     threads: int
     seconds: float
 
@@ -100,12 +102,12 @@ def calibrate(
     Args:
         path: a GGUF file.
         n_threads: as for the actor; default: the physical cores.
-        turns: how often each figure is taken.
-        seconds: after so long no further turn begins; the first is always completed.
-        on_turn: told (measurements done, measurements in all).
+        turns: how often each figure is measured.
+        seconds: no turn starts after this time; the first turn is always completed.
+        on_turn: called with (finished measurements, all measurements).
 
     Raises:
-        ModelError: the model does not load, or memory is short.
+        ModelError: the model cannot be loaded, or there is too little memory.
     """
     started = time.monotonic()
     gpu = uses_gpu()
@@ -115,7 +117,7 @@ def calibrate(
         n_threads = n_threads or physical_cores()
         plan = plan_lanes(model, context_tokens=1024, n_cells=None, gpu=gpu, n_threads=n_threads)
         trees = max(1, _TREES // plan.count)
-        # Lanes of a small model run on a thread each.
+        # Each lane of a small model runs on one thread.
         threads = 1 if plan.parallel else n_threads
         clock = time.perf_counter if gpu or threads > 1 else time.thread_time
         widths = GPU_WIDTHS if gpu else WIDTHS
@@ -177,13 +179,13 @@ def _prefill(context: Context, clock: Clock) -> float:
     tokens = _tokens(context, PROMPT_TOKENS, 0)
     began = clock()
     context.decode(tokens, range(PROMPT_TOKENS), [0] * PROMPT_TOKENS, outputs=0)
-    # What runs on a GPU is only waited for where logits are read: one more token with them.
+    # Only reading logits waits for the GPU, so decode one more token with logits.
     context.decode(tokens[:1], [PROMPT_TOKENS], [0], outputs=1)
     return PROMPT_TOKENS / (clock() - began)
 
 
 def _decode(context: Context, width: int, clock: Clock, *, trees: int) -> float:
-    """Siblings below prefixes, a token each a step."""
+    """Decode siblings below prefixes, one token each in a step."""
     context.remove(0, PREFIX_TOKENS)
     prefixes = [0, *range(_TREE_SEQUENCE, _TREE_SEQUENCE + trees - 1)]
     cells = context.save(0, 0, PREFIX_TOKENS)
@@ -204,5 +206,5 @@ def _decode(context: Context, width: int, clock: Clock, *, trees: int) -> float:
 
 
 def _tokens(context: Context, count: int, salt: int) -> list[int]:
-    # Any tokens do: speed does not depend on what they are.
+    # Any tokens will do: the speed does not depend on them.
     return [(7919 * index + 104_729 * salt + 13) % context.model.n_vocab for index in range(count)]

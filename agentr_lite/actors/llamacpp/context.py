@@ -1,7 +1,7 @@
 """A guarded llama.cpp context: one batch, one unified cache, cells addressed by sequence id.
 
-Several misuses of the C interface abort the process; every one of them that this project could
-commit is turned into a ``ModelError`` here.
+Some misuses of the C interface abort the process. Those that this project could make are turned
+into a ``ModelError`` here.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from agentr_lite.actors.llamacpp.library import clear_errors, last_error, load_library
-from agentr_lite.actors.llamacpp.nodes import CellBytes
+from agentr_lite.actors.llamacpp.segments import CellBytes
 from agentr_lite.core.errors import ModelError
 
 if TYPE_CHECKING:
     from agentr_lite.actors.llamacpp.model import Model
 
 SEQUENCES = 256
-"""llama.cpp's limit on sequence ids; an id beyond it aborts the process."""
+"""llama.cpp's number of sequence ids; a larger id aborts the process."""
 
 
 _REPORT = "If this repeats, please report it with the output of `agentr-lite doctor`."
@@ -32,9 +32,9 @@ class Context:
     """Key-value cache and compute buffers over one ``Model``.
 
     Attributes:
-        n_cells: tokens that the cache holds, all sequences together.
+        n_cells: tokens that the cache holds for all sequences together.
         n_batch: most tokens in one ``decode``.
-        sequences: ids 0 to this may be used.
+        sequences: number of sequence ids; they run from 0 to ``sequences - 1``.
     """
 
     def __init__(
@@ -55,30 +55,30 @@ class Context:
             model: the weights.
             n_cells: least number of tokens that the cache holds; llama.cpp rounds up.
             n_batch: most tokens in one ``decode``; at least 256.
-            n_threads: for decoding and prefill.
-            flash_attention: its CPU kernel sums in half precision, and in another way for
-                narrow batches than for wide ones.
-            n_ubatch: tokens computed at once; default: 256, with flash attention 512.
-            sequences: how many ids may be used, 255 at most. For every batch llama.cpp looks at
-                each pair of them, a tenth of a very small model's time at 255.
-            exact: keep keys and values in f32: half precision alone costs 0.01 in the logits.
+            n_threads: threads for decoding and prefill.
+            flash_attention: its CPU kernel sums in half precision, and differently for narrow and
+                for wide batches.
+            n_ubatch: tokens computed at once; default: 256, or 512 with flash attention.
+            sequences: number of ids, at most 255. llama.cpp looks at each pair of them for every
+                batch; with 255 ids, this takes a tenth of a very small model's time.
+            exact: keep keys and values in f32; half precision changes the logits by about 0.01.
 
         Raises:
-            ModelError: not enough memory, or the model refuses these settings.
+            ModelError: there is not enough memory, or the model refuses these settings.
         """
         lib = self._lib = load_library()
         self.model = model
         self.sequences = sequences
-        # One for cells on their way to or from RAM.
+        # One spare id, for cells that are moved to or from RAM.
         n_seq_max, self._spare = sequences + 1, sequences
         if not 0 < n_seq_max <= SEQUENCES:
             raise ModelError(f"{sequences} sequences; 1 to {SEQUENCES - 1} are possible")
-        self.n_batch = max(n_batch, n_seq_max)  # n_outputs_max < n_seq_max aborts
+        # llama.cpp aborts if a batch, or the cache that limits it, is smaller than n_seq_max.
+        self.n_batch = max(n_batch, n_seq_max)
         params = lib.llama_context_default_params()
-        # llama.cpp cuts batches down to the cache's size, below which see above.
         params.n_ctx = max(n_cells, n_seq_max)
         params.n_batch = self.n_batch
-        # Scratch memory grows with it.
+        # Scratch memory grows with this number.
         params.n_ubatch = n_ubatch or (512 if flash_attention else 256)
         params.n_seq_max = n_seq_max
         params.n_threads = params.n_threads_batch = n_threads
@@ -122,13 +122,13 @@ class Context:
         """Run one batch; every token takes one cell.
 
         Args:
-            tokens: one id an entry.
-            positions: each the next position of its sequence.
-            sequences: each in [0, 255).
-            outputs: compute logits for so many entries, the first ones.
+            tokens: one token id for each entry.
+            positions: for each entry, the next position of its sequence.
+            sequences: for each entry, its sequence id, in [0, 255).
+            outputs: compute logits for this many entries, from the first on.
 
         Returns:
-            Logits, (outputs, vocabulary), a view that is valid until the next call.
+            Logits of shape (outputs, vocabulary); a view that is valid until the next call.
 
         Raises:
             ModelError: the cache is full or the computation failed.
@@ -156,7 +156,7 @@ class Context:
         pointer = self._lib.llama_get_logits(self.handle)
         place = ctypes.addressof(pointer.contents), outputs
         if place not in self._views:
-            # The buffer moves only when it grows, and making a view takes its time.
+            # The buffer moves only when it grows, so the view is kept: making one takes time.
             shape = (outputs, self.model.n_vocab)
             self._views[place] = np.ctypeslib.as_array(pointer, shape=shape)
         return self._views[place]
@@ -172,7 +172,7 @@ class Context:
         self._lib.llama_memory_seq_cp(self._memory, source, target, start, end)
 
     def remove(self, sequence: int, start: int = 0, end: int = -1) -> None:
-        """Take ``sequence`` off its cells at positions [start, end); -1 = to the last."""
+        """Remove ``sequence`` from its cells at positions [start, end); -1 = to the last."""
         self._check(sequence)
         self._lib.llama_memory_seq_rm(self._memory, sequence, start, end)
 
@@ -182,7 +182,7 @@ class Context:
         return int(self._lib.llama_memory_seq_pos_max(self._memory, sequence))
 
     def use_threads(self, count: int) -> None:
-        """Compute with so many threads from now on."""
+        """Compute with ``count`` threads from now on."""
         self._lib.llama_set_n_threads(self.handle, count, count)
 
     def save(self, sequence: int, start: int, end: int) -> CellBytes:
@@ -192,7 +192,7 @@ class Context:
             ModelError: llama.cpp refuses.
         """
         lib = self._lib
-        # The whole of a sequence is saved, so a spare one gets the part.
+        # llama.cpp saves whole sequences, so the spare one gets this part.
         self.copy_range(sequence, self._spare, start, end)
         size = int(lib.llama_state_seq_get_size(self.handle, self._spare))
         data = np.empty(size, np.uint8)
@@ -207,12 +207,12 @@ class Context:
         return data
 
     def load(self, data: CellBytes, sequence: int, start: int, end: int) -> None:
-        """Put back what ``save`` gave, as far as it lies at positions [start, end).
+        """Restore the cells from ``save`` that lie at positions [start, end).
 
-        Needs as many free cells as were saved.
+        This needs as many free cells as were saved.
 
         Raises:
-            ModelError: too little room, or not saved by a context of this model and kind.
+            ModelError: there is too little room, or a context of another kind saved the cells.
         """
         clear_errors()
         read = self._lib.llama_state_seq_set_data(
@@ -220,7 +220,7 @@ class Context:
         )
         if read != data.nbytes:
             reason = last_error() or "no reason given"
-            raise ModelError(f"llama.cpp cannot bring back saved cells: {reason}", hint=_REPORT)
+            raise ModelError(f"llama.cpp cannot restore saved cells: {reason}", hint=_REPORT)
         self.copy_range(self._spare, sequence, start, end)
         self.remove(self._spare)
 
@@ -236,7 +236,7 @@ class Context:
     def set_adapter(self, adapter: Any | None) -> None:
         """Apply one LoRA adapter (its handle) at scale 1, or none.
 
-        Cached cells were computed with the adapter of their time: clear them.
+        The caller must clear the cache: its cells were computed with the earlier adapter.
         """
         handles = (self._lib.llama_adapter_lora_p_ctypes * 1)(adapter or None)
         scales = (ctypes.c_float * 1)(1.0)
@@ -244,7 +244,7 @@ class Context:
 
 
 class _Batch:
-    """A ``llama_batch`` over numpy arrays, so that it is filled without loops."""
+    """A ``llama_batch`` over numpy arrays, which can be filled without loops."""
 
     def __init__(self, lib: Any, size: int) -> None:
         self.tokens = np.zeros(size, np.int32)

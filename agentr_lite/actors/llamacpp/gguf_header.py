@@ -1,11 +1,14 @@
-"""Reads a GGUF file's header: enough to refuse a broken file before llama.cpp sees it.
+"""Reads a GGUF file's header, to refuse a damaged file before llama.cpp reads it.
+
+llama.cpp and the ``gguf`` package crash or abort on some damaged files. Long arrays (vocabularies)
+are skipped, so reading a header takes milliseconds.
 
 Source: the GGUF format, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, version 2-3.
-Long arrays (vocabularies) are skipped, so a header takes milliseconds.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from dataclasses import dataclass, field
@@ -27,11 +30,11 @@ _MAX_COUNT = 1 << 28
 
 @dataclass(frozen=True)
 class ArrayOf:
-    """Stands for an array too long to keep."""
+    """Stands for an array that is too long to keep."""
 
     items: int
     repeated: bool = False
-    """Of strings: whether one that is not empty occurs twice."""
+    """For strings: whether a string that is not empty occurs twice."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,16 @@ class TensorInfo:
 
     name: str
     shape: tuple[int, ...]
-    """ggml's order: fastest dimension first."""
+    """In ggml's order: fastest dimension first."""
     kind: int
     """ggml's type number."""
     offset: int
-    """Bytes from the start of the data section."""
+    """In bytes from the start of the data section."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a GGUF file says about itself."""
+    """The header of a GGUF file."""
 
     path: Path
     version: int
@@ -85,12 +88,16 @@ class Header:
         value = self.architecture_value("attention.value_length", width)
         return 2 * kv_heads * (key + value) * self.architecture_value("block_count")
 
+    def parameters(self) -> int:
+        """How many numbers all tensors hold together."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)
+
 
 def read_header(path: Path) -> Header:
     """Parse the header.
 
     Raises:
-        ModelError: missing, unreadable, not a GGUF, or a header that makes no sense.
+        ModelError: the file is missing, unreadable or no GGUF file, or its header is damaged.
     """
     try:
         size = path.stat().st_size
@@ -100,7 +107,7 @@ def read_header(path: Path) -> Header:
             if size < 24 or file.read(4) != _MAGIC:
                 raise ModelError(
                     f"{path} is not a GGUF file",
-                    hint="Other formats need converting to GGUF first (llama.cpp's converters).",
+                    hint="Convert other formats to GGUF first, with llama.cpp's converters.",
                 )
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _parse(path, data, size)
@@ -118,10 +125,10 @@ def read_header(path: Path) -> Header:
 
 
 def check_model_file(path: Path) -> Header:
-    """Read the header and make sure that the file is a whole model.
+    """Read the header and check that the file is a complete model.
 
     Raises:
-        ModelError: as ``read_header``; or truncated, or an adapter.
+        ModelError: as for ``read_header``; or the file is truncated, or holds an adapter.
     """
     header = _checked(path)
     if header.metadata.get("general.type") == "adapter":
@@ -132,7 +139,7 @@ def check_model_file(path: Path) -> Header:
         raise ModelError(f"{path} holds no model (no architecture or no tensors)")
     vocabulary = header.metadata.get("tokenizer.ggml.tokens")
     if isinstance(vocabulary, ArrayOf) and vocabulary.repeated:
-        # llama.cpp aborts the process over it.
+        # llama.cpp aborts the process in this case.
         raise ModelError(
             f"{path} is damaged: its vocabulary holds a token twice",
             hint="Download or convert the file again.",
@@ -141,10 +148,11 @@ def check_model_file(path: Path) -> Header:
 
 
 def check_adapter_file(path: Path, base: Header) -> Header:
-    """Read the header and make sure that the file is a LoRA adapter for ``base``.
+    """Read the header and check that the file is a LoRA adapter for ``base``.
 
     Raises:
-        ModelError: as ``read_header``; or no adapter, or for another architecture or size.
+        ModelError: as for ``read_header``; or the file is no adapter, or is for a model of another
+            architecture or size.
     """
     header = _checked(path)
     if header.metadata.get("general.type") != "adapter":
@@ -166,7 +174,7 @@ def check_adapter_file(path: Path, base: Header) -> Header:
         dimension = 0 if side == "a" else 1
         fits = base_shape is not None and (
             tensor.shape[dimension] == base_shape[dimension]
-            or name == "token_embd.weight"  # its A is stored the other way round
+            or name == "token_embd.weight"  # its A is stored transposed
         )
         if not fits:
             raise ModelError(
@@ -197,7 +205,7 @@ def _end(tensor: TensorInfo) -> int:
     try:
         block, size = GGML_QUANT_SIZES[GGMLQuantizationType(tensor.kind)]
     except (ValueError, KeyError):
-        return tensor.offset  # a type newer than the gguf package: llama.cpp will judge it
+        return tensor.offset  # a type that is newer than the gguf package: llama.cpp checks it
     return tensor.offset + elements // block * size
 
 
@@ -206,7 +214,7 @@ def _parse(path: Path, data: mmap.mmap, size: int) -> Header:
     if version not in (2, 3):
         raise ModelError(
             f"{path}: GGUF version {version} is not supported (2 and 3 are)",
-            hint="Big-endian and very old files need converting again.",
+            hint="Convert the model again; the file may be big-endian or very old.",
         )
     if tensor_count > _MAX_COUNT or pair_count > _MAX_COUNT:
         raise ValueError("implausible counts")

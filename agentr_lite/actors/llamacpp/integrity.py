@@ -1,13 +1,13 @@
-"""Recounts a prefix tree's books: for tests, after any amount of work."""
+"""Recounts what a prefix tree keeps count of, for tests."""
 
 from __future__ import annotations
 
-from agentr_lite.actors.llamacpp.nodes import NO_SEQUENCE, Node, Saved
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
+from agentr_lite.actors.llamacpp.segments import NO_SEQUENCE, Saved, Segment
 
 
 def check_integrity(tree: PrefixTree) -> None:
-    """Compare what the tree counts with what it holds.
+    """Compare the tree's counts with its contents.
 
     Raises:
         RuntimeError: they disagree (a bug).
@@ -15,55 +15,55 @@ def check_integrity(tree: PrefixTree) -> None:
     problems = []
     cells = sum(len(branch.tokens) for branch in tree.branches)
     pinned = 0
-    marks: dict[int, Node] = {}
-    pins: dict[Node, int] = {}
+    marks: dict[int, Segment] = {}
+    pins: dict[Segment, int] = {}
     saved: dict[Saved, int] = {}
     for branch in tree.branches:
-        walk: Node | None = branch.node
+        walk: Segment | None = branch.segment
         while walk is not None:
             pins[walk] = pins.get(walk, 0) + 1
             walk = walk.parent
-    for node in tree.nodes():
-        cells += node.decoded
-        pinned += len(node.tokens) if node.pins else 0
-        parent = node.parent
-        if parent is None or parent.children.get(node.tokens[0]) is not node:
-            problems.append("a node is not its parent's child")
-        elif node.start != parent.end or (node.decoded and not parent.complete):
-            problems.append("a node does not start where its parent ends")
-        if not node.pins and not node.complete and node.saved is None:
-            problems.append("an incomplete node is not pinned")
-        if (node.saved is not None) != (node in tree.spill):
-            problems.append("the spill's list and the nodes disagree")
-        if node.saved is not None:
-            saved[node.saved] = saved.get(node.saved, 0) + 1
-            if node.decoded or node.sequence != NO_SEQUENCE:
-                problems.append("a node is in the cache and saved")
-        if node.pins < pins.get(node, 0) or node.pins < sum(
-            child.pins for child in node.children.values()
+    for segment in tree.segments():
+        cells += segment.decoded
+        pinned += len(segment.tokens) if segment.pins else 0
+        parent = segment.parent
+        if parent is None or parent.children.get(segment.tokens[0]) is not segment:
+            problems.append("a segment is not its parent's child")
+        elif segment.start != parent.end or (segment.decoded and not parent.complete):
+            problems.append("a segment does not start where its parent ends")
+        if not segment.pins and not segment.complete and segment.saved is None:
+            problems.append("an incomplete segment is not pinned")
+        if (segment.saved is not None) != (segment in tree.spill):
+            problems.append("the spill's list and the segments disagree")
+        if segment.saved is not None:
+            saved[segment.saved] = saved.get(segment.saved, 0) + 1
+            if segment.decoded or segment.sequence != NO_SEQUENCE:
+                problems.append("a segment is in the cache and saved")
+        if segment.pins < pins.get(segment, 0) or segment.pins < sum(
+            child.pins for child in segment.children.values()
         ):
-            problems.append("a node has fewer pins than users")
-        if node.decoded and node.sequence == NO_SEQUENCE:
+            problems.append("a segment has fewer pins than users")
+        if segment.decoded and segment.sequence == NO_SEQUENCE:
             problems.append("computed cells without a sequence")
-        if node.sequence != NO_SEQUENCE and not any(
-            child.sequence == node.sequence for child in node.children.values()
+        if segment.sequence != NO_SEQUENCE and not any(
+            child.sequence == segment.sequence for child in segment.children.values()
         ):
-            if node.sequence in marks:
+            if segment.sequence in marks:
                 problems.append("two leaves own one sequence")
-            marks[node.sequence] = node
+            marks[segment.sequence] = segment
     if marks != tree.owners:
         problems.append("owners disagree with the leaves")
     held = [branch.sequence for branch in tree.branches] + list(marks)
     if sorted(held + tree.free) != list(range(tree.sequences)):
         problems.append("sequence ids are lost or held twice")
-    if any(one.users != count for one, count in saved.items()) or tree.spill.used_bytes != sum(
-        one.data.nbytes for one in saved
-    ):
+    if any(
+        cells_in_ram.users != count for cells_in_ram, count in saved.items()
+    ) or tree.spill.used_bytes != sum(cells_in_ram.data.nbytes for cells_in_ram in saved):
         problems.append("saved cells are miscounted")
     if cells != tree.used:
-        problems.append(f"{tree.used} cells counted, {cells} found")
+        problems.append(f"{tree.used} cells counted, {cells} held")
     if pinned != tree.pinned:
-        problems.append(f"{tree.pinned} pinned tokens counted, {pinned} found")
+        problems.append(f"{tree.pinned} pinned tokens counted, {pinned} held")
     if tree.used > tree.capacity:
         problems.append(f"{tree.used} cells of {tree.capacity} used")
     if problems:

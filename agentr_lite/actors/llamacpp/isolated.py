@@ -1,10 +1,14 @@
 """Lanes in which a job's answers depend on that job alone, bit for bit.
 
-The rounding of a row of logits depends on the shape of the batches that computed it and on where
-its cells lie, so in shared caches a near tie can fall differently beside other work. Here every job
-runs by itself in an emptied cache, its prompt computed in blocks of fixed places. Blocks are kept
-in RAM and brought back as the bytes that computing them would give, to the cells where computing
-them would put them: so what is reused changes nothing but the time.
+The rounding of a row of logits depends on the shape of its batches and on the places of its cells
+in the cache. So in a shared cache, other work can change how a near tie is decided. Here each job
+runs by itself in an empty cache, and its prompt is computed in blocks at fixed positions. Computed
+blocks are kept in RAM. Restoring a block puts the same bytes into the same cells as computing it,
+so reuse saves time and changes nothing else::
+
+    prompt   | block 0 | block 1 | block 2 | rest, last token |
+    source   | RAM     | RAM     | decoded | decoded          |
+                                   and saved
 """
 
 from __future__ import annotations
@@ -19,22 +23,22 @@ import numpy as np
 
 from agentr_lite.actors.llamacpp.lanes import Lane
 from agentr_lite.actors.llamacpp.model import Model
-from agentr_lite.actors.llamacpp.nodes import CellBytes
 from agentr_lite.actors.llamacpp.plan import LanePlan
 from agentr_lite.actors.llamacpp.scheduler import Job
+from agentr_lite.actors.llamacpp.segments import CellBytes
 
 BLOCK = 32
-"""Tokens; of each prompt, what follows the last whole block is computed anew."""
+"""Tokens in a block; the rest of a prompt after its last whole block is always computed."""
 
 
 class IsolatedLane(Lane):
-    """Runs one job after the other, each as if there had never been another."""
+    """Runs one job after the other, each as if it were the first."""
 
     def __init__(
         self, model: Model, plan: LanePlan, *, n_threads: int, stop: threading.Event
     ) -> None:
         """See ``Lane``."""
-        # Blocks take the place of what the tree would keep.
+        # Blocks are kept instead of the tree's segments.
         super().__init__(
             model, replace(plan, spill_bytes=0, max_idle=None), n_threads=n_threads, stop=stop
         )
@@ -53,7 +57,11 @@ class IsolatedLane(Lane):
         self._blocks.clear()
 
     def _compute_blocks(self, prompt: list[int]) -> int:
-        """Fill the cache with the whole blocks of a prompt; returns the tokens not decoded."""
+        """Fill the cache with the whole blocks of a prompt.
+
+        Returns:
+            How many tokens were restored instead of decoded.
+        """
         tree, context, blocks = self.tree, self.context, self._blocks
         counters = self.scheduler.counters
         tree.clear()
@@ -61,8 +69,8 @@ class IsolatedLane(Lane):
         keys = list(_keys(prompt))
         for key, end in keys:
             start = end - BLOCK
-            node, _ = tree.insert(prompt[:end])
-            sequence = tree.writable(node)
+            segment, _ = tree.insert(prompt[:end])
+            sequence = tree.writable(segment)
             data = blocks.get(key)
             if data is not None:
                 context.load(data, sequence, start, end)
@@ -72,9 +80,9 @@ class IsolatedLane(Lane):
                 counters.prefilled_tokens += BLOCK
                 counters.batches += 1
                 blocks.put(key, context.save(sequence, start, end))
-            tree.advance(node, BLOCK)
-            tree.unpin(node)
-        # A block is of use with all blocks before it only: the first shall be the last to go.
+            tree.advance(segment, BLOCK)
+            tree.unpin(segment)
+        # A block is useful only together with all blocks before it, so the first is dropped last.
         for key, _ in reversed(keys):
             blocks.touch(key)
         tree.spill.restored_tokens += reused
@@ -82,7 +90,7 @@ class IsolatedLane(Lane):
 
 
 class Blocks:
-    """Saved blocks by the digest of all tokens up to their end; least recently used go first."""
+    """Saved blocks by the digest of all tokens up to their end; drops the least recently used."""
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget = budget_bytes
@@ -90,16 +98,16 @@ class Blocks:
         self._data: OrderedDict[bytes, CellBytes] = OrderedDict()
 
     def clear(self) -> None:
-        """Forget all."""
+        """Drop all blocks."""
         self._data.clear()
         self._used = 0
 
     def get(self, key: bytes) -> CellBytes | None:
-        """A block's cells, if they are still held."""
+        """A block's cells, or None if they are not held."""
         return self._data.get(key)
 
     def touch(self, key: bytes) -> None:
-        """Note the use of a block, if it is still held."""
+        """Note that a block was used, if it is held."""
         if key in self._data:
             self._data.move_to_end(key)
 
@@ -113,7 +121,7 @@ class Blocks:
 
 
 def _keys(tokens: Sequence[int]) -> Iterator[tuple[bytes, int]]:
-    """For each whole block, a digest of the tokens up to its end, and that end."""
+    """For each whole block: a digest of the tokens up to its end, and the end."""
     digest = hashlib.blake2b(digest_size=16)
     for end in range(BLOCK, len(tokens) + 1, BLOCK):
         digest.update(np.array(tokens[end - BLOCK : end], np.int32).tobytes())

@@ -1,7 +1,12 @@
-"""Lanes: several caches over one model, so that trees do not pay for each other's cells.
+"""Lanes: several caches over one model, so that trees do not read each other's cells.
 
-On a CPU an attention step reads every cell of its cache, other trees' too. So conversations are
-spread over caches, related ones together, and a small model's lanes run on a thread each.
+On a CPU, an attention step reads every cell of its cache, including the cells of other trees. So
+conversations are spread over several caches, with related ones together::
+
+    weights ─┬─ lane 0: cache, prefix tree, scheduler    tree A, tree B
+             └─ lane 1: cache, prefix tree, scheduler    tree C, tree D
+
+Each lane of a small model runs on its own thread.
 """
 
 from __future__ import annotations
@@ -17,11 +22,11 @@ from agentr_lite.actors.llamacpp.prefix import PrefixTree
 from agentr_lite.actors.llamacpp.scheduler import Counters, Job, Scheduler
 
 _BLOCK = 16
-"""Tokens; prefixes are compared in blocks of this size."""
+"""Tokens in a block; prefixes are compared block by block."""
 _ROWS = 25
-"""Expected tokens of a sample, at most its limit."""
+"""Expected tokens of a sample, if its limit is not lower."""
 _CALLS = 10
-"""For how many calls conversations that share a lane are expected to read each other's cells."""
+"""Expected number of calls in which conversations of a lane read each other's cells."""
 _KEPT_BLOCKS = 200_000
 
 
@@ -65,15 +70,15 @@ class Lane:
         self.scheduler.run(jobs)
 
     def clear(self) -> None:
-        """Forget what was computed."""
+        """Drop everything that was computed."""
         self.tree.clear()
 
 
 class Lanes:
     """Spreads jobs over lanes and runs them.
 
-    Which lane a job goes to depends on the jobs before it since ``reset`` alone, so the same
-    calls meet the same batches however the threads run.
+    A job's lane depends only on the jobs before it since ``reset``. So the same calls give the same
+    batches, whatever the timing of the threads.
     """
 
     def __init__(
@@ -81,13 +86,13 @@ class Lanes:
     ) -> None:
         """
         Args:
-            model: the weights, shared.
-            plan: how many lanes of which size.
-            n_threads: all lanes' threads together.
-            kind: how a lane runs what it is given.
+            model: the weights, which all lanes share.
+            plan: number and size of the lanes.
+            n_threads: threads of all lanes together.
+            kind: the class of a lane.
 
         Raises:
-            ModelError: a cache cannot be made; nothing is left behind.
+            ModelError: a cache cannot be made; all others are freed.
         """
         self._stop = threading.Event()
         self._cells_a_token = plan.cells_a_token
@@ -128,8 +133,8 @@ class Lanes:
                 _wait_for_all(futures)
                 raise
         except BaseException:
-            # A lane that was cut short has emptied its cache; the others' books on what is
-            # where would differ from a run that was not cut.
+            # An interrupted lane has emptied its cache. The others are emptied too, or the
+            # next calls would meet other caches than after an uninterrupted call.
             self.reset()
             raise
         finally:
@@ -146,10 +151,13 @@ class Lanes:
             lane.context.use_threads(1)
 
     def assign(self, jobs: Sequence[Job]) -> list[int]:
-        """A lane for every job.
+        """Choose a lane for every job: the cheapest one, with costs in prompt tokens.
 
-        The cheapest one, in prompt tokens: those of its prompt that the lane has not seen, and
-        the reading of each other's cells by this job and those already given to the lane.
+        A job costs the tokens of its prompt that the lane has not seen. In addition, the job and
+        the jobs that the lane already has read each other's cells.
+
+        Returns:
+            For each job, the index of its lane.
         """
         if len(self.lanes) == 1:
             return [0] * len(jobs)
@@ -183,7 +191,7 @@ class Lanes:
         return chosen
 
     def _matched(self, chain: Sequence[int], seen: dict[int, int]) -> list[int]:
-        """For every lane, how many of a prompt's tokens ``seen`` has there."""
+        """For every lane, how many of a prompt's tokens it has according to ``seen``."""
         matched = [0] * len(self.lanes)
         for depth, key in enumerate(chain, 1):
             lanes = seen.get(key, 0)
@@ -198,14 +206,14 @@ class Lanes:
         return matched
 
     def counters(self) -> Counters:
-        """All lanes' counters added up."""
+        """The sum of all lanes' counters."""
         total = Counters()
         for lane in self.lanes:
             total.add(lane.scheduler.counters)
         return total
 
     def reset(self) -> None:
-        """Empty all caches and forget what was where."""
+        """Empty all caches and forget which lane has seen which prompt."""
         self._seen.clear()
         for lane in self.lanes:
             lane.clear()
@@ -219,7 +227,7 @@ class Lanes:
 
 
 def _wait_for_all(futures: Sequence[Future[None]]) -> None:
-    """Wait even if Ctrl-C is pressed again: a lane must not run while its cache is emptied."""
+    """Wait, even if Ctrl-C is pressed again: a lane must not run while its cache is emptied."""
     while True:
         try:
             wait(futures)
@@ -229,11 +237,11 @@ def _wait_for_all(futures: Sequence[Future[None]]) -> None:
 
 
 def _chain(tokens: Sequence[int]) -> list[int]:
-    """A key for every whole block, each depending on all blocks before it."""
+    """A key for every whole block; it depends on all tokens up to the block's end."""
     keys = []
     key = 0
     for start in range(0, len(tokens) - _BLOCK + 1, _BLOCK):
-        # Hashes of integers do not change from process to process, unlike those of strings.
+        # Unlike hashes of strings, hashes of integers are the same in every process.
         key = hash((key, *tokens[start : start + _BLOCK]))
         keys.append(key)
     return keys

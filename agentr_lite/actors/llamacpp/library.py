@@ -1,6 +1,6 @@
-"""Loads llama.cpp: the environment it needs before import, and its log.
+"""Loads llama.cpp: sets the environment that it needs, and captures its log.
 
-Import llama_cpp through ``load_library`` only: two of the settings below have no effect later.
+Import llama_cpp only through ``load_library``: two settings have no effect after the import.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _LEVEL_ERROR, _LEVEL_CONTINUE = 4, 5
 
 _errors: deque[str] = deque(maxlen=20)
 _last_level = 0
-_log_callback: Any = None  # ctypes holds no reference of its own
+_log_callback: Any = None  # ctypes does not keep a reference to it
 
 
 @cache
 def load_library() -> ModuleType:
-    """The low-level module ``llama_cpp.llama_cpp``, its log captured.
+    """The low-level module ``llama_cpp.llama_cpp``, with its log captured.
 
     Raises:
         ModelError: the package is not installed or its shared library does not load.
     """
-    # libgomp's threads spin at barriers by default: with any other load on the machine a
-    # step then takes tens of times longer.
+    # By default, libgomp's threads spin at barriers. With any other load on the machine, a step
+    # then takes tens of times longer.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # Without it an internal error forks a debugger.
+    # Without this, an internal error starts a debugger.
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     try:
         import llama_cpp
@@ -65,7 +65,7 @@ def system_info() -> dict[str, bool]:
 
 
 def uses_gpu() -> bool:
-    """Whether this build can put layers on a GPU that is there."""
+    """Whether this build of llama.cpp can use a GPU of this machine."""
     return bool(load_library().llama_supports_gpu_offload())
 
 
@@ -79,12 +79,12 @@ def has_unsafe_amx() -> bool:
 
 
 def clear_errors() -> None:
-    """Forget what llama.cpp complained about so far."""
+    """Forget the errors that llama.cpp has logged so far."""
     _errors.clear()
 
 
 def last_error() -> str:
-    """llama.cpp's first complaint since ``clear_errors``, on one line; empty if none."""
+    """The first error that llama.cpp logged since ``clear_errors``, on one line; or empty."""
     return " ".join(_errors[0].split()) if _errors else ""
 
 

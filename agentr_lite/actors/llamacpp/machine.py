@@ -1,4 +1,4 @@
-"""What the machine offers: cores and free memory."""
+"""The machine's cores and free memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _FILE_CACHE = ("inactive_file", "active_file")
 
 
 def physical_cores() -> int:
-    """Cores that this process may use, hyper-threads of one core counted once."""
+    """Number of cores that this process may use; hyper-threads of a core count once."""
     try:
         allowed = os.sched_getaffinity(0)
-    except AttributeError:  # macOS: half of what hyper-threading shows is not a concern there
+    except AttributeError:  # macOS: its current machines have no hyper-threads
         return os.cpu_count() or 1
     siblings = set()
     for cpu in allowed:
@@ -27,31 +27,31 @@ def physical_cores() -> int:
 
 
 def available_bytes() -> int:
-    """Memory that can be taken without swapping; 4 GiB where the system does not say."""
-    found = []
+    """Memory that can be used without swapping; 4 GiB if the system does not tell."""
+    limits = []
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) * 1024)
+                limits.append(int(line.split()[1]) * 1024)
     except OSError:
         pass
     try:
         limit = (_CGROUP / "memory.max").read_text().strip()
         used = int((_CGROUP / "memory.current").read_text())
         if limit != "max":
-            found.append(max(0, int(limit) - max(0, used - _file_cache_bytes())))
+            limits.append(max(0, int(limit) - max(0, used - _file_cache_bytes())))
     except (OSError, ValueError):
         pass
-    if not found:
+    if not limits:
         try:
-            found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+            limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
         except (AttributeError, ValueError, OSError):
-            found.append(4 << 30)
-    return min(found)
+            limits.append(4 << 30)
+    return min(limits)
 
 
 def _file_cache_bytes() -> int:
-    """What the container holds of files: given back when memory is short, so as good as free."""
+    """The container's cache of files, which is freed when memory is short."""
     try:
         rows = [line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines()]
         return sum(int(row[1]) for row in rows if row and row[0] in _FILE_CACHE)
@@ -60,7 +60,7 @@ def _file_cache_bytes() -> int:
 
 
 def _quota() -> int:
-    """Whole CPUs that the container may use; a large number where there is no limit."""
+    """Whole CPUs that the container may use; a large number if there is no limit."""
     try:
         quota, period = (_CGROUP / "cpu.max").read_text().split()
         return max(1, int(quota) // int(period))

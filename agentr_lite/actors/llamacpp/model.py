@@ -1,4 +1,4 @@
-"""A loaded GGUF model and its vocabulary: everything that has no state."""
+"""A loaded GGUF model and its vocabulary, without any state of a conversation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agentr_lite.actors.llamacpp.library import (
 from agentr_lite.core.errors import ModelError
 
 _ATTR_STRIP = (1 << 7) | (1 << 8)
-"""LLAMA_TOKEN_ATTR_LSTRIP | RSTRIP: such a special token eats the spaces beside it."""
+"""LLAMA_TOKEN_ATTR_LSTRIP | RSTRIP: such a special token removes the spaces beside it."""
 
 
 class Model:
@@ -32,7 +32,8 @@ class Model:
         """Check the file's header, then load it.
 
         Raises:
-            ModelError: missing, not a GGUF, truncated, not a text decoder, or refused.
+            ModelError: the file is missing, truncated, no GGUF file or no text decoder, or
+                llama.cpp refuses it.
         """
         self.path = path
         self.header = check_model_file(path)
@@ -45,7 +46,7 @@ class Model:
         if not self.handle:
             raise ModelError(
                 f"llama.cpp cannot load {path}: {last_error() or 'no reason given'}",
-                hint="Is the file whole, and its architecture known to this llama.cpp?",
+                hint="The file may be damaged, or this llama.cpp may not know its architecture.",
             )
         if (
             not lib.llama_model_has_decoder(self.handle)
@@ -74,13 +75,13 @@ class Model:
         self._pieces: dict[int, bytes] = {}
 
     def close(self) -> None:
-        """Free the weights; contexts and adapters must be gone by then."""
+        """Free the weights; contexts and adapters must be closed before."""
         if self.handle:
             self._lib.llama_model_free(self.handle)
             self.handle = None
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of ``text``, special tokens recognised, nothing added."""
+        """Token ids of ``text``. Special tokens are recognised; no token is added."""
         raw = text.encode()
         size = len(raw) + 8
         while True:
@@ -113,9 +114,9 @@ class Model:
         return text.decode("utf-8", "replace") if text else ""
 
     def special_tokens(self) -> list[str]:
-        """Spellings that the tokenizer turns into one token wherever they stand.
+        """Texts that the tokenizer always turns into a single token, longest first.
 
-        Control, unknown and user-defined tokens; longest first.
+        They belong to control, unknown and user-defined tokens.
         """
         lib = self._lib
         wanted = (
@@ -123,12 +124,12 @@ class Model:
             | lib.LLAMA_TOKEN_ATTR_UNKNOWN
             | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
         )
-        found = [
+        texts = [
             self.token_text(token)
             for token in range(self.n_vocab)
             if lib.llama_vocab_get_attr(self.vocab, token) & wanted
         ]
-        return sorted((text for text in found if text), key=lambda text: (-len(text), text))
+        return sorted((text for text in texts if text), key=lambda text: (-len(text), text))
 
     @cached_property
     def silent_tokens(self) -> frozenset[int]:

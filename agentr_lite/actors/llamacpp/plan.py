@@ -1,12 +1,11 @@
-"""How many caches, how large, and how long to keep what lies idle in them.
+"""Plans the caches: how many there are, how large they are, and how long they keep idle prefixes.
 
 The figures were measured on 2 CPU cores with llama.cpp of llama-cpp-python 0.3.36; see
-``benchmarks/engine.py``. A 3M-parameter model there decodes 4,400 tokens/s with two trees in a
-cache, 3,400 with four, 1,300 with sixteen: an attention step reads the whole cache. Flash
-attention skips other trees' cells, but its CPU kernel is so much slower on a tree's own that a
-recorded search takes such a model 1.8 times as long. A 0.5B model wants the opposite: its steps
-are worth making wide, and one cache with flash attention takes 72 s of processor time where four
-without take 126.
+``benchmarks/engine.py``. There, a model of 3M parameters decodes 4,400 tokens/s with two trees in a
+cache, 3,400 with four and 1,300 with sixteen, because an attention step reads the whole cache.
+Flash attention skips other trees' cells. But its CPU kernel is slower on a tree's own cells, so
+that a recorded search takes this model 1.8 times as long. A 0.5B model is best with wide batches:
+one cache with flash attention takes 72 s of processor time, four caches without it take 126 s.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ from agentr_lite.actors.llamacpp.tuning import Tuning
 from agentr_lite.core.errors import ModelError
 
 _SMALL = 200e6
-"""Parameters, up to which a step is too short to be worth dividing between threads."""
+"""Up to this many parameters, a step is too short to divide it between threads."""
 _LANES = ((50e6, 16, 4096), (_SMALL, 8, 8192))
-"""Parameters up to which so many lanes of so many cells are made; one or two lanes beyond."""
+"""(parameters, lanes, cells): the plan up to this many parameters; larger models get 1 or 2."""
 _MOST_SEQUENCES = SEQUENCES - 1
 _FEW_SEQUENCES = 95
-"""Of small models' lanes: enough for twice 32 branches and what lies idle."""
+"""Sequence ids of a small model's lane: enough for twice 32 branches and for idle prefixes."""
 _LARGE_CELLS = 32_768
 _GPU_CELLS = 65_536
 _MEMORY_SHARE = 0.4
-"""At most this part of the free memory goes to the caches."""
+"""Largest share of the free memory for the caches."""
 _SPILL_SHARE = 0.2
-"""At most this part of it holds evicted prefixes."""
+"""Largest share of the free memory for evicted prefixes."""
 _SPILL_MAX_BYTES = 8 << 30
 _WORTH = 0.32
-"""Prefilling a token of that model costs as much as reading its cell 1,000 times, a ratio that
-grows as parameters / (layers x width)."""
+"""Prefilling a token costs as much as reading this many cells, times parameters / (layers x
+width); for the 3M-parameter model, about 1,000 cells."""
 _IDLE = 0.02
-"""An idle prefix goes to RAM after this part of that time: coming back is cheap. Of a recorded
-search, 0.05 to 0.01 cost the same, 7 % less than 1; the answers took 9.5 s of processor time."""
+"""With spill, an idle prefix is evicted this many times earlier, because restoring it is cheap. On
+a recorded search, values from 0.01 to 0.05 cost the same, and 7 % less than 1."""
 
 
 @dataclass(frozen=True)
@@ -47,31 +46,31 @@ class LanePlan:
 
     count: int
     n_cells: int
-    """Of each cache."""
+    """Cells of each cache."""
     parallel: bool
-    """Lanes on a thread each, rather than all threads on each lane in turn."""
+    """Each lane runs on its own thread; otherwise all threads work on one lane after the other."""
     lends_threads: bool
-    """A lane that alone has work gets the other lanes' threads; of no use to small models."""
+    """If only one lane has work, it uses all threads. This does not help small models."""
     max_idle: int | None
-    """Tokens decoded after which an unused prefix leaves the cache."""
+    """An unused prefix leaves the cache after this many decoded tokens."""
     cells_a_token: int
-    """How many readings of a cell cost as much as computing a prompt token."""
+    """Computing a prompt token costs as much as reading this many cells."""
     flash_attention: bool
     n_batch: int = 512
     """Most tokens in one batch."""
     width: int = 32
-    """Most branches in one decode batch; a CPU is saturated by then."""
+    """Most branches in one decode batch; more do not make a CPU faster."""
     n_ubatch: int | None = None
     """Tokens computed at once; None: the context's default."""
     chunk: int = 512
     """Most prompt tokens in a batch that branches wait for."""
     spill_bytes: int = 0
-    """RAM of each lane for evicted prefixes."""
+    """RAM for each lane's evicted prefixes."""
     sequences: int = _MOST_SEQUENCES
-    """Ids of each lane: one a branch, one a leaf of what is cached."""
+    """Sequence ids of each lane: one for each branch and for each leaf in the cache."""
 
     def tuned(self, tuning: Tuning) -> LanePlan:
-        """The plan with measured batch shapes."""
+        """This plan with measured batch shapes."""
         return replace(
             self,
             width=tuning.width,
@@ -89,12 +88,12 @@ def plan_lanes(
     Args:
         model: the loaded model.
         context_tokens: longest conversation; each cache holds at least one.
-        n_cells: cells of all caches together; None = by the free memory.
+        n_cells: cells of all caches together; None: chosen by the free memory.
         gpu: whether layers are computed on a GPU.
-        n_threads: for all lanes together.
+        n_threads: threads of all lanes together.
 
     Raises:
-        ModelError: not even one conversation fits the free memory.
+        ModelError: one conversation does not fit the free memory.
     """
     cell = max(1, model.header.cell_bytes())
     affordable = int(available_bytes() * _MEMORY_SHARE) // cell
@@ -104,12 +103,12 @@ def plan_lanes(
             f" {context_tokens * cell / 2**30:.1f} GiB for its cache, more than is free",
             hint="Lower agent.context_tokens, close other programs, or use a smaller model.",
         )
-    # Powers of two: evictions, and so the rounding of near ties, shall not follow small changes
-    # of the free memory.
+    # Powers of two, so that small changes of the free memory do not change evictions, which
+    # change the rounding and thereby near ties.
     spill = min(_SPILL_MAX_BYTES, int(available_bytes() * _SPILL_SHARE))
     spill = 1 << (spill.bit_length() - 1) if spill else 0
     if gpu:
-        # A GPU wants width, and its flash attention is fast.
+        # A GPU needs wide batches, and its flash attention is fast.
         cells = max(n_cells or _halved(_GPU_CELLS, affordable), context_tokens)
         return LanePlan(
             1,
@@ -124,8 +123,8 @@ def plan_lanes(
             spill_bytes=spill,
         )
     small = model.n_params < _SMALL
-    # Two lanes of a thread each need not wait for one another after every operation. With more
-    # threads they would only read the weights twice.
+    # Two lanes with one thread each need not wait for each other after every operation. With
+    # more threads, they would only read the weights twice.
     large = (2, _LARGE_CELLS // 2) if n_threads == 2 else (1, _LARGE_CELLS)
     count, cells = next(
         ((count, cells) for limit, count, cells in _LANES if model.n_params < limit), large
@@ -150,14 +149,14 @@ def plan_lanes(
 
 
 def plan_isolated(plan: LanePlan, *, context_tokens: int, n_threads: int) -> LanePlan:
-    """The same for lanes that run one job at a time (``IsolatedLane``).
+    """The plan for lanes that run one job at a time (``IsolatedLane``).
 
-    How many cells there are decides how many samples grow at once, so it depends on the model
-    and the recipe alone, not on the free memory.
+    The number of cells decides how many samples grow at once. So it depends only on the model and
+    the settings, not on the free memory.
     """
     count = n_threads if plan.parallel else 1
     spill = plan.spill_bytes * plan.count // count
-    # Some kernels divide a sum between threads: their number shall not depend on what else runs.
+    # Some kernels divide a sum between threads, so other work must not change their number.
     return replace(
         plan, count=count, n_cells=2 * context_tokens, spill_bytes=spill, lends_threads=False
     )

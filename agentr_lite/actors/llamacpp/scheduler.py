@@ -1,11 +1,11 @@
 """Runs jobs over one context: admit, prefill, start, step, finish.
 
-All samples of all jobs grow together, one token a round. Samples that have drawn the same tokens
-so far *are* one branch, one row of the batch; they part into branches of their own where their
-draws do. So no token is computed twice while it is in the cache, generated ones included.
+All samples of all jobs grow together, one token in each round. Samples that have drawn the same
+tokens so far share one branch, which is one row of the batch. Where their draws differ, the branch
+splits. So no token is computed twice while it is in the cache, not even a generated one.
 
-A prompt's last token is not prefilled: it is the first token of its branch, because its logits
-are wanted and a cached cell has none.
+A prompt's last token is not prefilled. It is the first token of its branch, because its logits are
+needed and a cached cell has none.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 
 from agentr_lite.actors.answer import Answer
 from agentr_lite.actors.llamacpp.context import Context
-from agentr_lite.actors.llamacpp.nodes import Branch, Node
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
 from agentr_lite.actors.llamacpp.sampler import Chooser, Row
+from agentr_lite.actors.llamacpp.segments import Branch, Segment
 
 
 class Sample(Answer):
-    """One continuation on its way, and what draws its tokens."""
+    """One growing continuation, and the chooser that draws its tokens."""
 
     __slots__ = ("chooser",)
 
@@ -40,11 +40,11 @@ class Job:
     prompt: list[int]
     """At least one token."""
     samples: list[Sample]
-    node: Node | None = None
-    """Where the prompt but for its last token ends; None until admitted."""
+    segment: Segment | None = None
+    """Where the prompt without its last token ends; None until the job is admitted."""
     cached_tokens: int = 0
     admitted: int = 0
-    """How many samples were let in so far."""
+    """How many samples were admitted so far."""
     started: int = 0
 
 
@@ -54,12 +54,12 @@ class Live:
 
     branch: Branch
     pending: int
-    """Drawn, but not in the cache yet."""
+    """The token that was drawn last and is not in the cache yet."""
     samples: list[Sample]
 
 
 class _Entries:
-    """Part of a batch."""
+    """Entries of a batch."""
 
     __slots__ = ("positions", "sequences", "tokens")
 
@@ -71,20 +71,20 @@ class _Entries:
 
 @dataclass
 class Counters:
-    """What the scheduler did since it was made."""
+    """What a scheduler has done since it was made."""
 
     prefilled_tokens: int = 0
     replayed_tokens: int = 0
-    """Last prompt tokens, decoded for their logits."""
+    """Last tokens of prompts, which are decoded for their logits."""
     decoded_tokens: int = 0
-    """Rows of generated tokens; at most as many as were drawn, fewer where samples agree."""
+    """Rows of generated tokens; fewer than the drawn tokens where samples agree."""
     restored_tokens: int = 0
-    """Prompt tokens brought back from RAM instead of decoding them."""
+    """Prompt tokens that were restored from RAM instead of decoded."""
     spilled_tokens: int = 0
     """Tokens evicted to RAM."""
     batches: int = 0
     widths: dict[int, int] = field(default_factory=dict)
-    """How many decode batches had which width."""
+    """Width -> number of decode batches of that width."""
 
     def add(self, other: Counters) -> None:
         """Add another's counts to this one's."""
@@ -113,20 +113,20 @@ class Scheduler:
     ) -> None:
         """
         Args:
-            context: where to decode.
-            tree: what is in its cache.
+            context: decodes the batches.
+            tree: the prefixes in the context's cache.
             width: most branches in one decode batch.
             chunk: most prompt tokens in a batch that branches wait for.
-            max_idle: drop prefixes that were not used while this many tokens were decoded;
-                None: only where cells run out.
-            stop: another thread's wish to give up.
+            max_idle: evict prefixes that were not used while this many tokens were decoded;
+                None: only when cells run out.
+            stop: set by another thread to stop ``run``.
         """
         self._max_idle = max_idle
         self._stop = stop or threading.Event()
         self._context = context
         self._tree = tree
         self._width = width
-        # A live sample needs an id for its branch and at most one for the leaf that it grows from.
+        # A growing sample needs one id for its branch and at most one for the leaf above it.
         self._most = context.sequences // 2
         self._chunk = chunk
         self._piece = context.model.piece
@@ -139,9 +139,9 @@ class Scheduler:
         self._growing = 0
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Carry out all jobs; every sample has a ``finish_reason`` or its tokens afterwards.
+        """Carry out all jobs; afterwards every sample has its tokens and a ``finish_reason``.
 
-        Each job must fit the cache alone: prompt and one sample's ``max_tokens``.
+        Each job must fit the cache alone: its prompt and one sample's ``max_tokens``.
 
         Raises:
             CancelledError: ``stop`` was set.
@@ -160,7 +160,7 @@ class Scheduler:
                 self._start()
                 self._step()
         except BaseException:
-            # Interrupted in the middle: the books may not match the cache.
+            # After an interruption, the tree may no longer match the cache.
             self._tree.clear()
             raise
         finally:
@@ -171,20 +171,20 @@ class Scheduler:
                     sample.chooser.close()
 
     def _admit(self) -> None:
-        """Let samples in, in order, while their worst case fits."""
+        """Admit samples in order, while their worst case fits."""
         tree = self._tree
         while self._queue and self._growing < self._most:
             job, sample = self._queue[0]
             need = sample.max_tokens
-            if job.node is None:
+            if job.segment is None:
                 need += tree.unpinned(job.prompt[:-1])
             if tree.pinned + self._reserved + need > tree.capacity:
                 if not self._growing:
                     raise RuntimeError("a job does not fit the cache even alone")
                 return
             self._queue.popleft()
-            if job.node is None:
-                job.node, job.cached_tokens = tree.insert(job.prompt[:-1])
+            if job.segment is None:
+                job.segment, job.cached_tokens = tree.insert(job.prompt[:-1])
             if job.admitted == job.started:
                 self._waiting.append(job)
             job.admitted += 1
@@ -192,67 +192,71 @@ class Scheduler:
             self._growing += 1
 
     def _missing(self, room: int) -> _Entries:
-        """Missing prompt tokens for the next batch; what was saved in RAM is brought back."""
+        """Missing prompt tokens for the next batch; segments saved in RAM are restored."""
         tree = self._tree
         entries = _Entries()
-        fresh: set[Node] = set()
+        fresh: set[Segment] = set()
         for job in self._waiting:
-            assert job.node is not None
-            for node in tree.incomplete(job.node):
-                # Below a node that this very batch completes only the same id can go on:
-                # a fork would copy marks of cells that do not exist yet.
-                if node.parent in fresh and not tree.continues(node):
+            assert job.segment is not None
+            for segment in tree.incomplete(job.segment):
+                # This batch completes the parent. A segment below it can join the same batch
+                # only with the same id: a fork would copy marks of cells that do not exist yet.
+                if segment.parent in fresh and not tree.continues(segment):
                     break
-                if node.saved is not None and node.parent not in fresh and tree.restore(node):
+                if (
+                    segment.saved is not None
+                    and segment.parent not in fresh
+                    and tree.restore(segment)
+                ):
                     continue
-                size = min(len(node.tokens) - node.decoded, room)
+                size = min(len(segment.tokens) - segment.decoded, room)
                 if size == 0:
                     break
                 if not tree.make_room(size):
                     raise RuntimeError("admitted prompts exceed the cache")
-                first = node.start + node.decoded
-                entries.tokens += node.tokens[node.decoded : node.decoded + size]
+                first = segment.start + segment.decoded
+                entries.tokens += segment.tokens[segment.decoded : segment.decoded + size]
                 entries.positions += range(first, first + size)
-                entries.sequences += [tree.writable(node)] * size
-                tree.advance(node, size)
+                entries.sequences += [tree.writable(segment)] * size
+                tree.advance(segment, size)
                 room -= size
-                if not node.complete:
+                if not segment.complete:
                     break
-                fresh.add(node)
+                fresh.add(segment)
             if room == 0:
                 break
         return entries
 
     def _start(self) -> None:
-        """Make branches of the samples whose prompts are computed; equal prompts share one."""
+        """Start a branch for samples whose prompt is computed; equal prompts share a branch."""
         tree = self._tree
-        groups: dict[tuple[Node, int], Live] = {}
+        groups: dict[tuple[Segment, int], Live] = {}
         waiting = []
         for job in self._waiting:
-            assert job.node is not None
-            if not job.node.complete:
+            assert job.segment is not None
+            if not job.segment.complete:
                 waiting.append(job)
                 continue
             samples = job.samples[job.started : job.admitted]
             job.started = job.admitted
-            key = (job.node, job.prompt[-1])
+            key = (job.segment, job.prompt[-1])
             group = groups.get(key)
             if group is None:
-                groups[key] = Live(tree.fork(job.node), job.prompt[-1], samples)
+                groups[key] = Live(tree.fork(job.segment), job.prompt[-1], samples)
                 self.counters.replayed_tokens += 1
             else:
                 group.samples = group.samples + samples
             if job.started == len(job.samples):
-                tree.unpin(job.node)
+                tree.unpin(job.segment)
         self._waiting = waiting
         self._live += groups.values()
         self.counters.decoded_tokens -= len(groups)
 
     def _step(self) -> None:
-        """Decode the pending token of every branch, and missing prompt tokens beside them."""
+        """Decode the pending token of every branch, together with missing prompt tokens."""
         live = self._live
         self._live = []
-        # Equal parts rather than full batches and a narrow rest.
+        # Equal parts, instead of full batches and a narrow last one.
         parts = max(1, -(-len(live) // self._width))
         for part in range(parts):
             self._decode(live[part * len(live) // parts : (part + 1) * len(live) // parts])
@@ -283,21 +287,21 @@ class Scheduler:
             self._draw(live, Row(handle, index, logits[index]))
 
     def _draw(self, live: Live, row: Row) -> None:
-        """Let every sample of a branch draw; keep, part or end the branch."""
-        goes_on: dict[int, list[Sample]] = {}
+        """Let every sample of a branch draw; continue, split or end the branch."""
+        growing: dict[int, list[Sample]] = {}
         for sample in live.samples:
             token = sample.chooser.choose(row)
             ends = token in self._ends
             if sample.accept(token, b"" if ends else self._piece(token), ends):
-                goes_on.setdefault(token, []).append(sample)
+                growing.setdefault(token, []).append(sample)
             else:
                 self._reserved -= sample.max_tokens
                 self._growing -= 1
-        if len(goes_on) == 1:
-            live.pending, live.samples = next(iter(goes_on.items()))
+        if len(growing) == 1:
+            live.pending, live.samples = next(iter(growing.items()))
             self._live.append(live)
             return
-        node = self._tree.commit(live.branch)
-        for token, samples in goes_on.items():
-            self._live.append(Live(self._tree.fork(node), token, samples))
-        self._tree.unpin(node)
+        segment = self._tree.commit(live.branch)
+        for token, samples in growing.items():
+            self._live.append(Live(self._tree.fork(segment), token, samples))
+        self._tree.unpin(segment)

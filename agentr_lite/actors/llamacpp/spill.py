@@ -1,25 +1,25 @@
-"""What was evicted from the cache but kept in RAM, within a budget of bytes.
+"""Cells that were evicted from the cache and are kept in RAM, within a budget of bytes.
 
-Copying a prefix's cells out and back takes milliseconds where computing them takes seconds, so an
-evicted prefix is worth keeping as long as there is memory for it.
+Copying a prefix's cells out and back takes milliseconds; computing them takes seconds. So evicted
+prefixes are kept as long as there is memory for them.
 """
 
 from __future__ import annotations
 
-from agentr_lite.actors.llamacpp.nodes import CellBytes, Node, Saved
+from agentr_lite.actors.llamacpp.segments import CellBytes, Saved, Segment
 
 
 class Spill:
-    """The nodes of one prefix tree whose cells are in RAM, oldest first.
+    """The segments of one prefix tree whose cells are in RAM, oldest first.
 
-    Nodes are evicted from the leaves up, so a node is always younger here than those below it: the
-    oldest has no children.
+    Leaves are evicted first, so a segment was always put here later than the segments below it:
+    the oldest one has no children.
 
     Attributes:
-        budget_bytes: most that may be held; 0 = nothing is kept.
-        used_bytes: what is held.
-        spilled_tokens: tokens put here since the beginning.
-        restored_tokens: tokens brought back since the beginning.
+        budget_bytes: most bytes that may be held; 0 = nothing is kept.
+        used_bytes: bytes that are held.
+        spilled_tokens: tokens put here so far.
+        restored_tokens: tokens brought back into the cache so far.
     """
 
     def __init__(self, budget_bytes: int = 0) -> None:
@@ -32,42 +32,42 @@ class Spill:
         """Forget everything that is held."""
         self.used_bytes = 0
         # A dictionary for its order.
-        self._nodes: dict[Node, None] = {}
+        self._segments: dict[Segment, None] = {}
 
-    def __contains__(self, node: Node) -> bool:
-        return node in self._nodes
+    def __contains__(self, segment: Segment) -> bool:
+        return segment in self._segments
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self._segments)
 
-    def put(self, node: Node, data: CellBytes) -> None:
-        """Hold a node's cells; may exceed the budget until ``over_budget`` is heeded."""
-        self._hold(node, Saved(data, len(node.tokens)))
+    def put(self, segment: Segment, data: CellBytes) -> None:
+        """Hold a segment's cells. This may exceed the budget; then call ``over_budget``."""
+        self._hold(segment, Saved(data, len(segment.tokens)))
         self.used_bytes += data.nbytes
-        self.spilled_tokens += len(node.tokens)
+        self.spilled_tokens += len(segment.tokens)
 
-    def drop(self, node: Node) -> None:
-        """Let go of a node's cells: they are in the cache again, or nobody wants them."""
-        saved = node.saved
+    def drop(self, segment: Segment) -> None:
+        """Drop a segment's cells: they are in the cache again, or no longer wanted."""
+        saved = segment.saved
         assert saved is not None
-        del self._nodes[node]
-        node.saved = None
+        del self._segments[segment]
+        segment.saved = None
         saved.users -= 1
         if not saved.users:
             self.used_bytes -= saved.data.nbytes
 
-    def split(self, upper: Node, lower: Node) -> None:
-        """``upper`` was cut off the top of ``lower``, which is held: hold both."""
+    def split(self, upper: Segment, lower: Segment) -> None:
+        """Hold ``upper`` as well, which was cut off the top of ``lower``."""
         assert lower.saved is not None
         self._hold(upper, lower.saved)
 
-    def over_budget(self) -> Node | None:
-        """The node to give up next; None while all fits, or if all are in use."""
+    def over_budget(self) -> Segment | None:
+        """The segment to drop next; None if the budget is kept or all segments are pinned."""
         if self.used_bytes <= self.budget_bytes:
             return None
-        return next((node for node in self._nodes if not node.pins), None)
+        return next((segment for segment in self._segments if not segment.pins), None)
 
-    def _hold(self, node: Node, saved: Saved) -> None:
-        node.saved = saved
+    def _hold(self, segment: Segment, saved: Saved) -> None:
+        segment.saved = saved
         saved.users += 1
-        self._nodes[node] = None
+        self._segments[segment] = None

@@ -1,7 +1,7 @@
-"""What was measured to be fastest for one model on one machine, and where that is kept.
+"""The measured fastest batch shapes for a model on a machine, and the file that keeps them.
 
-Batch shapes decide how sums are rounded, so a tuned engine may part from an untuned one at a near
-tie. The actor's description therefore names its tuning.
+Batch shapes decide how sums are rounded, so a tuned engine and an untuned one may decide a near tie
+differently. The actor's description therefore names its tuning.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.core.config import config_dir
 from agentr_lite.core.errors import ModelError
 
-_HINT = "Delete it; `agentr-lite doctor --tune` makes it anew."
+_HINT = "Delete it; `agentr-lite doctor --tune` creates it again."
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How the engine's batches are shaped."""
+    """The shape of the engine's batches."""
 
     width: int
     """Most branches in one decode batch."""
@@ -35,18 +35,18 @@ class Tuning:
 
 
 def tuning_file() -> Path:
-    """Where measured settings are kept."""
+    """The file with the measured settings."""
     return config_dir() / "tuning.json"
 
 
 def machine_name() -> str:
-    """What a measurement holds for: processor, cores to use, GPU or not, llama.cpp's version."""
+    """What a measurement is valid for: processor, usable cores, GPU or not, llama.cpp's version."""
     parts = [_processor(), f"{physical_cores()} cores", "GPU" if uses_gpu() else "CPU"]
     return ", ".join([*parts, f"llama-cpp-python {library_version()}"])
 
 
 def stored(digest: str) -> Tuning | None:
-    """The settings for the model with that SHA-256 on this machine; None: not measured.
+    """The settings for the model with this SHA-256 on this machine; None: not measured.
 
     Raises:
         ModelError: the file is damaged.
@@ -55,23 +55,23 @@ def stored(digest: str) -> Tuning | None:
     if row is None:
         return None
     try:
-        found = Tuning(row["width"], row["micro_batch"], row["flash_attention"])
+        tuning = Tuning(row["width"], row["micro_batch"], row["flash_attention"])
     except (KeyError, TypeError) as error:
         raise ModelError(f"{tuning_file()} has a damaged entry: {error}", hint=_HINT) from error
-    sound = isinstance(found.width, int) and 1 <= found.width <= 127
-    sound = sound and isinstance(found.micro_batch, int) and 32 <= found.micro_batch <= 8192
-    if not (sound and isinstance(found.flash_attention, bool)):
+    sound = isinstance(tuning.width, int) and 1 <= tuning.width <= 127
+    sound = sound and isinstance(tuning.micro_batch, int) and 32 <= tuning.micro_batch <= 8192
+    if not (sound and isinstance(tuning.flash_attention, bool)):
         raise ModelError(f"{tuning_file()} has an entry that cannot be used: {row}", hint=_HINT)
-    return found
+    return tuning
 
 
 def any_stored() -> bool:
-    """Whether anything was measured at all: digests of large files take seconds."""
+    """Whether anything was measured. If not, no digest of a large file need be computed."""
     return tuning_file().exists()
 
 
 def store(digest: str, name: str, tuning: Tuning) -> None:
-    """Keep the settings for this machine; ``name`` is for people who read the file."""
+    """Store the settings for this machine; ``name`` is for people who read the file."""
     data = _read()
     data.setdefault(machine_name(), {})[digest] = {"model": name, **asdict(tuning)}
     path = tuning_file()
@@ -89,7 +89,7 @@ def store(digest: str, name: str, tuning: Tuning) -> None:
 
 
 def forget(digest: str) -> bool:
-    """Go back to the defaults for a model on this machine; False: they were in force."""
+    """Return to the defaults for a model on this machine; False: it was not tuned."""
     data = _read()
     if data.get(machine_name(), {}).pop(digest, None) is None:
         return False

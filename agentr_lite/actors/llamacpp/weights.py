@@ -1,11 +1,11 @@
-"""What actors over one model share, loaded once: weights, adapters, tokenizer, grammars."""
+"""What the actors over one model share: weights, adapters, tokenizer and grammars."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from agentr_lite.actors.chat_template import ChatTemplate, model_template
-from agentr_lite.actors.fragments import Tokenizer
+from agentr_lite.actors.chat.fragments import Tokenizer
+from agentr_lite.actors.chat.template import ChatTemplate, model_template
 from agentr_lite.actors.llamacpp.adapters import Adapters
 from agentr_lite.actors.llamacpp.grammar import Grammar
 from agentr_lite.actors.llamacpp.model import Model
@@ -13,17 +13,17 @@ from agentr_lite.actors.shared import Shared
 
 
 class Weights(Shared):
-    """A loaded model; contexts of a user who leaves must be gone.
+    """A loaded model. A user must close its contexts before it leaves.
 
     Attributes:
         model: the loaded file.
-        adapters: those that were loaded for it.
-        tokenizer: keeps what it has tokenized, for all users.
+        adapters: the adapters that were loaded for it.
+        tokenizer: caches tokenized texts for all users.
         template: the chat template.
     """
 
     def __init__(self, path: Path, *, n_gpu_layers: int, chat_template: Path | None) -> None:
-        """Load them, for one user.
+        """Load the weights, for one user.
 
         Raises:
             ModelError: see ``LlamaCppActor``.

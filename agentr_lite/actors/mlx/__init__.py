@@ -1,1 +1,1 @@
-"""The actor over MLX: mlx-lm's models and batches, with prefixes shared through one pool."""
+"""The MLX back end: mlx-lm's models and batches, with prefixes that are shared in one pool."""

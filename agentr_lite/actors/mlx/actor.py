@@ -1,4 +1,4 @@
-"""The MLX actor: one model directory, one pool of prefixes, all requests of a call together."""
+"""The MLX actor: one model, one pool of prefixes, all requests of a call in common batches."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from agentr_lite.actors.base import (
     ScoreRequest,
     ScoreResult,
 )
-from agentr_lite.actors.chat_template import model_template
+from agentr_lite.actors.chat.fragments import Tokenizer
+from agentr_lite.actors.chat.prompts import Prompt, PromptBuilder
+from agentr_lite.actors.chat.template import model_template
 from agentr_lite.actors.digest import directory_sha256, file_sha256
-from agentr_lite.actors.fragments import Tokenizer
 from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.mlx.blas import use_fast_blas
-from agentr_lite.actors.prompts import Prompt, PromptBuilder
 from agentr_lite.actors.shared import open_beside
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.usage import Usage
@@ -41,7 +41,7 @@ J = TypeVar("J", bound=_Asked)
 _WIDTH = 32
 """Most rows in a batch."""
 _MEMORY_SHARE = 0.25
-"""Part of the free memory for the prefixes, and as much again for the batch at hand."""
+"""Share of the free memory for the prefixes; the current batch gets as much again."""
 _MAX_CELLS = 1 << 17
 _PREFILL_TOKENS = {"cpu": 512, "gpu": 2048}
 _SINGLE_ROW = frozenset({"gemma2"})
@@ -51,11 +51,11 @@ _SINGLE_ROW = frozenset({"gemma2"})
 class MlxActor(Actor):
     """Batched decoding on MLX.
 
-    Prefixes stay in the pool between calls and are shared by requests, samples and turns. What a
-    call returns depends on the requests, the adapter and what is in the pool (through the
-    rounding of different batch shapes, which can decide a near tie), never on the clock: the same
-    calls after ``reset_cache`` give the same results on the same machine. ``deterministic`` takes
-    away what is in the pool and what else is in flight.
+    Prefixes stay in the pool between calls and are shared by requests, samples and turns. A call's
+    results depend on the requests, the adapter and the pooled prefixes; the latter change the
+    shape of batches and thereby the rounding, which can decide a near tie. They never depend on
+    the clock: the same calls after ``reset_cache`` give the same results on the same machine. With
+    ``deterministic``, results depend neither on pooled prefixes nor on other requests.
     """
 
     capabilities = Capabilities(
@@ -81,23 +81,23 @@ class MlxActor(Actor):
 
         Args:
             path: a directory in MLX's or Hugging Face's format.
-            context_tokens: longest conversation with its answer; never more than the model was
-                trained on.
-            n_cells: tokens that the pool holds; default: what the free memory allows. Never less
-                than one conversation.
+            context_tokens: longest conversation with its answer; limited by the model's training
+                context.
+            n_cells: tokens that the pool holds, at least one conversation. Default: chosen by the
+                free memory.
             width: most answers that are decoded at once.
             chat_template: a Jinja file to use instead of the model's own template.
-            deterministic: answer each request by itself and from an empty pool, so that its answers
-                depend, bit for bit, on nothing else that was or is asked; much slower.
-            weights: those of ``path``, loaded already (``beside``); the actor leaves them at its
-                end.
+            deterministic: answer each request by itself and from an empty pool, so that no bit of
+                its answers depends on earlier or simultaneous requests. This is much slower.
+            weights: the loaded weights of ``path`` (for ``beside``). The actor is one of their
+                users; it leaves them when it is closed.
 
         Raises:
             ModelError: the directory is missing or incomplete, the model is of an unsupported
                 kind, has no usable chat template, or does not fit in memory.
         """
         use_fast_blas()
-        # Not earlier: they import MLX, which must find the fast BLAS loaded.
+        # These modules import MLX, and the fast BLAS must be loaded before it.
         from agentr_lite.actors.mlx.adapters import Adapters
         from agentr_lite.actors.mlx.decoder import Decoder
         from agentr_lite.actors.mlx.device import on_cpu
@@ -107,7 +107,7 @@ class MlxActor(Actor):
         self.usage = Usage()
         self._path = path
         self._weights = weights or Weights(path)
-        # An adapter changes the layers: each actor has its own, over the same arrays.
+        # An adapter changes the layers, so each actor has its own layers over the same arrays.
         self._model = self._weights.layers()
         vocabulary = self._weights.vocabulary
         trained_on = _longest(self._model)
@@ -153,7 +153,7 @@ class MlxActor(Actor):
         self._closed = False
 
     def _plan(self, n_cells: int | None) -> tuple[int, int]:
-        """Slots of the pool, and rows of a batch that fit in as much memory again."""
+        """The pool's number of slots, and the batch's number of rows for as much memory again."""
         affordable = int(available_bytes() * _MEMORY_SHARE) // max(1, self._pool.cell_bytes)
         if n_cells is None and affordable < self._context_tokens:
             gib = self._context_tokens * self._pool.cell_bytes / 2**30
@@ -163,8 +163,8 @@ class MlxActor(Actor):
                 hint="Lower agent.context_tokens, close other programs, or use a smaller model.",
             )
         cells = _MAX_CELLS
-        # Halving: evictions, and so the rounding of near ties, shall not follow small changes of
-        # the free memory.
+        # By halving, so that small changes of the free memory do not change evictions, which
+        # change the rounding and thereby near ties.
         while cells > affordable:
             cells //= 2
         rows = _WIDTH
@@ -197,14 +197,14 @@ class MlxActor(Actor):
 
     @property
     def context_tokens(self) -> int:
-        """Longest conversation, its answer included."""
+        """Longest conversation, including its answer."""
         return self._context_tokens
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
-        """See ``Actor``. Where a stop string cuts a token, ``token_ids`` holds all of it.
+        """See ``Actor``. If a stop string cuts a token, ``token_ids`` holds the whole token.
 
         Raises:
-            ModelError: a grammar is asked for.
+            ModelError: a request has a grammar.
         """
         from agentr_lite.actors.mlx.decoder import Job
         from agentr_lite.actors.mlx.sampler import Sample
@@ -214,7 +214,7 @@ class MlxActor(Actor):
         jobs: list[Job | None] = []
         for request in requests:
             sampling = request.sampling
-            # An answer's limit may be out of proportion to a small model's context.
+            # The answer's limit may be too large for a small model's context.
             room = min(sampling.max_tokens, self._context_tokens // 2)
             prompt = self._prompts.build(request.messages, room)
             prompts.append(prompt)
@@ -236,11 +236,11 @@ class MlxActor(Actor):
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """See ``Actor``.
 
-        A continuation is tokenized by itself, as generation would produce it after the prompt;
-        the end of the turn is not part of it.
+        A continuation is tokenized by itself, as if it were generated after the prompt. The end of
+        the turn is not part of it.
 
         Raises:
-            ModelError: an empty continuation.
+            ModelError: a continuation is empty.
         """
         from agentr_lite.actors.mlx.decoder import Scoring
 
@@ -262,7 +262,7 @@ class MlxActor(Actor):
         ]
 
     def _timed(self, work: Callable[[Sequence[J]], None], jobs: Sequence[J]) -> None:
-        """Carry out ``jobs`` and book them."""
+        """Carry out ``jobs`` and add them to the usage."""
         if self._closed:
             raise ModelError("the model is closed")
         started = time.perf_counter()
@@ -298,7 +298,7 @@ class MlxActor(Actor):
         self._adapter = mark
 
     def beside(self, adapter: Path | None) -> MlxActor:
-        """See ``Actor``. What it costs is the memory of its pool, and of the adapter."""
+        """See ``Actor``. It costs only the memory of its pool and of the adapter."""
         if self._closed:
             raise ModelError("the model is closed")
         weights = self._weights
@@ -309,7 +309,7 @@ class MlxActor(Actor):
         self._decoder.tree.clear()
 
     def close(self) -> None:
-        """Free everything; twice is fine."""
+        """Free everything; it may be called twice."""
         if not self._closed:
             self._closed = True
             del self._decoder, self._pool, self._adapters, self._model
@@ -317,19 +317,19 @@ class MlxActor(Actor):
 
 
 def _mark(path: Path) -> tuple[Any, ...]:
-    """What tells an adapter from another, and from itself after a change."""
-    found: list[Any] = [path.resolve()]
+    """A value that differs for another adapter and for a changed one."""
+    mark: list[Any] = [path.resolve()]
     for file in sorted(path.glob("adapter*")) if path.is_dir() else []:
         stat = file.stat()
-        found += [file.name, stat.st_mtime_ns, stat.st_size]
-    return tuple(found)
+        mark += [file.name, stat.st_mtime_ns, stat.st_size]
+    return tuple(mark)
 
 
 def _longest(model: Any) -> int:
-    """The longest text that a model was trained on, in tokens; 0 if it does not say."""
+    """The longest text that a model was trained on, in tokens; 0 if it is not known."""
     arguments = getattr(model, "args", None)
-    found = getattr(arguments, "max_position_embeddings", None)
+    longest = getattr(arguments, "max_position_embeddings", None)
     nested = getattr(arguments, "text_config", None)
-    if not found and isinstance(nested, dict):
-        found = nested.get("max_position_embeddings")
-    return int(found) if isinstance(found, int | float) and found > 0 else 0
+    if not longest and isinstance(nested, dict):
+        longest = nested.get("max_position_embeddings")
+    return int(longest) if isinstance(longest, int | float) and longest > 0 else 0

@@ -1,4 +1,4 @@
-"""What mlx-lm's training writes, looked at without MLX."""
+"""Checks the files that mlx-lm's training writes, without importing MLX."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ CONFIG_FILE = "adapter_config.json"
 
 
 def check_adapter_directory(folder: Path) -> None:
-    """Refuse what mlx-lm would misread.
+    """Refuse a directory that mlx-lm would misread.
 
     Raises:
-        ModelError: no such directory, a file is missing or damaged, or it holds full weights.
+        ModelError: there is no such directory, a file is missing or damaged, or it holds full
+            weights.
     """
     if folder.is_file():
         raise ModelError(

@@ -1,4 +1,4 @@
-"""LoRA adapters of mlx-lm: put on and taken off without loading the base again."""
+"""LoRA adapters of mlx-lm: applied and removed without loading the base again."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ class Adapters:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._replaced: dict[str, Any] = {}
-        """The base's own modules, by name, where an adapter's stand now."""
+        """The base's own modules that the adapter's modules replace, by name."""
 
     def use(self, folder: Path | None) -> None:
-        """Put the adapter in ``folder`` on, or none.
+        """Apply the adapter in ``folder``, or none.
 
         Raises:
-            ModelError: missing, corrupt, of full weights, or for another base. The base is on then.
+            ModelError: it is missing, corrupt, of full weights, or for another base. Then the base
+                is in use.
         """
         self._take_off()
         if folder is None:
@@ -46,7 +47,7 @@ class Adapters:
         self._note(before)
         if on_cpu():
             self._model.set_dtype(mx.float32)
-        # New layers are in training mode, where dropout is at work.
+        # New layers are in training mode, in which dropout is active.
         self._model.eval()
         mx.eval(self._model.parameters())
 

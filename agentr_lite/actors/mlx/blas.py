@@ -1,10 +1,10 @@
 """Gives MLX on a Linux CPU a fast matrix product.
 
-MLX's wheels for Linux link Netlib's reference BLAS: about 4 GFLOPS a core, where numpy's own
-OpenBLAS does 130. MLX needs one BLAS function for its matrix products, ``cblas_sgemm``, and the
-dynamic linker takes it from whatever was loaded globally before: so a small library that forwards
-it to numpy's OpenBLAS makes LoRA training 8 to 10 times faster. Where that cannot be done (no C
-compiler, a numpy with another BLAS) MLX works as before, only slower.
+MLX's wheels for Linux link Netlib's reference BLAS, which reaches about 4 GFLOPS on a core; numpy's
+own OpenBLAS reaches 130. For its matrix products, MLX needs one BLAS function, ``cblas_sgemm``. The
+dynamic linker takes it from a library that was loaded globally before. So a small library that
+forwards the function to numpy's OpenBLAS makes LoRA training 8 to 10 times faster. Without a C
+compiler, or if numpy has another BLAS, MLX works as well, but slowly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from agentr_lite.core.config import home
 
-# numpy's OpenBLAS counts in 64-bit integers, MLX calls with 32-bit ones.
+# numpy's OpenBLAS takes 64-bit integers; MLX passes 32-bit ones.
 _SHIM_SOURCE = """\
 #include <stdint.h>
 typedef void (*sgemm_fn)(int, int, int, int64_t, int64_t, int64_t, float, const float *, int64_t,
@@ -39,7 +39,7 @@ void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float
 
 @dataclass(frozen=True)
 class BlasStatus:
-    """Whether MLX's matrix products are fast, and why or why not."""
+    """Whether MLX's matrix products are fast, and the reason."""
 
     fast: bool
     reason: str
@@ -47,11 +47,11 @@ class BlasStatus:
 
 @lru_cache(maxsize=1)
 def use_fast_blas() -> BlasStatus:
-    """Put numpy's OpenBLAS under MLX. Call it before MLX is imported; more calls cost nothing.
+    """Let MLX use numpy's OpenBLAS. Call this before MLX is imported; further calls cost nothing.
 
-    OpenBLAS is set to one thread for the whole process: its threads wait by spinning, and with
-    another busy process on two cores that made a training step 7 times slower. MLX's streams
-    (see ``agentr_lite.train.loss``) use the other cores.
+    OpenBLAS is set to one thread for the whole process, because its threads wait by spinning:
+    beside another busy process on two cores, this made a training step 7 times slower. MLX's
+    streams (see ``agentr_lite.train.loss``) use the other cores.
     """
     if not sys.platform.startswith("linux"):
         return BlasStatus(True, "this platform's MLX has a fast BLAS")
@@ -64,36 +64,37 @@ def use_fast_blas() -> BlasStatus:
         return BlasStatus(False, "MLX was imported before the fast BLAS could be loaded")
     libraries = _beside(numpy, "numpy.libs/libscipy_openblas64_*")
     if not libraries:
-        return BlasStatus(False, "numpy has no OpenBLAS of its own")
+        return BlasStatus(False, "this numpy does not bring its own OpenBLAS")
     try:
         openblas = ctypes.CDLL(str(libraries[0]))
         sgemm = openblas.scipy_cblas_sgemm64_
         openblas.scipy_openblas_set_num_threads64_(1)
         shim = ctypes.CDLL(str(_shim_library()), mode=ctypes.RTLD_GLOBAL)
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
-        return BlasStatus(False, f"the fast BLAS cannot be put under MLX ({_one_line(error)})")
+        return BlasStatus(False, f"MLX cannot use the fast BLAS ({_one_line(error)})")
     shim.agentr_lite_set_sgemm(ctypes.cast(sgemm, ctypes.c_void_p))
     return BlasStatus(True, f"OpenBLAS of numpy ({libraries[0].name})")
 
 
 def _packages_dirs(package: str) -> list[Path]:
-    """The directories that a package is installed in, found without importing it.
+    """The directories in which a package is installed, without importing it.
 
-    MLX is a namespace package: a folder called ``mlx`` in the working directory belongs to it, too.
+    There may be several: MLX is a namespace package, and a folder called ``mlx`` in the working
+    directory belongs to it as well.
     """
     spec = importlib.util.find_spec(package)
     return [Path(place).parent for place in (spec and spec.submodule_search_locations) or ()]
 
 
 def _beside(folders: list[Path], pattern: str) -> list[Path]:
-    return [found for folder in folders for found in sorted(folder.glob(pattern))]
+    return [file for folder in folders for file in sorted(folder.glob(pattern))]
 
 
 def _shim_library() -> Path:
-    """The compiled shim: from the cache, or made now.
+    """The compiled shim, from the cache or compiled now.
 
     Raises:
-        OSError: no compiler, or nowhere to write.
+        OSError: there is no compiler, or the folder is not writable.
         subprocess.SubprocessError: the compiler fails.
     """
     digest = hashlib.sha256(_SHIM_SOURCE.encode()).hexdigest()[:12]
@@ -113,7 +114,7 @@ def _shim_library() -> Path:
             capture_output=True,
             timeout=60,
         )
-        # A rename, so that another process never loads half a library.
+        # Renaming is atomic, so another process never loads a partial library.
         made.replace(library)
     return library
 

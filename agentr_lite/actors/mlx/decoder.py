@@ -1,7 +1,7 @@
-"""Runs jobs on one model: look up, prefill what is missing, decode siblings and trees together.
+"""Runs jobs on one model: look up prefixes, prefill the missing ones, decode all answers together.
 
-Prefill and decoding are mlx-lm's own batches; what is ours is which rows stand in them, whose
-keys and values they begin with, and what is kept of them afterwards.
+Prefill and decoding use mlx-lm's own batches. This module chooses their rows, gives each row the
+keys and values of its prefix, and keeps new keys and values afterwards.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import numpy as np
 from mlx_lm.generate import GenerationBatch, PromptProcessingBatch, StopSequences
 
 from agentr_lite.actors.mlx.pool import Pool, tail_states
-from agentr_lite.actors.mlx.prefix import Node, PrefixTree
+from agentr_lite.actors.mlx.prefix import PrefixTree, Segment
 from agentr_lite.actors.mlx.sampler import BatchSampler, Sample
 
 _UNLIMITED = 1 << 30
 _PADDED = 1.25
-"""Prompts prefilled together may cost this many times their own tokens."""
+"""With padding, prompts that are prefilled together may cost this many times their own tokens."""
 _LOGITS = 1 << 25
 """Most logits that a batch of scores computes at once (in f32: 128 MiB)."""
 
 
 class Pieces(Protocol):
-    """What the decoder needs of the vocabulary."""
+    """The part of the vocabulary that the decoder uses."""
 
     end_tokens: frozenset[int]
 
@@ -42,30 +42,30 @@ class Job:
     prompt: list[int]
     """At least one token."""
     samples: list[Sample]
-    node: Node | None = None
-    """Where the prompt but for its last token ends."""
+    segment: Segment | None = None
+    """Where the prompt without its last token ends."""
     cached_tokens: int = 0
 
 
 @dataclass(eq=False)
 class Scoring:
-    """A prompt and the continuations whose likelihoods are wanted."""
+    """A prompt, and the continuations to compute likelihoods of."""
 
     prompt: list[int]
     continuations: list[list[int]]
     """Each at least one token."""
-    node: Node | None = None
+    segment: Segment | None = None
     cached_tokens: int = 0
     log_likelihoods: list[float] | None = None
 
 
 @dataclass
 class Counters:
-    """What the decoder did since it was made, in tokens."""
+    """What the decoder has computed since it was made, in tokens."""
 
     prefilled: int = 0
     replayed: int = 0
-    """Last prompt tokens, computed again for their logits."""
+    """Last tokens of prompts, which are computed again for their logits."""
     decoded: int = 0
     """Drawn tokens."""
     steps: int = 0
@@ -85,9 +85,9 @@ class Decoder:
     ) -> None:
         """
         Args:
-            model: mlx-lm's.
-            vocabulary: its tokens' texts, and which of them end an answer.
-            pool: where keys and values are.
+            model: mlx-lm's model.
+            vocabulary: its tokens' texts, and the tokens that end an answer.
+            pool: holds keys and values.
             width: most rows in a batch.
             prefill_tokens: most prompt tokens in a batch.
         """
@@ -109,7 +109,7 @@ class Decoder:
         self._in_parts(jobs, self._score)
 
     def _in_parts(self, jobs: Sequence[Any], work: Any) -> None:
-        """Do ``work`` on as many jobs at a time as the pool holds prompts of."""
+        """Call ``work`` with as many jobs at a time as their prompts fit the pool."""
         waiting = deque(jobs)
         try:
             while waiting:
@@ -118,49 +118,49 @@ class Decoder:
                     admitted.append(waiting.popleft())
                 if not admitted:
                     raise RuntimeError("a prompt does not fit the cache even alone")
-                self._prefill([job.node for job in admitted])
+                self._prefill([job.segment for job in admitted])
                 work(admitted)
                 for job in admitted:
-                    self.tree.unpin(job.node)
+                    self.tree.unpin(job.segment)
         except BaseException:
-            # Interrupted in the middle: the tree may promise what the pool does not hold.
+            # After an interruption, the tree may claim tokens that the pool does not hold.
             self.tree.clear()
             raise
 
     def _admit(self, job: Job | Scoring) -> bool:
-        found = self.tree.insert(job.prompt[:-1])
-        if found is None:
+        inserted = self.tree.insert(job.prompt[:-1])
+        if inserted is None:
             return False
-        job.node, job.cached_tokens = found
+        job.segment, job.cached_tokens = inserted
         return True
 
     # Prompts
 
-    def _prefill(self, ends: Sequence[Node]) -> None:
-        """Compute what is missing on the paths to ``ends``, each node once."""
-        missing = [self.tree.missing(node) for node in ends]
+    def _prefill(self, ends: Sequence[Segment]) -> None:
+        """Compute the missing segments on the paths to ``ends``, each once."""
+        missing = [self.tree.missing(segment) for segment in ends]
         depth = 0
         while level := list(dict.fromkeys(path[depth] for path in missing if depth < len(path))):
-            # A node's depth among the missing is the same on every path through it, so all
-            # parents are complete here.
+            # A segment has the same depth among the missing ones on every path through it, so
+            # its parent is complete here.
             for group in _groups(level, self._width, self._prefill_tokens):
                 self._prefill_group(group)
             depth += 1
 
-    def _prefill_group(self, nodes: Sequence[Node]) -> None:
+    def _prefill_group(self, segments: Sequence[Segment]) -> None:
         batch = PromptProcessingBatch(
-            self._model, list(range(len(nodes))), [], prefill_step_size=self._prefill_tokens
+            self._model, list(range(len(segments))), [], prefill_step_size=self._prefill_tokens
         )
         batch.prompt_cache = self._pool.gather(
-            [self.tree.slots(node.parent) if node.parent else [] for node in nodes]
+            [self.tree.slots(segment.parent) if segment.parent else [] for segment in segments]
         )
-        batch.prompt([list(node.tokens) for node in nodes])
-        counts = [(row, len(node.tokens)) for row, node in enumerate(nodes)]
-        slots = [slot for node in nodes for slot in node.slots]
+        batch.prompt([list(segment.tokens) for segment in segments])
+        counts = [(row, len(segment.tokens)) for row, segment in enumerate(segments)]
+        slots = [slot for segment in segments for slot in segment.slots]
         self._pool.store(slots, tail_states(batch.prompt_cache, counts))
-        for node in nodes:
-            node.complete = True
-            self.counters.prefilled += len(node.tokens)
+        for segment in segments:
+            segment.complete = True
+            self.counters.prefilled += len(segment.tokens)
 
     # Answers
 
@@ -169,7 +169,7 @@ class Decoder:
         live: _Live | None = None
         while waiting or live:
             room = self._width - (len(live.rows) if live else 0)
-            # Joining copies the whole batch: not for every place that falls free.
+            # Joining copies the whole batch, so it waits until several rows are free.
             if waiting and (live is None or room * 4 >= self._width):
                 fresh = [waiting.popleft() for _ in range(min(room, len(waiting)))]
                 live = self._join(live, fresh)
@@ -184,13 +184,13 @@ class Decoder:
             self._model,
             list(range(size)),
             mx.array([job.prompt[-1] for job, _ in rows]),
-            self._pool.gather([self.tree.slots(job.node) for job, _ in rows if job.node]),
+            self._pool.gather([self.tree.slots(job.segment) for job, _ in rows if job.segment]),
             [[] for _ in rows],
             [sampler] * size,
             sampler,
             [[] for _ in rows],
             [StopSequences()] * size,
-            # What ends an answer is judged here, by its text.
+            # This class decides when an answer ends, by its text.
             [_UNLIMITED] * size,
         )
         self.counters.replayed += size
@@ -203,76 +203,83 @@ class Decoder:
         return live
 
     def _step(self, live: _Live) -> bool:
-        """Draw one token for every row; returns whether any row goes on."""
+        """Draw one token for every row; returns whether any row continues."""
         responses = live.batch.next()
         self.counters.steps += 1
         self.counters.decoded += len(responses)
-        going: list[int] = []
+        growing: list[int] = []
         ended: list[int] = []
         for row, (response, (_, sample)) in enumerate(zip(responses, live.rows, strict=True)):
             token = int(response.token)
             ends = token in self._ends
-            goes_on = sample.accept(token, b"" if ends else self._piece(token), ends)
-            (going if goes_on else ended).append(row)
+            continues = sample.accept(token, b"" if ends else self._piece(token), ends)
+            (growing if continues else ended).append(row)
         if ended:
             self._keep_cells(live, ended)
-            live.keep(going)
-        return bool(going)
+            live.keep(growing)
+        return bool(growing)
 
     def _keep_cells(self, live: _Live, ended: Sequence[int]) -> None:
-        """Put the keys and values of finished answers into the tree: the next turn begins so."""
+        """Put finished answers into the tree, because the next turn's prompt starts with them."""
         slots: list[int] = []
         counts: list[tuple[int, int]] = []
-        nodes: list[Node] = []
+        segments: list[Segment] = []
         for row in ended:
             job, sample = live.rows[row]
             tokens = [*job.prompt, *sample.tokens]
-            found = self.tree.insert(tokens)
-            if found is None:
-                # A full pool: prompts need the room more.
+            inserted = self.tree.insert(tokens)
+            if inserted is None:
+                # The pool is full, and prompts need the room.
                 continue
-            node, matched = found
-            nodes.append(node)
+            segment, matched = inserted
+            segments.append(segment)
             if matched < len(tokens):
-                slots += node.slots
+                slots += segment.slots
                 counts.append((row, len(tokens) - matched))
         if counts:
             self._pool.store(slots, tail_states(live.batch.prompt_cache, counts))
-        for node in nodes:
-            for computed in self.tree.missing(node):
+        for segment in segments:
+            for computed in self.tree.missing(segment):
                 computed.complete = True
-            self.tree.unpin(node)
+            self.tree.unpin(segment)
 
     # Scores
 
     def _score(self, jobs: Sequence[Scoring]) -> None:
-        """Continuations that differ in their last token alone share a row."""
-        rows: dict[tuple[Node, tuple[int, ...]], int] = {}
+        """Score continuations; those that differ only in their last token share a row."""
+        rows: dict[tuple[Segment, tuple[int, ...]], int] = {}
         wanted: list[tuple[int, int, int]] = []
         for job in jobs:
-            assert job.node is not None
+            assert job.segment is not None
             for tokens in job.continuations:
                 fed = (job.prompt[-1], *tokens[:-1])
-                row = rows.setdefault((job.node, fed), len(rows))
+                row = rows.setdefault((job.segment, fed), len(rows))
                 wanted += [(row, place, token) for place, token in enumerate(tokens)]
-        found = self._log_probabilities(list(rows), wanted)
+        values = self._log_probabilities(list(rows), wanted)
         at = 0
         for job in jobs:
             job.log_likelihoods = []
             for tokens in job.continuations:
-                job.log_likelihoods.append(float(sum(found[at : at + len(tokens)])))
+                job.log_likelihoods.append(float(sum(values[at : at + len(tokens)])))
                 at += len(tokens)
 
     def _log_probabilities(
-        self, rows: Sequence[tuple[Node, tuple[int, ...]]], wanted: Sequence[tuple[int, int, int]]
+        self,
+        rows: Sequence[tuple[Segment, tuple[int, ...]]],
+        wanted: Sequence[tuple[int, int, int]],
     ) -> list[float]:
-        """Natural-log probabilities of (row, place, token)s, where ``rows`` are fed."""
-        found = [0.0] * len(wanted)
+        """Natural-log probabilities of tokens after parts of rows.
+
+        Args:
+            rows: the segment where each row's prefix ends, and the tokens that follow it.
+            wanted: (row, place of the logits in the row, token).
+        """
+        results = [0.0] * len(wanted)
         by_row: dict[int, list[int]] = {}
         for index, (row, _, _) in enumerate(wanted):
             by_row.setdefault(row, []).append(index)
         begin = 0
-        # Long ones together: a row is padded to its batch's longest.
+        # Rows of similar length go together, because a batch is padded to its longest row.
         order = sorted(range(len(rows)), key=lambda row: (len(rows[row][1]), row))
         while begin < len(order):
             longest = len(rows[order[begin]][1])
@@ -296,10 +303,10 @@ class Decoder:
             tokens = mx.array([wanted[index][2] for _, index in indices])
             values = np.array(logits[lines, places, tokens] - sums[lines, places], np.float64)
             for (_, index), value in zip(indices, values, strict=True):
-                found[index] = float(value)
+                results[index] = float(value)
             self.counters.replayed += len(part)
             begin = end
-        return found
+        return results
 
 
 @dataclass(eq=False)
@@ -317,12 +324,12 @@ class _Live:
         self.rows = [self.rows[row] for row in rows]
 
 
-def _groups(nodes: Sequence[Node], width: int, tokens: int) -> list[list[Node]]:
-    """Nodes to prefill together: of like lengths, and not too many."""
-    groups: list[list[Node]] = []
+def _groups(segments: Sequence[Segment], width: int, tokens: int) -> list[list[Segment]]:
+    """Groups of segments to prefill together: of similar lengths, and not too large."""
+    groups: list[list[Segment]] = []
     used = 0
-    for node in sorted(nodes, key=lambda node: len(node.tokens)):
-        length = len(node.tokens)
+    for segment in sorted(segments, key=lambda segment: len(segment.tokens)):
+        length = len(segment.tokens)
         group = groups[-1] if groups else []
         padded = (len(group) + 1) * length
         if (
@@ -331,9 +338,9 @@ def _groups(nodes: Sequence[Node], width: int, tokens: int) -> list[list[Node]]:
             and padded <= tokens
             and padded <= _PADDED * (used + length)
         ):
-            group.append(node)
+            group.append(segment)
             used += length
         else:
-            groups.append([node])
+            groups.append([segment])
             used = length
     return groups

@@ -1,4 +1,4 @@
-"""Loading MLX models, and what differs between a CPU and a GPU.
+"""Loads MLX models, and handles the differences between a CPU and a GPU.
 
 Import this after ``agentr_lite.actors.mlx.blas.use_fast_blas``: it imports MLX.
 """
@@ -19,10 +19,10 @@ from agentr_lite.core.errors import ModelError
 
 
 def load_model(model_dir: Path) -> tuple[Any, Any]:
-    """A model and its tokenizer from a local directory; float32 where a CPU computes.
+    """Load a model and its tokenizer from a local directory; on a CPU, as float32.
 
     Raises:
-        ModelError: missing, incomplete, or of a kind that mlx-lm does not know.
+        ModelError: the model is missing, incomplete, or of a kind that mlx-lm does not know.
     """
     # mlx-lm would take a missing path for the name of a model to download.
     if not (model_dir / "config.json").is_file():
@@ -37,7 +37,7 @@ def load_model(model_dir: Path) -> tuple[Any, Any]:
         reason = " ".join(str(error).split())
         raise ModelError(f"mlx-lm cannot load {model_dir}: {reason}") from error
     if on_cpu():
-        # 16-bit floats are emulated on the CPU.
+        # A CPU only emulates 16-bit floats.
         model.set_dtype(mx.float32)
     return model, tokenizer
 
@@ -48,14 +48,17 @@ def on_cpu() -> bool:
 
 
 def quiet() -> contextlib.redirect_stdout[io.StringIO]:
-    """mlx-lm prints its own progress in colour on stdout, which is for data."""
+    """Redirect mlx-lm's coloured progress, which it prints on stdout; stdout is for data."""
     return contextlib.redirect_stdout(io.StringIO())
 
 
 def wire_memory() -> Callable[[], None]:
-    """Keep what is computed with in a GPU's memory, as mlx-lm does; returns what undoes it.
+    """Keep the arrays in a GPU's memory, as mlx-lm does.
 
-    Without it macOS may page a large model out between steps.
+    Without this, macOS may page a large model out between steps.
+
+    Returns:
+        A function that undoes it.
     """
     before = None if on_cpu() else maybe_set_recommended_wired_limit()
 
@@ -69,7 +72,7 @@ def wire_memory() -> Callable[[], None]:
 
 @contextlib.contextmanager
 def compiled_on_gpu_only() -> Iterator[None]:
-    """On a CPU MLX compiles kernels with g++: 13 s at the start for 6 % of speed after it."""
+    """Switch MLX's compilation off on a CPU: g++ takes 13 s at the start and saves 6 % later."""
     if not on_cpu():
         yield
         return

@@ -1,9 +1,15 @@
-"""Keys and values of tokens, one slot a token, shared by everything that has them in its prefix.
+"""Keys and values of tokens, in one slot for each token, shared by all prefixes with the token.
 
-A prefix is a list of slots. The cache of a whole batch is gathered from them in one operation a
-layer, whatever the prefixes share, so that copies exist only while a batch is on its way.
+A prefix is a list of slots. The cache of a batch is gathered from them with one operation for each
+layer. So copies exist only while a batch is computed::
 
-Source: slots a token in one pool are SGLang's token-to-KV pool (arXiv 2312.07104).
+    pool     | 0 | 1 | 2 | 3 | 4 | 5 | ...
+    prefix A   0   1   2           5        slots of its tokens; 0 to 2 are shared
+    prefix B   0   1   2   3   4
+    batch    | -   0   1   2   5 |          gathered, right-aligned
+             | 0   1   2   3   4 |
+
+Source: SGLang's token-to-KV pool (arXiv 2312.07104).
 """
 
 from __future__ import annotations
@@ -33,14 +39,14 @@ class Pool:
     """
 
     def __init__(self, model: Any, *, origin: str) -> None:
-        """Look at the model's caches, by letting it read one token.
+        """Find the shapes of the model's caches by computing one token.
 
         Raises:
-            ModelError: a layer remembers otherwise than by keys and values.
+            ModelError: a layer's state is not keys and values.
         """
         caches = make_prompt_cache(model)
         kinds = {type(cache).__name__ for cache in caches}
-        # A window's layer may keep all: its mask hides what lies outside the window.
+        # A layer with a window may keep all tokens: its mask hides those outside the window.
         if not all(type(cache) in (KVCache, RotatingKVCache) for cache in caches):
             raise ModelError(
                 f"{origin}: only models of attention layers can share prefixes"
@@ -66,29 +72,29 @@ class Pool:
 
     @property
     def free(self) -> int:
-        """Slots that nobody has taken."""
+        """Number of slots that are not taken."""
         return len(self._free) + self.capacity - self._slots
 
     def take(self, count: int) -> list[int]:
-        """Take slots; the caller has made sure that there are enough."""
+        """Take slots; the caller has checked that there are enough."""
         if count > len(self._free):
             self._grow(count - len(self._free))
         return [self._free.pop() for _ in range(count)]
 
     def give_back(self, slots: Iterable[int]) -> None:
-        """The opposite of ``take``."""
+        """Return slots that were taken."""
         self._free.extend(slots)
 
     def clear(self) -> None:
-        """Give every slot back."""
+        """Return all slots."""
         self._free = list(range(self._slots - 1, -1, -1))
 
     def store(self, slots: Sequence[int], states: Sequence[State]) -> None:
         """Write the keys and values of tokens into their slots.
 
         Args:
-            slots: one a token.
-            states: one a layer.
+            slots: one for each token.
+            states: one for each layer.
         """
         where = mx.array(np.asarray(slots, np.int32))
         for (keys, values), (new_keys, new_values) in zip(self._states, states, strict=True):
@@ -97,7 +103,7 @@ class Pool:
         mx.eval(self._states)
 
     def gather(self, rows: Sequence[Sequence[int]]) -> list[Any]:
-        """A batch's caches, one a layer, right-aligned as mlx-lm wants them.
+        """A batch's caches, one for each layer, right-aligned as mlx-lm needs them.
 
         Args:
             rows: the slots of each row's prefix.
@@ -148,8 +154,8 @@ def tail_states(caches: Sequence[Any], counts: Sequence[tuple[int, int]]) -> lis
     """The last keys and values of some rows of a batch, row after row.
 
     Args:
-        caches: a batch's, one a layer.
-        counts: (row, how many of its last tokens).
+        caches: a batch's caches, one for each layer.
+        counts: (row, number of its last tokens).
     """
     states: list[State] = []
     for cache in caches:

@@ -1,7 +1,7 @@
 """The radix tree of token prefixes whose keys and values are in the pool.
 
-Source: the idea of a radix tree over cached prefixes with eviction of the least recently used
-leaves is SGLang's RadixAttention (arXiv 2312.07104).
+Source: SGLang's RadixAttention (arXiv 2312.07104) has the idea of a radix tree over cached prefixes
+that evicts the least recently used leaves.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from typing import Protocol
 
 
 class Slots(Protocol):
-    """What the tree needs of the pool."""
+    """The part of the pool that the tree uses."""
 
     @property
     def free(self) -> int:
-        """How many can be taken."""
+        """Number of slots that can be taken."""
 
     def take(self, count: int) -> list[int]:
-        """Take that many."""
+        """Take ``count`` slots."""
 
     def give_back(self, slots: Sequence[int]) -> None:
-        """Return them."""
+        """Return slots."""
 
     def clear(self) -> None:
-        """Return all."""
+        """Return all slots."""
 
 
-class Node:
-    """A segment of tokens below its parent's."""
+class Segment:
+    """A run of tokens below its parent segment."""
 
     __slots__ = ("children", "complete", "parent", "pins", "slots", "stamp", "tokens")
 
-    def __init__(self, tokens: list[int], slots: list[int], parent: Node | None) -> None:
+    def __init__(self, tokens: list[int], slots: list[int], parent: Segment | None) -> None:
         self.tokens = tokens
         self.slots = slots
-        """One a token."""
+        """One for each token."""
         self.parent = parent
-        self.children: dict[int, Node] = {}
+        self.children: dict[int, Segment] = {}
         self.pins = 0
         self.stamp = 0
         self.complete = False
@@ -47,7 +47,7 @@ class Node:
 
 
 class PrefixTree:
-    """Which prefixes are there, who uses them, and what goes first when room is needed."""
+    """The prefixes in the pool, their users, and the order of their eviction."""
 
     def __init__(self, pool: Slots) -> None:
         self._pool = pool
@@ -55,7 +55,7 @@ class PrefixTree:
         self._reset()
 
     def _reset(self) -> None:
-        self.root = Node([], [], None)
+        self.root = Segment([], [], None)
         self.root.complete = True
 
     def clear(self) -> None:
@@ -63,119 +63,123 @@ class PrefixTree:
         self._pool.clear()
         self._reset()
 
-    def insert(self, tokens: Sequence[int]) -> tuple[Node, int] | None:
+    def insert(self, tokens: Sequence[int]) -> tuple[Segment, int] | None:
         """Find or make the path of ``tokens`` and pin it.
 
         Returns:
-            The node at its end, and how many of the tokens were there already, computed or
-            promised to another request; None where there is no room for the rest.
+            The segment at its end, and how many of the tokens were in the tree already, computed
+            or to be computed for another request; None if there is no room for the rest.
         """
-        node, matched = self._match(tokens)
-        self.pin(node)
+        segment, matched = self._match(tokens)
+        self.pin(segment)
         missing = len(tokens) - matched
         if missing:
             if not self._make_room(missing):
-                self.unpin(node)
+                self.unpin(segment)
                 return None
-            child = Node(list(tokens[matched:]), self._pool.take(missing), node)
-            node.children[child.tokens[0]] = child
+            child = Segment(list(tokens[matched:]), self._pool.take(missing), segment)
+            segment.children[child.tokens[0]] = child
             child.pins = 1
-            child.stamp = node.stamp
-            node = child
-        return node, matched
+            child.stamp = segment.stamp
+            segment = child
+        return segment, matched
 
-    def missing(self, node: Node) -> list[Node]:
-        """The nodes on the path to ``node`` that are still to be computed, top first."""
+    def missing(self, segment: Segment) -> list[Segment]:
+        """The segments on the path to ``segment`` that are still to be computed, top first."""
         path = []
-        walk: Node | None = node
+        walk: Segment | None = segment
         while walk is not None and not walk.complete:
             path.append(walk)
             walk = walk.parent
         return path[::-1]
 
-    def slots(self, node: Node) -> list[int]:
-        """The slots of the whole path to ``node``."""
+    def slots(self, segment: Segment) -> list[int]:
+        """The slots of the whole path to ``segment``."""
         parts = []
-        walk: Node | None = node
+        walk: Segment | None = segment
         while walk is not None:
             parts.append(walk.slots)
             walk = walk.parent
         return [slot for part in reversed(parts) for slot in part]
 
-    def pin(self, node: Node) -> None:
-        """Keep the path to ``node``, and note its use."""
+    def pin(self, segment: Segment) -> None:
+        """Protect the path to ``segment`` from eviction, and note its use."""
         self._clock += 1
-        walk: Node | None = node
+        walk: Segment | None = segment
         while walk is not None:
             walk.pins += 1
             walk.stamp = self._clock
             walk = walk.parent
 
-    def unpin(self, node: Node) -> None:
+    def unpin(self, segment: Segment) -> None:
         """Take back one ``pin`` or ``insert``."""
-        walk: Node | None = node
+        walk: Segment | None = segment
         while walk is not None:
             walk.pins -= 1
             walk = walk.parent
 
-    def _match(self, tokens: Sequence[int]) -> tuple[Node, int]:
-        """The deepest node on the path of ``tokens``, split off where they part."""
-        node, matched = self.root, 0
+    def _match(self, tokens: Sequence[int]) -> tuple[Segment, int]:
+        """The deepest segment on the path of ``tokens``; it is split where they differ."""
+        segment, matched = self.root, 0
         while matched < len(tokens):
-            child = node.children.get(tokens[matched])
+            child = segment.children.get(tokens[matched])
             if child is None:
                 break
             common = _common(child.tokens, tokens, matched)
             matched += common
             if common < len(child.tokens):
                 return self._split(child, common), matched
-            node = child
-        return node, matched
+            segment = child
+        return segment, matched
 
-    def _split(self, node: Node, size: int) -> Node:
-        """Give the first ``size`` tokens of ``node`` to a new node above it."""
-        parent = node.parent
+    def _split(self, segment: Segment, size: int) -> Segment:
+        """Give the first ``size`` tokens of ``segment`` to a new segment above it."""
+        parent = segment.parent
         assert parent is not None
-        upper = Node(node.tokens[:size], node.slots[:size], parent)
-        upper.pins, upper.stamp, upper.complete = node.pins, node.stamp, node.complete
+        upper = Segment(segment.tokens[:size], segment.slots[:size], parent)
+        upper.pins, upper.stamp, upper.complete = segment.pins, segment.stamp, segment.complete
         parent.children[upper.tokens[0]] = upper
-        node.tokens, node.slots, node.parent = node.tokens[size:], node.slots[size:], upper
-        upper.children[node.tokens[0]] = node
+        segment.tokens, segment.slots, segment.parent = (
+            segment.tokens[size:],
+            segment.slots[size:],
+            upper,
+        )
+        upper.children[segment.tokens[0]] = segment
         return upper
 
     def _make_room(self, count: int) -> bool:
-        """Drop the leaves that were not used for longest until ``count`` slots are free."""
+        """Drop the least recently used leaves until ``count`` slots are free; False: impossible."""
         if self._pool.free >= count:
             return True
-        # The number breaks ties: nodes have no order.
+        # The number breaks ties: segments have no order.
         numbers = itertools.count()
         leaves = [
-            (node.stamp, next(numbers), node)
-            for node in self.nodes()
-            if not node.children and not node.pins
+            (segment.stamp, next(numbers), segment)
+            for segment in self.segments()
+            if not segment.children and not segment.pins
         ]
         heapq.heapify(leaves)
         while leaves and self._pool.free < count:
-            _, _, node = heapq.heappop(leaves)
-            parent = node.parent
+            _, _, segment = heapq.heappop(leaves)
+            parent = segment.parent
             assert parent is not None
-            del parent.children[node.tokens[0]]
-            self._pool.give_back(node.slots)
+            del parent.children[segment.tokens[0]]
+            self._pool.give_back(segment.slots)
             if parent is not self.root and not parent.children and not parent.pins:
                 heapq.heappush(leaves, (parent.stamp, next(numbers), parent))
         return self._pool.free >= count
 
-    def nodes(self) -> Iterator[Node]:
-        """All nodes but the root, parents first."""
+    def segments(self) -> Iterator[Segment]:
+        """All segments but the root, parents first."""
         stack = list(self.root.children.values())
         while stack:
-            node = stack.pop()
-            yield node
-            stack.extend(node.children.values())
+            segment = stack.pop()
+            yield segment
+            stack.extend(segment.children.values())
 
 
 def _common(left: Sequence[int], right: Sequence[int], start: int) -> int:
-    """How many tokens of ``left`` stand in ``right`` from ``start`` on."""
+    """How many of the first tokens of ``left`` equal those of ``right`` from ``start`` on."""
     limit = min(len(left), len(right) - start)
     for index in range(limit):
         if left[index] != right[start + index]:

@@ -1,7 +1,7 @@
 """Draws the next token of every row of a batch at once, each from its own stream of numbers.
 
-A row's draw is the inverse of its cumulative distribution at one uniform number, which comes from
-the row's seed and the token's position alone. So neighbours in the batch do not matter.
+A row's draw inverts its cumulative distribution at a uniform number. The number depends only on
+the row's seed and the token's position, so the other rows of the batch do not matter.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 
 
 class Sample(Answer):
-    """One continuation on its way, and its stream of random numbers."""
+    """One growing continuation, and its stream of random numbers."""
 
     __slots__ = ("_generator", "_uniforms", "sampling")
 
@@ -34,7 +34,7 @@ class Sample(Answer):
     def uniform(self) -> float:
         """The stream's next number, in [0, 1)."""
         if not self._uniforms:
-            # In blocks: a call of numpy's costs as much as many numbers.
+            # In blocks, because a call to numpy takes as long as many draws.
             self._uniforms = self._generator.random(_BLOCK, np.float32).tolist()[::-1]
         return self._uniforms.pop()
 
@@ -47,39 +47,45 @@ class BatchSampler:
         self._prepare()
 
     def extend(self, other: BatchSampler) -> None:
-        """Rows were added at the end."""
+        """Add the rows of ``other`` at the end."""
         self.samples += other.samples
         self._prepare()
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Only these rows are left."""
+        """Drop all rows but these."""
         self.samples = [self.samples[row] for row in rows]
         self._prepare()
 
     def _prepare(self) -> None:
         settings = [sample.sampling for sample in self.samples]
-        greedy = [one.temperature <= 0.0 for one in settings]
+        greedy = [row.temperature <= 0.0 for row in settings]
         self._all_greedy = all(greedy)
         self._any_greedy = any(greedy)
-        self._any_min_p = any(one.min_p > 0.0 for one in settings)
-        self._any_sorted = any(one.top_k > 0 or one.top_p < 1.0 for one in settings)
+        self._any_min_p = any(row.min_p > 0.0 for row in settings)
+        self._any_sorted = any(row.top_k > 0 or row.top_p < 1.0 for row in settings)
         self._greedy = mx.array(greedy)
         self._temperature = _column(
-            [one.temperature if one.temperature > 0 else 1.0 for one in settings]
+            [row.temperature if row.temperature > 0 else 1.0 for row in settings]
         )
-        self._min_p = _column([max(one.min_p, 0.0) for one in settings])
-        self._top_p = _column([one.top_p for one in settings])
-        self._top_k = _column([one.top_k if one.top_k > 0 else 1 << 30 for one in settings])
+        self._min_p = _column([max(row.min_p, 0.0) for row in settings])
+        self._top_p = _column([row.top_p for row in settings])
+        self._top_k = _column([row.top_k if row.top_k > 0 else 1 << 30 for row in settings])
 
     def __call__(self, logprobs: mx.array) -> mx.array:
-        """Tokens for (rows, vocabulary) natural-log probabilities.
+        """Draw a token for each row.
 
-        Cuts in llama.cpp's order: top-k, top-p, min-p, then the temperature.
+        The order is llama.cpp's: top-k, top-p, min-p, then the temperature.
+
+        Args:
+            logprobs: natural-log probabilities, (rows, vocabulary).
+
+        Returns:
+            Token ids, (rows,).
         """
         best = mx.argmax(logprobs, axis=-1)
         if self._all_greedy:
             return best
-        # Half-precision sums over a large vocabulary lose whole tokens.
+        # In half precision, sums over a large vocabulary would lose whole tokens.
         logprobs = logprobs.astype(mx.float32)
         uniforms = np.array([sample.uniform() for sample in self.samples], np.float32)
         where = mx.array(np.minimum(uniforms, _BELOW_ONE))[:, None]
@@ -96,7 +102,7 @@ class BatchSampler:
         sums = mx.cumsum(weights, axis=-1)
         total = sums[:, -1:]
         drawn = mx.sum(sums <= where * total, axis=-1)
-        # Rounding may put the target on the total itself; the last token with a weight then counts.
+        # Rounding may move the target onto the total; then the last token with a weight is drawn.
         drawn = mx.minimum(drawn, mx.sum(sums < total, axis=-1)).astype(mx.uint32)
         if order is not None:
             drawn = mx.take_along_axis(order, drawn[:, None], axis=-1)[:, 0]
@@ -104,7 +110,7 @@ class BatchSampler:
         return mx.where(self._greedy, best, drawn) if self._any_greedy else drawn
 
     def _cut_sorted(self, logprobs: mx.array) -> mx.array:
-        """Top-k and top-p on rows sorted from the likeliest down."""
+        """Apply top-k and top-p to rows that are sorted from the likeliest token down."""
         ranks = mx.arange(logprobs.shape[-1])[None]
         logprobs = mx.where(ranks < self._top_k, logprobs, -mx.inf)
         shares = mx.softmax(logprobs, axis=-1)

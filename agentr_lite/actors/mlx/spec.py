@@ -1,4 +1,4 @@
-"""``mlx:DIRECTORY``: how a model that MLX runs is named."""
+"""``mlx:DIRECTORY``: the name of a model that MLX runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PREFIX = "mlx:"
 
 
 def is_mlx(spec: str) -> bool:
-    """Whether ``spec`` names a model for MLX rather than a GGUF file or a server."""
+    """Whether ``spec`` names a model for MLX."""
     return spec.startswith(PREFIX)
 
 
@@ -24,7 +24,7 @@ def model_directory(spec: str) -> Path:
     if not path.is_dir():
         raise ModelError(
             f"no directory {path}",
-            hint="mlx:DIRECTORY needs a model in MLX's or Hugging Face's format.",
+            hint="mlx:DIRECTORY needs a directory with a model in MLX's or Hugging Face's format.",
         )
     for name in ("config.json", "tokenizer.json"):
         if not (path / name).is_file():

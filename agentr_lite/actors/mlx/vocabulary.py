@@ -1,4 +1,4 @@
-"""A Hugging Face tokenizer as the engine needs it: ids of text, and the bytes of one id."""
+"""A Hugging Face tokenizer with the engine's interface: token ids of a text, bytes of a token."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ _END_TEXTS = frozenset(
         "</s>",
     }
 )
-"""Special tokens that end an answer even where the model's files do not say so. Source: the
-end-of-generation tokens of llama.cpp's llama-vocab.cpp."""
+"""Special tokens that end an answer even if the model's files do not say so.
+
+Source: the end-of-generation tokens of llama.cpp's llama-vocab.cpp."""
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class HfVocabulary:
-    """mlx-lm's tokenizer behind ``agentr_lite.actors.fragments.Vocabulary``.
+    """mlx-lm's tokenizer behind ``agentr_lite.actors.chat.fragments.Vocabulary``.
 
     Attributes:
         end_tokens: ids that end an answer.
@@ -39,11 +40,11 @@ class HfVocabulary:
     def __init__(self, tokenizer: Any, *, origin: str) -> None:
         """
         Args:
-            tokenizer: of mlx-lm, around one of the ``tokenizers`` library.
+            tokenizer: mlx-lm's wrapper of a tokenizer of the ``tokenizers`` library.
             origin: the model, for messages.
 
         Raises:
-            ModelError: another kind of tokenizer, or no end-of-turn token.
+            ModelError: the tokenizer is of another kind, or has no end-of-turn token.
         """
         self._tokenizer = tokenizer
         backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -57,7 +58,7 @@ class HfVocabulary:
         self._byte_level = "ByteLevel" in repr(backend.decoder)
         self.is_bpe = self._byte_level
         self.bos = -1 if tokenizer.bos_token_id is None else int(tokenizer.bos_token_id)
-        # The tokenizer's own rule shows in what it adds to an empty text.
+        # The tokens of an empty text show whether the tokenizer adds one.
         added = tokenizer.encode("", add_special_tokens=True)
         self.adds_bos = self.bos >= 0 and added[:1] == [self.bos]
         self.bos_text = str(tokenizer.bos_token or "")
@@ -103,21 +104,22 @@ class HfVocabulary:
             return b"" if added.special else added.content.encode()
         text = self._backend.id_to_token(token)
         if text is None:
-            # A row of the embedding that no token belongs to.
+            # A row of the embedding without a token.
             return b""
         if self._byte_level:
             return b"".join(_BYTES.get(char) or char.encode() for char in text)
-        found = _BYTE_TOKEN.fullmatch(text)
-        if found:
-            return bytes([int(found.group(1), 16)])
+        byte = _BYTE_TOKEN.fullmatch(text)
+        if byte:
+            return bytes([int(byte.group(1), 16)])
         return str(text).replace("▁", " ").encode()
 
 
 def _byte_alphabet() -> dict[str, bytes]:
     """Character -> byte of the byte-level alphabet.
 
-    Source: ``bytes_to_unicode`` of GPT-2's encoder: printable bytes stand for themselves, the
-    others for the characters from U+0100 on.
+    Printable bytes are themselves; the other bytes are the characters from U+0100 on.
+
+    Source: ``bytes_to_unicode`` of GPT-2's encoder.
     """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]

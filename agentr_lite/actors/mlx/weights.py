@@ -1,4 +1,4 @@
-"""What actors over one MLX model share, loaded once: its arrays and its vocabulary.
+"""What the actors over one MLX model share: its arrays and its vocabulary.
 
 Import this after ``agentr_lite.actors.mlx.blas.use_fast_blas``: it imports MLX.
 """
@@ -21,11 +21,11 @@ class Weights(Shared):
     """A loaded model.
 
     Attributes:
-        vocabulary: the model's.
+        vocabulary: the model's vocabulary.
     """
 
     def __init__(self, path: Path) -> None:
-        """Load them, for one user.
+        """Load the weights, for one user.
 
         Raises:
             ModelError: see ``MlxActor``.
@@ -36,9 +36,9 @@ class Weights(Shared):
         super().__init__()
 
     def layers(self) -> Any:
-        """The model's layers anew, over the same arrays: to be changed at will.
+        """A copy of the model's layers over the same arrays; the caller may change the layers.
 
-        MLX's arrays are never changed in place by layers; replacing one leaves others' alone.
+        Layers never change arrays in place, so replacing one does not affect other copies.
         """
         shared = {id(array): array for array in _arrays(self._model)}
         return copy.deepcopy(self._model, shared)
@@ -49,11 +49,11 @@ class Weights(Shared):
 
 
 def _arrays(value: Any) -> Iterator[mx.array]:
-    """All arrays in a tree of modules, those that are no parameters too."""
+    """All arrays in a tree of modules, including those that are no parameters."""
     if isinstance(value, mx.array):
         yield value
     elif isinstance(value, dict):
-        # A module is a dictionary of its parts.
+        # A module is a dictionary of its members.
         for part in value.values():
             yield from _arrays(part)
     elif isinstance(value, list | tuple):

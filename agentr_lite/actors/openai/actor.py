@@ -21,14 +21,14 @@ from agentr_lite.actors.base import (
     ScoreRequest,
     ScoreResult,
 )
-from agentr_lite.actors.chat_template import ChatTemplate
+from agentr_lite.actors.chat.prompts import split_exchanges
+from agentr_lite.actors.chat.template import ChatTemplate
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.openai.client import Client, Refusal
 from agentr_lite.actors.openai.grammar import Form, find_form, grammar_field
 from agentr_lite.actors.openai.scoring import Scorer, cached_tokens, find_scorer
 from agentr_lite.actors.openai.servers import find_model
 from agentr_lite.actors.openai.spec import ServerSpec
-from agentr_lite.actors.prompts import split_exchanges
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
 from agentr_lite.core.usage import Usage
@@ -39,7 +39,7 @@ _OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 _SEEN = 120
-"""Characters of a strange answer in a message."""
+"""Characters of an unexpected answer that a message shows."""
 _EOS_MARK = "\ue000end of turn\ue000"
 _EOS_PROBE: list[Message] = [
     {"role": "system", "content": "first probe"},
@@ -51,7 +51,7 @@ _EOS_PROBE: list[Message] = [
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """One HTTP answer's texts and bill."""
+    """The texts and the token counts of one HTTP answer."""
 
     texts: list[tuple[str, FinishReason]]
     prompt_tokens: int
@@ -62,9 +62,9 @@ class _Answer:
 class OpenAIActor(Actor):
     """A model behind vLLM, SGLang, llama-server, LM Studio, Ollama or the like.
 
-    Requests of a call go out together, as many at a time as the settings allow; results come back
-    in the order of the requests. Seeds are passed on, but whether the same seed gives the same
-    answer is up to the server: batched kernels round differently with what else is in flight.
+    The requests of a call are sent together, as many at a time as the settings allow; results come
+    back in the order of the requests. Seeds are passed on, but the server decides whether the same
+    seed gives the same answer: in a batch, other requests change the rounding.
     """
 
     def __init__(self, client: Client, *, chat_template: Path | None = None) -> None:
@@ -75,7 +75,7 @@ class OpenAIActor(Actor):
             chat_template: a Jinja file to render conversations with, instead of the server's own.
 
         Raises:
-            ModelError: no such server or model, it refuses, or the template is unusable.
+            ModelError: there is no such server or model, it refuses, or the template is unusable.
         """
         self._client = client
         self._chat_template = chat_template
@@ -105,7 +105,7 @@ class OpenAIActor(Actor):
 
     @property
     def description(self) -> dict[str, Any]:
-        """See ``Actor``. ``identity`` stands for the digest, which no server tells."""
+        """See ``Actor``. ``identity`` replaces the digest, which servers do not tell."""
         return {
             "backend": "openai",
             "server": self.served.kind.name,
@@ -121,11 +121,11 @@ class OpenAIActor(Actor):
     def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
         """See ``Actor``.
 
-        ``output_tokens`` of samples that came in one answer are its sum, divided by the length of
-        their texts; ``token_ids`` is empty: servers do not tell.
+        If an answer has several samples, its tokens are divided among their ``output_tokens`` by
+        the length of their texts. ``token_ids`` is empty, because servers do not tell them.
 
         Raises:
-            ModelError: the server refuses, gives no answer in all attempts, or ignores grammars.
+            ModelError: the server refuses, gives no answer in any attempt, or ignores grammars.
         """
         self._check_sampling(requests)
         if self._grammar_form is None and any(request.sampling.grammar for request in requests):
@@ -151,7 +151,7 @@ class OpenAIActor(Actor):
         return results
 
     def use_adapter(self, path: Path | None) -> None:
-        """See ``Actor``: none can be loaded.
+        """See ``Actor``: no adapter can be loaded.
 
         Raises:
             ModelError: ``path`` is not None.
@@ -163,7 +163,7 @@ class OpenAIActor(Actor):
             )
 
     def close(self) -> None:
-        """Close the connections; twice is fine."""
+        """Close the connections; it may be called twice."""
         self._client.close()
 
     def _timed(self, work: Any) -> Any:
@@ -182,18 +182,18 @@ class OpenAIActor(Actor):
             for name, value in (("top_k", sampling.top_k), ("min_p", sampling.min_p)):
                 if value and name not in self.served.kind.cuts:
                     raise ModelError(
-                        f"{self.served.kind.name} has no {name}, and would ignore {value:g}",
+                        f"{self.served.kind.name} has no {name} and would ignore {value:g}",
                         hint=f"Leave it out: --set search.{name}=0.",
                     )
 
     async def _greeting(self, more: Mapping[str, Any]) -> str:
-        """A short answer to a request with further fields."""
+        """A short answer to a request with additional fields."""
         hello: list[Message] = [{"role": "user", "content": "Hi"}]
         answer = await self._ask(hello, Sampling(0.0, max_tokens=8), 1, 1, more)
         return answer.texts[0][0]
 
     async def _one(self, request: GenerateRequest) -> GenerateResult:
-        """All samples of one conversation; without its oldest exchanges if it is too long."""
+        """All samples of one conversation; the oldest exchanges are dropped if it is too long."""
         head, exchanges = split_exchanges(request.messages)
         for dropped in range(max(1, len(exchanges))):
             kept = [message for exchange in exchanges[dropped:] for message in exchange]
@@ -211,7 +211,7 @@ class OpenAIActor(Actor):
     ) -> list[_Answer]:
         sampling, seeds = request.sampling, request.seeds
         if sampling.temperature <= 0.0:
-            # All greedy samples are one.
+            # All greedy samples are equal, so one request is enough.
             return [await self._ask(messages, sampling, seeds[0], 1)] if seeds else []
         answers: list[_Answer] = []
         done = 0
@@ -221,7 +221,7 @@ class OpenAIActor(Actor):
             except Refusal as refusal:
                 if _too_long(refusal) or refusal.status not in (400, 422, 501):
                     raise
-                # llama-server, for one, makes no more samples than it has slots.
+                # llama-server, for example, makes at most as many samples as it has slots.
                 self._single = True
             else:
                 done = len(answers[0].texts)
@@ -238,7 +238,7 @@ class OpenAIActor(Actor):
     ) -> _Answer:
         kind, limit = self.served.kind, sampling.max_tokens
         if self.served.context_tokens:
-            # As with files: an answer's limit may be out of proportion to a small context.
+            # As with files, the answer's limit may be too large for a small context.
             limit = max(1, min(limit, self.served.context_tokens // 2))
         body: dict[str, Any] = {
             "model": self.served.model,
@@ -265,7 +265,7 @@ class OpenAIActor(Actor):
         else:
             body["messages"] = list(messages)
             if kind.template_switches:
-                # Thinking models: their thoughts would eat the answer's few tokens.
+                # A thinking model would spend the answer's few tokens on its thoughts.
                 body["chat_template_kwargs"] = {"enable_thinking": False}
             answer = await self._client.post("/chat/completions", body)
         return self._read(answer, sampling, samples)
@@ -279,7 +279,7 @@ class OpenAIActor(Actor):
             said = answer.get("error") or answer
             raise ModelError(
                 f"the server at {self.spec.url} answered without a text: {str(said)[:_SEEN]}",
-                hint="Is it a text model, and is the server OpenAI-compatible?",
+                hint="It must be a text model, and the server must be OpenAI-compatible.",
             )
         usage = answer.get("usage")
         usage = usage if isinstance(usage, dict) else {}
@@ -288,8 +288,10 @@ class OpenAIActor(Actor):
         self.usage.prompt_tokens += prompt
         self.usage.decoded_prompt_tokens += prompt - cached
         self.usage.output_tokens += output
-        found = [_cut(str(text), row, sampling) for text, row in zip(texts, rows, strict=True)]
-        return _Answer(found[:samples], prompt, cached, output)
+        finished = [
+            _finish(str(text), row, sampling) for text, row in zip(texts, rows, strict=True)
+        ]
+        return _Answer(finished[:samples], prompt, cached, output)
 
     def _result(
         self, request: GenerateRequest, answers: Sequence[_Answer], dropped: int
@@ -324,17 +326,17 @@ def _load_template(path: Path | None) -> ChatTemplate | None:
     marked = ChatTemplate(source, origin=str(path), eos=_EOS_MARK)
     if _EOS_MARK in marked.render(_EOS_PROBE):
         raise ModelError(
-            f"the chat template {path} ends turns with eos_token, and no server tells what that"
-            " is: turns would run together",
+            f"the chat template {path} ends turns with eos_token, but servers do not tell what"
+            " their eos_token is, so turns would have no end",
             hint="Leave agent.chat_template empty, so that the server uses its own template; or"
-            " write the token's text in place of eos_token.",
+            " write the token's text instead of eos_token.",
         )
-    # The server puts the begin-of-text token before a prompt by itself.
+    # The server adds the begin-of-text token itself.
     return ChatTemplate(source, origin=str(path))
 
 
 async def _score_one(scorer: Scorer, request: ScoreRequest) -> ScoreResult:
-    """One conversation's scores; without its oldest exchanges if it is too long, as answers."""
+    """One conversation's scores; the oldest exchanges are dropped if it is too long."""
     head, exchanges = split_exchanges(request.messages)
     for dropped in range(max(1, len(exchanges))):
         kept = [message for exchange in exchanges[dropped:] for message in exchange]
@@ -360,18 +362,18 @@ def _index(row: Mapping[str, Any]) -> int:
 
 
 def _text(row: Mapping[str, Any]) -> str | None:
-    """A choice's text, of a chat or of a plain completion; None where it has none."""
+    """The text of a chat's or a plain completion's choice; None if it has none."""
     message = row.get("message")
     if isinstance(message, dict):
-        # null: nothing but thoughts, or a refusal.
+        # null means that there are only thoughts, or a refusal.
         content = message.get("content") or ""
         return content if isinstance(content, str) else None
     text = row.get("text")
     return text if isinstance(text, str) else None
 
 
-def _cut(text: str, row: Mapping[str, Any], sampling: Sampling) -> tuple[str, FinishReason]:
-    """The text up to the first stop string, which not every server looks for."""
+def _finish(text: str, row: Mapping[str, Any], sampling: Sampling) -> tuple[str, FinishReason]:
+    """The text up to the first stop string, because not every server looks for it."""
     ends = [at for stop in sampling.stop if stop and (at := text.find(stop)) >= 0]
     if ends:
         return text[: min(ends)], "stop"
@@ -384,7 +386,7 @@ def _count(usage: Mapping[str, Any], key: str) -> int:
 
 
 def _shares(total: int, weights: Sequence[int]) -> list[int]:
-    """``total`` divided in proportion to ``weights``; the parts add up to it."""
+    """Divide ``total`` in proportion to ``weights``, into parts that add up to it."""
     whole = sum(weights) or len(weights)
     parts, given, seen = [], 0, 0
     for weight in weights:

@@ -1,4 +1,4 @@
-"""HTTP with manners: a limit on what is in flight, retries with back-off, no secret let out."""
+"""An HTTP client for servers: limits concurrency, retries with back-off, keeps the key secret."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import httpx2 as httpx
 
 from agentr_lite.actors.openai.spec import ServerSpec
-from agentr_lite.console.output import warn
+from agentr_lite.console.streams import warn
 from agentr_lite.core.config import ServerSettings
 from agentr_lite.core.errors import ModelError
 
@@ -25,18 +25,18 @@ _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 _LONGEST_RETRY_AFTER_S = 300.0
-"""A server that asks for more is down for us; waiting in silence would look like hanging."""
+"""A server that asks to wait longer counts as unreachable: a long wait would look like a hang."""
 _CONNECT_S = 10.0
 _QUOTED = 200
-"""Characters of a server's own words in a message."""
+"""Characters of a server's own message that an error shows."""
 
 
 class Refusal(ModelError):
-    """The server understood the request and says no; asking again would not help.
+    """The server understood the request and refused it, so a retry would not help.
 
     Attributes:
         status: HTTP status code.
-        said: the server's words and error code, for those who look for a reason in them.
+        said: the server's message and error code, in which a caller may look for the reason.
     """
 
     def __init__(self, message: str, *, status: int, said: str, hint: str = "") -> None:
@@ -47,7 +47,7 @@ class Refusal(ModelError):
 
 @dataclass(frozen=True, slots=True)
 class _Setback:
-    """Why an attempt failed that may be repeated."""
+    """The reason why an attempt failed that may be repeated."""
 
     reason: str
     retry_after_s: float | None = None
@@ -56,8 +56,8 @@ class _Setback:
 class Client:
     """One server. Calls are coroutines; ``run`` carries them out.
 
-    All of it lives in one thread and one event loop of its own, so Ctrl-C cancels what is in
-    flight instead of waiting for it.
+    The client uses one thread and its own event loop, so Ctrl-C cancels pending requests instead of
+    waiting for them.
     """
 
     def __init__(
@@ -70,11 +70,10 @@ class Client:
     ) -> None:
         """
         Args:
-            spec: which server.
-            settings: key, limits and patience.
-            sleep: waits so many seconds; tests replace it.
-            jitter: draws from [0, 1): several clients that failed together shall not come back
-                together.
+            spec: the server.
+            settings: key, timeout, retries and concurrency.
+            sleep: waits the given number of seconds; tests replace it.
+            jitter: draws from [0, 1), so that clients that failed together do not retry together.
 
         Raises:
             UsageError: the key for this server cannot be sent.
@@ -86,21 +85,21 @@ class Client:
         self._key = settings.key_for(spec.url)
         self._runner: asyncio.Runner | None = None
         self._http: httpx.AsyncClient | None = None
-        self._told = False
+        self._warned = False
         self._slots = asyncio.Semaphore(settings.concurrency)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Carry out ``work`` in the client's event loop.
 
         Raises:
-            KeyboardInterrupt: what was in flight has been cancelled.
+            KeyboardInterrupt: pending requests have been cancelled.
         """
         if self._runner is None:
             self._runner = asyncio.Runner()
         return self._runner.run(work)
 
     async def gather(self, jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-        """All results in order; the first failure cancels the rest and is raised as it is."""
+        """All results in order; the first failure cancels the rest and is raised."""
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(job) for job in jobs]
@@ -118,21 +117,21 @@ class Client:
         """``POST`` a JSON object.
 
         Args:
-            path: after the base address; a path that begins with ``!`` is after its root.
+            path: relative to the base address; with ``!`` in front, relative to its root.
             body: JSON types.
-            final: status codes that are taken for a refusal, though they mostly pass.
+            final: status codes that count as refusals here, although they are usually retried.
 
         Returns:
             The answer, a JSON object.
 
         Raises:
-            Refusal: the server says no.
-            ModelError: it cannot be reached, or fails again and again.
+            Refusal: the server refuses.
+            ModelError: it cannot be reached, or every attempt fails.
         """
         return await self._call("POST", path, body, final)
 
     def close(self) -> None:
-        """Close connections and the event loop; twice is fine."""
+        """Close connections and the event loop; it may be called twice."""
         if self._runner is not None:
             if self._http is not None:
                 self._runner.run(self._http.aclose())
@@ -153,27 +152,27 @@ class Client:
                 if not isinstance(outcome, _Setback):
                     return outcome
                 failed, attempts = outcome, attempts + 1
-                self._tell(failed, attempts)
+                self._warn_once(failed, attempts)
                 if (failed.retry_after_s or 0.0) > _LONGEST_RETRY_AFTER_S:
                     break
         asks = failed.retry_after_s
         raise ModelError(
             f"the server at {self.spec.url} gave no answer in {attempts}"
             f" attempt{'s' if attempts > 1 else ''}: {failed.reason}"
-            + (f"; it asks to come back in {asks:.0f} s" if asks else ""),
-            hint="Is it running, and is the address right?"
-            " AGENTR_LITE_SERVER_TIMEOUT_S and AGENTR_LITE_SERVER_RETRIES set the patience,"
-            " AGENTR_LITE_SERVER_CONCURRENCY how much is asked at once.",
+            + (f"; it asks to retry in {asks:.0f} s" if asks else ""),
+            hint="Check that it is running and that the address is right."
+            " AGENTR_LITE_SERVER_TIMEOUT_S and AGENTR_LITE_SERVER_RETRIES set how long to try,"
+            " AGENTR_LITE_SERVER_CONCURRENCY how many requests are sent at once.",
         )
 
-    def _tell(self, failed: _Setback, attempts: int) -> None:
-        """Say once that it is not us who hang."""
-        if not self._told and attempts <= self._settings.retries:
-            self._told = True
+    def _warn_once(self, failed: _Setback, attempts: int) -> None:
+        """Tell the user once that the program is waiting for the server."""
+        if not self._warned and attempts <= self._settings.retries:
+            self._warned = True
             warn(f"the server at {self.spec.url}: {failed.reason}; trying again")
 
     def _wait_s(self, attempt: int, retry_after_s: float | None) -> float:
-        """Exponential, with full jitter; what the server asks for is the least."""
+        """An exponential wait with full jitter; at least as long as the server asks for."""
         spread = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
         if retry_after_s is not None:
             return retry_after_s + self._jitter() * _FIRST_WAIT_S
@@ -183,7 +182,7 @@ class Client:
         self, method: str, url: str, body: Mapping[str, Any] | None, final: Collection[int]
     ) -> dict[str, Any] | _Setback:
         try:
-            # Of the whole exchange: a server that sends a byte now and then is hanging, too.
+            # The limit holds for the whole exchange: a server may hang while it sends bytes.
             async with asyncio.timeout(self._settings.timeout_s):
                 response = await self._client().request(method, url, json=body)
         except TimeoutError:
@@ -191,7 +190,7 @@ class Client:
         except httpx.TimeoutException as error:
             return _Setback(f"no connection in time ({type(error).__name__})")
         except httpx.RequestError as error:
-            # Of the connection, or of a body that is not packed as it says.
+            # The connection failed, or the body is not compressed as the header says.
             return _Setback(self._public(str(error)) or type(error).__name__)
         except httpx.InvalidURL as error:
             raise ModelError(f"{url}: {error}") from error
@@ -216,9 +215,9 @@ class Client:
                 headers=headers,
                 timeout=httpx.Timeout(self._settings.timeout_s, connect=_CONNECT_S),
                 limits=httpx.Limits(max_connections=self._settings.concurrency),
-                # A proxy for the world is none for this machine.
+                # A proxy is not meant for servers on this machine.
                 trust_env=self.spec.host not in LOOPBACK,
-                # A key goes to the address that the user gave, and nowhere else.
+                # The key is sent only to the address that the user gave.
                 follow_redirects=False,
             )
         return self._http
@@ -228,12 +227,12 @@ class Client:
         hint = ""
         if status in (401, 403):
             hint = (
-                "It does not take the key in AGENTR_LITE_API_KEY."
+                "It does not accept the key in AGENTR_LITE_API_KEY."
                 if self._key
-                else "It wants a key: put it into the environment variable AGENTR_LITE_API_KEY."
+                else "It needs a key: put it into the environment variable AGENTR_LITE_API_KEY."
             )
         elif status == 404:
-            hint = "Is the address complete? It mostly ends in /v1."
+            hint = "Check that the address is complete; it usually ends in /v1."
         elif response.is_redirect:
             said = f"go to {response.headers.get('location', 'nowhere')}"
             hint = "Give the address that it redirects to."
@@ -245,7 +244,7 @@ class Client:
         )
 
     def _said(self, response: httpx.Response) -> str:
-        """The server's explanation on one line, without the key should it repeat it."""
+        """The server's message on one line; the key is removed from it."""
         text = response.text
         try:
             answer = json.loads(text)
@@ -261,7 +260,7 @@ class Client:
 
 
 def _message(answer: Any) -> str:
-    """What the servers' several forms of an error say, with its type or code."""
+    """The message in a server's error, in any of the usual forms, with its type or code."""
     error = answer.get("error", answer) if isinstance(answer, dict) else answer
     if isinstance(error, str):
         return error
@@ -274,7 +273,7 @@ def _message(answer: Any) -> str:
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
-    """Seconds, or a date; None where it says neither."""
+    """The wait that a server asks for, in seconds or as a date; None if it asks for none."""
     value = response.headers.get("retry-after", "").strip()
     if value.isdecimal():
         return float(value)

@@ -1,9 +1,9 @@
-"""Log-likelihoods from a server: the prompt echoed with its tokens' log-probabilities.
+"""Log-likelihoods from a server that echoes the prompt with its tokens' log-probabilities.
 
 ``echo`` with ``logprobs`` on ``/v1/completions`` gives them for a text or for token ids, so the
-conversation must be rendered before it is sent. Two ways lead there: the server's own
-``/tokenize`` (vLLM), which is exact, or a chat template that the user gave. A server that accepts
-``echo`` and ignores it would make every score nonsense: a probe finds that out.
+conversation must be rendered before it is sent. There are two ways: the server's own ``/tokenize``
+(vLLM), which is exact, or a chat template from the user. If a server accepts ``echo`` but ignores
+it, all scores would be wrong; a probe detects this.
 
 Source: https://platform.openai.com/docs/api-reference/completions for the two fields.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentr_lite.actors.base import ScoreRequest, ScoreResult
-from agentr_lite.actors.chat_template import ChatTemplate
+from agentr_lite.actors.chat.template import ChatTemplate
 from agentr_lite.actors.openai.client import Client, Refusal
 from agentr_lite.actors.openai.servers import Served
 from agentr_lite.core.errors import ModelError
@@ -26,7 +26,7 @@ _PROBE_ANSWER = "Yes"
 
 
 class NoEcho(ModelError):
-    """The server answers, but not with what scoring needs."""
+    """The server's answer does not hold what scoring needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class Echo:
     """One echoed text."""
 
     log_probabilities: list[float | None]
-    """One a token, natural log; the first token has none."""
+    """One for each token, natural log; the first token has none."""
     cached_tokens: int
 
 
 class Scorer:
-    """Scores continuations with one server and one way of rendering."""
+    """Scores continuations with one server; conversations are rendered in one way."""
 
     def __init__(self, client: Client, served: Served, template: ChatTemplate | None) -> None:
         """
@@ -57,7 +57,7 @@ class Scorer:
         """Log-likelihoods of each continuation.
 
         Raises:
-            ModelError: the server fails, or its answer does not hold what was asked for.
+            ModelError: the server fails, or its answer does not hold the log-probabilities.
         """
         prompt: str | list[int]
         if self._template is None:
@@ -65,7 +65,7 @@ class Scorer:
             length = len(prompt)
         else:
             prompt = self._template.render(request.messages)
-            # How many tokens that is, only the server knows.
+            # Only the server knows how many tokens this is.
             length = len((await self._echo(prompt)).log_probabilities)
         jobs = [self._one(prompt, length, text) for text in request.continuations]
         scored = await self._client.gather(jobs)
@@ -81,30 +81,29 @@ class Scorer:
         if isinstance(prompt, str):
             whole: str | list[int] = prompt + continuation
         else:
-            # By itself, as generation would produce it after the prompt.
+            # It is tokenized by itself, as if it were generated after the prompt.
             if continuation not in self._continuations:
                 ids = await self._tokens(prompt=continuation, add_special_tokens=False)
                 self._continuations[continuation] = ids
             whole = prompt + self._continuations[continuation]
         echo = await self._echo(whole)
-        found = echo.log_probabilities[length:]
-        if not found or any(value is None for value in found):
+        values = echo.log_probabilities[length:]
+        if not values or any(value is None for value in values):
             raise NoEcho(
                 f"the server at {self._client.spec.url} gave no log-probabilities for"
                 f" {continuation!r}"
             )
-        return math.fsum(value for value in found if value is not None), min(
-            echo.cached_tokens, length
-        )
+        total = math.fsum(value for value in values if value is not None)
+        return total, min(echo.cached_tokens, length)
 
-    async def _tokens(self, **what: Any) -> list[int]:
-        body = {"model": self._served.model, **what}
-        if "messages" in what:
+    async def _tokens(self, **content: Any) -> list[int]:
+        body = {"model": self._served.model, **content}
+        if "messages" in content:
             body["add_generation_prompt"] = True
             body["chat_template_kwargs"] = {"enable_thinking": False}
         answer = await self._client.post("!/tokenize", body)
         tokens = answer.get("tokens")
-        if not isinstance(tokens, list) or not all(isinstance(one, int) for one in tokens):
+        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
             raise NoEcho(f"the server at {self._client.spec.url} gave no token ids")
         return tokens
 
@@ -116,11 +115,11 @@ class Scorer:
                 "prompt": prompt,
                 "echo": True,
                 "logprobs": 1,
-                # 0 is refused by some; the one token more is cut off below.
+                # Some servers refuse 0; the extra token is removed below.
                 "max_tokens": 1,
                 "temperature": 0.0,
             },
-            # Some say so to what they do not know.
+            # Some servers answer 500 to a field that they do not know.
             final={500},
         )
         usage = answer.get("usage")
@@ -140,15 +139,18 @@ class Scorer:
 async def find_scorer(
     client: Client, served: Served, template: ChatTemplate | None
 ) -> tuple[Scorer | None, str]:
-    """The way to score with this server, or None and why there is none.
+    """Find out whether this server can score.
+
+    Returns:
+        (the scorer, "") or (None, the reason why there is none).
 
     Raises:
         ModelError: the server cannot be reached.
     """
     if template is None and not served.kind.tokenizes:
         return None, (
-            "the server does not say how it renders a conversation; with agent.chat_template"
-            " it may be able to"
+            "the server does not tell how it renders a conversation; with agent.chat_template,"
+            " scoring may be possible"
         )
     scorer = Scorer(client, served, template)
     try:
@@ -158,20 +160,20 @@ async def find_scorer(
     except NoEcho as error:
         return None, error.message
     if not all(math.isfinite(value) and value <= 0 for value in result.log_likelihoods):
-        return None, "the server's log-probabilities are none"
+        return None, "the server's log-probabilities are not valid"
     return scorer, ""
 
 
 def cached_tokens(usage: dict[str, Any]) -> int:
-    """Prompt tokens that the server says it had already; 0 where it says nothing."""
+    """Prompt tokens that the server reports as cached; 0 if it does not report them."""
     details = usage.get("prompt_tokens_details")
-    found = details.get("cached_tokens") if isinstance(details, dict) else None
-    return found if isinstance(found, int) else 0
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return cached if isinstance(cached, int) else 0
 
 
 def _log_probabilities(answer: dict[str, Any]) -> list[Any]:
     choices = answer.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    found = first.get("logprobs") if isinstance(first, dict) else None
-    values = found.get("token_logprobs") if isinstance(found, dict) else None
+    logprobs = first.get("logprobs") if isinstance(first, dict) else None
+    values = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
     return values if isinstance(values, list) else []

@@ -1,4 +1,4 @@
-"""What the known servers understand beyond OpenAI's interface, and where they fall short.
+"""The known servers: what they understand beyond OpenAI's interface, and what they lack.
 
 Sources: vLLM's ``entrypoints/openai`` and ``v1/engine/parallel_sampling.py``; SGLang's
 ``srt/entrypoints/openai``; llama.cpp's ``tools/server``; Ollama's and LM Studio's pages on OpenAI
@@ -18,22 +18,22 @@ from agentr_lite.core.suggestions import did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class ServerKind:
-    """One make of server."""
+    """One kind of server."""
 
     name: str
     several: bool = False
-    """One request may ask for several samples, and each is drawn with a seed of its own."""
+    """One request may ask for several samples, and each is drawn with its own seed."""
     neutral: Mapping[str, Any] = field(default_factory=dict)
-    """Switches off sampling settings that the server, or the model's own files, would add."""
+    """Fields that switch off sampling settings which the server or the model's files would add."""
     cuts: tuple[str, ...] = ("top_k", "min_p")
-    """Which of these two it honours."""
+    """The sampling settings among these two that it follows."""
     template_switches: bool = False
-    """Takes ``chat_template_kwargs``."""
+    """It accepts ``chat_template_kwargs``."""
     max_tokens_key: str = "max_tokens"
     tokenizes: bool = False
-    """Gives the token ids of a conversation at ``/tokenize``."""
+    """It gives the token ids of a conversation at ``/tokenize``."""
     grammars: tuple[tuple[str, ...], ...] = ()
-    """Where in a request a GBNF grammar may stand, in the order to be tried."""
+    """The places in a request where a GBNF grammar may be, in the order to try them."""
 
 
 VLLM = ServerKind(
@@ -46,7 +46,7 @@ VLLM = ServerKind(
 )
 SGLANG = ServerKind(
     "SGLang",
-    # With a seed, its several samples are not promised to differ.
+    # With a seed, its several samples may be equal.
     neutral={"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
     template_switches=True,
     grammars=(("ebnf",),),
@@ -77,27 +77,28 @@ _OWNERS = {
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One model of one server."""
+    """A model that a server offers."""
 
     kind: ServerKind
     model: str
     context_tokens: int | None
-    """Longest conversation with its answer; None where the server does not say."""
+    """Longest conversation with its answer; None if the server does not tell."""
     facts: Mapping[str, Any]
-    """What the server says of the model that stays the same while it is the same model."""
+    """The server's facts about the model that identify it."""
 
 
 async def find_model(client: Client) -> Served:
-    """Ask a server what it has, and find the model that the spec means.
+    """Find the model that the spec means in the server's list.
 
     Raises:
-        ModelError: it cannot be reached, has no such model, or has several and none was named.
+        ModelError: the server cannot be reached, has no such model, or has several and the spec
+            names none.
     """
     spec = client.spec
     try:
         answer = await client.get("/models")
     except Refusal as refusal:
-        # Some gateways have no list; the first request will tell.
+        # Some gateways have no list; the first request shows whether the model exists.
         if refusal.status not in (404, 405, 501) or not spec.model:
             raise
         return Served(_by_address(spec.host) or UNKNOWN, spec.model, None, {})
@@ -118,7 +119,7 @@ async def find_model(client: Client) -> Served:
         if spec.model in known or f"{spec.model}:latest" in known:
             return _served(kind, row)
     if kind is UNKNOWN or not names:
-        # mlx_lm.server, for one, lists the files of a cache and not what it serves.
+        # mlx_lm.server, for example, lists cached files, not the model that it serves.
         return Served(kind, spec.model, None, {})
     raise ModelError(
         f"the server at {spec.url} has no model '{spec.model}'{did_you_mean(spec.model, names)};"

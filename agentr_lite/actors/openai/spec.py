@@ -1,4 +1,4 @@
-"""``openai:URL#MODEL``: how a model behind a server is named."""
+"""``openai:URL#MODEL``: the name of a model behind a server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ServerSpec:
     url: str
     """Base address, e.g. ``http://localhost:8000/v1``; no slash at the end."""
     model: str
-    """The server's name of the model; empty: the only one that it has."""
+    """The server's name for the model; empty: its only model."""
 
     @property
     def host(self) -> str:
@@ -27,7 +27,7 @@ class ServerSpec:
 
     @property
     def root(self) -> str:
-        """The address without ``/v1``, where servers keep what OpenAI's interface lacks."""
+        """The address without ``/v1``; servers put their own additions there."""
         return self.url.removesuffix("/v1")
 
     def __str__(self) -> str:
@@ -35,18 +35,18 @@ class ServerSpec:
 
 
 def is_server(spec: str) -> bool:
-    """Whether ``spec`` names a server rather than a file or a name."""
+    """Whether ``spec`` names a server's model."""
     return spec.startswith(PREFIX)
 
 
 def parse_spec(spec: str) -> ServerSpec:
-    """Take ``openai:URL`` or ``openai:URL#MODEL`` apart.
+    """Parse ``openai:URL`` or ``openai:URL#MODEL``.
 
-    An address without a path gets ``/v1``. Names and passwords are refused: the spec is stored
-    with the run.
+    An address without a path gets ``/v1``. User names and passwords are refused, because the spec
+    is stored with the run.
 
     Raises:
-        ModelError: not such a spec.
+        ModelError: the text is no such spec.
     """
     address, _, model = spec.removeprefix(PREFIX).partition("#")
     try:
@@ -55,7 +55,7 @@ def parse_spec(spec: str) -> ServerSpec:
     except ValueError as error:
         raise ModelError(f"{spec}: not an address ({error})", hint=f"E.g. {_EXAMPLE}") from error
     if parts.username is not None or parts.query:
-        # Not repeated in the message: it may hold the key.
+        # The message does not repeat the address, which may hold the key.
         raise ModelError(
             "a server's address must not hold a user name, a password or a query",
             hint="It is stored with the run. Put the key into AGENTR_LITE_API_KEY.",

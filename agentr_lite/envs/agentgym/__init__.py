@@ -1,4 +1,4 @@
-"""AgentGym: environments that run as HTTP servers of their own."""
+"""AgentGym: environments that run as HTTP servers."""
 
 from agentr_lite.envs.agentgym.env import AgentGym, AgentGymSnapshot
 

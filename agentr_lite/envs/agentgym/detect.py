@@ -1,4 +1,4 @@
-"""Which kind of AgentGym server is at an address."""
+"""Finds out which kind of AgentGym server is at an address."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _KIND_HINT = "Name it at the end of the address, e.g. agentgym+http://localhost:
 
 
 class Address(NamedTuple):
-    """An address, taken apart."""
+    """The parts of an address."""
 
     url: str
     """Base address, without kind and without a slash at the end."""
     kind: str
-    """As named in it; may be empty."""
+    """The kind that the address names; may be empty."""
 
 
 def parse_address(address: str) -> Address:
-    """Take ``http://host:port[/kind]`` apart.
+    """Parse ``http://host:port[/kind]``.
 
-    A last part of the path that is no kind is taken for part of the base address.
+    If the last part of the path is no kind, it belongs to the base address.
 
     Raises:
-        UsageError: not the address of a server.
+        UsageError: the text is not the address of a server.
     """
     try:
         parts = urlsplit(address)
         bad = parts.scheme not in ("http", "https") or not parts.hostname
-        # Reading it raises where it is no number.
+        # Reading the port raises an error if it is not a number.
         bad = bad or parts.port == 0 or bool(parts.query or parts.fragment)
     except ValueError:
         bad = True
@@ -58,10 +58,10 @@ def parse_address(address: str) -> Address:
 
 
 def find_profile(server: Server, kind: str = "") -> Profile:
-    """The server's kind, by its name where it is given, else by what the server says.
+    """The server's kind, by the given name, or else by the server's own answers.
 
     Raises:
-        UsageError: no such kind, or none can be told.
+        UsageError: there is no such kind, or the kind cannot be determined.
         ServerFault: no server answers.
     """
     if kind:
@@ -72,8 +72,8 @@ def find_profile(server: Server, kind: str = "") -> Profile:
             )
         return PROFILES[kind]
     said = _said(server, "/")
-    if isinstance(said, str) and (found := _GREETING.search(said)):
-        name = found[1].lower()
+    if isinstance(said, str) and (greeting := _GREETING.search(said)):
+        name = greeting[1].lower()
         if name in GREETINGS:
             return PROFILES[GREETINGS[name]]
         if name == SEVERAL:
@@ -84,7 +84,7 @@ def find_profile(server: Server, kind: str = "") -> Profile:
     described = _by_description(_said(server, "/openapi.json"))
     if described is None:
         raise UsageError(
-            f"cannot tell what kind of AgentGym server is at {server.url}"
+            f"cannot determine the kind of the AgentGym server at {server.url}"
             + did_you_mean(server.url.rpartition("/")[2], list(PROFILES)),
             hint=f"{_KIND_HINT} Kinds: {', '.join(PROFILES)}.",
         )
@@ -95,12 +95,12 @@ def _said(server: Server, path: str) -> Any:
     try:
         return server.get(path)
     except Refused:
-        # It has no such page; that says nothing about its kind.
+        # The server has no such page; this does not tell its kind.
         return None
 
 
 def _by_description(page: Any) -> Profile | None:
-    """The kind whose reset takes the fields that the server's own description lists."""
+    """The kind whose reset has the fields that the server's own description lists."""
     try:
         body = page["paths"]["/reset"]["post"]["requestBody"]["content"]["application/json"]
         schema = body["schema"]

@@ -1,4 +1,4 @@
-"""Any AgentGym server as an ``Environment``."""
+"""Makes an ``Environment`` of an AgentGym server."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _RANGE = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
 
 
 class AgentGymSnapshot(NamedTuple):
-    """A state of an episode: the way to it, and what was seen last."""
+    """A state of an episode: the actions that lead to it, and the last observation."""
 
     task: Task
     place: Place
-    """Actions that the server refused are left out of the way."""
+    """Actions that the server refused are left out of these actions."""
     steps: int
-    """Turns taken, refused ones included."""
+    """Number of turns, including refused ones."""
     last: StepResult
     choices: list[str] | None
 
@@ -32,22 +32,23 @@ class AgentGymSnapshot(NamedTuple):
 class AgentGym(Environment):
     """The games of an AgentGym server.
 
-    States are replayed: several sessions are held on the server, and a step goes to the one that
-    stands where it is to happen, or is nearest. What the server fails at is tried once more from
-    the beginning; if it fails at an action again, that is the action's observation.
+    States are replayed. Several sessions are held on the server, and a step uses the session in the
+    right state, or the one that needs the fewest actions to get there. If the server fails, the
+    call is tried again from the start of the game. If it fails at the same action again, that is
+    the action's observation.
 
     Args:
-        address: ``http://host:port``, with the kind at the end where the server does not tell.
-        kind: the same, apart.
+        address: ``http://host:port``, with the kind at the end if the server does not tell it.
+        kind: the kind, instead of at the end of the address.
         train: numbers of the training games, as a list or like ``0-99,120``; default: by kind.
-        dev: of the development games.
-        test: of the test games.
+        dev: numbers of the development games.
+        test: numbers of the test games.
         max_steps: longest episode; 0 = as AgentGym evaluates the kind.
-        sessions: held at the same time; 0 = by kind. Many servers cannot close one.
+        sessions: sessions to hold at the same time; 0 = by kind. Many servers cannot close them.
         timeout_s: longest wait for an answer.
 
     Raises:
-        UsageError: a wrong option, or a kind that cannot be told.
+        UsageError: an option is wrong, or the kind cannot be determined.
         EnvironmentFault: no server answers.
     """
 
@@ -84,19 +85,19 @@ class AgentGym(Environment):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """As the environment was asked for, with its address."""
+        """The name with which the environment was opened, including its address."""
         return self._name
 
     @property
     def kind(self) -> str:
-        """Which of AgentGym's environments it is."""
+        """The kind of AgentGym environment."""
         return self._profile.kind
 
     def tasks(self, split: str) -> Sequence[Task]:
         """The split's games, in the order of their numbers.
 
         Raises:
-            UsageError: no such split.
+            UsageError: there is no such split.
         """
         if split not in self._tasks:
             raise UsageError(
@@ -105,7 +106,7 @@ class AgentGym(Environment):
         return self._tasks[split]
 
     def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
-        """Begin a game. ``seed`` changes nothing: the server knows games by number only.
+        """Begin a game. ``seed`` changes nothing: the server selects games by number only.
 
         Raises:
             UsageError: the task is not of this environment.
@@ -121,17 +122,18 @@ class AgentGym(Environment):
     def step(self, action: str) -> StepResult:
         """Carry out one action.
 
-        After the end nothing is sent any more, since servers refuse it; the end is told again.
+        After the end of the game, nothing is sent, since servers refuse it; the last observation
+        is repeated.
 
         Raises:
-            EnvironmentFault: the server fails, also when it is tried from the beginning, or the
-                game goes another way when it is replayed.
+            EnvironmentFault: the server fails, even when the game is started again, or a replay
+                differs.
         """
         state = self._playing()
         if state.last.terminated or state.last.truncated:
             return state.last._replace(info={"invalid": True})
         steps = state.steps + 1
-        # Bytes that are no text cannot be sent.
+        # Bytes that are not valid text cannot be sent.
         clean = action.encode("utf-8", "replace").decode()
         reply = self._sessions.act(state.place, clean)
         if isinstance(reply, Refused):
@@ -146,32 +148,32 @@ class AgentGym(Environment):
         return result
 
     def instructions(self, *, brief: bool = False) -> str:
-        """The system prompt; ``brief`` is its form alone."""
+        """The system prompt; ``brief`` gives only the form of a turn."""
         if brief:
             return "Do the task. Answer with a Thought line and an Action line."
         return self._profile.instructions
 
     def snapshot(self) -> AgentGymSnapshot:
-        """The way to the current state; its size grows with the number of steps."""
+        """The actions that lead to the current state; its size grows with the number of steps."""
         return self._playing()
 
     def restore(self, snapshot: AgentGymSnapshot) -> None:
-        """Bring back a state. The next step replays it, where no session stands there."""
+        """Return to a state. If no session is in it, the next step replays it."""
         self._state = snapshot
 
     def valid_actions(self) -> list[str] | None:
-        """What the server's last answer listed; None for kinds that list nothing."""
+        """The actions that the server's last answer listed; None for kinds that list none."""
         return self._playing().choices
 
     def close(self) -> None:
-        """Close sessions, on servers that can, and the connection."""
+        """Close the connection, and the sessions if the server can close them."""
         self._sessions.close()
         self._server.close()
 
     def _split(self, wanted: dict[str, Any]) -> dict[str, list[Task]]:
         numbers = {split: _numbers(split, value) for split, value in wanted.items()}
         if any(value is not None for value in numbers.values()):
-            # Who names some games names them all: the default ones could overlap.
+            # If some games are named, the others must be named as well: defaults could overlap.
             chosen = {split: value or [] for split, value in numbers.items()}
         else:
             chosen = {split: list(value) for split, value in split_numbers(self._profile).items()}
@@ -210,10 +212,10 @@ def _numbers(split: str, value: str | Sequence[int] | None) -> list[int] | None:
         value = str(value)
     if isinstance(value, str):
         for part in value.split(","):
-            found = _RANGE.fullmatch(part)
-            if found is None:
+            ends = _RANGE.fullmatch(part)
+            if ends is None:
                 raise UsageError(f"agentgym: {split}: '{part}' is no range of numbers like 0-99")
-            first, last = int(found[1]), int(found[2] or found[1])
+            first, last = int(ends[1]), int(ends[2] or ends[1])
             numbers += range(first, last + 1)
     elif isinstance(value, Sequence) and all(type(number) is int for number in value):
         numbers.extend(int(number) for number in value)

@@ -1,7 +1,9 @@
-"""What the AgentGym servers expect and give, kind by kind.
+"""The requests and answers of AgentGym's servers, by kind.
 
-Each server speaks JSON over HTTP in a dialect of its own. Source: AgentGym's servers and clients
-(``agentenv-*`` and ``agentenv/envs`` of WooooDyy/AgentGym); rounds are those of its evaluation.
+Each server uses its own form of JSON over HTTP.
+
+Source: AgentGym's servers and clients (``agentenv-*`` and ``agentenv/envs`` of WooooDyy/AgentGym);
+numbers of rounds are those of its evaluation.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from agentr_lite.envs.agentgym.prompts import PROMPTS
 Json = Any
 Numbers = Mapping[str, Sequence[int]]
 Scale = Literal["reward", "score", "percent", "maze"]
-"""Which number of a reply is the reward. ``reward``, ``score``: that field, at most 1;
-``percent``: a score out of 100, negative after a fatal mistake; ``maze``: a step costs 1 and the
-goal nothing."""
+"""The number in a reply that is the reward. ``reward``, ``score``: this field, at most 1;
+``percent``: a score of up to 100, negative after a fatal mistake; ``maze``: a step costs 1, the
+goal costs nothing."""
 _GAMES = 200
 
 
@@ -29,28 +31,28 @@ class Profile:
     rounds: int
     """Longest episode in steps, as AgentGym evaluates it."""
     reset: Callable[[int], dict[str, Json]]
-    """The body of a reset to a game's number, the session's id apart."""
+    """The body of a reset to a game's number, without the session's id."""
     handle: Literal["id", "env_idx"] = "id"
-    """What the session's id is called in bodies."""
+    """The name of the session's id in bodies."""
     prefix: str = ""
-    """Of every path, where one server has several kinds."""
+    """Prefix of every path, if one server has several kinds."""
     create: Mapping[str, Json] = field(default_factory=dict)
-    """Body of the request for a session."""
+    """The body of the request for a session."""
     text: str = "observation"
     """The field with the observation in the reply to a step."""
     scale: Scale = "reward"
     lead: str = ""
-    """A field of the reset's reply that comes before the observation, on a line of its own."""
+    """A field of the reset's reply that is shown before the observation, on its own line."""
     ask: bool = False
-    """The first observation has to be asked for after the reset."""
+    """Whether the first observation must be requested after the reset."""
     choices: bool = False
-    """Replies list ``available_actions``; the first observation ends with them."""
+    """Whether replies list ``available_actions``; the first observation then ends with them."""
     games: int = _GAMES
-    """How many games are counted on; split 60 / 10 / 30 in order unless ``splits`` says more."""
+    """Number of games; they are split 60 / 10 / 30 in order, unless ``splits`` names them."""
     splits: Callable[[], Numbers] | None = None
-    """Numbers of the games of each split, where there is an order of record."""
+    """Numbers of the games of each split, if there are published splits."""
     sessions: int = 4
-    """Sessions held at the same time, so that going on with them needs no replay."""
+    """Sessions that are held at the same time, so that continuing them needs no replay."""
 
     @property
     def instructions(self) -> str:
@@ -77,7 +79,7 @@ def _sciworld_splits() -> Numbers:
 
 
 def _webshop_splits() -> Numbers:
-    """As many games as other kinds have, each split within upstream's: test, dev, then train."""
+    """As many games as other kinds have; each split is within upstream's test, dev or train."""
     from agentr_lite.envs.webshop.goals import UPSTREAM_DEV, UPSTREAM_TEST
 
     begins = {"train": UPSTREAM_TEST + UPSTREAM_DEV, "dev": UPSTREAM_TEST, "test": 0}
@@ -86,7 +88,7 @@ def _webshop_splits() -> Numbers:
 
 
 def _tool(kind: str, rounds: int, games: int) -> Profile:
-    """The servers of tools and of SearchQA are alike."""
+    """A profile for the servers of tools and of SearchQA, which are alike."""
     return Profile(
         kind,
         rounds,
@@ -114,7 +116,7 @@ PROFILES: dict[str, Profile] = {
             scale="percent",
             lead="task_description",
             splits=_sciworld_splits,
-            # Each takes a Java process of about a gigabyte over there.
+            # Each session is a Java process of about a gigabyte on the server.
             sessions=2,
         ),
         Profile("babyai", 20, lambda number: {"data_idx": number}, scale="score"),
@@ -133,7 +135,7 @@ PROFILES: dict[str, Profile] = {
             text="state",
             ask=True,
             splits=_webshop_splits,
-            # Each loads the whole catalogue anew over there.
+            # Each session loads the whole catalogue again on the server.
             sessions=1,
         ),
         Profile("sqlgym", 1, lambda number: {"item_id": number}, handle="env_idx", text="state"),
@@ -153,7 +155,7 @@ PROFILES: dict[str, Profile] = {
         _tool("tool", 15, 20),
     )
 }
-"""By kind. ``tool`` is a tool server that has not said which."""
+"""By kind. ``tool`` is a tool server that does not tell its kind."""
 
 GREETINGS: dict[str, str] = {
     "textcraft": "textcraft",
@@ -164,10 +166,10 @@ GREETINGS: dict[str, str] = {
     "webarena": "webarena",
     "webshop": "webshop",
 }
-"""Kinds by what ``GET /`` calls them: ``This is environment TextCraft.``"""
+"""Kinds by their name in the answer to ``GET /``: ``This is environment TextCraft.``"""
 
 SEVERAL = "lmrl-gym"
-"""What a server of both maze and wordle calls itself."""
+"""The name of a server of both maze and wordle."""
 
 FINGERPRINTS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"env_idx", "session_id"}), "webshop"),
@@ -176,8 +178,8 @@ FINGERPRINTS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"env_idx", "id"}), "tool"),
     (frozenset({"id", "game", "world_type"}), "alfworld"),
 )
-"""Kinds by the fields of a reset's body, as ``/openapi.json`` describes it. TextCraft, ScienceWorld
-and BabyAI share theirs, but say their names."""
+"""Kinds by the fields of a reset's body in ``/openapi.json``. TextCraft, ScienceWorld and BabyAI
+have the same fields, but tell their names."""
 
 
 def split_numbers(profile: Profile) -> Numbers:

@@ -90,4 +90,4 @@ PROMPTS: dict[str, Callable[[], str]] = {
     "searchqa": _words(_SEARCHQA),
     **dict.fromkeys(("weather", "movie", "todo", "academia", "sheet", "tool"), _words(_TOOL)),
 }
-"""By kind of server; made when asked for."""
+"""System prompts by kind of server."""

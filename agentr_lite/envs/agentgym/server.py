@@ -1,4 +1,4 @@
-"""Talking to one AgentGym server: JSON over HTTP, with the ways in which it goes wrong."""
+"""A client for one AgentGym server: JSON over HTTP, and its possible failures."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _NO_SUCH_PATH = frozenset({404, 405})
 
 
 class ServerFault(EnvironmentFault):
-    """The server cannot be reached, or its answer is not of the kind's form."""
+    """The server cannot be reached, or its answer has the wrong form for its kind."""
 
 
 class Refused(ServerFault):
-    """The server said that it failed or will not: an error status, or an error as its answer.
+    """The server reported a failure or a refusal, by its status or in its answer.
 
     Attributes:
-        status: HTTP status; 200 where the error came as an ordinary answer.
-        said: the server's words.
+        status: HTTP status; 200 if the error came as an ordinary answer.
+        said: the server's message.
     """
 
     def __init__(self, env: str, what: str, status: int, said: str) -> None:
@@ -40,11 +40,11 @@ class Refused(ServerFault):
 
 
 class Disconnected(ServerFault):
-    """The connection broke: nobody knows whether the request was carried out."""
+    """The connection broke, so it is not known whether the request was carried out."""
 
 
 class Server:
-    """One server, on a connection that is kept.
+    """One server, over a persistent connection.
 
     Args:
         env: the environment's name, for messages.
@@ -58,16 +58,16 @@ class Server:
         self._timeout_s = timeout_s
         self._http = httpx.Client(
             timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S),
-            # A proxy that the shell names is not meant for this machine's own servers.
+            # A proxy from the environment is not meant for this machine's own servers.
             trust_env=urlsplit(url).hostname not in _LOOPBACK,
         )
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        """The answer to a ``GET``, which changes nothing and is asked again on a new connection.
+        """The answer to a ``GET``. It changes nothing, so it is repeated on a new connection.
 
         Raises:
-            ServerFault: no answer, or not JSON.
-            Refused: an error for an answer.
+            ServerFault: there is no answer, or it is not JSON.
+            Refused: the answer is an error.
         """
         try:
             return self._ask("GET", path, params=dict(params or {}))
@@ -75,17 +75,17 @@ class Server:
             return self._ask("GET", path, params=dict(params or {}))
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The answer to a ``POST``, which is not asked twice.
+        """The answer to a ``POST``, which is never repeated.
 
         Raises:
             Disconnected: the connection broke before the answer.
-            ServerFault: no answer, or not JSON.
-            Refused: an error for an answer.
+            ServerFault: there is no answer, or it is not JSON.
+            Refused: the answer is an error.
         """
         return self._ask("POST", path, json=dict(body))
 
     def has(self, path: str, body: Mapping[str, Any]) -> bool:
-        """``post`` to what a server may not have; whether it did."""
+        """``post`` to a path that the server may not have; returns whether it has it."""
         try:
             self.post(path, body)
         except Refused as error:
@@ -107,13 +107,13 @@ class Server:
                 raise ServerFault(
                     self._env,
                     f"{what}: no answer in {self._timeout_s:g} s",
-                    hint="Give it longer with env_options.timeout_s.",
+                    hint="Increase env_options.timeout_s.",
                 ) from error
             except httpx.ConnectError as error:
                 raise ServerFault(
                     self._env,
                     f"no server answers at {self.url} ({error})",
-                    hint="Start the AgentGym server, or correct host and port.",
+                    hint="Start the AgentGym server, or correct the host and the port.",
                 ) from error
             except httpx.TransportError as error:
                 raise Disconnected(
@@ -134,7 +134,7 @@ class Server:
             raise ServerFault(
                 self._env,
                 f"{what}: the answer is not JSON: {shown!r}",
-                hint="Is this the address of an AgentGym server?",
+                hint="Check that this is the address of an AgentGym server.",
             ) from error
         if isinstance(content, dict) and content.get("error") and "observation" not in content:
             raise Refused(self._env, what, reply.status_code, str(content["error"]))

@@ -1,4 +1,4 @@
-"""Sessions on an AgentGym server: who stands where, and what the server's answers mean."""
+"""Sessions on an AgentGym server: their states, and the meaning of the server's answers."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ _QUOTED = 200
 
 
 class Place(NamedTuple):
-    """A state, told as the way to it."""
+    """A state, described by the actions that lead to it."""
 
     number: int
-    """Of the game."""
+    """The game's number."""
     actions: tuple[str, ...] = ()
-    """Since the reset."""
+    """All actions since the reset."""
     trace: str = ""
-    """Digest of all observations, to notice a replay that goes another way."""
+    """Digest of all observations, to notice a replay that differs."""
 
 
 class Reply(NamedTuple):
-    """What an action, or a reset, led to."""
+    """The result of an action or a reset."""
 
     result: StepResult
     place: Place
     choices: list[str] | None
-    """The actions that the server lists, where it does."""
+    """The actions that the server lists, if it does."""
 
 
 class _Session:
-    """An environment on the server."""
+    """A session, which is one environment on the server."""
 
     def __init__(self, handle: int | str) -> None:
         self.handle = handle
         self.place: Place | None = None
-        """Where it stands; None: not known, or at an end."""
+        """Its state; None: not known, or the game is over."""
 
     def missing(self, place: Place) -> int | None:
-        """How many actions lead from here to ``place``; None: none do."""
+        """The number of actions from this session's state to ``place``; None: there is no way."""
         here = self.place
         if here is None or here.number != place.number:
             return None
@@ -55,13 +55,13 @@ class _Session:
 
 
 class Sessions:
-    """The sessions of one server. Not for several threads at a time.
+    """The sessions of one server, for one thread.
 
     Args:
         env: the environment's name, for messages.
         server: the server.
         profile: its kind.
-        most: how many sessions to hold at the same time.
+        most: largest number of sessions to hold at the same time.
     """
 
     def __init__(self, env: str, server: Server, profile: Profile, most: int) -> None:
@@ -78,14 +78,17 @@ class Sessions:
         Raises:
             ServerFault: the server fails, or has no such game.
         """
-        return self._begin(self._nearest(Place(number)), number)
+        return self._start_game(self._nearest(Place(number)), number)
 
     def act(self, place: Place, action: str) -> Reply | Refused:
-        """Carry out an action in a state; or why the server will not, twice.
+        """Carry out an action in a state.
+
+        Returns:
+            The result; or the refusal, if the server refused the action twice.
 
         Raises:
-            ServerFault: the server cannot be reached, or cannot get there.
-            EnvironmentFault: the way there no longer leads there.
+            ServerFault: the server cannot be reached, or fails before the state is reached.
+            EnvironmentFault: a replay of the actions leads to another state.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             session = self._nearest(place)
@@ -98,7 +101,7 @@ class Sessions:
             try:
                 return self._send(session, action)
             except Disconnected:
-                # It may have been carried out or not: only a replay makes sure.
+                # The action may have been carried out or not, so the game must be replayed.
                 if attempt == _ATTEMPTS:
                     raise
             except Refused as refused:
@@ -107,15 +110,15 @@ class Sessions:
         raise AssertionError("unreachable")
 
     def close(self) -> None:
-        """Close the sessions, on servers that can."""
+        """Close the sessions, if the server can close them."""
         for session in self._sessions:
             if not self._close(session):
                 break
         self._sessions.clear()
 
     def _close(self, session: _Session) -> bool:
-        """Close one session; False: the server can close none."""
-        # Whatever is wrong with a session or its server, it is no longer of any concern.
+        """Close one session; False: the server cannot close sessions."""
+        # Faults of the session or its server no longer matter.
         with contextlib.suppress(ServerFault):
             return self._server.has(self._path("close"), self._body(session))
         return True
@@ -127,7 +130,7 @@ class Sessions:
         return {self._profile.handle: session.handle}
 
     def _nearest(self, place: Place) -> _Session:
-        """The session that stands there or on the way there; else a new one, or any."""
+        """The session in this state or nearest before it; otherwise a new one, or any."""
         on_the_way = [
             (missing, index)
             for index, session in enumerate(self._sessions)
@@ -141,11 +144,11 @@ class Sessions:
         if len(self._sessions) < self._most:
             self._sessions.append(_Session(self._create()))
             return self._sessions[-1]
-        # Not the one unused for longest: where episodes take turns, its turn is next.
+        # Not the least recently used one: if episodes take turns, it is needed next.
         return self._draw.choice(self._sessions)
 
     def _create(self) -> int | str:
-        """A new session's number, or whatever the server calls it by."""
+        """Create a session on the server; returns its id."""
         path, body = self._path("create"), self._profile.create
         try:
             reply = self._server.post(path, body)
@@ -158,7 +161,7 @@ class Sessions:
 
     def _go_to(self, session: _Session, place: Place) -> None:
         if session.missing(place) is None:
-            self._begin(session, place.number)
+            self._start_game(session, place.number)
         assert session.place is not None
         for action in place.actions[len(session.place.actions) :]:
             self._send(session, action)
@@ -166,19 +169,19 @@ class Sessions:
             session.place = None
             raise EnvironmentFault(
                 self._env,
-                f"game {place.number}: {len(place.actions)} actions led elsewhere when they were"
-                " repeated",
-                hint="Search and replay need a server whose games are the same each time.",
+                f"game {place.number}: {len(place.actions)} actions led to another state when they"
+                " were repeated",
+                hint="Search and replay need a server whose games are deterministic.",
             )
 
-    def _begin(self, session: _Session, number: int) -> Reply:
+    def _start_game(self, session: _Session, number: int) -> Reply:
         try:
             reply = self._reset(session, number)
         except Disconnected:
             reply = self._reset(session, number)
         except Refused:
-            # A server that was started anew does not know its old sessions. One that does know
-            # this one would keep it, with all that it holds: nobody else closes it.
+            # A restarted server does not know its old sessions. A server that does know this
+            # session would keep it for ever, so it is closed.
             self._close(session)
             session.handle = self._create()
             reply = self._reset(session, number)
@@ -196,18 +199,18 @@ class Sessions:
         return reply
 
     def _opening(self, reply: Any, choices: list[str] | None) -> str:
-        """The first observation, of whichever of the kinds' forms."""
+        """The first observation, in the form of this kind of server."""
         profile = self._profile
-        found = reply[0] if isinstance(reply, list) and reply else reply
-        if isinstance(found, dict):
-            found = found.get("observation")
+        text = reply[0] if isinstance(reply, list) and reply else reply
+        if isinstance(text, dict):
+            text = text.get("observation")
             if choices is not None:
-                found = f"{found}\nAVAILABLE ACTIONS: {','.join(choices)}"
+                text = f"{text}\nAVAILABLE ACTIONS: {','.join(choices)}"
             if profile.lead:
-                found = f"{reply.get(profile.lead, '')}\n{found}"
-        if not isinstance(found, str):
+                text = f"{reply.get(profile.lead, '')}\n{text}"
+        if not isinstance(text, str):
             raise self._malformed("reset", reply)
-        return found
+        return text
 
     def _listed(self, reply: Any) -> list[str] | None:
         if not self._profile.choices or not isinstance(reply, dict):
@@ -215,17 +218,17 @@ class Sessions:
         return [str(choice) for choice in reply.get("available_actions") or []]
 
     def _send(self, session: _Session, action: str) -> Reply:
-        """One action in a session, which stands one action further afterwards."""
+        """Carry out one action in a session."""
         here = session.place
         assert here is not None
-        # Until the answer is there, nobody knows.
+        # Until the answer arrives, the state is not known.
         session.place = None
         reply = self._server.post(self._path("step"), {**self._body(session), "action": action})
         if not isinstance(reply, dict) or not isinstance(reply.get(self._profile.text), str):
             raise self._malformed("step", reply)
         result = self._result(reply)
         place = Place(here.number, (*here.actions, action), _trace(here.trace, result.observation))
-        # After an end, servers take nothing but a reset.
+        # After the end of a game, servers accept only a reset.
         session.place = None if result.terminated or result.truncated else place
         return Reply(result, place, self._listed(reply))
 
@@ -255,7 +258,7 @@ class Sessions:
             self._env,
             f"POST {self._path(verb)}: {shown[:_QUOTED]} is not what a '{self._profile.kind}'"
             " server answers",
-            hint="Name the kind at the end of the address if it is another one.",
+            hint="If it is another kind, name it at the end of the address.",
         )
 
 

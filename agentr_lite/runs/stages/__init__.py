@@ -1,1 +1,1 @@
-"""The four stages of a round, each of which can be run, resumed and repeated alone."""
+"""The stages of a round: search, splice, train, evaluate."""

@@ -1,4 +1,4 @@
-"""The evaluation stage: greedy, sampled and recovery episodes of one round's actor or several."""
+"""The evaluation stage: greedy, sampled and recovery episodes of one round's model, or several."""
 
 from __future__ import annotations
 
@@ -7,150 +7,289 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
-from agentr_lite.actors.base import Actor
-from agentr_lite.console.output import Progress, silent_progress
-from agentr_lite.recipe.settings import Recipe
-from agentr_lite.runs.environments import Environments, parts_of
-from agentr_lite.runs.sitting import Sitting
-from agentr_lite.runs.stages.evaluation import Evaluation, Turns
-from agentr_lite.store.database import Store
-from agentr_lite.store.records import EvalMode
-from agentr_lite.store.runs import stage_status
+from agentr_lite.console.progress import Progress
+from agentr_lite.core.errors import UsageError
+from agentr_lite.evaluate.episodes import Start
+from agentr_lite.evaluate.starts import eval_starts, eval_tasks, find_eval
+from agentr_lite.metrics.environments import figures_by_env
+from agentr_lite.metrics.evaluation import figures_of
+from agentr_lite.runs.environments import RunEnvironment
+from agentr_lite.runs.stages.episodes import ModeEpisodes
+from agentr_lite.runs.stages.eval_settings import changed_settings, eval_modes, eval_settings
+from agentr_lite.runs.stages.record import StageRecord
+from agentr_lite.runs.stages.stage import Stage, StageContext
+from agentr_lite.store.evals import (
+    delete_recovery,
+    list_eval_items,
+    list_evals,
+    open_eval,
+    set_eval_summary,
+)
+from agentr_lite.store.records import EvalItemRow, EvalMode, EvalRow
+
+Starts = list[tuple[RunEnvironment, Sequence[Start]]]
+"""Each environment with where its episodes begin."""
 
 
-def eval_stage(
-    store: Store,
-    run_id: str,
-    round_index: int,
-    recipe: Recipe,
-    env: Environments,
-    actor: Actor,
-    *,
-    progress: Progress | None = None,
-    replace: bool = False,
-) -> dict[str, Any]:
-    """Evaluate an actor on held-out tasks, going on where an earlier sitting was cut.
+class EvaluateStage(Stage):
+    """Evaluates a round's model on held-out tasks.
+
+    The summary maps each mode to its figures (``metrics.evaluation.EvalFigures`` as JSON). Each
+    has ``versus_base``, the paired difference from round 0 (None in round 0). ``recovery``
+    continues the prefixes of the base's failed greedy episodes, the same ones in every round. With
+    several environments the figures are means over them, and ``by_env`` has each one's own.
+    """
+
+    name = "eval"
+    failure_unit = "episodes"
+
+    def __init__(self, context: StageContext, *, replace: bool = False) -> None:
+        """
+        Args:
+            context: what the stage works with.
+            replace: throw away finished episodes that were played with other settings; otherwise
+                they are a ``UsageError``.
+        """
+        super().__init__(context)
+        self.replace = replace
+        self.modes = eval_modes(context.recipe)
+        self._is_repeated = False
+
+    @classmethod
+    def model_round(cls, number: int) -> int:
+        return number
+
+    @classmethod
+    def count_failures(cls, summary: Mapping[str, Any]) -> int:
+        return sum(int(figures.get("faulty") or 0) for figures in summary.values())
+
+    def finished(self) -> dict[str, Any] | None:
+        """Figures by mode where all modes were played to their end with these very settings.
+
+        Raises:
+            UsageError: a mode was played with other settings, and ``replace`` is off; or an
+                environment has no tasks in the split.
+        """
+        status = self.status()
+        self._is_repeated = status is not None and status.finished
+        figures = self._stored_figures() if self._is_repeated else None
+        if figures is None and not self.replace:
+            self._refuse_other_settings()
+        return figures
+
+    def _stored_figures(self) -> dict[str, Any] | None:
+        rows = {mode: self._row(mode) for mode in self.modes}
+        figures: dict[str, Any] = {}
+        for mode, row in rows.items():
+            if row is None and mode == "recovery" and not has_episodes(self.starts(mode)):
+                continue  # The base has not been evaluated, or never failed.
+            if row is None or not row.whole:
+                return None
+            if row.summary.get("settings") != self._settings(mode):
+                return None
+            figures[mode] = dict(row.summary)
+        return figures
+
+    def _refuse_other_settings(self) -> None:
+        for mode in self.modes:
+            row = self._row(mode)
+            if row is None or not row.whole:
+                continue
+            changed = changed_settings(row.summary.get("settings") or {}, self._settings(mode))
+            if changed:
+                raise UsageError(
+                    f"round {self.round} of run {self.run_id} has {mode} episodes on"
+                    f" '{self.recipe.eval.split}' with other settings ({', '.join(changed)})",
+                    hint="--force replaces them; another split or a new run keeps both.",
+                )
+
+    def new_record(self) -> StageRecord:
+        """The stage's row, which stays as it is where the round is finished.
+
+        Another evaluation of the round (another split, more samples) is not part of its cost.
+        """
+        return StageRecord(
+            self.store,
+            self.run_id,
+            self.round,
+            self.name,
+            self.context.actor,
+            books=not self._is_repeated,
+        )
+
+    def work(self) -> dict[str, Any]:
+        return _play_in_turn([self])[self.round]
+
+    def starts(self, mode: EvalMode) -> Starts:
+        """Where the episodes begin.
+
+        Raises:
+            UsageError: an environment has no tasks in the split.
+        """
+        starts: Starts = []
+        for environment in self.environments:
+            recipe = environment.recipe
+            tasks = eval_tasks(environment.env, recipe.eval)
+            own = eval_starts(self.store, self.run_id, recipe, tasks, mode, env=environment.name)
+            starts.append((environment, own))
+        return starts
+
+    def open_mode(self, mode: EvalMode, starts: Starts) -> ModeEpisodes:
+        """The episodes of one mode, with what is missing of them.
+
+        Args:
+            mode: how they are played.
+            starts: where they begin.
+        """
+        return ModeEpisodes(
+            self.record,
+            self.actor,
+            mode,
+            self._open_row(mode),
+            starts=starts,
+            batch=self.recipe.eval.batch,
+        )
+
+    def _open_row(self, mode: EvalMode) -> int:
+        """The evaluation's id; episodes played with other settings are thrown away."""
+        with self.store.atomic():
+            eval_id = open_eval(self.store, self.run_id, self.round, mode, self.recipe.eval.split)
+            row, settings = self._row(mode), self._settings(mode)
+            if row is None or row.summary.get("settings") != settings:
+                self.store.execute("DELETE FROM eval_items WHERE eval_id = ?", (eval_id,))
+                set_eval_summary(self.store, eval_id, {"settings": settings})
+                if not self.round and mode == "greedy":
+                    # Every round's recovery begins in these failures, which are gone.
+                    delete_recovery(self.store, self.run_id, self.recipe.eval.split)
+        return eval_id
+
+    def summarise(self, mode: EvalMode) -> dict[str, Any]:
+        """Store and return the figures of a mode that has been played.
+
+        Other rounds are compared with the base: where they were evaluated before it, their
+        comparisons are made now.
+        """
+        split = self.recipe.eval.split
+        row = self._row(mode)
+        if row is None:
+            raise ValueError(f"round {self.round} has no {mode} episodes")
+        if self.round:
+            base = find_eval(self.store, self.run_id, 0, mode, split, whole=True)
+            return self._save_figures(row.id, base, self._settings(mode))
+        summary = self._save_figures(row.id, None, self._settings(mode))
+        base = self._row(mode)
+        for other in list_evals(self.store, self.run_id, mode=mode):
+            if other.round and other.split == split and other.whole:
+                self._save_figures(other.id, base, other.summary["settings"])
+        return summary
+
+    def _save_figures(
+        self, eval_id: int, base: EvalRow | None, settings: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        items = list_eval_items(self.store, eval_id)
+        base_items: list[EvalItemRow] | None = None
+        if base:
+            base_items = list_eval_items(self.store, base.id, with_episodes=False)
+        seed = self.recipe.seed
+        if self.several:
+            names = [environment.name for environment in self.environments]
+            figures = figures_by_env(items, base_items, names, seed=seed)
+        else:
+            figures = figures_of(items, base_items, seed=seed)
+        summary = {"settings": dict(settings), **figures.to_json()}
+        set_eval_summary(self.store, eval_id, summary)
+        return summary
+
+    def _row(self, mode: EvalMode) -> EvalRow | None:
+        return find_eval(self.store, self.run_id, self.round, mode, self.recipe.eval.split)
+
+    def _settings(self, mode: EvalMode) -> dict[str, Any]:
+        return eval_settings(self.environments, mode, several=self.several)
+
+
+def has_episodes(starts: Starts) -> bool:
+    """Whether any environment has an episode to play."""
+    return any(own for _, own in starts)
+
+
+def evaluate_in_turn(stages: Sequence[EvaluateStage]) -> dict[int, dict[str, Any]]:
+    """Evaluate several rounds on the same tasks, in turn on each group of episodes.
+
+    Where this is cut, all rounds have played nearly the same tasks, so that what is there can be
+    paired. The figures are those of evaluating one round after the other.
 
     Args:
-        store: where episodes and figures go.
-        run_id: the run.
-        round_index: whose actor this is; 0 = the base. The caller has set its adapter.
-        recipe: ``eval`` says what to play; the seed fixes the sampled episodes.
-        env: the environment, or several (``parts.open_environments``).
-        actor: who plays.
-        progress: narration; none by default.
-        replace: throw away finished episodes that were played with other settings.
+        stages: of one run, each with its own actor that wears the round's adapter
+            (``Actor.beside``).
 
     Returns:
-        mode to figures (see ``summary.summarise``); each has ``versus_base``, the paired
-        difference from round 0 (None in round 0). ``recovery`` continues the prefixes of the
-        base's failed greedy episodes, the same ones in every round. With several environments
-        the figures are means over them, and ``by_env`` has each one's own.
+        Each round's summary.
 
     Raises:
-        UsageError: the environment has no tasks in the split, or the round was evaluated with
-            other settings and ``replace`` is off.
+        UsageError: see ``EvaluateStage.finished``.
     """
-    actors = {round_index: actor}
-    found = eval_by_turns(store, run_id, actors, recipe, env, progress=progress, replace=replace)
-    return found[round_index]
-
-
-def eval_by_turns(
-    store: Store,
-    run_id: str,
-    actors: Mapping[int, Actor],
-    recipe: Recipe,
-    env: Environments,
-    *,
-    progress: Progress | None = None,
-    replace: bool = False,
-) -> dict[int, dict[str, Any]]:
-    """Evaluate several rounds' actors on the same tasks, in turn on each group of episodes.
-
-    Where it is cut, all of them have played nearly the same tasks: what is there can be paired.
-    The figures are those of evaluating one after the other.
-
-    Args:
-        store: as for ``eval_stage``.
-        run_id: the run.
-        actors: by round; 0 = the base. Each has its adapter on (``Actor.beside``).
-        recipe: as for ``eval_stage``.
-        env: the environment, or several.
-        progress: narration; none by default.
-        replace: as for ``eval_stage``.
-
-    Returns:
-        For each round, what ``eval_stage`` gives.
-
-    Raises:
-        UsageError: see ``eval_stage``.
-    """
-    progress = progress or silent_progress()
-    modes: list[EvalMode] = ["greedy"]
-    modes += ["sampled"] if recipe.eval.samples else []
-    modes += ["recovery"] if recipe.eval.recovery else []
-    parts = parts_of(recipe, env)
-    found: dict[int, dict[str, Any]] = {}
-    open_ones: list[Evaluation] = []
     # The base first: the others' figures are differences from it.
-    for number in sorted(actors):
-        stage = stage_status(store, run_id, number, "eval")
-        through = stage is not None and stage.finished
-        # Another evaluation of a round that is through (another split, more samples) is no part
-        # of the round's cost.
-        sitting = Sitting(store, run_id, number, "eval", actors[number], books=not through)
-        evaluation = Evaluation(sitting, recipe, parts, actors[number])
-        finished = evaluation.finished(modes) if through else None
-        if finished is None:
-            if not replace:
-                evaluation.refuse_other_settings(modes)
-            open_ones.append(evaluation)
-        found[number] = finished or {}
-    for evaluation in open_ones:
-        evaluation.sitting.begin()
-    for mode in modes:
-        turns: dict[int, Turns] = {}
-        for evaluation in open_ones:
-            starts = evaluation.starts(mode)
-            if any(starts) or mode != "recovery":
-                turns[evaluation.round] = evaluation.begin(mode, starts)
-        if not turns:
+    ordered = sorted(stages, key=lambda stage: stage.round)
+    stored = {stage.round: stage.finished() for stage in ordered}
+    unfinished = [stage for stage in ordered if stored[stage.round] is None]
+    for stage in unfinished:
+        stage.begin()
+    played = _play_in_turn(unfinished)
+    for stage in unfinished:
+        if len(unfinished) > 1:
+            stage.record.restart_clock()
+        stage.finish(played[stage.round])
+    return {
+        number: played[number] if summary is None else summary for number, summary in stored.items()
+    }
+
+
+def _play_in_turn(stages: Sequence[EvaluateStage]) -> dict[int, dict[str, Any]]:
+    """Play what is missing of stages that have begun; returns each round's figures by mode."""
+    figures: dict[int, dict[str, Any]] = {stage.round: {} for stage in stages}
+    for mode in stages[0].modes if stages else ():
+        playing: list[tuple[EvaluateStage, ModeEpisodes]] = []
+        for stage in stages:
+            starts = stage.starts(mode)
+            if has_episodes(starts) or mode != "recovery":
+                playing.append((stage, stage.open_mode(mode, starts)))
+        if not playing:
             continue
-        _play(turns, mode, progress)
-        for number, one in turns.items():
-            found[number][mode] = one.finish()
-        progress.finish(_outcome([found[number][mode] for number in turns]))
-    for evaluation in open_ones:
-        if len(open_ones) > 1:
-            evaluation.sitting.resume()
-        evaluation.sitting.finish(found[evaluation.round])
-    return found
+        _play_mode(playing, mode)
+        for stage, _ in playing:
+            figures[stage.round][mode] = stage.summarise(mode)
+        outcome = _outcome([figures[stage.round][mode] for stage, _ in playing])
+        stages[0].progress.finish(outcome)
+    return figures
 
 
-def _play(turns: Mapping[int, Turns], mode: EvalMode, progress: Progress) -> None:
+def _play_mode(playing: Sequence[tuple[EvaluateStage, ModeEpisodes]], mode: EvalMode) -> None:
     """Play what is missing of one mode, group by group, each round in its turn."""
-    rounds = " and ".join(map(str, turns))
-    progress.start(
-        f"round{'s' if len(turns) > 1 else ''} {rounds}: {mode} episodes",
-        sum(one.total for one in turns.values()),
-        initial=sum(one.present for one in turns.values()),
+    first = playing[0][0]
+    several_rounds = len(playing) > 1
+    episodes = [each for _, each in playing]
+    rounds = " and ".join(str(stage.round) for stage, _ in playing)
+    first.progress.start(
+        f"round{'s' if several_rounds else ''} {rounds}: {mode} episodes",
+        sum(each.total for each in episodes),
+        initial=sum(each.present for each in episodes),
     )
+    for groups in zip_longest(*(each.missing for each in episodes)):
+        for each, group in zip(episodes, groups, strict=True):
+            if group is None:
+                continue
+            if several_rounds:
+                each.record.restart_clock()
+            where = f", now {group.environment.name}" if first.several else ""
+            each.play(group, partial(_advance, first.progress, episodes, where))
 
-    def advance(where: str) -> None:
-        solved = " and ".join(str(one.solved) for one in turns.values())
-        progress.advance(1, f"{solved} solved{where}")
 
-    for groups in zip_longest(*(one.owed for one in turns.values())):
-        for one, group in zip(turns.values(), groups, strict=True):
-            if group is not None:
-                if len(turns) > 1:
-                    one.resume()
-                where = f", now {group.part.name}" if one.several else ""
-                one.play(group, partial(advance, where))
+def _advance(progress: Progress, episodes: Sequence[ModeEpisodes], where: str) -> None:
+    solved = " and ".join(str(each.solved) for each in episodes)
+    progress.advance(1, f"{solved} solved{where}")
 
 
 def _outcome(figures: Sequence[Mapping[str, Any]]) -> str:
     """``success 3/12``; of several rounds ``success 3/12 and 5/12``."""
-    shares = [f"{one['successes']}/{one['episodes']}" for one in figures]
+    shares = [f"{each['successes']}/{each['episodes']}" for each in figures]
     return f"success {' and '.join(shares)}"

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agentr_lite.console.output import Progress, format_duration, say, warn
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import say, warn
+from agentr_lite.console.text import format_duration
 from agentr_lite.core.errors import (
     EXIT_OK,
     EXIT_SOME_TASKS_FAILED,
@@ -23,7 +25,7 @@ from agentr_lite.core.errors import (
 from agentr_lite.store import Store
 from agentr_lite.study.jobs.cells import Cell
 from agentr_lite.study.jobs.sharing import Runs, comparable
-from agentr_lite.study.jobs.work import Digests, Tools, resolve, work_off
+from agentr_lite.study.jobs.work import Digests, resolve, work_off
 
 POLL_S = 0.5
 LOOK_S = 5.0
@@ -55,7 +57,6 @@ OnCell = Callable[[Cell], None]
 def work_here(
     store: Store,
     cells: Sequence[Cell],
-    tools: Tools,
     *,
     on_cell: OnCell,
     progress: Progress | None = None,
@@ -67,7 +68,6 @@ def work_here(
     Args:
         store: the database.
         cells: in the order of the work.
-        tools: see there.
         on_cell: called after each cell that this sitting finished.
         progress: narration; default: on stderr.
 
@@ -87,7 +87,7 @@ def work_here(
         started = time.monotonic()
         try:
             with narration:
-                _, result = work_off(store, cell, tools, narration, runs=runs, digests=digests)
+                _, result = work_off(store, cell, narration, runs=runs, digests=digests)
         except AgentrError as error:
             if isinstance(error, StoreError) and not isinstance(error, HeldError):
                 raise

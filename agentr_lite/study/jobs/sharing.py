@@ -109,7 +109,7 @@ class Runs:
 
 def base_parts(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """What the base's evaluation depends on; equal means shareable."""
-    parts = {key: recipe[key] for key in ("env", "env_options", "model", "agent", "eval")}
+    parts = {key: recipe[key] for key in ("env", "model", "agent", "eval")}
     if recipe["eval"]["samples"]:
         parts["seed"] = recipe["seed"]
     return parts
@@ -117,7 +117,7 @@ def base_parts(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def search_parts(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """What the first round's trees depend on; equal means shareable."""
-    return {key: recipe[key] for key in ("env", "env_options", "model", "agent", "search", "seed")}
+    return {key: recipe[key] for key in ("env", "model", "agent", "search", "seed")}
 
 
 def agent_examples(store: Store, run_id: str, round_index: int) -> int:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from agentr_lite.actors.base import Actor
-from agentr_lite.console.output import Progress, say
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import say
 from agentr_lite.core.errors import AgentrError, HeldError, ModelError
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.runs.pipeline import PipelineResult
+from agentr_lite.runs.claim import claimed
+from agentr_lite.runs.creation import create_run, package_versions
+from agentr_lite.runs.pipeline import PipelineResult, run_pipeline
 from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow
-from agentr_lite.store.runs import create_run, get_run, stage_status
+from agentr_lite.store.runs import stage_status
 from agentr_lite.study.jobs.cells import Cell
 from agentr_lite.study.jobs.reuse import reuse_stage
 from agentr_lite.study.jobs.sharing import Runs, agent_examples, comparable, model_digest
@@ -23,20 +24,6 @@ from agentr_lite.study.methods import NAIVE
 
 CLAIM_PATIENCE_S = 60.0
 """How long to wait for a process that was told to stop to let go of its run."""
-
-Claim = Callable[[Store, str], AbstractContextManager[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What the command line lends: it knows how a run is held and how a model is checked."""
-
-    claim: Claim
-    """Holds a run while the block works on it; raises ``HeldError`` where another process does."""
-    equip: Callable[[Store, RunRow, Actor, int], None]
-    """Checks the model and puts a round's adapter on."""
-    versions: Callable[[], dict[str, str]]
-    """Package versions, to be stored with new runs."""
 
 
 @dataclass(slots=True)
@@ -129,7 +116,6 @@ def _trained(store: Store, runs: Runs, recipe: Recipe, digest: str | None) -> Ru
 def work_off(
     store: Store,
     cell: Cell,
-    tools: Tools,
     progress: Progress,
     *,
     runs: Runs | None = None,
@@ -140,7 +126,6 @@ def work_off(
     Args:
         store: the database.
         cell: the cell.
-        tools: see there.
         progress: narration.
         runs: the database's runs, if they are known.
         digests: of models, if they are known.
@@ -152,9 +137,6 @@ def work_off(
         AgentrError: the run cannot go on, or what it depends on is not there.
         KeyboardInterrupt: passed on; what was committed is kept.
     """
-    from agentr_lite.actors.registry import open_actor
-    from agentr_lite.runs.pipeline import run_pipeline
-
     runs, digests = runs or Runs(store), digests or Digests()
     found = resolve(store, runs, digests, cell)
     if found.recipe is None:
@@ -164,31 +146,29 @@ def work_off(
         return found.run.id, PipelineResult()
     with ExitStack() as stack:
         if found.run is None:
-            run_id = create_run(store, recipe, versions=tools.versions())
+            run_id = create_run(store, recipe, versions=package_versions())
         else:
             run_id = found.run.id
-        _claim(stack, store, run_id, tools.claim)
+        _claim(stack, store, run_id)
         say(f"{cell.name}: {run_id}{', resumed' if found.run is not None else ''}")
         result = run_pipeline(
             store,
             run_id,
             recipe,
-            open_actor=lambda: open_actor(recipe),
-            equip=lambda actor, number: tools.equip(store, get_run(store, run_id), actor, number),
             before=lambda number, stage: reuse_stage(
-                *(store, runs, run_id, recipe, digests.of(recipe), number, stage)
+                store, runs, run_id, recipe, digests.of(recipe), number, stage
             ),
             progress=progress,
         )
     return run_id, result
 
 
-def _claim(stack: ExitStack, store: Store, run_id: str, claim: Claim) -> None:
-    """Hold the run; a process of an earlier sitting may still be on its way out."""
+def _claim(stack: ExitStack, store: Store, run_id: str) -> None:
+    """Hold the run; a process that was stopped may take a while to let go of it."""
     until = time.monotonic() + CLAIM_PATIENCE_S
     while True:
         try:
-            stack.enter_context(claim(store, run_id))
+            stack.enter_context(claimed(store, run_id))
             return
         except HeldError:
             if time.monotonic() >= until:

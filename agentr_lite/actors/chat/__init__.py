@@ -1,0 +1,1 @@
+"""Conversations as text and tokens: chat templates, prompts that fit, and their tokenization."""

@@ -1,0 +1,254 @@
+"""Renders a model file's own chat template, in a sandbox, because the file may be untrusted.
+
+Source: the template's names and whitespace rules follow Hugging Face transformers'
+``apply_chat_template``; the templates in model files are written for it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jinja2 import TemplateError, nodes
+from jinja2.exceptions import SecurityError, TemplateSyntaxError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from agentr_lite.core.errors import ModelError
+from agentr_lite.core.messages import Message
+
+_BUDGET_S = 5.0
+_MAX_CHARS = 4_000_000
+_MAX_REPEAT = 10_000
+_TICK = "_tick"
+_DATE = datetime(2025, 1, 1)
+"""The date that ``strftime_now`` formats: the clock must not change a result."""
+
+_HINT = (
+    "Give a working template with --set agent.chat_template=FILE.jinja, or put it into a copy of"
+    " the model file: gguf-new-metadata --chat-template-file FILE.jinja IN.gguf OUT.gguf"
+)
+
+
+class Refusal(TemplateError):
+    """The template itself called ``raise_exception``."""
+
+
+class ChatTemplate:
+    """A compiled chat template.
+
+    Attributes:
+        merges_system: the template refuses or drops a system turn, so its text is put before
+            the first user turn's.
+    """
+
+    def __init__(self, source: str, *, origin: str, bos: str = "", eos: str = "") -> None:
+        """Compile and try the template.
+
+        Args:
+            source: the Jinja text.
+            origin: where it came from, for messages.
+            bos: text of the begin-of-text token, if the model has one.
+            eos: text of the end token.
+
+        Raises:
+            ModelError: it does not compile, does something forbidden, runs too long, or leaves
+                the user's text out.
+        """
+        self._origin = origin
+        self._names = {"bos_token": bos, "eos_token": eos}
+        self._deadline = 0.0
+        environment = _Environment(self._tick)
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = _DATE.strftime
+        environment.filters["tojson"] = _tojson
+        for name in ("center", "format", "wordwrap"):
+            # They can make strings of any length from a number.
+            environment.filters.pop(name)
+        environment.globals.pop("lipsum", None)
+        try:
+            self._template = environment.from_string(source)
+        except (TemplateSyntaxError, RecursionError) as error:
+            raise ModelError(
+                f"the chat template of {origin} does not compile: {_one_line(error)}", hint=_HINT
+            ) from error
+        self.merges_system = False
+        self.merges_system = self._loses_system()
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt text for the next assistant turn.
+
+        Raises:
+            ModelError: the template refuses the messages or misbehaves.
+        """
+        try:
+            return self._render(messages)
+        except Refusal as error:
+            raise ModelError(
+                f"the chat template of {self._origin} refuses the conversation: {_one_line(error)}",
+                hint=_HINT,
+            ) from error
+
+    def _loses_system(self) -> bool:
+        probe: list[Message] = [
+            {"role": "system", "content": "first probe"},
+            {"role": "user", "content": "second probe"},
+        ]
+        try:
+            text = self._render(probe)
+        except Refusal:
+            text = ""
+        if "first probe" not in text:
+            self.merges_system = True
+            text = self.render(probe)
+            if "second probe" not in text or "first probe" not in text:
+                raise ModelError(
+                    f"the chat template of {self._origin} leaves out the user's text", hint=_HINT
+                )
+            return True
+        return False
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        if self.merges_system:
+            messages = merge_system(messages)
+        self._deadline = time.monotonic() + _BUDGET_S
+        parts: list[str] = []
+        size = 0
+        try:
+            for part in self._template.generate(
+                messages=list(messages),
+                add_generation_prompt=True,
+                # A thinking model would spend the answer's few tokens on its thoughts.
+                enable_thinking=False,
+                tools=None,
+                **self._names,
+            ):
+                parts.append(part)
+                size += len(part)
+                if size > _MAX_CHARS:
+                    raise SecurityError("its output does not end")
+        except Refusal:
+            raise
+        except (TemplateError, ArithmeticError, RecursionError, MemoryError) as error:
+            raise self._fault(error) from error
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            raise self._fault(error) from error
+        return "".join(parts)
+
+    def _fault(self, error: Exception) -> ModelError:
+        reason = _one_line(error) or type(error).__name__
+        return ModelError(f"the chat template of {self._origin} fails: {reason}", hint=_HINT)
+
+    def _tick(self) -> str:
+        if time.monotonic() > self._deadline:
+            raise SecurityError(f"it runs for more than {_BUDGET_S:g} s")
+        return ""
+
+
+def merge_system(messages: Sequence[Message]) -> list[Message]:
+    """Put system turns' text before the first user turn's."""
+    system = [message["content"] for message in messages if message["role"] == "system"]
+    rest: list[Message] = [message for message in messages if message["role"] != "system"]
+    if not system:
+        return rest
+    for index, message in enumerate(rest):
+        if message["role"] == "user":
+            content = "\n\n".join([*system, message["content"]])
+            rest[index] = {"role": "user", "content": content}
+            return rest
+    return [{"role": "user", "content": "\n\n".join(system)}, *rest]
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """The sandbox, which checks the clock in every loop iteration and macro call."""
+
+    intercepted_binops = frozenset(["*", "**", "%"])
+
+    def __init__(self, tick: Any) -> None:
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.loopcontrols", _Generation],
+        )
+        self.globals[_TICK] = tick
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        tree = super()._parse(source, name, filename)
+        bodies: list[nodes.For | nodes.Macro] = [
+            *tree.find_all(nodes.For),
+            *tree.find_all(nodes.Macro),
+        ]
+        for node in bodies:
+            call = nodes.Call(nodes.Name(_TICK, "load"), [], [], None, None)
+            node.body.insert(0, nodes.ExprStmt(call).set_lineno(node.lineno))
+        return tree
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "*":
+            for value, times in ((left, right), (right, left)):
+                repeats = isinstance(value, str | list | tuple) and isinstance(times, int)
+                if repeats and len(value) * times > _MAX_REPEAT:
+                    raise SecurityError("it repeats a text too often")
+        if operator == "**" and (abs(left) > 1_000 or abs(right) > 64):
+            raise SecurityError("it raises a number too high")
+        if operator == "%" and isinstance(left, str):
+            raise SecurityError("it formats with %")
+        return super().call_binop(context, operator, left, right)
+
+
+class _Generation(Extension):
+    """``{% generation %}`` marks the assistant's text for trainers; here its body is rendered."""
+
+    tags = {"generation"}  # noqa: RUF012 - Jinja's interface
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _refuse(message: str = "") -> NoReturn:
+    raise Refusal(str(message))
+
+
+def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def model_template(
+    model: Path, own: str | None, *, override: Path | None, bos: str, eos: str
+) -> ChatTemplate:
+    """A model's chat template, or the one in a file that replaces it.
+
+    Args:
+        model: the model's path, for messages.
+        own: the template that came with the model, if any.
+        override: a Jinja file to use instead.
+        bos: text of the beginning-of-sequence token.
+        eos: text of the end-of-turn token.
+
+    Raises:
+        ModelError: no template, an unreadable file, or a template that is refused.
+    """
+    if override is not None:
+        try:
+            own = override.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(
+                f"cannot read chat template {override}: {error}",
+                hint="Set agent.chat_template to a Jinja file, or to '' for the model's own.",
+            ) from error
+    if not own:
+        raise ModelError(
+            f"{model} has no chat template: it may be a base model, not an instruct one",
+            hint="Use an instruct model, or give it a template: --set agent.chat_template=FILE",
+        )
+    return ChatTemplate(own, origin=str(override or model), bos=bos, eos=eos)

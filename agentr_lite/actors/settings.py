@@ -1,0 +1,22 @@
+"""The settings with which an actor is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ActorSettings:
+    """Which model to load, and how."""
+
+    model: str = "starter"
+    """``starter``, a GGUF file, a named model, ``mlx:DIRECTORY`` or ``openai:URL#MODEL``."""
+    context_tokens: int = 4096
+    """Longest conversation with its answer."""
+    chat_template: Path | None = None
+    """A Jinja file to use instead of the model's own chat template."""
+    deterministic: bool = False
+    """Answer each request by itself, so that its answers do not depend on other requests."""
+    grammar: bool = False
+    """Whether answers will have to follow a grammar; a back end that cannot do this is refused."""

@@ -1,0 +1,303 @@
+"""A recipe's groups of settings: every key with its default, its range and its meaning.
+
+Everything that changes a result is a key of the recipe, and the resolved recipe is stored with the
+run. Source of the defaults: Agent-R (arXiv 2501.11425) section 4 and appendix, where it gives them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agentr_lite.recipe.fields import setting
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """How the program talks to the model that acts."""
+
+    brief: bool = setting(
+        False,
+        "Use the short system prompt, for models that were trained on the environment (the"
+        " starter).",
+        per_env=True,
+    )
+    max_tokens: int = setting(
+        128, "Longest assistant turn, in tokens.", low=1, high=65_536, per_env=True
+    )
+    context_tokens: int = setting(
+        4096,
+        "Longest conversation, in tokens; beyond it the oldest turns are dropped whole.",
+        low=64,
+        high=1 << 20,
+    )
+    chat_template: str = setting(
+        "",
+        "A Jinja file to use instead of the model's own chat template, in play and in training.",
+    )
+    grammar: str = setting(
+        "",
+        "What the agent's turns must look like, in GBNF: a file, the text itself, or `env` for the"
+        " environment's own grammar; empty: anything. A file's text becomes part of the recipe.",
+        per_env=True,
+    )
+    deterministic: bool = setting(
+        False,
+        "Answer each request by itself: no bit of an answer then depends on the other requests."
+        " This is slower. Without it, only the same requests at the same times give the same bits.",
+    )
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Monte Carlo tree search (Agent-R section 3.1)."""
+
+    tasks: int = setting(
+        100,
+        "How many training tasks to search in each round; 0 = all. Each round takes the next ones.",
+        low=0,
+        high=10**9,
+        per_env=True,
+    )
+    simulations: int = setting(
+        8,
+        "Simulations in each tree: each walks from the root to the end of an episode.",
+        low=1,
+        high=10**6,
+        per_env=True,
+    )
+    width: int = setting(4, "Candidate actions at each node.", low=1, high=64, per_env=True)
+    depth: int = setting(
+        20,
+        "Longest episode in steps; a longer one is cut there and keeps the reward that it has"
+        " reached.",
+        low=1,
+        high=10_000,
+        per_env=True,
+    )
+    c: float = setting(0.25, "UCT's exploration constant.", low=0, high=10**6, per_env=True)
+    temperature: float = setting(
+        1.0,
+        "Sampling temperature of the candidates; 0 = greedy, which makes all candidates of a node"
+        " equal.",
+        low=0,
+        high=100,
+        per_env=True,
+    )
+    top_p: float = setting(
+        1.0,
+        "Keep the likeliest tokens up to this sum of probabilities; 1 = all.",
+        low=0,
+        high=1,
+        per_env=True,
+    )
+    top_k: int = setting(
+        0, "Keep this many of the likeliest tokens; 0 = all.", low=0, high=10**6, per_env=True
+    )
+    min_p: float = setting(
+        0.0,
+        "Keep the tokens that are at least this share as likely as the likeliest; 0 = all.",
+        low=0,
+        high=1,
+        per_env=True,
+    )
+    descent: Literal["paper", "textbook"] = setting(
+        "paper",
+        "`paper`: expand every level on the way down; `textbook`: expand a leaf, then roll out.",
+        per_env=True,
+    )
+    merge: bool = setting(
+        True,
+        "Siblings with the same action become one node. Off: each sampled turn gets its own node,"
+        " even where two are alike.",
+        per_env=True,
+    )
+    wave: int = setting(
+        16,
+        "Trees that advance in lockstep. An interrupted search is resumed wave by wave.",
+        low=1,
+        high=4096,
+        per_env=True,
+    )
+
+
+@dataclass(frozen=True)
+class SpliceSettings:
+    """From trees to revision data (Agent-R section 3.2)."""
+
+    alpha: tuple[float, ...] = setting(
+        (0.5, 0.7, 1.0),
+        "Smallest reward of a good trajectory, by round; the last value holds for later rounds.",
+        low=0,
+        high=1,
+        per_env=True,
+    )
+    beta: float = setting(
+        0.2,
+        "By how much the good reward must exceed the bad one.",
+        low=0,
+        high=1,
+        per_env=True,
+    )
+    critic: Literal["score", "reason", "none"] = setting(
+        "score",
+        "How the model finds its first error. `score`: it compares the likelihoods of three"
+        " verdicts; `reason`: it answers in words; `none`: it is not asked, and the whole bad"
+        " trajectory is kept (direct revision).",
+    )
+    critic_tokens: int = setting(
+        192, "Longest answer of the critic `reason`, in tokens.", low=1, high=65_536
+    )
+    unseen: Literal["last", "drop"] = setting(
+        "last",
+        "What to do with a bad trajectory in which the model finds no error. `last`: the model"
+        " learns to revise at the latest point possible; `drop`: discard the pair.",
+        per_env=True,
+    )
+    verify: Literal["replay", "off"] = setting(
+        "replay",
+        "`replay`: execute each spliced trajectory and keep those that still earn alpha; `off`:"
+        " join the texts, as the paper does.",
+    )
+    recovery_attempts: int = setting(
+        4,
+        "How many continuations to sample where a replay fails; 0 = drop the pair.",
+        low=0,
+        high=64,
+        per_env=True,
+    )
+    pairs_per_task: int = setting(
+        4,
+        "At most this many pairs of a good and a bad trajectory from each tree.",
+        low=0,
+        high=10**6,
+        per_env=True,
+    )
+    good_per_task: int = setting(
+        2,
+        "At most this many good trajectories of each tree in the training set, the best first;"
+        " 0 = all.",
+        low=0,
+        high=10**6,
+    )
+    contested: bool = setting(
+        True,
+        "Learn good trajectories only of tasks that also failed in the search: where every attempt"
+        " succeeds, there is nothing to learn.",
+    )
+    good_flaws: bool = setting(
+        True,
+        "Also learn good trajectories that hold an impossible action or a reflection: of these, the"
+        " reflections and what follows the last flaw. Off: learn only those without any flaw.",
+    )
+    data: Literal["revision", "good", "both", "none"] = setting(
+        "both",
+        "What goes into the training set: revision trajectories, good trajectories, both, or"
+        " neither (only general data, as many examples as with both; this is a control).",
+    )
+
+
+CHOOSING = ("data", "good_per_task", "good_flaws", "contested")
+"""Keys of ``splice`` that choose what to train on; they do not change what splicing produces."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """LoRA training (Agent-R section 3.3 trains all weights)."""
+
+    eta: float = setting(
+        0.2,
+        "Share of the agent's own examples in the mixture; 1 = only these.",
+        low=0.01,
+        high=1,
+    )
+    general: str = setting(
+        "",
+        "JSONL file of chats to mix in; `starter` = the bundled sample; empty = none.",
+    )
+    epochs: float = setting(3.0, "Passes over the training set.", low=0, high=1000)
+    learning_rate: float = setting(
+        1e-4, "The highest learning rate, reached after the warm-up.", low=0, high=1
+    )
+    rank: int = setting(16, "Rank of the adapter's matrices.", low=1, high=1024)
+    scale: float = setting(
+        2.0, "LoRA's output is multiplied by this (alpha / rank).", low=0, high=1000
+    )
+    layers: int = setting(
+        -1, "How many of the last layers get adapters; -1 = all.", low=-1, high=10_000
+    )
+    batch_size: int = setting(8, "Examples in each optimizer step.", low=1, high=4096)
+    max_length: int = setting(
+        2048,
+        "Longest example, in tokens; longer ones are dropped and counted.",
+        low=1,
+        high=1 << 20,
+    )
+    warmup: float = setting(
+        0.03, "Share of the steps over which the learning rate rises.", low=0, high=1
+    )
+    clip_norm: float = setting(
+        1.0,
+        "Largest norm of the gradient; a larger gradient is scaled down to it. 0 = no limit.",
+        low=0,
+        high=10**6,
+    )
+    validation: float = setting(
+        0.05, "Share of the examples that is held out for the validation loss.", low=0, high=0.5
+    )
+    validations: int = setting(
+        10,
+        "How often a training stops to take the validation loss and to save a checkpoint. Unless"
+        " `patience` is 0, the best of these adapters is kept.",
+        low=1,
+        high=10_000,
+    )
+    patience: int = setting(
+        3,
+        "Stop after this many validations without improvement, and keep the best adapter; 0 ="
+        " never stop, and keep the last adapter. A handful of held-out examples says little about"
+        " how well the model plays.",
+        low=0,
+        high=10**6,
+    )
+    start: Literal["base", "previous"] = setting(
+        "base",
+        "Train each round's adapter anew (`base`), or continue from the last round's (`previous`).",
+    )
+    accumulate: bool = setting(
+        True, "Train on the data of all rounds so far. Off: only on this round's data."
+    )
+    max_examples: int = setting(
+        0, "At most this many of the agent's own examples; 0 = all.", low=0, high=10**9
+    )
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """Evaluation on held-out tasks."""
+
+    split: Literal["train", "dev", "test"] = setting("test", "Which tasks to play.")
+    tasks: int = setting(
+        0,
+        "How many tasks, evenly spaced over the split; 0 = all.",
+        low=0,
+        high=10**9,
+        per_env=True,
+    )
+    max_steps: int = setting(20, "Longest episode, in steps.", low=1, high=10_000, per_env=True)
+    samples: int = setting(
+        0, "Sampled episodes of each task besides the greedy one.", low=0, high=1000
+    )
+    temperature: float = setting(1.0, "Temperature of the sampled episodes.", low=0, high=100)
+    recovery: bool = setting(True, "Also continue the base model's failed trajectories.")
+    recovery_prefix: float = setting(
+        0.5,
+        "Share of a failed trajectory's steps that is given as the prefix to recover from.",
+        low=0,
+        high=1,
+        per_env=True,
+    )
+    recovery_steps: int = setting(
+        20, "Longest continuation of such a prefix, in steps.", low=1, high=10_000, per_env=True
+    )
+    batch: int = setting(64, "Episodes played in lockstep.", low=1, high=4096)

@@ -1,0 +1,219 @@
+"""A single stage of a round: what ``search``, ``splice``, ``train`` and ``eval`` do.
+
+The caller holds the run (``claim.claimed``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any
+
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import say, warn
+from agentr_lite.core.errors import ModelError, UsageError
+from agentr_lite.recipe.groups import CHOOSING
+from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs import actors
+from agentr_lite.runs.creation import Target
+from agentr_lite.runs.environments import open_environments
+from agentr_lite.runs.equipment import adapter_in_use, adapter_path, equip
+from agentr_lite.runs.rounds import check_searchable, round_to_evaluate
+from agentr_lite.runs.stages.evaluate import EvaluateStage, evaluate_in_turn
+from agentr_lite.runs.stages.search import SearchStage
+from agentr_lite.runs.stages.splice import SpliceStage
+from agentr_lite.runs.stages.stage import StageContext
+from agentr_lite.runs.stages.train import TrainStage
+from agentr_lite.runs.status import recorded_status
+from agentr_lite.runs.targets import changed_recipe
+from agentr_lite.store import Store
+from agentr_lite.store.records import RunRow
+from agentr_lite.store.runs import list_stages, stage_status
+from agentr_lite.store.splices import get_adapter
+
+
+@contextmanager
+def _equipped(
+    store: Store, run: RunRow, number: int, recipe: Recipe, adapter_round: int
+) -> Generator[StageContext]:
+    """The context of a stage, with the environments open and the model loaded.
+
+    Args:
+        store: the database.
+        run: the run.
+        number: the stage's round.
+        recipe: the run's, as it is used now.
+        adapter_round: whose adapter the model wears; 0 = the base.
+    """
+    with (
+        open_environments(recipe) as environments,
+        closing(actors.open_actor(recipe)) as actor,
+    ):
+        equip(store, run, actor, adapter_round)
+        with Progress() as progress:
+            yield StageContext(store, run.id, number, recipe, environments, actor, progress)
+
+
+def search_round(store: Store, target: Target, number: int, *, redo: bool) -> dict[str, Any]:
+    """Search a round, or go on where the search was cut; returns the stage's summary.
+
+    The run's status is left as the search ends, unless the whole loop works on the run: then the
+    run keeps the status that the loop gave it.
+
+    Args:
+        store: the database.
+        target: the run.
+        number: the round, from 1.
+        redo: throw away the round's trees and search again.
+
+    Raises:
+        UsageError: the model of this round has not been trained.
+        AgentrError: see ``SearchStage``.
+    """
+    run, recipe = target.run, target.recipe
+    with recorded_status(store, run.id, applies=lambda: _is_search_only(store, target)):
+        check_searchable(store, run.id, number)
+        worn = adapter_in_use(store, run.id, number - 1)
+        with _equipped(store, run, number, recipe, worn) as context:
+            say(f"{run.id}: round {number}, {'adapter' if worn else 'base model'}")
+            return SearchStage(context, redo=redo).run()
+
+
+def _is_search_only(store: Store, target: Target) -> bool:
+    stages = list_stages(store, target.run.id)
+    return target.is_new or all(row.stage == "search" for row in stages)
+
+
+def splice_recipe(run: RunRow, overrides: Sequence[str]) -> Recipe:
+    """The run's recipe with other splice settings.
+
+    Raises:
+        UsageError: a setting that cannot be changed here.
+        RecipeError: a wrong value, or no such key.
+    """
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key.removeprefix("splice.") in CHOOSING:
+            raise UsageError(
+                f"{key} chooses what is trained on; it changes nothing here",
+                hint=f"Set it where that is done: agentr-lite train {run.id} --set {override}",
+            )
+    return changed_recipe(run, overrides, ("splice.",))
+
+
+def splice_round(
+    store: Store, run: RunRow, recipe: Recipe, number: int, *, redo: bool
+) -> dict[str, Any]:
+    """Splice a round, or go on where splicing was cut; returns the stage's summary.
+
+    Args:
+        store: the database.
+        run: the run.
+        recipe: see ``splice_recipe``.
+        number: the round, from 1.
+        redo: throw away what the round has and begin again.
+
+    Raises:
+        UsageError: the round has no trees, or was spliced with other settings.
+        AgentrError: see ``SpliceStage``.
+    """
+    # Asked before the model loads, which may take a while.
+    stored = SpliceStage(StageContext(store, run.id, number, recipe), redo=redo).finished()
+    if stored is not None:
+        say(f"{run.id}: round {number} is spliced already; --redo does it again")
+        return stored
+    worn = adapter_in_use(store, run.id, number - 1)
+    with _equipped(store, run, number, recipe, worn) as context:
+        summary = SpliceStage(context, redo=redo).run()
+    if get_adapter(store, run.id, number) is not None:
+        warn(
+            f"the adapter of round {number} was trained on what this replaced",
+            hint=f"`agentr-lite train {run.id} --round {number}` trains it again.",
+        )
+    return summary
+
+
+def train_round(
+    store: Store, run: RunRow, number: int, overrides: Sequence[str], *, redo: bool
+) -> dict[str, Any]:
+    """Train a round, or go on from its last checkpoint; returns the stage's summary.
+
+    Args:
+        store: the database.
+        run: the run.
+        number: the round, from 1.
+        overrides: ``key=value`` of training, or of the choice of data. With any, a finished
+            training is done again.
+        redo: train again from the beginning.
+
+    Raises:
+        UsageError: a setting that cannot be changed here.
+        AgentrError: see ``TrainStage``.
+    """
+    choosing = (f"splice.{key}" for key in CHOOSING)
+    recipe = changed_recipe(run, overrides, ("train.", *choosing))
+    status = stage_status(store, run.id, number, "train")
+    # A training that was cut goes on from its checkpoint, if that has the same settings.
+    redo = redo or (status is not None and status.finished and bool(overrides))
+    with Progress() as progress:
+        context = StageContext(store, run.id, number, recipe, progress=progress)
+        return TrainStage(context, redo=redo).run()
+
+
+def evaluate_round(
+    store: Store, target: Target, round_index: int | None, *, paired: bool, replace: bool
+) -> tuple[int, dict[int, dict[str, Any]]]:
+    """Evaluate a round, or go on where its evaluation was cut.
+
+    The status of a new run is left as the evaluation ends; an existing run keeps its status.
+
+    Args:
+        store: the database.
+        target: the run.
+        round_index: the round; None: the last that was trained.
+        paired: evaluate the base as well, in turn on the same tasks, with the model loaded once.
+        replace: throw away finished episodes that were played with other settings.
+
+    Returns:
+        The round, and by round (the base as well if ``paired``) the figures by mode.
+
+    Raises:
+        UsageError: the round has not been trained; or ``paired``, and there is no adapter.
+        ModelError: ``paired``, and the back end cannot hold two models.
+        AgentrError: see ``EvaluateStage``.
+    """
+    run, recipe = target.run, target.recipe
+    with recorded_status(store, run.id, applies=lambda: target.is_new):
+        number = round_to_evaluate(store, run.id, round_index)
+        worn = adapter_in_use(store, run.id, number)
+        if paired and not worn:
+            raise UsageError(
+                f"run {run.id} has no adapter to compare the base with",
+                hint="Name a trained round with --round, or an adapter with --adapter.",
+            )
+        with ExitStack() as stack:
+            context = stack.enter_context(
+                _equipped(store, run, 0 if paired else number, recipe, 0 if paired else worn)
+            )
+            contexts = [context]
+            if paired:
+                contexts.append(_beside(stack, context, run, number, worn))
+            model = f"round {number}" if number else "the base model"
+            say(f"{run.id}: evaluating {'the base model and ' if paired else ''}{model}")
+            stages = [EvaluateStage(each, replace=replace) for each in contexts]
+            return number, evaluate_in_turn(stages)
+
+
+def _beside(
+    stack: ExitStack, base: StageContext, run: RunRow, number: int, adapter_round: int
+) -> StageContext:
+    """The context of a round's evaluation over the weights that the base has loaded."""
+    actor = base.actor
+    if actor is None or not actor.capabilities.side_by_side:
+        raise ModelError(
+            "this model's back end cannot hold the base and an adapter at a time",
+            hint="Leave --paired out, and evaluate --round 0 and the round in turn.",
+        )
+    beside = actor.beside(adapter_path(base.store, run, actor, adapter_round))
+    return dataclasses.replace(base, round=number, actor=stack.enter_context(closing(beside)))

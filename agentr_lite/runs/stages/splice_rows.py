@@ -1,0 +1,95 @@
+"""Writes what splicing one tree made: trajectories, judgements, revisions, model calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from agentr_lite.core.usage import ModelCall
+from agentr_lite.recipe.settings import Recipe
+from agentr_lite.splice.pairs import is_good
+from agentr_lite.splice.wave import JudgedStep, Revision, TreeResult
+from agentr_lite.store import Store, splices, trees
+from agentr_lite.store.records import JudgementRow
+
+
+def save_splices(
+    store: Store, run_id: str, round_index: int, recipe: Recipe, result: TreeResult
+) -> None:
+    """Save all that splicing one tree made; the caller's transaction.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        round_index: the round.
+        recipe: for the tree's environment.
+        result: of the tree.
+    """
+    alpha = recipe.alpha(round_index)
+    path_ids = {
+        path.leaf_idx: splices.save_trajectory(
+            store,
+            result.tree_id,
+            path.leaf_idx,
+            kind="good" if is_good(path.reward, alpha) else "bad",
+            reward=path.reward,
+            steps=path.steps,
+        )
+        for path in result.trajectories
+    }
+    critic = recipe.splice.critic
+    splices.save_judgements(
+        store,
+        [
+            JudgementRow(
+                path_ids[item.bad_leaf],
+                item.step,
+                item.node_idx,
+                item.judged.verdict,
+                critic,
+                scores=item.judged.log_likelihoods,
+                reason=item.judged.reason,
+            )
+            for item in result.judged
+        ],
+    )
+    for revision in result.revisions:
+        _save_revision(store, run_id, round_index, revision, path_ids)
+    judge_calls = _judge_calls(result.judged)
+    trees.add_calls(store, run_id, round_index, "judge", judge_calls, tree_id=result.tree_id)
+    trees.add_calls(
+        store, run_id, round_index, "recover", result.recovery_calls, tree_id=result.tree_id
+    )
+
+
+def _save_revision(
+    store: Store, run_id: str, round_index: int, revision: Revision, path_ids: Mapping[int, int]
+) -> None:
+    splices.save_revision(
+        store,
+        run_id=run_id,
+        round_index=round_index,
+        good_id=path_ids[revision.pair.good.leaf_idx],
+        bad_id=path_ids[revision.pair.bad.leaf_idx],
+        parting_step=revision.pair.parting_step,
+        cut_step=revision.cut.step,
+        reflection=revision.signal,
+        revision_length=revision.length,
+        naive_reward=revision.naive_reward,
+        status=revision.status,
+        reason=revision.reason,
+        messages=revision.messages,
+        loss=revision.loss,
+    )
+
+
+def _judge_calls(judged: Sequence[JudgedStep]) -> list[ModelCall]:
+    return [
+        ModelCall(
+            item.node_idx,
+            (),
+            item.judged.prompt_tokens,
+            item.judged.cached_tokens,
+            item.judged.output_tokens,
+        )
+        for item in judged
+    ]

@@ -1,0 +1,37 @@
+"""What of a recipe the actor is opened with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentr_lite.actors.settings import ActorSettings
+from agentr_lite.core.errors import ModelError
+from agentr_lite.recipe.loading import recipe_from_dict
+from agentr_lite.runs.actors import actor_settings, open_actor
+
+GRAMMAR = 'root ::= "yes" | "no"\n'
+
+
+def test_defaults_agree() -> None:
+    assert actor_settings(recipe_from_dict({})) == ActorSettings()
+
+
+def test_the_settings_follow_the_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    agent = {"context_tokens": 200, "deterministic": True, "chat_template": "~/own.jinja"}
+    settings = actor_settings(recipe_from_dict({"model": "small", "agent": agent}))
+    assert settings == ActorSettings("small", 200, tmp_path / "own.jinja", deterministic=True)
+
+
+def test_the_grammar_of_any_environment_counts() -> None:
+    env = {"textcraft": {}, "webshop": {"agent": {"grammar": GRAMMAR}}}
+    assert actor_settings(recipe_from_dict({"env": env})).grammar
+    assert not actor_settings(recipe_from_dict({"env": ["textcraft", "webshop"]})).grammar
+
+
+def test_a_server_cannot_be_deterministic() -> None:
+    data = {"model": "openai:http://127.0.0.1:9/v1#any", "agent": {"deterministic": True}}
+    with pytest.raises(ModelError, match="deterministic"):
+        open_actor(recipe_from_dict(data))

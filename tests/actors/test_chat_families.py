@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agentr_lite.actors.base import GenerateRequest, Sampling
-from agentr_lite.actors.chat_template import ChatTemplate, model_template
-from agentr_lite.actors.fragments import Tokenizer
+from agentr_lite.actors.chat.fragments import Tokenizer
+from agentr_lite.actors.chat.prompts import PromptBuilder
+from agentr_lite.actors.chat.template import ChatTemplate, model_template
 from agentr_lite.actors.mlx.blas import use_fast_blas
-from agentr_lite.actors.prompts import PromptBuilder
 from agentr_lite.convert.gguf_to_hf import convert_to_hf
 from agentr_lite.convert.hf_to_gguf import convert_to_gguf
 from agentr_lite.train.batches import TrainExample, chat_tokenizer, tokenize_all

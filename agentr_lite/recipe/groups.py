@@ -154,6 +154,14 @@ class SpliceSettings:
     critic_tokens: int = setting(
         192, "Longest answer of the critic `reason`, in tokens.", low=1, high=65_536
     )
+    critic_margin: float = setting(
+        0.0,
+        "By how many nats the likeliest verdict of the critic `score` must lead; with a smaller"
+        " lead it is `uncertain`. Leads below about 0.3 can be rounding noise (docs/models.md).",
+        low=0,
+        high=100,
+        per_env=True,
+    )
     unseen: Literal["last", "drop"] = setting(
         "last",
         "What to do with a bad trajectory in which the model finds no error. `last`: the model"

@@ -14,6 +14,7 @@ import click
 
 from agentr_lite.cli.common import json_option
 from agentr_lite.console.streams import emit, emit_json, emit_table, say, terminal_width, warn
+from agentr_lite.console.text import clean
 from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
@@ -28,6 +29,7 @@ from agentr_lite.runs.claim import claimed, is_claimed
 if TYPE_CHECKING:
     from agentr_lite.store import Store
     from agentr_lite.study.jobs.cells import Cell
+    from agentr_lite.study.jobs.requirements import CheckedStudy
     from agentr_lite.study.jobs.schedule import Outcome
     from agentr_lite.study.jobs.status import StudyStatus
     from agentr_lite.study.recipe import StudyRecipe
@@ -106,7 +108,12 @@ class _Asked:
     metavar="DIR|FILE.md",
     help="Where the tables and plots are written.  [default: beside the database]",
 )
-@click.option("--plan", "plan_only", is_flag=True, help="Print the study, every key, and stop.")
+@click.option(
+    "--plan",
+    "plan_only",
+    is_flag=True,
+    help="Print the study, every key, check all that it needs, and stop.",
+)
 @click.option("--status", "status_only", is_flag=True, help="Print which cells are finished.")
 @click.option("--no-run", is_flag=True, help="Write the tables of what is stored; run nothing.")
 @click.option(
@@ -152,10 +159,10 @@ def study(
     asked = _Asked(name, overrides, quick, only, jobs, db, out)
     recipe = load_study(name, overrides, quick=quick)
     cells = study_cells(recipe, only)
-    if plan_only:
-        _show_plan(recipe, as_json)
-        return
     path = _database(db, recipe)
+    if plan_only:
+        code = _show_plan(recipe, _check(path, recipe, cells), as_json)
+        context.exit(code)
     if status_only:
         _show_status(path, recipe, cells, jobs, as_json)
         return
@@ -173,18 +180,34 @@ def _database(db: Path | None, recipe: StudyRecipe) -> Path:
     return default_database().with_name(f"{recipe.name.removesuffix('-quick')}.db")
 
 
-def _show_plan(recipe: StudyRecipe, as_json: bool) -> None:
+def _check(path: Path, recipe: StudyRecipe, cells: Sequence[Cell]) -> CheckedStudy:
+    """Check what the unfinished cells need; nothing is written."""
+    from agentr_lite.study.jobs.requirements import check_study
+
+    status = _stored_status(path, recipe, cells)
+    return check_study([each.cell for each in status.cells if each.state != "done"], path)
+
+
+def _show_plan(recipe: StudyRecipe, checked: CheckedStudy, as_json: bool) -> int:
+    """Print the study and what was checked; returns the exit code that the study would have."""
     import dataclasses
 
     import yaml
 
+    from agentr_lite.cli.plan import finding_lines, verdict_json, verdict_line
     from agentr_lite.recipe.values import plain
 
     data = plain(dataclasses.asdict(recipe))
+    refusal = checked.refusal
     if as_json:
-        emit_json(data)
+        emit_json({**data, **verdict_json(checked.findings, refusal)})
     else:
         emit(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip("\n"))
+        # Comments, so that the output is a study's file.
+        lines = ["checked:", *finding_lines(checked.findings), verdict_line(refusal, "study")]
+        for line in lines:
+            emit(f"# {clean(line, keep='')}")
+    return 0 if refusal is None else refusal.exit_code
 
 
 def _show_status(
@@ -192,13 +215,7 @@ def _show_status(
 ) -> None:
     from agentr_lite.study.jobs.status import status_json, status_rows
 
-    if path.exists():
-        from agentr_lite.store import Store
-
-        with Store.open_to_read(path) as store:
-            status = _status(store, recipe, cells)
-    else:
-        status = _status(None, recipe, cells)
+    status = _stored_status(path, recipe, cells)
     if as_json:
         emit_json(status_json(status, jobs))
         return
@@ -209,6 +226,16 @@ def _show_status(
         keep=["cell"],
     )
     say(status.summary(jobs))
+
+
+def _stored_status(path: Path, recipe: StudyRecipe, cells: Sequence[Cell]) -> StudyStatus:
+    """How far some cells of a study are, by a database that need not exist."""
+    if not path.exists():
+        return _status(None, recipe, cells)
+    from agentr_lite.store import Store
+
+    with Store.open_to_read(path) as store:
+        return _status(store, recipe, cells)
 
 
 def _status(store: Store | None, recipe: StudyRecipe, cells: Sequence[Cell]) -> StudyStatus:
@@ -228,10 +255,14 @@ def _study(
     no_run: bool,
     as_json: bool,
 ) -> int:
+    from agentr_lite.runs.refused import opened_for_work
     from agentr_lite.store import Store
     from agentr_lite.study.writeup.write import Writer
 
-    with Store.open(path, create=not no_run) as store:
+    if not no_run:
+        _permit(_check(path, recipe, cells))
+    opened = Store.open(path, create=False) if no_run else opened_for_work(path)
+    with opened as store:
         target = asked.out or path.parent / recipe.name
         command = shlex.join(["agentr-lite", *asked.words(whole=False)])
         writer = Writer(store, recipe, target, command=command)
@@ -257,6 +288,19 @@ def _study(
         say(f"wrote {written}")
     say(status.summary(asked.jobs))
     return _exit_code(outcome, asked)
+
+
+def _permit(checked: CheckedStudy) -> None:
+    """Warn of what the user should know.
+
+    Raises:
+        AgentrError: the study is refused.
+    """
+    if checked.refusal is not None:
+        raise checked.refusal
+    for finding in checked.findings:
+        if finding.outcome == "warning":
+            warn(finding.message, hint=finding.hint)
 
 
 def _exit_code(outcome: Outcome | None, asked: _Asked) -> int:
@@ -288,7 +332,6 @@ def _run(
 ) -> Outcome:
     """Run the cells, and write the tables after each."""
     from agentr_lite.core.config import artifacts_dir
-    from agentr_lite.study.jobs.requirements import check_requirements
     from agentr_lite.study.jobs.schedule import Pool, work_here
 
     def wrote(cell: Cell) -> None:
@@ -303,7 +346,6 @@ def _run(
     with claimed(store, place, f"study {recipe.name} in {store.path}"):
         status = _status(store, recipe, cells)
         say(f"study {recipe.name}: {status.summary(asked.jobs)} · database {store.path}")
-        check_requirements([each.cell for each in status.cells if each.state != "done"])
         try:
             if asked.jobs == 1:
                 return work_here(store, cells, on_cell=wrote)

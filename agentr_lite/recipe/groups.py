@@ -215,6 +215,10 @@ CHOOSING = ("data", "good_per_task", "good_flaws", "contested")
 """Keys of ``splice`` that choose what to train on; they do not change what splicing produces."""
 
 
+STARTER_GENERAL = "starter"
+"""``train.general`` for the bundled sample."""
+
+
 @dataclass(frozen=True)
 class TrainSettings:
     """LoRA training (Agent-R section 3.3 trains all weights)."""
@@ -227,7 +231,9 @@ class TrainSettings:
     )
     general: str = setting(
         "",
-        "JSONL file of chats to mix in; `starter` = the bundled sample; empty = none.",
+        "JSONL file of chats to mix in; `starter` = the bundled sample; empty = none. It is checked"
+        " before a run begins: chats that the model's chat template refuses are left out and"
+        " counted, and a malformed line stops the run.",
     )
     epochs: float = setting(3.0, "Passes over the training set.", low=0, high=1000)
     learning_rate: float = setting(

@@ -18,13 +18,13 @@ from agentr_lite.console.streams import say
 from agentr_lite.core.config import artifacts_dir
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.equipment import adapter_in_use
+from agentr_lite.runs.general import usable_general
 from agentr_lite.store import Store, splices
 from agentr_lite.store.records import RunRow, Stage
 from agentr_lite.store.runs import stage_status
 from agentr_lite.store.trees import copy_trees
 from agentr_lite.study.jobs.sharing import Runs, base_parts, comparable, search_parts
 from agentr_lite.train.dataset import build_dataset
-from agentr_lite.train.general import load_general
 
 
 def reuse_stage(
@@ -102,7 +102,9 @@ def _copy_training(store: Store, source: str, target: str, recipe: Recipe, numbe
     if continued and _adapter(store, source, number - 1) != _adapter(store, target, number - 1):
         return False
     theirs = {one.id: one for one in splices.list_datasets(store, source)}[adapter.dataset_id]
-    mine = build_dataset(store, target, number, recipe, load_general(recipe.train.general))
+    general = usable_general(recipe)
+    refused = len(general.refused)
+    mine = build_dataset(store, target, number, recipe, general.examples, refused=refused)
     if theirs.settings.get("sha256") != mine.sha256:
         return False
     files = [path for path in Path(adapter.mlx_dir).glob("*") if path.is_file()]

@@ -14,6 +14,7 @@ from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.claim import claimed
 from agentr_lite.runs.creation import create_run, package_versions
 from agentr_lite.runs.pipeline import PipelineResult, run_pipeline
+from agentr_lite.runs.refused import removed_if_refused
 from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import stage_status
@@ -151,6 +152,7 @@ def work_off(
             run_id = found.run.id
         _claim(stack, store, run_id)
         say(f"{cell.name}: {run_id}{', resumed' if found.run is not None else ''}")
+        stack.enter_context(removed_if_refused(store, run_id, is_new=found.run is None))
         result = run_pipeline(
             store,
             run_id,

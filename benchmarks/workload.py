@@ -155,7 +155,9 @@ class _Recorder(LlamaCppActor):
         results = super().generate(requests)
         tick = []
         for request, result in zip(requests, results, strict=True):
-            prompt = self._prompts.build(request.messages, request.sampling.max_tokens).tokens
+            prompt = self._encoder.fit(
+                request.messages, self.context_tokens - request.sampling.max_tokens
+            ).tokens
             assert prompt is not None
             tick.append((prompt, [list(c.token_ids) for c in result.completions]))
         self.ticks.append(tick)

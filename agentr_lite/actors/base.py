@@ -56,6 +56,10 @@ class Completion:
     finish_reason: FinishReason
     """``overflow``: even the task with the last turns is too long for the context."""
     token_ids: tuple[int, ...] = ()
+    """All tokens drawn, the one that ended the answer included."""
+    drawn_ids: tuple[int, ...] = ()
+    """For ``Message.token_ids``: the tokens of ``text``, where it alone would be tokenized
+    otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

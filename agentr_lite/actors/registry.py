@@ -199,6 +199,7 @@ def _open(settings: ActorSettings) -> Actor:
             files.gguf,
             context_tokens=settings.context_tokens,
             chat_template=settings.chat_template,
+            history=settings.history,
             deterministic=settings.deterministic,
         )
     from agentr_lite.actors.llamacpp.actor import LlamaCppActor
@@ -207,6 +208,7 @@ def _open(settings: ActorSettings) -> Actor:
         files.gguf,
         context_tokens=settings.context_tokens,
         chat_template=settings.chat_template,
+        history=settings.history,
         deterministic=settings.deterministic,
     )
 

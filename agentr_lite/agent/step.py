@@ -8,17 +8,22 @@ from agentr_lite.core.steps import Step
 from agentr_lite.envs.base import Environment
 
 
-def take_step(env: Environment, text: str) -> Step:
+def take_step(env: Environment, text: str, token_ids: tuple[int, ...] = ()) -> Step:
     """Carry out one assistant turn.
+
+    Args:
+        env: where.
+        text: the whole turn.
+        token_ids: its tokens as the model drew them, if its text does not say them.
 
     Raises:
         EnvironmentFault: the environment's code raised, or returned a reward outside [0, 1].
     """
     action = parse_action(text)
     if action is None:
-        return Step(text, None, NO_ACTION_REPLY, invalid=True, kind="none")
+        return Step(text, None, NO_ACTION_REPLY, invalid=True, kind="none", token_ids=token_ids)
     if is_reflection(action):
-        return Step(text, action, REFLECT_REPLY, kind="reflect")
+        return Step(text, action, REFLECT_REPLY, kind="reflect", token_ids=token_ids)
     result = guarded_step(env, action)
     return Step(
         text,
@@ -29,4 +34,5 @@ def take_step(env: Environment, text: str) -> Step:
         truncated=result.truncated,
         invalid=bool(result.info.get("invalid")),
         disaster=bool(result.info.get("disaster")),
+        token_ids=token_ids,
     )

@@ -125,6 +125,8 @@ class NodeRow:
     value_sum: float
     merged: int
     """Sampled candidates with this action; 0 at the root."""
+    token_ids: tuple[int, ...] = ()
+    """The turn's tokens where its text does not say them; see ``Message.token_ids``."""
 
     @property
     def ended(self) -> bool:

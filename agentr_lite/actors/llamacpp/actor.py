@@ -20,7 +20,7 @@ from agentr_lite.actors.base import (
     ScoreRequest,
     ScoreResult,
 )
-from agentr_lite.actors.chat.prompts import Prompt, PromptBuilder
+from agentr_lite.actors.chat.encoder import ChatEncoder, History, Prompt
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import tuning
 from agentr_lite.actors.llamacpp.grammar import constrained
@@ -61,6 +61,7 @@ class LlamaCppActor(Actor):
         n_threads: int | None = None,
         n_gpu_layers: int = -1,
         chat_template: Path | None = None,
+        history: History = "exact",
         tuned: bool = True,
         deterministic: bool = False,
         weights: Weights | None = None,
@@ -76,6 +77,7 @@ class LlamaCppActor(Actor):
             n_threads: default: the physical cores that this process may use.
             n_gpu_layers: -1 = all, if llama.cpp was built with GPU support.
             chat_template: a Jinja file to use instead of the model's own template.
+            history: how finished turns become tokens; see ``ChatEncoder``.
             tuned: use the batch shapes that `agentr-lite doctor --tune` measured, if it was run.
             deterministic: answer each request by itself, so that no bit of its answers depends on
                 earlier or simultaneous requests. This is slower.
@@ -89,17 +91,14 @@ class LlamaCppActor(Actor):
         self.usage = Usage()
         self._path = path
         self._weights = weights or Weights(
-            path, n_gpu_layers=n_gpu_layers, chat_template=chat_template
+            path, n_gpu_layers=n_gpu_layers, chat_template=chat_template, history=history
         )
         try:
             self._model = model = self._weights.model
             if model.n_ctx_train > 0:
                 context_tokens = min(context_tokens, model.n_ctx_train)
             self._context_tokens = context_tokens
-            self._tokenizer = self._weights.tokenizer
-            self._prompts = PromptBuilder(
-                self._weights.template, self._tokenizer, context_tokens=context_tokens
-            )
+            self._encoder = self._weights.encoder
             self._threads = n_threads or physical_cores()
             plan = plan_lanes(
                 model,
@@ -136,6 +135,7 @@ class LlamaCppActor(Actor):
             n_threads=n_threads,
             n_gpu_layers=n_gpu_layers,
             chat_template=chat_template,
+            history=history,
             tuned=tuned,
             deterministic=deterministic,
         )
@@ -162,6 +162,11 @@ class LlamaCppActor(Actor):
         }
 
     @property
+    def encoder(self) -> ChatEncoder:
+        """How it turns conversations into tokens."""
+        return self._encoder
+
+    @property
     def context_tokens(self) -> int:
         """Longest conversation, including its answer."""
         return self._context_tokens
@@ -174,7 +179,7 @@ class LlamaCppActor(Actor):
             sampling = request.sampling
             # The answer's limit may be too large for a small model's context.
             room = min(sampling.max_tokens, self._context_tokens // 2)
-            prompt = self._prompts.build(request.messages, room)
+            prompt = self._encoder.fit(request.messages, self._context_tokens - room)
             prompts.append(prompt)
             if prompt.tokens is None:
                 jobs.append(None)
@@ -187,7 +192,7 @@ class LlamaCppActor(Actor):
             jobs.append(Job(prompt.tokens, samples))
         self._run([job for job in jobs if job is not None])
         return [
-            generated(request, prompt, job)
+            generated(request, prompt, job, self._encoder)
             for request, prompt, job in zip(requests, prompts, jobs, strict=True)
         ]
 
@@ -208,10 +213,12 @@ class LlamaCppActor(Actor):
         """
         jobs: list[tuple[Job, list[Forced]] | None] = []
         for request in requests:
-            tokens = [tuple(self._tokenizer.continuation(text)) for text in request.continuations]
+            tokens = [tuple(self._encoder.answer(text)) for text in request.continuations]
             if not all(tokens):
                 raise ModelError("a continuation to score has no tokens")
-            prompt = self._prompts.build(request.messages, max(map(len, tokens), default=1))
+            prompt = self._encoder.fit(
+                request.messages, self._context_tokens - max(map(len, tokens), default=1)
+            )
             if prompt.tokens is None:
                 jobs.append(None)
                 continue

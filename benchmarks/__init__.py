@@ -1,1 +1,1 @@
-"""Speed, side by side, and the study behind docs/results.md; each module is a command."""
+"""Speed, side by side; each module is a command."""

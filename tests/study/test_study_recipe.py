@@ -1,4 +1,4 @@
-"""Study recipes: what they say, what they may not say, and which cells they come down to."""
+"""Study recipes: their keys, their mistakes, and the cells that they give."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_methods_of_an_environment_have_the_same_budget() -> None:
         ({"seedz": [1]}, "unknown key 'seedz' (did you mean 'seeds'?)"),
         ({"methods": ["verifed"]}, "no method 'verifed' (did you mean 'verified'?)"),
         ({"methods": []}, "methods: needs at least one value"),
-        ({"seeds": [1, 1]}, "seeds: 1 stands there twice"),
+        ({"seeds": [1, 1]}, "seeds: 1 occurs twice"),
         ({"seeds": [-1]}, "seeds: -1 is outside"),
         ({"environments": {"textcraft": {"recipy": "x"}}}, "did you mean 'recipe'?"),
         (
@@ -91,7 +91,7 @@ def test_environments_may_not_be_several_at_once(tmp_path: Path) -> None:
         study(environments={"both": {"recipe": str(both)}})
 
 
-def test_a_mistake_in_quick_is_found_before_anybody_is_in_a_hurry(tmp_path: Path) -> None:
+def test_a_mistake_in_quick_is_reported_without_quick(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text("environments: [textcraft]\nquick: {round: 1}\n")
     with pytest.raises(RecipeError, match="unknown key 'round'"):
@@ -156,12 +156,12 @@ def test_naive_splices_come_after_all_that_they_may_equal() -> None:
         (["//1"], {"base", "verified", "naive"}),
     ],
 )
-def test_filters(only: list[str], methods: set[str]) -> None:
+def test_patterns(only: list[str], methods: set[str]) -> None:
     cells = study_cells(study(seeds=[1, 2]), only)
     assert {cell.method for cell in cells} == methods
 
 
-def test_a_filter_that_fits_nothing_is_an_error() -> None:
+def test_a_pattern_that_matches_nothing_is_an_error() -> None:
     with pytest.raises(UsageError) as caught:
         study_cells(study(), ["textcraf"])
     assert "did you mean 'textcraft'?" in caught.value.message

@@ -36,9 +36,9 @@ from agentr_lite.recipe.loading import load_recipe
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.actors import open_actor
 from agentr_lite.runs.stages.tasks import round_tasks, train_tasks
+from agentr_lite.search.context import search_context
 from agentr_lite.search.mcts import action_key, uct_score
-from agentr_lite.search.scheduler import run_wave
-from agentr_lite.search.simulate import TreeSearch, search_context
+from agentr_lite.search.scheduler import TreeSearch, run_wave
 
 Turns = tuple[str, ...]
 """The agent's turns from reset to a node."""

@@ -15,9 +15,9 @@ from agentr_lite.core.errors import UsageError
 @click.option("--round", "round_index", type=click.IntRange(1), help="Only this round's trees.")
 @click.option("--task", help="Draw the trees of this task.")
 @click.option("--tree", "tree_id", type=int, help="Draw the tree with this id.")
-@click.option("--all", "everything", is_flag=True, help="Draw nodes that were never visited, too.")
-@click.option("--observations", is_flag=True, help="Draw what the environment answered, too.")
-@click.option("--depth", type=click.IntRange(1), help="Draw no deeper than so many steps.")
+@click.option("--all", "everything", is_flag=True, help="Also draw nodes that were never visited.")
+@click.option("--observations", is_flag=True, help="Also draw the observations.")
+@click.option("--depth", type=click.IntRange(1), help="Draw the first N steps only.")
 @db_option
 @json_option
 def trees(
@@ -49,20 +49,20 @@ def trees(
 
     with Store.open(database_path(db), create=False) as store:
         run_id = get_run(store, run).id
-        found = list_trees(store, run_id, round_index=round_index, task=task)
+        rows = list_trees(store, run_id, round_index=round_index, task=task)
         if tree_id is not None:
-            found = [tree for tree in found if tree.id == tree_id]
+            rows = [tree for tree in rows if tree.id == tree_id]
         drawing = task is not None or tree_id is not None
-        if drawing and not found:
+        if drawing and not rows:
             what = f"tree {tree_id}" if tree_id is not None else f"tree of a task '{task}'"
             raise UsageError(
                 f"run {run_id} has no {what}", hint=f"`agentr-lite trees {run_id}` lists its trees."
             )
         if not drawing:
             if as_json:
-                emit_json(found)
+                emit_json(rows)
                 return
-            say(f"run {run_id}: {len(found)} trees")
+            say(f"run {run_id}: {len(rows)} trees")
             emit_table(
                 ["tree", "round", "wave", "task", "level", "best", "sims", "nodes", "error"],
                 [
@@ -77,16 +77,16 @@ def trees(
                         tree.node_count,
                         tree.error or "",
                     ]
-                    for tree in found
+                    for tree in rows
                 ],
                 keep=["task"],
             )
             return
         if as_json:
-            emit_json([{"tree": tree, "nodes": load_tree(store, tree.id)} for tree in found])
+            emit_json([{"tree": tree, "nodes": load_tree(store, tree.id)} for tree in rows])
             return
         view = TreeView(everything, observations, depth)
-        for tree in found:
+        for tree in rows:
             emit(tree_heading(tree))
             for line in render_tree(load_tree(store, tree.id), view, width=terminal_width()):
                 emit(line)

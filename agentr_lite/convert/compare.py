@@ -166,17 +166,17 @@ def mlx_logits(
 
     model, _ = load_model(model_dir)
     layers = Adapters(model)
-    found: list[list[FloatArray]] = []
+    logits_by_adapter: list[list[FloatArray]] = []
     with compiled_on_gpu_only():
         for adapter in adapters:
             layers.use(adapter)
-            found.append(
+            logits_by_adapter.append(
                 [np.array(model(mx.array([list(ids)]))[0].astype(mx.float32)) for ids in texts]
             )
     del model, layers
     gc.collect()
     mx.clear_cache()
-    return found
+    return logits_by_adapter
 
 
 def llamacpp_logits(
@@ -205,7 +205,7 @@ def llamacpp_logits(
             n_threads=physical_cores(),
             exact=True,
         )
-        found: list[list[FloatArray]] = []
+        logits_by_adapter: list[list[FloatArray]] = []
         for adapter in adapters:
             context.set_adapter(loaded.load(adapter) if adapter is not None else None)
             rows = []
@@ -213,8 +213,8 @@ def llamacpp_logits(
                 context.clear()
                 logits = context.decode(ids, range(len(ids)), [0] * len(ids), outputs=len(ids))
                 rows.append(np.array(logits[: len(ids)], np.float32))
-            found.append(rows)
-        return found
+            logits_by_adapter.append(rows)
+        return logits_by_adapter
     finally:
         if context is not None:
             context.close()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from agentr_lite.agent.boundary import guarded_tasks
 from agentr_lite.core.errors import UsageError
@@ -16,7 +15,7 @@ from agentr_lite.recipe.groups import EvalSettings
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
-from agentr_lite.store.records import EvalMode, EvalRow
+from agentr_lite.store.records import EpisodeStep, EvalMode, EvalRow
 
 
 def eval_tasks(env: Environment, settings: EvalSettings) -> list[Task]:
@@ -88,10 +87,10 @@ def eval_starts(
     ]
 
 
-def _prefix(steps: Sequence[Mapping[str, Any]], share: float) -> list[str]:
-    longest = len(steps) - bool(steps and steps[-1].get("terminated"))
-    length = min(max(1, int(share * len(steps))), longest) if share > 0 else 0
-    return [step["text"] for step in steps[:length]]
+def _prefix(episode: Sequence[EpisodeStep], share: float) -> list[str]:
+    longest = len(episode) - bool(episode and episode[-1].step.terminated)
+    length = min(max(1, int(share * len(episode))), longest) if share > 0 else 0
+    return [played.step.text for played in episode[:length]]
 
 
 def find_eval(

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from agentr_lite.core.steps import Step, step_from_json
+from agentr_lite.core.steps import Step
 from agentr_lite.store.records import EvalItemRow
 
 LOOP_LENGTHS = (1, 2, 3, 4)
@@ -24,7 +24,7 @@ OVERFLOW = "overflow: the task and the last turns do not fit the model's context
 
 def played_steps(item: EvalItemRow) -> list[Step]:
     """The steps that the actor chose; a given prefix is left out."""
-    return [step_from_json(values) for values in item.episode if not values.get("given")]
+    return [played.step for played in item.episode if not played.given]
 
 
 class Ended(Protocol):

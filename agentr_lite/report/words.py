@@ -1,4 +1,4 @@
-"""Figures as short texts, and differences as honest sentences."""
+"""Figures as short texts, and differences as sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIGITS = {"percent": 1, "decimal": 3, "count": 2}
 _MINUS = "−"
 
 
-def verdict(
+def comparison_sentence(
     name: str,
     verb: str,
     difference: Estimate,
@@ -24,7 +24,7 @@ def verdict(
     unit: str = "percent",
     than: str = "base",
 ) -> Styled:
-    """One honest sentence about a difference.
+    """A sentence about a difference, which says whether it is inside the noise.
 
     Args:
         name: who is compared.

@@ -1,4 +1,4 @@
-"""The model of a run: the same one as before, with a round's adapter on."""
+"""The model of a run: checked to be the same as before, with a round's adapter on."""
 
 from __future__ import annotations
 

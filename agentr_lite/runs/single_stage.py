@@ -1,4 +1,4 @@
-"""One stage of one round alone: what ``search``, ``splice``, ``train`` and ``eval`` do.
+"""A single stage of a round: what ``search``, ``splice``, ``train`` and ``eval`` do.
 
 The caller holds the run (``claim.claimed``).
 """

@@ -1,4 +1,4 @@
-"""The critic: the current actor itself says which step of a bad trajectory went wrong.
+"""The critic: the current actor itself judges which step of a bad trajectory was wrong.
 
 Source: Agent-R (arXiv 2501.11425) section 3.2 for the idea (good / bad / uncertain, the first bad
 is the transition point); the wording is ours. Where upstream samples a verdict at temperature 1
@@ -117,14 +117,14 @@ def parse_judgement(text: str) -> Verdict:
     """The verdict of a reasoned answer: its last ``Judgement:`` line, and nothing but that line.
 
     ``Judgement: not good`` is no verdict, nor is a "good" anywhere else: both are ``uncertain``,
-    which goes on to the next step.
+    so the next step is judged.
     """
     for line in reversed(text.splitlines()):
         if re.match(r"[*_#\s]*judge?ment\b", line, re.IGNORECASE):
-            found = _JUDGEMENT_LINE.fullmatch(line)
-            if found is None:
+            match = _JUDGEMENT_LINE.fullmatch(line)
+            if match is None:
                 return "uncertain"
-            return _VERDICT_OF[found.group(1).lower()]
+            return _VERDICT_OF[match.group(1).lower()]
     return "uncertain"
 
 
@@ -138,7 +138,7 @@ def _by_score(actor: Actor, conversations: Sequence[Sequence[Message]]) -> list[
     judged = []
     for result in actor.score(requests):
         if result.overflow:
-            # As of a reasoning critic that has no room to answer: the step is passed over.
+            # As with a reasoning critic that has no room to answer: the step is skipped.
             judged.append(Judged("uncertain", reason="too long for the model's context"))
             continue
         values = result.log_likelihoods

@@ -81,12 +81,12 @@ def train_lora(
         settings: from the recipe; ``eta``, ``general`` and ``validation`` are the caller's.
         seed: of the adapter's initial values and of the order of the examples.
         out_dir: for the adapter and, while training, the checkpoint.
-        start_adapter: adapter directory to go on from.
+        start_adapter: adapter directory to start from.
         chat_template: a Jinja file to use instead of the model's own template.
         on_report: called with ``{"event": "start" | "step" | "valid" | "end", "step": n, ...}``;
             ``steps`` and ``loss`` at a step, ``valid_loss`` at a validation.
-        resume: go on from the checkpoint in ``out_dir``, if there is one of this same training;
-            one of other settings, other data or another model is replaced.
+        resume: continue from the checkpoint in ``out_dir`` if it belongs to this same training. A
+            checkpoint of other settings, other data or another model is replaced.
 
     Raises:
         ModelError: the model or the adapter cannot be used.

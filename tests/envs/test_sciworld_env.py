@@ -336,7 +336,7 @@ def test_threads_play_at_the_same_time(task: Task) -> None:
 
 
 def test_a_foreign_task_is_refused(env: SciWorld) -> None:
-    with pytest.raises(UsageError, match="'stick' is no task of ScienceWorld's"):
+    with pytest.raises(UsageError, match="'stick' is not a task of ScienceWorld"):
         env.reset(Task("stick", "train", "craft stick"))
 
 

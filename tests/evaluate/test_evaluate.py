@@ -13,16 +13,16 @@ from agentr_lite.actors.base import Sampling
 from agentr_lite.console.progress import Progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
-from agentr_lite.core.steps import step_from_json
 from agentr_lite.core.tasks import Task
 from agentr_lite.evaluate.episodes import Start, run_episodes
 from agentr_lite.evaluate.starts import eval_tasks
 from agentr_lite.metrics.episodes import Endings, count_endings
 from agentr_lite.recipe.groups import EvalSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
-from agentr_lite.store.runs import create_run, stage_status
+from agentr_lite.store.runs import stage_status
 from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act, always, noisy
 
@@ -201,7 +201,7 @@ def test_recovery_prefixes_are_the_bases_in_every_round(store: Store) -> None:
     eval_stage(store, run, 1, recipe, Stairs(), Scripted(always("up")))
     recovery = list_evals(store, run, round_index=1, mode="recovery")[0]
     for item in list_eval_items(store, recovery.id):
-        given = [values["action"] for values in item.episode if values.get("given")]
+        given = [played.step.action for played in item.episode if played.given]
         assert given == ["rest", "rest"]
         assert item.success
         assert item.steps == item.task.level
@@ -216,7 +216,7 @@ def test_how_an_episode_ended_is_stored(store: Store) -> None:
     whole = list_eval_items(store, row.id)
     last = list_eval_items(store, row.id, last_step_only=True)
     assert [list(item.episode) for item in last] == [list(item.episode[-1:]) for item in whole]
-    steps = [step_from_json(item.episode[0]) for item in last]
+    steps = [item.episode[0].step for item in last]
     assert [(s.disaster, s.truncated) for s in steps[:3]] == [
         *((True, False), (False, True), (False, False))
     ]
@@ -230,7 +230,7 @@ def test_a_cut_base_episode_gives_its_whole_prefix(store: Store) -> None:
     later = eval_stage(store, run, 1, recipe, Stairs(), Scripted(always("up")))
     recovery = list_evals(store, run, round_index=1, mode="recovery")[0]
     [item] = list_eval_items(store, recovery.id)
-    assert sum(bool(values.get("given")) for values in item.episode) == 4
+    assert sum(played.given for played in item.episode) == 4
     assert later["recovery"]["success"]["value"] == 1.0
 
 
@@ -381,7 +381,7 @@ def test_a_models_odd_characters_are_stored(store: Store) -> None:
     run = create_run(store, recipe)
     eval_stage(store, run, 0, recipe, Stairs(), Scripted(always("\ud800 \x00 \x1b[2J")))
     item = list_eval_items(store, list_evals(store, run)[0].id)[0]
-    assert item.episode[0]["action"] == "? \x00 \x1b[2J"
+    assert item.episode[0].step.action == "? \x00 \x1b[2J"
 
 
 def test_fewer_tasks_are_evenly_spaced() -> None:

@@ -8,19 +8,17 @@ from dataclasses import replace
 
 import pytest
 
+from agentr_lite.core.steps import Step
 from agentr_lite.metrics.environments import figures_by_env
 from agentr_lite.metrics.evaluation import EvalFigures, compare, figures_of, summarise
 from agentr_lite.metrics.measures import Played, any_graded
-from agentr_lite.store.records import EvalItemRow, TaskRow
+from agentr_lite.store.records import EpisodeStep, EvalItemRow, TaskRow
 
 
 def row(
     task: int, reward: float, *, sample: int = 0, error: str | None = None, level: int = 1
 ) -> EvalItemRow:
-    episode = [
-        {"text": "t", "action": "up", "observation": "o", "reward": reward, "kind": "act"}
-        | {"invalid": False}
-    ]
+    episode = [EpisodeStep(Step("t", "up", "o", reward=reward))]
     return EvalItemRow(
         TaskRow(task, "stairs", f"task{task}", "test", "goal", level),
         sample,

@@ -15,9 +15,10 @@ from agentr_lite.report.model.comparison import Compared, gather_compared, metho
 from agentr_lite.report.tables.comparison import comparison_sections
 from agentr_lite.report.tables.headline import pooled_tiles, run_tiles
 from agentr_lite.report.tables.section import Section
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store
 from agentr_lite.store.database import to_json
-from agentr_lite.store.runs import create_run, get_run, set_run_status
+from agentr_lite.store.runs import get_run, set_run_status
 from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act
 

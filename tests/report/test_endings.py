@@ -16,8 +16,8 @@ from agentr_lite.report import render_run
 from agentr_lite.report.model.run import gather
 from agentr_lite.report.render.page import render_page
 from agentr_lite.report.tables.run import run_sections
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store.database import Store
-from agentr_lite.store.runs import create_run
 from tests.support.stages import eval_stage
 from tests.support.stairs import Scripted, Stairs, act, always
 

@@ -15,8 +15,8 @@ from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.report.model.splices import splice_rounds
 from agentr_lite.report.tables.splices import failure_section, recovery_section
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store
-from agentr_lite.store.runs import create_run
 from agentr_lite.study.writeup.critic_accuracy import (
     CriticRound,
     JudgedPath,

@@ -17,8 +17,9 @@ from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.report.model.rounds import load_rounds
 from agentr_lite.report.tables.methods import method_sections
 from agentr_lite.report.tables.wording import difference_phrase, difference_sentence
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store
-from agentr_lite.store.runs import create_run, get_run, list_stages, set_run_status
+from agentr_lite.store.runs import get_run, list_stages, set_run_status
 from agentr_lite.study.jobs.cells import FLAWLESS, Cell
 from agentr_lite.study.methods import METHODS
 from agentr_lite.study.writeup.ablations import ablation_section

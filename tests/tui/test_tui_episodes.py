@@ -14,10 +14,10 @@ from agentr_lite_tui.screens.step import StepScreen
 from textual.pilot import Pilot
 
 from agentr_lite.console.outcomes import BROKEN, CUT_EPISODE, FATAL, OVERFLOWED, SOLVED
-from agentr_lite.core.steps import Step, step_to_json
+from agentr_lite.core.steps import Step
 from agentr_lite.metrics.episodes import OVERFLOW
 from agentr_lite.store import Store
-from agentr_lite.store.records import EvalItemRow, TaskRow
+from agentr_lite.store.records import EpisodeStep, EvalItemRow, TaskRow
 from tests.support.inspector_cases import drive, make_run, picture, press
 
 FORWARD = Step("Action: forward", "forward", "You are at 1.")
@@ -33,7 +33,7 @@ def item(*steps: Step, error: str | None = None, reward: float = 0.0) -> EvalIte
         invalid_actions=0,
         repeated_actions=0,
         reflections=0,
-        episode=[step_to_json(step) for step in steps],
+        episode=[EpisodeStep(step) for step in steps],
         error=error,
     )
 
@@ -82,7 +82,7 @@ def test_the_screen_shows_how_an_episode_ended(
         store.execute(
             "UPDATE eval_items"
             " SET reward = 0, success = 0, steps = 2, error = NULL, steps_json = ?",
-            (json.dumps([step_to_json(step) for step in steps]),),
+            (json.dumps([EpisodeStep(step) for step in steps]),),
         )
 
     async def script(app: Any, pilot: Pilot[None]) -> None:

@@ -17,7 +17,7 @@ from agentr_lite.console.outcomes import (
     Mark,
     turn_mark,
 )
-from agentr_lite.core.steps import Step, step_from_json
+from agentr_lite.core.steps import Step
 from agentr_lite.metrics.episodes import OVERFLOW, is_faulty
 from agentr_lite.store.records import EvalItemRow
 
@@ -42,13 +42,14 @@ def episode_views(item: EvalItemRow) -> tuple[list[StepView], Mark]:
 
     The first observation of an evaluated episode is not stored, so the goal stands for it.
     """
-    steps = [step_from_json(values) for values in item.episode]
+    steps = [played.step for played in item.episode]
     end = episode_end(item, steps)
     views = [view_of_opening("", item.task.goal)]
     saw = item.task.goal
-    for number, (step, values) in enumerate(zip(steps, item.episode, strict=True), 1):
+    for number, played in enumerate(item.episode, 1):
+        step = played.step
         facts: tuple[Line, ...] = ()
-        if values.get("given"):
+        if played.given:
             facts = ((("given: part of the failed episode to recover from", "dim"),),)
         views.append(view_of_step(number, step, saw=saw, facts=facts))
         saw = step.observation

@@ -1,4 +1,4 @@
-"""A set of a tree's nodes: one byte per node, so that counting and combining are fast."""
+"""A set of a tree's nodes: one byte per node, so that counting is fast."""
 
 from __future__ import annotations
 
@@ -34,12 +34,6 @@ class NodeSet(Set[int]):
     @classmethod
     def _from_iterable(cls, it: Iterable[int]) -> frozenset[int]:  # type: ignore[override]
         return frozenset(it)
-
-    def both(self, mask: bytes) -> NodeSet:
-        """The nodes that are also in another mask of the same length."""
-        # As one long number: a loop over the bytes would take a hundred times as long.
-        both = int.from_bytes(self.mask, "little") & int.from_bytes(mask, "little")
-        return NodeSet(both.to_bytes(len(self.mask), "little"))
 
     def __contains__(self, idx: object) -> bool:
         return isinstance(idx, int) and 0 <= idx < len(self.mask) and self.mask[idx] == 1

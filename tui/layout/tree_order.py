@@ -10,11 +10,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import islice
-from operator import le
 from typing import Literal
 
-from agentr_lite.store.columns import where
+import numpy as np
+import numpy.typing as npt
+
 from agentr_lite.store.inspection import TERMINATED, TRUNCATED, TreeShape
 
 from .node_set import NodeSet
@@ -100,9 +100,9 @@ class TreeOrder:
     def best_leaf(self) -> int | None:
         """The leaf with the highest reward, the shallowest of equals; None without any reward."""
         shape = self.shape
-        ends = self._ends().both(where(shape.reward, lambda reward: reward > 0))
-        highest = max((shape.reward[i] for i in ends), default=0.0)
-        best = [i for i in ends if shape.reward[i] == highest]
+        earned = np.where(self._ends(), shape.reward, 0.0)
+        highest = earned.max(initial=0.0)
+        best: list[int] = np.flatnonzero(earned == highest).tolist() if highest > 0 else []
         if len(best) < 2:
             return best[0] if best else None
         depth = array("i")
@@ -112,7 +112,8 @@ class TreeOrder:
 
     def leaves(self, *, good: bool, alpha: float) -> NodeSet:
         """Leaves that earned at least ``alpha`` (``good``), or less."""
-        return self._ends().both(where(self.shape.reward, lambda reward: (reward >= alpha) == good))
+        earned = np.asarray(self.shape.reward, np.float64) >= alpha
+        return NodeSet((self._ends() & (earned == good)).tobytes())
 
     def next_of(self, targets: NodeSet, current: int, *, back: bool = False) -> int | None:
         """The next of some nodes in the order of the drawn tree; after the last comes the first.
@@ -171,9 +172,10 @@ class TreeOrder:
                     idx = parent[idx]
         return marks
 
-    def _ends(self) -> NodeSet:
-        """The nodes at which an episode was over."""
-        return NodeSet(where(self.shape.flags, lambda f: bool(f & (TERMINATED | TRUNCATED))))
+    def _ends(self) -> npt.NDArray[np.bool_]:
+        """Shape (nodes,): whether the episode is over at a node."""
+        flags = np.asarray(self.shape.flags, np.uint8)
+        return (flags & (TERMINATED | TRUNCATED)) != 0
 
     def _span(self, idx: int) -> tuple[int, int]:
         """The range of a node's children in ``_by_parent``."""
@@ -190,8 +192,9 @@ class TreeOrder:
         # Siblings are adjacent among the nodes sorted by parent, so bisection finds them. A list
         # per node would outweigh all the rest; a link per node would double the memory.
         nodes: Sequence[int] = range(len(shape))
-        if not all(map(le, shape.parent, islice(shape.parent, 1, None))):
-            nodes = array("i", sorted(nodes, key=shape.parent.__getitem__))
+        parent = np.asarray(shape.parent, np.int32)
+        if (np.diff(parent) < 0).any():
+            nodes = np.argsort(parent, kind="stable").astype(np.int32).data
         self._by_parent = nodes
         self._forget_order()
 

@@ -80,9 +80,9 @@ def check_name(name: str, taken: list[str]) -> None:
         )
     if name in taken:
         raise UsageError(f"there is an environment '{name}' already", hint="Choose another name.")
-    found = find_spec(name)
+    existing = find_spec(name)
     # A folder without code has no origin and hides nothing.
-    if name in sys.stdlib_module_names or (found is not None and found.origin is not None):
+    if name in sys.stdlib_module_names or (existing is not None and existing.origin is not None):
         raise UsageError(
             f"there is a Python module '{name}' already, which would hide the new one",
             hint="Choose another name.",

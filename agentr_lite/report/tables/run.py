@@ -12,6 +12,7 @@ from agentr_lite.report.model.run import EvalLine, RunReport, SpliceLine
 from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import (
     Cell,
+    comparison_sentence,
     count,
     decimal,
     decimal_of,
@@ -20,7 +21,6 @@ from agentr_lite.report.words import (
     percent,
     percent_of,
     points_of,
-    verdict,
 )
 
 _REWARD_COLUMNS = ("reward", "95 % interval", "vs base", "95 % interval")
@@ -97,9 +97,11 @@ def outcome_notes(lines: Sequence[EvalLine], *, dense: bool) -> list[str | Style
     for line in lines:
         versus = line.figures.versus_base
         if versus:
-            notes.append(verdict(line_name(line), "solves", versus.success))
+            notes.append(comparison_sentence(line_name(line), "solves", versus.success))
             if dense:
-                notes.append(verdict(line_name(line), "earns", versus.reward, unit="decimal"))
+                notes.append(
+                    comparison_sentence(line_name(line), "earns", versus.reward, unit="decimal")
+                )
     for line in lines:
         name, figures = line_name(line), line.figures
         if line.partial:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agentr_lite.console.text import Styled
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.measures import Measure
-from agentr_lite.report.words import Cell, interval, percent, points_of, verdict
+from agentr_lite.report.words import Cell, comparison_sentence, interval, percent, points_of
 
 _VERBS = {"success": "solves", "recovery": "recovers", "reward": "earns"}
 
@@ -53,7 +53,7 @@ def difference_sentence(
         return Styled(f"{name}: no difference from {than} in {measure.column} in any task.")
     unit = "percent" if measure.unit == "percent" else "decimal"
     key = "reward" if measure.key.endswith("reward") else measure.key
-    sentence = verdict(name, _VERBS[key], difference, unit=unit, than=than)
+    sentence = comparison_sentence(name, _VERBS[key], difference, unit=unit, than=than)
     if measure.key == "recovery_reward":
         return Styled(sentence.text.replace(" reward", f" {measure.column}", 1), fg=sentence.fg)
     return sentence

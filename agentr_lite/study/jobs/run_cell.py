@@ -9,10 +9,9 @@ from agentr_lite.console.progress import Progress
 from agentr_lite.console.streams import say
 from agentr_lite.core.errors import AgentrError, HeldError
 from agentr_lite.runs.claim import claimed
-from agentr_lite.runs.creation import package_versions
+from agentr_lite.runs.creation import create_run, package_versions
 from agentr_lite.runs.pipeline import PipelineResult, run_pipeline
 from agentr_lite.store import Store
-from agentr_lite.store.runs import create_run
 from agentr_lite.study.jobs.cells import Cell
 from agentr_lite.study.jobs.model_digests import ModelDigests
 from agentr_lite.study.jobs.resolution import resolve_cell

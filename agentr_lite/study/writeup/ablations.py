@@ -118,10 +118,10 @@ def ablation_section(store: Store, environments: Sequence[EnvResults], ablation:
     columns += ["recovery", "95 % interval", "outcome vs verified", "95 % interval", "p"]
     columns += ["recovery vs verified", "95 % interval", "nodes", "generated", "examples"]
     notes.append(
-        "All rows of one environment are after the same number of rounds. Outcome and recovery are"
-        " shares of successes, or mean rewards if the environment gives partial rewards. Nodes and"
-        " generated tokens are those of the search, and examples those of the last of these rounds;"
-        " all three are means per run."
+        "All methods of one environment have trained for the same number of rounds. Outcome and"
+        " recovery are shares of successes, or mean rewards if the environment gives partial"
+        " rewards. Nodes and generated tokens are those of the search, and examples those of the"
+        " last of these rounds; all three are means per run."
     )
     return Section(TITLES[ablation], columns, rows, notes)
 

@@ -50,8 +50,8 @@ def test_the_loop_with_the_bundled_model(whole: Path) -> None:
         assert run.status == "finished"
         assert len(run.model_sha256) == 64
         assert {"llama-cpp-python", "mlx", "mlx-lm", "python"} <= set(run.versions)
-        found = trees.list_trees(store, run.id)
-        assert len(found) == 5 and not any(tree.error for tree in found)
+        searched = trees.list_trees(store, run.id)
+        assert len(searched) == 5 and not any(tree.error for tree in searched)
         adapter = splices.get_adapter(store, run.id, 1)
         assert adapter is not None
         assert Path(adapter.gguf_path).is_file()

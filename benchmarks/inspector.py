@@ -33,9 +33,12 @@ from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, trees
 from agentr_lite.store.records import NodeRow
 
-KEYS = tuple(
-    ["down", "down", "right", "down", "space", "g", "g", "b", "b", "p", "s", "end", "up", "pageup", "c", "down", "c", "s", "s", "left", "left", "z", "m", "m", "z", "m", "m", "m", "n", "N", "G", "B", "o", "home", "asterisk", "pagedown"]
+_KEY_LINES = (
+    "down down right down space g g b b p s end up",
+    "pageup c down c s s left left z m m z m m m",
+    "n N G B o home asterisk pagedown",
 )
+KEYS = tuple(key for line in _KEY_LINES for key in line.split())
 """Keys that are pressed on every screen, even if a screen has no binding for them."""
 WALK = ("g", "b", "b", "s", "n", "o", "pagedown", "down", "c")
 """Keys that are pressed before the memory is measured."""

@@ -25,7 +25,7 @@ SETTINGS = [
 
 
 def agentr_lite(point: str, number: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own, killed at a point (``real``: not at all)."""
+    """Run a command in its own process, which is killed at a point (``real``: not killed)."""
     words = [sys.executable, PROGRAM, point, number, int(signal.SIGKILL), *arguments]
     return subprocess.run(
         [str(word) for word in words], capture_output=True, text=True, check=False, timeout=900

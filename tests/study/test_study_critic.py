@@ -120,8 +120,8 @@ def test_a_verdict_holds_for_every_path_through_its_step(store: Store) -> None:
     recipe = Recipe(search=SearchSettings(depth=20), splice=SpliceSettings(alpha=(1.0,)))
     run, task = create_run(store, recipe), env.tasks("train")[0]
     good = env.solve(task)
-    one = [good[0], "inventory", NONSENSE, "inventory"]
-    plant(store, run, env, task, [good, one, [*one, NONSENSE]])  # type: ignore[list-item]
+    bad = [good[0], "inventory", NONSENSE, "inventory"]
+    plant(store, run, env, task, [good, bad, [*bad, NONSENSE]])  # type: ignore[list-item]
     splice_stage(store, run, 1, recipe, env, RuleActor([NONSENSE]))
     [judged_round] = critic_rounds(store, run, env).values()
     assert [(p.cut, p.error, p.called_bad) for p in judged_round.paths] == [(2, 2, True)] * 2
@@ -197,15 +197,15 @@ def test_naive_failures_and_what_is_recovered(store: Store) -> None:
         return "back"
 
     splice_stage(store, run, 1, recipe, env, RuleActor(["throw", "smash"], fetch))  # type: ignore[arg-type]
-    found = splice_rounds(store, run)[1]
-    assert sorted((p.failed, p.searched, p.recovered) for p in found.pairs) == [
+    spliced = splice_rounds(store, run)[1]
+    assert sorted((p.failed, p.searched, p.recovered) for p in spliced.pairs) == [
         (True, True, False),
         (True, True, True),
     ]
-    assert found.calls > 2
-    [row] = failure_section([("corridor", 1, [found])]).rows
+    assert spliced.calls > 2
+    [row] = failure_section([("corridor", 1, [spliced])]).rows
     assert [str(cell) for cell in row][:5] == ["corridor, round 1", "1", "2", "2", "100.0 %"]
-    [row] = recovery_section([("corridor", 1, [found])]).rows
+    [row] = recovery_section([("corridor", 1, [spliced])]).rows
     assert [str(cell) for cell in row][:5] == ["corridor, round 1", "1", "2", "1", "50.0 %"]
     assert not recovery_section([]).rows
 
@@ -225,7 +225,7 @@ def test_a_splice_may_hold_and_yet_lie(store: Store) -> None:
     good = "forward, take, forward, open"
     plant(store, run, env, env.tasks("train")[0], [good, "forward, throw, leave"])
     splice_stage(store, run, 1, recipe, env, RuleActor(["back", "throw"]))
-    found = splice_rounds(store, run)[1]
-    assert [(pair.failed, pair.untrue) for pair in found.pairs] == [(False, True), (False, False)]
-    [row] = failure_section([("corridor", 1, [found])]).rows
+    spliced = splice_rounds(store, run)[1]
+    assert [(pair.failed, pair.untrue) for pair in spliced.pairs] == [(False, True), (False, False)]
+    [row] = failure_section([("corridor", 1, [spliced])]).rows
     assert str(row[-1]) == "1"

@@ -39,17 +39,17 @@ def study(**changes: Any) -> Any:
 @pytest.mark.parametrize("name", study_names())
 @pytest.mark.parametrize("quick", [False, True])
 def test_bundled_studies_are_valid(name: str, quick: bool) -> None:
-    found = load_study(name, quick=quick)
-    assert study_cells(found)
-    assert found.name == (f"{name}-quick" if quick else name)
+    loaded = load_study(name, quick=quick)
+    assert study_cells(loaded)
+    assert loaded.name == (f"{name}-quick" if quick else name)
     assert name not in recipe_names()
 
 
 def test_the_bundled_study_covers_what_it_promises() -> None:
-    found = load_study("study-small")
-    assert set(found.environments) == {"textcraft", "webshop", "sciworld"}
-    assert set(found.methods) == {"base", "verified", "naive", "direct", "good"}
-    assert (len(found.seeds), found.rounds) == (3, 3)
+    loaded = load_study("study-small")
+    assert set(loaded.environments) == {"textcraft", "webshop", "sciworld"}
+    assert set(loaded.methods) == {"base", "verified", "naive", "direct", "good"}
+    assert (len(loaded.seeds), loaded.rounds) == (3, 3)
 
 
 def test_methods_of_an_environment_have_the_same_budget() -> None:
@@ -113,20 +113,20 @@ def test_quick_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_overrides_outweigh_the_file() -> None:
-    found = load_study("study-small", ["rounds=1", "set.search.width=5", "seeds=[7]"])
-    assert found.rounds == 1
-    assert {cell.seed for cell in study_cells(found)} == {7}
-    assert found.env_recipe("textcraft").search.width == 5
+    loaded = load_study("study-small", ["rounds=1", "set.search.width=5", "seeds=[7]"])
+    assert loaded.rounds == 1
+    assert {cell.seed for cell in study_cells(loaded)} == {7}
+    assert loaded.env_recipe("textcraft").search.width == 5
     with pytest.raises(RecipeError, match="needs the form key=value"):
         load_study("study-small", ["rounds"])
 
 
 def test_an_environments_own_settings_outweigh_the_studys() -> None:
-    found = study(
+    loaded = study(
         set={"search": {"tasks": 4, "width": 2}},
         environments={"textcraft": {"recipe": "smoke", "set": {"search": {"tasks": 8}}}},
     )
-    search = found.env_recipe("textcraft").search
+    search = loaded.env_recipe("textcraft").search
     assert (search.tasks, search.width) == (8, 2)
 
 
@@ -218,9 +218,9 @@ def test_the_pages_example_is_a_study(tmp_path: Path) -> None:
     [example] = re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL)
     path = tmp_path / "mine.yaml"
     path.write_text(example)
-    found = load_study(str(path))
-    assert found.env_recipe("deep").search.depth == 30
-    assert study_cells(found)
+    loaded = load_study(str(path))
+    assert loaded.env_recipe("deep").search.depth == 30
+    assert study_cells(loaded)
     assert load_study(str(path), quick=True).rounds == 1
 
 

@@ -88,9 +88,9 @@ def test_another_model_makes_every_run_another(
     with Store.open(db) as store:
         set_run_model(store, list_runs(store)[0].id, {"sha256": "a" * 64})
         cells = study_cells(load_study(str(study_file)), ["corridor/base/1"])
-        for digest, found in (("a" * 64, True), ("b" * 64, False), (None, True)):
+        for digest, expected in (("a" * 64, True), ("b" * 64, False), (None, True)):
             run = RunIndex(store).find(cells[0].recipe, digest)
-            assert (run is not None) == found
+            assert (run is not None) == expected
 
 
 def test_equal_data_takes_as_many_examples(study: Command, study_file: Path) -> None:
@@ -213,8 +213,8 @@ def test_methods_with_the_same_examples_are_trained_once(
     assert len(trained) == 6
     db = study_file.parent / "s.db"
     with Store.open(db, create=False, read_only=True) as store:
-        found = {run.recipe["name"]: run.id for run in list_runs(store)}
-        first, second = found["corridor-good"], found["fewer-good"]
+        runs = {run.recipe["name"]: run.id for run in list_runs(store)}
+        first, second = runs["corridor-good"], runs["fewer-good"]
         for stage_name in ("round 1 train", "round 1 eval", "round 2 search", "round 2 train"):
             assert f"{stage_name}: the same as in {first}" in done.err
         adapters = [list_adapters(store, run_id) for run_id in (first, second)]

@@ -95,11 +95,11 @@ def test_values_and_differences(results: EnvResults) -> None:
 
 def test_three_copies_of_the_tasks_are_no_more_certain_than_one(results: EnvResults) -> None:
     seeds = results.seeds("verified")
-    one = difference_of(SUCCESS, {1: seeds[1]}, 1, {1: seeds[1]}, 0)
+    single = difference_of(SUCCESS, {1: seeds[1]}, 1, {1: seeds[1]}, 0)
     three = results.versus_base(SUCCESS, "verified", 1)
-    assert one is not None
+    assert single is not None
     assert three is not None
-    assert (one.low, one.high) == (pytest.approx(three.low), pytest.approx(three.high))
+    assert (single.low, single.high) == (pytest.approx(three.low), pytest.approx(three.high))
 
 
 def test_sections_say_what_is_noise(results: EnvResults) -> None:
@@ -167,10 +167,10 @@ def test_foreign_names_cannot_break_a_plot() -> None:
 
 
 def test_before_training_there_is_nothing_to_plot(store: Store) -> None:
-    found = EnvResults([result(store, "base", 1, 4)], {"base": "base"}, "stairs", RECIPE)
-    found.planned["base"] = 1
-    assert environment_plot(found) is None
-    [success] = [s for s in method_sections(found) if s.title == "Success"]
+    built = EnvResults([result(store, "base", 1, 4)], {"base": "base"}, "stairs", RECIPE)
+    built.planned["base"] = 1
+    assert environment_plot(built) is None
+    [success] = [s for s in method_sections(built) if s.title == "Success"]
     assert "Nothing has been trained yet." in success.notes
 
 
@@ -218,12 +218,12 @@ def test_at_a_glance(results: EnvResults) -> None:
 
 
 def test_all_rounds_at_a_glance(store: Store) -> None:
-    found = EnvResults(env="stairs", recipe=RECIPE)
+    built = EnvResults(env="stairs", recipe=RECIPE)
     for method, shares in (("verified", (4, 7, 5)), ("good", (4, 4, 5))):
-        found.runs.append(result(store, method, 1, *shares))
-        found.labels[method] = METHODS[method].label
-        found.planned[method] = 1
-    *_, against, together = glance_sections([found])
+        built.runs.append(result(store, method, 1, *shares))
+        built.labels[method] = METHODS[method].label
+        built.planned[method] = 1
+    *_, against, together = glance_sections([built])
     assert [[str(cell) for cell in row[:3]] for row in against.rows] == [
         ["stairs: Agent-R, verified − good data only", "1", "+30.0"],
         ["stairs: Agent-R, verified − good data only", "2", "0.0"],
@@ -235,7 +235,7 @@ def test_all_rounds_at_a_glance(store: Store) -> None:
     ]
     than = together.columns.index("Agent-R, verified − it")
     assert [str(row[than]) for row in together.rows] == ["None", "+15.0"]
-    _, _, first, _, over_rounds, *_ = environment_findings(found)
+    _, _, first, _, over_rounds, *_ = environment_findings(built)
     assert first.startswith("recovery after round 1, best first: Agent-R, verified")
     assert over_rounds.startswith("recovery over rounds 1 to 2, best first: Agent-R, verified")
 

@@ -104,12 +104,12 @@ def build_dataset(
     if control:
         wanted, agent = wanted + len(agent), []
     mixed = _sample_general(general, wanted, _stream(recipe, round_index, "general"))
-    parts = [
-        _split(part, settings.validation, _stream(recipe, round_index, "split", name))
-        for name, part in (("agent", agent), ("general", mixed))
-    ]
-    train = _shuffle(parts[0][0] + parts[1][0], _stream(recipe, round_index, "order"))
-    valid = parts[0][1] + parts[1][1]
+    (agent_train, agent_valid), (general_train, general_valid) = (
+        _split(candidates, settings.validation, _stream(recipe, round_index, "split", name))
+        for name, candidates in (("agent", agent), ("general", mixed))
+    )
+    train = _shuffle(agent_train + general_train, _stream(recipe, round_index, "order"))
+    valid = agent_valid + general_valid
     counts = {
         "revision": sum(item.kind == "revision" for item in agent),
         "good": sum(item.kind == "good" for item in agent),

@@ -14,7 +14,7 @@ from agentr_lite_tui.screens.step import StepScreen
 from textual.pilot import Pilot
 
 from agentr_lite.console.outcomes import BROKEN, CUT_EPISODE, FATAL, OVERFLOWED, SOLVED
-from agentr_lite.core.steps import Step
+from agentr_lite.core.steps import Step, step_to_json
 from agentr_lite.metrics.episodes import OVERFLOW
 from agentr_lite.store import Store
 from agentr_lite.store.records import EpisodeStep, EvalItemRow, TaskRow
@@ -82,7 +82,7 @@ def test_the_screen_shows_how_an_episode_ended(
         store.execute(
             "UPDATE eval_items"
             " SET reward = 0, success = 0, steps = 2, error = NULL, steps_json = ?",
-            (json.dumps([EpisodeStep(step) for step in steps]),),
+            (json.dumps([step_to_json(step) for step in steps]),),
         )
 
     async def script(app: Any, pilot: Pilot[None]) -> None:

@@ -70,7 +70,7 @@ def test_stepping_through(made: tuple[Path, str], monkeypatch: pytest.MonkeyPatc
         assert "State(length=3" in state_pane(app)
         await press(pilot, "right")
         # The planted answers are not what the corridor says.
-        assert "step 1 is answered otherwise now" in " ".join(state_pane(app).split())
+        assert "step 1 is answered differently now" in " ".join(state_pane(app).split())
         await press(pilot, "i")
         assert not app.screen.query_one("#state").display
 

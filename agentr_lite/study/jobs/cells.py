@@ -48,11 +48,6 @@ class Cell:
         """``ENV/METHOD/SEED``, as ``--only`` takes it."""
         return f"{self.env}/{self.method}/{self.seed}"
 
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """(env, method, seed)."""
-        return (self.env, self.method, self.seed)
-
 
 @dataclass(frozen=True, slots=True)
 class AblationMethod:

@@ -45,8 +45,6 @@ class StudyStatus:
     """The state of several cells."""
 
     cells: Sequence[CellStatus]
-    stage_times: Mapping[tuple[str, Stage], float]
-    """(environment, stage) to mean seconds."""
 
     def count(self, state: State) -> int:
         """Number of cells in a state."""
@@ -84,7 +82,6 @@ def study_status(
     store: Store | None,
     cells: Sequence[Cell],
     *,
-    digests: ModelDigests | None = None,
     shown: Collection[Cell] | None = None,
 ) -> StudyStatus:
     """Find the state of every cell.
@@ -92,15 +89,14 @@ def study_status(
     Args:
         store: the database; None if there is none yet.
         cells: all cells of the study: a stage that one of them has finished, others reuse.
-        digests: of models, if the caller has them.
         shown: the cells whose state is returned; None: all.
     """
     wanted = cells if shown is None else shown
     if store is None:
         return StudyStatus(
-            [CellStatus(c, "owed", None, 0, stage_count(c.recipe), 0.0, None) for c in wanted], {}
+            [CellStatus(c, "owed", None, 0, stage_count(c.recipe), 0.0, None) for c in wanted]
         )
-    index, digests = RunIndex(store), digests or ModelDigests()
+    index, digests = RunIndex(store), ModelDigests()
     resolutions = [(cell, resolve_cell(store, index, digests, cell)) for cell in cells]
     runs = {cell.name: resolved.run for cell, resolved in resolutions if resolved.run is not None}
     stages = {run.id: list_stages(store, run.id) for run in runs.values()}
@@ -133,7 +129,7 @@ def study_status(
         left = 0.0 if state == "done" else _time_left(cell, times, finished, available)
         count = total if state == "done" else len(finished)
         rows.append(CellStatus(cell, state, run.id, count, total, wall, left, run.error or ""))
-    return StudyStatus(rows, times)
+    return StudyStatus(rows)
 
 
 def stage_count(recipe: Recipe) -> int:

@@ -51,6 +51,11 @@ def check_training_weights(recipe: Recipe) -> None:
             f"{path} is not a model directory (it has no config.json)",
             hint="train_model needs an MLX or Hugging Face directory with safetensors.",
         )
+    if not any(path.glob("model*.safetensors")):
+        raise ModelError(
+            f"{path} holds no weights (model*.safetensors)",
+            hint="train_model needs an MLX or Hugging Face directory with safetensors.",
+        )
     from agentr_lite.convert.lora_to_gguf import check_adaptable
 
     # Adapters are also written for llama.cpp: better to fail now than after hours of training.

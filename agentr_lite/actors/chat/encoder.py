@@ -83,6 +83,11 @@ class ChatEncoder:
         self.turn: TurnFormat = read_turn_format(template, tokenizer, eos=eos)
         self._template = template
         self._history = history
+        bare = self.answer("x")
+        self._lead = tokenizer.text_of(bare).decode("utf-8", "replace").removesuffix("x")
+        """What the tokens of an answer spell before its text: SentencePiece's space, too."""
+        self._space = self.answer("x" + self.turn.end_space)[len(bare) :]
+        """Tokens of the white space between an answer and the token that ends it."""
         self._pieces: OrderedDict[tuple[tuple[str, str], ...], list[int]] = OrderedDict()
 
     @property
@@ -130,20 +135,22 @@ class ChatEncoder:
         return best
 
     def answer(self, text: str) -> list[int]:
-        """Tokens of an answer's text where no model drew them."""
-        lead = "" if self.tokenizer.prefixes_space else self.turn.lead
-        return self.tokenizer.continuation(lead + text)
+        """Tokens of an answer's text where no model drew them, as they follow a prompt."""
+        tail = self.turn.tail
+        before = self.tokenizer.continuation(tail)
+        both = self.tokenizer.continuation(tail + self.turn.lead + text)
+        if both[: len(before)] == before:
+            return both[len(before) :]
+        return self.tokenizer.continuation(self.turn.lead + text)
 
     def answer_text(self, raw: bytes) -> str:
-        """The text of an answer, without the space that the template itself puts before it.
+        """The text of an answer, without the white space that the template puts round it.
 
         Args:
             raw: the bytes of the tokens drawn. Bytes that are no UTF-8 become U+FFFD.
         """
         text = raw.decode("utf-8", "replace")
-        # SentencePiece begins every word with its space, the first one too.
-        lead = " " if self.tokenizer.prefixes_space else self.turn.lead
-        return text.removeprefix(lead).removesuffix(self.turn.end_space)
+        return text.removeprefix(self._lead).removesuffix(self.turn.end_space)
 
     def drawn(self, text: str, tokens: Sequence[int]) -> tuple[int, ...]:
         """``tokens`` if ``text`` does not say them already, else nothing.
@@ -226,7 +233,8 @@ class ChatEncoder:
         return tokens
 
     def _answer_tokens(self, message: Message) -> list[int]:
-        return message.get("token_ids") or self.answer(message["content"])
+        """An answer up to the token that ends it."""
+        return [*(message.get("token_ids") or self.answer(message["content"])), *self._space]
 
     def _piece(self, reply: Sequence[Message]) -> list[int]:
         """What the template writes from an answer's end to where the next one begins."""
@@ -251,36 +259,30 @@ class ChatEncoder:
     def _rendered_example(
         self, messages: Sequence[Message], learnt: Sequence[bool]
     ) -> tuple[list[int], list[bool]]:
-        """``example`` by the template's rendering, cut where learnt turns begin and end."""
-        original = messages
-        messages, guard = self.tokenizer.guard(messages)
+        """``example`` with every prompt as the template renders the whole conversation."""
         tokens: list[int] = []
         mask: list[bool] = []
-        done = ""
-        indices = [index for index in range(len(messages)) if learnt[index]]
-        prompts = [self._template.render(messages[:i]) + self.turn.opening for i in indices]
-        whole = self._template.render(messages, generation_prompt=False)
-        for index, prompt, later in zip(indices, prompts, [*prompts[1:], whole], strict=True):
-            if not prompt.startswith(done):
+        for index in range(len(messages)):
+            if not learnt[index]:
+                continue
+            prompt, answer = self._rendered_turn(messages[: index + 1])
+            if prompt[: len(tokens)] != tokens:
                 raise RewrittenTurns(_REWRITTEN)
-            context = prompt[len(done) :]
-            pieces = (
-                self.tokenizer.template_text(context, guard)
-                if done
-                else self.tokenizer.prompt(context, guard)
-            )
-            answer = self.turn.answer_in(later, prompt, messages[index]["content"])
-            if answer is not None:
-                done = prompt + answer
-                learnt_tokens = self.tokenizer.template_text(answer, guard)
-            elif later is whole:
-                # The finished turn looks otherwise than its prompt: it is learnt as it was played.
-                learnt_tokens = [*self._answer_tokens(original[index]), *self.turn.last_end]
-            else:
-                raise RewrittenTurns(_REWRITTEN)
-            tokens += [*pieces, *learnt_tokens]
-            mask += [False] * len(pieces) + [True] * len(learnt_tokens)
+            mask += [False] * (len(prompt) - len(tokens)) + [True] * len(answer)
+            tokens = [*prompt, *answer]
         return tokens, mask
+
+    def _rendered_turn(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """The prompt of the last turn and the turn itself, with its end."""
+        messages, guard = self.tokenizer.guard(messages)
+        prompt = self._template.render(messages[:-1]) + self.turn.opening
+        answer = self.turn.shown(self._template, messages)
+        tokens = self.tokenizer.prompt(prompt, guard)
+        both = self.tokenizer.prompt(prompt + answer, guard)
+        # The prompt keeps the tokens that it had when the answer was drawn.
+        if both[: len(tokens)] == tokens:
+            return tokens, both[len(tokens) :]
+        return tokens, self.tokenizer.template_text(answer, guard)
 
 
 _REWRITTEN = (

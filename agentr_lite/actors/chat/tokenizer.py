@@ -79,8 +79,6 @@ class Tokenizer:
             probe = _PROBE.join(["", *specials[:64], ""])
             if self._assemble(probe) != vocabulary.tokenize(probe):
                 self._cut = None
-        self.prefixes_space = self._decoded(vocabulary.plain("x")) == b" x"
-        """Whether every text gets a leading space (SentencePiece's dummy prefix)."""
 
     def control_id(self, spelling: str) -> int:
         """The id of a control token."""

@@ -34,21 +34,24 @@ class TurnFormat:
     ``<|channel|>final<|message|>``. It is added to every prompt."""
     lead: str
     """White space between the generation prompt and an answer: the model draws it itself."""
-    end: str
-    """What ends an answer in the history, up to its first control token."""
+    tail: str
+    """What the template writes between the last control token and an answer, e.g. a line break.
+    An answer's first tokens can depend on it."""
     end_space: str
-    """White space that ``end`` begins with."""
+    """White space between an answer and the token that ends it."""
+    last_end_text: str
+    """What ends the last answer of a conversation, after ``end_space``."""
     last_end: tuple[int, ...]
-    """Tokens that end the last answer of a conversation."""
+    """Its tokens."""
     end_length: int
-    """Tokens of ``end``."""
+    """Tokens that end an answer in the history: its first control token, or none."""
     end_tokens: frozenset[int]
     """Control tokens at which an answer is over."""
     is_kept: bool
     """Answers stand in the rendered history as they are given."""
 
     def after_answer(self, template: ChatTemplate, reply: Sequence[Message]) -> str:
-        """What follows an answer, up to where the next one begins.
+        """What follows an answer and its ``end_space``, up to where the next one begins.
 
         Args:
             template: the one that this was read from.
@@ -63,29 +66,27 @@ class TurnFormat:
         at = text.find(_ANSWER)
         if at < 0:
             raise ModelError("the chat template leaves an assistant turn out of the history")
-        return text[at + len(_ANSWER) :] + self.opening
+        return text[at + len(_ANSWER) :].removeprefix(self.end_space) + self.opening
 
-    def answer_in(self, later: str, prompt: str, content: str) -> str | None:
-        """An answer with its end, as a later rendering shows it after its prompt.
+    def shown(self, template: ChatTemplate, messages: Sequence[Message]) -> str:
+        """The last turn of a finished conversation as the template writes it, with its end.
 
         Args:
-            later: a rendering that holds the answer.
-            prompt: what comes before the answer.
-            content: the answer's text.
+            template: the one that this was read from.
+            messages: a conversation that ends with an assistant's turn.
 
-        Returns:
-            None where the rendering does not begin with prompt and answer.
+        Raises:
+            ModelError: the template refuses the turns.
         """
-        if not later.startswith(prompt):
-            return None
-        rest = later[len(prompt) :]
-        for text in dict.fromkeys((content, content.strip(), self.lead + content.strip())):
-            if rest.startswith(text + self.end):
-                return text + self.end
-            # The last turn may end otherwise than those before it.
-            if rest.startswith(text) and rest[len(text) :].strip() and self.end not in rest:
-                return rest
-        return None
+        *earlier, last = messages
+        placed = template.render([*earlier, _assistant()], generation_prompt=False)
+        before, _, after = placed.rpartition(_ANSWER)
+        text = template.render(messages, generation_prompt=False)
+        if not text.startswith(before) or not text.endswith(after):
+            shown = last["content"]
+        else:
+            shown = text[len(before) : len(text) - len(after)]
+        return self.lead + shown + self.end_space + self.last_end_text
 
 
 def read_turn_format(template: ChatTemplate, tokenizer: Tokenizer, *, eos: str) -> TurnFormat:
@@ -107,20 +108,47 @@ def read_turn_format(template: ChatTemplate, tokenizer: Tokenizer, *, eos: str) 
     is_kept = bool(shown[1] and replied[1]) and _REPLY["content"] in replied[2]
     if not is_kept:
         ids = tuple(tokenizer.template_text(eos))
-        return TurnFormat("", "", eos, "", ids, len(ids), frozenset(ids[:1]), False)
+        return TurnFormat(
+            opening="",
+            lead="",
+            tail="",
+            end_space="",
+            end_length=len(ids),
+            last_end_text=eos,
+            last_end=ids,
+            end_tokens=frozenset(ids[:1]),
+            is_kept=False,
+        )
     between = shown[0].removeprefix(prompt) if shown[0].startswith(prompt) else ""
     opening, lead = ("", between) if not between.strip() else (between, "")
     end = _up_to_control(replied[2].partition(_REPLY["content"])[0], tokenizer)
     last_end = _up_to_control(shown[2], tokenizer) or end or eos
-    end_ids = tokenizer.template_text(end)
+    space = last_end[: len(last_end) - len(last_end.lstrip())]
+    last_end = last_end.lstrip()
+    end_ids = tokenizer.template_text(end.removeprefix(space))
     last_ids = tuple(tokenizer.template_text(last_end))
-    controls = {ids[-1] for ids in (end_ids, last_ids) if ids}
-    space = end[: len(end) - len(end.lstrip())]
-    return TurnFormat(opening, lead, end, space, last_ids, len(end_ids), frozenset(controls), True)
+    tail = _after_control((prompt + opening).partition(_QUESTION["content"])[2], tokenizer)
+    return TurnFormat(
+        opening=opening,
+        lead=lead,
+        tail=tail,
+        end_space=space,
+        end_length=len(end_ids),
+        last_end_text=last_end,
+        last_end=last_ids,
+        end_tokens=frozenset(ids[-1] for ids in (end_ids, last_ids) if ids),
+        is_kept=True,
+    )
 
 
 def _assistant() -> Message:
     return {"role": "assistant", "content": _ANSWER}
+
+
+def _after_control(text: str, tokenizer: Tokenizer) -> str:
+    """``text`` after its last control token."""
+    pattern = tokenizer.control_pattern
+    return text if pattern is None else pattern.split(text)[-1]
 
 
 def _up_to_control(text: str, tokenizer: Tokenizer) -> str:

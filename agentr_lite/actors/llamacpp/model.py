@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from agentr_lite.actors.llamacpp.library import (
 )
 from agentr_lite.core.errors import ModelError
 
+_CONTROL_LIKE = re.compile(r"<\|\S+\|>")
 _LSTRIP, _RSTRIP = 1 << 7, 1 << 8
 """LLAMA_TOKEN_ATTR_LSTRIP and RSTRIP: such a special token swallows the spaces beside it."""
 
@@ -109,7 +111,11 @@ class Model:
 
     def plain(self, text: str) -> list[int]:
         """Token ids of ``text``. The spelling of a control token is text like any other."""
-        return self._tokenize(text, parse_special=False)
+        # llama.cpp retypes some control tokens (harmony's) so that they are found in any text.
+        parts = self._retyped.split(text) if self._retyped is not None else [text]
+        return [
+            token for part in parts if part for token in self._tokenize(part, parse_special=False)
+        ]
 
     def _tokenize(self, text: str, *, parse_special: bool) -> list[int]:
         raw = text.encode()
@@ -161,7 +167,8 @@ class Model:
     def control_tokens(self) -> dict[str, int]:
         """Spelling to id of the tokens that ``plain`` never gives: control and unknown ones."""
         lib = self._lib
-        return self._spellings(lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN)
+        control = self._spellings(lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN)
+        return {**control, **self._retyped_tokens}
 
     def stripping_tokens(self) -> dict[str, tuple[bool, bool]]:
         """Special tokens that swallow the white space (before them, after them)."""
@@ -170,6 +177,20 @@ class Model:
             text: (bool(attr(self.vocab, token) & _LSTRIP), bool(attr(self.vocab, token) & _RSTRIP))
             for text, token in self._spellings(_LSTRIP | _RSTRIP).items()
         }
+
+    @cached_property
+    def _retyped_tokens(self) -> dict[str, int]:
+        """User-defined tokens that are spelled like control tokens."""
+        defined = self._spellings(self._lib.LLAMA_TOKEN_ATTR_USER_DEFINED)
+        return {text: token for text, token in defined.items() if _CONTROL_LIKE.fullmatch(text)}
+
+    @cached_property
+    def _retyped(self) -> re.Pattern[str] | None:
+        """Matches the place inside such a spelling where a text is cut, so that none is found."""
+        if not self._retyped_tokens:
+            return None
+        rests = sorted((text[2:] for text in self._retyped_tokens), key=len, reverse=True)
+        return re.compile(r"(?<=<\|)(?=" + "|".join(map(re.escape, rests)) + ")")
 
     def _spellings(self, attributes: int) -> dict[str, int]:
         """Spelling to id of the tokens with one of the attributes."""

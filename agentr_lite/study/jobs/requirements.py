@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from agentr_lite.console.streams import warn
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.runs.checks.checklist import Finding
 from agentr_lite.runs.checks.run import check_run
@@ -23,6 +24,18 @@ class CheckedStudy:
     def refusal(self) -> AgentrError | None:
         """What the study ends with before any work; None: it can begin."""
         return next((finding.error for finding in self.findings if finding.error), None)
+
+    def permit(self) -> None:
+        """Warn of what the user should know.
+
+        Raises:
+            AgentrError: the study is refused.
+        """
+        if self.refusal is not None:
+            raise self.refusal
+        for finding in self.findings:
+            if finding.outcome == "warning":
+                warn(f"{finding.subject}: {finding.message}", hint=finding.hint)
 
 
 def check_study(cells: Sequence[Cell], database: Path) -> CheckedStudy:

@@ -98,7 +98,7 @@ def plan_lines(checked: CheckedRun) -> list[str]:
 
 def _round(recipe: Recipe, counts: TaskCounts | None, number: int) -> str:
     search = recipe.search
-    tasks = _tasks(search.tasks, None if counts is None else counts.search, "training")
+    tasks = _tasks(search.tasks, None if counts is None else counts.search, "")
     return (
         f"search {tasks} (k={search.simulations}, width {search.width}, depth {search.depth})"
         f" → splice (alpha {recipe.alpha(number):g}, critic {recipe.splice.critic},"
@@ -107,9 +107,16 @@ def _round(recipe: Recipe, counts: TaskCounts | None, number: int) -> str:
 
 
 def _tasks(asked: int, played: int | None, kind: str) -> str:
-    """``60 test tasks``, ``all 172 test tasks``, ``all 6 training tasks (100 asked for)``."""
+    """``60 test tasks``, ``all 172 test tasks``, ``all 6 tasks (100 asked for)``.
+
+    Args:
+        asked: as the recipe has it; 0 = all.
+        played: how many the environment has of these; None: it cannot be used.
+        kind: what tasks they are.
+    """
+    tasks = f"{kind} tasks".strip()
     if played is None:
-        return f"{asked} {kind} tasks" if asked else f"all {kind} tasks"
+        return f"{asked} {tasks}" if asked else f"all {tasks}"
     if asked > played:
-        return f"all {played} {kind} tasks ({asked} asked for)"
-    return f"{asked} {kind} tasks" if asked else f"all {played} {kind} tasks"
+        return f"all {played} {tasks} ({asked} asked for)"
+    return f"{asked} {tasks}" if asked else f"all {played} {tasks}"

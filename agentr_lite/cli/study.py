@@ -99,7 +99,12 @@ class _Request:
     metavar="DIR|FILE.md",
     help="Where the tables and plots are written.  [default: beside the database]",
 )
-@click.option("--plan", "plan_only", is_flag=True, help="Print the study, every key, check all that it needs, and stop.")
+@click.option(
+    "--plan",
+    "plan_only",
+    is_flag=True,
+    help="Print the study, every key, check all that it needs, and stop.",
+)
 @click.option("--status", "status_only", is_flag=True, help="Print which cells are finished.")
 @click.option("--no-run", is_flag=True, help="Write the tables of what is stored; run nothing.")
 @click.option(

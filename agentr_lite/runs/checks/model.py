@@ -7,16 +7,10 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from agentr_lite.actors import registry
 from agentr_lite.actors.mlx.spec import is_mlx
 from agentr_lite.actors.openai.spec import is_server
-from agentr_lite.actors.registry import (
-    STARTER,
-    check_adapter,
-    check_grammars,
-    check_model,
-    expand,
-    resolve_model,
-)
+from agentr_lite.actors.registry import STARTER, expand, resolve_model
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.actors import open_actor
 from agentr_lite.runs.checks.checklist import Checklist
@@ -45,7 +39,7 @@ def check_player(checks: Checklist, recipe: Recipe, grammars: Sequence[str]) -> 
         The recipe as the model can carry it out: without likelihoods, the critic reasons.
     """
     with checks.refusals(SUBJECT):
-        check_model(recipe.model)
+        registry.check_model(recipe.model)
         if is_server(expand(recipe.model)):
             recipe = _ask_server(checks, recipe)
         else:
@@ -59,7 +53,7 @@ def check_player(checks: Checklist, recipe: Recipe, grammars: Sequence[str]) -> 
             checks.passed("chat template", _check_template(recipe))
     if grammars:
         with checks.refusals("grammar"):
-            check_grammars(recipe.model, grammars)
+            registry.check_grammars(recipe.model, grammars)
             checks.passed("grammar", "the back end can follow it")
     return recipe
 
@@ -69,7 +63,7 @@ def check_adopted(checks: Checklist, recipe: Recipe, adapter: Path) -> None:
     if checks.is_refused(SUBJECT):
         return
     with checks.refusals("adapter"):
-        check_adapter(recipe.model, adapter)
+        registry.check_adapter(recipe.model, adapter)
         checks.passed("adapter", str(adapter))
 
 

@@ -58,6 +58,11 @@ def run(
     `agentr-lite run textcraft` needs nothing else: it plays a bundled environment with the
     bundled model. With several environments, one model learns all of them. The table at the end is
     on stdout, all narration on stderr.
+
+    Before it begins, a run checks the environments and their tasks, the model's files, its chat
+    template, the weights to train, all of the general data, the database and the free space.
+    --plan makes the same checks, prints them, and exits with the code of the run. A run that is
+    refused leaves nothing behind.
     """
     if (not targets and chosen.recipe is None) == (resume is None):
         raise UsageError(

@@ -139,6 +139,9 @@ def study(
     again, and interrupted cells are resumed: after Ctrl-C or a power cut, give the same command
     again. The tables are written after each cell; at the end they are printed on stdout, all
     narration on stderr.
+
+    --plan makes the checks that a study makes before it begins, prints them below the study's keys,
+    and exits with the code of the study.
     """
     from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.recipe import load_study

@@ -111,7 +111,8 @@ def refused_chats(encoder: ChatEncoder, examples: Mapping[int, TrainExample]) ->
                 for turn in split_turns(example):
                     encoder.example(turn.messages, turn.loss)
         except ModelError as error:
-            refused[line] = error.message
+            # Every reason begins with the template's path; the last part is what differs.
+            refused[line] = error.message.rpartition("refuses the conversation: ")[2]
     return refused
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cached_property
 from pathlib import Path
 
 from agentr_lite.actors.llamacpp.gguf_header import check_model_file
@@ -130,17 +129,6 @@ class Model:
             if lib.llama_vocab_get_attr(self.vocab, token) & wanted
         ]
         return sorted((text for text in texts if text), key=lambda text: (-len(text), text))
-
-    @cached_property
-    def silent_tokens(self) -> frozenset[int]:
-        """Tokens that add nothing to a text and do not end it: control and unknown ones."""
-        lib = self._lib
-        silent = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN
-        return frozenset(
-            token
-            for token in range(self.n_vocab)
-            if lib.llama_vocab_get_attr(self.vocab, token) & silent and token not in self.end_tokens
-        )
 
     def has_stripping_tokens(self) -> bool:
         """Whether a special token changes how the text beside it is tokenized."""

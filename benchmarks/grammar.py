@@ -1,12 +1,12 @@
-"""What a grammar costs and what it brings, with and without it in one run.
+"""The costs and the benefits of a grammar.
 
     python -m benchmarks.grammar                       # the bundled starter, TextCraft's dev tasks
     python -m benchmarks.grammar --env webshop --model m.gguf --tasks 16
 
-The same tasks are played twice with sampled turns, without and with ``agent.grammar=env``:
-turns that the environment could carry out, turns with an action at all, and tokens a second of
-model time. Then the matcher alone, in microseconds: a token that is kept, a draw that is refused,
-and the grammar's and the vocabulary's preparation.
+The same tasks are played twice with sampled turns, without and with ``agent.grammar=env``. The
+first table shows the share of turns that the environment could execute, the share of turns with an
+action, and tokens per second of model time. The second part measures only the matcher: microseconds
+per token that it keeps, per draw that it refuses, and for preparing vocabulary and grammar.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", default="starter", help="starter, or a GGUF file")
     parser.add_argument("--env", default="textcraft", choices=["textcraft", "webshop"])
-    parser.add_argument("--tasks", type=int, default=24, help="of the dev split, evenly spaced")
-    parser.add_argument("--steps", type=int, default=15, help="longest episode")
+    parser.add_argument(
+        "--tasks", type=int, default=24, help="evenly spaced tasks of the dev split"
+    )
+    parser.add_argument("--steps", type=int, default=15, help="maximum steps of an episode")
     parser.add_argument("--temperature", type=float, nargs="+", default=[0.0, 1.0, 1.5])
     parser.add_argument("--full-prompt", action="store_true", help="for models that need the rules")
     parser.add_argument("--threads", type=int, default=physical_cores())
@@ -101,7 +103,7 @@ def _matcher(path: Path, text: str) -> None:
 
     logits = np.random.default_rng(0).normal(0, 2, model.n_vocab).astype(np.float32)
     sampling = Sampling()
-    # At the beginning of a turn, where a fixed word is due.
+    # At the start of a turn, the grammar requires a fixed word.
     held = Constrained(make_chooser(sampling, 1), grammar.begin(), sampling, 1)
     row = Row(None, 0, logits)
 
@@ -120,7 +122,7 @@ def _matcher(path: Path, text: str) -> None:
 
 
 def _microseconds(work: Callable[[], object], times: int) -> float:
-    """The least of several runs: the rest is other programs."""
+    """The least of several runs, since other programs only add time."""
     work()
     best = float("inf")
     for _ in range(5):

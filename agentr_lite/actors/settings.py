@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentr_lite.actors.chat.encoder import History
+
 
 @dataclass(frozen=True, slots=True)
 class ActorSettings:
@@ -16,6 +18,10 @@ class ActorSettings:
     """Longest conversation with its answer."""
     chat_template: Path | None = None
     """A Jinja file to use instead of the model's own chat template."""
+    history: History = "exact"
+    """How finished turns become tokens: as they were played, or as the template renders them."""
+    thinking: int = 0
+    """Most tokens of thoughts before an answer; 0: the model does not think."""
     deterministic: bool = False
     """Answer each request by itself, so that its answers do not depend on other requests."""
     grammar: bool = False

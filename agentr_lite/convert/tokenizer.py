@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ class BpeTokenizer:
     bos: int | None
     pad: int | None
     chat_template: str
+    adds_bos: bool = False
+    """Whether conversations begin with ``bos`` where the chat template writes none."""
     scores: list[float] | None = None
     """SentencePiece's scores by token id, instead of merges; None: byte-level."""
     space_prefix: bool = False
@@ -68,8 +71,7 @@ class BpeTokenizer:
         writer.add_bos_token_id(self.eos if self.bos is None else self.bos)
         if self.pad is not None:
             writer.add_pad_token_id(self.pad)
-        # Chat templates write their opening tokens themselves.
-        writer.add_add_bos_token(False)
+        writer.add_add_bos_token(self.adds_bos)
         writer.add_chat_template(self.chat_template)
 
 
@@ -114,11 +116,23 @@ def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
         pre=pre,
         eos=special["eos"],
         bos=special["bos"],
+        adds_bos=_adds_bos(model_dir, config, special["bos"]),
         pad=special["pad"],
         chat_template=_chat_template(model_dir, config),
         scores=scores,
         space_prefix=space_prefix,
     )
+
+
+def _adds_bos(model_dir: Path, config: Mapping[str, Any], bos: int | None) -> bool:
+    """Whether the tokenizer itself puts ``bos`` before a text."""
+    from tokenizers import Tokenizer
+
+    if bos is None or config.get("add_bos_token") is False:
+        return False
+    # The tokens of an empty text show it.
+    ids = Tokenizer.from_file(str(model_dir / "tokenizer.json")).encode("").ids
+    return list(ids[:1]) == [bos]
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -166,8 +166,10 @@ def expand(
         _truncate(tree, node, result.completions, settings.width)
         return
     texts = [completion.text for completion in result.completions]
+    # Of equal texts the first one's tokens count, as everything else of it does.
+    drawn = {answer.text: answer for answer in reversed(result.completions)}
     for text, count in merge_candidates(node, texts, merge=settings.merge):
-        step, snapshot = _step_from(node, text, context.env)
+        step, snapshot = _step_from(node, drawn[text], context.env)
         child = tree.add(node, step, snapshot=snapshot)
         child.merged = count
         # At the depth limit the episode is cut and keeps the reward it has earned.
@@ -219,13 +221,13 @@ def action_key(text: str) -> ActionKey:
     return ("act", " ".join(action.split()))
 
 
-def _step_from(node: Node, text: str, env: Environment) -> tuple[Step, Snapshot]:
+def _step_from(node: Node, turn: Completion, env: Environment) -> tuple[Step, Snapshot]:
     """Carry out a turn in a node's state; returns it with the state after it."""
-    if action_key(text)[0] != "act":
-        return take_step(env, text), node.snapshot
+    if action_key(turn.text)[0] != "act":
+        return take_step(env, turn.text, turn.drawn_ids, turn.thinking), node.snapshot
     with environment_boundary(env, "restore()"):
         env.restore(node.snapshot)
-    return take_step(env, text), _snapshot(env)
+    return take_step(env, turn.text, turn.drawn_ids, turn.thinking), _snapshot(env)
 
 
 def _snapshot(env: Environment) -> Snapshot:

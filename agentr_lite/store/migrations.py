@@ -60,12 +60,31 @@ def environments_as_list(conn: sqlite3.Connection) -> None:
         conn.execute("UPDATE runs SET recipe = ? WHERE id = ?", (new, run_id))
 
 
+def add_drawn_tokens(conn: sqlite3.Connection) -> None:
+    """The tokens of a turn whose text would be tokenized otherwise than the model drew it.
+
+    A JSON array; NULL for nearly all turns. Training learns the tokens that were played.
+    """
+    conn.execute("ALTER TABLE nodes ADD COLUMN token_ids TEXT")
+
+
+def add_thinking(conn: sqlite3.Connection) -> None:
+    """What a reasoning model thought before a turn. NULL where it did not think."""
+    conn.execute("ALTER TABLE nodes ADD COLUMN thinking TEXT")
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_tables, add_batch_columns, environments_as_list)
+MIGRATIONS: tuple[Migration, ...] = (
+    create_tables,
+    add_batch_columns,
+    environments_as_list,
+    add_drawn_tokens,
+    add_thinking,
+)
 """In the order in which they are applied; the first one makes schema 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -125,6 +125,10 @@ class NodeRow:
     value_sum: float
     merged: int
     """Sampled candidates with this action; 0 at the root."""
+    token_ids: tuple[int, ...] = ()
+    """The turn's tokens where its text does not say them; see ``Message.token_ids``."""
+    thinking: str = ""
+    """What the model thought before the turn."""
 
     @property
     def ended(self) -> bool:

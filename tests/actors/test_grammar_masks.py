@@ -60,6 +60,10 @@ class Walks:
     def __init__(self, model: Model, text: str, seed: int = 0) -> None:
         self.model = model
         self.pieces = [model.piece(token) for token in range(model.n_vocab)]
+        self.by_first_byte: dict[int, list[int]] = {}
+        for token, piece in enumerate(self.pieces):
+            if piece:
+                self.by_first_byte.setdefault(piece[0], []).append(token)
         self.rules = parse_grammar(text)
         self.ours = Grammars(model, model.n_vocab).compiled(text)
         self.witness = LlamaGrammar(model, text)
@@ -82,7 +86,8 @@ class Walks:
         """Random tokens of a text."""
         tokens: list[int] = []
         while text:
-            fits = [t for t, piece in enumerate(self.pieces) if piece and text.startswith(piece)]
+            begins = self.by_first_byte[text[0]]
+            fits = [token for token in begins if text.startswith(self.pieces[token])]
             tokens.append(self.rng.choice(fits))
             text = text[len(self.pieces[tokens[-1]]) :]
         return tokens
@@ -147,7 +152,7 @@ def test_small_grammars(tiny: Model, text: str) -> None:
 def test_turns(starter: Model, name: str) -> None:
     text = TURN if name == "turn" else turn_grammar("env", make_env(name))
     walks = Walks(starter, text)
-    walks.walk(700)
+    walks.walk(500)
     # A thought may hold any character.
     assert walks.exceptions <= {"no UTF-8"}
 

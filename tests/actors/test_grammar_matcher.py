@@ -30,8 +30,11 @@ class ByteTokens:
     @cached_property
     def pieces(self) -> list[bytes]:
         pieces = [bytes([byte]) for byte in range(256)] + list(self.WORDS)
-        # An end token may have a spelling; the rows after it have none.
-        return pieces + [b""] * (self.END - len(pieces)) + [b"<|end|>", b"</s>"]
+        # End tokens and control tokens may have a spelling; the rows after them have none.
+        return pieces + [b""] * (self.END - len(pieces)) + [b"<|end|>", b"</s>", b"<|call|>"]
+
+    def control_tokens(self) -> dict[str, int]:
+        return {"<|call|>": self.CONTROL}
 
     def piece(self, token: int) -> bytes:
         return self.pieces[token] if token < len(self.pieces) else b""
@@ -112,7 +115,7 @@ def test_an_answer_may_end_exactly_where_the_grammar_does(grammars: Grammars) ->
             assert mask[end] == matcher.allows(end) == matcher.may_end() == may_end
 
 
-@pytest.mark.parametrize("text", ["root ::= .*", 'root ::= "<|end|>" | "</s>"', JSON])
+@pytest.mark.parametrize("text", ["root ::= .*", 'root ::= "<|end|>" | "<|call|>"', JSON])
 def test_tokens_that_are_no_text_are_never_allowed(grammars: Grammars, text: str) -> None:
     matcher = grammars.compiled(text).begin()
     mask = matcher.mask()

@@ -1,7 +1,7 @@
 """Where an answer is in a grammar, and which tokens may come next: llguidance's matcher.
 
-It works on the bytes of tokens. A token without bytes is never allowed, and a token that ends an
-answer is allowed exactly where the grammar may end.
+It works on the bytes of tokens. Control tokens and tokens without bytes are never allowed, and a
+token that ends an answer is allowed exactly where the grammar may end.
 
 llguidance bounds the work of a step: with the worst grammars one takes a tenth of a second. All
 steps of an answer together have a limit of time. A grammar that needs more is given up, which is an
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
@@ -46,8 +46,11 @@ class Vocabulary(Protocol):
     def end_tokens(self) -> frozenset[int]:
         """Tokens that end an answer."""
 
+    def control_tokens(self) -> Mapping[str, int]:
+        """Spelling to id of tokens that are no text."""
+
     def piece(self, token: int) -> bytes:
-        """The bytes that ``token`` adds to the text; nothing for control tokens."""
+        """The bytes that ``token`` adds to the text."""
 
 
 class Grammars:
@@ -239,15 +242,15 @@ class _TokenBytes:
     bos_token_id = None
 
     def __init__(self, vocabulary: Vocabulary, size: int) -> None:
-        ends = vocabulary.end_tokens
+        no_text = vocabulary.end_tokens | set(vocabulary.control_tokens().values())
         self.tokens = [vocabulary.piece(token) for token in range(size)]
         self.special_token_ids = [
-            token for token, piece in enumerate(self.tokens) if not piece or token in ends
+            token for token, piece in enumerate(self.tokens) if not piece or token in no_text
         ]
         # Special tokens need different spellings, although no text is compared with them.
         for token in self.special_token_ids:
             self.tokens[token] = b"<[%d]>" % token
-        self.eos_token_id = min(ends)
+        self.eos_token_id = min(vocabulary.end_tokens)
 
     def __call__(self, text: object) -> list[int]:
         raise RuntimeError("only forced tokens need a tokenizer, and nothing is forced")

@@ -71,6 +71,8 @@ class TrainStage(Stage):
             out_dir=artifacts_dir(self.store.path, self.run_id) / f"round-{self.round}",
             start_adapter=self._start_adapter(),
             chat_template=actor_settings(self.recipe).chat_template,
+            history=self.recipe.agent.history,
+            thinking=self.recipe.agent.thinking > 0,
             on_report=_ProgressReport(self),
             resume=not self.redo,
         )

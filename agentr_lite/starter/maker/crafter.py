@@ -1,11 +1,11 @@
 """A player of mixed skill for TextCraft.
 
-The player keeps a stack of what it is making and says the top of it aloud before it acts, so that
-each turn follows from the turn before and from one recipe line: short copies instead of long-range
-reasoning, which is what a network of three million weights can learn.
+The player keeps a stack of what it is making, and says this stack before it acts. So each turn
+follows from the turn before and from one recipe line. A network of three million weights can learn
+such short copies, but not long-range reasoning.
 
-*Expert* episodes are the oracle's. *Careless* episodes hold the slips of ``Habits``: they are what
-leaves headroom for self-training, on purpose, and the model card says so.
+*Expert* episodes are the oracle's. *Careless* episodes have the slips of ``Habits``. They are meant
+to leave room for self-training, as the model card says.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agentr_lite.envs.textcraft.rules import Recipe, item_name, shown_name
 from agentr_lite.starter.maker.episodes import Turn
 
 TAGS: tuple[str, ...] = ("planks", "wool")
-"""Ingredients that any item whose name ends in the word serves for."""
+"""Ingredients for which any item whose name ends in this word can be used."""
 
 _HELD = re.compile(r"\[(.+?)\] \((\d+)\)")
 
@@ -32,17 +32,17 @@ class Habits:
     """Probabilities of a careless player's slips."""
 
     careless: float = 0.75
-    """Share of episodes played carelessly."""
+    """Share of careless episodes."""
     forget_times: float = 0.85
-    """Craft once where one craft does not yield enough."""
+    """Craft only once although one craft does not yield enough."""
     forget_input: float = 0.85
-    """Leave the last ingredient out, of three or more."""
+    """Leave out the last of three or more ingredients."""
     get_crafted: float = 0.12
-    """Try to get what has to be crafted."""
+    """Try to get an item that has to be crafted."""
     hoard: float = 0.75
-    """After a failed craft: get more of the last ingredient instead of reflecting, each time."""
+    """After each failed craft: get more of the last ingredient instead of reflecting."""
     patience: int = 5
-    """Give up after this many useless gets: a longer demonstration would teach nothing new."""
+    """Give up after this many useless gets; a longer demonstration would teach nothing new."""
 
 
 EXPERT = Habits(careless=0.0)
@@ -50,25 +50,25 @@ EXPERT = Habits(careless=0.0)
 
 @dataclass(slots=True)
 class Frame:
-    """One thing that is being made."""
+    """An item that the player is making."""
 
     name: str
     need: int
     recipe: Recipe
     times: int
     listed: list[tuple[int, str]]
-    """The inputs of one craft, as far as the player thought of them."""
+    """The inputs of one craft that the player has not forgotten."""
     missing: list[tuple[int, str]]
-    """What is still to be had, for all crafts."""
+    """The inputs that are still missing, for all crafts together."""
     untouched: bool = True
     chosen: dict[str, str] = field(default_factory=dict)
-    """The member made for each tag among the inputs."""
+    """Tag among the inputs to the item that is made for it."""
 
     def __str__(self) -> str:
-        """The frame as the player says it.
+        """The frame in the player's words.
 
-        An untouched frame repeats its recipe from ``name using`` on, to the letter: the plainest
-        copy there is. Later on it lists what is still missing.
+        An untouched frame repeats its recipe from ``name using`` on, exactly, which is the simplest
+        copy. Later, the frame lists what is still missing.
         """
         head = f"Make {self.need} {shown_name(self.name)}"
         times = f" x{self.times}" if self.times > 1 else ""
@@ -79,12 +79,12 @@ class Frame:
         return f"{head}, still {_amounts(self.missing)}{times}."
 
     def obtained(self) -> None:
-        """The first missing input is there."""
+        """Remove the first missing input, which the player now has."""
         self.missing.pop(0)
         self.untouched = False
 
     def command(self) -> str:
-        """The action of one craft, members in place of tags."""
+        """The action of one craft, with items instead of tags."""
         inputs = tuple((n, self.chosen.get(item, item)) for n, item in self.recipe.inputs)
         return Recipe(self.name, self.recipe.count, inputs).text
 
@@ -114,7 +114,7 @@ class Player:
         return self.hoarded > self.habits.patience
 
     def maker(self, item: str) -> str | None:
-        """The craftable item that serves for ``item``, or None where it has to be got."""
+        """The craftable item that can be used as ``item``; None if ``item`` must be got."""
         if item in self.recipes:
             return item
         if item in TAGS:
@@ -128,23 +128,23 @@ class Player:
         if self.mode == "reflected" and self.tempted is None:
             self.mode = "looked"
             self.action = ("inventory", 0, "")
-            return Turn("Thought: What do I have?\nAction: inventory", "Uncertain")
+            return Turn("Thought: What do I have?\nAction: inventory", "uncertain")
         self.mode = "work"
         wrong = self._deepen()
         frame = self.stack[-1]
         if self.tempted is not None:
             count, item = self.tempted
             self.action = ("get", count, item)
-            return Turn(self._say(_get(count, item)), "Bad")
+            return Turn(self._say(_get(count, item)), "bad")
         if frame.missing:
             count, item = frame.missing[0]
             self.action = ("get", count, item)
-            return Turn(self._say(_get(count, item)), "Bad" if wrong else "Good")
+            return Turn(self._say(_get(count, item)), "bad" if wrong else "good")
         self.action = ("craft", frame.recipe.count, frame.name)
-        return Turn(self._say(frame.command()), "Good")
+        return Turn(self._say(frame.command()), "good")
 
     def observe(self, observation: str) -> None:
-        """Take in what the environment (or the agent loop) answered."""
+        """Take in the answer of the environment or of the agent loop."""
         if observation == REFLECT_REPLY:
             self.mode = "reflected"
             return
@@ -171,9 +171,13 @@ class Player:
         return f"Thought: {thought}\nAction: {action}"
 
     def _push(self, need: int, name: str) -> bool:
-        """Begin to make ``need`` of ``name``; returns whether the player slipped."""
+        """Start to make ``need`` of ``name``; returns whether the player slipped.
+
+        Raises:
+            ValueError: the recipes have a cycle.
+        """
         if any(frame.name == name for frame in self.stack):
-            raise ValueError(f"recipes run in a circle through {name}")
+            raise ValueError(f"the recipes have a cycle with {name}")
         recipe = self.recipes[name]
         times = math.ceil(need / recipe.count)
         slipped = False
@@ -188,11 +192,11 @@ class Player:
         return slipped
 
     def _slips(self, probability: float) -> bool:
-        # The draw happens in any case, so that a habit changes nothing else of the episode.
+        # Draw in any case, so that a habit does not change the rest of the episode.
         return self.rng.random() < probability and self.careless
 
     def _deepen(self) -> bool:
-        """Push frames until the next thing can be done at once; whether a slip was made."""
+        """Push frames until the next action is possible; returns whether the player slipped."""
         slipped = False
         self.tempted, was_tempted = None, self.tempted is not None
         while self.stack[-1].missing:
@@ -224,12 +228,12 @@ class Player:
             count, item = self.last_get
             self.action = ("get", count, item)
             thought = f"Thought: I need more {shown_name(item)}."
-            return Turn(f"{thought}\nAction: {_get(count, item)}", "Bad")
+            return Turn(f"{thought}\nAction: {_get(count, item)}", "bad")
         signal = self.rng.choice(REFLECTIONS)
-        return Turn(reflection_turn(signal), "Uncertain")
+        return Turn(reflection_turn(signal), "uncertain")
 
     def _take_stock(self, observation: str) -> None:
-        """After a failed craft: what the top frame still misses, by the inventory."""
+        """After a failed craft, find from the inventory what the top frame still misses."""
         held = {item_name(name): int(n) for name, n in _HELD.findall(observation)}
         frame = self.stack[-1]
         frame.missing, frame.untouched = [], False

@@ -1,8 +1,7 @@
 """A player of mixed skill for WebShop.
 
-It reads pages as text, line by line aloud: a candidate is copied with its number, title and price
-before it is taken or left. *Careless* players have the slips of ``ShopperHabits``; what is bought
-is bought.
+It reads pages as text and says each candidate with its number, title and price before it takes or
+leaves it. *Careless* players have the slips of ``ShopperHabits``. A purchase cannot be undone.
 """
 
 from __future__ import annotations
@@ -29,33 +28,33 @@ class ShopperHabits:
     """Probabilities of a careless player's slips."""
 
     careless: float = 0.75
-    """Share of episodes played carelessly."""
+    """Share of careless episodes."""
     search_kind: float = 0.8
-    """Search for the kind of product alone, without the properties asked for."""
+    """Search only for the kind of product, without the wanted properties."""
     take_first: float = 0.85
-    """Take the first result whatever it costs."""
+    """Take the first result, whatever its price."""
     forget_option: float = 0.85
     """Buy without the last of two or more options."""
     forget_only_option: float = 0.3
     """Buy without the only option."""
     unaware: float = 0.55
-    """Go on with a product that is too dear, or lacks an option, instead of reflecting."""
+    """Go on with a product that is too expensive or lacks an option, instead of reflecting."""
     detours: int = 1
-    """Products looked at and left again, at most, also by the careful."""
+    """Maximum number of products that a player, careful or not, opens and leaves again."""
     scanned: int = 4
-    """Candidates compared on a page, at most."""
+    """Maximum number of candidates that a player compares on a page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the instruction says, as it says it."""
+    """The content of an instruction, in its own words."""
 
     search: str
-    """Properties and kind, as they stand in the sentence."""
+    """Properties and kind, as in the sentence."""
     kind: str
     options: tuple[str, ...]
     limit: float
-    """In dollars."""
+    """The highest price, in dollars."""
 
 
 def read_wish(goal: Goal) -> Wish:
@@ -83,10 +82,10 @@ class Shopper:
         self.page: list[str] = []
         self.seen: list[str] = []
         self.left: list[str] = []
-        """Options still to be chosen."""
+        """Options that are still to be chosen."""
         self.checked = self.reflected = False
         self.looking = ""
-        """The number of the product looked at."""
+        """The number of the open product."""
         self.too_dear = self.lacks = self.flawed = False
         self.detours = 0
         self.action = ""
@@ -100,7 +99,7 @@ class Shopper:
         return self._pick()
 
     def observe(self, observation: str) -> None:
-        """Take in a page (or the agent loop's answer to a reflection)."""
+        """Take in a page, or the agent loop's answer to a reflection."""
         if observation == REFLECT_REPLY:
             self.reflected = True
             return
@@ -113,17 +112,17 @@ class Shopper:
     # -- internals ---------------------------------------------------------------------------
 
     def _slips(self, probability: float) -> bool:
-        # The draw happens in any case, so that a habit changes nothing else of the episode.
+        # Draw in any case, so that a habit does not change the rest of the episode.
         return self.rng.random() < probability and self.careless
 
-    def _turn(self, thought: str, action: str, verdict: Verdict = "Good") -> Turn:
+    def _turn(self, thought: str, action: str, verdict: Verdict = "good") -> Turn:
         self.action = action
         return Turn(f"Thought: {thought}\nAction: {action}", verdict)
 
     def _search(self) -> Turn:
         if self._slips(self.habits.search_kind):
             action = f"search[{self.wish.kind}]"
-            return self._turn("I search for the kind.", action, "Uncertain")
+            return self._turn("I search for the kind.", action, "uncertain")
         return self._turn("I search for the whole wish.", f"search[{self.wish.search}]")
 
     def _results(self) -> list[tuple[str, str, str]]:
@@ -136,14 +135,14 @@ class Shopper:
         ]
 
     def _pick(self) -> Turn:
-        found = self._results()
+        results = self._results()
         if not self.seen and self._slips(self.habits.take_first):
-            number, _, price = found[0]
-            # Only later does it show what it has not; what can be seen here is the price.
-            verdict: Verdict = "Bad" if self._dear(price) else "Good"
+            number, _, price = results[0]
+            # A missing option shows only on the product's page; the price is visible here.
+            verdict: Verdict = "bad" if self._dear(price) else "good"
             return self._turn("I take the first.", f"click[{number}]", verdict)
         said = []
-        for number, title, price in found[: self.habits.scanned]:
+        for number, title, price in results[: self.habits.scanned]:
             if number in self.seen:
                 said.append(f"{number}: seen.")
                 continue
@@ -153,15 +152,15 @@ class Shopper:
                 continue
             said.append(f"{line}: fits.")
             return self._turn(" ".join(said), f"click[{number}]")
-        unseen = [number for number, _, _ in found if number not in self.seen]
-        last = unseen[-1] if unseen else found[-1][0]
-        return self._turn(f"{' '.join(said)} I take {last}.", f"click[{last}]", "Uncertain")
+        unseen = [number for number, _, _ in results if number not in self.seen]
+        last = unseen[-1] if unseen else results[-1][0]
+        return self._turn(f"{' '.join(said)} I take {last}.", f"click[{last}]", "uncertain")
 
     def _dear(self, price: str) -> bool:
         return float(_DOLLARS.findall(price)[0]) > self.wish.limit
 
     def _arrive(self, number: str) -> None:
-        """Take note of a product's page."""
+        """Note what a product's page shows."""
         self.looking = number
         self.seen.append(number)
         self.checked = self.reflected = self.flawed = False
@@ -171,14 +170,14 @@ class Shopper:
         self.lacks = any(self._offer(option) is None for option in self.wish.options)
 
     def _offer(self, wanted: str) -> str | None:
-        """The value on the page that serves for an option, the very words preferred."""
+        """The value on the page that matches an option; an equal text is preferred."""
         values = self.page[4 : self.page.index("Description") - 3]
         if wanted in values:
             return wanted
         return next((value for value in values if same_option(value, wanted)), None)
 
     def _choose(self) -> Turn:
-        """On a product's page: check, choose, buy."""
+        """On a product's page, check the product, choose options and buy."""
         may_leave = self.detours < self.habits.detours
         if not self.checked:
             self.checked = True
@@ -193,26 +192,26 @@ class Shopper:
         if self.reflected:
             self.reflected = False
             return self._check(may_leave)
-        # Forgetting is decided when it comes to the last option.
+        # At the last option, decide whether the player forgets it.
         if len(self.left) == 1:
             several = len(self.wish.options) > 1
             habit = self.habits.forget_option if several else self.habits.forget_only_option
             if self._slips(habit):
                 self.left.clear()
-                return self._turn("I buy it.", f"click[{BUY}]", "Bad")
+                return self._turn("I buy it.", f"click[{BUY}]", "bad")
         if not self.left:
-            verdict: Verdict = "Bad" if self.flawed else "Good"
+            verdict: Verdict = "bad" if self.flawed else "good"
             return self._turn("All is chosen.", f"click[{BUY}]", verdict)
         thought = f"Still {', '.join(self.left)}."
         offer = self._offer(self.left[0])
         if offer is None and may_leave and not self._slips(self.habits.unaware):
             return self._reflect()
         wanted = self.left.pop(0)
-        # What the page does not offer changes nothing: it shows the same again.
-        return self._turn(thought, f"click[{offer or wanted}]", "Good" if offer else "Bad")
+        # An option that the page does not offer has no effect: the same page is shown again.
+        return self._turn(thought, f"click[{offer or wanted}]", "good" if offer else "bad")
 
     def _check(self, may_leave: bool) -> Turn:
-        """Say of each wish whether the page has it; leave the product if it has not."""
+        """Say for each option whether the page has it; leave the product if it lacks one."""
         offers = {option: self._offer(option) for option in self.wish.options}
         parts = [f"{option}: {'here' if offers[option] else 'not here'}." for option in offers]
         if self.too_dear:
@@ -224,13 +223,13 @@ class Shopper:
         self.flawed = False
         self.left = [option for option in offers if offers[option]]
         if not self.left:
-            return self._turn(" ".join(parts), f"click[{BUY}]", "Good" if fits else "Uncertain")
+            return self._turn(" ".join(parts), f"click[{BUY}]", "good" if fits else "uncertain")
         wanted = self.left.pop(0)
         return self._turn(" ".join(parts), f"click[{offers[wanted]}]")
 
     def _reflect(self) -> Turn:
         self.action = "reflect"
-        return Turn(reflection_turn(self.rng.choice(REFLECTIONS)), "Uncertain")
+        return Turn(reflection_turn(self.rng.choice(REFLECTIONS)), "uncertain")
 
 
 def shop(
@@ -240,10 +239,10 @@ def shop(
 
     Args:
         place: the shop.
-        goal: what is wanted.
+        goal: the goal of the episode.
         instructions: the system prompt.
-        player: made for this goal.
-        max_steps: the episode ends there at the latest.
+        player: a player for this goal.
+        max_steps: the maximum number of steps.
     """
     visit = Visit()
     opening = page_text(place.catalogue, visit, goal.instruction)
@@ -251,10 +250,10 @@ def shop(
     verdicts: list[Verdict] = []
     reward = 0.0
     for _ in range(max_steps):
-        taken = take_turn(player, steps, verdicts)
-        if taken is None:
+        move = take_turn(player, steps, verdicts)
+        if move is None:
             continue
-        turn, action = taken
+        turn, action = move
         target = advance(place.catalogue, visit, action)
         visit = target or visit
         over = visit.page == "end"
@@ -265,7 +264,7 @@ def shop(
         steps.append(
             Step(turn.text, action, text, reward=reward, terminated=over, invalid=target is None)
         )
-        verdicts.append("Bad" if target is None else turn.verdict)
+        verdicts.append("bad" if target is None else turn.verdict)
         if over:
             break
         player.observe(text)

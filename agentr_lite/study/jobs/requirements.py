@@ -1,4 +1,4 @@
-"""Checks that the environments and models of a study are there, before hours are spent."""
+"""Checks for the environments and models of a study, before hours of computing are spent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_requirements(cells: Sequence[Cell]) -> None:
     for env in envs:
         recipes = [cell.recipe for cell in cells if cell.env == env]
         # A recipe that trains needs the most.
-        recipe = next((each for each in recipes if each.rounds), recipes[0])
+        recipe = next((recipe for recipe in recipes if recipe.rounds), recipes[0])
         try:
             check_model(recipe.model)
             if recipe.rounds:

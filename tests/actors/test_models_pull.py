@@ -29,11 +29,6 @@ REPO, FILE = "someone/Tiny-GGUF", "tiny-q8_0.gguf"
 
 
 @pytest.fixture
-def content(tmp_path: Path) -> bytes:
-    return write_tiny_model(tmp_path / "source.gguf").read_bytes()
-
-
-@pytest.fixture
 def server(content: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     found = FakeHub()
     found.files[REPO] = {FILE: content, "README.md": b"read me"}

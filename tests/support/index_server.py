@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from agentr_lite.actors.download.places import IndexFile, WheelPart
+from agentr_lite.core.config import models_dir
+
 
 def wheel(package: str, version: str, files: Mapping[str, bytes]) -> tuple[str, bytes]:
     """A wheel's file name and content.
@@ -107,6 +110,37 @@ class FakeIndex:
         finally:
             server.shutdown()
             server.server_close()
+
+
+def path_of(package: str) -> str:
+    return f"{package.replace('-', '_')}/data/tiny.gguf"
+
+
+def packaged(content: bytes, names: tuple[str, ...] = ("tiny",)) -> IndexFile:
+    """The place of a file that lies in as many packages as there are names."""
+    step = -(-len(content) // len(names))
+    pieces = [content[start : start + step] for start in range(0, len(content), step)]
+    parts = tuple(
+        WheelPart(name, path_of(name), len(piece), hashlib.sha256(piece).hexdigest())
+        for name, piece in zip(names, pieces, strict=True)
+    )
+    return IndexFile("tiny", "1.0", "tiny.gguf", hashlib.sha256(content).hexdigest(), parts)
+
+
+def serve(index: FakeIndex, place: IndexFile, content: bytes) -> None:
+    start = 0
+    for part in place.parts:
+        index.add(part.package, "1.0", {part.path: content[start : start + part.size_bytes]})
+        start += part.size_bytes
+
+
+def left() -> list[str]:
+    """What lies in the folder of downloads."""
+    return sorted(path.name for path in models_dir().rglob("*"))
+
+
+def asked(index: FakeIndex) -> list[str]:
+    return [name.partition("-")[0] for name in index.asked]
 
 
 def use_index(monkeypatch: pytest.MonkeyPatch, address: str) -> None:

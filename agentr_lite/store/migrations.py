@@ -68,6 +68,11 @@ def add_drawn_tokens(conn: sqlite3.Connection) -> None:
     conn.execute("ALTER TABLE nodes ADD COLUMN token_ids TEXT")
 
 
+def add_thinking(conn: sqlite3.Connection) -> None:
+    """What a reasoning model thought before a turn. NULL where it did not think."""
+    conn.execute("ALTER TABLE nodes ADD COLUMN thinking TEXT")
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
@@ -78,6 +83,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_batch_columns,
     environments_as_list,
     add_drawn_tokens,
+    add_thinking,
 )
 """In the order in which they are applied; the first one makes schema 1."""
 

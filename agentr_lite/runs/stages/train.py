@@ -72,6 +72,7 @@ class TrainStage(Stage):
             start_adapter=self._start_adapter(),
             chat_template=actor_settings(self.recipe).chat_template,
             history=self.recipe.agent.history,
+            thinking=self.recipe.agent.thinking > 0,
             on_report=_ProgressReport(self),
             resume=not self.redo,
         )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agentr_lite.actors.base import Sampling
+from agentr_lite.agent.turns import PLAIN
 from agentr_lite.console.progress import Progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
@@ -37,6 +38,7 @@ def play(policy: Policy, tasks: Sequence[Task], **overrides: Any) -> tuple[list[
     actor = Scripted(policy)
     settings: dict[str, Any] = {
         "instructions": "Climb.",
+        "form": PLAIN,
         "max_steps": 5,
         "sampling": Sampling(temperature=0),
         "batch": 4,
@@ -111,6 +113,7 @@ def test_a_broken_reset_costs_its_episode_only() -> None:
         Scripted(always("up")),
         [Start(task, 1) for task in Stairs().tasks("test")[:3]],
         instructions="",
+        form=PLAIN,
         max_steps=5,
         sampling=Sampling(temperature=0),
         batch=1,

@@ -161,7 +161,9 @@ def _show(
 
     report = gather(store, run_id)
     lines = [line for line in report.evals if line.split == split and line.round in (0, number)]
-    sections = run_sections(replace(report, evals=lines, splices=[], training=[], stages=[]))
+    sections = run_sections(
+        replace(report, evals=lines, splices=[], training=[], learning=[], stages=[])
+    )
     head = [f"Run {run_id}"]
     for mode, of_mode in pairs.items():
         section = paired_section(of_mode, number, mode=mode, split=split)

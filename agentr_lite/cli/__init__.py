@@ -22,6 +22,8 @@ from agentr_lite.core.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from click.shell_completion import CompletionItem
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -120,9 +122,13 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    as_json, debug = "--json" in arguments, "--debug" in arguments
-    if debug:
-        _show_log()
+    debug = "--debug" in arguments
+    with _shown_log() if debug else contextlib.nullcontext():
+        return _run_reported(arguments, debug=debug)
+
+
+def _run_reported(arguments: list[str], *, debug: bool) -> int:
+    as_json = "--json" in arguments
     try:
         code = cli.main(args=arguments, prog_name="agentr-lite", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -150,7 +156,8 @@ def _run(arguments: list[str]) -> int:
         return EXIT_FAILED
 
 
-def _show_log() -> None:
+@contextlib.contextmanager
+def _shown_log() -> Generator[None]:
     """Write the program's debug log to stderr: tracebacks of what a fault's row only names."""
     import logging
 
@@ -163,10 +170,13 @@ def _show_log() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Cleaned("%(name)s: %(message)s"))
     logger = logging.getLogger("agentr_lite")
-    # One handler, for the stderr of now, however often commands run in this process.
-    logger.handlers[:] = [handler]
+    logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
-    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
 
 
 def _show_traceback(error: BaseException) -> None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from agentr_lite.core.steps import turn_text
 from agentr_lite.envs.base import Environment
 
 REFLECT = "reflect"
@@ -71,6 +72,7 @@ AgentGym's prompts ask for ``Action:`` and the action on the next line.
 _AFTER_THOUGHT = re.compile(rf"(?:{_MARK}){_CONTENT}", re.MULTILINE)
 """Also in the middle of a line, which is read only after a ``Thought:``."""
 
+_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _THOUGHT = re.compile(r"^\s*(?:\*\*|__)?Thought", re.MULTILINE)
 _FENCE_OPENS = re.compile(r"```\w*")
 _WRAPPERS = ("```", "`", "**", "__")
@@ -89,6 +91,8 @@ def parse_action(text: str, form: AnswerFormat = PLAIN) -> str | None:
 
     Source: the layouts of AgentGym's clients and of ReAct (arXiv 2210.03629).
     """
+    # Some models think although they were told not to: thoughts hold no action.
+    text = _THINKING.sub("", text)
     contents = _contents(_LINE, text) if form.choice == "first" else []
     contents = contents or _contents(_DECORATED, text)
     thought = _THOUGHT.search(text)
@@ -135,4 +139,4 @@ def is_reflection(action: str | None) -> bool:
 
 def reflection_turn(signal: str) -> str:
     """The assistant turn that carries a revision signal."""
-    return f"Thought: {signal}\nAction: {REFLECT}"
+    return turn_text(signal, REFLECT)

@@ -224,7 +224,9 @@ def _advance(env: Environment, episode: _Live, completion: Completion, form: Ans
     try:
         with environment_boundary(env, "restore()"):
             env.restore(episode.snapshot)
-        episode.steps.append(take_step(env, completion.text, completion.drawn_ids, form))
+        episode.steps.append(
+            take_step(env, completion.text, completion.drawn_ids, completion.thinking, form=form)
+        )
         if not episode.ended:
             episode.snapshot = _snapshot(env)
     except EnvironmentFault as fault:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from agentr_lite.core.errors import NothingToLearn
 from agentr_lite.metrics.learning import Diagnosis, round_diagnosis
-from agentr_lite.runs.equipment import adapter_in_use
 from agentr_lite.store import Store
 from agentr_lite.store.runs import list_stages
+from agentr_lite.store.splices import list_adapters
 
 
 def stop_at_dead_end(store: Store, run_id: str, number: int) -> None:
@@ -23,7 +23,7 @@ def stop_at_dead_end(store: Store, run_id: str, number: int) -> None:
     Raises:
         NothingToLearn: the run stops here.
     """
-    if adapter_in_use(store, run_id, number):
+    if any(row.round <= number for row in list_adapters(store, run_id)):
         return
     if any(row.round > number or (row.round, row.stage) == (number, "eval")
            for row in list_stages(store, run_id)):  # fmt: skip

@@ -19,6 +19,7 @@ from agentr_lite.runs import actors
 from agentr_lite.runs.dead_end import stop_at_dead_end
 from agentr_lite.runs.environments import open_environments
 from agentr_lite.runs.equipment import adapter_in_use, equip
+from agentr_lite.runs.general import usable_general
 from agentr_lite.runs.stages.evaluate import EvaluateStage
 from agentr_lite.runs.stages.search import SearchStage
 from agentr_lite.runs.stages.splice import SpliceStage
@@ -106,6 +107,7 @@ def run_pipeline(
             training_weights(recipe)
             # A run that has stopped at its first round stops there again, without loading a model.
             stop_at_dead_end(store, run_id, 1)
+            usable_general(recipe)
         with (
             open_environments(recipe) as environments,
             closing(actors.open_actor(recipe)) as actor,

@@ -167,9 +167,9 @@ def expand(
         return
     texts = [completion.text for completion in result.completions]
     # Of equal texts the first one's tokens count, as everything else of it does.
-    drawn = {answer.text: answer.drawn_ids for answer in reversed(result.completions)}
+    drawn = {answer.text: answer for answer in reversed(result.completions)}
     for text, count in merge_candidates(node, texts, merge=settings.merge, form=context.form):
-        step, snapshot = _step_from(node, text, drawn[text], context)
+        step, snapshot = _step_from(node, drawn[text], context)
         child = tree.add(node, step, snapshot=snapshot)
         child.merged = count
         # At the depth limit the episode is cut and keeps the reward it has earned.
@@ -222,16 +222,15 @@ def action_key(text: str, form: AnswerFormat = PLAIN) -> ActionKey:
     return ("act", " ".join(action.split()))
 
 
-def _step_from(
-    node: Node, text: str, token_ids: tuple[int, ...], context: SearchContext
-) -> tuple[Step, Snapshot]:
+def _step_from(node: Node, turn: Completion, context: SearchContext) -> tuple[Step, Snapshot]:
     """Carry out a turn in a node's state; returns it with the state after it."""
     env, form = context.env, context.form
-    if action_key(text, form)[0] != "act":
-        return take_step(env, text, token_ids, form), node.snapshot
-    with environment_boundary(env, "restore()"):
-        env.restore(node.snapshot)
-    return take_step(env, text, token_ids, form), _snapshot(env)
+    takes_action = action_key(turn.text, form)[0] == "act"
+    if takes_action:
+        with environment_boundary(env, "restore()"):
+            env.restore(node.snapshot)
+    step = take_step(env, turn.text, turn.drawn_ids, turn.thinking, form=form)
+    return step, _snapshot(env) if takes_action else node.snapshot
 
 
 def _snapshot(env: Environment) -> Snapshot:

@@ -69,7 +69,7 @@ def replay(
     steps: list[Step] = []
     snapshot: Snapshot | None = None
     for index, item in enumerate(spliced):
-        step = take_step(env, item.step.text, item.step.token_ids, form)
+        step = take_step(env, item.step.text, item.step.token_ids, item.step.thinking, form=form)
         steps.append(step)
         if step.ended and index <= signal_index:
             return Replay(
@@ -234,7 +234,7 @@ def _advance(
     try:
         with environment_boundary(env, "restore()"):
             env.restore(attempt.snapshot)
-        step = take_step(env, answer.text, answer.drawn_ids, form)
+        step = take_step(env, answer.text, answer.drawn_ids, answer.thinking, form=form)
         with environment_boundary(env, "snapshot()"):
             attempt.snapshot = env.snapshot()
     except EnvironmentFault as fault:

@@ -283,7 +283,9 @@ def splice_section(report: RunReport) -> Section:
 
 def training_section(report: RunReport) -> Section:
     """What each round trained on."""
-    kinds = ("revision", "good", "general")
+    kinds = ["revision", "good", "general"]
+    has_refused = any("refused" in line.examples for line in report.training)
+    kinds += ["refused"] if has_refused else []
     rows: list[list[Cell]] = []
     for line in report.training:
         adapter = line.adapter or {}
@@ -303,6 +305,11 @@ def training_section(report: RunReport) -> Section:
         "Examples by kind. Held out: how many of them are kept for the validation loss, which is"
         " shown from its first to its best value."
     ]
+    if has_refused:
+        notes.append(
+            "Refused: chats of the general data that were left out because the model's chat"
+            " template refuses them."
+        )
     return Section("Training", columns, rows, notes)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agentr_lite.envs import registry as environments
 from agentr_lite.envs.base import PLAIN_THOUGHT
 from agentr_lite.runs import demonstrations
 from agentr_lite.store import Store
@@ -62,6 +63,21 @@ def test_an_environment_without_an_expert_says_so(loop: Call, db: Path) -> None:
     assert code == 2 and one_error(err) == "Error: corridor has no expert"
     code, _, err = loop("demos", "make", "corridor", "--source", "solve", "--model", "starter")
     assert code == 2 and "not for --model" in one_error(err)
+
+
+def test_an_environment_without_an_oracle_says_what_else_there_is(
+    cli: Call, db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent(Corridor):
+        def solve(self, task: Any) -> list[str]:
+            raise NotImplementedError
+
+    monkeypatch.setattr(sys.modules[__name__], "Silent", Silent, raising=False)
+    known = {**environments._BUILT_IN, "silent": f"{__name__}:Silent"}
+    monkeypatch.setattr(environments, "_BUILT_IN", known)
+    code, _, err = cli("demos", "make", "silent", "-d", db)
+    assert code == 2 and one_error(err) == "Error: corridor has no oracle"
+    assert "`play --record`" in err and stored(db) == []
 
 
 def test_another_models_successes_are_kept(loop: Call, db: Path) -> None:

@@ -164,3 +164,13 @@ def test_a_file_without_conversations_is_an_error(tmp_path: Path) -> None:
         read_conversations(tmp_path / "empty")
     with pytest.raises(UsageError, match="not a text file"):
         read_conversations(tmp_path / "binary")
+
+
+def test_agentgyms_way_to_write_an_action_is_read(tmp_path: Path) -> None:
+    turns = [
+        (role, text.replace("Thought: ", "Thought:\n").replace("\nAction: ", "\n\nAction:\n"))
+        for role, text in chat()
+    ]
+    assert turns[2][1] == "Thought:\nso\n\nAction:\nforward"
+    [shown] = imported(write(tmp_path / "f", [agent_traj(turns)], as_list=True)).demonstrations
+    assert [step.action for step in shown.steps] == ENV.solve(TASK)

@@ -28,6 +28,7 @@ from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.sampler import Row, make_chooser
 from agentr_lite.actors.registry import resolve_model
 from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.agent.turns import answer_format
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.registry import make_env
 from agentr_lite.evaluate.episodes import Start, run_episodes
@@ -77,6 +78,7 @@ def _played(
         starts,
         instructions=env.instructions(brief=not options.full_prompt),
         max_steps=options.steps,
+        form=answer_format("first", env),
         sampling=sampling,
         batch=32,
     )

@@ -17,6 +17,7 @@ from agentr_lite.core.errors import (
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
     Interrupted,
+    NothingToLearn,
     StoreError,
     UsageError,
     from_os_error,
@@ -25,6 +26,8 @@ from agentr_lite.runs.choice import Chosen
 from agentr_lite.runs.claim import claimed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agentr_lite.runs.checks.run import CheckedRun
     from agentr_lite.runs.creation import Target
     from agentr_lite.runs.pipeline import PipelineResult
@@ -113,6 +116,11 @@ def run(
             failure = from_os_error(error)
             failure.hint = f"{failure.hint} Then go on with: {again}".strip()
             raise failure from error
+        except NothingToLearn:
+            # What the base does is known, and worth showing. With --json, the error is the output.
+            if not as_json:
+                _show(store, run_id, as_json, shlex.join(place))
+            raise
         except AgentrError as error:
             if _has_begun(store, run_id, error):
                 error.hint = f"{error.hint} Then go on with: {again}".strip()
@@ -153,13 +161,21 @@ def _run_loop(store: Store, target: Target) -> PipelineResult:
     say(f"run {target.run.id} · database {store.path}")
     with Progress() as progress:
         return run_pipeline(
-            store, target.run.id, target.recipe, progress=progress, on_stage=_narrate
+            store,
+            target.run.id,
+            target.recipe,
+            progress=progress,
+            on_stage=lambda *stage: _narrate(store, target.run.id, *stage),
         )
 
 
-def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
+def _narrate(
+    store: Store, run_id: str, number: int, stage: str, summary: Mapping[str, Any]
+) -> None:
     """A line on what an evaluation gave, and on a training that had no data."""
     from agentr_lite.metrics.evaluation import EvalFigures
+    from agentr_lite.metrics.learning import round_diagnosis
+    from agentr_lite.store.splices import list_adapters
 
     if stage == "eval" and (greedy := summary.get("greedy")):
         figures = EvalFigures.from_json(greedy)
@@ -172,7 +188,14 @@ def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
                 f"{name}: {success.value:.1%} success [{success.low:.1%}, {success.high:.1%}]{also}"
             )
     elif stage == "train" and "skipped" in summary:
-        warn(f"round {number}: nothing to train on ({summary['skipped']})")
+        # Without any adapter the run stops here, with an error that says the same.
+        diagnosis = round_diagnosis(store, run_id, number)
+        kept = [row.round for row in list_adapters(store, run_id) if row.round < number]
+        if diagnosis is not None and kept:
+            warn(
+                f"round {number}: nothing to train on: {diagnosis.finding}",
+                hint=f"The adapter of round {max(kept)} stays in use.",
+            )
 
 
 def _show(store: Store, run_id: str, as_json: bool, place: str) -> None:

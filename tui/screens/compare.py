@@ -8,7 +8,8 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from agentr_lite.console.outcomes import GAINED, LOST, round_name
+from agentr_lite.console.outcomes import GAINED, LOST
+from agentr_lite.core.rounds import round_name
 from agentr_lite.core.errors import UsageError
 from agentr_lite.metrics.episodes import is_faulty
 from agentr_lite.store import Store

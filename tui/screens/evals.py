@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from agentr_lite.console.outcomes import round_name
+from agentr_lite.core.rounds import round_name
 from agentr_lite.metrics.evaluation import EvalFigures
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_evals

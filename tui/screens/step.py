@@ -12,7 +12,8 @@ from textual.message import Message
 from textual.widget import Widget
 
 from agentr_lite.agent.states import Origin, States, stored_origin
-from agentr_lite.console.outcomes import VERDICT, Mark, round_name
+from agentr_lite.console.outcomes import VERDICT, Mark
+from agentr_lite.core.rounds import round_name
 from agentr_lite.core.errors import UsageError
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from agentr_lite.console.outcomes import round_name
+from agentr_lite.core.rounds import round_name
 from agentr_lite.console.text import format_duration
 from agentr_lite.report.charts.figure import Figure, Shown
 from agentr_lite.report.charts.plots import Bar, Curve, bar_plot, line_plot

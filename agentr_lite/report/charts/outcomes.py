@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from agentr_lite.console.outcomes import round_name
+from agentr_lite.core.rounds import round_name
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.evaluation import EvalFigures, VersusBase
 from agentr_lite.metrics.series import ByRound

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentr_lite.console.outcomes import round_name
+from agentr_lite.core.rounds import round_name
 from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.core.verdicts import VERDICTS
 from agentr_lite.metrics.evaluation import EvalFigures

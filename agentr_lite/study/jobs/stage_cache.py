@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.console.outcomes import round_name
+from agentr_lite.core.rounds import round_name
 from agentr_lite.console.streams import say
 from agentr_lite.core.config import artifacts_dir
 from agentr_lite.recipe.settings import Recipe

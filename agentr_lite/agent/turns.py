@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from agentr_lite.core.steps import turn_text
+
 REFLECT = "reflect"
 """The action of a revision turn: the agent loop answers it, the environment never sees it."""
 
@@ -40,4 +42,4 @@ def is_reflection(action: str | None) -> bool:
 
 def reflection_turn(signal: str) -> str:
     """The assistant turn that carries a revision signal."""
-    return f"Thought: {signal}\nAction: {REFLECT}"
+    return turn_text(signal, REFLECT)

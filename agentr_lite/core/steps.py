@@ -43,6 +43,11 @@ class Step:
         return self.terminated or self.truncated
 
 
+def turn_text(thought: str, action: str) -> str:
+    """An assistant turn in the form that every environment's instructions ask for."""
+    return f"Thought: {thought}\nAction: {action}"
+
+
 _ALWAYS = frozenset({"text", "action", "observation", "reward", "kind", "invalid"})
 """Fields that are written even where they have their default, as every stored episode has them."""
 

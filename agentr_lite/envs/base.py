@@ -9,9 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from agentr_lite.core.steps import turn_text
 from agentr_lite.core.tasks import Task
 
 __all__ = ["Environment", "Snapshot", "StepResult", "Task"]
+
+PLAIN_THOUGHT = "I take the next step towards the goal."
+"""The thought of a demonstration whose maker knows the actions but not the reasons."""
 
 Snapshot = Any
 """Opaque, immutable, picklable state of an episode, including its task."""
@@ -79,6 +83,21 @@ class Environment(ABC):
             NotImplementedError: this environment has no oracle.
         """
         raise NotImplementedError(f"{self.name} has no oracle")
+
+    def demonstrate(self, task: Task) -> list[str]:
+        """The turns of an expert that earns the full reward from reset on.
+
+        A model learns from them by imitation, so a useful thought says why the action is right.
+        The episode in progress may be lost.
+
+        Returns:
+            Assistant turns, each ``Thought: ...`` and ``Action: ...`` on two lines. Default:
+            the actions of ``solve`` with a plain thought.
+
+        Raises:
+            NotImplementedError: this environment has neither an expert nor an oracle.
+        """
+        return [turn_text(PLAIN_THOUGHT, action) for action in self.solve(task)]
 
     def plan(self) -> list[str]:
         """An oracle's actions from the current state on; empty once the goal is reached.

@@ -125,6 +125,19 @@ class ReplayEnvironment(Environment):
             self._task = current
             raise
 
+    def demonstrate(self, task: Task) -> list[str]:
+        """See ``Environment.demonstrate``. The episode in progress is lost, as with ``solve``.
+
+        Raises:
+            NotImplementedError: there is neither an expert nor an oracle; the episode continues.
+        """
+        current, self._task = self._task, None
+        try:
+            return self._inner.demonstrate(task)
+        except NotImplementedError:
+            self._task = current
+            raise
+
     def plan(self) -> list[str]:
         """See ``Environment.plan``."""
         return self._inner.plan()

@@ -84,7 +84,7 @@ def loop_run(store: Store, recipe: Recipe | None, name: str) -> Target:
                 f"'{name}' is an existing run", hint=f"`agentr-lite run --resume {name}` goes on."
             )
         unknown_target(name)
-    if recipe.rounds:
+    if recipe.rounds or recipe.imitates:
         training_weights(recipe)
     return begin_run(store, recipe)
 

@@ -344,6 +344,25 @@ class EvalItemRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DemonstrationRow:
+    """An episode that shows how a training task is solved."""
+
+    id: int
+    task: TaskRow
+    source: str
+    """``solve``, ``expert``, ``person``, ``import:NAME`` or ``model:NAME``."""
+    reward: float
+    """Of the whole episode, as the environment gave it when the demonstration was stored."""
+    instructions: str
+    """The environment's full system prompt at that time."""
+    opening: str
+    """The first observation."""
+    steps: list[Step]
+    """In order; never empty, and without ``token_ids``."""
+    created_utc: str
+
+
+@dataclass(frozen=True, slots=True)
 class MetricRow:
     """One point of a series."""
 

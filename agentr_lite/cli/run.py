@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from agentr_lite.core.errors import (
     UsageError,
     from_os_error,
 )
+from agentr_lite.core.rounds import round_name
 from agentr_lite.runs.choice import Chosen
 from agentr_lite.runs.claim import claimed
 
@@ -124,18 +126,22 @@ def _run_loop(store: Store, target: Target) -> PipelineResult:
     say(f"run {target.run.id} · database {store.path}")
     with Progress() as progress:
         return run_pipeline(
-            store, target.run.id, target.recipe, progress=progress, on_stage=_narrate
+            store,
+            target.run.id,
+            target.recipe,
+            progress=progress,
+            on_stage=functools.partial(_narrate, target.recipe.imitates),
         )
 
 
-def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
+def _narrate(imitates: bool, number: int, stage: str, summary: dict[str, Any]) -> None:
     """A line on what an evaluation gave, and on a training that had no data."""
     from agentr_lite.metrics.evaluation import EvalFigures
 
     if stage == "eval" and (greedy := summary.get("greedy")):
         figures = EvalFigures.from_json(greedy)
         success, reward = figures.success, figures.reward
-        name = "base" if number == 0 else f"round {number}"
+        name = round_name(number, imitates=imitates)
         if success:
             # A mean reward of one task alone has no interval.
             also = f", mean reward {reward.value:.3f}" if reward and figures.graded else ""
@@ -156,11 +162,23 @@ def _plan(recipe: Recipe) -> list[str]:
         tasks = f"{each.eval.tasks}" if each.eval.tasks else "all"
         where = f" of {each.env_label}" if several else ""
         lines.append(f"  base     evaluate on {tasks} {each.eval.split} tasks{where}")
+    for each in by_environment if recipe.imitates else ():
+        where = f"{each.env_label}: " if several else ""
+        lines.append(f"  imitate  {where}{_imitation_plan(each)}")
     for number in range(1, recipe.rounds + 1):
         for each in by_environment:
             where = f"{each.env_label}: " if several else ""
             lines.append(f"  round {number}  {where}{_round_plan(each, number)}")
     return lines
+
+
+def _imitation_plan(recipe: Recipe) -> str:
+    imitation = recipe.imitation
+    source = "" if imitation.source == "any" else f" of the source {imitation.source}"
+    return (
+        f"demonstrations of {imitation.tasks} tasks{source} → train LoRA r={recipe.train.rank}"
+        " → evaluate"
+    )
 
 
 def _round_plan(recipe: Recipe, number: int) -> str:

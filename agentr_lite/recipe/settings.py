@@ -28,8 +28,8 @@ class EnvironmentSettings:
     name: str = setting("textcraft", "Its name; `agentr-lite envs` lists them.")
     share: float = setting(
         1.0,
-        "Its share of `imitation.tasks`, `search.tasks` and `eval.tasks`, in proportion to the other"
-        " environments'.",
+        "Its share of `imitation.tasks`, `search.tasks` and `eval.tasks`, in proportion to the"
+        " other environments'.",
         low=0.001,
         high=1000,
     )

@@ -36,7 +36,10 @@ from agentr_lite.store.records import Stage as StageName
 ROUND: tuple[type[Stage], ...] = (SearchStage, SpliceStage, TrainStage, EvaluateStage)
 """The stages of a round of self-training, in the order of the work."""
 
-STAGES: Mapping[str, type[Stage]] = {stage.name: stage for stage in (ImitateStage, *ROUND)}
+STAGES: Mapping[str, type[Stage]] = {
+    ImitateStage.name: ImitateStage,
+    **{stage.name: stage for stage in ROUND},
+}
 """All stages by name."""
 
 

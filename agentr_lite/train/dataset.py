@@ -115,7 +115,7 @@ def build_dataset(
         "accumulate": settings.accumulate,
         "max_examples": settings.max_examples,
     }
-    kinds = ("revision", "good")
+    kinds: tuple[ItemKind, ...] = ("revision", "good")
     return _mixed(store, run_id, round_index, recipe, chosen, general, recorded, kinds)
 
 
@@ -137,7 +137,7 @@ def build_imitation_set(
     """
     agent, duplicates = _distinct(demonstrations)
     chosen = _Chosen(agent, _general_share(len(agent), recipe.train.eta), duplicates, 0)
-    kinds = ("demonstration",)
+    kinds: tuple[ItemKind, ...] = ("demonstration",)
     return _mixed(store, run_id, START, recipe, chosen, general, {}, kinds)
 
 
@@ -171,7 +171,7 @@ def _mixed(
     )
     train = _shuffle(agent_train + general_train, _stream(recipe, round_index, "order"))
     valid = agent_valid + general_valid
-    counts = {
+    counts: dict[str, int] = {
         **{kind: sum(item.kind == kind for item in agent) for kind in kinds},
         "general": len(mixed),
         "duplicates": chosen.duplicates,

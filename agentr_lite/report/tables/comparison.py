@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agentr_lite.core.rounds import round_name
 from agentr_lite.console.text import Styled, format_duration
+from agentr_lite.core.rounds import round_name
 from agentr_lite.metrics.measures import REWARD, SUCCESS
 from agentr_lite.metrics.methods import MethodRuns
 from agentr_lite.metrics.pooling import difference_of, value_of

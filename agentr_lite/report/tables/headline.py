@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentr_lite.core.rounds import round_name
 from agentr_lite.console.text import format_duration
+from agentr_lite.core.rounds import round_name
 from agentr_lite.metrics.estimates import Difference
 from agentr_lite.metrics.measures import (
     RECOVERY,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from agentr_lite.core.rounds import round_name
 from agentr_lite.console.text import Styled, format_duration
+from agentr_lite.core.rounds import round_name
 from agentr_lite.metrics.estimates import Difference
 from agentr_lite.metrics.intervals import mean_interval
 from agentr_lite.metrics.measures import (

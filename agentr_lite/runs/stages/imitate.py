@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from agentr_lite.agent.boundary import environment_boundary
@@ -50,8 +51,8 @@ class ImitateStage(TrainingStage):
                 self.store,
                 environment.env,
                 environment.recipe,
-                save=lambda made, name=environment.name: self._save(name, made),
-                on_task=lambda: self.progress.advance(1),
+                save=partial(self._save, environment.name),
+                on_task=partial(self.progress.advance, 1),
             )
             demonstrations += self._candidates(environment, chosen.rows)
             missing += chosen.missing

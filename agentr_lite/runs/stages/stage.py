@@ -69,7 +69,8 @@ class Stage(ABC):
         """Whose adapter the model wears in this stage of round ``number``.
 
         Returns:
-            A round (``adapter_in_use`` finds its adapter); None where the stage does not use the loaded model.
+            A round (``adapter_in_use`` finds its adapter); None where the stage does not use the
+            loaded model.
         """
         return number - 1
 

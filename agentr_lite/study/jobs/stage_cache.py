@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.core.rounds import round_name
 from agentr_lite.console.streams import say
 from agentr_lite.core.config import artifacts_dir
+from agentr_lite.core.rounds import round_name
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.equipment import adapter_in_use
 from agentr_lite.store import Store, splices
@@ -128,7 +128,8 @@ def _copy_training(store: Store, source: str, target: str, recipe: Recipe, numbe
 
 def _adapter(store: Store, run_id: str, number: int) -> str:
     """SHA-256 of the adapter in use after a round; empty for the base."""
-    row = splices.get_adapter(store, run_id, adapter_in_use(store, run_id, number))
+    worn = adapter_in_use(store, run_id, number)
+    row = None if worn is None else splices.get_adapter(store, run_id, worn)
     return row.gguf_sha256 if row is not None else ""
 
 

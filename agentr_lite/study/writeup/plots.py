@@ -9,8 +9,8 @@ from importlib import resources
 
 from markupsafe import Markup
 
-from agentr_lite.core.rounds import round_name
 from agentr_lite.console.text import display_width
+from agentr_lite.core.rounds import round_name
 from agentr_lite.metrics.measures import LENGTH, REFLECTIONS, REPEATED, VALID, Measure
 from agentr_lite.metrics.methods import BASE
 from agentr_lite.report.charts.plots import (

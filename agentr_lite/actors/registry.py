@@ -14,6 +14,8 @@ from agentr_lite.core.errors import ModelError
 
 if TYPE_CHECKING:
     from agentr_lite.actors.base import Actor
+    from agentr_lite.actors.llamacpp.actor import LlamaCppActor
+    from agentr_lite.actors.mlx.actor import MlxActor
     from agentr_lite.actors.settings import ActorSettings
 
 STARTER = "starter"
@@ -191,6 +193,19 @@ def _open(settings: ActorSettings) -> Actor:
     spec = expand(settings.model)
     if is_server(spec):
         return _open_server(settings, spec)
+    actor = _open_local(settings, spec)
+    if not settings.thinking:
+        return actor
+    from agentr_lite.actors.thinking import ThinkingActor
+
+    try:
+        return ThinkingActor(actor, actor.encoder, budget=settings.thinking)
+    except ModelError:
+        actor.close()
+        raise
+
+
+def _open_local(settings: ActorSettings, spec: str) -> LlamaCppActor | MlxActor:
     files = resolve_model(settings.model)
     if is_mlx(spec):
         from agentr_lite.actors.mlx.actor import MlxActor
@@ -200,6 +215,7 @@ def _open(settings: ActorSettings) -> Actor:
             context_tokens=settings.context_tokens,
             chat_template=settings.chat_template,
             history=settings.history,
+            thinking=settings.thinking > 0,
             deterministic=settings.deterministic,
         )
     from agentr_lite.actors.llamacpp.actor import LlamaCppActor
@@ -209,6 +225,7 @@ def _open(settings: ActorSettings) -> Actor:
         context_tokens=settings.context_tokens,
         chat_template=settings.chat_template,
         history=settings.history,
+        thinking=settings.thinking > 0,
         deterministic=settings.deterministic,
     )
 
@@ -223,6 +240,12 @@ def _open_server(settings: ActorSettings, spec: str) -> Actor:
             f"{settings.model}: a server may compute other requests in the same batch, so"
             " agent.deterministic is not possible",
             hint="Leave agent.deterministic out, or give the model as a GGUF file.",
+        )
+    if settings.thinking:
+        raise ModelError(
+            f"{settings.model}: a server keeps thoughts and answers apart in its own way, so"
+            " agent.thinking is not possible",
+            hint="Leave agent.thinking at 0, or give the model as a GGUF file.",
         )
     client = Client(parse_spec(spec), server_settings())
     return OpenAIActor(client, chat_template=settings.chat_template)

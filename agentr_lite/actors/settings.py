@@ -20,6 +20,8 @@ class ActorSettings:
     """A Jinja file to use instead of the model's own chat template."""
     history: History = "exact"
     """How finished turns become tokens: as they were played, or as the template renders them."""
+    thinking: int = 0
+    """Most tokens of thoughts before an answer; 0: the model does not think."""
     deterministic: bool = False
     """Answer each request by itself, so that its answers do not depend on other requests."""
     grammar: bool = False

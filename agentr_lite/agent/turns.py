@@ -26,12 +26,14 @@ REFLECTIONS: tuple[str, ...] = (
 )
 """Revision signals. Source: the idea of Agent-R section 3.2; the wording is ours."""
 
+_THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _ACTION = re.compile(r"^\s*Action:[ \t]*(\S.*?)\s*$", re.MULTILINE)
 
 
 def parse_action(text: str) -> str | None:
     """The first ``Action:`` line's content, or None."""
-    match = _ACTION.search(text)
+    # Some models think although they were told not to: thoughts hold no action.
+    match = _ACTION.search(_THOUGHTS.sub("", text))
     return match.group(1) if match else None
 
 

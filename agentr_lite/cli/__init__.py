@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("agentr_lite.cli.runs:runs", "List, show and delete runs."),
     "trees": ("agentr_lite.cli.trees:trees", "Look at the search trees of a run."),
     "tui": ("agentr_lite.cli.tui:tui", "Walk through runs and trees in the terminal."),
+    "demos": ("agentr_lite.cli.demos:demos", "Collect demonstrations to learn from."),
     "export": ("agentr_lite.cli.export:export", "Write revision data as JSON or JSONL."),
     "envs": ("agentr_lite.cli.envs:envs", "List and check environments."),
     "play": ("agentr_lite.cli.play:play", "Play an environment yourself."),

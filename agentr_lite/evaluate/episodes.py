@@ -221,7 +221,9 @@ def _advance(env: Environment, episode: _Live, completion: Completion) -> None:
     try:
         with environment_boundary(env, "restore()"):
             env.restore(episode.snapshot)
-        episode.steps.append(take_step(env, completion.text, completion.drawn_ids))
+        episode.steps.append(
+            take_step(env, completion.text, completion.drawn_ids, completion.thinking)
+        )
         if not episode.ended:
             episode.snapshot = _snapshot(env)
     except EnvironmentFault as fault:

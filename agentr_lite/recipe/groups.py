@@ -47,6 +47,13 @@ class AgentSettings:
         " played, between pieces of the chat template; a conversation is then always a prefix of"
         " its continuations. `template`: as the chat template renders the whole conversation.",
     )
+    thinking: int = setting(
+        0,
+        "Most tokens that a reasoning model may think before each answer; 0: it does not think. The"
+        " thoughts are shown and learnt, and never searched for an action.",
+        low=0,
+        high=65_536,
+    )
     deterministic: bool = setting(
         False,
         "Answer each request by itself: no bit of an answer then depends on the other requests."

@@ -167,9 +167,9 @@ def expand(
         return
     texts = [completion.text for completion in result.completions]
     # Of equal texts the first one's tokens count, as everything else of it does.
-    drawn = {answer.text: answer.drawn_ids for answer in reversed(result.completions)}
+    drawn = {answer.text: answer for answer in reversed(result.completions)}
     for text, count in merge_candidates(node, texts, merge=settings.merge):
-        step, snapshot = _step_from(node, text, drawn[text], context.env)
+        step, snapshot = _step_from(node, drawn[text], context.env)
         child = tree.add(node, step, snapshot=snapshot)
         child.merged = count
         # At the depth limit the episode is cut and keeps the reward it has earned.
@@ -221,15 +221,13 @@ def action_key(text: str) -> ActionKey:
     return ("act", " ".join(action.split()))
 
 
-def _step_from(
-    node: Node, text: str, token_ids: tuple[int, ...], env: Environment
-) -> tuple[Step, Snapshot]:
+def _step_from(node: Node, turn: Completion, env: Environment) -> tuple[Step, Snapshot]:
     """Carry out a turn in a node's state; returns it with the state after it."""
-    if action_key(text)[0] != "act":
-        return take_step(env, text, token_ids), node.snapshot
+    if action_key(turn.text)[0] != "act":
+        return take_step(env, turn.text, turn.drawn_ids, turn.thinking), node.snapshot
     with environment_boundary(env, "restore()"):
         env.restore(node.snapshot)
-    return take_step(env, text, token_ids), _snapshot(env)
+    return take_step(env, turn.text, turn.drawn_ids, turn.thinking), _snapshot(env)
 
 
 def _snapshot(env: Environment) -> Snapshot:

@@ -62,7 +62,7 @@ def replay(
     steps: list[Step] = []
     snapshot: Snapshot | None = None
     for index, item in enumerate(spliced):
-        step = take_step(env, item.step.text, item.step.token_ids)
+        step = take_step(env, item.step.text, item.step.token_ids, item.step.thinking)
         steps.append(step)
         if step.ended and index <= signal_index:
             return Replay(
@@ -219,7 +219,7 @@ def _advance(env: Environment, item: Recovery, attempt: Attempt, answer: Complet
     try:
         with environment_boundary(env, "restore()"):
             env.restore(attempt.snapshot)
-        step = take_step(env, answer.text, answer.drawn_ids)
+        step = take_step(env, answer.text, answer.drawn_ids, answer.thinking)
         with environment_boundary(env, "snapshot()"):
             attempt.snapshot = env.snapshot()
     except EnvironmentFault as fault:

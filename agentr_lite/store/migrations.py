@@ -68,6 +68,11 @@ def add_drawn_tokens(conn: sqlite3.Connection) -> None:
     conn.execute("ALTER TABLE nodes ADD COLUMN token_ids TEXT")
 
 
+def add_thinking(conn: sqlite3.Connection) -> None:
+    """What a reasoning model thought before a turn. NULL where it did not think."""
+    conn.execute("ALTER TABLE nodes ADD COLUMN thinking TEXT")
+
+
 def add_demonstrations_table(conn: sqlite3.Connection) -> None:
     """Episodes that show how a task is solved, for imitation.
 
@@ -163,6 +168,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_batch_columns,
     environments_as_list,
     add_drawn_tokens,
+    add_thinking,
     add_demonstrations_table,
     allow_imitation,
 )

@@ -134,6 +134,8 @@ class NodeRow:
     """Sampled candidates with this action; 0 at the root."""
     token_ids: tuple[int, ...] = ()
     """The turn's tokens where its text does not say them; see ``Message.token_ids``."""
+    thinking: str = ""
+    """What the model thought before the turn."""
 
     @property
     def ended(self) -> bool:

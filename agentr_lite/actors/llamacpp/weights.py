@@ -23,7 +23,13 @@ class Weights(Shared):
     """
 
     def __init__(
-        self, path: Path, *, n_gpu_layers: int, chat_template: Path | None, history: History
+        self,
+        path: Path,
+        *,
+        n_gpu_layers: int,
+        chat_template: Path | None,
+        history: History,
+        thinking: bool = False,
     ) -> None:
         """Load the weights, for one user.
 
@@ -39,6 +45,7 @@ class Weights(Shared):
                 override=chat_template,
                 bos=model.token_text(model.bos),
                 eos=model.token_text(model.eos),
+                thinking=thinking,
             )
             eos = model.token_text(model.eos)
             self.encoder = ChatEncoder(template, Tokenizer(model), eos=eos, history=history)

@@ -75,6 +75,7 @@ class MlxActor(Actor):
         width: int = _WIDTH,
         chat_template: Path | None = None,
         history: History = "exact",
+        thinking: bool = False,
         deterministic: bool = False,
         weights: Weights | None = None,
     ) -> None:
@@ -89,6 +90,7 @@ class MlxActor(Actor):
             width: most answers that are decoded at once.
             chat_template: a Jinja file to use instead of the model's own template.
             history: how finished turns become tokens; see ``ChatEncoder``.
+            thinking: let a reasoning model think before it answers; see ``ThinkingActor``.
             deterministic: answer each request by itself and from an empty pool, so that no bit of
                 its answers depends on earlier or simultaneous requests. This is much slower.
             weights: the loaded weights of ``path`` (for ``beside``). The actor is one of their
@@ -121,6 +123,7 @@ class MlxActor(Actor):
             override=chat_template,
             bos=vocabulary.bos_text,
             eos=vocabulary.eos_text,
+            thinking=thinking,
         )
         self._encoder = ChatEncoder(
             template, Tokenizer(vocabulary), eos=vocabulary.eos_text, history=history
@@ -150,6 +153,7 @@ class MlxActor(Actor):
             width=width,
             chat_template=chat_template,
             history=history,
+            thinking=thinking,
             deterministic=deterministic,
         )
         self._closed = False
@@ -223,15 +227,17 @@ class MlxActor(Actor):
             sampling = request.sampling
             # The answer's limit may be too large for a small model's context.
             room = min(sampling.max_tokens, self._context_tokens // 2)
-            prompt = self._encoder.fit(request.messages, self._context_tokens - room)
+            start = request.answer_start
+            prompt = self._encoder.fit(request.messages, self._context_tokens - room - len(start))
             prompts.append(prompt)
             if prompt.tokens is None:
                 jobs.append(None)
                 continue
+            asked = [*prompt.tokens, *start]
             stop = [text.encode() for text in sampling.stop if text]
-            longest = min(sampling.max_tokens, self._context_tokens - len(prompt.tokens))
+            longest = min(sampling.max_tokens, self._context_tokens - len(asked))
             samples = [Sample(sampling, seed, longest, stop) for seed in request.seeds]
-            jobs.append(Job(prompt.tokens, samples))
+            jobs.append(Job(asked, samples))
         work = [job for job in jobs if job is not None]
         self._timed(lambda some: self._decoder.run(some), work)
         self.usage.output_tokens += sum(len(s.tokens) for job in work for s in job.samples)
@@ -257,9 +263,11 @@ class MlxActor(Actor):
             if not all(tokens):
                 raise ModelError("a continuation to score has no tokens")
             prompt = self._encoder.fit(
-                request.messages, self._context_tokens - max(map(len, tokens), default=1)
+                request.messages,
+                self._context_tokens - len(request.answer_start) - max(map(len, tokens), default=1),
             )
-            jobs.append(Scoring(prompt.tokens, tokens) if prompt.tokens is not None else None)
+            asked = [*(prompt.tokens or ()), *request.answer_start]
+            jobs.append(Scoring(asked, tokens) if prompt.tokens is not None else None)
         self._timed(
             lambda some: self._decoder.score(some), [job for job in jobs if job is not None]
         )

@@ -69,6 +69,7 @@ class TrainingStage(Stage):
             start_adapter=self.start_adapter(),
             chat_template=actor_settings(self.recipe).chat_template,
             history=self.recipe.agent.history,
+            thinking=self.recipe.agent.thinking > 0,
             on_report=_ProgressReport(self),
             resume=not self.redo,
         )

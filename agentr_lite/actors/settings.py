@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agentr_lite.actors.chat.encoder import History
+if TYPE_CHECKING:
+    # It imports jinja2, which a command may not need.
+    from agentr_lite.actors.chat.encoder import History
 
 
 @dataclass(frozen=True, slots=True)

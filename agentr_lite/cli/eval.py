@@ -86,9 +86,9 @@ def evaluate(
     With --adapter, round 1 of the new run is an adapter that was trained elsewhere. --paired
     evaluates the base and the round in turn and lists the tasks that were gained and lost.
     """
-    from agentr_lite.runs.creation import target_run
+    from agentr_lite.runs.creation import checked_target, target_run
+    from agentr_lite.runs.refused import opened_for_work, removed_if_refused
     from agentr_lite.runs.single_stage import evaluate_round
-    from agentr_lite.store import Store
 
     settings = {
         "split": split,
@@ -99,19 +99,25 @@ def evaluate(
     }
     given = (f"eval.{key}={value}" for key, value in settings.items() if value is not None)
     chosen = chosen.with_overrides(*given)
-    with Store.open(database_path(db)) as store:
+    if adapter is not None and round_index not in (None, ADOPTED_ROUND):
+        raise UsageError(f"an adapter from elsewhere is round {ADOPTED_ROUND}, not another")
+    path = database_path(db)
+    checked = checked_target(targets, chosen, path, work="eval", adapter=adapter)
+    if checked is not None:
+        checked.permitted()
+    with opened_for_work(path) as store:
         if adapter is None:
-            target = target_run(store, targets, chosen, changeable=("eval.", "agent."))
-        elif round_index in (None, ADOPTED_ROUND):
-            target = run_with_adapter(store, targets, chosen, adapter)
+            changeable = ("eval.", "agent.")
+            target = target_run(store, targets, checked, chosen.overrides, changeable=changeable)
         else:
-            raise UsageError(f"an adapter from elsewhere is round {ADOPTED_ROUND}, not another")
+            target = run_with_adapter(store, targets, checked, adapter)
         run_id = target.run.id
         context.with_resource(claimed(store, run_id))
         try:
-            number, figures = evaluate_round(
-                store, target, round_index, paired=paired, replace=force
-            )
+            with removed_if_refused(store, run_id, is_new=target.is_new):
+                number, figures = evaluate_round(
+                    store, target, round_index, paired=paired, replace=force
+                )
         except KeyboardInterrupt:
             # A new run's recipe holds the overrides already.
             overrides = () if target.is_new else chosen.overrides

@@ -51,9 +51,9 @@ def imitate(
     can make itself are made.
     """
     from agentr_lite.runs import single_stage
-    from agentr_lite.runs.creation import target_run
+    from agentr_lite.runs.creation import checked_target, target_run
+    from agentr_lite.runs.refused import opened_for_work, removed_if_refused
     from agentr_lite.runs.targets import recipe_for
-    from agentr_lite.store import Store
     from agentr_lite.store.runs import stage_status
 
     if tasks is not None:
@@ -61,15 +61,22 @@ def imitate(
     recipe = recipe_for(targets, chosen)
     if recipe is not None and not recipe.imitates:
         chosen = chosen.with_overrides(f"imitation.tasks={DEFAULT_TASKS}")
-    with Store.open(database_path(db)) as store:
-        target = target_run(store, targets, chosen, changeable=("imitation.", "train."))
+    path = database_path(db)
+    checked = checked_target(targets, chosen, path, work="imitation")
+    if checked is not None:
+        checked.permitted()
+    with opened_for_work(path) as store:
+        target = target_run(
+            store, targets, checked, chosen.overrides, changeable=("imitation.", "train.")
+        )
         run_id = target.run.id
         context.with_resource(claimed(store, run_id))
         status = stage_status(store, run_id, START, "imitate")
         # A training that was cut goes on from its checkpoint, if that has the same settings.
         redo = redo or (status is not None and status.finished and bool(chosen.overrides))
         try:
-            summary = single_stage.imitate(store, target, redo=redo)
+            with removed_if_refused(store, run_id, is_new=target.is_new):
+                summary = single_stage.imitate(store, target, redo=redo)
         except KeyboardInterrupt:
             overrides = () if target.is_new else chosen.overrides
             again = command_line("imitate", run_id, db=db, overrides=overrides)

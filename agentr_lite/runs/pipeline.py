@@ -22,6 +22,7 @@ from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs import actors
 from agentr_lite.runs.environments import open_environments
 from agentr_lite.runs.equipment import adapter_in_use, equip
+from agentr_lite.runs.general import usable_general
 from agentr_lite.runs.stages.evaluate import EvaluateStage
 from agentr_lite.runs.stages.imitate import ImitateStage
 from agentr_lite.runs.stages.search import SearchStage
@@ -115,6 +116,7 @@ def run_pipeline(
         if recipe.rounds or recipe.imitates:
             # Better to fail now than after hours of search.
             training_weights(recipe)
+            usable_general(recipe)
         with (
             open_environments(recipe) as environments,
             closing(actors.open_actor(recipe)) as actor,

@@ -175,7 +175,7 @@ def _choose_cuts(
             names = (round_index, task_of[path.tree_id], path.nodes[step])
             return stream_seed(recipe.seed, "judge", *names)
 
-        judgements = Judgements(critic, recipe.splice.critic_tokens)
+        judgements = Judgements(critic, recipe.splice.critic_tokens, recipe.splice.critic_margin)
         judgements.ask(actor, [work.path for work in works], seed)
     for work in works:
         if judgements is not None:

@@ -40,7 +40,8 @@ class Dataset:
     counts: Mapping[str, int]
     """``revision``, ``good`` and ``general`` examples (of imitation, ``demonstration`` instead of
     the first two); ``duplicates`` and ``over_limit`` agent examples left out;
-    ``general_repeated``: general examples beyond one of each line."""
+    ``general_repeated``: general examples beyond one of each line; ``general_refused``: general
+    chats left out because the chat template refuses them, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ def build_dataset(
     round_index: int,
     recipe: Recipe,
     general: Mapping[int, TrainExample],
+    *,
+    refused: int = 0,
 ) -> Dataset:
     """Choose, mix, split and record a round's examples; the same rows give the same set.
 
@@ -87,6 +90,7 @@ def build_dataset(
         round_index: from 1; earlier rounds count too with ``train.accumulate``.
         recipe: ``splice.data``, which good ones, and the ``train`` settings.
         general: line to example, from ``load_general``.
+        refused: lines of the general data that were left out, for the counts.
 
     Returns:
         The set; ``train`` is empty where no agent example was found.
@@ -116,7 +120,7 @@ def build_dataset(
         "max_examples": settings.max_examples,
     }
     kinds: tuple[ItemKind, ...] = ("revision", "good")
-    return _mixed(store, run_id, round_index, recipe, chosen, general, recorded, kinds)
+    return _mixed(store, run_id, round_index, recipe, chosen, general, recorded, kinds, refused)
 
 
 def build_imitation_set(
@@ -125,6 +129,8 @@ def build_imitation_set(
     recipe: Recipe,
     demonstrations: Sequence[Candidate],
     general: Mapping[int, TrainExample],
+    *,
+    refused: int = 0,
 ) -> Dataset:
     """Mix, split and record the examples of a run's imitation, as a round's are.
 
@@ -134,11 +140,12 @@ def build_imitation_set(
         recipe: its settings.
         demonstrations: of the kind ``demonstration``.
         general: line to example, from ``load_general``.
+        refused: lines of the general data that were left out, for the counts.
     """
     agent, duplicates = _distinct(demonstrations)
     chosen = _Chosen(agent, _general_share(len(agent), recipe.train.eta), duplicates, 0)
     kinds: tuple[ItemKind, ...] = ("demonstration",)
-    return _mixed(store, run_id, START, recipe, chosen, general, {}, kinds)
+    return _mixed(store, run_id, START, recipe, chosen, general, {}, kinds, refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +168,7 @@ def _mixed(
     general: Mapping[int, TrainExample],
     recorded_settings: Mapping[str, Any],
     kinds: Sequence[ItemKind],
+    refused: int,
 ) -> Dataset:
     """Add general data, split into train and validation, and record the set."""
     settings, agent, wanted = recipe.train, chosen.agent, chosen.general
@@ -178,6 +186,8 @@ def _mixed(
         "over_limit": chosen.over_limit,
         "general_repeated": max(0, len(mixed) - len(general)),
     }
+    if refused:
+        counts["general_refused"] = refused
     rows = [item.to_row(idx, "train") for idx, item in enumerate(train)]
     rows += [item.to_row(idx, "valid") for idx, item in enumerate(valid, start=len(train))]
     examples = [item.example for item in train], [item.example for item in valid]

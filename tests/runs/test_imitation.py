@@ -165,6 +165,13 @@ def test_a_run_without_imitation_cannot_get_one(loop: Call, tmp_path: Path, db: 
 def test_round_one_waits_for_the_imitation(loop: Call, recipe: Path, db: Path) -> None:
     code, _, err = loop("search", recipe, "-d", db)
     assert code == 2
+    assert f"`agentr-lite imitate {recipe}`" in err
+    assert not db.exists()
+
+    # A run whose imitation has begun but not ended.
+    assert cut("train_lora", 1, signal.SIGKILL, "imitate", recipe, "-d", db).returncode
+    code, _, err = loop("search", "latest", "-d", db)
+    assert code == 2
     assert "`agentr-lite imitate corridor-" in err
 
 

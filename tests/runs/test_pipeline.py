@@ -341,9 +341,17 @@ def test_without_training_data_the_old_adapter_stays(
 def test_the_plan_is_data(cli: Call, recipe: Path, db: Path) -> None:
     code, out, err = cli("run", recipe, "--plan", "-d", db)
     assert code == 0 and err == ""
-    assert out.startswith("plan: loop · corridor") and out.count("\n") == 4
-    [env] = json.loads(cli("run", recipe, "--plan", "--json")[1])["plan"]["env"]
+    plan, _, checked = out.partition("checked:\n")
+    assert plan.startswith("plan: loop · corridor") and plan.count("\n") == 4
+    assert plan.count("search 5 tasks") == 2
+    *findings, verdict = checked.splitlines()
+    assert {line.split()[0] for line in findings} == {"ok"}
+    assert verdict == "the run can begin"
+    data = json.loads(cli("run", recipe, "--plan", "--json")[1])
+    [env] = data["plan"]["env"]
     assert env["name"] == "corridor"
+    assert (data["exit_code"], data["tasks"]["corridor"]["search"]) == (0, 5)
+    assert "error" not in data
     assert not db.exists()
 
 

@@ -384,6 +384,18 @@ def test_the_recipe_says_how_long_the_critic_may_reason(own: dict[str, int], tok
     assert lengths == [tokens]
 
 
+@pytest.mark.parametrize(("margin", "verdict"), [(1.8, "bad"), (2.0, "uncertain")])
+def test_the_recipe_says_by_how_much_a_verdict_must_lead(margin: float, verdict: str) -> None:
+    """``RuleActor`` gives the likeliest verdict a lead of 1.9 nats."""
+    actor = RuleActor(["back"])
+
+    result = run([GOOD, "forward, take, back"], actor, recipe(critic_margin=margin, verify="off"))
+
+    assert [item.judged.verdict for item in result.judged] == [verdict]
+    kind = "judged" if verdict == "bad" else "none judged bad"
+    assert result.revisions[0].cut.kind == kind
+
+
 @pytest.mark.parametrize("limit", [0, 1, 2])
 def test_at_most_so_many_pairs(limit: int) -> None:
     paths = [GOOD, "forward, take, take", "forward, back, back", "back, back"]

@@ -213,7 +213,7 @@ def test_a_missing_environment_is_reported_before_hours_are_spent(
     assert refused.code == 2
     assert "gone: " in refused.err
     assert "Without it: --only corridor" in refused.err
-    assert not study_case.run_names(study_file.parent / "s.db")
+    assert not (study_file.parent / "s.db").exists()
 
 
 def test_flags_that_exclude_each_other(study: Command, study_file: Path) -> None:

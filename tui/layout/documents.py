@@ -103,7 +103,7 @@ def view_of_opening(instructions: str, observation: str) -> StepView:
 
 
 def verdict_line(judgement: JudgementRow) -> Line:
-    """The critic's verdict on a step, with the probability of each verdict or with its reason."""
+    """The critic's verdict on a step, with the probability of each verdict and its reason."""
     mark = VERDICT[judgement.verdict]
     spans: list[Span] = [("critic ", "dim"), (f"{mark.glyph} {mark.word}", mark.style)]
     if judgement.critic == "none":
@@ -113,7 +113,7 @@ def verdict_line(judgement: JudgementRow) -> Line:
         for verdict in VERDICTS:
             if verdict != judgement.verdict:
                 spans.append((f"  {VERDICT[verdict].glyph} {shares[verdict]:.0%}", "dim"))
-    elif judgement.reason:
+    if judgement.reason:
         spans.append(("  " + one_line(judgement.reason), "dim"))
     return tuple(spans)
 

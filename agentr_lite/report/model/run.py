@@ -147,7 +147,8 @@ class TrainLine:
 
     round: int
     examples: Mapping[str, int]
-    """Kind (revision, good, demonstration, general) to number."""
+    """Kind (revision, good, demonstration, general) to number; ``refused``: general chats that were
+    left out because the chat template refuses them, where there are any."""
     validation: int
     """How many of these are held out for the validation loss."""
     adapter: Mapping[str, Any] | None
@@ -370,20 +371,22 @@ def failure_share(failures: Sequence[tuple[int, bool]], *, seed: int) -> Estimat
 def _training(store: Store, run_id: str) -> list[TrainLine]:
     adapters = {row.round: row.summary for row in list_adapters(store, run_id)}
     # A stage that was repeated leaves earlier data sets behind; the newest is the round's.
-    newest = {row.round: row.id for row in list_datasets(store, run_id)}
+    newest = {row.round: row for row in list_datasets(store, run_id)}
     lines = []
-    for number, dataset_id in sorted(newest.items()):
+    for number, dataset in sorted(newest.items()):
         if adapters.get(number, {}).get("adopted"):
             # It was trained elsewhere, on data that nobody here knows.
             continue
         rows = store.rows(
             "SELECT kind, split, count(*) AS n FROM dataset_items WHERE dataset_id = ?"
             " GROUP BY kind, split",
-            (dataset_id,),
+            (dataset.id,),
         )
         examples: Counter[str] = Counter()
         for row in rows:
             examples[row["kind"]] += row["n"]
+        if refused := dataset.settings.get("counts", {}).get("general_refused"):
+            examples["refused"] = refused
         lines.append(
             TrainLine(
                 number,

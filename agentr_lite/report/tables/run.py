@@ -300,6 +300,8 @@ def training_section(report: RunReport) -> Section:
     kinds = ["revision", "good", "general"]
     if any(line.examples.get("demonstration") for line in report.training):
         kinds.insert(0, "demonstration")
+    has_refused = any("refused" in line.examples for line in report.training)
+    kinds += ["refused"] if has_refused else []
     rows: list[list[Cell]] = []
     for line in report.training:
         adapter = line.adapter or {}
@@ -320,6 +322,11 @@ def training_section(report: RunReport) -> Section:
         "Examples by kind. Held out: how many of them are kept for the validation loss, which is"
         " shown from its first to its best value."
     ]
+    if has_refused:
+        notes.append(
+            "Refused: chats of the general data that were left out because the model's chat"
+            " template refuses them."
+        )
     return Section("Training", columns, rows, notes)
 
 

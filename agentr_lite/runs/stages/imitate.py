@@ -65,7 +65,12 @@ class ImitateStage(TrainingStage):
                 " `agentr-lite demos` (docs/imitation.md).",
             )
         dataset = build_imitation_set(
-            self.store, self.run_id, self.recipe, demonstrations, self.general
+            self.store,
+            self.run_id,
+            self.recipe,
+            demonstrations,
+            self.general.examples,
+            refused=len(self.general.refused),
         )
         summary = {"dataset_id": dataset.id, **dataset.counts, "missing": missing}
         return {**summary, **self.train(dataset)}

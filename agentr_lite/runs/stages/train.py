@@ -22,7 +22,14 @@ class TrainStage(TrainingStage):
     name = "train"
 
     def work(self) -> dict[str, Any]:
-        dataset = build_dataset(self.store, self.run_id, self.round, self.recipe, self.general)
+        dataset = build_dataset(
+            self.store,
+            self.run_id,
+            self.round,
+            self.recipe,
+            self.general.examples,
+            refused=len(self.general.refused),
+        )
         summary: dict[str, Any] = {"dataset_id": dataset.id, **dataset.counts}
         if dataset.train:
             return {**summary, **self.train(dataset)}

@@ -11,12 +11,11 @@ from agentr_lite.core.config import artifacts_dir
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.runs.actors import actor_settings
+from agentr_lite.runs.general import GeneralData, usable_general
 from agentr_lite.runs.stages.stage import Stage, StageContext
 from agentr_lite.runs.weights import prepared_weights, training_weights
 from agentr_lite.store import evals, runs, splices
-from agentr_lite.train.batches import TrainExample
 from agentr_lite.train.dataset import Dataset
-from agentr_lite.train.general import load_general
 
 
 class TrainingStage(Stage):
@@ -25,12 +24,12 @@ class TrainingStage(Stage):
     ``redo`` trains again from the beginning.
 
     Attributes:
-        general: line to example of the general data, once the stage is prepared.
+        general: the general data, once the stage is prepared.
     """
 
     def __init__(self, context: StageContext, *, redo: bool = False) -> None:
         super().__init__(context, redo=redo)
-        self.general: Mapping[int, TrainExample] = {}
+        self.general = GeneralData(None, {}, {})
 
     @classmethod
     def model_round(cls, number: int) -> None:
@@ -41,10 +40,10 @@ class TrainingStage(Stage):
 
         Raises:
             ModelError: there are no training weights, or they are unfit.
-            RecipeError: the general data cannot be read.
+            RecipeError: the general data cannot be read, or none of it can be used.
         """
         training_weights(self.recipe)
-        self.general = load_general(self.recipe.train.general)
+        self.general = usable_general(self.recipe)
 
     @property
     def settings(self) -> TrainSettings:

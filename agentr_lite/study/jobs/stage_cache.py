@@ -18,6 +18,7 @@ from agentr_lite.core.config import artifacts_dir
 from agentr_lite.core.rounds import START, round_name
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.equipment import adapter_in_use
+from agentr_lite.runs.general import usable_general
 from agentr_lite.store import Store, splices
 from agentr_lite.store.records import AdapterRow, RunRow, Stage
 from agentr_lite.store.runs import stage_status
@@ -25,7 +26,6 @@ from agentr_lite.store.trees import copy_trees
 from agentr_lite.study.jobs.run_index import RunIndex
 from agentr_lite.study.jobs.stage_inputs import plain_settings, stage_inputs
 from agentr_lite.train.dataset import build_dataset
-from agentr_lite.train.general import load_general
 
 
 def copy_cached_stage(
@@ -97,7 +97,9 @@ def _copy_training(store: Store, source: str, target: str, recipe: Recipe, numbe
     if _adapter(store, source, before) != _adapter(store, target, before):
         return False
     datasets = {dataset.id: dataset for dataset in splices.list_datasets(store, source)}
-    own = build_dataset(store, target, number, recipe, load_general(recipe.train.general))
+    general = usable_general(recipe)
+    refused = len(general.refused)
+    own = build_dataset(store, target, number, recipe, general.examples, refused=refused)
     if datasets[adapter.dataset_id].settings.get("sha256") != own.sha256:
         return False
     return _copy_adapter(store, adapter, target, own.id, "train")

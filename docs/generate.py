@@ -41,6 +41,7 @@ else to stderr.
 | 3 | the model or an adapter is missing or unusable |
 | 4 | the database is unusable: newer, locked, corrupt, no space |
 | 5 | finished, but some tasks failed; `agentr-lite trees` says why |
+| 6 | nothing to learn: the trees gave no example to train on, and the message says why |
 | 130 | interrupted; finished work is kept, and the message names the command that resumes |
 
 With `--json`, an error is `{"error": {"kind", "message", "hint"}}` on stdout.

@@ -131,10 +131,31 @@ def evaluate(
                 hint=f"Go on with: {again}",
             ) from None
         _show(store, run_id, number, target.recipe.eval.split, figures, as_json)
+        first = _first_fault(store, run_id, figures)
     faulty = sum(of_mode["faulty"] for by_mode in figures.values() for of_mode in by_mode.values())
     if faulty:
-        warn(f"the environment broke in {faulty} episodes; they are left out of the figures")
+        warn(
+            f"the environment broke in {faulty} episodes; they are left out of the figures",
+            hint=f"The first of them: {first}",
+        )
         context.exit(EXIT_SOME_TASKS_FAILED)
+
+
+def _first_fault(store: Store, run_id: str, figures: Figures) -> str:
+    """The error of the first episode that the environment broke; empty without any."""
+    from agentr_lite.metrics.episodes import is_faulty
+    from agentr_lite.store.evals import list_eval_items, list_evals
+
+    return next(
+        (
+            item.error or ""
+            for row in list_evals(store, run_id)
+            if row.round in figures
+            for item in list_eval_items(store, row.id, last_step_only=True)
+            if is_faulty(item)
+        ),
+        "",
+    )
 
 
 Figures = dict[int, dict[str, Any]]
@@ -172,7 +193,9 @@ def _show(
     report = gather(store, run_id)
     shown = (number, reference_round(number, imitates=report.run.imitates))
     lines = [line for line in report.evals if line.split == split and line.round in shown]
-    sections = run_sections(replace(report, evals=lines, splices=[], training=[], stages=[]))
+    sections = run_sections(
+        replace(report, evals=lines, splices=[], training=[], learning=[], stages=[])
+    )
     head = [f"Run {run_id}"]
     for mode, of_mode in pairs.items():
         section = paired_section(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from agentr_lite.core.errors import (
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
     Interrupted,
+    NothingToLearn,
     StoreError,
     UsageError,
     from_os_error,
@@ -27,6 +27,8 @@ from agentr_lite.runs.choice import Chosen
 from agentr_lite.runs.claim import claimed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agentr_lite.runs.checks.run import CheckedRun
     from agentr_lite.runs.creation import Target
     from agentr_lite.runs.pipeline import PipelineResult
@@ -115,6 +117,11 @@ def run(
             failure = from_os_error(error)
             failure.hint = f"{failure.hint} Then go on with: {again}".strip()
             raise failure from error
+        except NothingToLearn:
+            # What the base does is known, and worth showing. With --json, the error is the output.
+            if not as_json:
+                _show(store, run_id, as_json, shlex.join(place))
+            raise
         except AgentrError as error:
             if _has_begun(store, run_id, error):
                 error.hint = f"{error.hint} Then go on with: {again}".strip()
@@ -159,18 +166,22 @@ def _run_loop(store: Store, target: Target) -> PipelineResult:
             target.run.id,
             target.recipe,
             progress=progress,
-            on_stage=functools.partial(_narrate, target.recipe.imitates),
+            on_stage=lambda *stage: _narrate(store, target, *stage),
         )
 
 
-def _narrate(imitates: bool, number: int, stage: str, summary: dict[str, Any]) -> None:
+def _narrate(
+    store: Store, target: Target, number: int, stage: str, summary: Mapping[str, Any]
+) -> None:
     """A line on what an evaluation gave, and on a training that had no data."""
     from agentr_lite.metrics.evaluation import EvalFigures
+    from agentr_lite.metrics.learning import round_diagnosis
+    from agentr_lite.store.splices import list_adapters
 
     if stage == "eval" and (greedy := summary.get("greedy")):
         figures = EvalFigures.from_json(greedy)
         success, reward = figures.success, figures.reward
-        name = round_name(number, imitates=imitates)
+        name = round_name(number, imitates=target.recipe.imitates)
         if success:
             # A mean reward of one task alone has no interval.
             also = f", mean reward {reward.value:.3f}" if reward and figures.graded else ""
@@ -178,7 +189,14 @@ def _narrate(imitates: bool, number: int, stage: str, summary: dict[str, Any]) -
                 f"{name}: {success.value:.1%} success [{success.low:.1%}, {success.high:.1%}]{also}"
             )
     elif stage == "train" and "skipped" in summary:
-        warn(f"round {number}: nothing to train on ({summary['skipped']})")
+        # Without any adapter the run stops here, with an error that says the same.
+        diagnosis = round_diagnosis(store, target.run.id, number)
+        kept = [row.round for row in list_adapters(store, target.run.id) if row.round < number]
+        if diagnosis is not None and kept:
+            warn(
+                f"round {number}: nothing to train on: {diagnosis.finding}",
+                hint=f"The adapter of {round_name(max(kept), imitates=True)} stays in use.",
+            )
 
 
 def _show(store: Store, run_id: str, as_json: bool, place: str) -> None:

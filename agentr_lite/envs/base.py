@@ -48,6 +48,10 @@ class Environment(ABC):
     """Whether an episode can be replayed in well under a second without using anything outside
     this process. Then a viewer replays episodes without asking."""
 
+    keeps_full_stop: bool = False
+    """Whether a full stop at the end of an action belongs to it, as in free text (``say Hello.``).
+    If not, it is taken off before ``step``: models often end a line with one."""
+
     path_options: ClassVar[tuple[str, ...]] = ("data_dir", "games_dir", "recipes_dir")
     """Constructor options that name files or directories. A run stores them as absolute paths, so
     that it can be resumed from any working directory. Default: the usual names."""

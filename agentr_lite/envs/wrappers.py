@@ -34,6 +34,7 @@ class ReplayEnvironment(Environment):
     def __init__(self, inner: Environment) -> None:
         self._inner = inner
         self.time_limit_s = inner.time_limit_s
+        self.keeps_full_stop = inner.keeps_full_stop
         self._task: Task | None = None
         """None if the actions that led to the inner environment's state are not known."""
         self._seed = 0

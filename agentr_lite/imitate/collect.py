@@ -12,6 +12,7 @@ from typing import Literal
 
 from agentr_lite.agent.boundary import environment_boundary, guarded_reset
 from agentr_lite.agent.step import take_step
+from agentr_lite.agent.turns import Choice, answer_format
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.steps import Step, turn_text
 from agentr_lite.core.tasks import Task
@@ -35,7 +36,13 @@ class Verified:
 
 
 def verify_turns(
-    env: Environment, task: Task, turns: Sequence[str], *, source: str, alpha: float = ALPHA
+    env: Environment,
+    task: Task,
+    turns: Sequence[str],
+    *,
+    source: str,
+    alpha: float = ALPHA,
+    choice: Choice = "first",
 ) -> Verified:
     """Play turns from reset and keep them if they earn enough.
 
@@ -47,7 +54,9 @@ def verify_turns(
         turns: assistant turns in order.
         source: who made them; see ``Demonstration.source``.
         alpha: the lowest reward that counts, in [0, 1].
+        choice: which action of a turn counts, where it holds several.
     """
+    form = answer_format(choice, env)
     if task.split != SPLIT:
         return Verified(None, f"'{task.name}' is a {task.split} task, not a training task")
     steps: list[Step] = []
@@ -56,7 +65,7 @@ def verify_turns(
             instructions = env.instructions()
         opening = guarded_reset(env, task)
         for turn in turns:
-            steps.append(take_step(env, turn))
+            steps.append(take_step(env, turn, form=form))
             if steps[-1].ended:
                 break
     except EnvironmentFault as fault:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from agentr_lite.agent.boundary import guarded_reset, guarded_tasks
-from agentr_lite.agent.turns import parse_action
+from agentr_lite.agent.turns import PLAIN, parse_action
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment
@@ -111,7 +111,7 @@ def _parts(conversation: Conversation) -> tuple[str, list[str]]:
             index
             for index, message in enumerate(messages)
             if message["role"] == "assistant"
-            and (parse_action(message["content"]) or index + 1 == len(messages))
+            and (parse_action(message["content"], PLAIN) or index + 1 == len(messages))
         ),
         len(messages),
     )

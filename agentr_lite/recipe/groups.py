@@ -41,6 +41,12 @@ class AgentSettings:
         " environment's own grammar; empty: anything. A file's text becomes part of the recipe.",
         per_env=True,
     )
+    action: Literal["first", "last"] = setting(
+        "first",
+        "Which action counts where an answer holds several: the `first`, or the `last`, as in ReAct"
+        " and AgentGym's evaluation.",
+        per_env=True,
+    )
     history: Literal["exact", "template"] = setting(
         "exact",
         "How finished turns become tokens, in play and in training. `exact`: the tokens that were"

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from agentr_lite.actors.base import Actor, Sampling
 from agentr_lite.agent.boundary import environment_boundary
 from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.agent.turns import answer_format
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.tasks import Task
@@ -146,6 +147,7 @@ def make_with_model(
                     [step.text for step in episode.steps],
                     source=source,
                     alpha=alpha,
+                    choice=environment.recipe.agent.action,
                 )
                 if verified.demonstration is None:
                     unsolved.append(episode.task)
@@ -183,6 +185,7 @@ def _episodes(
         actor,
         [Start(task, _episode_seed(recipe, task, attempt), attempt) for task in tasks],
         instructions=instructions,
+        form=answer_format(recipe.agent.action, env),
         max_steps=recipe.eval.max_steps,
         sampling=Sampling(
             temperature=recipe.eval.temperature if attempt else 0.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -306,9 +307,10 @@ def test_an_environment_fault_costs_its_pair_only() -> None:
     result = run(paths, actor, env=Broken())
 
     by_status = {revision.status: revision for revision in result.revisions}
-    assert by_status["rejected"].reason == (
-        "environment fault: environment 'corridor': step('throw') raised RuntimeError:"
-        " socket closed"
+    assert re.fullmatch(
+        r"environment fault: environment 'corridor': step\('throw'\) raised RuntimeError:"
+        r" socket closed \(test_splice_wave\.py:\d+, in step\)",
+        by_status["rejected"].reason,
     )
     assert by_status["replayed"].pair.bad.actions[2] == "take"
 

@@ -40,7 +40,8 @@ def run_sections(report: RunReport) -> list[Section]:
         lines = with_envs(report.evals_of("recovery", split))
         if lines:
             sections.append(recovery_section(lines, split=split))
-    sections += [splice_section(report), training_section(report), cost_section(report)]
+    sections += [splice_section(report), dead_end_section(report), training_section(report)]
+    sections.append(cost_section(report))
     return [section for section in sections if section.rows]
 
 
@@ -286,6 +287,8 @@ def splice_section(report: RunReport) -> Section:
             notes.append(f"{name}: rejected: {reasons}.")
     columns = ["", "good", "bad", "pairs", "naive failed", "kept", "recovered", "rejected"]
     columns += ["length"]
+    for learnt in report.learning if rows else ():
+        notes += [f"{round_name(learnt.round)}: {note}." for note in learnt.notes]
     if rows:
         notes.append(
             "Good and bad: numbers of trajectories. Kept: splices whose replay earns the reward."
@@ -293,6 +296,17 @@ def splice_section(report: RunReport) -> Section:
             " Length: mean number of bad steps before the reflection."
         )
     return Section("Revision data", columns, rows, notes)
+
+
+def dead_end_section(report: RunReport) -> Section:
+    """Rounds that gave nothing to train on: why, and what to try."""
+    dead_ends = [(line.round, line.diagnosis) for line in report.learning if line.diagnosis]
+    rows: list[list[Cell]] = [[round_name(number), each.cause] for number, each in dead_ends]
+    notes = []
+    for number, each in dead_ends:
+        notes.append(f"{round_name(number).capitalize()}: {each.finding}.")
+        notes += [advice for advice in each.advice if advice not in notes]
+    return Section("Nothing to learn from", ["", "cause"], rows, notes)
 
 
 def training_section(report: RunReport) -> Section:

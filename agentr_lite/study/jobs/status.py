@@ -125,8 +125,10 @@ def study_status(
         wall = sum(
             row.wall_s for row in stages[run.id] if (run.id, row.round, row.stage) not in copies
         )
-        state = _state(store, run)
-        left = 0.0 if state == "done" else _time_left(cell, times, finished, available)
+        state = _state(store, run) if resolved.possible else "impossible"
+        left = (
+            0.0 if state in ("done", "impossible") else _time_left(cell, times, finished, available)
+        )
         count = total if state == "done" else len(finished)
         rows.append(CellStatus(cell, state, run.id, count, total, wall, left, run.error or ""))
     return StudyStatus(rows)

@@ -11,6 +11,7 @@ from agentr_lite.actors import registry
 from agentr_lite.actors.mlx.spec import is_mlx
 from agentr_lite.actors.openai.spec import is_server
 from agentr_lite.actors.registry import STARTER, expand, resolve_model
+from agentr_lite.envs.registry import env_origin
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.actors import open_actor
 from agentr_lite.runs.checks.checklist import Checklist
@@ -48,6 +49,7 @@ def check_player(checks: Checklist, recipe: Recipe, grammars: Sequence[str]) -> 
             checks.passed(SUBJECT, f"{recipe.model}, {_kind(recipe.model)}")
     if checks.is_refused(SUBJECT):
         return recipe
+    _check_knows_game(checks, recipe)
     if not has_bundled_template(recipe):
         with checks.refusals("chat template"):
             checks.passed("chat template", _check_template(recipe))
@@ -56,6 +58,18 @@ def check_player(checks: Checklist, recipe: Recipe, grammars: Sequence[str]) -> 
             registry.check_grammars(recipe.model, grammars)
             checks.passed("grammar", "the back end can follow it")
     return recipe
+
+
+def _check_knows_game(checks: Checklist, recipe: Recipe) -> None:
+    """Say that the bundled model, which is the default, knows only the bundled environments."""
+    unknown = [env for env in recipe.env_names if env_origin(env) != "built in"]
+    if recipe.model == STARTER and unknown:
+        checks.warned(
+            SUBJECT,
+            f"the bundled model plays, but it has never seen {' or '.join(unknown)}: it knows the"
+            " bundled environments alone",
+            "Choose a model with --model FILE.gguf or NAME; `agentr-lite models` lists names.",
+        )
 
 
 def check_adopted(checks: Checklist, recipe: Recipe, adapter: Path) -> None:

@@ -109,7 +109,7 @@ def check_model(spec: str) -> None:
 
 
 def check_grammars(spec: str, texts: Iterable[str]) -> None:
-    """Refuse grammars that a model's back end cannot follow, without loading the model.
+    """Refuse grammars that cannot be followed, without loading the model.
 
     A server's model is not checked: only its answers show whether it follows grammars.
 
@@ -118,15 +118,12 @@ def check_grammars(spec: str, texts: Iterable[str]) -> None:
         texts: GBNF; empty texts are skipped.
 
     Raises:
-        ModelError: the back end cannot follow grammars.
-        GrammarError: llama.cpp refuses one of the grammars.
+        GrammarError: one of the grammars is not well formed, or too large.
     """
     wanted = [text for text in texts if text]
     if not wanted or is_server(expand(spec)):
         return
-    if is_mlx(expand(spec)):
-        raise no_grammar(spec)
-    from agentr_lite.actors.llamacpp.grammar import try_grammar
+    from agentr_lite.actors.grammar.matcher import try_grammar
 
     for text in wanted:
         try_grammar(text)
@@ -167,14 +164,6 @@ def check_adapter(spec: str, path: Path) -> None:
     check_adapter_file(path, check_model_file(files.gguf))
 
 
-def no_grammar(spec: str) -> ModelError:
-    """The error for a back end that cannot follow a grammar."""
-    return ModelError(
-        f"{spec}: this back end cannot make answers follow a grammar",
-        hint="Give the model as a GGUF file, or use no grammar: --set agent.grammar=''.",
-    )
-
-
 def open_actor(settings: ActorSettings) -> Actor:
     """Load a model.
 
@@ -185,7 +174,11 @@ def open_actor(settings: ActorSettings) -> Actor:
     actor = _open(settings)
     if settings.grammar and not actor.capabilities.grammar:
         actor.close()
-        raise no_grammar(settings.model)
+        raise ModelError(
+            f"{settings.model}: this back end cannot make answers follow a grammar",
+            hint="Give the model as a GGUF file or an MLX directory, or use no grammar:"
+            " --set agent.grammar=''.",
+        )
     return actor
 
 

@@ -22,12 +22,25 @@ from agentr_lite.actors.base import (
     ScoreResult,
 )
 from agentr_lite.actors.chat.encoder import ChatEncoder
-from agentr_lite.actors.chat.template import THOUGHT_CLOSE
+from agentr_lite.actors.chat.template import THOUGHT_CLOSE, ChatTemplate
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.usage import Usage
 
 _SECOND_PART = 0x5F3759DF
 """Mixed into a sample's seed, so that its two parts use different random numbers."""
+
+
+def check_thinks(speaker: ChatTemplate | ChatEncoder) -> None:
+    """Refuse a model that was asked for thoughts and has none.
+
+    Raises:
+        ModelError: the model's template knows no thoughts.
+    """
+    if not speaker.thinks:
+        raise ModelError(
+            "agent.thinking is set, but the model's chat template has no block of thoughts",
+            hint="Use a reasoning model, or leave agent.thinking at 0.",
+        )
 
 
 class ThinkingActor(Actor):
@@ -43,11 +56,7 @@ class ThinkingActor(Actor):
         Raises:
             ModelError: the model's template knows no thoughts.
         """
-        if not encoder.thinks:
-            raise ModelError(
-                "agent.thinking is set, but the model's chat template has no block of thoughts",
-                hint="Use a reasoning model, or leave agent.thinking at 0.",
-            )
+        check_thinks(encoder)
         self._inner = inner
         self._encoder = encoder
         self._budget = budget

@@ -48,6 +48,12 @@ class RecipeError(UsageError):
     kind = "recipe"
 
 
+class GrammarError(UsageError):
+    """A grammar that cannot be read, that no answer could satisfy, or that cannot be followed."""
+
+    kind = "grammar"
+
+
 class ModelError(AgentrError):
     """A model or adapter is missing, corrupt or unfit for the task."""
 

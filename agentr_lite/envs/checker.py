@@ -16,8 +16,8 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from agentr_lite.core.errors import AgentrError
-from agentr_lite.core.gbnf import GrammarError, check_grammar
+from agentr_lite.core.errors import AgentrError, GrammarError
+from agentr_lite.core.gbnf import check_grammar
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.faults import raised_at

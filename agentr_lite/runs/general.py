@@ -69,8 +69,7 @@ def usable_general(recipe: Recipe) -> GeneralData:
 def _refused(recipe: Recipe, path: Path, examples: Mapping[int, TrainExample]) -> dict[int, str]:
     stat = path.stat()
     file = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
-    agent = recipe.agent
-    key = (file, recipe.model, recipe.train_model, agent.chat_template, agent.history)
+    key = (file, recipe.model, recipe.train_model, recipe.agent)
     if key not in _checked:
         encoder = training_template(recipe).encoder(recipe.agent.history)
         _checked[key] = refused_chats(encoder, examples)

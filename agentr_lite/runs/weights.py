@@ -70,11 +70,11 @@ def training_template(recipe: Recipe) -> FileTemplate:
     """
     from agentr_lite.actors.chat.files import directory_template, gguf_template
 
-    override = template_override(recipe)
+    override, thinking = template_override(recipe), recipe.agent.thinking > 0
     path = _given_weights(recipe)
     if path is not None:
-        return directory_template(path, override)
-    return gguf_template(resolve_model(recipe.model).gguf, override)
+        return directory_template(path, override, thinking=thinking)
+    return gguf_template(resolve_model(recipe.model).gguf, override, thinking=thinking)
 
 
 def template_override(recipe: Recipe) -> Path | None:
@@ -84,8 +84,9 @@ def template_override(recipe: Recipe) -> Path | None:
 
 
 def has_bundled_template(recipe: Recipe) -> bool:
-    """Whether the bundled model plays and trains, with its own chat template."""
-    return recipe.model == STARTER and not recipe.train_model and not recipe.agent.chat_template
+    """Whether the bundled model plays and trains, with its own chat template as it is."""
+    is_bundled = recipe.model == STARTER and not recipe.train_model
+    return is_bundled and not recipe.agent.chat_template and not recipe.agent.thinking
 
 
 def _given_weights(recipe: Recipe) -> Path | None:

@@ -147,6 +147,11 @@ REFUSALS: dict[str, tuple[list[str], int, str]] = {
         3,
         "leaves out the user's text",
     ),
+    "a template without thoughts": (
+        ["{six}", "--set", "agent.thinking=9"],
+        3,
+        "no block of thoughts",
+    ),
     "unknown class": (["{at}/games.py:None"], 2, "has no 'None'"),
     "unknown option": (["{six}", "--set", "env_options.size=3"], 2, "no option 'size'"),
     "unmade environment": (["{at}/games.py:Unmade"], 1, "no way"),

@@ -31,12 +31,15 @@ class FileTemplate:
         return ChatEncoder(self.template, Tokenizer(_NoVocabulary()), eos=self.eos, history=history)
 
 
-def gguf_template(path: Path, override: Path | None = None) -> FileTemplate:
+def gguf_template(
+    path: Path, override: Path | None = None, *, thinking: bool = False
+) -> FileTemplate:
     """The template of a GGUF file.
 
     Args:
         path: the file.
         override: a Jinja file to use instead.
+        thinking: turns begin with thoughts.
 
     Raises:
         ModelError: the file cannot be read, or has no usable template.
@@ -46,16 +49,21 @@ def gguf_template(path: Path, override: Path | None = None) -> FileTemplate:
         token_text(header, header.metadata.get(f"tokenizer.ggml.{name}_token_id"))
         for name in ("bos", "eos")
     )
-    template = model_template(path, header.chat_template, override=override, bos=bos, eos=eos)
+    template = model_template(
+        path, header.chat_template, override=override, bos=bos, eos=eos, thinking=thinking
+    )
     return FileTemplate(template, eos)
 
 
-def directory_template(directory: Path, override: Path | None = None) -> FileTemplate:
+def directory_template(
+    directory: Path, override: Path | None = None, *, thinking: bool = False
+) -> FileTemplate:
     """The template of a directory in MLX's or Hugging Face's format.
 
     Args:
         directory: the model.
         override: a Jinja file to use instead.
+        thinking: turns begin with thoughts.
 
     Raises:
         ModelError: there is no usable template.
@@ -71,7 +79,9 @@ def directory_template(directory: Path, override: Path | None = None) -> FileTem
         own = beside.read_text("utf-8", "replace")
     bos, eos = _spelling(config.get("bos_token")), _spelling(config.get("eos_token"))
     text = own if isinstance(own, str) and own.strip() else None
-    return FileTemplate(model_template(directory, text, override=override, bos=bos, eos=eos), eos)
+    return FileTemplate(
+        model_template(directory, text, override=override, bos=bos, eos=eos, thinking=thinking), eos
+    )
 
 
 def _json(path: Path) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from agentr_lite.actors.base import (
 from agentr_lite.actors.chat.encoder import ChatEncoder, History, Prompt
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import tuning
-from agentr_lite.actors.llamacpp.grammar import constrained
+from agentr_lite.actors.llamacpp.grammar import Constrained
 from agentr_lite.actors.llamacpp.isolated import IsolatedLane
 from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
 from agentr_lite.actors.llamacpp.library import library_version, uses_gpu
@@ -208,8 +208,8 @@ class LlamaCppActor(Actor):
     def _chooser(self, sampling: Sampling, seed: int) -> Chooser:
         if not sampling.grammar:
             return make_chooser(sampling, seed)
-        grammar = self._weights.grammar(sampling.grammar)
-        return constrained(grammar, make_chooser(sampling, seed), sampling, seed)
+        matcher = self._weights.grammars.compiled(sampling.grammar).begin()
+        return Constrained(make_chooser(sampling, seed), matcher, sampling, seed)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """See ``Actor``.

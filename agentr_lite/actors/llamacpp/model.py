@@ -202,14 +202,3 @@ class Model:
         }
         found.pop("", None)
         return found
-
-    @cached_property
-    def silent_tokens(self) -> frozenset[int]:
-        """Tokens that add nothing to a text and do not end it: control and unknown ones."""
-        lib = self._lib
-        silent = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN
-        return frozenset(
-            token
-            for token in range(self.n_vocab)
-            if lib.llama_vocab_get_attr(self.vocab, token) & silent and token not in self.end_tokens
-        )

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from agentr_lite.actors.answer import generated, refuse_grammars
+from agentr_lite.actors.answer import generated
 from agentr_lite.actors.base import (
     SCORE_OVERFLOW,
     Actor,
@@ -29,6 +29,7 @@ from agentr_lite.core.errors import ModelError
 from agentr_lite.core.usage import Usage
 
 if TYPE_CHECKING:
+    from agentr_lite.actors.grammar.matcher import Matcher
     from agentr_lite.actors.mlx.weights import Weights
 
 
@@ -63,6 +64,7 @@ class MlxActor(Actor):
         scoring=True,
         prefix_sharing=True,
         adapter_format="mlx",
+        grammar=True,
         side_by_side=True,
     )
 
@@ -212,15 +214,10 @@ class MlxActor(Actor):
         return self._context_tokens
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
-        """See ``Actor``. If a stop string cuts a token, ``token_ids`` holds the whole token.
-
-        Raises:
-            ModelError: a request has a grammar.
-        """
+        """See ``Actor``. If a stop string cuts a token, ``token_ids`` holds the whole token."""
         from agentr_lite.actors.mlx.decoder import Job
         from agentr_lite.actors.mlx.sampler import Sample
 
-        refuse_grammars(requests, "MLX")
         prompts: list[Prompt] = []
         jobs: list[Job | None] = []
         for request in requests:
@@ -236,7 +233,10 @@ class MlxActor(Actor):
             asked = [*prompt.tokens, *start]
             stop = [text.encode() for text in sampling.stop if text]
             longest = min(sampling.max_tokens, self._context_tokens - len(asked))
-            samples = [Sample(sampling, seed, longest, stop) for seed in request.seeds]
+            samples = [
+                Sample(sampling, seed, longest, stop, self._matcher(sampling.grammar))
+                for seed in request.seeds
+            ]
             jobs.append(Job(asked, samples))
         work = [job for job in jobs if job is not None]
         self._timed(lambda some: self._decoder.run(some), work)
@@ -245,6 +245,11 @@ class MlxActor(Actor):
             generated(request, prompt, job, self._encoder)
             for request, prompt, job in zip(requests, prompts, jobs, strict=True)
         ]
+
+    def _matcher(self, grammar: str) -> Matcher | None:
+        if not grammar:
+            return None
+        return self._weights.grammars(self._pool.vocabulary_size).compiled(grammar).begin()
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """See ``Actor``.

@@ -128,17 +128,19 @@ def _check_template(recipe: Recipe) -> str:
     """
     from agentr_lite.actors.chat.files import directory_template, gguf_template
     from agentr_lite.actors.chat.template import model_template
+    from agentr_lite.actors.thinking import check_thinks
 
-    override = template_override(recipe)
+    override, thinking = template_override(recipe), recipe.agent.thinking > 0
     spec = expand(recipe.model)
     if is_server(spec):
         if override is None:
             return "the server's own"
         model_template(override, None, override=override, bos="", eos="")
-    elif is_mlx(spec):
-        directory_template(resolve_model(recipe.model).gguf, override)
-    else:
-        gguf_template(resolve_model(recipe.model).gguf, override)
+        return str(override)
+    read = directory_template if is_mlx(spec) else gguf_template
+    found = read(resolve_model(recipe.model).gguf, override, thinking=thinking)
+    if thinking:
+        check_thinks(found.template)
     return "the model's own" if override is None else str(override)
 
 

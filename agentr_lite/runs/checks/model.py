@@ -50,7 +50,6 @@ def check_player(checks: Checklist, recipe: Recipe, grammars: Sequence[str]) -> 
             _warn_of_unknown_game(checks, recipe)
     if checks.is_refused(SUBJECT):
         return recipe
-    _check_knows_game(checks, recipe)
     if not has_bundled_template(recipe):
         with checks.refusals("chat template"):
             checks.passed("chat template", _check_template(recipe))
@@ -59,18 +58,6 @@ def check_player(checks: Checklist, recipe: Recipe, grammars: Sequence[str]) -> 
             registry.check_grammars(recipe.model, grammars)
             checks.passed("grammar", "the back end can follow it")
     return recipe
-
-
-def _check_knows_game(checks: Checklist, recipe: Recipe) -> None:
-    """Say that the bundled model, which is the default, knows only the bundled environments."""
-    unknown = [env for env in recipe.env_names if env_origin(env) != "built in"]
-    if recipe.model == STARTER and unknown:
-        checks.warned(
-            SUBJECT,
-            f"the bundled model plays, but it has never seen {' or '.join(unknown)}: it knows the"
-            " bundled environments alone",
-            "Choose a model with --model FILE.gguf or NAME; `agentr-lite models` lists names.",
-        )
 
 
 def check_adopted(checks: Checklist, recipe: Recipe, adapter: Path) -> None:

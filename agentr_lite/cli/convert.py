@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from agentr_lite.cli.common import json_option
 from agentr_lite.core.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from agentr_lite.convert.check import AdapterCheck
+    from agentr_lite.convert.check import AdapterCheck, CopyCheck
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _NEW = click.Path(path_type=Path)
@@ -206,26 +207,41 @@ def _show(found: AdapterCheck) -> None:
     help="Of a GGUF file's matrices.  [default: q8_0]",
 )
 @click.option("--check", is_flag=True, help="Write it only if both compute the same.")
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="With --check: let llama.cpp compute with a temporary f32 copy of a quantized file.",
+)
 @click.option("--force", is_flag=True, help="Overwrite an output file.")
 @json_option
 def model(
-    source: Path, output: Path, dtype: str | None, check: bool, force: bool, as_json: bool
+    source: Path,
+    output: Path,
+    dtype: str | None,
+    check: bool,
+    exact: bool,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Convert MODEL, a directory in Hugging Face's or MLX's format, into a GGUF file.
 
-    Or the other way: a GGUF file (llama, qwen2 or qwen3) into such a directory, its matrices
-    dequantized, its tokenizer and chat template included.
+    Or the other way: a GGUF file (llama, qwen2, qwen3, gemma, gemma2 or gemma3) into such a
+    directory, its matrices dequantized, its tokenizer and chat template included.
     """
+    if exact and not check:
+        raise UsageError("--exact belongs to --check")
     _check_output(output, force and source.is_dir())
     if source.is_dir():
-        _model_to_gguf(source, output, dtype or "q8_0", check, as_json)
+        _model_to_gguf(source, output, dtype or "q8_0", check, exact, as_json)
         return
     if dtype is not None:
         raise UsageError("--type is for GGUF files that are written")
-    _model_from_gguf(source, output, check, as_json)
+    _model_from_gguf(source, output, check, exact, as_json)
 
 
-def _model_to_gguf(source: Path, output: Path, dtype: str, check: bool, as_json: bool) -> None:
+def _model_to_gguf(
+    source: Path, output: Path, dtype: str, check: bool, exact: bool, as_json: bool
+) -> None:
     from agentr_lite.console.output import emit, emit_json
     from agentr_lite.convert.check import check_copy
     from agentr_lite.convert.hf_to_gguf import convert_to_gguf
@@ -233,41 +249,51 @@ def _model_to_gguf(source: Path, output: Path, dtype: str, check: bool, as_json:
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".convert.") as scratch:
         made = Path(scratch) / output.name
         convert_to_gguf(source, made, dtype=dtype)  # type: ignore[arg-type]
-        found = check_copy(made, source) if check else None
+        checked = check_copy(made, source, exact=exact or None) if check else None
         made.replace(output)
     size = output.stat().st_size
     if as_json:
-        emit_json({"path": output, "bytes": size} | ({"check": found} if found else {}))
+        emit_json({"path": output, "bytes": size} | _check_data(checked))
         return
-    emit(f"{output}: {size / 1e6:.1f} MB, {dtype}" + (_agree(found) if found else ""))
+    emit(f"{output}: {size / 1e6:.1f} MB, {dtype}" + _check_words(checked))
 
 
-def _model_from_gguf(source: Path, output: Path, check: bool, as_json: bool) -> None:
+def _model_from_gguf(source: Path, output: Path, check: bool, exact: bool, as_json: bool) -> None:
     from agentr_lite.console.output import emit, emit_json
     from agentr_lite.convert.check import check_copy
     from agentr_lite.convert.gguf_to_hf import convert_to_hf
 
     made = convert_to_hf(source, output)
-    found = None
+    checked = None
     if check:
         try:
-            found = check_copy(source, output)
+            checked = check_copy(source, output, exact=exact or None)
         except BaseException:
             shutil.rmtree(output)
             raise
     if as_json:
-        emit_json({"path": output, "model": made} | ({"check": found} if found else {}))
+        emit_json({"path": output, "model": made} | _check_data(checked))
         return
     emit(
         f"{output}: {made.architecture}, {made.parameters:,} parameters, {made.quantization} as"
-        f" {made.dtype.lower()}" + (_agree(found) if found else "")
+        f" {made.dtype.lower()}" + _check_words(checked)
     )
 
 
-def _agree(found: Any) -> str:
+def _check_data(checked: CopyCheck | None) -> dict[str, Any]:
+    if checked is None:
+        return {}
+    measured = dataclasses.asdict(checked.agreement)
+    return {"check": measured | {"rounding": checked.rounding, "limit": checked.limit}}
+
+
+def _check_words(checked: CopyCheck | None) -> str:
+    if checked is None:
+        return ""
+    agreed = checked.agreement
     return (
-        f"; MLX and llama.cpp: mean difference of logits {found.mean_abs:.2g} (spread"
-        f" {found.spread:.2g}), same top token {100 * found.top1:.1f} %"
+        f"; MLX and llama.cpp on {agreed.tokens:,} tokens: {checked.measured} (limit"
+        f" {checked.limit:g}), same top token {100 * agreed.top1:.1f} %"
     )
 
 

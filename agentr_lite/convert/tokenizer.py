@@ -13,6 +13,7 @@ from typing import Any
 
 import gguf
 
+from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.core.errors import ModelError
 
 QWEN2_REGEX = (
@@ -42,7 +43,10 @@ class BpeTokenizer:
     """The end-of-turn token."""
     bos: int | None
     pad: int | None
-    chat_template: str
+    chat_template: str | None
+    """None: the model has none (a base model)."""
+    adds_bos: bool = False
+    """Whether every text begins with ``bos``."""
     scores: list[float] | None = None
     """SentencePiece's scores by token id, instead of merges; None: byte-level."""
     space_prefix: bool = False
@@ -68,9 +72,9 @@ class BpeTokenizer:
         writer.add_bos_token_id(self.eos if self.bos is None else self.bos)
         if self.pad is not None:
             writer.add_pad_token_id(self.pad)
-        # Chat templates write their opening tokens themselves.
-        writer.add_add_bos_token(False)
-        writer.add_chat_template(self.chat_template)
+        writer.add_add_bos_token(self.adds_bos)
+        if self.chat_template is not None:
+            writer.add_chat_template(self.chat_template)
 
 
 def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
@@ -81,8 +85,7 @@ def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
         vocab_size: rows of the embedding; ids without a token become unused tokens.
 
     Raises:
-        ModelError: llama.cpp does not know the tokenizer, or it has no end-of-turn token or no
-            chat template.
+        ModelError: llama.cpp does not know the tokenizer, or it has no end-of-turn token.
     """
     data = read_json(model_dir / "tokenizer.json")
     config = read_json(model_dir / "tokenizer_config.json")
@@ -116,9 +119,15 @@ def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
         bos=special["bos"],
         pad=special["pad"],
         chat_template=_chat_template(model_dir, config),
+        adds_bos=special["bos"] is not None and _begins_with(model_dir, special["bos"]),
         scores=scores,
         space_prefix=space_prefix,
     )
+
+
+def filler(index: int) -> str:
+    """What stands in a GGUF file's vocabulary for an id that has no token."""
+    return f"[PAD{index}]"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -164,7 +173,7 @@ def _vocabulary(data: dict[str, Any], vocab_size: int) -> tuple[list[str], list[
                 kinds[index] = gguf.TokenType.BYTE
             elif token == data["model"].get("unk_token"):
                 kinds[index] = gguf.TokenType.UNKNOWN
-    tokens = [by_id.get(index, f"[PAD{index}]") for index in range(vocab_size)]
+    tokens = [by_id.get(index, filler(index)) for index in range(vocab_size)]
     types = [int(kinds.get(index, gguf.TokenType.UNUSED)) for index in range(vocab_size)]
     return tokens, types
 
@@ -215,7 +224,28 @@ def _special_id(config: dict[str, Any], name: str, tokens: list[str]) -> int | N
     return tokens.index(token) if token in tokens else None
 
 
-def _chat_template(model_dir: Path, config: dict[str, Any]) -> str:
+def _begins_with(model_dir: Path, token: int) -> bool:
+    """Whether the tokenizer puts this token before every text.
+
+    The loaded tokenizer is asked, as MLX does: transformers' rules depend on its class.
+    """
+    # Before mlx_lm, which imports MLX.
+    use_fast_blas()
+    from huggingface_hub.errors import StrictDataclassError
+    from mlx_lm.utils import load_tokenizer
+
+    try:
+        tokenizer = load_tokenizer(model_dir)
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"transformers cannot load the tokenizer of {model_dir}: {reason}"
+        ) from error
+    added: list[int] = tokenizer.encode("", add_special_tokens=True)
+    return added[:1] == [token]
+
+
+def _chat_template(model_dir: Path, config: dict[str, Any]) -> str | None:
     template = config.get("chat_template")
     if isinstance(template, list):
         named = {entry.get("name"): entry.get("template") for entry in template}
@@ -223,9 +253,4 @@ def _chat_template(model_dir: Path, config: dict[str, Any]) -> str:
     beside = model_dir / "chat_template.jinja"
     if not template and beside.exists():
         template = beside.read_text("utf-8")
-    if not isinstance(template, str) or not template:
-        raise ModelError(
-            f"{model_dir} has no chat template",
-            hint="Use an instruct model, or set chat_template in tokenizer_config.json.",
-        )
-    return template
+    return template if isinstance(template, str) and template else None

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from agentr_lite.console.output import emit_json, emit_table, say
+from agentr_lite.console.streams import emit_json, emit_table, say
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment

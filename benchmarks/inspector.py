@@ -20,14 +20,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agentr_lite_tui.app import Inspector
-from agentr_lite_tui.tasks_screen import TasksScreen
-from agentr_lite_tui.tree_screen import TreeScreen
+from agentr_lite_tui.screens.tasks import TasksScreen
+from agentr_lite_tui.screens.tree import TreeScreen
 from textual.pilot import Pilot
 from textual.screen import Screen
 
 from agentr_lite.core.tasks import Task
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.store import Store, runs, trees
+from agentr_lite.runs.creation import create_run
+from agentr_lite.store import Store, trees
 from agentr_lite.store.records import NodeRow
 
 KEYS = (
@@ -73,7 +74,7 @@ def make_tree(count: int, *, width: int, seed: int = 0) -> list[NodeRow]:
 def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, dict[int, int], int]:
     """(run, its large trees by their number of nodes, its deepest tree)."""
     with Store.open(path) as store:
-        run_id = runs.create_run(store, Recipe())
+        run_id = create_run(store, Recipe())
 
         def save(name: str, of: Sequence[NodeRow]) -> int:
             return trees.save_tree(

@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from agentr_lite.console.output import emit_json, emit_table, say
+from agentr_lite.console.streams import emit_json, emit_table, say
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.sciworld import SciWorld
 from agentr_lite.envs.sciworld.games import games

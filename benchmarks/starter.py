@@ -18,6 +18,7 @@ import click
 
 from agentr_lite.agent.conversation import conversation
 from agentr_lite.core.messages import Message
+from agentr_lite.core.verdicts import VERDICTS
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.webshop import WebShop
 from agentr_lite.splice.critic import judge
@@ -87,10 +88,7 @@ def summary(scored: list[tuple[str, str, float]]) -> list[str]:
     """The cells of a row: number, share right, verdicts by truth, ranking quality (AUC)."""
     right = sum(truth == verdict for truth, verdict, _ in scored) / len(scored)
     counts = Counter((truth, verdict) for truth, verdict, _ in scored)
-    cells = [
-        " / ".join(str(counts[truth, said]) for said in ("good", "bad", "uncertain"))
-        for truth in ("good", "bad")
-    ]
+    cells = [" / ".join(str(counts[truth, said]) for said in VERDICTS) for truth in ("good", "bad")]
     good = [p for truth, _, p in scored if truth == "good"]
     bad = [p for truth, _, p in scored if truth == "bad"]
     wins = sum((b > g) + 0.5 * (b == g) for b in bad for g in good)

@@ -15,14 +15,16 @@ from functools import partial
 from pathlib import Path
 
 from agentr_lite.actors.base import Actor, Completion, GenerateRequest, GenerateResult
+from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import Usage
 from agentr_lite.envs.registry import make_env
 from agentr_lite.recipe.groups import SearchSettings
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.search.scheduler import run_wave
-from agentr_lite.search.simulate import TreeSearch, search_context
-from agentr_lite.store import Store, runs, trees
+from agentr_lite.runs.creation import create_run
+from agentr_lite.search.context import search_context
+from agentr_lite.search.scheduler import TreeSearch, run_wave
+from agentr_lite.store import Store, trees
 from agentr_lite.store.records import NodeRow
 
 
@@ -50,7 +52,7 @@ class RandomActor(Actor):
 
 def make_nodes(count: int, depth: int) -> list[NodeRow]:
     """A tree of chains of ``depth`` below the root, with texts of a usual length."""
-    nodes = [_node(0, None, 0)]
+    nodes = [NodeRow.root("You have nothing.", visits=1)]
     while len(nodes) < count:
         parent, level = 0, 0
         while level < depth and len(nodes) < count:
@@ -60,25 +62,13 @@ def make_nodes(count: int, depth: int) -> list[NodeRow]:
     return nodes
 
 
-def _node(idx: int, parent: int | None, depth: int) -> NodeRow:
-    return NodeRow(
-        tree_id=0,
-        idx=idx,
-        parent_idx=parent,
-        depth=depth,
-        kind="root" if parent is None else "act",
-        action=None if parent is None else f"get {idx} oak logs",
-        text="" if parent is None else f"Thought: I need {idx} logs.\nAction: get {idx} oak logs",
-        observation=f"Got {idx} oak logs. Inventory: [oak logs] ({idx})",
-        reward=0.0,
-        terminated=False,
-        truncated=False,
-        invalid=False,
-        disaster=False,
-        visits=1,
-        value_sum=0.0,
-        merged=1,
+def _node(idx: int, parent: int, depth: int) -> NodeRow:
+    step = Step(
+        f"Thought: I need {idx} logs.\nAction: get {idx} oak logs",
+        f"get {idx} oak logs",
+        f"Got {idx} oak logs. Inventory: [oak logs] ({idx})",
     )
+    return NodeRow.from_step(step, idx, parent, depth, visits=1)
 
 
 def measure(action: Callable[[], object], repeat: int = 5) -> float:
@@ -95,7 +85,7 @@ def bench_store(folder: Path, count: int) -> None:
     """Writing, bytes, paths and opening."""
     for depth in (20, 200, 2_000):
         with Store.open(folder / f"{depth}.db") as store:
-            run_id = runs.create_run(store, Recipe())
+            run_id = create_run(store, Recipe())
             empty = store.scalar("PRAGMA page_count")
             nodes = make_nodes(count, depth)
             began = time.perf_counter()

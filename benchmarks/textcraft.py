@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import click
 
-from agentr_lite.console.output import emit_json, emit_table, say
+from agentr_lite.console.streams import emit_json, emit_table, say
 
 _LOAD = """
 import time

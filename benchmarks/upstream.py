@@ -24,7 +24,8 @@ from agentr_lite.actors.base import Actor, GenerateRequest, GenerateResult, Samp
 from agentr_lite.agent.boundary import guarded_reset
 from agentr_lite.agent.conversation import opening, turns
 from agentr_lite.agent.step import take_step
-from agentr_lite.console.output import Align, emit, format_table, say
+from agentr_lite.console.streams import emit, say
+from agentr_lite.console.tables import Align, format_table
 from agentr_lite.core.messages import Message
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step
@@ -35,9 +36,9 @@ from agentr_lite.recipe.loading import load_recipe
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.actors import open_actor
 from agentr_lite.runs.stages.tasks import round_tasks, train_tasks
+from agentr_lite.search.context import search_context
 from agentr_lite.search.mcts import action_key, uct_score
-from agentr_lite.search.scheduler import run_wave
-from agentr_lite.search.simulate import TreeSearch, search_context
+from agentr_lite.search.scheduler import TreeSearch, run_wave
 
 Turns = tuple[str, ...]
 """The agent's turns from reset to a node."""

@@ -19,7 +19,7 @@ from html.parser import HTMLParser
 
 import click
 
-from agentr_lite.console.output import emit_json, emit_table, say
+from agentr_lite.console.streams import emit_json, emit_table, say
 
 _LOAD = """
 import time

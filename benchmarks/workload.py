@@ -17,8 +17,8 @@ from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.envs.registry import make_env
 from agentr_lite.recipe.loading import load_recipe
 from agentr_lite.runs.stages.tasks import round_tasks
-from agentr_lite.search.scheduler import run_wave
-from agentr_lite.search.simulate import TreeSearch, search_context
+from agentr_lite.search.context import search_context
+from agentr_lite.search.scheduler import TreeSearch, run_wave
 
 RECORDED = Path(__file__).parent / "data" / "textcraft_wave.json.gz"
 """One wave of the default recipe, played by the first starter; ``benchmarks.engine --record``."""

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agentr_lite_tui.app import Inspector
-from agentr_lite_tui.pictures import svg_of
-from agentr_lite_tui.step_screen import StepScreen
+from agentr_lite_tui.layout.pictures import svg_of
+from agentr_lite_tui.screens.step import StepScreen
 from textual.pilot import Pilot
 
 from agentr_lite.cli import cli

@@ -1,7 +1,7 @@
-"""The tree inspector: walk through runs, tasks, trees and splices in the terminal.
+"""The inspector: walk through runs, tasks, trees and splices in the terminal.
 
-Layers, each knowing the ones before it only: ``marks`` and ``lines`` (text and style names, no
-Textual), ``tree_order`` and ``tree_rows`` (which rows of a tree are in sight), ``documents``,
-``side_by_side`` and ``plots`` (records to lines), ``states`` (taking trajectories again), the
-widgets (``line_list`` and what is built on it), the screens, ``app``.
+Layers, each of which knows only those before it: ``layout`` (records to lines of styled text,
+without Textual), ``widgets`` (draw the lines), ``state_reader`` (repeats trajectories in a
+thread), ``navigation`` (destinations), ``screens`` (one a file), ``app`` (opens a screen for a
+destination).
 """

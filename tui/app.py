@@ -17,31 +17,44 @@ from textual.keys import format_key
 from textual.screen import Screen
 from textual.theme import Theme
 
-from agentr_lite.core.errors import AgentrError, StoreError
+from agentr_lite.core.errors import AgentrError, StoreError, UsageError
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import data_version
 
-from .base_screen import FilterScreen, InspectorScreen
-from .compare_screen import CompareScreen
-from .confirm_screen import ConfirmScreen
-from .episodes_screen import EpisodesScreen
-from .evals_screen import EvalsScreen
-from .help_screen import HelpScreen
 from .keys import binding_ids
-from .line_list import LineList
-from .lines import one_line
-from .pictures import svg_of
-from .runs_screen import RunsScreen
-from .splice_screen import SpliceScreen
-from .splices_screen import SplicesScreen
-from .states import StateReader
-from .step_screen import StepScreen
-from .tasks_screen import TasksScreen
-from .tree_screen import TreeScreen
-from .tree_view import TreeView
+from .layout.lines import one_line
+from .layout.pictures import svg_of
+from .navigation import (
+    Destination,
+    ToComparison,
+    ToEpisode,
+    ToEpisodes,
+    ToEvals,
+    ToSplice,
+    ToSplices,
+    ToSteps,
+    ToTasks,
+    ToTree,
+)
+from .screens.base import InspectorScreen
+from .screens.compare import CompareScreen
+from .screens.confirm import ConfirmScreen
+from .screens.episodes import EpisodesScreen
+from .screens.evals import EvalsScreen
+from .screens.filter import FilterScreen
+from .screens.help import HelpScreen
+from .screens.runs import RunsScreen
+from .screens.splice import SpliceScreen
+from .screens.splices import SplicesScreen
+from .screens.step import StepScreen, episode_screen
+from .screens.tasks import TasksScreen
+from .screens.tree import TreeScreen
+from .state_reader import StateReader
+from .widgets.line_list import LineList
+from .widgets.tree_view import TreeView
 
 POLL_S = 1.0
-"""How often the database is asked whether somebody has written to it."""
+"""Seconds between checks whether the database has been written to."""
 
 DARK = Theme(
     name="agentr-dark",
@@ -80,9 +93,10 @@ class Inspector(App[None]):
 
     Attributes:
         store: the database.
-        following: whether the screens go to whatever is written last.
+        following: whether the screens go to what was written last.
+        states: repeats trajectories to find the environment's states.
         remove: deletes a run; None where that is not offered.
-        fault: what ended the program, where it is an error that the user can mend.
+        fault: the error that ended the program, if the user can mend it.
     """
 
     TITLE = "agentr-lite"
@@ -111,15 +125,15 @@ class Inspector(App[None]):
         """
         Args:
             store: opened read-only.
-            run_id: the run to open at once; None: the list of runs.
+            run_id: the run to open first; None: the list of runs.
             keymap: binding id to keys.
-            light: begin with the light theme.
-            following: begin in follow mode.
-            remove: deletes the run with an id and says what it did; called in a thread of its
-                own, which may raise an ``AgentrError``.
-            poll_s: seconds between looks at the database; 0: none.
+            light: start with the light theme.
+            following: start in follow mode.
+            remove: deletes a run by its id and returns a note on what it did; called in a separate
+                thread; may raise an ``AgentrError``.
+            poll_s: seconds between checks of the database; 0: no checks.
         """
-        # Without colours of the theme's own, Textual can leave out all of them under NO_COLOR.
+        # With the terminal's own colours, Textual can leave out all colours under NO_COLOR.
         no_color = bool(os.environ.get("NO_COLOR"))
         super().__init__(ansi_color=True if no_color else None)
         self.register_theme(DARK)
@@ -133,36 +147,50 @@ class Inspector(App[None]):
         self._run_id = run_id
         self._poll_s = poll_s
         self._version = data_version(store)
-        self._trouble = ""
+        self._last_error = ""
         if keymap:
             self.set_keymap(dict(keymap))
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Colours of ours that other themes do not name."""
+        """Our colours that other themes do not define."""
         return {"signal": "#56d4dd", "odd": "#ff9ecb"}
 
     def get_css_variables(self) -> dict[str, str]:
-        """The theme's colours and the mixtures of ours, which follow whatever theme is chosen."""
+        """The theme's colours, and our mixtures of them."""
         variables = super().get_css_variables()
-        for name, over, share in (
+        for name, colour_name, share in (
             ("ink-dim", "foreground", 0.58),
             ("ink-guide", "foreground", 0.34),
             ("cursor-bg", "primary", 0.26),
             ("blurred-bg", "primary", 0.12),
             ("match-bg", "warning", 0.30),
         ):
-            variables[name] = _mixed(variables, over, share)
+            variables[name] = _mixed(variables, colour_name, share)
         return variables
 
     def on_mount(self) -> None:
         self.push_screen(RunsScreen(self.store))
         if self._run_id is not None:
-            self.push_screen(TasksScreen(self.store, self._run_id))
+            self.open_screen(ToTasks(self._run_id))
         if self._poll_s:
             self.set_interval(self._poll_s, self.poll)
 
+    def open_screen(self, destination: Destination, *, replace: bool = False) -> None:
+        """See ``Navigator.open_screen``."""
+        try:
+            screen = screen_for(self.store, destination)
+        except UsageError as error:
+            self.notify(one_line(error.message), severity="warning", markup=False)
+            if isinstance(self.screen, InspectorScreen):
+                self.screen.reread()
+            return
+        if replace:
+            self.switch_screen(screen)
+        else:
+            self.push_screen(screen)
+
     def poll(self) -> None:
-        """Show what others have written since the last look."""
+        """Show what other processes have written since the last check."""
         try:
             version = data_version(self.store)
             if version != self._version:
@@ -171,15 +199,15 @@ class Inspector(App[None]):
                     if self.following and isinstance(self.screen, InspectorScreen):
                         self.screen.follow()
                 self._version = version
-            self._trouble = ""
+            self._last_error = ""
         except StoreError as error:
-            # Said once, not every second; the next look may find it mended.
-            if error.message != self._trouble:
-                self._trouble = error.message
+            # Shown once, not every second; the next check may succeed.
+            if error.message != self._last_error:
+                self._last_error = error.message
                 self.notify(one_line(error.message), severity="error", markup=False)
 
     def action_follow(self) -> None:
-        """Go to whatever is written last from now on, or stay where one is."""
+        """Switch follow mode on or off."""
         self.following = not self.following
         if isinstance(self.screen, InspectorScreen):
             self.screen.reread()
@@ -201,7 +229,7 @@ class Inspector(App[None]):
         """Show the keys of the screen below."""
         screen = self.screen
         keys: dict[str, tuple[str, str, str]] = {}
-        # The footer's own first, then what goes without saying in a list.
+        # The keys in the footer first, then the others.
         for active in sorted(screen.active_bindings.values(), key=lambda a: not a.binding.show):
             binding = active.binding
             if binding.description and binding.id:
@@ -213,7 +241,7 @@ class Inspector(App[None]):
         self.push_screen(HelpScreen(hint, list(keys.values())))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Whatever a key does on the screen, then the themes; less what makes no sense here."""
+        """The actions of all keys on the screen, then the themes; not Textual's other commands."""
         for node, binding, enabled, _ in screen.active_bindings.values():
             if binding.id and enabled and binding.description and node is not None:
                 keys = self.get_key_display(binding)
@@ -228,8 +256,8 @@ class Inspector(App[None]):
         self.call_later(self.run_action, action, node)
 
     def _handle_exception(self, error: Exception) -> None:
-        # Textual prints a traceback of whatever reaches it. An error that the user can mend leaves
-        # the program in good order and is the command line's to report.
+        # Textual prints a traceback of any error. An error that the user can mend ends the program
+        # in an orderly way, and the command line reports it.
         if isinstance(error, AgentrError):
             self.fault = error
             self.exit(return_code=error.exit_code)
@@ -237,10 +265,37 @@ class Inspector(App[None]):
         super()._handle_exception(error)
 
 
-def _mixed(variables: Mapping[str, str], over: str, share: float) -> str:
-    """A theme's colour laid thinly over its background; a terminal's own colours stay as named."""
+def screen_for(store: Store, destination: Destination) -> InspectorScreen:
+    """The screen for a destination.
+
+    Raises:
+        UsageError: the subject of the screen no longer exists.
+    """
+    match destination:
+        case ToTasks(run_id):
+            return TasksScreen(store, run_id)
+        case ToTree(tree_id):
+            return TreeScreen(store, tree_id)
+        case ToSteps(crumbs, views, at, origin):
+            return StepScreen(store, crumbs, views, at, origin=origin)
+        case ToSplices(run_id, tree_id):
+            return SplicesScreen(store, run_id, tree_id=tree_id)
+        case ToSplice(revision_ids, at):
+            return SpliceScreen(store, revision_ids, at)
+        case ToEvals(run_id):
+            return EvalsScreen(store, run_id)
+        case ToEpisodes(run_id, eval_id, env):
+            return EpisodesScreen(store, run_id, eval_id, env)
+        case ToComparison(run_id, eval_id, env):
+            return CompareScreen(store, run_id, eval_id, env)
+        case ToEpisode(run_id, evaluation, key):
+            return episode_screen(store, run_id, evaluation, key)
+
+
+def _mixed(variables: Mapping[str, str], colour_name: str, share: float) -> str:
+    """A theme's colour blended with its background; the terminal's own colours stay as they are."""
     try:
-        colour, ground = Color.parse(variables[over]), Color.parse(variables["background"])
+        colour, ground = Color.parse(variables[colour_name]), Color.parse(variables["background"])
     except ColorParseError:
         return "ansi_bright_black"
     if colour.ansi is not None or ground.ansi is not None:
@@ -250,9 +305,22 @@ def _mixed(variables: Mapping[str, str], over: str, share: float) -> str:
 
 BINDINGS_BY_ID = binding_ids(
     (
-        *(Inspector, InspectorScreen, FilterScreen, RunsScreen, TasksScreen, TreeScreen),
-        *(StepScreen, SplicesScreen, SpliceScreen, EvalsScreen, EpisodesScreen, CompareScreen),
-        *(HelpScreen, ConfirmScreen, LineList, TreeView),
+        Inspector,
+        InspectorScreen,
+        FilterScreen,
+        RunsScreen,
+        TasksScreen,
+        TreeScreen,
+        StepScreen,
+        SplicesScreen,
+        SpliceScreen,
+        EvalsScreen,
+        EpisodesScreen,
+        CompareScreen,
+        HelpScreen,
+        ConfirmScreen,
+        LineList,
+        TreeView,
     )
 )
-"""Every binding of the inspector by its id: what a key file may change."""
+"""All bindings of the inspector by id; a key file may change them."""

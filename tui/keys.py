@@ -1,4 +1,4 @@
-"""Keys of one's own: a file that maps binding ids to keys."""
+"""The user's keys: a file that maps binding ids to keys."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from agentr_lite.core.suggestions import did_you_mean
 
 
 def binding_ids(nodes: Iterable[type[DOMNode]]) -> dict[str, Binding]:
-    """The bindings that the classes themselves declare, by id."""
-    found = {}
+    """The bindings that the classes declare themselves, by id."""
+    bindings = {}
     for node in nodes:
         for binding in node.__dict__.get("BINDINGS", ()):
             if isinstance(binding, Binding) and binding.id:
-                found[binding.id] = binding
-    return found
+                bindings[binding.id] = binding
+    return bindings
 
 
 def load_keymap(path: Path, known: Iterable[str]) -> dict[str, str]:
-    """Read a YAML file of ``binding id: keys``, keys separated by commas.
+    """Read a YAML file of ``binding id: keys``, with keys separated by commas.
 
     Args:
-        path: the file; where there is none, the keymap is empty.
+        path: the file; if it does not exist, the keymap is empty.
         known: ids that may be in it.
 
     Raises:
@@ -48,7 +48,7 @@ def load_keymap(path: Path, known: Iterable[str]) -> dict[str, str]:
         if name not in known:
             raise UsageError(
                 f"{path}: there is no binding '{name}'{did_you_mean(str(name), known)}",
-                hint="docs/inspector.md lists the ids; ? in the inspector shows them, too.",
+                hint="docs/inspector.md lists the ids; ? in the inspector also shows them.",
             )
         if not isinstance(keys, str) or not keys.strip():
             raise UsageError(f"{path}: the keys of '{name}' are not a text", hint=_HINT)

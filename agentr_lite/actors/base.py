@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentr_lite.core.messages import Message
-from agentr_lite.core.usage import Usage
+from agentr_lite.core.usage import ModelCall, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,24 @@ class GenerateResult:
     depend on it."""
     batch_size: int | None = field(default=None, compare=False)
     """Number of requests in that batch."""
+
+    def call(self, node_idx: int, seeds: tuple[int, ...]) -> ModelCall:
+        """The record of the request that this answers.
+
+        Args:
+            node_idx: the tree's node that the request was made for.
+            seeds: the request's.
+        """
+        return ModelCall(
+            node_idx,
+            seeds,
+            self.prompt_tokens,
+            self.cached_tokens,
+            sum(completion.output_tokens for completion in self.completions),
+            self.dropped_turns,
+            self.batch_ms,
+            self.batch_size,
+        )
 
 
 @dataclass(frozen=True, slots=True)

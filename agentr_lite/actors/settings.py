@@ -1,4 +1,4 @@
-"""What an actor is opened with."""
+"""The settings with which an actor is opened."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """From chat messages to environment steps and back: the one agent loop of the project.
 
-Search, recovery, replay and evaluation all step through here, so the revision turn and an answer
+Search, recovery, replay and evaluation all take their steps here, so a revision turn and an answer
 without an action mean the same in the training data as in the evaluation.
 """

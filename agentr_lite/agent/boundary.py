@@ -16,7 +16,7 @@ from agentr_lite.envs.limits import time_limit
 def environment_boundary(env: Environment, call: str) -> Generator[None]:
     """Turn whatever an environment raises into a fault that names it, and limit its time.
 
-    What it prints goes to stderr: stdout is for data.
+    What the environment prints goes to stderr, because stdout is for data.
 
     Args:
         env: whose code runs in the block.
@@ -83,8 +83,8 @@ def guarded_tasks(env: Environment, split: str) -> list[Task]:
     """A split's tasks.
 
     Raises:
-        EnvironmentFault: the environment's code raised, or something is no task, or two tasks
-            have one name.
+        EnvironmentFault: the environment's code raised, returned something other than a task, or
+            gave two tasks the same name.
     """
     call = f"tasks({split!r})"
     with environment_boundary(env, call):
@@ -105,6 +105,6 @@ def _check_text(env: Environment, call: str, text: str) -> None:
     except UnicodeEncodeError as error:
         raise EnvironmentFault(
             env.name,
-            f"{call} returned text that is no Unicode (a lone {text[error.start]!r})",
+            f"{call} returned text that is not valid Unicode (a lone {text[error.start]!r})",
             hint="Decode bytes with errors='replace'.",
         ) from error

@@ -32,7 +32,7 @@ def turn_grammar(setting: str, env: Environment) -> str:
         rules = env.grammar()
     if not isinstance(rules, str) or not rules.strip():
         raise UsageError(
-            f"environment '{env.name}' knows no grammar of its actions",
+            f"environment '{env.name}' has no grammar of its actions",
             hint="Set agent.grammar to a GBNF file, or to '' for none.",
         )
     text = f"{_TURN}{rules.strip()}\n"

@@ -1,7 +1,7 @@
-"""The hidden state after each step of a stored trajectory, found by taking the steps again.
+"""The hidden state after each step of a stored trajectory, computed by taking the steps again.
 
 The database keeps what the agent saw, not what the environment held: an inventory or a page is a
-function of the actions, so it is worked out where somebody wants to look at it.
+function of the actions, so it is computed when a reader asks for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agentr_lite.envs.names import env_slug, parse_env_name
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Which episode a trajectory is from: all that taking it again needs, besides its turns."""
+    """The episode of a trajectory: all that is needed to take it again, besides its turns."""
 
     env: str
     env_options: Mapping[str, Any]
@@ -50,19 +50,19 @@ def stored_origin(recipe: Mapping[str, Any], env: str) -> tuple[str, Mapping[str
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """What an environment says of itself along a trajectory."""
+    """An environment's states along a trajectory."""
 
     texts: tuple[str, ...] = ()
     """After reset, after the first step, …; ends early where there was a problem. A text is empty
     where the environment has nothing to say."""
     problem: str = ""
-    """Why there are no more; empty where there are all."""
+    """Why the states end early; empty where they are complete."""
 
 
 def replay_states(env: Environment, origin: Origin, turns: Iterable[tuple[str, str]]) -> States:
     """Take a trajectory's steps again and ask for the state after each.
 
-    An answer that differs from the stored one ends it: from there on it would be the state of
+    The states end at an answer that differs from the stored one, because what follows would be
     another episode. That happens where the environment, its data or its version have changed.
 
     Args:
@@ -75,13 +75,13 @@ def replay_states(env: Environment, origin: Origin, turns: Iterable[tuple[str, s
         with environment_boundary(env, f"tasks({origin.split!r})"):
             task = next((t for t in env.tasks(origin.split) if t.name == origin.task), None)
         if task is None:
-            return States(problem=f"{env.name} has no task '{origin.task}' any more")
+            return States(problem=f"{env.name} no longer has the task '{origin.task}'")
         with environment_boundary(env, f"reset({origin.task!r})"):
             env.reset(task)
         texts.append(_state(env))
         for number, (text, answer) in enumerate(turns, 1):
             if take_step(env, text).observation != answer:
-                problem = f"step {number} is answered otherwise now: the environment has changed"
+                problem = f"step {number} is answered differently now: the environment has changed"
                 return States(tuple(texts), problem)
             texts.append(_state(env))
     except AgentrError as error:

@@ -1,8 +1,4 @@
-"""From chat messages to environment steps and back: the one agent loop of the project.
-
-Search, recovery, replay and evaluation all step through here, so the revision turn and an answer
-without an action mean the same in the training data as in the evaluation.
-"""
+"""The format of the agent's turns: how an action is read, and how a revision turn is written."""
 
 from __future__ import annotations
 
@@ -33,8 +29,8 @@ _ACTION = re.compile(r"^\s*Action:[ \t]*(\S.*?)\s*$", re.MULTILINE)
 
 def parse_action(text: str) -> str | None:
     """The first ``Action:`` line's content, or None."""
-    found = _ACTION.search(text)
-    return found.group(1) if found else None
+    match = _ACTION.search(text)
+    return match.group(1) if match else None
 
 
 def is_reflection(action: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: one module a verb, imported only when that verb runs."""
+"""The command line: one module for each command, imported only when that command runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "splice": ("agentr_lite.cli.splice:splice", "Make revision data from a round's trees."),
     "train": ("agentr_lite.cli.train:train", "Train a LoRA adapter on a round's data."),
     "eval": ("agentr_lite.cli.eval:evaluate", "Evaluate a round on held-out tasks."),
-    "report": ("agentr_lite.cli.report:report", "Tables of what one or more runs gave."),
+    "report": ("agentr_lite.cli.report:report", "Tables of the results of one or more runs."),
     "runs": ("agentr_lite.cli.runs:runs", "List, show and delete runs."),
     "trees": ("agentr_lite.cli.trees:trees", "Look at the search trees of a run."),
     "tui": ("agentr_lite.cli.tui:tui", "Walk through runs and trees in the terminal."),
@@ -46,7 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "doctor": ("agentr_lite.cli.doctor:doctor", "Check this machine and installation."),
 }
-"""Verb -> (where it lives, its line in ``--help``): listing the verbs imports none of them."""
+"""Command -> (where its code is, its line in ``--help``): listing them imports none."""
 
 
 class LazyGroup(click.Group):
@@ -63,15 +63,15 @@ class LazyGroup(click.Group):
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Verbs by their names; click's own would import each of them."""
+        """Completes commands by name; click's own method would import each of them."""
         from click.shell_completion import CompletionItem
 
-        found = [
+        matching = [
             CompletionItem(name, help=text)
             for name, (_, text) in COMMANDS.items()
             if name.startswith(incomplete)
         ]
-        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+        return [*matching, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -134,7 +134,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _report(error: AgentrError, as_json: bool) -> None:
-    from agentr_lite.console.output import clean
+    from agentr_lite.console.text import clean
 
     if as_json:
         _print_json_error(error.kind, error.message, error.hint)
@@ -145,8 +145,8 @@ def _report(error: AgentrError, as_json: bool) -> None:
 
 
 def _report_usage(error: click.ClickException, as_json: bool) -> None:
-    """What click found wrong, with the usage line that it belongs to."""
-    from agentr_lite.console.output import clean
+    """Report an error that click has found, with the usage line of the command."""
+    from agentr_lite.console.text import clean
 
     message = error.format_message()
     context = getattr(error, "ctx", None)
@@ -161,7 +161,7 @@ def _report_usage(error: click.ClickException, as_json: bool) -> None:
 
 
 def _print_json_error(kind: str, message: str, hint: str) -> None:
-    from agentr_lite.console.output import dump_json
+    from agentr_lite.console.json import dump_json
 
     payload: dict[str, Any] = {"error": {"kind": kind, "message": message, "hint": hint}}
     with contextlib.suppress(OSError):
@@ -169,13 +169,13 @@ def _print_json_error(kind: str, message: str, hint: str) -> None:
 
 
 def _say(line: str) -> None:
-    # The last words: where nobody can hear them, the exit code has to do.
+    # Where stderr is gone, the exit code has to be enough.
     with contextlib.suppress(OSError):
         click.echo(line, err=True)
 
 
 def _prepare_streams() -> None:
-    """Let no text fail to print: a closed stream swallows it, a narrow encoding escapes it."""
+    """Make every text printable: a closed stream drops it, a narrow encoding escapes it."""
     sys.stdout = sys.stdout or _null()
     sys.stderr = sys.stderr or _null()
     for stream in (sys.stdout, sys.stderr):
@@ -185,7 +185,7 @@ def _prepare_streams() -> None:
 
 
 def _release_streams() -> None:
-    """Give up what cannot be written any more; else the interpreter complains on its way out."""
+    """Drop what can no longer be written; otherwise the interpreter complains as it ends."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

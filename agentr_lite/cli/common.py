@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options and outputs that several commands share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def db_option(function: F) -> F:
     return click.option(
         "-d",
         "--db",
-        # What the path is, is for the store to say: one exit code for every unusable database.
+        # The store checks the path, so that every unusable database has the same exit code.
         type=click.Path(path_type=Path),
         metavar="FILE",
         default=None,
@@ -42,8 +42,8 @@ def json_option(function: F) -> F:
 
 
 def recipe_options(function: F) -> Callable[..., Any]:
-    """``--recipe``, ``--set``, ``--model``, ``--seed``, ``-o`` and the flags for an environment's
-    data: everything that changes a result.
+    """The options that change a result: ``--recipe``, ``--set``, ``--model``, ``--seed``, ``-o``
+    and the flags for an environment's data.
 
     The command gets them together, as ``chosen: Chosen``.
     """
@@ -73,7 +73,9 @@ def recipe_options(function: F) -> Callable[..., Any]:
             "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe key."
         ),
         click.option(
-            "--recipe", default=None, help="Bundled recipe or YAML file.  [default: as ENV]"
+            "--recipe",
+            default=None,
+            help="Bundled recipe or YAML file.  [default: the recipe of ENV]",
         ),
     ):
         wrapped = option(wrapped)
@@ -86,29 +88,29 @@ def result_overrides(
     seed: int | None,
     settings: Mapping[str, Any] | None = None,
 ) -> tuple[str, ...]:
-    """``--set`` and what is short for it as one list of ``key=value``.
+    """``--set`` and the flags that are short for it, as a list of ``key=value``.
 
     Args:
         overrides: ``--set``.
         model: ``--model``.
         seed: ``--seed``.
-        settings: of the environment.
+        settings: the environment's settings.
     """
     import json
 
-    found = list(overrides)
+    words = list(overrides)
     # Quoted: YAML would cut a path at " #" and take "12" for a number.
-    found += [f"model={json.dumps(model, ensure_ascii=False)}"] if model is not None else []
-    found += [f"seed={seed}"] if seed is not None else []
-    found += [
+    words += [f"model={json.dumps(model, ensure_ascii=False)}"] if model is not None else []
+    words += [f"seed={seed}"] if seed is not None else []
+    words += [
         f"env_options.{key}={json.dumps(value, ensure_ascii=False, default=str)}"
         for key, value in (settings or {}).items()
     ]
-    return tuple(found)
+    return tuple(words)
 
 
 def database_path(db: Path | None) -> Path:
-    """The database that a flag, the environment or the default names."""
+    """The database that the flag or the environment variable names, else the default."""
     from agentr_lite.core.config import default_database
 
     # A shell does not expand the ~ of `--db=~/runs.db`, nor that of a variable.
@@ -123,14 +125,14 @@ def command_line(
     round_index: int | None = None,
     overrides: Sequence[str] = (),
 ) -> str:
-    """The command that goes on with a run, to be shown where one was cut.
+    """The command that goes on with an interrupted run.
 
     Args:
         verb: the command.
         run_id: the run.
-        db: as it was given; None where the default was meant.
-        round_index: the round; None where the command finds it by itself.
-        overrides: ``key=value`` that the run's own recipe does not hold.
+        db: as it was given; None for the default.
+        round_index: the round; None where the command chooses it.
+        overrides: ``key=value`` that the run's recipe does not hold.
     """
     words = ["agentr-lite", *verb.split(), run_id]
     words += ["-d", str(db)] if db is not None else []
@@ -141,7 +143,7 @@ def command_line(
 
 
 def write_whole(path: Path, pieces: Iterable[str]) -> None:
-    """Write beside the target and rename, so that a full disk leaves no half a file."""
+    """Write beside the target and rename, so that a full disk leaves no half-written file."""
     draft = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,8 +159,8 @@ def write_whole(path: Path, pieces: Iterable[str]) -> None:
 def usage_errors_kept() -> Generator[None]:
     """Raise an environment's own ``UsageError`` as it was, with its hint and exit code.
 
-    The fault boundary makes a fault of whatever an environment raises. Where a person asks for
-    one split, task or setting, it is theirs to mend.
+    The fault boundary turns everything that an environment raises into a fault. Here a person has
+    asked for a split, a task or a setting, and can correct that.
     """
     try:
         yield
@@ -169,7 +171,7 @@ def usage_errors_kept() -> Generator[None]:
 
 
 def oracle_actions(env: Environment, task: Task | None = None) -> list[str] | None:
-    """The oracle's actions for a task from its beginning, or from here on; None: it has no oracle.
+    """The oracle's actions for a task, or from the current state; None where there is no oracle.
 
     Raises:
         EnvironmentFault: the environment's code raised or took too long.

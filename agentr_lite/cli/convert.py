@@ -1,4 +1,4 @@
-"""``agentr-lite convert``: model and adapter files from one format to another."""
+"""``agentr-lite convert``: converts model and adapter files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import json_option
-from agentr_lite.core.errors import ModelError, UsageError
+from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
     from agentr_lite.convert.check import AdapterCheck, CopyCheck
@@ -23,7 +23,7 @@ _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group()
 def convert() -> None:
-    """Turn MLX adapters and models into GGUF, and GGUF models into MLX's format."""
+    """Convert MLX adapters and models to GGUF, and GGUF models to MLX's format."""
 
 
 @convert.command("adapter")
@@ -37,7 +37,9 @@ def convert() -> None:
 )
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @click.option(
-    "--check", is_flag=True, help="Write it only if MLX and llama.cpp agree about what it does."
+    "--check",
+    is_flag=True,
+    help="Write it only if MLX and llama.cpp agree on the adapter's effect.",
 )
 @click.option(
     "--exact", is_flag=True, help="With --check: compare on an unquantized copy of the base."
@@ -45,21 +47,21 @@ def convert() -> None:
 @click.option(
     "--mlx-base",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="With --check: the base for MLX.  [default: made of --base]",
+    help="With --check: the base for MLX.  [default: made from --base]",
 )
 @click.option(
     "--text",
     "texts",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     multiple=True,
-    help="With --check: a file whose text to compare on.  [default: three texts of our own]",
+    help="With --check: a text file to compare on.  [default: three built-in texts]",
 )
 @click.option(
     "--tolerance",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.05,
     show_default=True,
-    help="With --check: most they may disagree, as a share of the adapter's effect.",
+    help="With --check: the largest allowed disagreement, as a share of the adapter's effect.",
 )
 @json_option
 def adapter(
@@ -78,9 +80,10 @@ def adapter(
 
     ADAPTER is the directory that mlx-lm's training wrote, or its adapters.safetensors with
     adapter_config.json beside it. Adapters of llama, qwen2, qwen3 and gemma models can be
-    converted, on all layers or on some, whoever made them.
+    converted, on all layers or on some.
     """
-    from agentr_lite.console.output import emit, emit_json
+    from agentr_lite.console.streams import emit, emit_json
+    from agentr_lite.convert.adapter_check import compare_adapter
     from agentr_lite.convert.lora_to_gguf import convert_adapter
 
     if not check and (exact or mlx_base or texts):
@@ -89,18 +92,26 @@ def adapter(
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".convert.") as scratch:
         made = Path(scratch) / "adapter.gguf"
         summary = convert_adapter(source, base, made)
-        found = None
+        result = None
         if check:
-            folder = _adapter_folder(source, Path(scratch))
-            found = _compare(folder, made, base, mlx_base, exact, texts, tolerance)
+            result = compare_adapter(
+                source,
+                made,
+                base,
+                mlx_base=mlx_base,
+                exact=exact,
+                texts=_read_texts(texts),
+                tolerance=tolerance,
+                scratch=Path(scratch),
+            )
             if not as_json:
-                _show(found)
-            found.require()
+                _show(result)
+            result.require()
         # Not a rename: the folder's permissions shall decide the file's.
         shutil.copyfile(made, output)
     if as_json:
         data: dict[str, Any] = {"path": output, "bytes": output.stat().st_size, "adapter": summary}
-        emit_json(data | ({"check": found} if found else {}))
+        emit_json(data | ({"check": result} if result else {}))
         return
     emit(
         f"{output}: {summary.architecture} LoRA adapter, rank {summary.rank}, alpha"
@@ -108,68 +119,15 @@ def adapter(
     )
 
 
-def _adapter_folder(source: Path, scratch: Path) -> Path:
-    """The directory from which MLX reads the adapter ``source``.
-
-    MLX knows one file name: another file, such as a checkpoint beside the final adapter, gets it
-    in a directory of its own, or MLX would read its neighbour.
-    """
-    from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE
-
-    if source.is_dir():
-        return source
-    if source.name == ADAPTER_FILE:
-        return source.parent
-    folder = scratch / "adapter"
-    folder.mkdir()
-    shutil.copyfile(source, folder / ADAPTER_FILE)
-    shutil.copyfile(source.with_name(CONFIG_FILE), folder / CONFIG_FILE)
-    return folder
-
-
-def _compare(
-    folder: Path,
-    made: Path,
-    base: Path,
-    mlx_base: Path | None,
-    exact: bool,
-    texts: tuple[Path, ...],
-    tolerance: float,
-) -> AdapterCheck:
-    from agentr_lite.console.output import say
-    from agentr_lite.convert.check import check_adapter
-
+def _read_texts(paths: tuple[Path, ...]) -> list[str]:
     try:
-        read = [path.read_text("utf-8") for path in texts]
+        return [path.read_text("utf-8") for path in paths]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read a --text: {error}") from error
-    if mlx_base is None:
-        mlx_base = base if base.is_dir() else _copy(base)
-    gguf_base = None if exact or base.is_dir() else base
-    if gguf_base is None:
-        say("comparing on an unquantized copy of the base")
-    found = check_adapter(folder, made, mlx_base, gguf_base, texts=read, tolerance=tolerance)
-    if gguf_base is not None and not found.conclusive:
-        say("the base's own differences hide the adapter's: comparing on an unquantized copy")
-        found = check_adapter(folder, made, mlx_base, None, texts=read, tolerance=tolerance)
-    return found
 
 
-def _copy(gguf: Path) -> Path:
-    from agentr_lite.console.output import say
-    from agentr_lite.convert.cached import copy_of, has_copy, make_copy
-
-    if not has_copy(gguf):
-        say(f"taking the weights for MLX out of {gguf.name}: {copy_of(gguf)}")
-    try:
-        return make_copy(gguf)
-    except ModelError as error:
-        error.hint = "Name the weights that the adapter was trained on: --mlx-base DIRECTORY"
-        raise
-
-
-def _show(found: AdapterCheck) -> None:
-    from agentr_lite.console.output import emit, emit_table
+def _show(result: AdapterCheck) -> None:
+    from agentr_lite.console.streams import emit, emit_table
 
     rows = [
         (
@@ -179,11 +137,11 @@ def _show(found: AdapterCheck) -> None:
             f"{of.spread:.2g}",
             f"{100 * of.top1:.1f} %",
         )
-        for name, of in (("base", found.base), ("base + adapter", found.adapted))
+        for name, of in (("base", result.base), ("base + adapter", result.adapted))
     ]
     emit_table(
         [
-            "on an unquantized copy" if found.exact else "on the file itself",
+            "on an unquantized copy" if result.exact else "on the file itself",
             "max diff",
             "mean diff",
             "logits' spread",
@@ -192,25 +150,27 @@ def _show(found: AdapterCheck) -> None:
         rows,
     )
     emit(
-        f"The adapter moves the logits by {found.effect_rms:.2g}; the two disagree about it by"
-        f" {found.error_rms:.2g} (limit {found.limit_rms:.2g}), on {found.base.tokens} tokens."
+        f"The adapter moves the logits by {result.effect_rms:.2g}; the two disagree about it by"
+        f" {result.error_rms:.2g} (limit {result.limit_rms:.2g}), on {result.base.tokens} tokens."
     )
 
 
 @convert.command("model")
 @click.argument("source", metavar="MODEL", type=_EXISTING)
-@click.option("-o", "--output", type=_NEW, required=True, help="GGUF file, or directory, to write.")
+@click.option("-o", "--output", type=_NEW, required=True, help="GGUF file or directory to write.")
 @click.option(
     "--type",
     "dtype",
     type=click.Choice(["f32", "f16", "q8_0"]),
-    help="Of a GGUF file's matrices.  [default: q8_0]",
+    help="Type of the GGUF file's matrices.  [default: q8_0]",
 )
-@click.option("--check", is_flag=True, help="Write it only if both compute the same.")
+@click.option(
+    "--check", is_flag=True, help="Write it only if MLX and llama.cpp compute the same with both."
+)
 @click.option(
     "--exact",
     is_flag=True,
-    help="With --check: let llama.cpp compute with a temporary f32 copy of a quantized file.",
+    help="With --check: compare without quantization, on a temporary f32 copy of the file.",
 )
 @click.option("--force", is_flag=True, help="Overwrite an output file.")
 @json_option
@@ -223,10 +183,10 @@ def model(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Convert MODEL, a directory in Hugging Face's or MLX's format, into a GGUF file.
+    """Convert MODEL, a directory in Hugging Face's or MLX's format, to a GGUF file.
 
-    Or the other way: a GGUF file (llama, qwen2, qwen3, gemma, gemma2 or gemma3) into such a
-    directory, its matrices dequantized, its tokenizer and chat template included.
+    A GGUF file (llama, qwen2, qwen3, gemma, gemma2 or gemma3) is converted to such a directory: the
+    matrices are dequantized, the tokenizer and the chat template are included.
     """
     if exact and not check:
         raise UsageError("--exact belongs to --check")
@@ -242,14 +202,19 @@ def model(
 def _model_to_gguf(
     source: Path, output: Path, dtype: str, check: bool, exact: bool, as_json: bool
 ) -> None:
-    from agentr_lite.console.output import emit, emit_json
+    from agentr_lite.console.streams import emit, emit_json
     from agentr_lite.convert.check import check_copy
     from agentr_lite.convert.hf_to_gguf import convert_to_gguf
 
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".convert.") as scratch:
         made = Path(scratch) / output.name
         convert_to_gguf(source, made, dtype=dtype)  # type: ignore[arg-type]
-        checked = check_copy(made, source, exact=exact or None) if check else None
+        checked = check_copy(made, source) if check else None
+        if exact and dtype == "q8_0":
+            # The same settings and the same order of rows, with the directory's own values.
+            plain = Path(scratch) / "f32.gguf"
+            convert_to_gguf(source, plain, dtype="f32")
+            checked = check_copy(plain, source)
         made.replace(output)
     size = output.stat().st_size
     if as_json:
@@ -259,7 +224,7 @@ def _model_to_gguf(
 
 
 def _model_from_gguf(source: Path, output: Path, check: bool, exact: bool, as_json: bool) -> None:
-    from agentr_lite.console.output import emit, emit_json
+    from agentr_lite.console.streams import emit, emit_json
     from agentr_lite.convert.check import check_copy
     from agentr_lite.convert.gguf_to_hf import convert_to_hf
 

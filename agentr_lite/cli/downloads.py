@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentr_lite.console.output import Progress
+from agentr_lite.console.progress import Progress
 
 
 class Megabytes:

@@ -1,4 +1,4 @@
-"""An environment's own settings on the command line: ``-o KEY=VALUE`` and the flags for data."""
+"""Settings of an environment on the command line: ``-o KEY=VALUE`` and the flags for data."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DATA_FLAGS = (
         " recipe book.",
     ),
 )
-"""In the reverse of the order in which ``--help`` lists them."""
+"""In the reverse order of ``--help``."""
 
 
 def env_settings(function: Callable[..., Any]) -> Callable[..., Any]:

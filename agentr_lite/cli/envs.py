@@ -1,4 +1,4 @@
-"""``agentr-lite envs``: which environments there are, what they ask, whether they keep promises."""
+"""``agentr-lite envs``: list environments, show their tasks, check them, write a new one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import click
 
 from agentr_lite.cli.common import json_option, oracle_actions, usage_errors_kept
 from agentr_lite.cli.env_options import env_settings
-from agentr_lite.console.output import Styled, clean, emit, emit_json, emit_table, say
+from agentr_lite.console.streams import emit, emit_json, emit_table, say
+from agentr_lite.console.text import Styled, clean
 from agentr_lite.core.errors import EXIT_FAILED, AgentrError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def envs(context: click.Context, as_json: bool) -> None:
-    """List environments, show one, check one."""
+    """List, show, check and write environments."""
     if context.invoked_subcommand is None:
         context.invoke(list_envs, as_json=as_json)
 
@@ -59,7 +60,7 @@ def list_envs(as_json: bool = False) -> None:
     say("Also by address:")
     for form, meaning in [
         *((adapter.form, adapter.meaning) for adapter in ADAPTERS.values()),
-        ("path/to/file.py[:CLASS]", "an environment of your own; `envs new` writes one"),
+        ("path/to/file.py[:CLASS]", "your own environment; `envs new` writes one"),
     ]:
         say(f"  {form}  {meaning}")
 
@@ -100,13 +101,13 @@ def _show_splits(
 
     splits = {where: guarded_tasks(env, where) for where in ((split,) if split else SPLITS)}
     if list_tasks:
-        tasks = [one for where in splits.values() for one in where]
+        tasks = [task for members in splits.values() for task in members]
         if as_json:
             emit_json(tasks)
             return
         emit_table(
             ["task", "split", "level", "goal"],
-            [[one.name, one.split, one.level, one.goal] for one in tasks],
+            [[task.name, task.split, task.level, task.goal] for task in tasks],
             keep=["task"],
         )
         return
@@ -122,7 +123,7 @@ def _show_splits(
         )
         return
     emit(clean(instructions) + "\n")
-    levels = sorted({one.level for tasks in splits.values() for one in tasks})
+    levels = sorted({task.level for members in splits.values() for task in members})
     rows: list[list[Any]] = []
     for where, members in splits.items():
         counts = _levels(members)
@@ -166,7 +167,7 @@ def _show_task(env: Environment, task: Task, as_json: bool) -> None:
     type=click.IntRange(1),
     default=50,
     show_default=True,
-    help="Tasks on which determinism and snapshots are tried.",
+    help="Number of tasks on which determinism and snapshots are tried.",
 )
 @click.option("--quick", is_flag=True, help="Try the oracle on those tasks only, not on all.")
 @env_settings
@@ -182,7 +183,7 @@ def check_env(
 ) -> None:
     """Check determinism, snapshots, rewards, splits, and that the oracle solves every task.
 
-    Exits with 1 if something does not hold.
+    Exits with 1 if a check fails.
     """
     from agentr_lite.envs.checker import UNTRIED, check_environment
     from agentr_lite.envs.registry import make_env
@@ -213,7 +214,7 @@ def check_env(
         if failed:
             say(f"{name}: {failed} of {len(findings)} checks failed")
         elif any(finding.detail == UNTRIED for finding in findings):
-            say(f"{name}: nothing wrong was found, but no real action was tried")
+            say(f"{name}: no check failed, but no real action was tried")
         else:
             say(f"{name}: sound")
     if failed:
@@ -227,13 +228,13 @@ def check_env(
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
     metavar="DIR",
-    help="Make the package's folder there.  [default: here]",
+    help="Directory for the package's folder.  [default: the current directory]",
 )
 @json_option
 def new_env(name: str, into: Path, as_json: bool) -> None:
-    """Write a small package with an environment of your own to begin with.
+    """Write a small package that you can turn into your own environment.
 
-    It works as it is: a game of numbers with tests, to be replaced by yours.
+    It works as it is: a game of numbers with tests, to be replaced by your game.
     """
     from agentr_lite.envs.registry import env_names
     from agentr_lite.envs.scaffold import write_package

@@ -14,7 +14,7 @@ from agentr_lite.cli.common import (
     json_option,
     recipe_options,
 )
-from agentr_lite.console.output import emit, emit_json, terminal_width, warn
+from agentr_lite.console.streams import emit, emit_json, terminal_width, warn
 from agentr_lite.core.errors import EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
 from agentr_lite.core.tasks import SPLITS
 from agentr_lite.runs.adopted import ADOPTED_ROUND, run_with_adapter
@@ -136,10 +136,11 @@ def _show(
 ) -> None:
     from dataclasses import replace
 
-    from agentr_lite.report.data import gather
-    from agentr_lite.report.paired import both_sides, paired_section, task_pairs
-    from agentr_lite.report.tables import run_sections
-    from agentr_lite.report.terminal import render_terminal
+    from agentr_lite.report.model.pairs import task_pairs
+    from agentr_lite.report.model.run import gather
+    from agentr_lite.report.render.terminal import render_terminal
+    from agentr_lite.report.tables.pairs import both_sides, paired_section
+    from agentr_lite.report.tables.run import run_sections
 
     paired = len(figures) > 1
     pairs = {

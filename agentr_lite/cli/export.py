@@ -39,13 +39,15 @@ KINDS = ("revision", "good", "all")
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     help="File to write; - is stdout.",
 )
-@click.option("--round", "round_index", type=click.IntRange(1), help="Only this round's.")
+@click.option(
+    "--round", "round_index", type=click.IntRange(1), help="Only this round's trajectories."
+)
 @click.option(
     "--kind",
     type=click.Choice(KINDS),
     default="revision",
     show_default=True,
-    help="Revision trajectories, good ones (those that the recipe trains on), or all.",
+    help="Revision trajectories, good trajectories (those that the recipe trains on), or all.",
 )
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @db_option
@@ -58,11 +60,11 @@ def export(
     force: bool,
     db: Path | None,
 ) -> None:
-    """Write the trajectories of RUN (default: the newest) with a loss flag for each turn.
+    """Write the trajectories of RUN (default: the newest run) with a loss flag for each turn.
 
     Bad steps are context: their flag is off. Rejected revisions are not exported.
     """
-    from agentr_lite.console.output import say
+    from agentr_lite.console.streams import say
     from agentr_lite.recipe.loading import recipe_from_dict
     from agentr_lite.splice.export import exported, render
     from agentr_lite.store import Store
@@ -98,7 +100,7 @@ def export(
 
 
 class _Counter:
-    """Counts what passes through."""
+    """Counts the items that are read from it."""
 
     def __init__(self, items: Iterable[Exported]) -> None:
         self._items = items

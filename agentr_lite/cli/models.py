@@ -1,4 +1,4 @@
-"""``agentr-lite models``: which there are, downloads, names of one's own, what a GGUF file is."""
+"""``agentr-lite models``: list, name, download, remove and show models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from agentr_lite.actors.download.removal import delete_files
 from agentr_lite.actors.download.repository import repository_file
 from agentr_lite.cli.common import json_option
 from agentr_lite.cli.downloads import Megabytes
-from agentr_lite.console.output import Progress, emit, emit_json, emit_table, say, truncate
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import emit, emit_json, emit_table, say
+from agentr_lite.console.text import truncate
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ _TEXT_COLUMNS = 72
 @json_option
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
-    """List, download and name models; show what a GGUF file is."""
+    """List, download and name models; show the metadata of a GGUF file."""
     if context.invoked_subcommand is None:
         _list(as_json)
 
@@ -32,7 +34,7 @@ def models(context: click.Context, as_json: bool) -> None:
 @models.command("list")
 @json_option
 def list_models(as_json: bool) -> None:
-    """The bundled model, those of your own list, and those that `pull` knows."""
+    """List the bundled model, the models that you named, and those that `pull` knows."""
     _list(as_json)
 
 
@@ -43,21 +45,22 @@ def list_models(as_json: bool) -> None:
     "--train",
     "train_dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The same weights in the MLX or Hugging Face layout, for training.",
+    help="The same weights in the MLX or Hugging Face format, for training.",
 )
-@click.option("--force", is_flag=True, help="Replace an entry of that name.")
+@click.option("--force", is_flag=True, help="Replace a model of that name.")
 @json_option
 def add_model(name: str, model: str, train_dir: Path | None, force: bool, as_json: bool) -> None:
-    """Let NAME mean MODEL: a GGUF file, mlx:DIRECTORY or openai:URL#MODEL.
+    """Give MODEL a name: a GGUF file, mlx:DIRECTORY or openai:URL#MODEL.
 
     The file stays where it is. From then on, `--model NAME` finds it.
     """
     from agentr_lite.actors import named_models
     from agentr_lite.actors.mlx import spec as mlx
+    from agentr_lite.actors.model_names import check_new_name
     from agentr_lite.actors.openai.spec import is_server
     from agentr_lite.actors.registry import STARTER, check_model, expand
 
-    _check_free(name, force)
+    check_new_name(name, force=force)
     if model == STARTER or named_models.find(model) is not None:
         # What a name means may change: a second one would not follow.
         raise UsageError(
@@ -78,9 +81,16 @@ def add_model(name: str, model: str, train_dir: Path | None, force: bool, as_jso
 
 @models.command("pull")
 @click.argument("model", metavar="NAME|OWNER/REPOSITORY/FILE.gguf")
-@click.option("--as", "alias", metavar="NAME", help="What to call it. [default: its known name]")
-@click.option("--train", is_flag=True, help="Fetch the unquantized weights for training as well.")
-@click.option("--train-repo", metavar="OWNER/REPOSITORY", help="Where those are; implies --train.")
+@click.option(
+    "--as",
+    "alias",
+    metavar="NAME",
+    help="Name for the model.  [default: its name in `models list`]",
+)
+@click.option("--train", is_flag=True, help="Also fetch the unquantized weights for training.")
+@click.option(
+    "--train-repo", metavar="OWNER/REPOSITORY", help="Repository of those weights; implies --train."
+)
 @click.option("--revision", default="main", show_default=True, help="Branch, tag or commit.")
 @json_option
 def pull_model(
@@ -93,13 +103,14 @@ def pull_model(
 ) -> None:
     """Download a model from the Hugging Face hub and check it.
 
-    A download that was cut goes on where it stopped. HF_ENDPOINT names a mirror, HF_TOKEN lets
-    private and gated repositories in, AGENTR_LITE_MODELS says where files go.
+    An interrupted download goes on where it stopped. HF_ENDPOINT names a mirror, HF_TOKEN gives
+    access to private and gated repositories, AGENTR_LITE_MODELS is the folder for the files.
     """
     from agentr_lite.actors import named_models
     from agentr_lite.actors.download import hub
     from agentr_lite.actors.download.catalog import catalog_model
     from agentr_lite.actors.llamacpp.gguf_header import check_model_file
+    from agentr_lite.actors.model_names import check_pulled_name
     from agentr_lite.core.config import models_dir
 
     item = catalog_model(model)
@@ -111,7 +122,7 @@ def pull_model(
             hint="Name the repository: --train-repo OWNER/REPOSITORY.",
         )
     name = alias or (item.name if item else Path(file).stem)
-    _check_free_to_pull(name, f"{repo}/{file}")
+    check_pulled_name(name, f"{repo}/{file}")
     earlier = named_models.find(name)
     with Progress() as progress:
         bar = Megabytes(progress)
@@ -135,10 +146,10 @@ def pull_model(
 
 @models.command("remove")
 @click.argument("name")
-@click.option("--keep-files", is_flag=True, help="Forget the name only.")
+@click.option("--keep-files", is_flag=True, help="Remove the name only.")
 @json_option
 def remove_model(name: str, keep_files: bool, as_json: bool) -> None:
-    """Forget NAME; delete its files if `pull` brought them and no other name needs them."""
+    """Remove NAME, and its files if `pull` fetched them and no other name needs them."""
     from agentr_lite.actors import named_models
     from agentr_lite.actors.registry import STARTER
 
@@ -150,16 +161,16 @@ def remove_model(name: str, keep_files: bool, as_json: bool) -> None:
     if as_json:
         emit_json({"removed": name, "deleted": deleted})
         return
-    emit(f"{name} is forgotten" + "".join(f"\ndeleted {path}" for path in deleted))
+    emit(f"{name} is removed" + "".join(f"\ndeleted {path}" for path in deleted))
 
 
 @models.command("show")
 @click.argument("model")
 @json_option
 def show_model(model: str, as_json: bool) -> None:
-    """MODEL, a name or a GGUF file: its metadata, without loading it.
+    """Show the metadata of MODEL, a name or a GGUF file, without loading it.
 
-    Of a server's model, what the server tells.
+    For a model on a server, show what the server reports.
     """
     from agentr_lite.actors.openai.spec import is_server
     from agentr_lite.actors.registry import expand
@@ -185,7 +196,7 @@ def show_model(model: str, as_json: bool) -> None:
         "file_bytes": header.file_bytes,
         "type": str(header.metadata.get("general.type", "model")),
         "architecture": header.architecture,
-        "n_params": _parameters(header.tensors),
+        "n_params": header.parameters(),
         "context_tokens": header.architecture_value("context_length") or None,
         "layers": header.architecture_value("block_count") or None,
         "cache_bytes_a_token": header.cell_bytes() or None,
@@ -206,25 +217,9 @@ def show_model(model: str, as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from agentr_lite.actors import named_models
-    from agentr_lite.actors.download.catalog import CATALOG
+    from agentr_lite.actors.model_list import list_models as listed
 
-    rows = [_bundled(), *(_named(entry) for entry in named_models.entries().values())]
-    taken = {row["name"] for row in rows}
-    rows += [
-        {
-            "name": item.name,
-            "state": "to pull",
-            "path": f"{item.repo}/{item.file}",
-            "file_bytes": item.megabytes * 1_000_000,
-            "n_params": int(item.parameters),
-            "train_dir": None,
-            "train_repo": item.train_repo,
-            "licence": item.licence,
-        }
-        for item in CATALOG
-        if item.name not in taken
-    ]
+    rows = listed()
     if as_json:
         emit_json(rows)
         return
@@ -244,95 +239,6 @@ def _list(as_json: bool) -> None:
         align=["left", "left", "right", "right", "left", "left"],
         keep=["model"],
     )
-
-
-def _bundled() -> dict[str, Any]:
-    from agentr_lite.actors.digest import file_sha256
-    from agentr_lite.actors.llamacpp.gguf_header import read_header
-    from agentr_lite.actors.registry import STARTER, resolve_model
-
-    files = resolve_model(STARTER)
-    header = read_header(files.gguf)
-    return {
-        "name": files.name,
-        "state": "bundled",
-        "path": str(files.gguf),
-        "file_bytes": header.file_bytes,
-        "n_params": _parameters(header.tensors),
-        "context_tokens": header.architecture_value("context_length"),
-        "sha256": file_sha256(files.gguf),
-        "train_dir": str(files.train_dir),
-    }
-
-
-def _named(entry: NamedModel) -> dict[str, Any]:
-    """A row for a name of the user's; a file that is gone or broken is said so, not an error."""
-    from agentr_lite.actors.llamacpp.gguf_header import read_header
-    from agentr_lite.core.errors import ModelError
-
-    row: dict[str, Any] = {
-        "name": entry.name,
-        "state": "downloaded" if entry.source else "named",
-        "path": entry.model,
-        "file_bytes": None,
-        "n_params": None,
-        "train_dir": entry.train_model or None,
-        "source": entry.source or None,
-        "sha256": entry.sha256 or None,
-    }
-    if entry.model.startswith("openai:"):
-        return row | {"state": "server"}
-    if entry.model.startswith("mlx:"):
-        return row | {"train_dir": entry.model.removeprefix("mlx:")}
-    try:
-        header = read_header(Path(entry.model))
-    except ModelError as error:
-        gone = not Path(entry.model).exists()
-        return row | {"state": "missing" if gone else "broken", "error": error.message}
-    return row | {"file_bytes": header.file_bytes, "n_params": _parameters(header.tensors)}
-
-
-def _check_free(name: str, force: bool) -> None:
-    from agentr_lite.actors import named_models
-    from agentr_lite.actors.download.catalog import catalog_model
-    from agentr_lite.actors.registry import STARTER
-
-    named_models.check_name(name)
-    if name == STARTER:
-        raise UsageError(f"'{STARTER}' is the bundled model", hint="Choose another name.")
-    if catalog_model(name) and not force:
-        raise UsageError(
-            f"'{name}' is the name of a model to pull",
-            hint="Choose another name, or give --force to let it mean this one.",
-        )
-    if named_models.find(name) is not None and not force:
-        raise UsageError(
-            f"there is a model '{name}' already",
-            hint=f"Choose another name, or `agentr-lite models remove {name}` first.",
-        )
-
-
-def _check_free_to_pull(name: str, source: str) -> None:
-    """Refuse a name that means, or could later mean, something else than ``source``."""
-    from agentr_lite.actors import named_models
-    from agentr_lite.actors.download.catalog import catalog_model
-    from agentr_lite.actors.registry import STARTER
-
-    named_models.check_name(name)
-    other = "Call it something else: --as NAME."
-    if name == STARTER:
-        raise UsageError(f"'{STARTER}' is the bundled model", hint=other)
-    item, earlier = catalog_model(name), named_models.find(name)
-    if item is not None and f"{item.repo}/{item.file}" != source:
-        raise UsageError(
-            f"'{name}' is the name of {item.repo}/{item.file}, not of {source}", hint=other
-        )
-    if earlier is not None and earlier.source != source:
-        raise UsageError(
-            f"there is a model '{name}' already: {earlier.source or earlier.model}",
-            hint=f"Call this one something else with --as NAME, or `agentr-lite models remove"
-            f" {name}` first.",
-        )
 
 
 def _show_entry(entry: NamedModel, as_json: bool) -> None:
@@ -377,16 +283,6 @@ def _short(count: int | None) -> str | None:
     if count is None:
         return None
     return f"{count / 1e9:.1f}B" if count >= 1e9 else f"{count / 1e6:.0f}M"
-
-
-def _parameters(tensors: Any) -> int:
-    total = 0
-    for tensor in tensors:
-        elements = 1
-        for dimension in tensor.shape:
-            elements *= dimension
-        total += elements
-    return total
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,8 @@ import click
 
 from agentr_lite.cli.common import oracle_actions, usage_errors_kept
 from agentr_lite.cli.env_options import env_settings
-from agentr_lite.console.output import Styled, clean, emit, say
+from agentr_lite.console.streams import emit, say
+from agentr_lite.console.text import Styled, clean
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _HELP = "? hint   ?? the whole way   :task show it again   :undo one step   :qui
 
 @click.command()
 @click.argument("name", metavar="ENV")
-@click.option("--task", help="Which task, by name. Default: one at random.")
+@click.option("--task", help="Name of the task. Default: a random task.")
 @click.option("--split", help="Choose from this split. Default: train.")
 @click.option("--level", type=int, help="Choose a task of this level.")
 @click.option("--seed", type=click.IntRange(0), help="Make the random choice repeatable.")
@@ -58,9 +59,9 @@ def _random_task(env: Environment, split: str, level: int | None, seed: int | No
     from agentr_lite.agent.boundary import guarded_tasks
 
     members = guarded_tasks(env, split)
-    tasks = [one for one in members if level is None or one.level == level]
+    tasks = [task for task in members if level is None or task.level == level]
     if not tasks:
-        levels = sorted({one.level for one in members})
+        levels = sorted({task.level for task in members})
         raise UsageError(
             f"{env.name} has no task of level {level} in its {split} split",
             hint=f"Levels: {', '.join(map(str, levels))}.",
@@ -69,7 +70,7 @@ def _random_task(env: Environment, split: str, level: int | None, seed: int | No
 
 
 class _Game:
-    """One episode: what the person may do besides acting, and how it ends."""
+    """One episode, with the person's other commands: hint, undo, quit."""
 
     def __init__(self, env: Environment, task: Task) -> None:
         from agentr_lite.agent.boundary import guarded_reset

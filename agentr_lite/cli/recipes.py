@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from agentr_lite.cli.common import json_option
-from agentr_lite.console.output import emit, emit_json, emit_table
+from agentr_lite.console.streams import emit, emit_json, emit_table
 
 
 @click.group(invoke_without_command=True)
@@ -20,7 +20,7 @@ def recipes(context: click.Context, as_json: bool) -> None:
 @recipes.command("list")
 @json_option
 def list_recipes(as_json: bool) -> None:
-    """The bundled recipes."""
+    """List the bundled recipes."""
     _list(as_json)
 
 
@@ -29,7 +29,7 @@ def list_recipes(as_json: bool) -> None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 @json_option
 def show_recipe(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """NAME, bundled or a YAML file, with every key resolved."""
+    """Show NAME, a bundled recipe or a YAML file, with every key resolved."""
     import yaml
 
     from agentr_lite.recipe.loading import load_recipe

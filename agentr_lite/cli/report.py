@@ -1,4 +1,4 @@
-"""``agentr-lite report``: tables of what runs gave, and a page to show others."""
+"""``agentr-lite report``: tables of what runs gave, and an HTML page to share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option, write_whole
-from agentr_lite.console.output import emit, emit_json, say, terminal_width
+from agentr_lite.console.streams import emit, emit_json, say, terminal_width
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ Sources = list[tuple["Store", str]]
     multiple=True,
     metavar="NAME",
     help="With --html: show the trees and splices of this task; may be repeated."
-    "  [default: a few instructive ones]",
+    "  [default: a few instructive tasks]",
 )
 @click.option(
     "--trees",
     type=click.IntRange(0),
     metavar="N",
-    help="With --html: how many trees a run to choose.  [default: 6; of several runs 3 each]",
+    help="With --html: number of trees to show for each run.  [default: 6; 3 of several runs]",
 )
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @db_option
@@ -59,8 +59,8 @@ def report(
     db: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what one or more runs gave: success by round with 95 % intervals, paired
-    differences from the base, recovery, loops, revision data, and what it cost.
+    """Show the results of one or more runs: success by round with 95 % intervals, paired
+    differences from the base, recovery, loops, revision data and cost.
 
     RUN is a run's id, a unique beginning of it, or `latest` (the default); FILE:RUN is a run
     of another database. The HTML page compares several runs.
@@ -74,8 +74,8 @@ def report(
             _write_page(sources, html, tasks, trees)
             return
         if as_json:
-            found = [json.loads(render_run(store, run, "json")) for store, run in sources]
-            emit_json(found if len(found) > 1 else found[0])
+            reports = [json.loads(render_run(store, run, "json")) for store, run in sources]
+            emit_json(reports if len(reports) > 1 else reports[0])
             return
         texts = [
             render_run(store, run, "markdown" if markdown else "terminal", width=terminal_width())
@@ -116,7 +116,7 @@ def _open(stack: ExitStack, runs: Sequence[str], db: Path | None) -> Sources:
     stores: dict[Path, Store] = {}
     sources: Sources = []
     for named in runs:
-        # No run's id has a colon in it; a path may.
+        # A path may hold a colon, a run's id does not.
         other, _, run = named.rpartition(":")
         path = Path(other) if other else database_path(db)
         key = path.resolve()
@@ -131,8 +131,8 @@ def _open(stack: ExitStack, runs: Sequence[str], db: Path | None) -> Sources:
 
 def _write_page(sources: Sources, target: Path, tasks: Sequence[str], trees: int | None) -> None:
     from agentr_lite.core.suggestions import did_you_mean
-    from agentr_lite.report.chosen import task_names
-    from agentr_lite.report.page import render_page
+    from agentr_lite.report.model.chosen import task_names
+    from agentr_lite.report.render.page import render_page
 
     known = {name for store, run in sources for name in task_names(store, run)}
     for task in tasks:

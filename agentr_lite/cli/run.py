@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option, recipe_options
-from agentr_lite.console.output import Progress, clean, emit, emit_json, say, terminal_width, warn
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import emit, emit_json, say, terminal_width, warn
+from agentr_lite.console.text import clean
 from agentr_lite.core.errors import (
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
@@ -128,17 +130,17 @@ def _run_loop(store: Store, target: Target) -> PipelineResult:
 
 def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
     """A line on what an evaluation gave, and on a training that had no data."""
-    from agentr_lite.evaluate.summary import is_graded
+    from agentr_lite.metrics.evaluation import EvalFigures
 
     if stage == "eval" and (greedy := summary.get("greedy")):
-        success = greedy.get("success") or {}
+        figures = EvalFigures.from_json(greedy)
+        success, reward = figures.success, figures.reward
         name = "base" if number == 0 else f"round {number}"
         if success:
             # A mean reward of one task alone has no interval.
-            reward = f", mean reward {greedy['reward']['value']:.3f}" if is_graded(greedy) else ""
+            also = f", mean reward {reward.value:.3f}" if reward and figures.graded else ""
             say(
-                f"{name}: {success['value']:.1%} success"
-                f" [{success['low']:.1%}, {success['high']:.1%}]{reward}"
+                f"{name}: {success.value:.1%} success [{success.low:.1%}, {success.high:.1%}]{also}"
             )
     elif stage == "train" and "skipped" in summary:
         warn(f"round {number}: nothing to train on ({summary['skipped']})")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _RunsGroup(click.Group):
-    """With the name that a Unix user tries first, beside the one that says what it does."""
+    """``rm`` means ``delete``: the name that a Unix user tries first."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, {"rm": "delete"}.get(cmd_name, cmd_name))
@@ -43,7 +43,7 @@ def list_runs(
     context: click.Context, db: Path | None, env: str | None = None, as_json: bool = False
 ) -> None:
     """List runs, the newest first."""
-    from agentr_lite.console.output import emit_json, emit_table, say
+    from agentr_lite.console.streams import emit_json, emit_table, say
     from agentr_lite.store import Store
     from agentr_lite.store.runs import list_runs as stored_runs
 
@@ -89,8 +89,9 @@ def list_runs(
 @json_option
 @click.pass_context
 def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -> None:
-    """Show what RUN (default: the newest) is made of: model, stages, cost, counts."""
-    from agentr_lite.console.output import emit, emit_json, emit_table, format_duration
+    """Show the model, the stages, the cost and the counts of RUN (default: the newest run)."""
+    from agentr_lite.console.streams import emit, emit_json, emit_table
+    from agentr_lite.console.text import format_duration
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run, list_stages
 
@@ -152,7 +153,7 @@ def delete_run(
 
     `agentr-lite runs rm` is the same.
     """
-    from agentr_lite.console.output import emit_json, say, warn
+    from agentr_lite.console.streams import emit_json, say, warn
     from agentr_lite.runs.removal import remove_run
     from agentr_lite.store import Store
     from agentr_lite.store import runs as table
@@ -187,24 +188,24 @@ def _from_command_line(context: click.Context) -> bool:
 
 
 def _database(context: click.Context, db: Path | None) -> Path:
-    """``-d`` works before and after the sub-command; both outweigh the environment variable."""
+    """``-d`` works before and after the sub-command; both override the environment variable."""
     if context.obj is not None and not _from_command_line(context):
         return database_path(context.obj)
     return database_path(db)
 
 
 def _overview(store: Store, run: RunRow) -> dict[str, Any]:
-    """A run in a line: JSON types."""
-    from agentr_lite.evaluate.summary import is_graded
+    """What the list shows of a run; JSON types."""
+    from agentr_lite.metrics.evaluation import EvalFigures
     from agentr_lite.store.evals import list_evals
     from agentr_lite.store.runs import list_stages
 
     stages = list_stages(store, run.id)
     last = stages[-1] if stages else None
-    # Another split's figures are no progress over rounds.
+    # Figures of different splits do not make a series over rounds.
     split = run.recipe["eval"]["split"]
     greedy = [
-        row.summary
+        EvalFigures.from_json(row.summary)
         for row in list_evals(store, run.id, mode="greedy")
         if row.summary.get("success") is not None and row.split == split
     ]
@@ -217,21 +218,21 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
         "seed": run.seed,
         "last_stage": f"{last.stage} {last.round}" if last else "",
         "trees": store.scalar("SELECT count(*) FROM trees WHERE run_id = ?", (run.id,)),
-        "success": [figures["success"]["value"] for figures in greedy],
-        "reward": [figures["reward"]["value"] for figures in greedy],
-        "graded": any(map(is_graded, greedy)),
+        "success": [figures.success.value for figures in greedy if figures.success],
+        "reward": [figures.reward.value for figures in greedy if figures.reward],
+        "graded": any(figures.graded for figures in greedy),
     }
 
 
 def _rewards(overview: dict[str, Any]) -> str | None:
-    """Mean rewards by round, of an environment that gives some between none and all."""
+    """Mean rewards by round, where the environment gives rewards between 0 and 1."""
     return (
         " → ".join(f"{value:.3f}" for value in overview["reward"]) if overview["graded"] else None
     )
 
 
 def _counts(stage: RoundRow) -> str:
-    """A stage's plain counts as ``name value`` pairs; nested ones are for ``--json``."""
+    """A stage's plain counts as ``name value`` pairs; ``--json`` has the nested ones."""
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in stage.summary.items()

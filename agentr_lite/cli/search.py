@@ -14,7 +14,7 @@ from agentr_lite.cli.common import (
     json_option,
     recipe_options,
 )
-from agentr_lite.console.output import emit_json, emit_table, say, warn
+from agentr_lite.console.streams import emit_json, emit_table, say, warn
 from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted
 from agentr_lite.runs.choice import Chosen
 from agentr_lite.runs.claim import claimed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import command_line, database_path, db_option, json_option
-from agentr_lite.console.output import emit_json, emit_table, say, warn
+from agentr_lite.console.streams import emit_json, emit_table, say, warn
 from agentr_lite.core.errors import EXIT_SOME_TASKS_FAILED, Interrupted
 from agentr_lite.runs.claim import claimed
 

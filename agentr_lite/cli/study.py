@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import json_option
-from agentr_lite.console.output import emit, emit_json, emit_table, say, terminal_width, warn
+from agentr_lite.console.streams import emit, emit_json, emit_table, say, terminal_width, warn
 from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,

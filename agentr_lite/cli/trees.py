@@ -15,9 +15,9 @@ from agentr_lite.core.errors import UsageError
 @click.option("--round", "round_index", type=click.IntRange(1), help="Only this round's trees.")
 @click.option("--task", help="Draw the trees of this task.")
 @click.option("--tree", "tree_id", type=int, help="Draw the tree with this id.")
-@click.option("--all", "everything", is_flag=True, help="Draw nodes that were never visited, too.")
-@click.option("--observations", is_flag=True, help="Draw what the environment answered, too.")
-@click.option("--depth", type=click.IntRange(1), help="Draw no deeper than so many steps.")
+@click.option("--all", "everything", is_flag=True, help="Also draw nodes that were never visited.")
+@click.option("--observations", is_flag=True, help="Also draw the observations.")
+@click.option("--depth", type=click.IntRange(1), help="Draw the first N steps only.")
 @db_option
 @json_option
 def trees(
@@ -36,32 +36,33 @@ def trees(
     RUN is a run's id, a unique beginning of it, or `latest`. `--task` and `--tree` draw:
 
     \b
-      ✓ reward 1   ◐ ended with part of it   ✗ ended with nothing   ☠ fatal mistake
-      … cut at the depth limit   ! not possible   ↺ revision turn   ? no action
+      ✓ solved   ◐ ended with part of the reward   ✗ ended without reward
+      ☠ fatal mistake   … cut at the depth limit   ! invalid action
+      ↺ revision turn   ? no action
       n visits, v mean reward, r reward at the end, ×k candidates with this action
     """
-    from agentr_lite.console.output import emit, emit_json, emit_table, say, terminal_width
-    from agentr_lite.report.trees import TreeView, render_tree, tree_heading
+    from agentr_lite.console.streams import emit, emit_json, emit_table, say, terminal_width
+    from agentr_lite.report.render.trees import TreeView, render_tree, tree_heading
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run
     from agentr_lite.store.trees import list_trees, load_tree
 
     with Store.open(database_path(db), create=False) as store:
         run_id = get_run(store, run).id
-        found = list_trees(store, run_id, round_index=round_index, task=task)
+        rows = list_trees(store, run_id, round_index=round_index, task=task)
         if tree_id is not None:
-            found = [tree for tree in found if tree.id == tree_id]
+            rows = [tree for tree in rows if tree.id == tree_id]
         drawing = task is not None or tree_id is not None
-        if drawing and not found:
+        if drawing and not rows:
             what = f"tree {tree_id}" if tree_id is not None else f"tree of a task '{task}'"
             raise UsageError(
                 f"run {run_id} has no {what}", hint=f"`agentr-lite trees {run_id}` lists its trees."
             )
         if not drawing:
             if as_json:
-                emit_json(found)
+                emit_json(rows)
                 return
-            say(f"run {run_id}: {len(found)} trees")
+            say(f"run {run_id}: {len(rows)} trees")
             emit_table(
                 ["tree", "round", "wave", "task", "level", "best", "sims", "nodes", "error"],
                 [
@@ -76,16 +77,16 @@ def trees(
                         tree.node_count,
                         tree.error or "",
                     ]
-                    for tree in found
+                    for tree in rows
                 ],
                 keep=["task"],
             )
             return
         if as_json:
-            emit_json([{"tree": tree, "nodes": load_tree(store, tree.id)} for tree in found])
+            emit_json([{"tree": tree, "nodes": load_tree(store, tree.id)} for tree in rows])
             return
         view = TreeView(everything, observations, depth)
-        for tree in found:
+        for tree in rows:
             emit(tree_heading(tree))
             for line in render_tree(load_tree(store, tree.id), view, width=terminal_width()):
                 emit(line)

@@ -21,16 +21,18 @@ from agentr_lite.core.errors import UsageError
     type=click.Choice(["auto", "dark", "light"]),
     default="auto",
     envvar="AGENTR_LITE_THEME",
-    help="Colours; auto asks the terminal (COLORFGBG) and takes dark where it does not say.",
+    help="Colours; auto reads COLORFGBG and is dark where the terminal does not set it.",
 )
-@click.option("--follow", is_flag=True, help="Go to whatever is written last; f changes it.")
+@click.option(
+    "--follow", is_flag=True, help="Follow what is written last; the key f switches this."
+)
 @db_option
 @click.pass_context
 def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: Path | None) -> None:
     """Walk through runs, tasks, trees and splices; ? explains the keys.
 
     RUN is a run's id, a unique beginning of it, or `latest`; without it, the list of runs opens.
-    The database is read without a lock, and looked at again while a search writes to it; only
+    The database is read without a lock, and read again while a search writes to it; only
     deleting a run writes. Keys can be changed in keys.yaml in AGENTR_LITE_HOME or in agentr-lite
     in the XDG configuration directory, e.g. `tree.next_good: ctrl+g`.
     """
@@ -62,8 +64,8 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
             following=follow,
             remove=partial(_remove, path),
         )
-        # What the imports made stays: going through it again and again, the garbage collector would
-        # now and then hold up a key for longer than all the rest takes.
+        # The imported modules stay: without this, the garbage collector would scan them now and
+        # then, and hold up a key for longer than drawing takes.
         gc.freeze()
         app.run()
     if app.fault is not None:
@@ -72,7 +74,7 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
 
 
 def _remove(path: Path, run_id: str) -> str:
-    """Delete a run over a connection of its own; returns what to say of it."""
+    """Delete a run over a separate connection; returns the message."""
     from agentr_lite.runs.removal import remove_run
     from agentr_lite.store import Store
 
@@ -83,7 +85,7 @@ def _remove(path: Path, run_id: str) -> str:
 
 
 def _light(theme: str) -> bool:
-    """Whether to draw dark on light."""
+    """Whether to draw dark text on a light background."""
     if theme != "auto":
         return theme == "light"
     # "15;0" or "0;default;15": the last number is the background; 7 and 15 are white.

@@ -1,39 +1,38 @@
-"""What ``agentr-lite doctor --tune`` does."""
+"""What ``agentr-lite doctor --tune`` and ``--untune`` print."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from agentr_lite.console.output import Progress, emit, emit_json, emit_table, say, warn
-from agentr_lite.core.errors import UsageError
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import emit, emit_json, emit_table, say, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from agentr_lite.actors.llamacpp.calibrate import Calibration, Shape
     from agentr_lite.actors.llamacpp.tuning import Tuning
-    from agentr_lite.console.output import Align
-
-_BUSY = 0.5
-"""Load a core from which measured figures are doubtful."""
+    from agentr_lite.console.tables import Align
 
 
-def measure_tuning(model: str, as_json: bool) -> None:
+def tune_model(model: str, as_json: bool) -> None:
     """Measure, show and store the best batch shapes of a model.
 
     Raises:
         ModelError: the model does not load.
         UsageError: it is not a GGUF file.
     """
-    from agentr_lite.actors.digest import file_sha256
     from agentr_lite.actors.llamacpp import tuning
-    from agentr_lite.actors.llamacpp.calibrate import calibrate
+    from agentr_lite.actors.llamacpp.model_tuning import (
+        BUSY_LOAD,
+        load_of_a_core,
+        measure_tuning,
+        tunable_file,
+    )
 
-    path, name = _gguf(model)
-    load = os.getloadavg()[0] / (os.cpu_count() or 1)
-    if load > _BUSY:
+    path, name = tunable_file(model)
+    load = load_of_a_core()
+    if load > BUSY_LOAD:
         warn(
             f"other programs keep this machine busy (load {load:.1f} a core)",
             hint="The figures may mislead; measure again when it is idle, or --untune.",
@@ -45,66 +44,55 @@ def measure_tuning(model: str, as_json: bool) -> None:
             progress.total = total
             progress.advance()
 
-        found = calibrate(path, on_turn=on_turn)
-    tuning.store(file_sha256(path), name, found.best)
+        calibration = measure_tuning(path, name, on_turn)
     if as_json:
-        emit_json({"model": name, "machine": tuning.machine_name(), **_plain(found)})
+        emit_json({"model": name, "machine": tuning.machine_name(), **_plain(calibration)})
         return
-    _show(found)
+    _show(calibration)
     say(f"stored in {tuning.tuning_file()} for {tuning.machine_name()}")
     say(f"back to the defaults: agentr-lite doctor --untune --model {name}")
 
 
-def forget_tuning(model: str, as_json: bool) -> None:
+def untune_model(model: str, as_json: bool) -> None:
     """Let a model run with the defaults again.
 
     Raises:
         UsageError: it is not a GGUF file.
     """
-    from agentr_lite.actors.digest import file_sha256
-    from agentr_lite.actors.llamacpp import tuning
+    from agentr_lite.actors.llamacpp.model_tuning import forget_tuning, tunable_file
 
-    path, name = _gguf(model)
-    forgotten = tuning.forget(file_sha256(path))
+    path, name = tunable_file(model)
+    was_stored = forget_tuning(path)
     if as_json:
-        emit_json({"model": name, "forgotten": forgotten})
+        emit_json({"model": name, "forgotten": was_stored})
     else:
-        emit(f"{name} {'runs' if forgotten else 'ran already'} with the defaults")
+        emit(f"{name} {'runs' if was_stored else 'ran already'} with the defaults")
 
 
-def _gguf(model: str) -> tuple[Path, str]:
-    from agentr_lite.actors.registry import resolve_model
-
-    files = resolve_model(model)
-    if files.gguf.is_dir():
-        raise UsageError(f"{model} is run by MLX: there is nothing to tune but for GGUF files")
-    return files.gguf, files.name
-
-
-def _show(found: Calibration) -> None:
-    widths = sorted(found.shapes[0].decode)
+def _show(calibration: Calibration) -> None:
+    widths = sorted(calibration.shapes[0].decode)
     figures: list[Align] = ["right"] * (2 + len(widths))
     emit_table(
         ["", "flash attention", "micro-batch", "prefill", *(f"width {w}" for w in widths)],
         [
             (
-                "→" if _is(shape, found.best) else "",
+                "→" if _is(shape, calibration.best) else "",
                 "on" if shape.flash_attention else "off",
                 shape.micro_batch,
                 f"{shape.prefill:,.0f}",
                 *(f"{shape.decode[width]:,.0f}" for width in widths),
             )
-            for shape in found.shapes
+            for shape in calibration.shapes
         ],
         align=["left", "left", *figures],
     )
-    emit("tokens a second; prefill of a prompt, decoding at so many branches")
-    best, usual = found.best, found.default
+    emit("tokens a second: prefill of a prompt, decoding at each width (branches in a batch)")
+    best, usual = calibration.best, calibration.default
     if best == usual:
         emit(f"best: the defaults ({_words(usual)})")
     else:
         emit(
-            f"best: {_words(best)}; {found.speedup:.2f} times as fast as the defaults"
+            f"best: {_words(best)}; {calibration.speedup:.2f} times as fast as the defaults"
             f" ({_words(usual)})"
         )
 
@@ -121,7 +109,7 @@ def _words(tuning: Tuning) -> str:
     return f"width {tuning.width}, micro-batch {tuning.micro_batch}, flash attention {flash}"
 
 
-def _plain(found: Calibration) -> dict[str, object]:
+def _plain(calibration: Calibration) -> dict[str, object]:
     shapes: Sequence[object] = [
         {
             "flash_attention": shape.flash_attention,
@@ -129,13 +117,13 @@ def _plain(found: Calibration) -> dict[str, object]:
             "prefill_tokens_per_s": shape.prefill,
             "decode_tokens_per_s": shape.decode,
         }
-        for shape in found.shapes
+        for shape in calibration.shapes
     ]
     return {
-        "best": found.best,
-        "default": found.default,
-        "speedup": found.speedup,
-        "threads": found.threads,
-        "seconds": found.seconds,
+        "best": calibration.best,
+        "default": calibration.default,
+        "speedup": calibration.speedup,
+        "threads": calibration.threads,
+        "seconds": calibration.seconds,
         "shapes": shapes,
     }

@@ -1,1 +1,1 @@
-"""What a terminal shows: safe text, tables, progress, and the two streams."""
+"""What a terminal shows: safe text, tables, progress, the two streams, words for outcomes."""

@@ -54,16 +54,16 @@ def gguf_name(architecture: str, layers: int, name: str) -> str | None:
     if arch is None:
         return None
     names = gguf.get_tensor_name_map(arch, layers)
-    found = names.get_name(name, try_suffixes=(".weight", ".bias"))
-    return str(found) if found is not None else None
+    target = names.get_name(name, try_suffixes=(".weight", ".bias"))
+    return str(target) if target is not None else None
 
 
 def rotated_heads(gguf_tensor: str, heads: int, kv_heads: int) -> int:
     """The number of heads in the rows of this tensor if it is q or k; otherwise 0."""
-    found = _Q_OR_K.match(gguf_tensor)
-    if not found:
+    matched = _Q_OR_K.match(gguf_tensor)
+    if not matched:
         return 0
-    return heads if found.group(1) == "q" else kv_heads
+    return heads if matched.group(1) == "q" else kv_heads
 
 
 def permute_rows(rows: FloatArray, heads: int) -> FloatArray:
@@ -125,10 +125,10 @@ _HF_OUTSIDE = {
 
 def hf_name(architecture: str, gguf_tensor: str) -> str | None:
     """Hugging Face's name of a llama, qwen or gemma tensor, or None if it is unknown."""
-    found = _BLOCK.match(gguf_tensor)
-    if not found:
+    matched = _BLOCK.match(gguf_tensor)
+    if not matched:
         return _HF_OUTSIDE.get(gguf_tensor)
-    layer, module, kind = found.groups()
+    layer, module, kind = matched.groups()
     names = _HF_GEMMA_BLOCK if architecture in ("gemma2", "gemma3") else _HF_BLOCK
     inner = names.get(module)
     return f"model.layers.{layer}.{inner}.{kind}" if inner else None

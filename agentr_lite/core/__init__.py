@@ -1,5 +1,5 @@
-"""The project's small vocabulary: everything may import it, and it imports nothing of ours.
+"""The project's shared vocabulary: every package may import it, and it imports none of ours.
 
 ``messages``, ``steps``, ``tasks``, ``usage`` and ``verdicts`` hold the records that stages
-exchange; ``errors``, ``seeds``, ``suggestions``, ``config`` and ``gbnf`` hold rules for all.
+exchange; ``errors``, ``seeds``, ``suggestions``, ``config`` and ``gbnf`` the rules that they share.
 """

@@ -42,7 +42,7 @@ def models_dir() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """How to treat a server that offers a model; nothing of it changes a result."""
+    """How to treat a server that offers a model. No setting here changes a result."""
 
     concurrency: int = 16
     """Requests in flight."""
@@ -53,14 +53,13 @@ class ServerSettings:
     key: str = field(default="", repr=False)
     """Sent to whatever server the user names."""
     openai_key: str = field(default="", repr=False)
-    """Sent to OpenAI's own server only: it is in many people's environment for other reasons."""
+    """Sent to OpenAI's own server only, because many people have it set for other programs."""
 
     def key_for(self, url: str) -> str:
         """The key to send to ``url``; empty: none.
 
         Raises:
-            UsageError: it cannot be sent, holding what no key holds. One that is not sent does
-                not matter.
+            UsageError: the key to send has characters that no key has.
         """
         if self.key:
             return _sendable(self.key, "AGENTR_LITE_API_KEY")

@@ -66,7 +66,7 @@ class HeldError(StoreError):
 
 
 class EnvironmentFault(AgentrError):
-    """Environment code (ours or a plugin's) raised or returned nonsense. Costs its task only."""
+    """Environment code (ours or a plugin's) raised or returned nonsense. Only its task is lost."""
 
     kind = "environment"
 
@@ -83,7 +83,7 @@ class Interrupted(AgentrError):
 
 
 def from_os_error(error: OSError) -> AgentrError:
-    """What the operating system refused, as an error of ours."""
+    """An error of the operating system as one of ours, with what to do about it."""
     where = f" ({error.filename})" if error.filename else ""
     hints = {
         errno.ENOSPC: "The disk is full; free some space. What was committed is kept.",

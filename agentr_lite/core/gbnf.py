@@ -23,7 +23,7 @@ _WORD = frozenset(string.ascii_letters + string.digits + "-")
 _ESCAPED = frozenset('trn\\"[]-')
 _HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
 MAX_REPETITIONS = 2000
-"""llama.cpp refuses more: every repetition becomes a rule of its own."""
+"""llama.cpp refuses more, because every repetition becomes its own rule."""
 _MAX_CHARACTERS = 1 << 16
 _MAX_DEPTH = 64
 
@@ -144,7 +144,7 @@ def _check_left_recursion(reader: _Reader, rules: Mapping[str, _Rule]) -> None:
     while fresh := {
         name
         for name, rule in rules.items()
-        if name not in empty and any(all(map(nullable, one)) for one in rule.alternatives)
+        if name not in empty and any(all(map(nullable, sequence)) for sequence in rule.alternatives)
     }:
         empty |= fresh
     calls = {name: list(first(rule.alternatives)) for name, rule in rules.items()}
@@ -222,19 +222,19 @@ class _Reader:
         while self._peek() and self._peek() in _WORD:
             self._at += 1
         if self._at == start:
-            found = repr(self._peek()) if self._peek() else "the end"
+            actual = repr(self._peek()) if self._peek() else "the end"
             raise self.error(
-                start, f"{what} (letters, digits and -) should stand here, not {found}"
+                start, f"{what} (letters, digits and -) should stand here, not {actual}"
             )
         return self._text[start : self._at]
 
     def _alternatives(self, *, nested: bool) -> list[list[_Item]]:
-        found = [self._sequence(nested)]
+        sequences = [self._sequence(nested)]
         while self._peek() == "|":
             self._at += 1
             self._space(newlines=True)
-            found.append(self._sequence(nested))
-        return found
+            sequences.append(self._sequence(nested))
+        return sequences
 
     def _sequence(self, nested: bool) -> list[_Item]:
         items: list[_Item] = []
@@ -268,12 +268,12 @@ class _Reader:
             raise self.error(opened, f"more than {_MAX_DEPTH} parentheses in each other")
         self._at += 1
         self._space(newlines=True)
-        found = self._alternatives(nested=True)
+        alternatives = self._alternatives(nested=True)
         if self._peek() != ")":
             raise self.error(opened, "this parenthesis is never closed")
         self._at += 1
         self._depth -= 1
-        return found
+        return alternatives
 
     def _repeat(self, items: list[_Item]) -> None:
         at, char = self._at, self._peek()
@@ -339,6 +339,6 @@ class _Reader:
         if not digits:
             return ord({"t": "\t", "r": "\r", "n": "\n"}.get(kind, kind))
         value = self._text[at + 2 : at + 2 + digits]
-        if len(value) < digits or not all(one in string.hexdigits for one in value):
+        if len(value) < digits or not all(digit in string.hexdigits for digit in value):
             raise self.error(at, f"'\\{kind}' needs {digits} hexadecimal digits")
         return int(value, 16)

@@ -1,4 +1,4 @@
-"""Seeds: one independent stream for each purpose, so that one more draw shifts no other."""
+"""Seeds: one independent stream for each purpose, so that one more draw shifts no other stream."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Evaluation: episodes in lockstep, where they begin, and their figures with intervals."""
+"""Evaluation: which tasks are played, where each episode begins, and how episodes are played."""

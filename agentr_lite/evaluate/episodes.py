@@ -1,9 +1,9 @@
-"""Playing episodes: many in lockstep, so that the actor sees wide batches."""
+"""Episodes are played in lockstep, so that the actor gets wide batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Sampling
 from agentr_lite.agent.boundary import environment_boundary, guarded_reset
@@ -14,14 +14,14 @@ from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment, Snapshot
-from agentr_lite.metrics.measures import (
+from agentr_lite.metrics.episodes import (
+    OVERFLOW,
     SUCCESS_REWARD,
     final_reward,
+    is_faulty,
     repeated_actions,
     revision_lengths,
 )
-
-OVERFLOW = "overflow: the task and the last turns do not fit the model's context"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Episode:
 
     @property
     def reward(self) -> float:
-        """In [0, 1]."""
+        """What the episode earned, in [0, 1]."""
         return final_reward(self.steps)
 
     @property
@@ -57,7 +57,7 @@ class Episode:
     @property
     def faulty(self) -> bool:
         """Whether the environment broke, which says nothing about the actor."""
-        return self.error is not None and self.error != OVERFLOW
+        return is_faulty(self)
 
     @property
     def invalid_actions(self) -> int:
@@ -66,7 +66,7 @@ class Episode:
 
     @property
     def repeated_actions(self) -> int:
-        """Played steps that repeat the run just before them; see ``measures``."""
+        """Played steps that repeat the run just before them; see ``metrics.episodes``."""
         return repeated_actions(self.played)
 
     @property
@@ -76,7 +76,7 @@ class Episode:
 
     @property
     def revision_lengths(self) -> list[int]:
-        """Bad steps before each reflection; see ``measures``."""
+        """Bad steps before each reflection; see ``metrics.episodes``."""
         return revision_lengths(self.played)
 
 
@@ -101,6 +101,11 @@ class _Live:
             return True
         return bool(self.steps) and (self.steps[-1].terminated or self.steps[-1].truncated)
 
+    def cut(self) -> None:
+        """Mark the last step as the one where the step limit ended the episode."""
+        if self.steps:
+            self.steps[-1] = replace(self.steps[-1], truncated=True)
+
     def finish(self) -> Episode:
         return Episode(
             self.task,
@@ -118,11 +123,11 @@ class Start:
 
     task: Task
     seed: int
-    """Of the model's draws in this episode, in [1, 2**31 - 1]."""
+    """Seeds the model's draws in this episode; in [1, 2**31 - 1]."""
     sample: int = 0
     prefix: Sequence[str] = field(default_factory=tuple)
-    """Assistant turns carried out before the actor takes over; observations come from the
-    environment anew."""
+    """Assistant turns that are carried out before the actor takes over. The environment answers
+    them anew."""
 
 
 def run_episodes(
@@ -143,18 +148,19 @@ def run_episodes(
     batches and, with a deterministic actor, the same episodes.
 
     Args:
-        env: one instance serves all episodes in turn by its snapshots.
+        env: one instance; its snapshots let it serve all episodes in turn.
         actor: who plays.
         starts: what to play.
         instructions: the system prompt.
-        max_steps: most steps that the actor takes in an episode, a prefix not counted.
+        max_steps: the most steps that the actor takes in an episode; a given prefix does not count.
         sampling: how to draw; temperature 0 is greedy.
-        batch: most episodes in flight.
+        batch: the most episodes that are played at a time.
         on_finish: called with each episode as it ends, in the order of ending.
 
     Returns:
-        The episodes in the order of ``starts``. A broken environment costs its episode only: what
-        was played is kept and ``error`` says why it ended.
+        The episodes in the order of ``starts``. The last step of an episode that reached
+        ``max_steps`` is marked as truncated. A broken environment costs only its own episode: what
+        was played is kept, and ``error`` says why it ended.
     """
     finished: dict[int, Episode] = {}
     waiting = iter(enumerate(starts))
@@ -162,7 +168,10 @@ def run_episodes(
 
     def retire() -> None:
         for episode in live:
-            if episode.ended or len(episode.steps) - episode.prefix_steps >= max_steps:
+            at_limit = len(episode.steps) - episode.prefix_steps >= max_steps
+            if at_limit and not episode.ended:
+                episode.cut()
+            if episode.ended or at_limit:
                 finished[episode.index] = episode.finish()
                 if on_finish:
                     on_finish(finished[episode.index])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from agentr_lite.agent.boundary import guarded_tasks
 from agentr_lite.core.errors import UsageError
@@ -11,18 +10,18 @@ from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment
 from agentr_lite.evaluate.episodes import Start
-from agentr_lite.evaluate.summary import is_faulty
+from agentr_lite.metrics.episodes import is_faulty
 from agentr_lite.recipe.groups import EvalSettings
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
-from agentr_lite.store.records import EvalMode, EvalRow
+from agentr_lite.store.records import EpisodeStep, EvalMode, EvalRow
 
 
 def eval_tasks(env: Environment, settings: EvalSettings) -> list[Task]:
-    """The tasks to evaluate on: all of the split, or ``settings.tasks`` evenly spaced ones.
+    """The tasks to evaluate on: the whole split, or ``settings.tasks`` evenly spaced ones.
 
-    Splits are often sorted by difficulty; evenly spaced tasks keep its mixture.
+    Splits are often sorted by difficulty; evenly spaced tasks keep the mixture.
 
     Raises:
         UsageError: the split is empty.
@@ -47,14 +46,23 @@ def eval_starts(
     *,
     env: str | None = None,
 ) -> list[Start]:
-    """Where each episode of one mode begins, in task order; ``env``: whose tasks these are.
+    """Where each episode of one mode begins, in task order.
 
-    A recovery prefix is the first ``eval.recovery_prefix`` of the steps of a failed greedy
-    episode of the base, rounded down, but at least one (unless the share is 0) and never the step
-    that ended the episode. No recovery starts where round 0 was not evaluated to the end.
+    A recovery prefix is the first part of a failed greedy episode of the base: the share
+    ``eval.recovery_prefix`` of its steps, rounded down. It has at least one step (unless the share
+    is 0) and never the step that ended the episode. There are no recovery starts before round 0
+    was evaluated to the end.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        recipe: the run's recipe, or that of one of its environments.
+        tasks: what to play.
+        mode: how the episodes are played.
+        env: the name that the environment of ``tasks`` goes by; None: the run has one environment.
     """
     if mode != "recovery":
-        # The round is no part of the seed: rounds are compared on the same draws.
+        # The round does not enter the seed: rounds are compared on the same draws.
         return [
             Start(task, stream_seed(recipe.seed, "eval", mode, task.name, sample), sample)
             for task in tasks
@@ -79,10 +87,10 @@ def eval_starts(
     ]
 
 
-def _prefix(steps: Sequence[Mapping[str, Any]], share: float) -> list[str]:
-    longest = len(steps) - bool(steps and steps[-1].get("terminated"))
-    length = min(max(1, int(share * len(steps))), longest) if share > 0 else 0
-    return [step["text"] for step in steps[:length]]
+def _prefix(episode: Sequence[EpisodeStep], share: float) -> list[str]:
+    longest = len(episode) - bool(episode and episode[-1].step.terminated)
+    length = min(max(1, int(share * len(episode))), longest) if share > 0 else 0
+    return [played.step.text for played in episode[:length]]
 
 
 def find_eval(
@@ -96,7 +104,7 @@ def find_eval(
         round_index: the round.
         mode: how its episodes are played.
         split: whose tasks.
-        whole: only one that has been played to its end.
+        whole: whether it must have been played to its end.
     """
     rows = list_evals(store, run_id, round_index=round_index, mode=mode)
     return next((row for row in rows if row.split == split and (row.whole or not whole)), None)

@@ -1,1 +1,1 @@
-"""Measures of episodes, and the statistics that say how far a figure holds."""
+"""What is measured of episodes and runs, and how far a figure holds."""

@@ -8,24 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A value with its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    """Independent observations behind it: tasks, pairs or clusters."""
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval lies wholly on one side of 0: not inside the noise."""
-        return self.low > 0 or self.high < 0
+from agentr_lite.metrics.estimates import Estimate
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:
@@ -75,8 +60,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
 def mean_of_estimates(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of independent estimates, each counting alike, with an interval from theirs.
 
-    The distances of the single limits from their values are combined as standard errors are, for
-    each side by itself; so the interval is as lopsided as theirs (the MOVER method).
+    On each side, the distances of the limits from their values are combined as standard errors
+    are, so that the interval is as lopsided as theirs (the MOVER method).
 
     Args:
         estimates: at least one; an unbounded interval among them makes the result's unbounded.
@@ -90,10 +75,10 @@ def mean_of_estimates(estimates: Sequence[Estimate]) -> Estimate:
     if not estimates:
         raise ValueError("the mean of no estimates")
     count = len(estimates)
-    value = math.fsum(one.value for one in estimates) / count
-    below = math.hypot(*(one.value - one.low for one in estimates)) / count
-    above = math.hypot(*(one.high - one.value for one in estimates)) / count
-    return Estimate(value, value - below, value + above, sum(one.n for one in estimates))
+    value = math.fsum(each.value for each in estimates) / count
+    below = math.hypot(*(each.value - each.low for each in estimates)) / count
+    above = math.hypot(*(each.high - each.value for each in estimates)) / count
+    return Estimate(value, value - below, value + above, sum(each.n for each in estimates))
 
 
 def t_quantile(probability: float, freedom: int) -> float:

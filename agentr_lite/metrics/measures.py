@@ -1,100 +1,178 @@
-"""What is counted in one episode: repetitions, reflections, revision length.
-
-Pure functions of the steps, so that they can be recomputed from the store.
-"""
+"""The measures of played episodes: what each counts, in which unit, and whether more is better."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from agentr_lite.core.steps import Step
+from agentr_lite.metrics.episodes import is_graded, played_steps, revision_lengths
+from agentr_lite.store.records import EvalItemRow, EvalMode
 
-LOOP_LENGTHS = (1, 2, 3, 4)
-"""Lengths of runs of actions whose repetitions are counted."""
-
-SUCCESS_REWARD = 1.0
-"""An episode that earns this much is a success."""
-
-
-def repeated_runs(steps: Sequence[Step]) -> dict[int, int]:
-    """How often a run of actions repeats at once, by its length.
-
-    A step repeats another when action *and* observation are the same: fetching a second log is
-    progress where the environment answers differently, and a loop where it does not. Runs that
-    are themselves repetitions of a shorter run count under the shorter length only: ``aaaa`` is
-    3 repetitions of length 1 and none of length 2.
-
-    Args:
-        steps: one episode.
-
-    Returns:
-        length (1 to 4) to number of immediate repetitions.
-
-    Source: the idea of Agent-R's section on loops (repeated actions by length).
-    """
-    return {length: len(starts) for length, starts in _repetitions(steps).items()}
+Unit = Literal["percent", "decimal", "count"]
 
 
-def repeated_actions(steps: Sequence[Step]) -> int:
-    """Steps that belong to an immediate repetition of a run of 1 to 4 steps.
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What the measures take from one episode."""
 
-    ``aaa`` holds two, ``abab`` two: the first copy is no repetition.
-    """
-    covered: set[int] = set()
-    for length, starts in _repetitions(steps).items():
-        for start in starts:
-            covered.update(range(start, start + length))
-    return len(covered)
+    env: str
+    task: int
+    success: bool
+    reward: float
+    steps: int
+    invalid: int
+    repeated: int
+    reflections: int
+    lengths: tuple[int, ...]
+    """Bad steps before each reflection that follows some (see ``episodes.revision_lengths``)."""
+
+    @classmethod
+    def of(cls, item: EvalItemRow, task: int) -> Played:
+        """A stored episode.
+
+        Args:
+            item: its row; without the steps it has no ``lengths``.
+            task: the number by which its task goes.
+        """
+        return cls(
+            item.task.env,
+            task,
+            item.success,
+            item.reward,
+            item.steps,
+            item.invalid_actions,
+            item.repeated_actions,
+            item.reflections,
+            tuple(n for n in revision_lengths(played_steps(item)) if n > 0),
+        )
 
 
-def _repetitions(steps: Sequence[Step]) -> dict[int, list[int]]:
-    """Run length to the positions where a second, third … copy of a run begins."""
-    keys = [_key(step) for step in steps]
-    found: dict[int, list[int]] = {length: [] for length in LOOP_LENGTHS}
-    for length in LOOP_LENGTHS:
-        at = length
-        while at + length <= len(keys):
-            run = keys[at : at + length]
-            if run == keys[at - length : at] and _is_primitive(run):
-                found[length].append(at)
-                at += length
-            else:
-                at += 1
-    return found
+Rounds = Mapping[tuple[EvalMode, int], Sequence[Played]]
+"""(mode, round) to episodes, of finished evaluations only."""
+Seeds = Mapping[int, Rounds]
+"""Seed to what its run played."""
 
 
-def _is_primitive(run: list[Hashable]) -> bool:
-    return not any(
-        len(run) % period == 0 and run == run[:period] * (len(run) // period)
-        for period in range(1, len(run))
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A ratio of two sums over episodes."""
+
+    key: str
+    title: str
+    """The title of its table."""
+    column: str
+    """Its name in a table of several measures."""
+    mode: EvalMode
+    above: Callable[[Played], float]
+    below: Callable[[Played], float]
+    unit: Unit
+    better: Literal["more", "fewer"] = "more"
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether it is the share of episodes that have something."""
+        return self.unit == "percent" and self.below is _each
+
+
+def _each(_: Played) -> float:
+    return 1.0
+
+
+SUCCESS = Measure(
+    "success", "Success", "success", "greedy", lambda p: float(p.success), _each, "percent"
+)
+REWARD = Measure("reward", "Mean reward", "reward", "greedy", lambda p: p.reward, _each, "decimal")
+RECOVERY = Measure(
+    "recovery",
+    "Recovery from the base's failures",
+    "recovery",
+    "recovery",
+    lambda p: float(p.success),
+    _each,
+    "percent",
+)
+RECOVERY_REWARD = Measure(
+    "recovery_reward",
+    "Mean reward from the base's failures on",
+    "reward from failures",
+    "recovery",
+    lambda p: p.reward,
+    _each,
+    "decimal",
+)
+REPEATED = Measure(
+    "repeated",
+    "Repeated actions",
+    "repeated actions",
+    "greedy",
+    lambda p: p.repeated,
+    lambda p: p.steps,
+    "percent",
+    "fewer",
+)
+LENGTH = Measure(
+    "revision_length",
+    "Revision length",
+    "revision length",
+    "greedy",
+    lambda p: sum(p.lengths),
+    lambda p: len(p.lengths),
+    "count",
+    "fewer",
+)
+VALID = Measure(
+    "valid",
+    "Valid actions",
+    "valid actions",
+    "greedy",
+    lambda p: p.steps - p.invalid,
+    lambda p: p.steps,
+    "percent",
+)
+REFLECTIONS = Measure(
+    "reflections",
+    "Reflections an episode",
+    "reflections",
+    "greedy",
+    lambda p: p.reflections,
+    _each,
+    "count",
+)
+STEPS = Measure(
+    "steps", "Steps an episode", "steps", "greedy", lambda p: p.steps, _each, "count", "fewer"
+)
+
+OUTCOMES = (SUCCESS, REWARD, RECOVERY, RECOVERY_REWARD)
+BEHAVIOUR = (REPEATED, LENGTH, VALID, REFLECTIONS, STEPS)
+
+
+def in_env(rounds: Rounds, env: str) -> Rounds:
+    """What was played in one of several environments."""
+    mine = {
+        key: [episode for episode in played if episode.env == env] for key, played in rounds.items()
+    }
+    return {key: played for key, played in mine.items() if played}
+
+
+def any_graded(runs: Iterable[Rounds]) -> bool:
+    """Whether any evaluation has rewards between none and all; see ``episodes.is_graded``."""
+    return any(
+        is_graded(
+            sum(episode.success for episode in played) / len(played),
+            sum(episode.reward for episode in played) / len(played),
+        )
+        for rounds in runs
+        for played in rounds.values()
+        if played
     )
 
 
-def _key(step: Step) -> Hashable:
-    # A turn without an action has none to compare; its text says whether it was said before.
-    return (step.kind, step.text if step.action is None else step.action, step.observation)
+def main_measure(graded: bool) -> Measure:
+    """What an environment is about: reward where it is graded, success elsewhere."""
+    return REWARD if graded else SUCCESS
 
 
-def revision_lengths(steps: Sequence[Step]) -> list[int]:
-    """For each reflection, how many bad steps the agent took before it reflected.
-
-    A step counts as bad where it shows: it was invalid, or it repeats an earlier step of the
-    episode with the same observation. The length is the number of such steps in a row directly
-    before the reflection. A reflection after a step that looks fine has length 0.
-    """
-    seen: set[Hashable] = set()
-    lengths, bad_in_a_row = [], 0
-    for step in steps:
-        if step.kind == "reflect":
-            lengths.append(bad_in_a_row)
-            bad_in_a_row = 0
-            continue
-        key = _key(step)
-        bad_in_a_row = bad_in_a_row + 1 if step.invalid or key in seen else 0
-        seen.add(key)
-    return lengths
-
-
-def final_reward(steps: Sequence[Step]) -> float:
-    """The episode's reward: that of the last step that reached the environment, else 0."""
-    return next((step.reward for step in reversed(steps) if step.kind == "act"), 0.0)
+def recovery_measure(graded: bool) -> Measure:
+    """How well an actor recovers from the base's failures; the counterpart of ``main_measure``."""
+    return RECOVERY_REWARD if graded else RECOVERY

@@ -19,20 +19,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agentr_lite.metrics.intervals import Estimate, wilson_interval
+from agentr_lite.metrics.estimates import Estimate
+from agentr_lite.metrics.intervals import wilson_interval
 
 RESAMPLES = 10_000
 """Draws of an interval or a p-value."""
 _TAIL = 0.025
-"""On each side of a 95 % interval."""
+"""Probability on each side of a 95 % interval."""
 _SAME = 1e-12
-"""Sums in another order: equal values may differ by this much."""
+"""Equal values may differ by this much when they are summed in another order."""
 _AGREEING = 6
 """So many clusters must agree for a two-sided sign test to reach 5 %."""
 _BLOCK_CELLS = 4_000_000
 """Random numbers drawn at once; bounds the memory to about 100 MB."""
 _KEPT = 16
-"""Blocks of draws that are kept, of at most 8 MB each."""
+"""Blocks of draws that are kept in memory, of at most 8 MB each."""
 
 Counts = npt.NDArray[np.unsignedinteger[Any]]
 """Small whole numbers, in as few bytes as hold them."""
@@ -53,7 +54,7 @@ def clustered_paired_bootstrap(
     as the cluster, a draw takes a task with all its seeds or leaves it.
 
     Args:
-        values: one value a pair.
+        values: one value for each pair.
         baseline: what each is compared with.
         clusters: each pair's cluster, e.g. its task's name.
         seed: the same seed gives the same interval.
@@ -80,11 +81,11 @@ def clustered_rate(
 ) -> Estimate:
     """A rate whose trials come in clusters, with a bootstrap interval over whole clusters.
 
-    Where resampling has nothing to vary (one cluster, or all trials alike) the interval is
-    Wilson's with one trial a cluster: never narrower than what that many tasks can tell.
+    Where resampling has nothing to vary (one cluster, or all trials alike), the interval is
+    Wilson's with one trial for each cluster: never narrower than that many tasks allow.
 
     Args:
-        successes: one a trial.
+        successes: one for each trial.
         clusters: each trial's cluster, e.g. its task.
         groups: see ``clustered_ratio_difference``.
         seed: the same seed gives the same interval.
@@ -120,8 +121,8 @@ def clustered_ratio(
     Where drawing has nothing to vary, the interval is unbounded.
 
     Args:
-        above: one term of the upper sum a trial.
-        below: the same of the lower sum, each > 0.
+        above: the term of each trial in the upper sum.
+        below: the term of each trial in the lower sum, > 0.
         clusters: each trial's cluster, e.g. its task.
         groups: see ``clustered_ratio_difference``.
         seed: the same seed gives the same interval.
@@ -147,14 +148,14 @@ def clustered_ratio_difference(
     """The difference of two ratios of sums, paired, with a bootstrap interval over clusters.
 
     Draws in which one of the lower sums is 0 have no ratio and are left out. Where drawing has
-    nothing to vary (one cluster alone tells of a side, or a handful differ by the same amount) the
-    interval is unbounded: one of no width would claim certainty.
+    nothing to vary (only one cluster has anything on a side, or a handful differ by the same
+    amount) the interval is unbounded: one of no width would claim certainty.
 
     Args:
         now: (upper, lower) term of each trial.
         before: the same of what it is compared with, pair by pair.
         clusters: each pair's cluster.
-        groups: each pair's group, e.g. its training seed, across which clusters come again. Groups
+        groups: each pair's group, e.g. its training seed; clusters recur across groups. Groups
             and clusters are drawn independently of each other; None or one: clusters alone.
         seed: the same seed gives the same interval.
 

@@ -1,10 +1,8 @@
 """What a run gave, as text, tables and pages.
 
-``data`` reads the store into plain data, ``tables`` turns that into sections, ``terminal`` and
-``markdown`` draw sections; ``results`` pools several runs into a study. ``page`` makes one HTML
-file of one or more runs: ``measured`` and ``figures`` give its plots (``plots`` and ``svg`` draw
-them), ``chosen``, ``tree_page`` and ``splice_page`` its trees and splices, ``comparison`` and
-``headline`` what several runs come to; ``assets`` holds its template, style and script.
+``model`` reads the store into plain data, ``tables`` and ``charts`` turn that into sections and
+plots, and ``render`` draws them for the terminal, as Markdown or as one HTML page. ``marks`` and
+``words`` are the signs and wordings that all of them share.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from agentr_lite.report.data import RunReport
+    from agentr_lite.report.model.run import RunReport
     from agentr_lite.store.database import Store
 
 Format = Literal["terminal", "markdown", "json"]
@@ -32,15 +30,15 @@ def render_run(
     Raises:
         UsageError: no such run.
     """
-    from agentr_lite.console.output import dump_json
-    from agentr_lite.report.data import gather
-    from agentr_lite.report.markdown import render_markdown
-    from agentr_lite.report.tables import run_sections
-    from agentr_lite.report.terminal import render_terminal
+    from agentr_lite.console.json import dump_json
+    from agentr_lite.report.model.run import gather
+    from agentr_lite.report.render.markdown import render_markdown
+    from agentr_lite.report.render.terminal import render_terminal
+    from agentr_lite.report.tables.run import run_sections
 
     report = gather(store, run_id)
     if fmt == "json":
-        return dump_json(report)
+        return dump_json(report.to_json())
     head, sections = run_head(report), run_sections(report)
     if fmt == "markdown":
         return render_markdown(head, sections, title=f"Run {report.run.id}")
@@ -48,7 +46,7 @@ def render_run(
 
 
 def run_head(report: RunReport) -> list[str]:
-    """What was run, with what, and how it ended, one fact a line."""
+    """What was run, with what, and how it ended; one fact on each line."""
     run = report.run
     recipe = run.recipe
     lines = [

@@ -1,13 +1,12 @@
-"""Figures as short texts, and differences as honest sentences."""
+"""Figures as short texts, and differences as sentences."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-from agentr_lite.console.output import Styled
+from agentr_lite.console.text import Styled
+from agentr_lite.metrics.estimates import Estimate
 
 Cell = str | Styled | int | None
 """What a table's cell may be; None shows as a dash."""
@@ -17,33 +16,28 @@ _DIGITS = {"percent": 1, "decimal": 3, "count": 2}
 _MINUS = "−"
 
 
-def round_name(number: int) -> str:
-    """``base`` or ``round 2``."""
-    return f"round {number}" if number else "base"
-
-
-def verdict(
+def comparison_sentence(
     name: str,
     verb: str,
-    difference: Mapping[str, Any],
+    difference: Estimate,
     *,
     unit: str = "percent",
     than: str = "base",
 ) -> Styled:
-    """One honest sentence about a difference.
+    """A sentence about a difference, which says whether it is inside the noise.
 
     Args:
         name: who is compared.
         verb: ``solves`` (success), ``recovers`` (recovery) or ``earns`` (reward).
-        difference: ``{value, low, high}``.
+        difference: with its interval.
         unit: ``percent`` (shown in points) or ``decimal``.
         than: whom it is compared with.
     """
-    value, low, high = difference["value"], difference["low"], difference["high"]
+    value = difference.value
     amount = points(abs(value)) if unit == "percent" else decimal(abs(value))
     what = f"{amount} points" if unit == "percent" else f"{amount} reward"
     span = f"95 % interval {interval(difference, signs=True, unit=unit)}"
-    if low > 0 or high < 0:
+    if difference.excludes_zero:
         direction = "more" if value > 0 else "less" if verb == "earns" else "fewer"
         return Styled(
             f"{name} {verb} {what} {direction} than {than} ({span}).",
@@ -60,9 +54,9 @@ def percent(value: float | None) -> str | None:
     return None if value is None else f"{100 * value:.1f} %"
 
 
-def percent_of(estimate: Mapping[str, Any] | None) -> str | None:
+def percent_of(estimate: Estimate | None) -> str | None:
     """An estimate's value in percent."""
-    return percent(estimate["value"]) if estimate else None
+    return percent(estimate.value) if estimate else None
 
 
 def decimal(value: float | None, digits: int = 3) -> str | None:
@@ -70,9 +64,9 @@ def decimal(value: float | None, digits: int = 3) -> str | None:
     return None if value is None else f"{value:.{digits}f}"
 
 
-def decimal_of(estimate: Mapping[str, Any] | None) -> str | None:
+def decimal_of(estimate: Estimate | None) -> str | None:
     """An estimate's value."""
-    return decimal(estimate["value"]) if estimate else None
+    return decimal(estimate.value) if estimate else None
 
 
 def points(value: float) -> str:
@@ -80,37 +74,33 @@ def points(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def points_of(
-    estimate: Mapping[str, Any] | None, *, unit: str = "percent", better: str = "more"
-) -> Cell:
+def points_of(estimate: Estimate | None, *, unit: str = "percent", better: str = "more") -> Cell:
     """A signed difference, coloured by whether its interval leaves 0 out.
 
     Args:
-        estimate: ``{value, low, high}``.
+        estimate: the difference with its interval.
         unit: ``percent`` (shown in points), ``decimal`` or ``count``.
         better: ``more`` or ``fewer``, for the colour.
     """
     if not estimate:
         return None
-    text = signed(estimate["value"], unit)
+    text = signed(estimate.value, unit)
     good, bad = ("green", "red") if better == "more" else ("red", "green")
-    if estimate["low"] > 0:
+    if estimate.low > 0:
         return Styled(text, fg=good, bold=True)
-    return Styled(text, fg=bad, bold=True) if estimate["high"] < 0 else Styled(text, fg="yellow")
+    return Styled(text, fg=bad, bold=True) if estimate.high < 0 else Styled(text, fg="yellow")
 
 
 def interval(
-    estimate: Mapping[str, Any] | None, *, signs: bool = False, unit: str = "percent"
+    estimate: Estimate | None, *, signs: bool = False, unit: str = "percent"
 ) -> str | None:
     """``33.8 to 49.3``, or with signs ``+6.7 to +21.3``."""
     if not estimate:
         return None
-    ends = []
-    for value in (estimate["low"], estimate["high"]):
-        if value is None or not math.isfinite(value):
-            return "unknown"
-        ends.append(signed(value, unit) if signs else _plain(value, unit))
-    return " to ".join(ends)
+    if estimate.bounds is None:
+        return "unknown"
+    form = signed if signs else _plain
+    return f"{form(estimate.low, unit)} to {form(estimate.high, unit)}"
 
 
 def p_value(value: float | None) -> str | None:

@@ -11,11 +11,11 @@ from agentr_lite.recipe.settings import Recipe
 
 
 def actor_settings(recipe: Recipe) -> ActorSettings:
-    """What of a recipe decides how its model is opened: ``model`` and ``agent``.
+    """The settings of a recipe's actor, from ``model`` and ``agent``.
 
     Args:
-        recipe: a run's. With several environments, one grammar is enough to need a back end that
-            follows grammars.
+        recipe: the run's recipe. If any of its environments has a grammar, the back end must be
+            able to follow grammars.
     """
     template = recipe.agent.chat_template
     return ActorSettings(

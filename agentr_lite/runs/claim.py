@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from agentr_lite.console.output import warn
+from agentr_lite.console.streams import warn
 from agentr_lite.core.errors import HeldError
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentr_lite.core.errors import UsageError
 from agentr_lite.runs.choice import Chosen
@@ -114,7 +114,7 @@ def begin_run(store: Store, recipe: Recipe) -> Target:
     from agentr_lite.agent.grammar import turn_grammar
     from agentr_lite.runs.environments import open_environments
     from agentr_lite.runs.places import absolute_places
-    from agentr_lite.store.runs import create_run, get_run
+    from agentr_lite.store.runs import get_run
 
     recipe = absolute_places(recipe)
     with open_environments(recipe) as environments:
@@ -126,11 +126,43 @@ def begin_run(store: Store, recipe: Recipe) -> Target:
     return Target(get_run(store, run_id), recipe, True)
 
 
+def create_run(
+    store: Store,
+    recipe: Recipe,
+    *,
+    model: Mapping[str, Any] | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> str:
+    """Create a run with status ``running``.
+
+    Args:
+        store: the database.
+        recipe: the resolved recipe; stored whole.
+        model: the actor's ``description``.
+        versions: package name to version.
+
+    Returns:
+        The run's id: environments, date and time of day, e.g. ``textcraft-20261122-ar1k``.
+    """
+    from agentr_lite.envs.names import env_slug
+    from agentr_lite.store.runs import add_run
+
+    return add_run(
+        store,
+        name="-".join(env_slug(env) for env in recipe.env_names),
+        env=recipe.env_label,
+        seed=recipe.seed,
+        recipe=recipe.to_dict(),
+        model=model,
+        versions=versions,
+    )
+
+
 def _suited_to_model(recipe: Recipe) -> Recipe:
     """The recipe as its model can carry it out: without likelihoods, the critic reasons."""
     from agentr_lite.actors.openai.spec import is_server
     from agentr_lite.actors.registry import expand
-    from agentr_lite.console.output import warn
+    from agentr_lite.console.streams import warn
     from agentr_lite.runs.actors import open_actor
 
     # A file's back end is known to score; a server has to be asked.

@@ -1,4 +1,4 @@
-"""The model of a run: the same one as before, with a round's adapter on."""
+"""The model of a run: checked to be the same as before, with a round's adapter on."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _facts(identity: Mapping[str, Any] | None) -> str:
 
 
 def _warn_of_tuning(run: RunRow, actor: Actor) -> None:
-    from agentr_lite.console.output import warn
+    from agentr_lite.console.streams import warn
 
     earlier, now = run.model_description, actor.description
     if earlier and earlier.get("tuning") != now.get("tuning"):

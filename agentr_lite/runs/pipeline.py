@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentr_lite.actors.base import Actor
-from agentr_lite.console.output import Progress, silent_progress
+from agentr_lite.console.progress import Progress, silent_progress
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs import actors
 from agentr_lite.runs.environments import open_environments

@@ -30,7 +30,9 @@ def absolute_places(recipe: Recipe) -> Recipe:
         dataclasses.replace(
             each,
             name=absolute_env_name(each.name),
-            options=_absolute_options(each.options, path_options(each.name)),
+            options=_absolute_options(
+                each.options, path_options(each.name) if each.options else ()
+            ),
         )
         for each in recipe.env
     )

@@ -1,4 +1,4 @@
-"""Which round a command means that does not name one, and whether it can be worked on."""
+"""Which round a command works on where none is named, and whether that is possible."""
 
 from __future__ import annotations
 

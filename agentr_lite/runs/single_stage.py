@@ -1,4 +1,4 @@
-"""One stage of one round alone: what ``search``, ``splice``, ``train`` and ``eval`` do.
+"""A single stage of a round: what ``search``, ``splice``, ``train`` and ``eval`` do.
 
 The caller holds the run (``claim.claimed``).
 """
@@ -10,7 +10,8 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-from agentr_lite.console.output import Progress, say, warn
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import say, warn
 from agentr_lite.core.errors import ModelError, UsageError
 from agentr_lite.recipe.groups import CHOOSING
 from agentr_lite.recipe.settings import Recipe

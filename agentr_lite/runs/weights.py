@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agentr_lite.actors.registry import check_trainable, resolve_model
-from agentr_lite.console.output import Progress
+from agentr_lite.console.progress import Progress
 from agentr_lite.core.errors import ModelError
 from agentr_lite.recipe.settings import Recipe
 

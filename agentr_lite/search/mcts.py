@@ -1,9 +1,14 @@
-"""The steps of Monte Carlo tree search as functions on a tree; no model and no environment here.
+"""Monte Carlo tree search over agent turns: select, expand, simulate, backward, in this order.
 
-Source: Agent-R (arXiv 2501.11425) section 3.1; UCT: Kocsis and Szepesvári 2006. The separation
-into select, expand and backward follows google-deepmind/mctx.
+    search_tree ─▶ simulate ─▶ expand   candidates from the model, one environment step each
+                      │  ▲        │
+                      │  └─ select ◀┘   the child to continue with, until the episode ends
+                      └──▶ backward     the reward to every node of the path
 
-Both descents run through the same functions. They differ in how many candidates a node gets:
+No model is called here: ``simulate`` is a coroutine that yields what it wants generated and is sent
+the answer, so that ``scheduler`` can ask for many trees in one batch.
+
+Both descents use the same functions. They differ in how many candidates a node gets:
 
 * ``paper``: every node on the way down gets ``width`` candidates, so each simulation expands all
   levels from where it leaves the known tree to a terminal node.
@@ -11,23 +16,62 @@ Both descents run through the same functions. They differ in how many candidates
   beyond them the walk is a rollout with one candidate a node. The rollout's nodes stay in the tree:
   they cost nothing extra, their trajectory is there to be spliced, and when a later simulation
   comes back to one of them, the candidate it has counts as the first of its ``width``.
+
+Source: Agent-R (arXiv 2501.11425) section 3.1; UCT: Kocsis and Szepesvári 2006. The separation
+into select, expand and backward follows google-deepmind/mctx.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Literal
 
+from agentr_lite.actors.base import Completion, GenerateRequest, GenerateResult
+from agentr_lite.agent.boundary import environment_boundary, guarded_reset
+from agentr_lite.agent.conversation import conversation
+from agentr_lite.agent.step import take_step
 from agentr_lite.agent.turns import is_reflection, parse_action
-from agentr_lite.search.tree import Node
+from agentr_lite.core.errors import EnvironmentFault
+from agentr_lite.core.seeds import stream_seed
+from agentr_lite.core.steps import Step, StepKind
+from agentr_lite.envs.base import Environment, Snapshot
+from agentr_lite.search.context import SearchContext
+from agentr_lite.search.tree import Node, Tree
 
 Descent = Literal["paper", "textbook"]
 
 Select = Callable[[Node], Node]
-"""Which open child to go on with; called with a node that has at least one."""
+"""The open child to continue with; called with a node that has at least one."""
 
-ActionKey = tuple[str, str]
+Requests = Generator[GenerateRequest, GenerateResult, None]
+"""A coroutine that yields what it wants generated and is sent the answer."""
+
+ActionKey = tuple[StepKind, str]
+
+
+def search_tree(tree: Tree, context: SearchContext, select: Select) -> Requests:
+    """Reset the environment and simulate until the budget is used or everything is visited.
+
+    Args:
+        tree: with its root alone; it grows in place.
+        context: settings that all trees share.
+        select: which child to continue with.
+    """
+    env, settings = context.env, context.settings
+    try:
+        tree.root.observation = guarded_reset(env, tree.task)
+        tree.root.snapshot = _snapshot(env)
+        while tree.simulations < settings.simulations and not tree.root.closed:
+            yield from simulate(tree, context, select)
+    except EnvironmentFault as fault:
+        # A broken environment costs its task, not the run; the nodes so far are true.
+        tree.error = fault.message
+    if tree.error is None:
+        tree.error = _error_without_actions(tree)
+
+
+# Select
 
 
 def uct_score(node: Node, c: float) -> float:
@@ -35,20 +79,20 @@ def uct_score(node: Node, c: float) -> float:
 
     Args:
         node: a visited node other than the root.
-        c: exploration constant.
+        c: exploration constant, >= 0.
     """
     parent_visits = node.parent.visits if node.parent else node.visits
     return node.value + c * math.sqrt(math.log(parent_visits) / node.visits)
 
 
 def select_uct(node: Node, c: float) -> Node:
-    """The open child to go on with: unvisited ones first, then the highest UCT score.
+    """The open child to continue with: unvisited ones first, then the highest UCT score.
 
     Ties go to the child that was sampled first.
 
     Args:
         node: a node with at least one open child.
-        c: exploration constant.
+        c: exploration constant, >= 0.
 
     Raises:
         ValueError: no open child.
@@ -67,11 +111,14 @@ def open_children(node: Node) -> list[Node]:
     return [child for child in node.children if not child.closed]
 
 
+# Expand
+
+
 def samples_wanted(node: Node, width: int, descent: Descent) -> int:
     """How many more candidates a node needs before a child of it can be selected.
 
     Args:
-        node: a node where the episode goes on.
+        node: a node at which the episode has not ended.
         width: candidates of a fully expanded node.
         descent: see the module's docstring.
     """
@@ -79,17 +126,56 @@ def samples_wanted(node: Node, width: int, descent: Descent) -> int:
     return max(0, (width if in_tree else 1) - node.sampled)
 
 
-def action_key(text: str) -> ActionKey:
-    """What siblings are merged by: the action without differences in white space.
+def expansion_request(
+    tree: Tree, node: Node, samples: int, context: SearchContext
+) -> GenerateRequest:
+    """Ask for candidates: the conversation up to ``node``, and one seed a candidate.
 
-    All turns without an action are alike to the environment, and so are all revision turns.
+    A candidate's seed depends on its place in the tree alone, not on when it is asked for.
     """
-    action = parse_action(text)
-    if action is None:
-        return ("none", "")
-    if is_reflection(action):
-        return ("reflect", "")
-    return ("act", " ".join(action.split()))
+    seeds = tuple(
+        stream_seed(context.seed, "search", context.round_index, tree.task.name, node.idx, sample)
+        for sample in range(node.sampled, node.sampled + samples)
+    )
+    messages = conversation(tree.instructions, tree.root.observation, node.steps())
+    return GenerateRequest(messages, seeds, context.sampling)
+
+
+def expand(
+    tree: Tree,
+    node: Node,
+    request: GenerateRequest,
+    result: GenerateResult,
+    context: SearchContext,
+) -> None:
+    """Turn completions into children: merge them by action, then one environment step each.
+
+    Args:
+        tree: the tree of ``node``.
+        node: what is expanded.
+        request: from ``expansion_request``.
+        result: the answer to it.
+        context: settings that all trees share.
+
+    Raises:
+        EnvironmentFault: the environment's code failed.
+    """
+    settings = context.settings
+    tree.calls.append(result.call(node.idx, request.seeds))
+    if all(completion.finish_reason == "overflow" for completion in result.completions):
+        _truncate(tree, node, result.completions, settings.width)
+        return
+    texts = [completion.text for completion in result.completions]
+    for text, count in merge_candidates(node, texts, merge=settings.merge):
+        step, snapshot = _step_from(node, text, context.env)
+        child = tree.add(node, step, snapshot=snapshot)
+        child.merged = count
+        # At the depth limit the episode is cut and keeps the reward it has earned.
+        child.truncated |= child.depth >= settings.depth and not child.terminated
+        if child.ended:
+            child.snapshot = None
+    if node.sampled >= settings.width:
+        node.snapshot = None
 
 
 def merge_candidates(
@@ -120,8 +206,86 @@ def merge_candidates(
     return list(new.values())
 
 
+def action_key(text: str) -> ActionKey:
+    """What siblings are merged by: the action without differences in white space.
+
+    All turns without an action are alike to the environment, and so are all revision turns.
+    """
+    action = parse_action(text)
+    if action is None:
+        return ("none", "")
+    if is_reflection(action):
+        return ("reflect", "")
+    return ("act", " ".join(action.split()))
+
+
+def _step_from(node: Node, text: str, env: Environment) -> tuple[Step, Snapshot]:
+    """Carry out a turn in a node's state; returns it with the state after it."""
+    if action_key(text)[0] != "act":
+        return take_step(env, text), node.snapshot
+    with environment_boundary(env, "restore()"):
+        env.restore(node.snapshot)
+    return take_step(env, text), _snapshot(env)
+
+
+def _snapshot(env: Environment) -> Snapshot:
+    with environment_boundary(env, "snapshot()"):
+        return env.snapshot()
+
+
+def _truncate(tree: Tree, node: Node, completions: Sequence[Completion], width: int) -> None:
+    """End the episode below a node whose conversation no longer fits the model."""
+    # Asking again would change nothing, so the node counts as fully expanded.
+    node.sampled = max(node.sampled + len(completions), width)
+    step = Step(
+        "",
+        None,
+        "The conversation no longer fits the model's context.",
+        truncated=True,
+        invalid=True,
+        kind="none",
+    )
+    tree.add(node, step).merged = len(completions)
+    node.snapshot = None
+
+
+# Simulate
+
+
+def simulate(tree: Tree, context: SearchContext, select: Select) -> Requests:
+    """Walk from the root to a terminal node, expanding on the way, and back its reward up.
+
+    Args:
+        tree: grows in place.
+        context: settings that all trees share.
+        select: which child to continue with.
+
+    Raises:
+        EnvironmentFault: the environment's code failed.
+    """
+    settings = context.settings
+    node = tree.root
+    while not node.ended:
+        samples = samples_wanted(node, settings.width, settings.descent)
+        if samples:
+            request = expansion_request(tree, node, samples, context)
+            result = yield request
+            expand(tree, node, request, result, context)
+        if not open_children(node):
+            # Every new candidate repeated a child that is closed: nothing is left here.
+            close_exhausted(node, settings.width)
+            return
+        node = select(node)
+    backward(node)
+    close_exhausted(node, settings.width)
+    tree.simulations += 1
+
+
+# Backward
+
+
 def backward(leaf: Node) -> None:
-    """Add a terminal node's reward to every node from it to the root, and close what is done.
+    """Add a terminal node's reward to every node from it to the root, and close the leaf.
 
     Args:
         leaf: a node where the episode ended; it is never selected again.
@@ -147,3 +311,11 @@ def close_exhausted(node: Node, width: int) -> None:
         current.closed = True
         current.snapshot = None
         current = current.parent
+
+
+def _error_without_actions(tree: Tree) -> str | None:
+    """The error of a tree in which no turn ever held an action; None for any other tree."""
+    turns = sum(node.merged for node in tree.nodes)
+    if turns and all(node.kind in ("root", "none") for node in tree.nodes):
+        return f"no action in {turns} turns"
+    return None

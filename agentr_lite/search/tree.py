@@ -1,34 +1,44 @@
-"""A search tree in memory. A node holds its own turn; its conversation is the path to the root."""
+"""A search tree in memory: the data that ``mcts`` works on.
+
+    node 0 (root)                       idx counts nodes in the order they were made
+    ├── node 1  "get 2 oak logs"  ×3    ×3: merged, candidates with the same action
+    │   ├── node 3  "craft 4 planks"    its conversation: the turns of nodes 1 and 3
+    │   └── node 4  "inventory"  ■      ■: terminated or truncated; no children
+    └── node 2  "inventory"  ×1         sampled of node 0 = 3 + 1, its children's merged
+
+A node holds its own turn only; its conversation is the path from the root.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Literal
 
-from agentr_lite.core.steps import Step
+from agentr_lite.core.steps import Step, StepKind
 from agentr_lite.core.tasks import Task
+from agentr_lite.core.usage import ModelCall
 from agentr_lite.envs.base import Snapshot
-from agentr_lite.store.records import NodeKind, NodeRow
-from agentr_lite.store.trees import NewCall
 
 
 class Node:
     """One turn of the agent and the state it led to.
 
     Attributes:
-        idx: position in ``Tree.nodes``; parents come before their children.
+        idx: position in ``Tree.nodes``, from 0; parents come before their children.
         parent: None at the root.
-        depth: turns from the root.
-        kind: ``root``, ``act``, ``reflect`` (a revision turn) or ``none`` (no action found).
-        step: what was said and done; None at the root.
+        depth: turns from the root; 0 at the root.
+        kind: ``root``, ``act``, ``reflect`` (a revision turn) or ``none`` (no action).
+        step: what was said and done, as the environment answered it; None at the root.
         observation: what the agent saw after it.
-        reward: of the episode if it ended here, in [0, 1].
+        reward: of the episode if it ended here, in [0, 1]. A turn that the environment never saw
+            keeps its parent's.
         terminated: the environment ended the episode.
         truncated: the episode was cut: by the environment, by the depth limit, or because the
             conversation no longer fits the model.
-        visits: simulations that ended at or below this node.
-        value_sum: sum of their rewards.
-        merged: sampled candidates with this action; 0 at the root.
-        sampled: candidates asked for here so far.
+        visits: simulations that ended at or below this node, >= 0.
+        value_sum: sum of their rewards, in [0, visits].
+        merged: sampled candidates with this action, >= 1; 0 at the root.
+        sampled: candidates asked for here so far, >= 0.
         closed: nothing below is left to visit.
         children: in the order they were first sampled.
         snapshot: the environment's state; None once no more children can come.
@@ -65,7 +75,7 @@ class Node:
         self.idx = idx
         self.parent = parent
         self.depth: int = 0 if parent is None else parent.depth + 1
-        self.kind: NodeKind = "root" if step is None else step.kind
+        self.kind: Literal["root"] | StepKind = "root" if step is None else step.kind
         self.step = step
         self.observation = observation
         self.reward = 0.0 if step is None else step.reward
@@ -77,7 +87,7 @@ class Node:
         self.sampled = 0
         self.closed = False
         self.children: list[Node] = []
-        self.snapshot: Any = snapshot
+        self.snapshot: Snapshot = snapshot
 
     @property
     def ended(self) -> bool:
@@ -86,8 +96,15 @@ class Node:
 
     @property
     def value(self) -> float:
-        """Mean reward over the visits; 0 before the first."""
+        """Mean reward over the visits, in [0, 1]; 0 before the first visit."""
         return self.value_sum / self.visits if self.visits else 0.0
+
+    @property
+    def outcome(self) -> Step | None:
+        """``step`` with the node's own ``reward`` and ``truncated``: what is stored of it."""
+        if self.step is None:
+            return None
+        return dataclasses.replace(self.step, reward=self.reward, truncated=self.truncated)
 
     def path(self) -> list[Node]:
         """The nodes from the root to this one, both included."""
@@ -102,28 +119,6 @@ class Node:
         """The turns from the root to this node."""
         return [node.step for node in self.path() if node.step is not None]
 
-    def to_row(self, tree_id: int = 0) -> NodeRow:
-        """The node as the store keeps it."""
-        step = self.step
-        return NodeRow(
-            tree_id=tree_id,
-            idx=self.idx,
-            parent_idx=None if self.parent is None else self.parent.idx,
-            depth=self.depth,
-            kind=self.kind,
-            action=None if step is None else step.action,
-            text="" if step is None else step.text,
-            observation=self.observation,
-            reward=self.reward,
-            terminated=self.terminated,
-            truncated=self.truncated,
-            invalid=step is not None and step.invalid,
-            disaster=step is not None and step.disaster,
-            visits=self.visits,
-            value_sum=self.value_sum,
-            merged=self.merged,
-        )
-
 
 class Tree:
     """A task's tree.
@@ -132,8 +127,8 @@ class Tree:
         task: what is searched.
         instructions: the system prompt.
         nodes: by ``idx``; the root first.
-        calls: the model calls that made them, in order.
-        simulations: simulations that reached a terminal node.
+        calls: the model calls that made them, in order; one for each expansion.
+        simulations: simulations that reached a terminal node; equals ``root.visits``.
         error: why the search of this task failed; None where it did not.
     """
 
@@ -145,7 +140,7 @@ class Tree:
         self.task = task
         self.instructions = instructions
         self.nodes = [Node(0, None, None, observation, snapshot=snapshot)]
-        self.calls: list[NewCall] = []
+        self.calls: list[ModelCall] = []
         self.simulations = 0
         self.error: str | None = None
 
@@ -158,7 +153,7 @@ class Tree:
         """Append a child to ``parent``."""
         node = Node(len(self.nodes), parent, step, step.observation, snapshot=snapshot)
         if step.kind != "act":
-            # The environment saw nothing: the episode still stands at what it had earned.
+            # The environment saw nothing, so the episode keeps what it had earned.
             node.reward = parent.reward
         self.nodes.append(node)
         parent.children.append(node)

@@ -1,4 +1,4 @@
-"""The critic: the current actor itself says which step of a bad trajectory went wrong.
+"""The critic: the current actor itself judges which step of a bad trajectory was wrong.
 
 Source: Agent-R (arXiv 2501.11425) section 3.2 for the idea (good / bad / uncertain, the first bad
 is the transition point); the wording is ours. Where upstream samples a verdict at temperature 1
@@ -8,7 +8,6 @@ answers, or reason greedily and parse one strict last line.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Literal
 from agentr_lite.actors.base import Actor, GenerateRequest, Sampling, ScoreRequest
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
-from agentr_lite.core.verdicts import VERDICTS, Verdict
+from agentr_lite.core.verdicts import VERDICTS, Verdict, probabilities
 from agentr_lite.recipe.groups import SpliceSettings
 
 Critic = Literal["score", "reason"]
@@ -59,7 +58,7 @@ class Judged:
         """``log_likelihoods`` normalised over the three verdicts; None where not scored."""
         if self.log_likelihoods is None:
             return None
-        return normalise(self.log_likelihoods)
+        return probabilities(self.log_likelihoods)
 
 
 def judge_message(messages: Sequence[Message], question: str = CRITIC_QUESTION) -> list[Message]:
@@ -114,26 +113,18 @@ def judge(
     return _by_reason(actor, conversations, seeds or [1] * len(conversations), max_tokens)
 
 
-def normalise(log_likelihoods: Sequence[float]) -> tuple[float, ...]:
-    """Softmax of log-likelihoods: probabilities that sum to 1."""
-    top = max(log_likelihoods)
-    weights = [math.exp(value - top) for value in log_likelihoods]
-    total = sum(weights)
-    return tuple(weight / total for weight in weights)
-
-
 def parse_judgement(text: str) -> Verdict:
     """The verdict of a reasoned answer: its last ``Judgement:`` line, and nothing but that line.
 
     ``Judgement: not good`` is no verdict, nor is a "good" anywhere else: both are ``uncertain``,
-    which goes on to the next step.
+    so the next step is judged.
     """
     for line in reversed(text.splitlines()):
         if re.match(r"[*_#\s]*judge?ment\b", line, re.IGNORECASE):
-            found = _JUDGEMENT_LINE.fullmatch(line)
-            if found is None:
+            match = _JUDGEMENT_LINE.fullmatch(line)
+            if match is None:
                 return "uncertain"
-            return _VERDICT_OF[found.group(1).lower()]
+            return _VERDICT_OF[match.group(1).lower()]
     return "uncertain"
 
 
@@ -147,7 +138,7 @@ def _by_score(actor: Actor, conversations: Sequence[Sequence[Message]]) -> list[
     judged = []
     for result in actor.score(requests):
         if result.overflow:
-            # As of a reasoning critic that has no room to answer: the step is passed over.
+            # As with a reasoning critic that has no room to answer: the step is skipped.
             judged.append(Judged("uncertain", reason="too long for the model's context"))
             continue
         values = result.log_likelihoods

@@ -10,28 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-
-class TreeNode(Protocol):
-    """What pairing needs to know of a node; ``store.records.NodeRow`` fits."""
-
-    @property
-    def idx(self) -> int: ...
-    @property
-    def parent_idx(self) -> int | None: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def action(self) -> str | None: ...
-    @property
-    def reward(self) -> float: ...
-    @property
-    def terminated(self) -> bool: ...
-    @property
-    def truncated(self) -> bool: ...
-    @property
-    def invalid(self) -> bool: ...
+from agentr_lite.store.records import NodeRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +24,7 @@ class Trajectory:
     reward: float
     """In [0, 1]."""
     terminated: bool
-    """The environment ended the episode: it cannot go on from the leaf."""
+    """The environment ended the episode: it cannot continue from the leaf."""
     flaws: tuple[bool, ...]
     """For each step: invalid, without an action, or a reflection."""
     actions: tuple[str, ...]
@@ -71,23 +51,23 @@ class Pair:
         return self.good.path[self.parting_step - 1] if self.parting_step else 0
 
 
-def find_trajectories(nodes: Iterable[TreeNode]) -> list[Trajectory]:
+def find_trajectories(nodes: Iterable[NodeRow]) -> list[Trajectory]:
     """All paths that end in a terminated or truncated node, in order of their leaves.
 
     Args:
         nodes: the whole tree; a parent comes before its children.
     """
-    rows: dict[int, TreeNode] = {}
-    found = []
+    rows: dict[int, NodeRow] = {}
+    trajectories = []
     for node in nodes:
         rows[node.idx] = node
         if node.parent_idx is not None and (node.terminated or node.truncated):
-            found.append(_trajectory(node, rows))
-    return found
+            trajectories.append(_trajectory(node, rows))
+    return trajectories
 
 
-def _trajectory(leaf: TreeNode, rows: dict[int, TreeNode]) -> Trajectory:
-    path: list[TreeNode] = []
+def _trajectory(leaf: NodeRow, rows: dict[int, NodeRow]) -> Trajectory:
+    path: list[NodeRow] = []
     node = leaf
     while node.parent_idx is not None:
         path.append(node)
@@ -190,7 +170,7 @@ def _revisable(pair: Pair) -> bool:
     """Whether the bad trajectory goes wrong before the step that ends its episode.
 
     Once the environment has ended an episode there is no revising; one that was cut off at the
-    depth limit can go on.
+    depth limit can continue.
     """
     last = pair.bad.steps - pair.bad.terminated
     return last > pair.parting_step

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 from agentr_lite.agent.conversation import conversation
 from agentr_lite.core.messages import Message
@@ -16,48 +17,59 @@ from agentr_lite.store import Store, splices, trees
 from agentr_lite.store.records import TrajectoryRow
 
 
-def loss_flags(steps: Sequence[Step], *, after_signal: bool = False) -> list[bool]:
-    """Which of the agent's turns on a good path are learnt.
+@dataclass(frozen=True, slots=True)
+class FlaggedStep:
+    """A step of a conversation to train on."""
+
+    step: Step
+    loss: bool
+    """Whether the agent's turn is learnt; observations never are."""
+
+
+def flagged(steps: Sequence[Step], *, after_signal: bool = False) -> list[FlaggedStep]:
+    """A good path's steps, each with whether its turn is learnt.
 
     A good end does not make everything before it good: what came before a flaw led to it, often
-    several steps earlier (a wrong amount, found out at the craft). So only the turns after the
+    several steps earlier (a wrong amount that shows only at the craft). So only the turns after the
     path's last flaw are learnt, and besides them the reflections that ended a wrong stretch. A
     flaw is a turn without an action or with an impossible one, or a reflection.
 
     Args:
         steps: consecutive steps of one trajectory.
-        after_signal: the turn before them was a reflection; another one would be dwelling on it.
-
-    Returns:
-        One flag a step.
+        after_signal: the turn before them was a reflection, so that one more directly after it is
+            not learnt.
     """
     last_flaw = max(flaws(steps), default=-1)
-    flags = []
+    marked = []
     reflected = after_signal
     for index, step in enumerate(steps):
         is_reflection = step.kind == "reflect"
-        flags.append(not reflected if is_reflection else index > last_flaw)
+        marked.append(FlaggedStep(step, not reflected if is_reflection else index > last_flaw))
         reflected = is_reflection
-    return flags
+    return marked
+
+
+def context(steps: Sequence[Step]) -> list[FlaggedStep]:
+    """Steps that are shown but not learnt."""
+    return [FlaggedStep(step, loss=False) for step in steps]
 
 
 def flagged_messages(
-    opening: tuple[str, str], steps: Sequence[Step], flags: Sequence[bool]
+    opening: tuple[str, str], steps: Sequence[FlaggedStep]
 ) -> tuple[list[Message], list[bool]]:
-    """The chat with one loss flag a message; the last observation, which nobody answers, is cut.
+    """The chat with one loss flag a message, without the last observation, which has no answer.
 
     Args:
         opening: instructions and first observation.
         steps: the agent's turns with their observations.
-        flags: one a step: whether its turn is learnt.
 
     Returns:
         (messages, loss), of equal length; ``loss`` is True on learnt assistant turns only.
     """
-    messages = conversation(*opening, steps)
+    messages = conversation(*opening, [item.step for item in steps])
     loss = [False, False]
-    for flag in flags:
-        loss += [flag, False]
+    for item in steps:
+        loss += [item.loss, False]
     return (messages[:-1], loss[:-1]) if steps else (messages, loss)
 
 
@@ -80,14 +92,15 @@ def good_examples(
     bad = splices.list_trajectories(store, run_id, round_index=round_index, kind="bad")
     failed = {row.tree_id for row in bad}
     for row, opening, steps in best_good(
-        *(store, run_id),
+        store,
+        run_id,
         round_index=round_index,
         per_task=choice.good_per_task,
         with_flaws=choice.good_flaws,
     ):
         if choice.contested and row.tree_id not in failed:
             continue
-        messages, loss = flagged_messages(opening, steps, loss_flags(steps))
+        messages, loss = flagged_messages(opening, flagged(steps))
         if any(loss):
             yield row, messages, loss
 

@@ -1,4 +1,4 @@
-"""The transition point t': how far into a bad trajectory the actor sees that it went wrong.
+"""The transition point t': the first step of a bad trajectory that the actor judges to be bad.
 
 Source: Agent-R (arXiv 2501.11425) section 3.2. Two differences, both of which keep the revision
 true: t' is never before the node where the pair parts, and each step of a tree is judged once.
@@ -90,8 +90,8 @@ class Judgements:
     ) -> None:
         """Judge every path up to its first error.
 
-        All paths advance together, a few steps a batch, so that what follows an error is not
-        judged in vain. A node that several paths share is asked about once.
+        All paths advance together, a few steps a batch, so that little of what follows an error is
+        judged. A node that several paths share is asked about once.
 
         Args:
             actor: the current model.

@@ -1,8 +1,9 @@
-"""Execute spliced trajectories, and look for a true way on where the splice was only a text.
+"""Execute spliced trajectories, and search for a true continuation where the splice was only text.
 
 A good suffix was observed in a state in which the bad actions never happened. So every splice is
-replayed from reset through the agent loop, its observations recorded anew; where the replay does
-not earn alpha, a recovery search samples continuations from the state after the revision turn.
+replayed from reset through the agent loop, and its observations are recorded again. Where the
+replay does not earn alpha, a recovery search samples continuations from the state after the
+revision turn.
 Source: ours; Agent-R (arXiv 2501.11425) joins the texts without executing them.
 """
 
@@ -19,10 +20,10 @@ from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.messages import Message
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
+from agentr_lite.core.usage import ModelCall
 from agentr_lite.envs.base import Environment, Snapshot
 from agentr_lite.splice.pairs import is_good
-from agentr_lite.splice.splice import SplicedStep
-from agentr_lite.store.trees import NewCall
+from agentr_lite.splice.trajectories import FlaggedStep
 
 FULL_REWARD = 1.0
 
@@ -43,26 +44,27 @@ class Replay:
     """Why the trajectory cannot be used at all; empty where it can or could be recovered."""
 
 
-def replay(env: Environment, task: Task, spliced: Sequence[SplicedStep]) -> Replay:
+def replay(
+    env: Environment, task: Task, spliced: Sequence[FlaggedStep], *, signal_index: int
+) -> Replay:
     """Take a spliced trajectory's turns again from reset.
 
     Args:
         env: the environment; its episode is replaced.
         task: the task of the tree.
         spliced: prefix, bad steps, revision turn, good suffix; only the turns' texts are used.
+        signal_index: where the revision turn is among them.
 
     Raises:
         EnvironmentFault: the environment's code failed.
     """
     guarded_reset(env, task)
-    signal_index = next(i for i, item in enumerate(spliced) if item.part == "signal")
     steps: list[Step] = []
     snapshot: Snapshot | None = None
     for index, item in enumerate(spliced):
         step = take_step(env, item.step.text)
         steps.append(step)
-        over = step.terminated or step.truncated
-        if over and index <= signal_index:
+        if step.ended and index <= signal_index:
             return Replay(
                 tuple(steps),
                 step.reward,
@@ -73,7 +75,7 @@ def replay(env: Environment, task: Task, spliced: Sequence[SplicedStep]) -> Repl
         if index == signal_index:
             with environment_boundary(env, "snapshot()"):
                 snapshot = env.snapshot()
-        if over:
+        if step.ended:
             break
     return Replay(tuple(steps), final_reward(steps), snapshot, signal_index)
 
@@ -88,7 +90,7 @@ def final_reward(steps: Sequence[Step]) -> float:
 
 @dataclass(slots=True)
 class Recovery:
-    """One failed splice for which a way on is looked for."""
+    """One failed splice for which a continuation is searched."""
 
     opening: tuple[str, str]
     """Instructions and first observation."""
@@ -111,7 +113,11 @@ class Recovery:
     @property
     def best(self) -> Attempt | None:
         """The best successful attempt: most reward, then fewest steps, then first; or None."""
-        good = [one for one in self.attempts if not one.fault and is_good(one.reward, self.alpha)]
+        good = [
+            attempt
+            for attempt in self.attempts
+            if not attempt.fault and is_good(attempt.reward, self.alpha)
+        ]
         return min(good, key=lambda item: (-item.reward, len(item.steps)), default=None)
 
     @property
@@ -149,7 +155,7 @@ def recover(
     *,
     attempts: int,
     sampling: Sampling,
-) -> list[tuple[int, NewCall]]:
+) -> list[tuple[int, ModelCall]]:
     """Sample continuations for all ``recoveries`` in lockstep: one batch of requests a step.
 
     An attempt ends with its episode, at ``max_steps``, or as soon as another one of the same
@@ -166,16 +172,16 @@ def recover(
     Returns:
         (tree id, record) of each request, in the order of asking.
     """
-    calls: list[tuple[int, NewCall]] = []
+    calls: list[tuple[int, ModelCall]] = []
     for item in recoveries:
-        alive = item.max_steps > 0
-        item.attempts = [Attempt(item.snapshot, live=alive) for _ in range(attempts)]
+        live = item.max_steps > 0
+        item.attempts = [Attempt(item.snapshot, live=live) for _ in range(attempts)]
     while groups := list(_live_groups(recoveries)):
         requests = [_request(item, members, sampling) for item, members in groups]
         for (item, members), request, result in zip(
             groups, requests, actor.generate(requests), strict=True
         ):
-            call = NewCall.answered(item.node_idx, request.seeds, result)
+            call = result.call(item.node_idx, request.seeds)
             calls.append((item.tree_id, call))
             for number, answer in zip(members, result.completions, strict=True):
                 _advance(env, item, item.attempts[number], answer)
@@ -199,9 +205,9 @@ def _live_groups(recoveries: Iterable[Recovery]) -> Generator[tuple[Recovery, li
 
 
 def _request(item: Recovery, members: Sequence[int], sampling: Sampling) -> GenerateRequest:
-    done = item.attempts[members[0]].steps
-    messages: list[Message] = conversation(*item.opening, [*item.steps, *done])
-    seeds = tuple(item.seed(number, len(done)) for number in members)
+    taken = item.attempts[members[0]].steps
+    messages: list[Message] = conversation(*item.opening, [*item.steps, *taken])
+    seeds = tuple(item.seed(number, len(taken)) for number in members)
     return GenerateRequest(messages, seeds, sampling)
 
 
@@ -221,5 +227,4 @@ def _advance(env: Environment, item: Recovery, attempt: Attempt, answer: Complet
         attempt.live = False
         return
     attempt.steps.append(step)
-    over = step.terminated or step.truncated
-    attempt.live = not over and len(attempt.steps) < item.max_steps
+    attempt.live = not step.ended and len(attempt.steps) < item.max_steps

@@ -16,21 +16,16 @@ from agentr_lite.core.messages import Message
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
+from agentr_lite.core.usage import ModelCall
 from agentr_lite.envs.base import Environment
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.splice.critic import Judged
 from agentr_lite.splice.pairs import Pair, Trajectory, choose_pairs, find_trajectories, is_good
-from agentr_lite.splice.splice import (
-    SplicedStep,
-    mark_executed,
-    reflection,
-    splice,
-    to_messages,
-)
+from agentr_lite.splice.splice import flag_executed, reflection, splice
+from agentr_lite.splice.trajectories import FlaggedStep, flagged_messages
 from agentr_lite.splice.transition import BadPath, Cut, Judgements, direct_cut
 from agentr_lite.splice.verify import Recovery, Replay, recover, replay
 from agentr_lite.store.records import NodeRow, RevisionStatus
-from agentr_lite.store.trees import NewCall
 
 ENVIRONMENT_FAULT = "environment fault"
 """Kind of reason of a pair that was dropped because the environment broke."""
@@ -91,12 +86,12 @@ class TreeResult:
     trajectories: list[Trajectory]
     revisions: list[Revision] = field(default_factory=list)
     judged: list[JudgedStep] = field(default_factory=list)
-    recovery_calls: list[NewCall] = field(default_factory=list)
+    recovery_calls: list[ModelCall] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Work:
-    """One pair on its way."""
+    """One pair, and what is known of it so far."""
 
     tree: TreeInput
     revision: Revision
@@ -143,8 +138,8 @@ def splice_wave(
             beta=recipe.splice.beta,
             limit=recipe.splice.pairs_per_task,
         )
-        works.extend(_begin(tree, pair) for pair in pairs)
-    judgements = _cut(works, recipe, round_index, actor)
+        works.extend(_pair_work(tree, pair) for pair in pairs)
+    judgements = _choose_cuts(works, recipe, round_index, actor)
     _drop_duplicates(works)
     if recipe.splice.verify == "off":
         _accept_unverified(works)
@@ -159,7 +154,7 @@ def splice_wave(
     return results
 
 
-def _begin(tree: TreeInput, pair: Pair) -> _Work:
+def _pair_work(tree: TreeInput, pair: Pair) -> _Work:
     rows = {node.idx: node for node in tree.nodes}
     bad = tuple(rows[idx].to_step() for idx in pair.bad.path)
     good = tuple(rows[idx].to_step() for idx in pair.good.path[pair.parting_step :])
@@ -167,7 +162,7 @@ def _begin(tree: TreeInput, pair: Pair) -> _Work:
     return _Work(tree, Revision(pair, direct_cut(path), signal=""), path, good)
 
 
-def _cut(
+def _choose_cuts(
     works: Sequence[_Work], recipe: Recipe, round_index: int, actor: Actor
 ) -> Judgements | None:
     """Find every pair's t' and draw its signal."""
@@ -197,7 +192,7 @@ def _cut(
 def _drop_duplicates(works: Sequence[_Work]) -> None:
     """Two bad trajectories that are left before they part give the same revision twice."""
     seen: dict[tuple[int, tuple[int, ...], int], int] = {}
-    for work in _open(works):
+    for work in _undecided(works):
         kept = work.pair.bad.path[: work.revision.cut.step]
         key = (work.tree.tree_id, kept, work.pair.good.leaf_idx)
         first = seen.setdefault(key, work.pair.bad.leaf_idx)
@@ -205,28 +200,29 @@ def _drop_duplicates(works: Sequence[_Work]) -> None:
             work.revision.reject("duplicate", f"same steps as with the bad trajectory {first}")
 
 
-def _open(works: Sequence[_Work]) -> list[_Work]:
+def _undecided(works: Sequence[_Work]) -> list[_Work]:
+    """Pairs that are neither accepted nor rejected."""
     return [work for work in works if not work.revision.reason]
 
 
-def _naive(work: _Work) -> list[SplicedStep]:
+def _naive_splice(work: _Work) -> list[FlaggedStep]:
     shared = work.pair.parting_step
     steps, cut = work.path.steps, work.revision.cut.step
     return splice(steps[:shared], steps[shared:], cut, work.revision.signal, work.good)
 
 
 def _accept(
-    work: _Work, status: RevisionStatus, steps: Sequence[SplicedStep], outcome: str
+    work: _Work, status: RevisionStatus, steps: Sequence[FlaggedStep], outcome: str
 ) -> None:
     revision = work.revision
     revision.status = status
     revision.reason = f"{revision.cut.kind}: {revision.cut.reason}; {outcome}"
-    revision.messages, revision.loss = to_messages(work.tree.opening, steps)
+    revision.messages, revision.loss = flagged_messages(work.tree.opening, steps)
 
 
 def _accept_unverified(works: Sequence[_Work]) -> None:
-    for work in _open(works):
-        _accept(work, "naive", _naive(work), "never executed")
+    for work in _undecided(works):
+        _accept(work, "naive", _naive_splice(work), "never executed")
 
 
 def _verify(
@@ -236,11 +232,11 @@ def _verify(
     env: Environment,
     actor: Actor,
     alpha: float,
-) -> list[tuple[int, NewCall]]:
-    for work in _open(works):
+) -> list[tuple[int, ModelCall]]:
+    for work in _undecided(works):
         _replay(work, env, alpha)
     waiting = []
-    for work in _open(works):
+    for work in _undecided(works):
         if recipe.splice.recovery_attempts == 0:
             reward = work.revision.naive_reward
             work.revision.reject("replay failed", f"reward {reward:g}, needed {alpha:g}")
@@ -262,7 +258,7 @@ def _verify(
         ),
     )
     for work in waiting:
-        _close(work)
+        _finish_recovery(work)
     return calls
 
 
@@ -270,27 +266,27 @@ def _replay(work: _Work, env: Environment, alpha: float) -> None:
     """Accept the pair where its replay earns alpha; leave it open where it may be recovered."""
     revision = work.revision
     try:
-        done = replay(env, work.tree.task, _naive(work))
+        executed = replay(env, work.tree.task, _naive_splice(work), signal_index=revision.cut.step)
     except EnvironmentFault as fault:
         revision.reject(ENVIRONMENT_FAULT, fault.message)
         return
-    work.replayed = done
-    revision.naive_reward = done.reward
-    if done.problem:
-        revision.reject("episode over", done.problem)
-    elif is_good(done.reward, alpha):
-        steps = mark_executed(done.steps, work.pair.parting_step, revision.cut.step)
-        _accept(work, "replayed", steps, f"replayed with reward {done.reward:g}")
+    work.replayed = executed
+    revision.naive_reward = executed.reward
+    if executed.problem:
+        revision.reject("episode over", executed.problem)
+    elif is_good(executed.reward, alpha):
+        steps = flag_executed(executed.steps, revision.cut.step)
+        _accept(work, "replayed", steps, f"replayed with reward {executed.reward:g}")
 
 
 def _recovery(work: _Work, recipe: Recipe, round_index: int, alpha: float) -> Recovery:
-    done = work.replayed
-    assert done is not None
+    replayed = work.replayed
+    assert replayed is not None
     names = (round_index, work.tree.task.name, work.pair.bad.leaf_idx, work.pair.good.leaf_idx)
     return Recovery(
         opening=work.tree.opening,
-        steps=done.steps[: done.signal_index + 1],
-        snapshot=done.snapshot,
+        steps=replayed.steps[: replayed.signal_index + 1],
+        snapshot=replayed.snapshot,
         alpha=alpha,
         # As many steps as a good trajectory may take from the parting: the bad ones come on top.
         max_steps=recipe.search.depth - work.pair.parting_step,
@@ -300,25 +296,24 @@ def _recovery(work: _Work, recipe: Recipe, round_index: int, alpha: float) -> Re
     )
 
 
-def _close(work: _Work) -> None:
+def _finish_recovery(work: _Work) -> None:
     recovery = work.recovery
     assert recovery is not None
     best = recovery.best
     if best is None:
         work.revision.reject("no way back", recovery.outcome)
         return
-    executed = [*recovery.steps, *best.steps]
-    steps = mark_executed(executed, work.pair.parting_step, work.revision.cut.step)
+    steps = flag_executed([*recovery.steps, *best.steps], work.revision.cut.step)
     _accept(work, "recovered", steps, recovery.outcome)
 
 
 def _judged_steps(works: Sequence[_Work], judgements: Judgements | None) -> list[JudgedStep]:
     """The judged steps of one tree, each under the first bad trajectory that it belongs to."""
-    found: dict[int, JudgedStep] = {}
+    by_node: dict[int, JudgedStep] = {}
     for work in works if judgements else ():
         for step in work.path.candidates:
             judged = judgements.of(work.path, step) if judgements else None
             if judged is not None:
                 node = work.path.nodes[step]
-                found.setdefault(node, JudgedStep(work.pair.bad.leaf_idx, step, node, judged))
-    return list(found.values())
+                by_node.setdefault(node, JudgedStep(work.pair.bad.leaf_idx, step, node, judged))
+    return list(by_node.values())

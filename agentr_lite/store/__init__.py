@@ -1,9 +1,10 @@
 """The run database: one SQLite file that every stage reads and writes.
 
-``Store`` opens it; the tables' reads and writes are plain functions by area, each taking the store
+``Store`` opens it. Reads and writes are plain functions by area, each of which takes the store
 first: ``runs`` (runs, stages, models, tasks, metrics), ``trees``, ``splices`` (trajectories,
-judgements, revisions, datasets, adapters), ``evals`` and ``summaries``. ``records`` holds the rows
-that they return.
+judgements, revisions, datasets, adapters), ``evals``, ``summaries``, and ``inspection`` for the
+inspector. ``records`` holds the rows that they return; ``schema`` the tables, ``migrations`` their
+changes since.
 """
 
 from agentr_lite.store.database import Store

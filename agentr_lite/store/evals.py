@@ -7,13 +7,14 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agentr_lite.core.steps import step_from_json, step_to_json
 from agentr_lite.store.database import Store, to_json
-from agentr_lite.store.records import EvalItemRow, EvalMode, EvalRow
+from agentr_lite.store.records import EpisodeStep, EvalItemRow, EvalMode, EvalRow
 from agentr_lite.store.runs import task_of
 
 
 def open_eval(store: Store, run_id: str, round_index: int, mode: EvalMode, split: str) -> int:
-    """The id of an evaluation, begun if it is new.
+    """The id of an evaluation, which is created if it is new.
 
     Args:
         store: the database.
@@ -81,7 +82,7 @@ def save_eval_items(store: Store, eval_id: int, items: Sequence[tuple[int, EvalI
                 item.invalid_actions,
                 item.repeated_actions,
                 item.reflections,
-                to_json(list(item.episode)),
+                to_json([_step_to_json(step) for step in item.episode]),
                 item.error,
             )
             for task_id, item in items
@@ -89,15 +90,24 @@ def save_eval_items(store: Store, eval_id: int, items: Sequence[tuple[int, EvalI
     )
 
 
-def list_eval_items(store: Store, eval_id: int, *, with_episodes: bool = True) -> list[EvalItemRow]:
+_LAST_STEP = """CASE WHEN json_array_length(i.steps_json)
+    THEN json_array(json_extract(i.steps_json, '$[#-1]')) ELSE '[]' END AS steps_json"""
+
+
+def list_eval_items(
+    store: Store, eval_id: int, *, with_episodes: bool = True, last_step_only: bool = False
+) -> list[EvalItemRow]:
     """Episodes by task and sample.
 
     Args:
         store: the database.
         eval_id: the evaluation.
         with_episodes: also load the steps; without them ``episode`` is empty.
+        last_step_only: of the steps, load only each episode's last one.
     """
     steps = "i.steps_json" if with_episodes else "'[]' AS steps_json"
+    if last_step_only:
+        steps = _LAST_STEP
     rows = store.rows(
         f"""
         SELECT i.task_id, k.env, k.name, k.split, k.goal, k.level, i.sample, i.reward, i.success,
@@ -120,20 +130,28 @@ def _item(row: sqlite3.Row) -> EvalItemRow:
         invalid_actions=row["invalid_actions"],
         repeated_actions=row["repeated_actions"],
         reflections=row["reflections"],
-        episode=json.loads(row["steps_json"]),
+        episode=tuple(map(_step_from_json, json.loads(row["steps_json"]))),
         error=row["error"],
     )
 
 
+def _step_to_json(played: EpisodeStep) -> dict[str, Any]:
+    return step_to_json(played.step) | ({"given": True} if played.given else {})
+
+
+def _step_from_json(values: Mapping[str, Any]) -> EpisodeStep:
+    return EpisodeStep(step_from_json(values), given=bool(values.get("given")))
+
+
 def delete_recovery(store: Store, run_id: str, split: str) -> None:
-    """Forget all rounds' recovery episodes on a split: the failures they begin in are no more."""
+    """Delete all rounds' recovery episodes on a split: the failures they start from are gone."""
     store.execute(
         "DELETE FROM evals WHERE run_id = ? AND split = ? AND mode = 'recovery'", (run_id, split)
     )
 
 
 def delete_evals(store: Store, run_id: str, round_index: int) -> None:
-    """Forget a round's evaluations: they belong to an adapter that is no more."""
+    """Delete a round's evaluations, because the adapter that they belong to is gone."""
     with store.atomic():
         store.execute("DELETE FROM evals WHERE run_id = ? AND round = ?", (run_id, round_index))
         store.execute(

@@ -6,16 +6,16 @@ Texts are resolved: where a table holds a text's id, the record holds the text.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from agentr_lite.core.messages import Message
-from agentr_lite.core.steps import Step
+from agentr_lite.core.steps import Step, StepKind
 from agentr_lite.core.verdicts import Verdict
 
 RunStatus = Literal["running", "finished", "failed", "interrupted"]
 Stage = Literal["search", "splice", "train", "eval"]
-NodeKind = Literal["root", "act", "reflect", "none"]
+NodeKind = Literal["root"] | StepKind
 CallPurpose = Literal["expand", "judge", "recover", "eval"]
 TrajectoryKind = Literal["good", "bad"]
 Critic = Literal["score", "reason", "none"]
@@ -23,6 +23,9 @@ RevisionStatus = Literal["naive", "replayed", "recovered", "rejected"]
 ItemKind = Literal["revision", "good", "general"]
 ItemSplit = Literal["train", "valid"]
 EvalMode = Literal["greedy", "sampled", "recovery"]
+
+_STEP_FIELDS = tuple(field.name for field in fields(Step))
+"""A node's row has a field of the same name for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class RoundRow:
     started_utc: str
     finished_utc: str | None
     wall_s: float
-    """Seconds of work, over all sittings."""
+    """Seconds of work, over all attempts to finish the stage."""
     model_ms: float
     prompt_tokens: int
     decoded_prompt_tokens: int
@@ -64,7 +67,7 @@ class RoundRow:
 
     @property
     def finished(self) -> bool:
-        """Whether the stage need not be done again."""
+        """Whether the stage is complete."""
         return self.finished_utc is not None
 
 
@@ -133,26 +136,47 @@ class NodeRow:
         """Mean reward over the visits; 0 before the first."""
         return self.value_sum / self.visits if self.visits else 0.0
 
+    @classmethod
+    def root(cls, observation: str, *, visits: int = 0, value_sum: float = 0.0) -> NodeRow:
+        """The row of a tree's root: no turn yet, only the first observation."""
+        blank = Step("", None, observation)
+        node = cls.from_step(blank, 0, None, 0, visits=visits, value_sum=value_sum, merged=0)
+        return replace(node, kind="root")
+
+    @classmethod
+    def from_step(
+        cls,
+        step: Step,
+        idx: int,
+        parent_idx: int | None,
+        depth: int,
+        *,
+        visits: int = 0,
+        value_sum: float = 0.0,
+        merged: int = 1,
+    ) -> NodeRow:
+        """The row of a step at its place in a tree; ``to_step`` gives the step back."""
+        return cls(
+            tree_id=0,
+            idx=idx,
+            parent_idx=parent_idx,
+            depth=depth,
+            visits=visits,
+            value_sum=value_sum,
+            merged=merged,
+            **{name: getattr(step, name) for name in _STEP_FIELDS},
+        )
+
     def to_step(self) -> Step:
         """The turn that led to this node. Not for the root."""
         if self.kind == "root":
             raise ValueError("the root is no step")
-        return Step(
-            self.text,
-            self.action,
-            self.observation,
-            reward=self.reward,
-            terminated=self.terminated,
-            truncated=self.truncated,
-            invalid=self.invalid,
-            kind=self.kind,
-            disaster=self.disaster,
-        )
+        return Step(**{name: getattr(self, name) for name in _STEP_FIELDS})
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCallRow:
-    """One conversation that the actor was asked to go on with."""
+    """One conversation that the actor was asked to continue or to judge."""
 
     id: int
     purpose: CallPurpose
@@ -164,7 +188,7 @@ class ModelCallRow:
     output_tokens: int
     dropped_turns: int
     batch_ms: float | None = None
-    """Milliseconds of the model's batch that the call was part of; None where nobody measured."""
+    """Milliseconds of the batch that the call was part of; None where it was not measured."""
     batch_size: int | None = None
     """Calls in that batch."""
 
@@ -278,8 +302,17 @@ class EvalRow:
 
     @property
     def whole(self) -> bool:
-        """Whether it has been played to its end: only then does it have figures."""
+        """Whether all its episodes have been played; only then does it have figures."""
         return "success" in self.summary
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeStep:
+    """One step of an evaluated episode."""
+
+    step: Step
+    given: bool = False
+    """Part of a prefix to recover from: the actor did not choose it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +327,8 @@ class EvalItemRow:
     invalid_actions: int
     repeated_actions: int
     reflections: int
-    episode: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
-    """The steps: text, action, observation, reward, kind, invalid."""
+    episode: Sequence[EpisodeStep] = ()
+    """Its steps in order; empty where they were not loaded."""
     error: str | None = None
 
 

@@ -12,13 +12,11 @@ from agentr_lite.core.errors import UsageError
 from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import Usage
-from agentr_lite.envs.names import env_slug
-from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store.database import Store, to_json
 from agentr_lite.store.records import MetricRow, RoundRow, RunRow, RunStatus, Stage, TaskRow
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
-_LONGEST_SLUG = 48
+_LONGEST_NAME = 48
 
 _RUN = """
 SELECT r.*, m.sha256 AS model_sha256, m.path AS model_path, m.description AS model_description
@@ -31,37 +29,43 @@ def now_utc() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def create_run(
+def add_run(
     store: Store,
-    recipe: Recipe,
     *,
+    name: str,
+    env: str,
+    seed: int,
+    recipe: Mapping[str, Any],
     model: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> str:
-    """Begin a run, with status ``running``.
+    """Create a run with status ``running``.
 
     Args:
         store: the database.
-        recipe: the resolved recipe; stored whole.
+        name: what its id begins with; shortened where it is long.
+        env: the environments as one text.
+        seed: the recipe's.
+        recipe: the resolved recipe as JSON types; stored whole.
         model: the actor's ``description``.
         versions: package name to version.
 
     Returns:
-        The run's id: environment, date and time of day, so that ids of one environment sort by
-        age, e.g. ``textcraft-20261122-ar1k``.
+        The run's id: name, date and time of day, so that ids of one name sort by age, e.g.
+        ``textcraft-20261122-ar1k``.
     """
     with store.atomic():
-        run_id = _free_id(store, recipe.env_names, datetime.now(UTC))
+        run_id = _free_id(store, name, datetime.now(UTC))
         store.insert(
             "runs",
             {
                 "id": run_id,
                 "created_utc": now_utc(),
                 "status": "running",
-                "env": recipe.env_label,
+                "env": env,
                 "model_id": None if model is None else _model_id(store, model),
-                "seed": recipe.seed,
-                "recipe": recipe.to_dict(),
+                "seed": seed,
+                "recipe": dict(recipe),
                 "versions": dict(versions or {}),
             },
         )
@@ -114,14 +118,14 @@ def get_run(store: Store, run_id: str) -> RunRow:
     runs = list_runs(store)
     if run_id == "latest" and runs:
         return runs[0]
-    found = [run for run in runs if run.id == run_id] or [
+    matches = [run for run in runs if run.id == run_id] or [
         run for run in runs if run_id and run.id.startswith(run_id)
     ]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
         raise UsageError(
-            f"several runs begin with '{run_id}': {', '.join(run.id for run in found[:5])}",
+            f"several runs begin with '{run_id}': {', '.join(run.id for run in matches[:5])}",
             hint="Give the whole id.",
         )
     raise UsageError(
@@ -134,7 +138,7 @@ def get_run(store: Store, run_id: str) -> RunRow:
 def delete_run(store: Store, run_id: str) -> None:
     """Delete a run with all that belongs to it, and texts that nothing else uses.
 
-    Adapter files on disk are not the store's: ``cli.removal`` deletes those, too.
+    Adapter files on disk are not the store's: ``runs.removal`` deletes them.
 
     Raises:
         UsageError: no such run.
@@ -164,10 +168,10 @@ def delete_run(store: Store, run_id: str) -> None:
 
 
 def stage_started(store: Store, run_id: str, round_index: int, stage: Stage) -> None:
-    """Begin a stage, or go on with it where it was cut; a finished one begins anew.
+    """Start a stage, or continue it where it was cut; a finished one starts again from zero.
 
-    A stage that was cut keeps the time and tokens of its earlier sittings. The round's later
-    stages follow from this one, so they are no longer finished: they go on from what is left.
+    A stage that was cut keeps the time and tokens that it has cost so far. The round's later stages
+    depend on this one, so they are no longer finished; they continue from what is left of them.
     """
     order = get_args(Stage)
     later = order[order.index(stage) + 1 :]
@@ -197,7 +201,7 @@ def add_stage_usage(
     usage: Usage | None = None,
     wall_s: float = 0.0,
 ) -> None:
-    """Add one sitting's cost to a stage that has begun.
+    """Add to the cost of a stage that was started.
 
     Call it where work is committed, so that a cut stage knows what its committed part cost.
 
@@ -263,7 +267,7 @@ def stage_finished(
 def set_stage_summary(
     store: Store, run_id: str, round_index: int, stage: Stage, summary: Mapping[str, Any]
 ) -> None:
-    """Note something about a stage that has begun; ``stage_finished`` replaces it.
+    """Store a summary of a stage that was started; ``stage_finished`` replaces it.
 
     Args:
         store: the database.
@@ -279,7 +283,7 @@ def set_stage_summary(
 
 
 def stage_status(store: Store, run_id: str, round_index: int, stage: Stage) -> RoundRow | None:
-    """A stage's row; None where it has not begun."""
+    """A stage's row; None where it was not started."""
     row = store.row(
         "SELECT * FROM rounds WHERE run_id = ? AND round = ? AND stage = ?",
         (run_id, round_index, stage),
@@ -288,7 +292,7 @@ def stage_status(store: Store, run_id: str, round_index: int, stage: Stage) -> R
 
 
 def list_stages(store: Store, run_id: str) -> list[RoundRow]:
-    """All stages of a run by round, in the order they came to be on record."""
+    """All stages of a run by round, in the order in which they were first started."""
     rows = store.rows("SELECT * FROM rounds WHERE run_id = ? ORDER BY round, rowid", (run_id,))
     return [_round(row) for row in rows]
 
@@ -336,10 +340,13 @@ def add_metrics(
         round_index: the round.
         points: (name, step, value); a point that is there already is replaced.
     """
-    store.executemany(
-        "INSERT INTO metrics (run_id, round, name, step, value) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET value = excluded.value",
-        [(run_id, round_index, name, step, value) for name, step, value in points],
+    store.upsert_all(
+        "metrics",
+        (
+            {"run_id": run_id, "round": round_index, "name": name, "step": step, "value": value}
+            for name, step, value in points
+        ),
+        key=("run_id", "round", "name", "step"),
     )
 
 
@@ -364,8 +371,8 @@ def task_of(row: sqlite3.Row) -> TaskRow:
     return TaskRow(row["task_id"], row["env"], row["name"], row["split"], row["goal"], row["level"])
 
 
-def _free_id(store: Store, envs: Sequence[str], now: datetime) -> str:
-    slug = "-".join(env_slug(env) for env in envs)[:_LONGEST_SLUG].rstrip("-")
+def _free_id(store: Store, name: str, now: datetime) -> str:
+    slug = name[:_LONGEST_NAME].rstrip("-")
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     moment = int((now - midnight).total_seconds() * 10)
     while True:

@@ -1,22 +1,16 @@
-"""The database's tables, as numbered migrations.
+"""The database's tables as the first release made them; ``migrations`` holds what came later.
 
 One SQLite file in WAL mode, made to be opened by Datasette as it is. Texts are content-addressed:
 a node stores its own turn and observation only, and its conversation is the path to the root, so a
-tree of n nodes costs O(n) bytes. A new column or table is a new migration; a shipped one never
-changes.
+tree of n nodes costs O(n) bytes.
 """
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Callable
-from typing import Any
-
 APPLICATION_ID = 0x41524C54
-"""``PRAGMA application_id``: "ARLT". Tells our databases from anybody else's."""
+"""``PRAGMA application_id``: "ARLT". It tells our databases from other people's."""
 
-MIGRATION_1 = """
+TABLES = """
 -- Every prompt, turn and observation once, found by its hash, so that equal texts (system prompts,
 -- error observations) are stored once. Half a SHA-256 is enough to tell them apart, and it is
 -- stored twice (row and index): in full and in hex it would outweigh most texts.
@@ -264,40 +258,3 @@ FROM nodes n
 LEFT JOIN texts t ON t.id = n.text_id
 JOIN texts o ON o.id = n.observation_id;
 """
-
-MIGRATION_2 = """
--- What the model's batch that a call was part of took, and how many calls it answered: a batch is
--- one piece of work, so that the time of one call cannot be told. NULL where nobody measured.
-ALTER TABLE model_calls ADD COLUMN batch_ms REAL;
-ALTER TABLE model_calls ADD COLUMN batch_size INTEGER;
-"""
-
-
-def environments_as_list(conn: sqlite3.Connection) -> None:
-    """Migration 3: a run's recipe holds its environments as a list, even of one.
-
-    Before, ``env`` was one environment's name, with its options in ``env_options``, or a mapping of
-    names to settings. Whoever reads a stored recipe now meets one form only.
-    """
-    for run_id, text in conn.execute("SELECT id, recipe FROM runs").fetchall():
-        recipe = json.loads(text)
-        env, options = recipe.get("env"), recipe.pop("env_options", None) or {}
-        if isinstance(env, str):
-            env = {env: {"options": options}}
-        if isinstance(env, dict):
-            recipe["env"] = [_environment(name, own or {}) for name, own in sorted(env.items())]
-        new = json.dumps(recipe, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        conn.execute("UPDATE runs SET recipe = ? WHERE id = ?", (new, run_id))
-
-
-def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
-    empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
-    return {**empty, **own, "name": name}
-
-
-Migration = str | Callable[[sqlite3.Connection], None]
-"""SQL, or a function where SQL would be hard to read. It runs in the migrations' transaction."""
-
-MIGRATIONS: tuple[Migration, ...] = (MIGRATION_1, MIGRATION_2, environments_as_list)
-SCHEMA_VERSION = len(MIGRATIONS)
-"""``PRAGMA user_version`` of a database that this program wrote."""

@@ -80,7 +80,7 @@ def list_trajectories(
 def delete_splices(
     store: Store, run_id: str, round_index: int, *, tree_id: int | None = None
 ) -> None:
-    """Delete trajectories, judgements, revisions and their calls, so that they can be made anew.
+    """Delete trajectories, judgements, revisions and their calls, so that they can be made again.
 
     Args:
         store: the database.
@@ -194,7 +194,7 @@ def save_revision(
             raise ValueError("a revision's messages need one loss flag each")
         content = to_json({"messages": list(messages), "loss": [bool(flag) for flag in loss]})
     with store.atomic():
-        return store.insert_or_replace(
+        return store.insert(
             "revisions",
             {
                 "run_id": run_id,
@@ -210,6 +210,7 @@ def save_revision(
                 "reason": reason,
                 "messages": content,
             },
+            replace=True,
         )
 
 
@@ -337,7 +338,7 @@ def save_adapter(
     summary: Mapping[str, Any],
 ) -> int:
     """Record a round's adapter in place of an earlier one; returns its id."""
-    return store.insert_or_replace(
+    return store.insert(
         "adapters",
         {
             "run_id": run_id,
@@ -348,11 +349,12 @@ def save_adapter(
             "gguf_sha256": gguf_sha256,
             "summary": dict(summary),
         },
+        replace=True,
     )
 
 
 def delete_adapter(store: Store, run_id: str, round_index: int) -> bool:
-    """Forget a round's adapter; its files stay. Returns whether there was one."""
+    """Delete a round's adapter from the database; its files stay. Returns whether there was one."""
     cursor = store.execute(
         "DELETE FROM adapters WHERE run_id = ? AND round = ?", (run_id, round_index)
     )

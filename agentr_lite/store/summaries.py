@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from agentr_lite.store.trees import list_calls, list_trees, load_tree, tree_open
 def search_counts(
     store: Store, run_id: str, round_index: int, *, env: str | None = None
 ) -> dict[str, Any]:
-    """What a round's search came to; JSON types.
+    """Counts of a round's search; JSON types.
 
     Args:
         store: the database.
@@ -66,15 +67,11 @@ def search_counts(
 
 
 def dump_trees(store: Store, run_id: str, round_index: int) -> Iterator[tuple[object, ...]]:
-    """Everything about a round's trees that a repeated run must reproduce; no ids, no times."""
+    """Everything about a round's trees that a repeated run must reproduce: no ids, no times."""
     for tree in list_trees(store, run_id, round_index=round_index):
         yield (tree.wave, tree.task.name, tree.best_reward, tree.simulations, tree.error)
         yield tree_opening(store, tree.id)
         for node in load_tree(store, tree.id):
-            yield (
-                *(node.idx, node.parent_idx, node.kind, node.action, node.text, node.observation),
-                *(node.reward, node.terminated, node.truncated, node.invalid, node.disaster),
-                *(node.visits, node.value_sum, node.merged),
-            )
+            yield dataclasses.astuple(node)[1:]
         for call in list_calls(store, tree.id):
             yield (call.purpose, call.node_idx, tuple(call.seeds), call.output_tokens)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from agentr_lite.actors.base import GenerateResult
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
+from agentr_lite.core.usage import ModelCall
 from agentr_lite.store.database import Store, encodable, to_json
 from agentr_lite.store.records import CallPurpose, ModelCallRow, NodeRow, TreeRow
 from agentr_lite.store.runs import task_ids, task_of
@@ -29,37 +28,6 @@ n.tree_id, n.idx, n.parent_idx, n.depth, n.kind, n.action, t.content AS text,
 _NODE_TEXTS = "LEFT JOIN texts t ON t.id = n.text_id JOIN texts o ON o.id = n.observation_id"
 
 
-@dataclass(frozen=True, slots=True)
-class NewCall:
-    """A model call to be stored with its tree."""
-
-    node_idx: int
-    """The node whose children were asked for."""
-    seeds: tuple[int, ...]
-    prompt_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    dropped_turns: int = 0
-    batch_ms: float | None = None
-    """What the batch took that the call was part of; None where nobody measured."""
-    batch_size: int | None = None
-    """Calls in that batch."""
-
-    @classmethod
-    def answered(cls, node_idx: int, seeds: tuple[int, ...], result: GenerateResult) -> NewCall:
-        """The record of a request that was answered."""
-        return cls(
-            node_idx,
-            seeds,
-            result.prompt_tokens,
-            result.cached_tokens,
-            sum(completion.output_tokens for completion in result.completions),
-            result.dropped_turns,
-            result.batch_ms,
-            result.batch_size,
-        )
-
-
 def save_tree(
     store: Store,
     *,
@@ -70,7 +38,7 @@ def save_tree(
     task: Task,
     instructions: str,
     nodes: Sequence[NodeRow],
-    calls: Sequence[NewCall],
+    calls: Sequence[ModelCall],
     simulations: int,
     error: str | None = None,
 ) -> int:
@@ -145,7 +113,7 @@ def add_calls(
     run_id: str,
     round_index: int,
     purpose: CallPurpose,
-    calls: Sequence[NewCall],
+    calls: Sequence[ModelCall],
     *,
     tree_id: int | None = None,
 ) -> None:

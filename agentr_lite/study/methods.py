@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentr_lite.report.methods import BASE
+from agentr_lite.metrics.methods import BASE
 
 VERIFIED = "verified"
 NAIVE = "naive"

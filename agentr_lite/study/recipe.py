@@ -14,12 +14,12 @@ from typing import Any
 
 from agentr_lite.core.errors import RecipeError
 from agentr_lite.core.suggestions import did_you_mean
+from agentr_lite.metrics.methods import BASE
 from agentr_lite.recipe.fields import setting
 from agentr_lite.recipe.loading import recipe_data, recipe_from_dict, study_names, yaml_text
 from agentr_lite.recipe.overrides import assign
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.recipe.values import build, one_line, type_name
-from agentr_lite.report.methods import BASE
 from agentr_lite.study.methods import METHODS
 
 _HINT = "docs/study.md lists a study's keys."

@@ -130,7 +130,7 @@ def chat_tokenizer(tokenizer: Any, *, origin: str, override: Path | None = None)
 
 
 class RewrittenTurns(ModelError):
-    """The template shows a finished turn otherwise than it was generated."""
+    """The template shows a finished turn differently from how it was generated."""
 
 
 def tokenize_example(
@@ -242,7 +242,7 @@ def plan_batches(
 
     Every epoch takes each example once (the last epoch of a fractional number takes a part).
     Rows of similar length go together, so that little is padding; which ones, and the order of
-    the batches, are drawn anew for each epoch.
+    the batches, are drawn again for each epoch.
 
     Args:
         lengths: tokens of each example.

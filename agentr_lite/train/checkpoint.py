@@ -1,4 +1,4 @@
-"""Checkpoints of a training: whole or not there."""
+"""Checkpoints of a training: each is complete or does not exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ they existed was made with these, and can be resumed."""
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a training has come."""
 
     fingerprint: str
@@ -45,7 +45,7 @@ class Progress:
 
     @property
     def validations_since_best(self) -> int:
-        """How many validations brought no improvement."""
+        """How many validations have brought no improvement since the best one."""
         best = self.best
         return 0 if best is None else len(self.valid_losses) - 1 - self.valid_losses.index(best)
 
@@ -57,8 +57,8 @@ class CheckpointFolder:
         self.path = out_dir / "checkpoint"
         self._next = out_dir / "checkpoint.next"
 
-    def load(self, fingerprint: str) -> Progress | None:
-        """The saved progress; None where there is none, or one of another training."""
+    def load(self, fingerprint: str) -> TrainingState | None:
+        """The saved state; None where there is none, or where it belongs to another training."""
         # Cut between removing the old one and renaming the new one.
         if not self.path.exists() and (self._next / _STATE).exists():
             self._next.rename(self.path)
@@ -69,20 +69,20 @@ class CheckpointFolder:
         # JSON has no tuples.
         data["train_losses"] = [(step, loss) for step, loss in data["train_losses"]]
         data["valid_losses"] = [(step, loss) for step, loss in data["valid_losses"]]
-        progress = Progress(**data)
-        return progress if progress.fingerprint == fingerprint else None
+        state = TrainingState(**data)
+        return state if state.fingerprint == fingerprint else None
 
-    def save(self, progress: Progress, write: Callable[[Path], None]) -> None:
+    def save(self, state: TrainingState, write: Callable[[Path], None]) -> None:
         """Replace the checkpoint.
 
         Args:
-            progress: goes into the state file, which is written last.
+            state: goes into the state file, which is written last.
             write: writes the other files into the folder that it is given.
         """
         shutil.rmtree(self._next, ignore_errors=True)
         self._next.mkdir(parents=True)
         write(self._next)
-        (self._next / _STATE).write_text(json.dumps(dataclasses.asdict(progress)))
+        (self._next / _STATE).write_text(json.dumps(dataclasses.asdict(state)))
         self.clear()
         self._next.rename(self.path)
 

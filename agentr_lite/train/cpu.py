@@ -68,8 +68,8 @@ def blockwise_attention(block: int = BLOCK) -> Iterator[None]:
 def freed_memory_kept() -> Iterator[None]:
     """Within: freed arrays stay with the process; afterwards they go back to the system.
 
-    MLX asks for each array anew. The large ones come from the system page by page, cleared: a tenth
-    of a training step. Only glibc can be told; elsewhere this does nothing.
+    MLX allocates each array again. The large ones come from the system page by page, cleared, which
+    takes a tenth of a training step. Only glibc has such a setting; elsewhere this does nothing.
     """
     libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
     if not all(hasattr(libc, name) for name in ("mallopt", "malloc_trim")):

@@ -98,24 +98,24 @@ def build_dataset(
             "splice.data=none trains on general data alone, but train.general is empty",
             hint="Set train.general to a JSONL file, or to 'starter'.",
         )
-    found, duplicates = _distinct(_agent_examples(store, run_id, round_index, recipe))
-    agent = _limit(found, settings.max_examples, _stream(recipe, round_index, "limit"))
+    distinct, duplicates = _distinct(_agent_examples(store, run_id, round_index, recipe))
+    agent = _limit(distinct, settings.max_examples, _stream(recipe, round_index, "limit"))
     wanted = _general_share(len(agent), settings.eta)
     if control:
         wanted, agent = wanted + len(agent), []
     mixed = _sample_general(general, wanted, _stream(recipe, round_index, "general"))
-    parts = [
-        _split(part, settings.validation, _stream(recipe, round_index, "split", name))
-        for name, part in (("agent", agent), ("general", mixed))
-    ]
-    train = _shuffle(parts[0][0] + parts[1][0], _stream(recipe, round_index, "order"))
-    valid = parts[0][1] + parts[1][1]
+    (agent_train, agent_valid), (general_train, general_valid) = (
+        _split(candidates, settings.validation, _stream(recipe, round_index, "split", name))
+        for name, candidates in (("agent", agent), ("general", mixed))
+    )
+    train = _shuffle(agent_train + general_train, _stream(recipe, round_index, "order"))
+    valid = agent_valid + general_valid
     counts = {
         "revision": sum(item.kind == "revision" for item in agent),
         "good": sum(item.kind == "good" for item in agent),
         "general": len(mixed),
         "duplicates": duplicates,
-        "over_limit": 0 if control else len(found) - len(agent),
+        "over_limit": 0 if control else len(distinct) - len(agent),
         "general_repeated": max(0, len(mixed) - len(general)),
     }
     rows = [item.to_row(idx, "train") for idx, item in enumerate(train)]
@@ -128,7 +128,7 @@ def build_dataset(
 
 def _agent_examples(store: Store, run_id: str, round_index: int, recipe: Recipe) -> list[Candidate]:
     data = recipe.splice.data
-    found = []
+    candidates = []
     first = 1 if recipe.train.accumulate else round_index
     for number in range(first, round_index + 1):
         if data != "good":
@@ -137,7 +137,7 @@ def _agent_examples(store: Store, run_id: str, round_index: int, recipe: Recipe)
             ):
                 example = TrainExample(list(revision.messages or ()), list(revision.loss or ()))
                 group = f"{revision.env}/{revision.task}"
-                found.append(Candidate("revision", revision.id, group, example, revision.env))
+                candidates.append(Candidate("revision", revision.id, group, example, revision.env))
         if data != "revision":
             tasks = {
                 tree.id: tree.task for tree in trees.list_trees(store, run_id, round_index=number)
@@ -147,8 +147,8 @@ def _agent_examples(store: Store, run_id: str, round_index: int, recipe: Recipe)
                 task = tasks[row.tree_id]
                 group = f"{task.env}/{task.name}"
                 example = TrainExample(messages, loss)
-                found.append(Candidate("good", row.id, group, example, task.env))
-    return [item for item in found if any(item.example.loss)]
+                candidates.append(Candidate("good", row.id, group, example, task.env))
+    return [item for item in candidates if any(item.example.loss)]
 
 
 def _distinct(items: Sequence[Candidate]) -> tuple[list[Candidate], int]:
@@ -226,7 +226,9 @@ def _stream(recipe: Recipe, round_index: int, *purpose: str) -> int:
 
 
 def _sha256(*parts: Sequence[TrainExample]) -> str:
-    texts = [[[one.messages, one.loss, one.weight] for one in part] for part in parts]
+    texts = [
+        [[example.messages, example.loss, example.weight] for example in part] for part in parts
+    ]
     return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
 
 

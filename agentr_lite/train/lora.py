@@ -21,7 +21,7 @@ from agentr_lite.train.batches import (
     plan_batches,
     tokenize_all,
 )
-from agentr_lite.train.checkpoint import CheckpointFolder, Progress, fingerprint
+from agentr_lite.train.checkpoint import CheckpointFolder, TrainingState, fingerprint
 
 if TYPE_CHECKING:
     from agentr_lite.train.mlx_session import Session
@@ -81,12 +81,12 @@ def train_lora(
         settings: from the recipe; ``eta``, ``general`` and ``validation`` are the caller's.
         seed: of the adapter's initial values and of the order of the examples.
         out_dir: for the adapter and, while training, the checkpoint.
-        start_adapter: adapter directory to go on from.
+        start_adapter: adapter directory to start from.
         chat_template: a Jinja file to use instead of the model's own template.
         on_report: called with ``{"event": "start" | "step" | "valid" | "end", "step": n, ...}``;
             ``steps`` and ``loss`` at a step, ``valid_loss`` at a validation.
-        resume: go on from the checkpoint in ``out_dir``, if there is one of this same training;
-            one of other settings, other data or another model is replaced.
+        resume: continue from the checkpoint in ``out_dir`` if it belongs to this same training. A
+            checkpoint of other settings, other data or another model is replaced.
 
     Raises:
         ModelError: the model or the adapter cannot be used.
@@ -114,11 +114,11 @@ def train_lora(
     saved = checkpoint.load(mark) if resume else None
     if saved and saved.finished and not (out_dir / GGUF_FILE).exists():
         saved = None
-    progress = saved or Progress(mark)
+    state = saved or TrainingState(mark)
     report(
         {
             "event": "start",
-            "step": progress.step,
+            "step": state.step,
             "steps": len(plan),
             "examples": len(examples),
             "validation_examples": len(held_out),
@@ -127,29 +127,29 @@ def train_lora(
             "blas": blas.reason,
         }
     )
-    if not progress.finished:
+    if not state.finished:
         session.prepare(settings, seed=seed, steps=len(plan), start_adapter=start_adapter)
-        training = _Training(session, examples, held_out, plan, settings, progress, report)
+        training = _Training(session, examples, held_out, plan, settings, state, report)
         if saved:
             session.restore(checkpoint.path)
         else:
             training.validate_and_save(checkpoint)
         training.run(checkpoint)
         _export(checkpoint, model_dir, out_dir)
-        progress.finished = True
-        # The optimizer's state, the larger part, is of no more use.
-        checkpoint.save(progress, lambda _: None)
-    best = progress.best if settings.patience else None
+        state.finished = True
+        # The optimizer's state, the larger part of the folder, is not needed any more.
+        checkpoint.save(state, lambda _: None)
+    best = state.best if settings.patience else None
     result = TrainResult(
         adapter_dir=out_dir,
         gguf_path=out_dir / GGUF_FILE,
-        train_losses=progress.train_losses,
-        valid_losses=progress.valid_losses,
-        steps=progress.step,
-        best_step=best[0] if best else progress.step,
-        stopped_early=progress.step < len(plan),
-        tokens=progress.tokens,
-        seconds=progress.seconds,
+        train_losses=state.train_losses,
+        valid_losses=state.valid_losses,
+        steps=state.step,
+        best_step=best[0] if best else state.step,
+        stopped_early=state.step < len(plan),
+        tokens=state.tokens,
+        seconds=state.seconds,
         dropped=dropped.total + dropped_valid.total,
     )
     report({"event": "end", "step": result.steps, "best_step": result.best_step})
@@ -170,7 +170,7 @@ class _Training:
         held_out: Sequence[Tokenized],
         plan: Sequence[Sequence[int]],
         settings: TrainSettings,
-        progress: Progress,
+        state: TrainingState,
         report: Report,
     ) -> None:
         self._session = session
@@ -178,49 +178,47 @@ class _Training:
         self._held_out = held_out
         self._plan = plan
         self._settings = settings
-        self._progress = progress
+        self._state = state
         self._report = report
         # Its order does not matter, only that it stays the same.
         self._valid_plan = plan_batches(_lengths(held_out), settings.batch_size, 1.0, 0)
 
     def run(self, checkpoint: CheckpointFolder) -> None:
         """Train to the end of the plan or to the early stop; the checkpoint then is the result."""
-        progress = self._progress
+        state = self._state
         segment = max(1, -(-len(self._plan) // self._settings.validations))
-        while progress.step < len(self._plan) and not self._should_stop():
+        while state.step < len(self._plan) and not self._should_stop():
             began = time.perf_counter()
-            start = progress.step
-            part = self._plan[start : start + segment]
-            self._session.run(self._examples, part, self._on_step)
-            progress.tokens += sum(len(self._examples[i].tokens) for rows in part for i in rows)
-            progress.seconds += time.perf_counter() - began
+            start = state.step
+            batches = self._plan[start : start + segment]
+            self._session.run(self._examples, batches, self._on_step)
+            state.tokens += sum(len(self._examples[i].tokens) for rows in batches for i in rows)
+            state.seconds += time.perf_counter() - began
             self.validate_and_save(checkpoint)
 
     def _should_stop(self) -> bool:
         patience = self._settings.patience
-        return patience > 0 and self._progress.validations_since_best >= patience
+        return patience > 0 and self._state.validations_since_best >= patience
 
     def _on_step(self, loss: float) -> None:
-        progress = self._progress
-        progress.step += 1
-        progress.train_losses.append((progress.step, loss))
-        self._report(
-            {"event": "step", "step": progress.step, "steps": len(self._plan), "loss": loss}
-        )
+        state = self._state
+        state.step += 1
+        state.train_losses.append((state.step, loss))
+        self._report({"event": "step", "step": state.step, "steps": len(self._plan), "loss": loss})
 
     def validate_and_save(self, checkpoint: CheckpointFolder) -> None:
         """Take the validation loss and replace the checkpoint."""
-        progress = self._progress
+        state = self._state
         if self._held_out:
             began = time.perf_counter()
             loss = self._session.validate(self._held_out, self._valid_plan)
-            progress.seconds += time.perf_counter() - began
-            progress.valid_losses.append((progress.step, loss))
-            self._report({"event": "valid", "step": progress.step, "valid_loss": loss})
+            state.seconds += time.perf_counter() - began
+            state.valid_losses.append((state.step, loss))
+            self._report({"event": "valid", "step": state.step, "valid_loss": loss})
         improved = (
             self._settings.patience == 0
-            or not progress.valid_losses
-            or progress.validations_since_best == 0
+            or not state.valid_losses
+            or state.validations_since_best == 0
         )
 
         def write(folder: Path) -> None:
@@ -230,7 +228,7 @@ class _Training:
             for name in (ADAPTER_FILE, CONFIG_FILE):
                 shutil.copyfile(kept / name, folder / _BEST / name)
 
-        checkpoint.save(progress, write)
+        checkpoint.save(state, write)
 
 
 def _export(checkpoint: CheckpointFolder, model_dir: Path, out_dir: Path) -> None:

@@ -70,7 +70,7 @@ class Session:
             settings: rank, scale, layers, learning rate, warm-up, the gradient's largest norm.
             seed: of the adapter's initial values.
             steps: optimizer steps of the whole training, for the schedule.
-            start_adapter: an adapter directory to go on from.
+            start_adapter: an adapter directory to start from.
 
         Raises:
             ModelError: the model has no place for adapters, or ``start_adapter`` does not fit.
@@ -152,7 +152,7 @@ class Session:
         _save(folder / _OPTIMIZER_FILE, dict(tree_flatten(self.optimizer.state)))
 
     def restore(self, folder: Path) -> None:
-        """Go on from what ``save`` wrote."""
+        """Continue from what ``save`` wrote."""
         self.model.load_weights(str(folder / ADAPTER_FILE), strict=False)
         state: Any = mx.load(str(folder / _OPTIMIZER_FILE))
         self.optimizer.state = tree_unflatten(list(state.items()))

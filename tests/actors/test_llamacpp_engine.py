@@ -21,7 +21,7 @@ from agentr_lite.actors.llamacpp.sampler import Forced, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample, Scheduler
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
-from tests.support.tiny_gguf import CHATML, TinyShape, write_tiny_adapter, write_tiny_model
+from tests.support.tiny_gguf import TinyShape, write_tiny_adapter, write_tiny_model
 
 CONTEXT = 256
 
@@ -440,39 +440,6 @@ def test_a_tree_search_decodes_little_more_than_its_unique_tokens(actor: LlamaCp
     # Each lane computes the system prompt, and each call replays a prompt's last token.
     assert decoded < 1.6 * len(unique)
     check(actor)
-
-
-def test_a_begin_token_comes_once(tmp_path: Path) -> None:
-    for name, prefix in (("with", "{{ bos_token }}"), ("without", "")):
-        path = write_tiny_model(tmp_path / f"{name}.gguf", template=prefix + CHATML, bos=True)
-        actor = LlamaCppActor(path, context_tokens=CONTEXT)
-        tokens = actor._prompts.build(chat(1), 1).tokens
-        assert tokens is not None
-        assert tokens.count(actor._model.bos) == 1
-        assert tokens[0] == actor._model.bos
-        actor.close()
-
-
-def test_tokenizing_in_fragments_is_exact(shared_actor: LlamaCppActor) -> None:
-    tokenizer, model = shared_actor._tokenizer, shared_actor._model
-    assert tokenizer._boundaries is not None
-    rng = random.Random(5)
-    alphabet = [
-        "<|im_start|>",
-        "<|im_end|>",
-        "<|",
-        "|>",
-        " ",
-        "\n",
-        "craft",
-        " oak",
-        "9",
-        "é",
-        "漢",
-    ]
-    for _ in range(300):
-        text = "".join(rng.choices(alphabet, k=rng.randint(0, 20)))
-        assert tokenizer.prompt(text) == list(model.tokenize(text))
 
 
 def test_description_names_what_results_depend_on(

@@ -381,7 +381,7 @@ def test_an_environment_without_a_grammar_is_named() -> None:
     env = Wordless()
     assert turn_grammar("", env) == ""
     assert turn_grammar('root ::= "x"', env) == 'root ::= "x"'
-    with pytest.raises(UsageError, match="'wordless' knows no grammar"):
+    with pytest.raises(UsageError, match="'wordless' has no grammar"):
         turn_grammar("env", env)
     env.grammar_text = 'deed ::= "x"'
     with pytest.raises(GrammarError, match=r"of environment 'wordless'.* no rule 'action'"):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -13,65 +12,22 @@ from typing import Any
 
 import pytest
 
-from agentr_lite.actors.base import GenerateRequest, Sampling, ScoreRequest
+from agentr_lite.actors.base import GenerateRequest, Sampling
 from agentr_lite.actors.openai.actor import OpenAIActor
 from agentr_lite.actors.openai.client import Client, Refusal
-from agentr_lite.actors.openai.spec import ServerSpec, parse_spec
-from agentr_lite.core.config import ServerSettings, server_settings
-from agentr_lite.core.errors import ModelError, UsageError
+from agentr_lite.actors.openai.spec import ServerSpec
+from agentr_lite.core.config import ServerSettings
+from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
-from agentr_lite.envs import registry
-from tests.support.command_line import Call, one_error
-from tests.support.openai_server import CUT, HANG, FakeServer, log_probability
-
-KEY = "sk-very-secret-0123456789"
-ASK: list[Message] = [{"role": "user", "content": "Go"}]
-
-Open = Callable[..., OpenAIActor]
-
-
-@pytest.fixture
-def server() -> FakeServer:
-    return FakeServer()
-
-
-@pytest.fixture
-def url(server: FakeServer) -> Iterator[str]:
-    with server.running() as address:
-        yield address
-
-
-@pytest.fixture
-def waits() -> list[float]:
-    """Seconds that the client would have slept."""
-    return []
-
-
-@pytest.fixture
-def connect(url: str, waits: list[float]) -> Iterator[Open]:
-    opened: list[OpenAIActor] = []
-
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-
-    def make(model: str = "toy", template: Path | None = None, **settings: Any) -> OpenAIActor:
-        client = Client(
-            ServerSpec(url, model), ServerSettings(**settings), sleep=sleep, jitter=lambda: 0.5
-        )
-        opened.append(OpenAIActor(client, chat_template=template))
-        return opened[-1]
-
-    yield make
-    for actor in opened:
-        actor.close()
-
-
-def texts(actor: OpenAIActor, *requests: GenerateRequest) -> list[list[str]]:
-    return [[one.text for one in result.completions] for result in actor.generate(requests)]
-
-
-def ask(*seeds: int, messages: list[Message] | None = None, **sampling: Any) -> GenerateRequest:
-    return GenerateRequest(messages or ASK, seeds, Sampling(**sampling))
+from tests.support.openai_server import (
+    ASK,
+    CUT,
+    HANG,
+    FakeServer,
+    Open,
+    ask,
+    texts,
+)
 
 
 def test_answers_come_in_the_order_of_requests_and_seeds(connect: Open) -> None:
@@ -301,244 +257,6 @@ def test_an_adapter_is_refused(connect: Open) -> None:
     assert not actor.capabilities.adapters
     with pytest.raises(ModelError, match="cannot load adapter"):
         actor.use_adapter(Path("adapter.gguf"))
-
-
-# Scores ---------------------------------------------------------------------------------------
-
-
-def test_scores_are_the_echoed_log_probabilities(server: FakeServer, connect: Open) -> None:
-    server.models = [{"id": "toy", "owned_by": "vllm"}]
-    server.echoes = server.tokenizes = True
-    actor = connect()
-    assert actor.capabilities.scoring
-    result = actor.score([ScoreRequest(ASK, ("Good", "Bad"))])[0]
-    assert result.prompt_tokens == len("Go>")
-    assert result.log_likelihoods == tuple(
-        sum(log_probability(one) for one in word) for word in ("Good", "Bad")
-    )
-
-
-def test_a_template_of_the_users_lets_any_echoing_server_score(
-    server: FakeServer, connect: Open, tmp_path: Path
-) -> None:
-    server.echoes = True
-    assert not connect().capabilities.scoring
-    template = tmp_path / "template.jinja"
-    template.write_text("{% for m in messages %}[{{ m.content }}]{% endfor %}", "utf-8")
-    actor = connect(template=template)
-    result = actor.score([ScoreRequest(ASK, ("Yes",))])[0]
-    assert result.log_likelihoods == (sum(map(log_probability, "Yes")),)
-    # The same template renders what is generated from.
-    assert texts(actor, ask(3)) == [["answer 3"]]
-    assert server.requests[-1][1]["prompt"] == "[Go]"
-
-
-@pytest.mark.parametrize("condition", ["true", "m.role == 'assistant'"])
-def test_a_template_that_needs_the_end_token_is_refused(
-    connect: Open, tmp_path: Path, condition: str
-) -> None:
-    template = tmp_path / "template.jinja"
-    template.write_text(
-        "{% for m in messages %}[{{ m.content }}]{% if "
-        + condition
-        + " %}{{ eos_token }}{% endif %}{% endfor %}",
-        "utf-8",
-    )
-    with pytest.raises(ModelError, match="ends turns with eos_token") as caught:
-        connect(template=template)
-    assert "agent.chat_template empty" in caught.value.hint
-
-
-def test_what_is_too_long_to_score_is_an_overflow(server: FakeServer, connect: Open) -> None:
-    server.models = [{"id": "toy", "owned_by": "vllm"}]
-    server.echoes = server.tokenizes = True
-    actor = connect()
-    server.context = 20
-    long: list[Message] = [{"role": "user", "content": "x" * 50}]
-    scored = actor.score([ScoreRequest(long, ("Good",)), ScoreRequest(ASK, ("Good",))])
-    assert [(one.overflow, len(one.log_likelihoods)) for one in scored] == [(True, 0), (False, 1)]
-
-
-def test_old_exchanges_are_left_out_where_it_is_too_long_to_score(
-    server: FakeServer, connect: Open
-) -> None:
-    server.models = [{"id": "toy", "owned_by": "vllm"}]
-    server.echoes = server.tokenizes = True
-    actor = connect()
-    last: list[Message] = [
-        {"role": "assistant", "content": "b" * 4},
-        {"role": "user", "content": "y" * 4},
-    ]
-    old: list[Message] = [
-        {"role": "assistant", "content": "a" * 10},
-        {"role": "user", "content": "x" * 10},
-    ]
-    server.context = 20
-    whole, short = actor.score(
-        [ScoreRequest([*ASK, *old, *last], ("Good",)), ScoreRequest([*ASK, *last], ("Good",))]
-    )
-    assert whole == short
-    assert not whole.overflow
-    server.context = 12
-    assert actor.score([ScoreRequest([*ASK, *old, *last], ("Good",))])[0].overflow
-
-
-@pytest.mark.parametrize("tokenizes", [True, False])
-def test_an_echo_that_is_ignored_is_noticed(
-    server: FakeServer, connect: Open, tokenizes: bool
-) -> None:
-    server.models, server.tokenizes = [{"id": "toy", "owned_by": "vllm"}], tokenizes
-    actor = connect()
-    assert not actor.capabilities.scoring
-    assert actor.why_no_scoring
-    with pytest.raises(ModelError, match="no scores from"):
-        actor.score([ScoreRequest(ASK, ("Yes",))])
-
-
-# Keys -----------------------------------------------------------------------------------------
-
-
-def test_the_key_is_sent_and_appears_nowhere_else(
-    server: FakeServer, connect: Open, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    actor = connect(key=KEY)
-    assert server.requests[-1][2]["Authorization"] == f"Bearer {KEY}"
-    server.faults.append((401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}, {}))
-    with pytest.raises(ModelError) as caught:
-        actor.generate([ask(1)])
-    shown = [str(caught.value), caught.value.hint, repr(caught.value), caplog.text]
-    shown += [json.dumps(actor.description), repr(ServerSettings(key=KEY))]
-    assert not any(KEY in text for text in shown)
-    assert "***" in str(caught.value)
-
-
-def test_a_missing_key_is_named(server: FakeServer, connect: Open) -> None:
-    server.faults.append((401, {"error": {"message": "no key"}}, {}))
-    with pytest.raises(ModelError) as caught:
-        connect()
-    assert "AGENTR_LITE_API_KEY" in caught.value.hint
-
-
-def test_openais_key_goes_to_openai_only() -> None:
-    settings = ServerSettings(openai_key=KEY)
-    assert settings.key_for("https://api.openai.com/v1") == KEY
-    for url in ("http://api.openai.com/v1", "https://api.openai.com.evil.org/v1", "http://x/v1"):
-        assert settings.key_for(url) == ""
-    assert ServerSettings(key="own").key_for("http://x/v1") == "own"
-
-
-@pytest.mark.parametrize("bad", [f"{KEY}…", f"{KEY}\n{KEY}"])
-def test_a_key_that_cannot_be_sent_is_refused_and_not_repeated(bad: str) -> None:
-    with pytest.raises(UsageError, match="AGENTR_LITE_API_KEY") as caught:
-        Client(ServerSpec("http://x/v1", "toy"), ServerSettings(key=bad))
-    assert KEY not in caught.value.message + caught.value.hint
-    with pytest.raises(UsageError, match="OPENAI_API_KEY"):
-        ServerSettings(openai_key=bad).key_for("https://api.openai.com/v1")
-    assert ServerSettings(openai_key=bad).key_for("http://x/v1") == ""
-
-
-# Names and settings ---------------------------------------------------------------------------
-
-
-def test_a_spec_is_taken_apart() -> None:
-    spec = parse_spec("openai:http://Box:8000#Qwen/Qwen2.5-0.5B-Instruct")
-    assert (spec.url, spec.model) == ("http://Box:8000/v1", "Qwen/Qwen2.5-0.5B-Instruct")
-    assert spec.root == "http://Box:8000"
-    assert str(parse_spec("openai:https://h/api/v1/#m")) == "openai:https://h/api/v1#m"
-    assert parse_spec(str(spec)) == spec
-
-
-@pytest.mark.parametrize(
-    "spec", ["openai:", "openai:localhost:8000", "openai:ftp://h/v1", "openai:http://h:x/v1"]
-)
-def test_a_broken_spec_is_refused(spec: str) -> None:
-    with pytest.raises(ModelError) as caught:
-        parse_spec(spec)
-    assert "http" in caught.value.hint
-
-
-@pytest.mark.parametrize("spec", [f"openai:http://u:{KEY}@h/v1", f"openai:http://h/v1?key={KEY}"])
-def test_a_key_in_the_address_is_refused_and_not_repeated(spec: str) -> None:
-    with pytest.raises(ModelError) as caught:
-        parse_spec(spec)
-    assert KEY not in caught.value.message + caught.value.hint
-
-
-def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AGENTR_LITE_SERVER_CONCURRENCY", "3")
-    monkeypatch.setenv("AGENTR_LITE_SERVER_TIMEOUT_S", "2.5")
-    settings = server_settings()
-    assert (settings.concurrency, settings.timeout_s, settings.retries) == (3, 2.5, 5)
-    monkeypatch.setenv("AGENTR_LITE_SERVER_RETRIES", "many")
-    with pytest.raises(UsageError, match="AGENTR_LITE_SERVER_RETRIES=many"):
-        server_settings()
-
-
-# The commands ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def player(server: FakeServer) -> FakeServer:
-    """A server that plays the corridor badly and judges everything to be good."""
-
-    def reply(body: dict[str, Any], seed: int) -> str:
-        if "Judgement" in body["messages"][-1]["content"]:
-            return "Fine.\nJudgement: good"
-        return f"Thought: on.\nAction: {('forward', 'take', 'open')[seed % 3]}"
-
-    server.reply = reply
-    return server
-
-
-def test_search_splice_and_eval_work_and_training_is_refused(
-    player: FakeServer,
-    url: str,
-    cli: Call,
-    tmp_path: Path,
-    db: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    known = {**registry._BUILT_IN, "corridor": "tests.support.corridor:Corridor"}
-    monkeypatch.setattr(registry, "_BUILT_IN", known)
-    monkeypatch.setenv("AGENTR_LITE_API_KEY", KEY)
-    recipe = tmp_path / "r.yaml"
-    recipe.write_text(
-        "env: corridor\nsearch: {tasks: 2, simulations: 2, width: 3, depth: 4}\n"
-        f"eval: {{tasks: 2, max_steps: 3}}\nmodel: 'openai:{url}#toy'\n"
-    )
-    code, _, err = cli("run", recipe, "-d", db)
-    assert code == 3
-    assert "server's model" in one_error(err)
-    code, out, err = cli("search", recipe, "-d", db, "--json")
-    assert code == 0, err
-    assert "critic of this run will reason" in err
-    run = json.loads(out)["run"]
-    code, out, err = cli("splice", run, "-d", db, "--json")
-    assert code == 0, err
-    code, out, err = cli("eval", run, "-d", db, "--json")
-    assert code == 0, err
-    code, out, err = cli("run", recipe, "--set", "rounds=0", "-d", db)
-    assert code == 0, err
-    code, out, err = cli("train", run, "-d", db)
-    assert code == 3
-    # Neither the database nor anything beside it holds the key.
-    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert KEY.encode() not in written
-
-
-def test_another_model_under_the_old_address_is_noticed(
-    player: FakeServer, url: str, cli: Call, db: Path
-) -> None:
-    player.models = [{"id": "toy", "owned_by": "llamacpp", "meta": {"n_params": 1000}}]
-    arguments = ("eval", "textcraft", "--model", f"openai:{url}#toy", "--tasks", "1")
-    arguments += ("--no-recovery", "--max-steps", "1", "-d", db, "--json")
-    code, out, err = cli(*arguments)
-    assert code == 0, err
-    player.models = [{"id": "toy", "owned_by": "llamacpp", "meta": {"n_params": 2000}}]
-    code, _, err = cli("eval", json.loads(out)["run"], "-d", db)
-    assert code == 3
-    assert "n_params 2000 instead of" in one_error(err)
 
 
 # Grammars

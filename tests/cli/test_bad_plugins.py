@@ -19,7 +19,8 @@ from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.limits import time_limit
 from agentr_lite.recipe.groups import EvalSettings, SearchSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.store import Store, runs
+from agentr_lite.runs.creation import create_run
+from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from tests.support.corridor import Corridor
 from tests.support.policy_actor import PolicyActor, wanderer
@@ -117,13 +118,13 @@ STEP_FAULTS = [
     ("spin", "took longer than 0.25 s"),
     ("none", "a NoneType as observation"),
     ("bytes", "a bytes as observation"),
-    ("surrogate", "no Unicode"),
+    ("surrogate", "not valid Unicode"),
 ]
 
 
 def run_of(path: Path, recipe: Recipe) -> tuple[Store, str]:
     store = Store.open(path / "runs.db")
-    return store, runs.create_run(store, recipe)
+    return store, create_run(store, recipe)
 
 
 @pytest.mark.parametrize(

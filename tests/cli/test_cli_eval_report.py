@@ -12,8 +12,9 @@ from agentr_lite.actors.base import Capabilities
 from agentr_lite.cli import main
 from agentr_lite.recipe.groups import EvalSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store.database import Store
-from agentr_lite.store.runs import create_run, get_run, list_runs, stage_finished, stage_started
+from agentr_lite.store.runs import get_run, list_runs, stage_finished, stage_started
 from agentr_lite.store.splices import save_adapter, save_dataset
 from tests.support.stairs import Policy, Scripted, Stairs, act, always, noisy
 

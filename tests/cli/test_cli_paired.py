@@ -12,7 +12,8 @@ import pytest
 from agentr_lite.actors.base import Capabilities
 from agentr_lite.core.errors import ModelError
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.report.paired import paired_section, task_pairs
+from agentr_lite.report.model.pairs import task_pairs
+from agentr_lite.report.tables.pairs import paired_section
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.runs import get_run, list_stages

@@ -253,7 +253,7 @@ def test_check_does_not_call_sound_what_it_has_not_tried(
     result = run("check", "mute", "--episodes", "3")
     assert result.exit_code == 0
     assert "no real action was tried; implement valid_actions() or solve()" in result.stdout
-    assert "mute: nothing wrong was found, but no real action was tried" in result.stderr
+    assert "mute: no check failed, but no real action was tried" in result.stderr
     assert "textcraft: sound" in run("check", "textcraft", "--episodes", "3", "--quick").stderr
 
 

@@ -15,6 +15,7 @@ from agentr_lite.core.errors import AgentrError, UsageError
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.loading import recipe_from_dict
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
 from agentr_lite.splice.export import Exported, exported, render
 from agentr_lite.store import Store, runs
 from agentr_lite.train.dataset import build_dataset
@@ -36,7 +37,7 @@ def database(tmp_path: Path) -> Path:
         splice=SpliceSettings((1.0,), recovery_attempts=0),
     )
     with Store.open(path) as store:
-        run_id = runs.create_run(store, settings)
+        run_id = create_run(store, settings)
         env = Corridor()
         paths = [GOOD, "forward, take, shout, back", "forward, take, smash, back"]
         plant(store, run_id, env, env.tasks("train")[0], paths)

@@ -18,6 +18,7 @@ from agentr_lite.envs import registry as envs
 from agentr_lite.envs.base import StepResult
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, runs
 from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, actions, plant
@@ -75,7 +76,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Cli:
         splice=SpliceSettings((1.0,)),
     )
     with Store.open(made.db) as store:
-        run_id = runs.create_run(store, settings)
+        run_id = create_run(store, settings)
         env = Corridor()
         plant(store, run_id, env, env.tasks("train")[0], [GOOD, "forward, take, throw, forward"])
         runs.stage_started(store, run_id, 1, "search")
@@ -164,7 +165,7 @@ def test_a_broken_environment_is_a_warning_and_exit_5(cli: Cli) -> None:
 
 def test_a_run_without_trees_is_an_error(cli: Cli) -> None:
     with Store.open(cli.db) as store:
-        run_id = runs.create_run(store, Recipe(env=(EnvironmentSettings("corridor"),)))
+        run_id = create_run(store, Recipe(env=(EnvironmentSettings("corridor"),)))
 
     code, _, err = cli("splice", run_id)
 

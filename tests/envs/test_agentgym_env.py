@@ -386,7 +386,7 @@ def test_games_that_change_are_noticed(textcraft: tuple[str, State]) -> None:
     env.reset(second)
     state.drifts = True
     env.restore(held)
-    with pytest.raises(EnvironmentFault, match="led elsewhere when they were repeated"):
+    with pytest.raises(EnvironmentFault, match="led to another state when they were repeated"):
         env.step("up")
     env.close()
 

@@ -181,7 +181,7 @@ def test_a_state_of_another_making_is_refused(env: SciWorld, task: Task) -> None
     snapshot = env.snapshot()
     wrong = snapshot._replace(place=snapshot.place._replace(actions=("wait1", "inventory")))
     env.restore(wrong)
-    with pytest.raises(EnvironmentFault, match="led elsewhere when they were repeated"):
+    with pytest.raises(EnvironmentFault, match="led to another state when they were repeated"):
         env.step("look around")
 
 
@@ -336,7 +336,7 @@ def test_threads_play_at_the_same_time(task: Task) -> None:
 
 
 def test_a_foreign_task_is_refused(env: SciWorld) -> None:
-    with pytest.raises(UsageError, match="'stick' is no task of ScienceWorld's"):
+    with pytest.raises(UsageError, match="'stick' is not a task of ScienceWorld"):
         env.reset(Task("stick", "train", "craft stick"))
 
 

@@ -130,7 +130,7 @@ def test_the_list_shows_the_others_and_says_what_is_missing(cli: Call, bin_only:
     [
         ({"games": "some"}, "games cannot be 'some'"),
         ({"test_set": "none"}, "test_set cannot be 'none'"),
-        ({"games": "agentgym", "test_set": "published"}, "do not count the games of 'agentgym'"),
+        ({"games": "agentgym", "test_set": "published"}, "do not refer to the games of 'agentgym'"),
         ({"simplifications": "easy,fast"}, "simplifications cannot be 'fast'"),
         ({"simplifications": 3}, "simplifications needs a text"),
         ({"step_limit": -1}, "step_limit needs a whole number >= 0"),

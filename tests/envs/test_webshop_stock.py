@@ -154,7 +154,7 @@ def test_dice_depend_on_their_key_alone() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("wheels = 4", "line 1: 'wheels' begins no entry"),
+        ("wheels = 4", "line 1: 'wheels' does not start an entry"),
         ("# fine\nkind mugs | Mug | 5-9 | Cups\n  with Lid", "line 2: ends too early"),
         ("kind mugs | Mug | cheap | Cups\n a\n b\n c d 1-2\n e", "line 1: invalid literal"),
         ("kind mugs | Mug\n a\n b\n c d 1-2\n e", "line 1: not enough values"),

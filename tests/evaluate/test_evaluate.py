@@ -10,21 +10,19 @@ from typing import Any
 import pytest
 
 from agentr_lite.actors.base import Sampling
-from agentr_lite.console.output import Progress
+from agentr_lite.console.progress import Progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
-from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.evaluate.episodes import Start, run_episodes
 from agentr_lite.evaluate.starts import eval_tasks
-from agentr_lite.evaluate.summary import compare, summarise
-from agentr_lite.metrics.measures import repeated_actions, repeated_runs, revision_lengths
+from agentr_lite.metrics.episodes import Endings, count_endings
 from agentr_lite.recipe.groups import EvalSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
-from agentr_lite.store.records import EvalItemRow, TaskRow
-from agentr_lite.store.runs import create_run, stage_status
+from agentr_lite.store.runs import stage_status
 from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act, always, noisy
 
@@ -33,12 +31,6 @@ def by_task(actions: dict[str, str], default: str) -> Policy:
     return lambda messages, seed: act(
         actions.get(messages[1]["content"].partition(":")[0], default)
     )
-
-
-def step(
-    action: str, observation: str = "same", *, invalid: bool = False, kind: Any = "act"
-) -> Step:
-    return Step(act(action), action, observation, invalid=invalid, kind=kind)
 
 
 def play(policy: Policy, tasks: Sequence[Task], **overrides: Any) -> tuple[list[Any], Scripted]:
@@ -54,50 +46,6 @@ def play(policy: Policy, tasks: Sequence[Task], **overrides: Any) -> tuple[list[
     return run_episodes(Stairs(), actor, settings.pop("starts", starts), **settings), actor
 
 
-# What is counted
-
-
-@pytest.mark.parametrize(
-    ("actions", "runs", "steps"),
-    [
-        ("aaaa", {1: 3}, 3),
-        ("abab", {2: 1}, 2),
-        ("ababab", {2: 2}, 4),
-        ("abcabc", {3: 1}, 3),
-        ("abcdabcd", {4: 1}, 4),
-        ("aabaab", {1: 2, 3: 1}, 4),
-        ("abcd", {}, 0),
-        ("aba", {}, 0),
-        ("", {}, 0),
-    ],
-)
-def test_repetitions_by_length(actions: str, runs: dict[int, int], steps: int) -> None:
-    episode = [step(action) for action in actions]
-    assert {k: v for k, v in repeated_runs(episode).items() if v} == runs
-    assert repeated_actions(episode) == steps
-
-
-def test_the_same_action_with_another_answer_is_progress() -> None:
-    assert repeated_actions([step("up", "Stair 1."), step("up", "Stair 2.")]) == 0
-
-
-def test_revision_length_counts_visibly_bad_steps_before_the_reflection() -> None:
-    reflect = step("reflect", "Go on.", kind="reflect")
-    episode = [
-        step("up", "Stair 1."),
-        step("x", "What?", invalid=True),
-        step("y", "What?", invalid=True),
-        reflect,
-        step("up", "Stair 2."),
-        reflect,
-        step("rest", "You rest."),
-        step("rest", "You rest."),
-        step("z", "What?", invalid=True),
-        reflect,
-    ]
-    assert revision_lengths(episode) == [2, 0, 2]
-
-
 # Playing
 
 
@@ -107,6 +55,22 @@ def test_episodes_end_by_success_failure_and_step_limit() -> None:
     assert [e.success for e in episodes] == [True, False, False]
     assert [len(e.steps) for e in episodes] == [1, 1, 5]
     assert [e.task.name for e in episodes] == ["task0", "task1", "task2"]
+
+
+def test_the_last_step_of_an_episode_at_the_step_limit_is_truncated() -> None:
+    tasks = Stairs().tasks("test")[:3]
+    policy = by_task({"task1": "jump", "task2": "rest"}, "up")
+    episodes, _ = play(policy, tasks, max_steps=2)
+    assert [[s.truncated for s in e.steps] for e in episodes] == [[False], [False], [False, True]]
+    # A success with the last step is not cut.
+    [solved], _ = play(always("up"), [tasks[1]], max_steps=2)
+    assert solved.success and not solved.steps[-1].truncated
+
+
+def test_a_given_step_is_never_marked_as_cut() -> None:
+    start = Start(Stairs().tasks("test")[2], 1, prefix=[act("rest")] * 3)
+    [episode], _ = play(always("rest"), [], starts=[start], max_steps=2)
+    assert [s.truncated for s in episode.steps] == [False] * 4 + [True]
 
 
 def test_a_finished_episodes_place_goes_to_the_next_task() -> None:
@@ -187,68 +151,6 @@ def test_a_prefix_is_carried_out_and_not_counted() -> None:
     assert len(actor.requests[0].messages) == 6
 
 
-# Figures
-
-
-def row(
-    task: int, reward: float, *, sample: int = 0, error: str | None = None, level: int = 1
-) -> EvalItemRow:
-    episode = [
-        {"text": "t", "action": "up", "observation": "o", "reward": reward, "kind": "act"}
-        | {"invalid": False}
-    ]
-    return EvalItemRow(
-        TaskRow(task, "stairs", f"task{task}", "test", "goal", level),
-        sample,
-        reward,
-        reward >= 1,
-        1,
-        0,
-        0,
-        0,
-        episode,
-        error,
-    )
-
-
-def test_summary_by_hand() -> None:
-    items = [row(0, 1.0), row(1, 0.5, level=2), row(2, 1.0), row(3, 0.0, error="environment 'x'")]
-    found = summarise(items)
-    assert (found["episodes"], found["faulty"], found["successes"]) == (4, 1, 2)
-    assert found["success"]["value"] == pytest.approx(2 / 3)
-    assert found["success"]["n"] == 3
-    assert found["reward"]["value"] == pytest.approx(2.5 / 3)
-    assert found["by_level"]["2"]["success"]["value"] == 0.0
-    assert found["valid_actions"] == 1.0
-    assert found["revision_length"] is None
-
-
-def test_samples_of_one_task_are_one_observation() -> None:
-    items = [row(t, float(t % 2), sample=s) for t in range(10) for s in range(8)]
-    assert summarise(items)["success"]["n"] == 10
-    assert compare(items, items, seed=1)["success"]["n"] == 10  # type: ignore[index]
-
-
-def test_comparison_pairs_by_task_and_leaves_broken_rows_out() -> None:
-    base = [row(0, 0.0), row(1, 1.0), row(2, 0.0), row(3, 0.0, error="environment 'x'")]
-    now = [row(3, 1.0), row(2, 1.0), row(1, 1.0), row(0, 1.0), row(9, 0.0)]
-    found = compare(now, base, seed=1)
-    assert found is not None
-    assert (found["pairs"], found["gained"], found["lost"]) == (3, 2, 0)
-    assert found["success"]["value"] == pytest.approx(2 / 3)
-    assert found["mcnemar_p"] == 0.5
-
-
-def test_nothing_in_common_is_no_comparison() -> None:
-    assert compare([row(0, 1.0)], [row(1, 1.0)], seed=1) is None
-
-
-def test_summary_of_nothing_has_no_figures() -> None:
-    found = summarise([])
-    assert found["success"] is None
-    assert found["steps"] is None
-
-
 # The stage
 
 
@@ -299,10 +201,37 @@ def test_recovery_prefixes_are_the_bases_in_every_round(store: Store) -> None:
     eval_stage(store, run, 1, recipe, Stairs(), Scripted(always("up")))
     recovery = list_evals(store, run, round_index=1, mode="recovery")[0]
     for item in list_eval_items(store, recovery.id):
-        given = [values["action"] for values in item.episode if values.get("given")]
+        given = [played.step.action for played in item.episode if played.given]
         assert given == ["rest", "rest"]
         assert item.success
         assert item.steps == item.task.level
+
+
+def test_how_an_episode_ended_is_stored(store: Store) -> None:
+    recipe = recipe_of(recovery=False)
+    run = create_run(store, recipe)
+    policy = by_task({"task0": "dive", "task1": "rest"}, "up")
+    eval_stage(store, run, 0, recipe, Stairs(), Scripted(policy))
+    [row] = list_evals(store, run)
+    whole = list_eval_items(store, row.id)
+    last = list_eval_items(store, row.id, last_step_only=True)
+    assert [list(item.episode) for item in last] == [list(item.episode[-1:]) for item in whole]
+    steps = [item.episode[0].step for item in last]
+    assert [(s.disaster, s.truncated) for s in steps[:3]] == [
+        *((True, False), (False, True), (False, False))
+    ]
+    assert count_endings(last) == count_endings(whole) == Endings(cut=1, disasters=1)
+
+
+def test_a_cut_base_episode_gives_its_whole_prefix(store: Store) -> None:
+    recipe = recipe_of(recovery_prefix=1.0, tasks=1)
+    run = create_run(store, recipe)
+    eval_stage(store, run, 0, recipe, Stairs(), Scripted(always("rest")))
+    later = eval_stage(store, run, 1, recipe, Stairs(), Scripted(always("up")))
+    recovery = list_evals(store, run, round_index=1, mode="recovery")[0]
+    [item] = list_eval_items(store, recovery.id)
+    assert sum(played.given for played in item.episode) == 4
+    assert later["recovery"]["success"]["value"] == 1.0
 
 
 def test_a_prefix_never_holds_the_step_that_ended_the_episode(store: Store) -> None:
@@ -452,7 +381,7 @@ def test_a_models_odd_characters_are_stored(store: Store) -> None:
     run = create_run(store, recipe)
     eval_stage(store, run, 0, recipe, Stairs(), Scripted(always("\ud800 \x00 \x1b[2J")))
     item = list_eval_items(store, list_evals(store, run)[0].id)[0]
-    assert item.episode[0]["action"] == "? \x00 \x1b[2J"
+    assert item.episode[0].step.action == "? \x00 \x1b[2J"
 
 
 def test_fewer_tasks_are_evenly_spaced() -> None:

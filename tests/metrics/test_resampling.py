@@ -8,7 +8,8 @@ from typing import ClassVar
 import pytest
 
 from agentr_lite.metrics import resampling
-from agentr_lite.metrics.intervals import Estimate, wilson_interval
+from agentr_lite.metrics.estimates import Estimate
+from agentr_lite.metrics.intervals import wilson_interval
 
 
 def paired_bootstrap(values: list[float], baseline: list[float], *, seed: int) -> Estimate:

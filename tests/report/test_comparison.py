@@ -11,17 +11,14 @@ import pytest
 from agentr_lite.core.messages import Message
 from agentr_lite.recipe.groups import EvalSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.report.comparison import (
-    Compared,
-    comparison_sections,
-    gather_compared,
-    method_names,
-)
-from agentr_lite.report.headline import pooled_tiles, run_tiles
-from agentr_lite.report.tables import Section
+from agentr_lite.report.model.comparison import Compared, gather_compared, method_names
+from agentr_lite.report.tables.comparison import comparison_sections
+from agentr_lite.report.tables.headline import pooled_tiles, run_tiles
+from agentr_lite.report.tables.section import Section
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store
 from agentr_lite.store.database import to_json
-from agentr_lite.store.runs import create_run, get_run, set_run_status
+from agentr_lite.store.runs import get_run, set_run_status
 from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act
 

@@ -6,20 +6,22 @@ from pathlib import Path
 
 import pytest
 from agentr_lite_tui.app import Inspector
-from agentr_lite_tui.compare_screen import CompareScreen
-from agentr_lite_tui.episodes_screen import EpisodesScreen
-from agentr_lite_tui.table import Table
+from agentr_lite_tui.screens.compare import CompareScreen
+from agentr_lite_tui.screens.episodes import EpisodesScreen
+from agentr_lite_tui.widgets.table import Table
 from textual.pilot import Pilot
 
 from agentr_lite.cli import main
 from agentr_lite.envs import registry
-from agentr_lite.report.chosen import choose_trees
-from agentr_lite.report.comparison import gather_compared
-from agentr_lite.report.data import gather
-from agentr_lite.report.measured import measure
-from agentr_lite.report.measures import SUCCESS, difference_of
-from agentr_lite.report.method_tables import method_sections
-from agentr_lite.report.methods import MethodRuns
+from agentr_lite.metrics.measures import SUCCESS
+from agentr_lite.metrics.methods import MethodRuns
+from agentr_lite.metrics.pooling import difference_of
+from agentr_lite.report.model.chosen import choose_trees
+from agentr_lite.report.model.comparison import gather_compared
+from agentr_lite.report.model.run import gather
+from agentr_lite.report.model.series import load_series
+from agentr_lite.report.tables.methods import method_sections
+from agentr_lite.report.tables.run import run_sections
 from agentr_lite.store import Store, runs
 from tests.runs.test_multitask import HALL, OWN
 from tests.support import loop_case
@@ -71,33 +73,44 @@ def test_trees_are_chosen_from_each(database: Path) -> None:
 
 def test_series_of_the_mean_count_environments_alike(database: Path) -> None:
     with Store.open(database, create=False) as store:
-        measured = measure(store, gather(store, "latest"))
-    assert list(measured.by_env) == ENVS
-    for number, mean in measured.repeated.items():
-        values = [measured.by_env[env].repeated[number]["value"] for env in ENVS]
-        assert mean["value"] == pytest.approx(sum(values) / 2)
-    assert measured.learnt_lengths and measured.losses
+        series = load_series(store, gather(store, "latest"))
+    assert list(series.by_env) == ENVS
+    for number, mean in series.repeated.items():
+        values = [series.by_env[env].repeated[number].value for env in ENVS]
+        assert mean.value == pytest.approx(sum(values) / 2)
+    assert series.learnt_lengths and series.losses
 
 
 def test_a_comparison_averages_as_one_run_does(database: Path) -> None:
     with Store.open(database, create=False) as store:
         [one] = gather_compared([(store, runs.get_run(store, "latest").id)])
     [line] = [x for x in one.report.evals_of("greedy", "test") if x.round == 2]
-    wanted = line.figures["versus_base"]["success"]
+    assert line.figures.versus_base and line.figures.by_env and line.figures.success
+    wanted = line.figures.versus_base.success
     own = {one.played.seed: one.played.rounds}
     found = difference_of(SUCCESS, own, 2, own, 0, seed=one.played.seed)
     assert found is not None
     for end in ("value", "low", "high"):
-        assert found[end] == pytest.approx(wanted[end])
+        assert getattr(found, end) == pytest.approx(getattr(wanted, end))
     results = MethodRuns([one.played], {one.method: "loop"})
     assert results.envs == ENVS
     sections = {section.title: section for section in method_sections(results)}
     for env in ENVS:
         row = sections[f"Success, {env}"].rows[-1]
-        share = line.figures["by_env"][env]["success"]["value"]
-        assert row[3] == f"{100 * share:.1f} %"
+        share = line.figures.by_env[env].success
+        assert share and row[3] == f"{100 * share.value:.1f} %"
     mean = sections["Success, mean over the environments"].rows[-1]
-    assert mean[3] == f"{100 * line.figures['success']['value']:.1f} %"
+    assert mean[3] == f"{100 * line.figures.success.value:.1f} %"
+
+
+def test_endings_are_counted_in_each_environment(database: Path) -> None:
+    with Store.open(database, create=False) as store:
+        report = gather(store, "latest")
+    [behaviour] = [s for s in run_sections(report) if s.title == "Behaviour on test, greedy"]
+    [note] = [str(note) for note in behaviour.notes if "cut at a step limit" in str(note)]
+    assert [f"({env}, base)" in note for env in ENVS] == [True, True] and "mean" not in note
+    [base] = [x for x in report.evals_of("greedy", "test") if x.round == 0]
+    assert base.endings.cut == sum(part.endings.cut for part in base.by_env()) > 0
 
 
 def test_the_inspector_shows_one_environment_or_all(database: Path) -> None:

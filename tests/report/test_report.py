@@ -9,21 +9,24 @@ from typing import Any
 
 import pytest
 
-from agentr_lite.console.output import clean, display_width
+from agentr_lite.console.text import clean, display_width
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
 from agentr_lite.core.tasks import Task
+from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.recipe.groups import EvalSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.report import render_run
-from agentr_lite.report.data import gather
-from agentr_lite.report.markdown import escape_markdown
-from agentr_lite.report.tables import Section, run_sections
-from agentr_lite.report.terminal import render_terminal
-from agentr_lite.report.words import verdict
+from agentr_lite.report.model.run import gather
+from agentr_lite.report.render.markdown import escape_markdown
+from agentr_lite.report.render.terminal import render_terminal
+from agentr_lite.report.tables.run import run_sections
+from agentr_lite.report.tables.section import Section
+from agentr_lite.report.words import comparison_sentence
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store.database import Store
 from agentr_lite.store.records import DatasetItemRow, JudgementRow, NodeRow
-from agentr_lite.store.runs import create_run, set_run_status, stage_finished, stage_started
+from agentr_lite.store.runs import set_run_status, stage_finished, stage_started
 from agentr_lite.store.splices import (
     save_adapter,
     save_dataset,
@@ -174,7 +177,7 @@ def test_a_difference_inside_the_noise_is_called_so(store: Store) -> None:
 
 
 def test_a_loss_is_called_a_loss() -> None:
-    words = verdict("round 1", "solves", {"value": -0.2, "low": -0.3, "high": -0.1})
+    words = comparison_sentence("round 1", "solves", Estimate(-0.2, -0.3, -0.1, 10))
     assert str(words) == (
         "round 1 solves 20.0 points fewer than base (95 % interval −30.0 to −10.0)."
     )

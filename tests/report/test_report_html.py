@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentr_lite.report.chosen import choose_trees
-from agentr_lite.report.comparison import method_names, run_labels
-from agentr_lite.report.excerpts import Excerpts, shorten
-from agentr_lite.report.page import embedded_json, render_page
-from agentr_lite.report.tree_page import NODE_LIMIT, best_path, kept_nodes
+from agentr_lite.report.model.chosen import choose_trees
+from agentr_lite.report.model.comparison import method_names, run_labels
+from agentr_lite.report.render.excerpts import Excerpts, shorten
+from agentr_lite.report.render.page import embedded_json, render_page
+from agentr_lite.report.render.tree_page import NODE_LIMIT, best_path, kept_nodes
 from agentr_lite.store import Store, runs
 from agentr_lite.store.inspection import TreeShape
 from agentr_lite.store.splices import list_revisions
@@ -145,15 +145,14 @@ def test_every_splice_shows_both_sides_the_cut_and_the_outcome(database: Path) -
     for part in parts:
         assert part.count('class="side bad-side"') == part.count('class="side good-side"') == 1
         assert part.count('<li class="cut"') == 1
-    told = "".join(parts)
-    assert told.count("a true way on was searched, and is kept") == sum(
-        row.status == "recovered" for row in revisions
-    )
+    splices = "".join(parts)
+    recovered = "Accepted: a recovery search found a continuation that earns the reward"
+    assert splices.count(recovered) == sum(row.status == "recovered" for row in revisions)
     for row in revisions:
         assert row.reflection in page.text
     # The learnt turns are marked, and no others.
     learnt = sum(sum(row.loss or ()) for row in revisions)
-    assert told.count('<span class="loss" title="learnt">') == learnt
+    assert splices.count('<span class="loss" title="learnt">') == learnt
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
@@ -243,7 +242,7 @@ def test_trees_are_chosen_for_what_they_show(database: Path) -> None:
         all_of_them = choose_trees(store, run, limit=99)
         count = len(list_trees(store, run))
     assert len(few) == 3
-    assert few[0].why.startswith("a way back had to be searched")
+    assert few[0].why.startswith("the joined texts failed their replay")
     assert any(row.status == "recovered" for row in few[0].revisions)
     assert len({choice.tree.id for choice in all_of_them}) == len(all_of_them) == count
 

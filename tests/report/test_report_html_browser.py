@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agentr_lite.report.excerpts import shorten
-from agentr_lite.report.page import render_page
+from agentr_lite.report.render.excerpts import shorten
+from agentr_lite.report.render.page import render_page
 from agentr_lite.store import Store, runs
 from tests.support.planted_trees import node
 from tests.support.report_case import HOSTILE, hostile_database, make_database, plant

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentr_lite.report.plots import (
+from agentr_lite.metrics.estimates import Estimate
+from agentr_lite.report.charts.plots import (
     Bar,
     Curve,
     Difference,
@@ -22,7 +23,7 @@ from agentr_lite.report.plots import (
     interval_plot,
     line_plot,
 )
-from agentr_lite.report.svg import Scale, el, nice_ticks
+from agentr_lite.report.charts.svg import Scale, el, nice_ticks
 
 NASTY = "<b onload=x>&\x1b[2J\x00\u202e"
 
@@ -58,7 +59,7 @@ def test_a_range_that_is_none_has_ticks_all_the_same(low: float, high: float) ->
 
 
 def test_a_share_begins_at_0_and_ends_at_1_at_most() -> None:
-    series = [Series("run", [Point("base", 0.97, 0.9, 0.995, 50), Point("round 1", 1.0)])]
+    series = [Series("run", [Point("base", 0.97, (0.9, 0.995), 50), Point("round 1", 1.0)])]
     svg = interval_plot(
         series, ["base", "round 1"], label="Success", show=percent, y_title="solved", top=1.0
     )
@@ -68,7 +69,8 @@ def test_a_share_begins_at_0_and_ends_at_1_at_most() -> None:
 
 
 def test_an_interval_is_drawn_where_it_is_and_the_size_is_said() -> None:
-    points = [Point("base", 0.5, 0.25, 0.75, 40), Point("round 1", 0.5, -math.inf, math.inf, 1)]
+    points = [Point.of("base", Estimate(0.5, 0.25, 0.75, 40))]
+    points += [Point.of("round 1", Estimate(0.5, -math.inf, math.inf, 1))]
     svg = interval_plot(
         [Series("run", points)], ["base", "round 1"], label="x", show=percent, y_title="", top=1.0
     )
@@ -84,7 +86,7 @@ def test_an_interval_is_drawn_where_it_is_and_the_size_is_said() -> None:
 
 
 def test_differences_have_a_line_at_0_inside_the_plot() -> None:
-    rows = [Difference("round 1", Point("round 1", 0.2, 0.1, 0.3, 9))]
+    rows = [Difference("round 1", Point("round 1", 0.2, (0.1, 0.3), 9))]
     svg = difference_plot(rows, label="x", show=lambda v: f"{v:+.1f}", unit="points")
     zero = next(e for e in ET.fromstring(svg).iter("line") if e.get("class") == "zero")
     dot = next(ET.fromstring(svg).iter("circle"))

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from agentr_lite.console.output import display_width
-from agentr_lite.report.trees import TreeView, render_tree
+from agentr_lite.console.text import display_width
+from agentr_lite.report.render.trees import TreeView, render_tree
 from agentr_lite.store.records import NodeRow
 
 

@@ -13,7 +13,8 @@ import pytest
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs import registry
-from agentr_lite.metrics.intervals import Estimate, mean_of_estimates, wilson_interval
+from agentr_lite.metrics.estimates import Estimate
+from agentr_lite.metrics.intervals import mean_of_estimates, wilson_interval
 from agentr_lite.recipe.loading import recipe_from_dict
 from agentr_lite.runs.environments import open_environments
 from agentr_lite.store import Store, evals, runs, splices, trees

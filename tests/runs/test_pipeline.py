@@ -24,7 +24,8 @@ from agentr_lite.actors.mock import MockActor
 from agentr_lite.cli import main
 from agentr_lite.core.errors import ModelError
 from agentr_lite.recipe.loading import load_recipe
-from agentr_lite.runs.pipeline import PipelineResult, run_pipeline
+from agentr_lite.runs.creation import create_run
+from agentr_lite.runs.pipeline import PipelineResult, planned_stages, run_pipeline
 from agentr_lite.store import Store, runs, splices, trees
 from agentr_lite.train import lora
 from tests.support import loop_case
@@ -224,7 +225,7 @@ def test_a_bug_is_on_record_too(recipe: Path, db: Path, monkeypatch: pytest.Monk
     loop_case.install(monkeypatch.setattr)
     settings = load_recipe(str(recipe))
     with Store.open(db) as store:
-        run = runs.create_run(store, settings)
+        run = create_run(store, settings)
 
         def broken(recipe: Any) -> Any:
             raise ZeroDivisionError("of ours")
@@ -356,6 +357,14 @@ def test_a_recipe_for_one_environment_runs_on_another(cli: Call, recipe: Path, d
 def test_rounds_0_needs_no_weights(cli: Call, recipe: Path, db: Path) -> None:
     overrides = ("--set", "rounds=0", "--set", "train_model=/nowhere")
     assert cli("run", recipe, "-d", db, *overrides)[0] == 0
+
+
+def test_the_loop_is_a_list_of_stages() -> None:
+    names = [(number, stage.name) for number, stage in planned_stages(1)]
+    assert names == [(0, "eval"), (1, "search"), (1, "splice"), (1, "train"), (1, "eval")]
+    adapters = [stage.model_round(number) for number, stage in planned_stages(1)]
+    assert adapters == [0, 0, 0, None, 1]
+    assert [number for number, _ in planned_stages(0)] == [0]
 
 
 def test_all_that_the_environment_broke_is_counted() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from agentr_lite.core.errors import EnvironmentFault, StoreError, UsageError
 from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs.creation import create_run
 from agentr_lite.runs.status import recorded_status
 from agentr_lite.store import Store, runs
 
@@ -21,7 +22,7 @@ def store(db: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def run(store: Store) -> str:
-    return runs.create_run(store, Recipe())
+    return create_run(store, Recipe())
 
 
 @pytest.mark.parametrize(

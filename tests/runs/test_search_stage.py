@@ -17,9 +17,11 @@ from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import StepResult
 from agentr_lite.recipe.groups import SearchSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
+from agentr_lite.runs.stages.search import node_row
 from agentr_lite.runs.stages.tasks import round_tasks, split_waves
-from agentr_lite.search.scheduler import run_wave
-from agentr_lite.search.simulate import TreeSearch, search_context
+from agentr_lite.search.context import search_context
+from agentr_lite.search.scheduler import TreeSearch, run_wave
 from agentr_lite.store import Store, runs, summaries, trees
 from tests.support.corridor import Corridor
 from tests.support.policy_actor import PolicyActor, wanderer
@@ -38,7 +40,7 @@ def stage(store: Store, run_id: str, actor: PolicyActor, recipe: Recipe = RECIPE
 
 def new_run(path: Path) -> tuple[Store, str]:
     store = Store.open(path)
-    return store, runs.create_run(store, RECIPE)
+    return store, create_run(store, RECIPE)
 
 
 def uninterrupted(path: Path) -> tuple[list[Any], Any, int]:
@@ -72,8 +74,8 @@ class TestLockstep:
         run_wave(together, PolicyActor(WALKER))
         alone = TreeSearch(tasks[3], context)
         run_wave([alone], PolicyActor(WALKER))
-        assert [n.to_row() for n in alone.tree.nodes] == [
-            n.to_row() for n in together[3].tree.nodes
+        assert [node_row(n) for n in alone.tree.nodes] == [
+            node_row(n) for n in together[3].tree.nodes
         ]
 
     def test_an_actor_that_answers_too_little_is_told_so(self) -> None:

@@ -13,6 +13,7 @@ from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
 from agentr_lite.splice.verify import final_reward
 from agentr_lite.store import Store, runs, splices, trees
 from tests.support.corridor import ACTIONS, Corridor
@@ -59,7 +60,7 @@ def recipe(**splice: Any) -> Recipe:
 
 def make(path: Path) -> tuple[Store, str]:
     store = Store.open(path)
-    run_id = runs.create_run(store, recipe())
+    run_id = create_run(store, recipe())
     env = Corridors()
     for number, (task, paths) in enumerate(zip(env.tasks("train"), PATHS, strict=True)):
         plant(store, run_id, env, task, paths, wave=number // 2)
@@ -243,7 +244,7 @@ def test_every_revision_of_a_real_search_earns_its_reward(tmp_path: Path, critic
         splice=SpliceSettings((1.0,), critic=critic),
     )
     store, env = Store.open(tmp_path / "runs.db"), Corridor()
-    run_id = runs.create_run(store, settings)
+    run_id = create_run(store, settings)
     walker = RuleActor(["throw", "smash", "back"], wander)
     search_stage(store, run_id, 1, settings, env, walker)
 

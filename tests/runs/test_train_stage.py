@@ -10,6 +10,7 @@ import pytest
 from agentr_lite.core.config import artifacts_dir
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings, TrainSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
 from agentr_lite.runs.equipment import adapter_in_use
 from agentr_lite.store import Store, evals, runs, splices
 from agentr_lite.train import lora
@@ -55,7 +56,7 @@ def trained(
 
     monkeypatch.setattr(lora, "train_lora", stand_in)
     store = Store.open(tmp_path / "runs.db")
-    run_id = runs.create_run(store, recipe)
+    run_id = create_run(store, recipe)
     env = Corridors()
     for task in env.tasks("train"):
         plant(store, run_id, env, task, [GOOD, BAD])

@@ -14,7 +14,8 @@ from agentr_lite.actors.base import GenerateRequest, GenerateResult
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.recipe.groups import AgentSettings, SearchSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.store import Store, runs, summaries
+from agentr_lite.runs.creation import create_run
+from agentr_lite.store import Store, summaries
 from tests.support.corridor import Corridor
 from tests.support.stages import search_stage
 from tests.support.tiny_gguf import write_tiny_model
@@ -67,7 +68,7 @@ def test_cut_and_resumed_equals_uninterrupted(
 
     def trees_of(path: Path, *cuts: int) -> list[Any]:
         with Store.open(path) as store:
-            run_id = runs.create_run(store, recipe)
+            run_id = create_run(store, recipe)
             for cut in cuts:
                 actor.batches, actor.fail_at = 0, cut
                 with pytest.raises(KeyboardInterrupt):

@@ -18,9 +18,10 @@ from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.recipe.groups import AgentSettings, SearchSettings
 from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs.stages.search import node_row
+from agentr_lite.search.context import search_context
 from agentr_lite.search.mcts import action_key
-from agentr_lite.search.scheduler import run_wave
-from agentr_lite.search.simulate import TreeSearch, search_context
+from agentr_lite.search.scheduler import TreeSearch, run_wave
 from agentr_lite.search.tree import Node, Tree
 from tests.support.corridor import ACTIONS, Corridor
 from tests.support.policy_actor import PolicyActor, wanderer
@@ -50,17 +51,18 @@ def golden_tree(descent: Literal["paper", "textbook"]) -> dict[str, Any]:
     tree = search(PolicyActor(WALKER), **options)
     lines = []
     for node in tree.nodes:
-        row = node.to_row()
+        step = node.outcome
         flags = [
             name
             for name in ("terminated", "truncated", "invalid", "disaster")
-            if getattr(row, name)
+            if getattr(step, name, False)
         ]
-        parent = "" if row.parent_idx is None else f" <- {row.parent_idx}"
+        parent = "" if node.parent is None else f" <- {node.parent.idx}"
+        action = None if step is None else step.action
         lines.append(
-            f"{row.idx}{parent} {row.kind} {row.action!r} {'+'.join(flags) or '-'}"
-            f" reward={row.reward:.4g} visits={row.visits} value_sum={row.value_sum:.4g}"
-            f" merged={row.merged} | {row.observation.splitlines()[-1]}"
+            f"{node.idx}{parent} {node.kind} {action!r} {'+'.join(flags) or '-'}"
+            f" reward={node.reward:.4g} visits={node.visits} value_sum={node.value_sum:.4g}"
+            f" merged={node.merged} | {node.observation.splitlines()[-1]}"
         )
     calls = [f"{call.node_idx}: {len(call.seeds)}" for call in tree.calls]
     return {"task": TASK.name, "settings": options, "nodes": lines, "calls": calls}
@@ -142,7 +144,7 @@ class TestInvariants:
 
 
 def rows(tree: Tree) -> list[Any]:
-    return [node.to_row() for node in tree.nodes]
+    return [node_row(node) for node in tree.nodes]
 
 
 class TestDescents:

@@ -7,13 +7,12 @@ import pytest
 from agentr_lite.agent.turns import REFLECT_REPLY, REFLECTIONS, parse_action
 from agentr_lite.core.steps import Step
 from agentr_lite.splice.splice import (
+    flag_executed,
     last_cut,
-    mark_executed,
     reflection,
     splice,
-    to_messages,
 )
-from agentr_lite.splice.trajectories import loss_flags
+from agentr_lite.splice.trajectories import FlaggedStep, flagged, flagged_messages
 
 
 def steps(words: str) -> list[Step]:
@@ -34,26 +33,21 @@ def steps(words: str) -> list[Step]:
     return made
 
 
-def shown(spliced: list) -> list[tuple[str, str, bool]]:
-    return [
-        (item.step.action or "-", item.part, item.loss)
-        if item.part != "signal"
-        else ("signal", item.part, item.loss)
-        for item in spliced
-    ]
+def shown(spliced: list[FlaggedStep]) -> list[tuple[str, bool]]:
+    return [(item.step.action or "-", item.loss) for item in spliced]
 
 
 def test_prefix_bad_signal_good() -> None:
     spliced = splice(steps("a b"), steps("x y z"), 4, "Oh.", steps("c d."))
 
     assert shown(spliced) == [
-        ("a", "prefix", False),
-        ("b", "prefix", False),
-        ("x", "bad", False),
-        ("y", "bad", False),
-        ("signal", "signal", True),
-        ("c", "good", True),
-        ("d.", "good", True),
+        ("a", False),
+        ("b", False),
+        ("x", False),
+        ("y", False),
+        ("reflect", True),
+        ("c", True),
+        ("d.", True),
     ]
 
 
@@ -94,7 +88,7 @@ def test_an_ended_episode_cannot_be_revised(bad: str, kept: int) -> None:
 def test_what_comes_before_a_flaw_on_a_good_path_is_not_learnt(words: str, learnt: str) -> None:
     made = steps(words)
 
-    kept = [s.action for s, loss in zip(made, loss_flags(made), strict=True) if loss]
+    kept = [item.step.action for item in flagged(made) if item.loss]
 
     assert kept == learnt.split()
 
@@ -102,13 +96,13 @@ def test_what_comes_before_a_flaw_on_a_good_path_is_not_learnt(words: str, learn
 def test_a_second_reflection_right_after_the_signal_is_not_learnt() -> None:
     spliced = splice([], steps("x"), 1, "Oh.", steps("r c."))
 
-    assert shown(spliced)[-2:] == [("r", "good", False), ("c.", "good", True)]
+    assert shown(spliced)[-2:] == [("r", False), ("c.", True)]
 
 
 def test_executed_steps_get_the_same_marks() -> None:
     planned = splice(steps("a b"), steps("x y z"), 4, "Oh.", steps("c! d."))
 
-    executed = mark_executed([item.step for item in planned], 2, 4)
+    executed = flag_executed([item.step for item in planned], 4)
 
     assert shown(executed) == shown(planned)
 
@@ -116,7 +110,7 @@ def test_executed_steps_get_the_same_marks() -> None:
 def test_messages_have_one_flag_each_and_end_with_the_agent() -> None:
     spliced = splice(steps("a"), steps("x"), 2, "Oh.", steps("c."))
 
-    messages, loss = to_messages(("Rules", "Goal"), spliced)
+    messages, loss = flagged_messages(("Rules", "Goal"), spliced)
 
     assert [m["role"] for m in messages] == ["system", "user"] + ["assistant", "user"] * 3 + [
         "assistant"
@@ -128,7 +122,7 @@ def test_messages_have_one_flag_each_and_end_with_the_agent() -> None:
 
 
 def test_no_user_turn_ever_carries_loss() -> None:
-    messages, loss = to_messages(
+    messages, loss = flagged_messages(
         ("R", "G"), splice(steps("a"), steps("x"), 2, "O", steps("c d e."))
     )
 

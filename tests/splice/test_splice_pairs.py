@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentr_lite.core.steps import Step, StepKind
 from agentr_lite.splice.pairs import (
     Pair,
     choose_pairs,
@@ -15,26 +16,20 @@ from agentr_lite.splice.pairs import (
     good_trajectories,
     parting_step,
 )
+from agentr_lite.store.records import NodeRow
 
 
-@dataclass
-class Row:
-    idx: int
-    parent_idx: int | None
-    action: str | None = None
-    reward: float = 0.0
-    terminated: bool = False
-    truncated: bool = False
-    invalid: bool = False
-    kind: str = "act"
+def row(idx: int, parent_idx: int, action: str, *, kind: StepKind = "act") -> NodeRow:
+    step = Step(f"Action: {action}", action, "seen", kind=kind, invalid=action.endswith("!"))
+    return NodeRow.from_step(step, idx, parent_idx, 1)
 
 
-def tree(*paths: tuple[str, float, bool]) -> list[Row]:
+def tree(*paths: tuple[str, float, bool]) -> list[NodeRow]:
     """A tree from ``("a b c", reward, terminated)``; paths share nodes as far as they agree.
 
     A word that ends in "!" is an invalid step, "r" a reflection.
     """
-    rows = [Row(0, None, kind="root")]
+    rows = [NodeRow.root("start")]
     known: dict[tuple[str, ...], int] = {(): 0}
     for words, reward, terminated in paths:
         path = tuple(words.split())
@@ -43,17 +38,12 @@ def tree(*paths: tuple[str, float, bool]) -> list[Row]:
             if key not in known:
                 known[key] = len(rows)
                 word = key[-1]
-                rows.append(
-                    Row(
-                        known[key],
-                        known[key[:-1]],
-                        action=word,
-                        invalid=word.endswith("!"),
-                        kind="reflect" if word == "r" else "act",
-                    )
-                )
-        leaf = rows[known[path]]
-        leaf.reward, leaf.terminated, leaf.truncated = reward, terminated, not terminated
+                kind: StepKind = "reflect" if word == "r" else "act"
+                rows.append(row(known[key], known[key[:-1]], word, kind=kind))
+        leaf = known[path]
+        rows[leaf] = replace(
+            rows[leaf], reward=reward, terminated=terminated, truncated=not terminated
+        )
     return rows
 
 
@@ -63,7 +53,7 @@ def words(pair: Pair) -> tuple[str, str, int]:
 
 def test_only_ended_paths_are_trajectories() -> None:
     rows = tree(("a b c", 1.0, True), ("a x", 0.0, False))
-    rows.append(Row(len(rows), 0, action="never visited"))
+    rows.append(row(len(rows), 0, "never visited"))
 
     found = find_trajectories(rows)
 

@@ -1,227 +1,31 @@
-"""The database: opening, refusing, transactions, texts, and every table's round trip."""
+"""Texts, and every table's round trip."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentr_lite.core.errors import EXIT_STORE, StoreError, UsageError
-from agentr_lite.core.tasks import Task
+from agentr_lite.core.errors import UsageError
+from agentr_lite.core.steps import Step
 from agentr_lite.core.usage import Usage
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store import Store, evals, runs, splices, summaries, trees
-from agentr_lite.store.records import DatasetItemRow, EvalItemRow, JudgementRow, NodeRow, TaskRow
-from agentr_lite.store.schema import APPLICATION_ID, MIGRATION_1, SCHEMA_VERSION
-
-TASK = Task("stick", "train", "craft a stick", level=1)
+from agentr_lite.store.records import (
+    DatasetItemRow,
+    EpisodeStep,
+    EvalItemRow,
+    JudgementRow,
+    TaskRow,
+)
+from tests.support.store_cases import NODES, TASK, new_run, new_tree, node
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "runs.db")
-
-
-def node(idx: int, parent: int | None, depth: int, action: str | None = None, **more) -> NodeRow:
-    values = {
-        "tree_id": 0,
-        "idx": idx,
-        "parent_idx": parent,
-        "depth": depth,
-        "kind": "root" if parent is None else "act",
-        "action": action,
-        "text": "" if parent is None else f"Thought: go\nAction: {action}",
-        "observation": f"observation {idx}",
-        "reward": 0.0,
-        "terminated": False,
-        "truncated": False,
-        "invalid": False,
-        "disaster": False,
-        "visits": 0,
-        "value_sum": 0.0,
-        "merged": int(parent is not None),
-    }
-    return NodeRow(**{**values, **more})
-
-
-NODES = [
-    node(0, None, 0, visits=2, value_sum=1.0),
-    node(1, 0, 1, "left", visits=1),
-    node(2, 0, 1, "right", visits=1, value_sum=1.0, merged=3),
-    node(3, 1, 2, "wait", truncated=True, visits=1, invalid=True),
-    node(4, 2, 2, "win", reward=1.0, terminated=True, visits=1, value_sum=1.0),
-]
-CALLS = [trees.NewCall(0, (5, 6, 7, 8), 40, 0, 12), trees.NewCall(1, (9,), 60, 40, 3, 2)]
-
-
-def new_run(store: Store) -> str:
-    return runs.create_run(store, Recipe(), model={"sha256": "ab", "path": "/m.gguf", "n": 1})
-
-
-def new_tree(store: Store, run_id: str, task: Task = TASK, **more) -> int:
-    values = {
-        "run_id": run_id,
-        "round_index": 1,
-        "wave": 0,
-        "env": "textcraft",
-        "task": task,
-        "instructions": "play",
-        "nodes": NODES,
-        "calls": CALLS,
-        "simulations": 2,
-    }
-    return trees.save_tree(store, **{**values, **more})
-
-
-class TestOpening:
-    def test_new_file_is_wal_strict_and_ours(self, store: Store) -> None:
-        assert store.scalar("PRAGMA journal_mode") == "wal"
-        assert store.scalar("PRAGMA user_version") == SCHEMA_VERSION
-        assert store.scalar("PRAGMA foreign_keys") == 1
-        assert all(
-            row["strict"]
-            for row in store.rows("PRAGMA table_list")
-            if row["schema"] == "main"
-            and row["type"] == "table"
-            and not row["name"].startswith("sqlite_")
-        )
-
-    def test_opens_again_with_its_content(self, store: Store) -> None:
-        run_id = new_run(store)
-        store.close()
-        with Store.open(store.path, create=False) as again:
-            assert [run.id for run in runs.list_runs(again)] == [run_id]
-
-    def test_makes_missing_folders(self, tmp_path: Path) -> None:
-        Store.open(tmp_path / "a" / "b" / "runs.db").close()
-        assert (tmp_path / "a" / "b" / "runs.db").exists()
-
-    def test_missing_file_without_create(self, tmp_path: Path) -> None:
-        for options in ({"create": False}, {"read_only": True}):
-            with pytest.raises(StoreError, match="no database") as caught:
-                Store.open(tmp_path / "none.db", **options)
-            assert caught.value.exit_code == EXIT_STORE
-        assert not (tmp_path / "none.db").exists()
-
-    def test_not_a_database_is_refused_and_left_alone(self, tmp_path: Path) -> None:
-        path = tmp_path / "notes.txt"
-        path.write_text("dear diary, " * 200)
-        with pytest.raises(StoreError, match="not a database") as caught:
-            Store.open(path)
-        assert caught.value.hint
-        assert path.read_text() == "dear diary, " * 200
-
-    def test_foreign_database_is_refused_and_left_alone(self, tmp_path: Path) -> None:
-        path = tmp_path / "other.db"
-        other = sqlite3.connect(path)
-        other.execute("CREATE TABLE photos (id)")
-        other.commit()
-        other.close()
-        before = path.read_bytes()
-        with pytest.raises(StoreError, match="not agentr-lite's"):
-            Store.open(path)
-        assert path.read_bytes() == before
-
-    def test_newer_schema_is_refused(self, store: Store) -> None:
-        store.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-        store.close()
-        with pytest.raises(StoreError, match=f"schema {SCHEMA_VERSION + 1}") as caught:
-            Store.open(store.path)
-        assert "Upgrade" in caught.value.hint
-
-    def test_corrupt_file_is_refused(self, store: Store) -> None:
-        run_id = new_run(store)
-        new_tree(store, run_id)
-        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        store.close()
-        data = bytearray(store.path.read_bytes())
-        data[4096 : len(data)] = os.urandom(len(data) - 4096)
-        store.path.write_bytes(data)
-        with pytest.raises(StoreError) as caught, Store.open(store.path) as broken:
-            runs.list_runs(broken)
-            trees.list_trees(broken, run_id)
-        assert "aside" in caught.value.hint
-
-    def test_folder_in_place_of_a_file(self, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match="is a directory"):
-            Store.open(tmp_path)
-
-    def test_read_only_reads_beside_a_writer_and_never_writes(self, store: Store) -> None:
-        run_id = new_run(store)
-        with Store.open(store.path, read_only=True) as reader:
-            with store.atomic():
-                runs.set_run_status(store, run_id, "failed")
-                assert runs.get_run(reader, run_id).status == "running"
-            assert runs.get_run(reader, run_id).status == "failed"
-            with pytest.raises(StoreError, match="readonly"):
-                runs.set_run_status(reader, run_id, "finished")
-
-    def test_read_only_refuses_an_older_schema(self, store: Store) -> None:
-        store.execute("PRAGMA user_version = 0")
-        store.close()
-        with pytest.raises(StoreError, match="older"):
-            Store.open(store.path, read_only=True)
-
-    def test_the_first_schema_is_brought_up_to_date_with_its_content(self, tmp_path: Path) -> None:
-        path = tmp_path / "old.db"
-        old = sqlite3.connect(path)
-        old.executescript(MIGRATION_1)
-        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        old.execute("PRAGMA user_version = 1")
-        old.execute(
-            "INSERT INTO runs (id, created_utc, status, env, seed, recipe, versions)"
-            " VALUES ('r', '2026', 'finished', 'e', 1, '{}', '{}')"
-        )
-        old.execute(
-            "INSERT INTO model_calls (run_id, round, purpose, seeds, prompt_tokens, cached_tokens,"
-            " output_tokens) VALUES ('r', 1, 'eval', '[]', 1, 0, 1)"
-        )
-        old.commit()
-        old.close()
-        # Reading commands must not be stopped by a program update either.
-        with Store.open_to_read(path) as store:
-            assert store.read_only and [run.id for run in runs.list_runs(store)] == ["r"]
-            assert tuple(store.rows("SELECT batch_ms, batch_size FROM model_calls")[0]) == (
-                None,
-                None,
-            )
-            assert store.scalar("PRAGMA user_version") == SCHEMA_VERSION
-        Store.open(path, read_only=True).close()
-
-
-class TestTransactions:
-    def test_a_failed_block_leaves_nothing(self, store: Store) -> None:
-        with pytest.raises(RuntimeError), store.atomic():
-            new_run(store)
-            raise RuntimeError
-        assert runs.list_runs(store) == []
-
-    def test_a_failed_inner_block_spares_the_outer(self, store: Store) -> None:
-        with store.atomic():
-            kept = new_run(store)
-            with pytest.raises(RuntimeError), store.atomic():
-                new_run(store)
-                raise RuntimeError
-        assert [run.id for run in runs.list_runs(store)] == [kept]
-
-    def test_a_locked_database_says_so(self, store: Store) -> None:
-        other = Store.open(store.path, busy_timeout_ms=20)
-        with store.atomic(), pytest.raises(StoreError, match="locked") as caught, other.atomic():
-            pass
-        assert "-d" in caught.value.hint
-
-    def test_a_full_disk_says_so_and_loses_nothing(self, store: Store) -> None:
-        run_id = new_run(store)
-        pages = store.scalar("PRAGMA page_count")
-        store.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(StoreError, match="full") as caught:
-            new_tree(store, run_id, instructions="long " * 100_000)
-        assert "space" in caught.value.hint
-        assert trees.list_trees(store, run_id) == []
-        assert runs.get_run(store, run_id).status == "running"
 
 
 class TestTexts:
@@ -485,11 +289,13 @@ class TestEvals:
         assert evals.open_eval(store, run_id, 0, "greedy", "test") == eval_id
         task_id = runs.task_ids(store, "textcraft", [TASK])["stick"]
         task = TaskRow(task_id, "textcraft", "stick", "train", "craft a stick", 1)
-        item = EvalItemRow(task, 0, 1.0, True, 2, 0, 1, 0, [{"action": "win"}], None)
+        item = EvalItemRow(
+            task, 0, 1.0, True, 2, 0, 1, 0, (EpisodeStep(Step("t", "win", "o")),), None
+        )
         evals.save_eval_items(store, eval_id, [(task_id, item)])
         evals.save_eval_items(store, eval_id, [(task_id, item)])
         assert evals.list_eval_items(store, eval_id) == [item]
-        assert evals.list_eval_items(store, eval_id, with_episodes=False)[0].episode == []
+        assert evals.list_eval_items(store, eval_id, with_episodes=False)[0].episode == ()
         evals.set_eval_summary(store, eval_id, {"success": 0.5})
         [row] = evals.list_evals(store, run_id, mode="greedy")
         assert row.summary == {"success": 0.5}

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import Stage
-from agentr_lite.store.runs import create_run, list_runs, set_run_model, stage_status
+from agentr_lite.store.runs import list_runs, set_run_model, stage_status
 from agentr_lite.store.splices import list_adapters
 from agentr_lite.store.summaries import dump_trees
 from agentr_lite.study.jobs import sharing as shared

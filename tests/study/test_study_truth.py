@@ -13,9 +13,10 @@ from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.world import custom_task
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.report.spliced import failure_section, recovery_section, splice_rounds
+from agentr_lite.report.model.splices import splice_rounds
+from agentr_lite.report.tables.splices import failure_section, recovery_section
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store
-from agentr_lite.store.runs import create_run
 from agentr_lite.study.writeup.critic_truth import (
     CriticTruth,
     JudgedPath,

@@ -15,6 +15,7 @@ from agentr_lite.agent.turns import parse_action
 from agentr_lite.core.messages import Message
 from agentr_lite.recipe.groups import EvalSettings, SearchSettings, SpliceSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, runs
 from tests.support.corridor import Corridor
 from tests.support.policy_actor import PolicyActor
@@ -66,7 +67,7 @@ class Player(PolicyActor):
 
 def make_run(store: Store) -> str:
     """A finished run of two rounds, its times made the same on every machine."""
-    run_id = runs.create_run(store, RECIPE)
+    run_id = create_run(store, RECIPE)
     env = Corridor()
     for round_index in range(RECIPE.rounds + 1):
         player = Player(skill=0.45 + 0.15 * round_index)

@@ -8,6 +8,7 @@ with ``real``, nothing stands in.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -195,7 +196,8 @@ def _evals(store: Store, run_id: str) -> list[Any]:
     for row in evals.list_evals(store, run_id):
         rows.append((row.round, row.mode, row.split, row.summary))
         for item in evals.list_eval_items(store, row.id):
-            rows.append((item.task.name, item.sample, item.reward, item.steps, item.episode))
+            episode = [dataclasses.asdict(step) for step in item.episode]
+            rows.append((item.task.name, item.sample, item.reward, item.steps, episode))
     return rows
 
 

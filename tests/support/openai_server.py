@@ -10,6 +10,16 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from agentr_lite.actors.base import GenerateRequest, Sampling
+from agentr_lite.actors.openai.actor import OpenAIActor
+from agentr_lite.core.messages import Message
+
+KEY = "sk-very-secret-0123456789"
+ASK: list[Message] = [{"role": "user", "content": "Go"}]
+
+Open = Callable[..., OpenAIActor]
+"""Connects an actor to the server; see the fixture ``connect``."""
+
 Reply = tuple[int, Any, dict[str, str]]
 """Status, JSON body (bytes are sent as they are) and headers."""
 
@@ -172,3 +182,16 @@ class FakeServer:
             self._stopped.set()
             server.shutdown()
             server.server_close()
+
+
+def texts(actor: OpenAIActor, *requests: GenerateRequest) -> list[list[str]]:
+    """The texts of each request's completions."""
+    return [
+        [completion.text for completion in result.completions]
+        for result in actor.generate(requests)
+    ]
+
+
+def ask(*seeds: int, messages: list[Message] | None = None, **sampling: Any) -> GenerateRequest:
+    """A request with a short conversation."""
+    return GenerateRequest(messages or ASK, seeds, Sampling(**sampling))

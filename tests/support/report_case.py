@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from agentr_lite.cli import main
+from agentr_lite.core.usage import ModelCall
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.report.page import render_page
+from agentr_lite.report.render.page import render_page
+from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, runs, splices, trees
 from agentr_lite.store.records import JudgementRow, NodeRow
 from tests.support import loop_case
@@ -102,7 +104,7 @@ def page_of(path: Path, **options: Any) -> Page:
 def plant(path: Path, nodes: Sequence[NodeRow], text: str = "") -> str:
     """A run with one tree of given nodes and, where ``text`` is given, one splice that says it."""
     with Store.open(path) as store:
-        run = runs.create_run(
+        run = create_run(
             store, Recipe(env=(EnvironmentSettings("corridor"),), name=text or "custom")
         )
         tree = trees.save_tree(
@@ -114,7 +116,7 @@ def plant(path: Path, nodes: Sequence[NodeRow], text: str = "") -> str:
             task=Corridor().tasks("train")[0],
             instructions=text or "Open the door.",
             nodes=nodes,
-            calls=[trees.NewCall(0, (1, 2, 3), 20, 5, 9)],
+            calls=[ModelCall(0, (1, 2, 3), 20, 5, 9)],
             simulations=1,
             error=text or None,
         )

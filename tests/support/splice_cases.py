@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def walk(env: Environment, task: Task, paths: Sequence[str | Sequence[str]]) -> 
     not end is truncated at its last step.
     """
     first, _ = env.reset(task)
-    rows = [_row(0, None, 0, observation=first, kind="root")]
+    rows = [NodeRow.root(first, visits=1)]
     known: dict[tuple[str, ...], int] = {(): 0}
     for path in paths:
         env.reset(task)
@@ -46,38 +47,11 @@ def walk(env: Environment, task: Task, paths: Sequence[str | Sequence[str]]) -> 
             if words[:depth] in known:
                 continue
             known[words[:depth]] = len(rows)
-            rows.append(
-                _row(
-                    len(rows),
-                    known[words[: depth - 1]],
-                    depth,
-                    kind=step.kind,
-                    action=step.action,
-                    text=step.text,
-                    observation=step.observation,
-                    reward=step.reward,
-                    terminated=step.terminated,
-                    truncated=depth == len(words) and not step.terminated,
-                    invalid=step.invalid,
-                )
-            )
+            cut = depth == len(words) and not step.terminated
+            step = dataclasses.replace(step, truncated=cut)
+            parent = known[words[: depth - 1]]
+            rows.append(NodeRow.from_step(step, len(rows), parent, depth, visits=1))
     return rows
-
-
-def _row(idx: int, parent: int | None, depth: int, **values: Any) -> NodeRow:
-    blank: dict[str, Any] = {
-        "action": None,
-        "text": "",
-        "reward": 0.0,
-        "terminated": False,
-        "truncated": False,
-        "invalid": False,
-        "disaster": False,
-        "visits": 1,
-        "value_sum": 0.0,
-        "merged": 1,
-    }
-    return NodeRow(tree_id=0, idx=idx, parent_idx=parent, depth=depth, **{**blank, **values})
 
 
 def plant(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agentr_lite.actors.base import Actor
-from agentr_lite.console.output import Progress, silent_progress
+from agentr_lite.console.progress import Progress, silent_progress
 from agentr_lite.envs.base import Environment
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.environments import RunEnvironment

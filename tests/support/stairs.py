@@ -14,7 +14,8 @@ from agentr_lite.envs.base import Environment, StepResult
 
 
 class Stairs(Environment):
-    """Climb ``level`` stairs with ``up``; ``jump`` ends the episode in a fall, ``break`` raises.
+    """Climb ``level`` stairs with ``up``; ``jump`` ends the episode in a fall, ``dive`` in a
+    disaster; ``break`` raises.
 
     ``graded``: the share of the stairs that was climbed is the reward.
     """
@@ -45,6 +46,8 @@ class Stairs(Environment):
             raise ZeroDivisionError("plank")
         if action == "jump":
             return StepResult("You fall.", 0.0, True, False, {})
+        if action == "dive":
+            return StepResult("You are gone.", 0.0, True, False, {"disaster": True})
         if action == "rest":
             return StepResult("You rest.", self._share(at, task), False, False, {})
         if action != "up":

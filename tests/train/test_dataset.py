@@ -12,8 +12,9 @@ from agentr_lite.core.errors import ModelError, RecipeError
 from agentr_lite.core.tasks import Task
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings, TrainSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.splice.trajectories import best_good, flagged_messages, loss_flags
-from agentr_lite.store import Store, runs, splices
+from agentr_lite.runs.creation import create_run
+from agentr_lite.splice.trajectories import best_good, flagged, flagged_messages
+from agentr_lite.store import Store, splices
 from agentr_lite.train.batches import TrainExample
 from agentr_lite.train.dataset import Dataset, build_dataset
 from agentr_lite.train.general import load_general, parse_example
@@ -51,7 +52,7 @@ def recipe(data: str = "both", **train: object) -> Recipe:
 def planted(tmp_path: Path) -> tuple[Store, str]:
     """Twelve trees in round 1: each with two good paths, a flawed one and a bad one."""
     store = Store.open(tmp_path / "runs.db")
-    run_id = runs.create_run(store, recipe())
+    run_id = create_run(store, recipe())
     env = Corridors()
     for task in env.tasks("train"):
         plant(store, run_id, env, task, [FLAWED, SLOW, GOOD, BAD])
@@ -107,7 +108,7 @@ def test_turns_up_to_a_flaw_of_a_good_trajectory_carry_no_loss(planted: tuple[St
 
     flawed = [(opening, steps) for _, opening, steps in rows if len(steps) == 5]
     opening, steps = flawed[0]
-    messages, loss = flagged_messages(opening, steps, loss_flags(steps))
+    messages, loss = flagged_messages(opening, flagged(steps))
     assert (len(rows), len(flawed)) == (36, 12)
     assert actions(messages) == FLAWED.split(", ")
     assert loss[2::2] == [False, False, False, True, True]
@@ -125,7 +126,7 @@ def test_flawed_good_trajectories_can_be_left_out(planted: tuple[Store, str]) ->
 
 def test_tasks_that_never_failed_teach_nothing(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "runs.db")
-    run_id = runs.create_run(store, recipe())
+    run_id = create_run(store, recipe())
     env = Corridors()
     for index, task in enumerate(env.tasks("train")):
         plant(store, run_id, env, task, [GOOD, SLOW, BAD] if index < 3 else [GOOD, SLOW])
@@ -252,7 +253,7 @@ def test_rounds_accumulate_without_duplicates(planted: tuple[Store, str]) -> Non
 
 def test_nothing_to_learn_from_is_an_empty_set(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "runs.db")
-    run_id = runs.create_run(store, recipe())
+    run_id = create_run(store, recipe())
 
     dataset = build_dataset(store, run_id, 1, recipe(eta=0.2), general(5))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from agentr_lite_tui.figures import interval, percent, short
-from agentr_lite_tui.lines import (
+from agentr_lite_tui.layout.columns import Column, Row, fit, ordered
+from agentr_lite_tui.layout.figures import interval, percent, short
+from agentr_lite_tui.layout.lines import (
     MAX_SHOWN,
     Line,
     crop,
@@ -17,8 +18,7 @@ from agentr_lite_tui.lines import (
     spread,
     width_of,
 )
-from agentr_lite_tui.plots import Series, interval_row, line_plot, scale_row
-from agentr_lite_tui.table import Column, Row, fit, ordered
+from agentr_lite_tui.layout.plots import Series, interval_row, line_plot, scale_row
 from rich.cells import cell_len
 
 HOSTILE = (

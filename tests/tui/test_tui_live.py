@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 from agentr_lite_tui.app import Inspector
-from agentr_lite_tui.document_view import DocumentView
-from agentr_lite_tui.runs_screen import RunsScreen
-from agentr_lite_tui.table import Table
-from agentr_lite_tui.tasks_screen import TasksScreen
-from agentr_lite_tui.tree_screen import TreeScreen
-from agentr_lite_tui.tree_view import TreeView
+from agentr_lite_tui.screens.runs import RunsScreen
+from agentr_lite_tui.screens.tasks import TasksScreen
+from agentr_lite_tui.screens.tree import TreeScreen
+from agentr_lite_tui.widgets.document_view import DocumentView
+from agentr_lite_tui.widgets.table import Table
+from agentr_lite_tui.widgets.tree_view import TreeView
 from textual.color import Color
 from textual.pilot import Pilot
 
 from agentr_lite.cli import main
 from agentr_lite.core.errors import EXIT_STORE, EXIT_USAGE, StoreError
-from agentr_lite.store import Store, runs, trees
+from agentr_lite.runs.creation import create_run
+from agentr_lite.store import Store, trees
 from agentr_lite.store.inspection import TreeShape, find_nodes, newest_tree, tree_shape
 from tests.support.inspector_cases import RECIPE, SMALL, drive, picture, press
 from tests.support.planted_trees import node, plant_nodes
@@ -41,7 +42,7 @@ store.execute("UPDATE trees SET node_count = 5 WHERE id = ?", (tree,))
 
 def new_run(path: Path) -> str:
     with Store.open(path) as store:
-        run_id = runs.create_run(store, RECIPE)
+        run_id = create_run(store, RECIPE)
         plant_nodes(store, run_id, CHAIN)
         return run_id
 
@@ -216,7 +217,7 @@ class TestHostileText:
     def path(self, tmp_path: Path) -> Path:
         path = tmp_path / "runs.db"
         with Store.open(path) as store:
-            run_id = runs.create_run(store, RECIPE)
+            run_id = create_run(store, RECIPE)
             huge = "A" * 500_000 + "\n" + HOSTILE * 20_000
             plant_nodes(
                 store,
@@ -276,7 +277,7 @@ class TestDepthAndWidth:
         depth = 2_000
         assert depth > sys.getrecursionlimit() * 1.5
         with Store.open(path) as store:
-            run_id = runs.create_run(store, RECIPE)
+            run_id = create_run(store, RECIPE)
             chain = [node(0, None, 0), *(node(i, i - 1, i) for i in range(1, depth))]
             chain.append(node(depth, depth - 1, depth, terminated=True, reward=1.0))
             plant_nodes(store, run_id, chain)
@@ -305,7 +306,7 @@ class TestDepthAndWidth:
     def test_many_siblings_come_in_pages(self, tmp_path: Path) -> None:
         path = tmp_path / "runs.db"
         with Store.open(path) as store:
-            run_id = runs.create_run(store, RECIPE)
+            run_id = create_run(store, RECIPE)
             many = [node(i, 0, 1, visits=200 - i) for i in range(1, 113)]
             plant_nodes(store, run_id, [node(0, None, 0, visits=999), *many])
 
@@ -324,9 +325,9 @@ class TestDepthAndWidth:
 
 
 def test_a_shape_of_many_parts_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentr_lite.store.inspection._SHAPE_PART", 3)
+    monkeypatch.setattr("agentr_lite.store.inspection._SHAPE_CHUNK", 3)
     with Store.open(tmp_path / "runs.db") as store:
-        run_id = runs.create_run(store, RECIPE)
+        run_id = create_run(store, RECIPE)
         for count in (1, 2, 3, 4, 6, 7):
             nodes = [node(i, i - 1 if i else None, i, visits=i) for i in range(count)]
             shape = tree_shape(store, plant_nodes(store, run_id, nodes, round_index=count))
@@ -338,7 +339,7 @@ def test_a_shape_of_many_parts_is_whole(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_turns_answers_and_actions_are_searched(tmp_path: Path) -> None:
     with Store.open(tmp_path / "runs.db") as store:
-        run_id = runs.create_run(store, RECIPE)
+        run_id = create_run(store, RECIPE)
         nodes = [
             node(0, None, 0, observation="A dark room"),
             node(1, 0, 1, text="Thought: 100% sure\nAction: look", action="look"),
@@ -357,7 +358,7 @@ def test_turns_answers_and_actions_are_searched(tmp_path: Path) -> None:
 
 def test_the_shape_of_a_tree(tmp_path: Path) -> None:
     with Store.open(tmp_path / "runs.db") as store:
-        run_id = runs.create_run(store, RECIPE)
+        run_id = create_run(store, RECIPE)
         nodes = [
             node(0, None, 0, visits=4, value_sum=3.0),
             node(1, 0, 1, kind="reflect", action="reflect"),
@@ -367,7 +368,7 @@ def test_the_shape_of_a_tree(tmp_path: Path) -> None:
         ]
         tree_id = plant_nodes(store, run_id, nodes)
         shape = tree_shape(store, tree_id)
-        assert [list(column) for column in dataclasses.astuple(shape)] == [
+        assert [list(getattr(shape, column.name)) for column in dataclasses.fields(shape)] == [
             [-1, 0, 0, 0, 0],
             [4, 1, 0, 1, 1],
             [0.75, 0.0, 0.0, 0.0, 0.0],
@@ -375,6 +376,7 @@ def test_the_shape_of_a_tree(tmp_path: Path) -> None:
             [0, 2, 3, 1, 1],
             [0, 0, 4, 9, 2],
         ]
+        assert all(type(number) in (int, float) for number in (*shape.parent, *shape.value))
         assert tree_shape(store, tree_id + 1) == TreeShape()
         assert len(trees.load_tree(store, tree_id)) == 5
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from agentr_lite_tui.app import Inspector
-from agentr_lite_tui.step_screen import StepScreen
+from agentr_lite_tui.screens.step import StepScreen
 from textual.pilot import Pilot
 
 from agentr_lite.store import Store
@@ -76,8 +76,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 @pytest.fixture(autouse=True)
 def known_corridor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' own environment is in no registry."""
-    monkeypatch.setattr("agentr_lite_tui.states.replays_quickly", lambda name: True)
-    monkeypatch.setattr("agentr_lite_tui.states.make_env", lambda name, options: Corridor())
+    monkeypatch.setattr("agentr_lite_tui.state_reader.replays_quickly", lambda name: True)
+    monkeypatch.setattr("agentr_lite_tui.state_reader.make_env", lambda name, options: Corridor())
 
 
 @pytest.mark.parametrize("size", [STANDARD, SMALL], ids=["100x24", "80x24"])
@@ -95,8 +95,8 @@ def test_other_sizes_do_not_break_it(made: tuple[Path, str], size: tuple[int, in
 if __name__ == "__main__":
     # After a wanted change: draw the pictures anew and read the difference.
     patch = pytest.MonkeyPatch()
-    patch.setattr("agentr_lite_tui.states.replays_quickly", lambda name: True)
-    patch.setattr("agentr_lite_tui.states.make_env", lambda name, options: Corridor())
+    patch.setattr("agentr_lite_tui.state_reader.replays_quickly", lambda name: True)
+    patch.setattr("agentr_lite_tui.state_reader.make_env", lambda name, options: Corridor())
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "runs.db"
         with Store.open(database) as opened:

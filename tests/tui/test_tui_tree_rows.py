@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from agentr_lite_tui.node_set import NodeSet
-from agentr_lite_tui.tree_order import SORTS
-from agentr_lite_tui.tree_rows import TreeRows
+from agentr_lite_tui.layout.node_set import NodeSet
+from agentr_lite_tui.layout.tree_order import SORTS
+from agentr_lite_tui.layout.tree_rows import TreeRows
 
 from agentr_lite.store.inspection import TERMINATED, TreeShape
 

@@ -8,6 +8,7 @@ Source: the GGUF format, https://github.com/ggml-org/ggml/blob/master/docs/gguf.
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from dataclasses import dataclass, field
@@ -86,6 +87,10 @@ class Header:
         key = self.architecture_value("attention.key_length", width)
         value = self.architecture_value("attention.value_length", width)
         return 2 * kv_heads * (key + value) * self.architecture_value("block_count")
+
+    def parameters(self) -> int:
+        """How many numbers all tensors hold together."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
 
 def read_header(path: Path) -> Header:

@@ -55,14 +55,14 @@ def stored(digest: str) -> Tuning | None:
     if row is None:
         return None
     try:
-        found = Tuning(row["width"], row["micro_batch"], row["flash_attention"])
+        tuning = Tuning(row["width"], row["micro_batch"], row["flash_attention"])
     except (KeyError, TypeError) as error:
         raise ModelError(f"{tuning_file()} has a damaged entry: {error}", hint=_HINT) from error
-    sound = isinstance(found.width, int) and 1 <= found.width <= 127
-    sound = sound and isinstance(found.micro_batch, int) and 32 <= found.micro_batch <= 8192
-    if not (sound and isinstance(found.flash_attention, bool)):
+    sound = isinstance(tuning.width, int) and 1 <= tuning.width <= 127
+    sound = sound and isinstance(tuning.micro_batch, int) and 32 <= tuning.micro_batch <= 8192
+    if not (sound and isinstance(tuning.flash_attention, bool)):
         raise ModelError(f"{tuning_file()} has an entry that cannot be used: {row}", hint=_HINT)
-    return found
+    return tuning
 
 
 def any_stored() -> bool:

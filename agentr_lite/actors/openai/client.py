@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import httpx2 as httpx
 
 from agentr_lite.actors.openai.spec import ServerSpec
-from agentr_lite.console.output import warn
+from agentr_lite.console.streams import warn
 from agentr_lite.core.config import ServerSettings
 from agentr_lite.core.errors import ModelError
 

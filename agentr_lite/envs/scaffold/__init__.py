@@ -1,8 +1,8 @@
-"""A new environment's package: what ``agentr-lite envs new`` writes.
+"""The package of a new environment, which ``agentr-lite envs new`` writes.
 
-The templates lie beside this file, with ``$name``, ``$class_name`` and ``$version`` to be filled
-in; ``NAME`` in a file's name stands for the name, and ``.txt`` keeps it from being taken for code
-or settings of this project.
+The templates are beside this file, with the placeholders ``$name``, ``$class_name`` and
+``$version``. ``NAME`` in a file's name is replaced by the name. ``.txt`` prevents tools from
+treating a template as code or settings of this project.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ def class_name(name: str) -> str:
 
 
 def environment_source(name: str) -> str:
-    """The new environment's module."""
+    """The name of the new environment's module."""
     return _filled("env.py.txt", name)
 
 
 def write_package(name: str, folder: Path, taken: list[str]) -> list[Path]:
-    """Write a package with an environment that works, to be changed.
+    """Write a package with a working example environment.
 
     Args:
-        name: of the environment, the package and the folder.
-        folder: where the package's folder is made.
-        taken: names of environments that there are already.
+        name: the name of the environment, the package and the folder.
+        folder: the folder in which the package's folder is made.
+        taken: names of existing environments.
 
     Returns:
-        The files, in the order in which they are worth reading.
+        The files, in a good order for reading them.
 
     Raises:
-        UsageError: the name cannot be a package's, is taken, or the folder exists.
+        UsageError: the name cannot be a package's name or is taken, or the folder exists.
     """
     check_name(name, taken)
     target = folder / name
@@ -68,7 +68,7 @@ def write_package(name: str, folder: Path, taken: list[str]) -> list[Path]:
 
 
 def check_name(name: str, taken: list[str]) -> None:
-    """Refuse a name that would not work as a package.
+    """Refuse a name that cannot be a package's name.
 
     Raises:
         UsageError: see ``write_package``.
@@ -76,13 +76,13 @@ def check_name(name: str, taken: list[str]) -> None:
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         raise UsageError(
             f"'{name}' cannot be a package's name",
-            hint="Lower case letters, digits and underscores, a letter first: my_game.",
+            hint="Use lower case letters, digits and underscores, starting with a letter: my_game.",
         )
     if name in taken:
         raise UsageError(f"there is an environment '{name}' already", hint="Choose another name.")
-    found = find_spec(name)
-    # A folder without code has no origin: it hides nothing.
-    if name in sys.stdlib_module_names or (found is not None and found.origin is not None):
+    existing = find_spec(name)
+    # A folder without code has no origin and hides nothing.
+    if name in sys.stdlib_module_names or (existing is not None and existing.origin is not None):
         raise UsageError(
             f"there is a Python module '{name}' already, which would hide the new one",
             hint="Choose another name.",

@@ -1,4 +1,4 @@
-"""ScienceWorld: science experiments in text, on the package's own simulator, which runs on Java."""
+"""ScienceWorld: science experiments in text, with the package's own simulator, which needs Java."""
 
 from agentr_lite.envs.sciworld.env import SciWorld, SciWorldSnapshot
 

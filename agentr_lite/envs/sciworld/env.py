@@ -1,7 +1,7 @@
 """ScienceWorld as an ``Environment``.
 
 Source: Wang et al. 2022, "ScienceWorld: Is your Agent Smarter than a 5th Grader?", and the package
-``scienceworld``; observations are the simulator's own, the opening is AgentGym's.
+``scienceworld``. Observations are the simulator's own; the first one has AgentGym's form.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ SIMPLIFICATIONS = (
 """Source: the package's ``get_possible_simplifications``; ``easy`` is all of them."""
 
 FAILED = "The simulator cannot carry out this action."
-"""Observation where the simulator's own code raises."""
+"""The observation if the simulator's own code raises an error."""
 
 _MOST_JVMS = 4
 _GOLD_KEPT = 512
 
 
 class SciWorldSnapshot(NamedTuple):
-    """A state of an episode: the way to it."""
+    """A state of an episode, described by the actions that lead to it."""
 
     task: Task
     place: Place
@@ -66,28 +66,28 @@ class SciWorldSnapshot(NamedTuple):
 class SciWorld(Environment):
     """Elementary science experiments in a simulated house.
 
-    Episodes are played on simulators that all instances of the program share. ``restore`` does no
-    work; the next step goes to the simulator that stands where it is to happen, or replays.
+    Episodes are played on simulators that all instances in the program share. ``restore`` does no
+    work; the next step uses a simulator that is in the right state, or replays the episode.
 
     Args:
-        games: ``published``, the 4,339 games that the published test ids count; ``agentgym``, the
-            4,639 that AgentGym's server offers; ``all`` 7,207.
+        games: ``published``, the 4,339 games to which the published test ids refer; ``agentgym``,
+            the 4,639 games of AgentGym's server; ``all`` 7,207.
         test_set: ``all`` of the test split, or its 200 games with ``published`` ids.
         kinds: only these kinds of task, comma-separated: codes (``4-1``), topics (``4``) or
-            names (``find-plant``); empty = all of the list of games. Topics 4 and 7 (find a
-            thing, tell life spans) have the shortest solutions.
+            names (``find-plant``); empty = all kinds. Topics 4 and 7 (find a thing, compare life
+            spans) have the shortest solutions.
         simplifications: comma-separated: teleportAction, selfWateringFlowerPots, openContainers,
             openDoors, noElectricalAction, or ``easy`` for all of them.
-        step_limit: an episode is cut after this many moves, which are ticks of the game's clock:
-            looking costs none, waiting 11. 0 = never.
-        jvms: at most this many Java processes; 0 = one for each core, at most 4. A second one
-            starts only where several threads play at a time.
-        worlds: games held in each process, so that going on with them needs no replay.
+        step_limit: an episode is truncated after this many moves, which are ticks of the game's
+            clock: looking takes none, waiting takes 11. 0 = never.
+        jvms: most Java processes; 0 = one for each core, at most 4. A second one starts only if
+            several threads play at a time.
+        worlds: games held in each process, so that continuing them needs no replay.
         heap_mb: heap of each process, in MiB.
 
     Raises:
-        UsageError: a wrong option.
-        EnvironmentFault: no Java, or the package is not installed.
+        UsageError: an option is wrong.
+        EnvironmentFault: there is no Java, or the package is not installed.
     """
 
     name: ClassVar[str] = "sciworld"
@@ -108,8 +108,8 @@ class SciWorld(Environment):
         _one_of("test_set", test_set, TEST_SETS)
         if test_set == "published" and games != "published":
             raise UsageError(
-                f"sciworld: the published test ids do not count the games of '{games}'",
-                hint="Leave out games, or take test_set: all.",
+                f"sciworld: the published test ids do not refer to the games of '{games}'",
+                hint="Leave out games, or use test_set: all.",
             )
         for option, value, least in (
             ("step_limit", step_limit, 0),
@@ -141,10 +141,10 @@ class SciWorld(Environment):
         self._score = self._moves = 0
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The split's tasks, in the order of their numbers. Needs no Java.
+        """The split's tasks, in the order of their numbers. This needs no Java.
 
         Raises:
-            UsageError: no such split.
+            UsageError: there is no such split.
         """
         if self._tasks is None:
             self._tasks = {**split_tasks(self._games, self._test_set, self._kinds)}
@@ -157,7 +157,7 @@ class SciWorld(Environment):
     def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
         """Begin ``task``; the observation is its description and a look around.
 
-        ``seed`` changes nothing: a variation is the same each time.
+        ``seed`` changes nothing: a variation is always the same.
 
         Raises:
             UsageError: the task is not one of ScienceWorld's.
@@ -172,11 +172,11 @@ class SciWorld(Environment):
         """Carry out one action.
 
         The reward is the score so far, in [0, 1]. ``info`` holds ``score`` (the package's, at
-        least -100), ``moves``, ``invalid``, ``ambiguous`` (a number is asked for) and
-        ``disaster`` (a fatal mistake, with reward 0, ends the game).
+        least -100), ``moves``, ``invalid``, ``ambiguous`` (the simulator asks for a number) and
+        ``disaster`` (a fatal mistake, which ends the game with reward 0).
 
         Raises:
-            EnvironmentFault: the simulator died, also when it was started anew.
+            EnvironmentFault: the simulator died, even after it was started again.
         """
         place = self._playing()
         # The simulator trims and collapses blanks; lone surrogates cannot be sent to it.
@@ -190,7 +190,7 @@ class SciWorld(Environment):
         try:
             outcome, self._place = self._pool.run(place, act)
         except SimulatorFailed:
-            # Nothing is kept of such an action: the episode stands where it stood.
+            # Such an action has no effect: the episode stays in its state.
             outcome = Outcome(FAILED, self._score, False, self._moves)
         self._score, self._moves = outcome.score, outcome.moves
         return self._result(outcome)
@@ -200,18 +200,18 @@ class SciWorld(Environment):
         return BRIEF if brief else INSTRUCTIONS
 
     def snapshot(self) -> SciWorldSnapshot:
-        """The way to the current state; its size grows with the number of steps."""
+        """The actions that lead to the current state; its size grows with the number of steps."""
         place = self._playing()
         assert self._task is not None
         return SciWorldSnapshot(self._task, place, self._score, self._moves)
 
     def restore(self, snapshot: SciWorldSnapshot) -> None:
-        """Bring back a state, also one of another instance with the same settings."""
+        """Return to a state, even one of another instance with the same settings."""
         self._task, self._place = snapshot.task, snapshot.place
         self._score, self._moves = snapshot.score, snapshot.moves
 
     def solve(self, task: Task) -> list[str]:
-        """The simulator's own solution. The episode in progress goes on undisturbed.
+        """The simulator's own solution. The episode in progress is not affected.
 
         Raises:
             UsageError: the task is not one of ScienceWorld's.
@@ -225,7 +225,7 @@ class SciWorld(Environment):
         return list(self._gold[game])
 
     def valid_actions(self) -> list[str]:
-        """All that would be understood now: hundreds to thousands, listed in about a second."""
+        """All actions that would be understood now: hundreds to thousands, in about a second."""
         return self._pool.run(self._playing(), World.valid_actions)
 
     def describe_state(self) -> str:
@@ -234,7 +234,7 @@ class SciWorld(Environment):
         return " ".join(text.split())
 
     def close(self) -> None:
-        """Let go of the simulators; the last instance to do so ends their processes."""
+        """Release the simulators; when the last instance does so, their processes end."""
         if self._borrowed is not None:
             return_pool(self._borrowed)
             self._borrowed = None
@@ -250,7 +250,7 @@ class SciWorld(Environment):
             name, variation = str(task.payload["task"]), int(task.payload["variation"])
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
-                f"sciworld: '{task.name}' is no task of ScienceWorld's",
+                f"sciworld: '{task.name}' is not a task of ScienceWorld",
                 hint="A task's payload holds its kind as 'task' and its number as 'variation'.",
             ) from error
         return GameKey(name, variation, self._simplifications)
@@ -297,7 +297,7 @@ def _kinds(value: Any) -> frozenset[str]:
 
 
 def _simplifications(value: str) -> str:
-    """The same in the order that the simulator lists them, so that equal settings are equal."""
+    """The simplifications in the simulator's order, so that equal settings have equal texts."""
     if not isinstance(value, str):
         raise UsageError(f"sciworld: simplifications needs a text, not {value!r}")
     wanted = {part.strip() for part in value.split(",") if part.strip()}

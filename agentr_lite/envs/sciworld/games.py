@@ -1,8 +1,10 @@
-"""ScienceWorld's games: which there are, their published numbers, and their splits.
+"""The list of ScienceWorld's games, with their published numbers and their splits.
 
-All of it is counted out here, so that listing tasks needs no Java; a test compares it with the
-package itself. Source: ScienceWorld 1.2.3 (task names, numbers of variations, its rule for splits)
-and AgentGym's ScienceWorld server (which tasks it leaves out, and in what order it numbers games).
+The list is written out here, so that listing tasks needs no Java; a test compares it with the
+package.
+
+Source: ScienceWorld 1.2.3 (task names, numbers of variations, its rule for splits) and AgentGym's
+ScienceWorld server (the tasks that it leaves out, and the order in which it numbers games).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ class Kind(NamedTuple):
     """One of the 30 kinds of task."""
 
     code: str
-    """``<topic>-<number>``, as the benchmark counts them."""
+    """``<topic>-<number>``, as in the benchmark."""
     name: str
     variations: int
     goal: str
@@ -91,7 +93,7 @@ KINDS: tuple[Kind, ...] = (
 
 _LEFT_OUT_BY_AGENTGYM = frozenset({"5-1", "5-2", "9-1", "9-2", "9-3", "10-1", "10-2"})
 _LEFT_OUT: dict[GameList, frozenset[str]] = {
-    # The published ids fall into the test split, all 200 of them, only if 2-3 is left out as well.
+    # All 200 published ids are in the test split only if 2-3 is left out as well.
     "published": _LEFT_OUT_BY_AGENTGYM | {"2-3"},
     "agentgym": _LEFT_OUT_BY_AGENTGYM,
     "all": frozenset(),
@@ -129,7 +131,7 @@ class Game:
 
     @property
     def split(self) -> Split:
-        """By the package's rule: the first half of the variations, the next quarter, the rest."""
+        """The split by the package's rule: half of the variations, the next quarter, the rest."""
         quarter = self.kind.variations // 4
         if self.variation < 2 * quarter:
             return "train"
@@ -163,25 +165,25 @@ def games(which: GameList = "published") -> Iterator[Game]:
 
 
 def chosen_kinds(text: str) -> frozenset[str]:
-    """The codes of the kinds of task that a comma-separated text names.
+    """The codes of the kinds of task in a comma-separated text.
 
     Args:
         text: codes (``4-1``), topics (``4``: all kinds of the topic) or names
             (``find-living-thing``); empty: all kinds.
 
     Raises:
-        ValueError: a part that names none; the message is the part.
+        ValueError: a part names no kind; the message is this part.
     """
     codes: set[str] = set()
     for part in (part.strip() for part in text.split(",") if part.strip()):
-        found = {
+        matching = {
             kind.code
             for kind in KINDS
             if part in (kind.code, kind.name, kind.code.partition("-")[0])
         }
-        if not found:
+        if not matching:
             raise ValueError(part)
-        codes |= found
+        codes |= matching
     return frozenset(codes) or frozenset(kind.code for kind in KINDS)
 
 
@@ -193,9 +195,9 @@ def split_tasks(
     """Tasks by split, in the order of their numbers.
 
     Args:
-        which: the list of games; the published ids mean something in ``published`` alone.
-        test: ``published`` keeps of the test split only the games with published ids.
-        kinds: codes of the kinds of task to keep; None: all. Numbers stay what they are.
+        which: the list of games; the published ids are valid only for ``published``.
+        test: ``published`` keeps only the games with published ids in the test split.
+        kinds: codes of the kinds of task to keep; None: all. The games' numbers stay the same.
     """
     tasks: dict[Split, list[Task]] = {split: [] for split in SPLITS}
     chosen = frozenset(PUBLISHED_TEST_IDS)

@@ -1,4 +1,4 @@
-"""Which Java there is, and what to do where there is none."""
+"""Finds Java, and says what to do if there is none."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from agentr_lite.core.errors import EnvironmentFault
 
 INSTALL_HINT = (
     "ScienceWorld's simulator runs on Java 8 or newer: `apt install default-jre-headless` (Debian,"
-    " Ubuntu), `brew install openjdk` (macOS), or https://adoptium.net. JAVA_HOME is looked at"
-    " first, then PATH."
+    " Ubuntu), `brew install openjdk` (macOS), or https://adoptium.net. JAVA_HOME is used before"
+    " PATH."
 )
 _OLDEST = 8
 _CHECK_TIMEOUT_S = 120.0
@@ -22,14 +22,14 @@ _VERSION = re.compile(r'version "(?:1\.)?(\d+)')
 
 
 class JavaError(EnvironmentFault):
-    """There is no Java, or none that works: no game can be played, whatever the task."""
+    """There is no working Java, so no game can be played, whatever the task."""
 
     def __init__(self, message: str) -> None:
         super().__init__("sciworld", message, hint=INSTALL_HINT)
 
 
 def find_java() -> Path:
-    """The Java to use, tried once a process.
+    """The Java to use; it is tested once in a process.
 
     Raises:
         JavaError: there is none, it does not start, or it is too old.
@@ -40,13 +40,13 @@ def find_java() -> Path:
 
 @lru_cache(maxsize=8)
 def _find_java(home: str | None, path: str) -> Path:
-    found = shutil.which("java", path=str(Path(home) / "bin")) if home else None
-    found = found or shutil.which("java", path=path)
-    if found is None:
+    java = shutil.which("java", path=str(Path(home) / "bin")) if home else None
+    java = java or shutil.which("java", path=path)
+    if java is None:
         where = f"neither in JAVA_HOME ({home}) nor on the PATH" if home else "not on the PATH"
         raise JavaError(f"Java is needed and is {where}")
-    _check(Path(found))
-    return Path(found)
+    _check(Path(java))
+    return Path(java)
 
 
 def _check(java: Path) -> None:
@@ -64,7 +64,7 @@ def _check(java: Path) -> None:
         raise JavaError(f"{java} cannot be started: {error.strerror or error}") from error
     except subprocess.TimeoutExpired as error:
         raise JavaError(f"`{java} -version` gave no answer in {_CHECK_TIMEOUT_S:g} s") from error
-    # Java prints its version on stderr; macOS' placeholder says there that it is none.
+    # Java prints its version on stderr; macOS' placeholder prints there that it is no Java.
     said = " ".join((done.stderr + done.stdout).split())
     version = _VERSION.search(said)
     if done.returncode or version is None:

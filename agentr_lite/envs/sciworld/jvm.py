@@ -1,10 +1,10 @@
 """A Java process that holds ScienceWorld simulators.
 
 The package starts a process for each simulator, with Java's default heap (a quarter of the
-machine's memory). Here one small process holds many. They share Scala's random generator (animals
-wander by it) and the counter of object ids; both belong to an episode, so ``turn_to`` puts them
-back whenever another simulator's turn comes. An episode is then the same whatever is played in
-between, and the same as with the package alone.
+machine's memory). Here, one small process holds many simulators. They share Scala's random
+generator, which moves the animals, and the counter of object ids. Both belong to an episode, so
+``turn_to`` restores them before another simulator is used. Then an episode does not depend on what
+is played in between, and is the same as with the package alone.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.envs.sciworld.java import find_java
 
 START_TIMEOUT_S = 240.0
-"""Longest wait for a process to say hello; 2 to 3 s are usual on an idle machine."""
+"""Longest wait for a process to start; 2 to 3 s are usual on an idle machine."""
 CALL_TIMEOUT_S = 120.0
-"""Longest wait for one call; a process that takes longer is taken for dead."""
+"""Longest wait for one call; a process that takes longer counts as dead."""
 _SCRAMBLE = 0x5DEECE66D
-"""What ``java.util.Random.setSeed`` mixes into its argument. Source: its specification."""
+"""The number with which ``java.util.Random.setSeed`` scrambles its argument.
+
+Source: its specification."""
 _SAME_ORDER = ("-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
-"""The simulator lists contents of rooms, and choices, in the order of identity hashes, which differ
-from one load of a game to the next. With equal hashes the order is that in which things came."""
+"""The simulator lists the contents of rooms, and choices, in the order of identity hashes, which
+differ each time a game is loaded. With equal hashes, the order is that of their insertion."""
 _TYPE_IDS = "object_type_ids.tsv"
 _STOP_TIMEOUT_S = 5.0
 _KEPT_LINES = 20
@@ -47,40 +49,40 @@ class JvmLost(EnvironmentFault):
 
 
 class SimulatorFailed(EnvironmentFault):
-    """The simulator raised; its state can no longer be trusted."""
+    """The simulator raised an error; its state can no longer be trusted."""
 
     def __init__(self, message: str) -> None:
         super().__init__("sciworld", message)
 
 
 class Globals(NamedTuple):
-    """What the simulators of a process share and an episode depends on."""
+    """The state that all simulators of a process share and on which an episode depends."""
 
     seed: int
-    """Of ``scala.util.Random``: 48 bits."""
+    """The 48 bits of ``scala.util.Random``."""
     objects: int
-    """How many object ids have been given out."""
+    """Number of assigned object ids."""
 
 
 class Turn(Protocol):
-    """Whoever takes turns at a process."""
+    """A user of a process, which takes turns with others."""
 
     saved: Globals | None
-    """The global state at the end of its last turn; None before its first."""
+    """The global state at the end of its last turn; None before its first turn."""
 
 
 class Jvm:
     """One Java process.
 
-    Whoever calls anything but ``close`` holds ``lock``: the simulators of a process give wrong
-    answers if they run at the same time.
+    All methods but ``close`` may be called only by the holder of ``lock``: the simulators of a
+    process give wrong answers if they run at the same time.
 
     Args:
         heap_mb: the heap, in MiB.
 
     Raises:
-        JavaError: there is no Java that works.
-        EnvironmentFault: it does not start with these settings.
+        JavaError: there is no working Java.
+        EnvironmentFault: the process does not start with these settings.
     """
 
     def __init__(self, heap_mb: int) -> None:
@@ -101,7 +103,7 @@ class Jvm:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process's id."""
         return self._process.pid
 
     @property
@@ -110,15 +112,15 @@ class Jvm:
         return self._process.poll() is None
 
     def new_simulator(self) -> Any:
-        """One more of the package's ``PythonInterface``."""
+        """Another object of the package's ``PythonInterface``."""
         return self.call(self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface)
 
     def call(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Call into the process.
+        """Call Java code in the process.
 
         Raises:
-            JvmLost: no answer, or not enough memory for one.
-            SimulatorFailed: Java code raised.
+            JvmLost: the process does not answer, or has too little memory.
+            SimulatorFailed: the Java code raised an error.
         """
         from py4j.protocol import Py4JError, Py4JJavaError
 
@@ -136,14 +138,14 @@ class Jvm:
         """The error for a heap that is too small."""
         return JvmLost(
             f"the Java process ran out of its {self.heap_mb} MiB of heap",
-            hint="Give it more (env_options.heap_mb), or fewer games at once (env_options.worlds).",
+            hint="Increase env_options.heap_mb, or hold fewer games: env_options.worlds.",
         )
 
     def turn_to(self, owner: Turn) -> None:
-        """Put an episode's share of the global state in place, if another one's is there.
+        """Restore the global state of a user's last turn, if another user had a turn since.
 
         Args:
-            owner: whose turn it is, until someone else's.
+            owner: the user whose turn starts.
         """
         if self._current is owner:
             return
@@ -155,9 +157,9 @@ class Jvm:
             self.call(self._set_objects, owner.saved.objects)
 
     def joined(self, strings: Any) -> list[str]:
-        """A Java list of strings without line breaks, in one call rather than two for each of them.
+        """The strings of a Java list, in one call instead of two for each string.
 
-        The list itself is let go of.
+        The strings must not contain line breaks. The list itself is released.
         """
         text = self.call(self._gateway.jvm.java.lang.String.join, "\n", strings)
         self.call(self._gateway.detach, strings)
@@ -169,14 +171,14 @@ class Jvm:
         return Globals(int(seed), int(self.call(self._objects)))
 
     def close(self) -> None:
-        """End the process. Harmless if it has ended."""
+        """End the process; it may have ended already."""
         if self._gateway is not None:
             with contextlib.suppress(Exception):
-                # Connections to a dead process: there is nobody left to tell.
+                # Errors of connections to a dead process do not matter.
                 self._gateway.close()
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
-                # The end of its input is what the process ends at.
+                # The process ends when its input ends.
                 self._process.stdin.close()
         try:
             self._process.wait(_STOP_TIMEOUT_S)
@@ -189,7 +191,7 @@ class Jvm:
         java, util = self._gateway.jvm.java, self._gateway.jvm.util
 
         def silence() -> None:
-            # The simulator prints pages at every step. To be done before Scala looks at stdout.
+            # The simulator prints pages at every step. This must come before Scala uses stdout.
             stream = java.io.BufferedOutputStream(java.io.FileOutputStream(os.devnull), 1 << 16)
             java.lang.System.setOut(java.io.PrintStream(stream, False))
 
@@ -227,7 +229,7 @@ class Jvm:
             port = int(line) if line.isdigit() else None
 
     def _listen(self, lines: queue.SimpleQueue[str | None]) -> None:
-        """Read what the process prints, to its end, so that it never waits for a reader."""
+        """Read the output of the process to its end, so that it never waits for a reader."""
         assert self._process.stdout is not None
         for raw in self._process.stdout:
             line = raw.decode("utf-8", "replace").strip()
@@ -250,11 +252,11 @@ def _start(java: Path, heap_mb: int, directory: Path) -> subprocess.Popen[bytes]
     from py4j.java_gateway import find_jar_path
 
     package = resources.files("scienceworld")
-    # The simulator numbers kinds of objects by a file in its working directory, and writes there.
+    # The simulator reads the numbers of object types from its working directory, and writes there.
     directory.joinpath(_TYPE_IDS).write_bytes(package.joinpath(_TYPE_IDS).read_bytes())
     jar = package / "scienceworld.jar"
     environment = dict(os.environ)
-    # Java 8, which knows no such option and needs none, does not read this variable either.
+    # Java 8 does not know this option and does not need it; it does not read this variable.
     opens = "--add-opens=java.base/java.util=ALL-UNNAMED"
     options = environment.get("JDK_JAVA_OPTIONS", "")
     environment["JDK_JAVA_OPTIONS"] = f"{options} {opens}".strip()
@@ -262,8 +264,8 @@ def _start(java: Path, heap_mb: int, directory: Path) -> subprocess.Popen[bytes]
         [
             str(java),
             f"-Xmx{heap_mb}m",
-            # A load makes 10 MB that it lets go of: a heap that begins small is collected as a
-            # whole at every load, a quarter of its time.
+            # Loading a game makes 10 MB of garbage. A heap that starts small would be collected
+            # completely at every load, which takes a quarter of its time.
             f"-Xms{heap_mb}m",
             "-XX:+UseSerialGC",
             "-Xss4m",
@@ -280,7 +282,7 @@ def _start(java: Path, heap_mb: int, directory: Path) -> subprocess.Popen[bytes]
         stderr=subprocess.STDOUT,
         cwd=directory,
         env=environment,
-        # Ctrl-C is this program's to answer; the end of stdin stops the process, whatever happens.
+        # Only this program handles Ctrl-C; the end of stdin always stops the process.
         start_new_session=True,
     )
 
@@ -288,14 +290,14 @@ def _start(java: Path, heap_mb: int, directory: Path) -> subprocess.Popen[bytes]
 def _connect(port: int, token: str) -> Any:
     from py4j.java_gateway import GatewayParameters, JavaGateway
 
-    # On the loopback address, and with a token: other users of the machine are kept out.
+    # On the loopback address and with a token, so that other users have no access.
     return JavaGateway(
         gateway_parameters=GatewayParameters(
             address="127.0.0.1",
             port=port,
             auth_token=token,
             read_timeout=CALL_TIMEOUT_S,
-            # Else Python's garbage collector talks to the process, whenever it likes.
+            # Otherwise Python's garbage collector calls the process at any time.
             enable_memory_management=False,
         )
     )

@@ -1,9 +1,9 @@
 """Simulators shared by all environments of this program.
 
-Any number of environments, trees and threads play on a few Java processes: a state is a way to it
-(``Place``), and whoever wants to act in it gets the simulator that stands there, or the one that
-is on the way there, or one that plays the whole way again. Which one it is changes the time taken
-and nothing else.
+Any number of environments, trees and threads play on a few Java processes. A state is described by
+the actions that lead to it (``Place``). To act in a state, a caller gets a simulator that is in it,
+or one that is on the way to it, or one that plays all actions again. The choice changes only the
+time that this takes.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _ATTEMPTS = 2
 
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
-    """How much of the machine a pool takes."""
+    """How much of the machine a pool may use."""
 
     jvms: int
-    """At most this many Java processes; more than one only where threads play at a time."""
+    """Most Java processes; more than one is used only if several threads play at a time."""
     worlds: int
-    """At most this many games held in each."""
+    """Most games held in each process."""
     heap_mb: int
-    """Heap of each, in MiB."""
+    """Heap of each process, in MiB."""
 
 
 class Pool:
-    """Java processes, started as they are needed, and the simulators in them.
+    """Java processes, which are started when they are needed, and the simulators in them.
 
-    Safe to use from several threads. Java is looked for when the first simulator is needed.
+    It may be used from several threads. Java is looked for when the first simulator is needed.
 
     Args:
-        settings: its size.
+        settings: the pool's size.
     """
 
     def __init__(self, settings: PoolSettings) -> None:
@@ -59,7 +59,7 @@ class Pool:
         self._closed = False
 
     def opening(self, game: GameKey) -> Opening:
-        """A game's first observation; played once, then remembered.
+        """A game's first observation; it is played once and then cached.
 
         Raises:
             EnvironmentFault: it cannot be played.
@@ -75,17 +75,17 @@ class Pool:
         return known
 
     def run(self, place: Place, work: Callable[[World], _T]) -> _T:
-        """Do something in a state.
+        """Do some work in a state.
 
         Args:
-            place: the state; without a trace, a game's beginning and ``work`` loads it itself.
-            work: called with a simulator that stands there, which is its own meanwhile. Called
-                again on another one if the process dies.
+            place: the state. Without a trace, it is the start of a game, which ``work`` loads.
+            work: called with a simulator in this state, which nobody else uses meanwhile. If the
+                process dies, it is called again with another simulator.
 
         Raises:
             JavaError: there is no Java.
-            JvmLost: it died twice.
-            EnvironmentFault: the way there no longer leads there.
+            JvmLost: the process died twice.
+            EnvironmentFault: a replay of the actions leads to another state.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             world = self._take(place)
@@ -104,7 +104,7 @@ class Pool:
             except Exception:
                 raise
             except BaseException:
-                # Ctrl-C, or a time limit: the call may still be at work there, where only one may.
+                # After Ctrl-C or a time limit, the call may still run, beside which no other may.
                 self._bury(world.jvm)
                 raise
             finally:
@@ -113,12 +113,12 @@ class Pool:
 
     @property
     def pids(self) -> list[int]:
-        """The Java processes that run."""
+        """The running Java processes."""
         with self._changed:
             return [jvm.pid for jvm in self._jvms]
 
     def close(self) -> None:
-        """End all processes; what is being played elsewhere fails."""
+        """End all processes; calls of other threads fail."""
         with self._changed:
             self._closed = True
             jvms = list(self._jvms)
@@ -129,7 +129,7 @@ class Pool:
             jvm.close()
 
     def _take(self, place: Place) -> World:
-        """A simulator of one's own: there, on the way there, new, or another one."""
+        """Reserve a simulator: one in this state, or on the way to it, or a new one, or any."""
         with self._changed:
             while True:
                 if self._closed:
@@ -150,8 +150,8 @@ class Pool:
                     self._starting += 1
                     break
                 if free:
-                    # Not the one unused for longest: where many episodes take turns, that is the
-                    # very one whose turn is next.
+                    # Not the least recently used one: if many episodes take turns, it is needed
+                    # next.
                     ended = [world for world in free if world.over or world.place is None]
                     return self._reserve(self._draw.choice(ended or free))
                 self._changed.wait()
@@ -162,7 +162,7 @@ class Pool:
         return world
 
     def _room(self) -> Jvm | None:
-        """The process for one more simulator: an idle one if possible, else the emptiest."""
+        """The process for another simulator: an idle one, or else the one with the fewest."""
         load = dict.fromkeys(self._jvms, 0)
         at_work = {world.jvm for world in self._busy}
         for world in self._worlds:
@@ -174,7 +174,7 @@ class Pool:
         return min(idle or roomy, key=load.__getitem__, default=None)
 
     def _may_start(self) -> bool:
-        """Whether a process more would find work: all that there are have some."""
+        """Whether another process would have work: all running ones are busy."""
         if len(self._jvms) + self._starting >= self.settings.jvms:
             return False
         at_work = {world.jvm for world in self._busy}
@@ -217,8 +217,8 @@ _SHARED_LOCK = threading.Lock()
 
 
 def borrow_pool(settings: PoolSettings) -> Pool:
-    """The pool of these settings, one a program; to be handed back with ``return_pool``."""
-    # A forked child has its parent's sockets, but must not talk on them.
+    """The program's only pool with these settings; the caller must return it (``return_pool``)."""
+    # A forked child has its parent's sockets, but must not use them.
     key = (os.getpid(), settings)
     with _SHARED_LOCK:
         pool, users = _SHARED.get(key) or (Pool(settings), 0)
@@ -227,7 +227,7 @@ def borrow_pool(settings: PoolSettings) -> Pool:
 
 
 def return_pool(pool: Pool) -> None:
-    """Hand a pool back; the last to do so ends its processes."""
+    """Return a pool; when its last user does so, its processes end."""
     with _SHARED_LOCK:
         for key, (known, users) in list(_SHARED.items()):
             if known is pool:

@@ -1,4 +1,4 @@
-"""ScienceWorld's rules, in our words."""
+"""The system prompts for ScienceWorld, in our own words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One simulator: a game, and where in it the simulator stands."""
+"""One simulator, with its game and its state."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.envs.sciworld.jvm import Globals, Jvm, SimulatorFailed
 
 INVALID = "No known action matches that input."
-"""The simulator's answer to what it does not understand; nothing happens then."""
+"""The simulator's answer to an action that it does not understand; nothing happens then."""
 NOT_AN_ACTION = "Unknown action."
-"""Begins its answer where a choice was asked for and not given; the world goes on a tick."""
+"""The start of its answer if it asked for a choice and got none; the clock advances by a tick."""
 AMBIGUOUS = "Ambiguous request:"
-"""Begins its question which of several objects is meant; a bare number answers it."""
+"""The start of its question which of several objects is meant; the answer is a number."""
 _LOOK = "look around"
 
 
 class GameKey(NamedTuple):
-    """What the simulator loads."""
+    """The game that the simulator loads."""
 
     task: str
     variation: int
@@ -26,17 +26,17 @@ class GameKey(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A state, told as the way to it."""
+    """A state, described by the actions that lead to it."""
 
     game: GameKey
     actions: tuple[str, ...] = ()
-    """Since the opening; those that changed nothing left out."""
+    """The actions since the start, without those that changed nothing."""
     trace: str = ""
-    """Digest of what was seen on the way, to notice a replay that goes another way."""
+    """Digest of the observations so far, to notice a replay that differs."""
 
 
 class Opening(NamedTuple):
-    """What a game begins with."""
+    """The start of a game."""
 
     description: str
     look: str
@@ -44,25 +44,23 @@ class Opening(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What an action led to."""
+    """The result of an action."""
 
     observation: str
     score: int
     """In [-100, 100]; negative after a fatal mistake."""
     completed: bool
     moves: int
-    """Ticks of the game's clock so far; some actions take none, ``wait`` takes 11."""
+    """Ticks of the game's clock so far; some actions take no tick, ``wait`` takes 11."""
 
 
 class World:
-    """A simulator that remembers where it stands.
-
-    To be used by whoever holds ``jvm.lock``.
+    """A simulator that knows its state. Only the holder of ``jvm.lock`` may use it.
 
     Attributes:
         jvm: its process.
-        place: where it stands; None: nowhere in particular.
-        over: its game has ended, so that nobody will go on from there.
+        place: its state; None: not known.
+        over: whether its game has ended, so that it will not be continued.
         saved: see ``Turn``.
     """
 
@@ -76,7 +74,7 @@ class World:
         self._asked = False
 
     def missing(self, place: Place) -> int | None:
-        """How many actions lead from here to ``place``; None: none do."""
+        """The number of actions from here to ``place``; None: there is no way."""
         here = self.place
         if here is None or here.game != place.game or len(here.actions) > len(place.actions):
             return None
@@ -85,10 +83,10 @@ class World:
         return len(place.actions) - len(here.actions)
 
     def go_to(self, place: Place) -> None:
-        """Play on to ``place`` from here where the way leads past, else from the beginning.
+        """Play to ``place``, from here if this state is on the way, or else from the start.
 
         Raises:
-            EnvironmentFault: the same actions led elsewhere than the first time.
+            EnvironmentFault: the same actions led to another state than the first time.
             JvmLost: the process has died.
         """
         if self.missing(place) is None:
@@ -101,15 +99,15 @@ class World:
             raise EnvironmentFault(
                 "sciworld",
                 f"task '{place.game.task}-{place.game.variation}': {len(place.actions)} actions"
-                " led elsewhere when they were repeated",
-                hint="Was the state taken with another version of the package scienceworld?",
+                " led to another state when they were repeated",
+                hint="The state may be from another version of the package scienceworld.",
             )
 
     def load(self, game: GameKey) -> Opening:
-        """Begin a game.
+        """Start a game.
 
         Raises:
-            SimulatorFailed: the simulator does not know it.
+            SimulatorFailed: the simulator does not know the game.
             JvmLost: the process has died.
         """
         self._load(game, gold=False)
@@ -119,10 +117,10 @@ class World:
         return Opening(description, look, self.place)
 
     def step(self, action: str) -> Outcome:
-        """Carry out an action; afterwards the world stands one action further.
+        """Carry out an action.
 
         Raises:
-            SimulatorFailed: Java code raised; the world stands nowhere then.
+            SimulatorFailed: the Java code raised an error; the state is then not known.
             JvmLost: the process has died.
         """
         here = self.place
@@ -130,7 +128,7 @@ class World:
         self.place = None
         observation = self._call("step", action)
         if "java.lang.OutOfMemoryError" in observation:
-            # The simulator catches it, and would answer nothing else from now on.
+            # The simulator catches this error, and would give the same answer from now on.
             raise self.jvm.out_of_memory()
         outcome = Outcome(
             observation,
@@ -141,7 +139,7 @@ class World:
         idle = observation == INVALID and outcome.moves == self._moves and not self._asked
         self._moves, self._asked = outcome.moves, observation.startswith(AMBIGUOUS)
         self.over = outcome.completed or outcome.score < 0
-        # A state reached past such an action is the state before it, and need not be replayed.
+        # Such an action does not change the state, so a replay need not repeat it.
         self.place = (
             here
             if idle
@@ -150,10 +148,10 @@ class World:
         return outcome
 
     def gold_path(self, game: GameKey) -> list[str]:
-        """The simulator's own solution, as far as it takes to win. The world stands at its end.
+        """The simulator's own solution, up to the win. Afterwards, the game is at its end.
 
         Raises:
-            SimulatorFailed: there is none.
+            SimulatorFailed: there is no solution.
             JvmLost: the process has died.
         """
         self._load(game, gold=True)
@@ -165,18 +163,18 @@ class World:
         return path
 
     def valid_actions(self) -> list[str]:
-        """All that would be understood here; up to thousands, and as slow."""
+        """All actions that would be understood here: up to thousands, so this is slow."""
         return self.jvm.joined(self._call("getValidActionObjectCombinations"))
 
     def inventory(self) -> str:
-        """What the agent holds, at no cost in moves."""
+        """The things that the agent holds; asking takes no moves."""
         return str(self._call("freeActionInventory"))
 
     def _load(self, game: GameKey, *, gold: bool) -> None:
         self.place, self.over = None, False
         self._moves, self._asked = 0, False
         problem = self._call("load", game.task, game.variation, game.simplifications, gold)
-        # It keeps every variation of every task, some 10 MB, and makes them anew at the next load.
+        # It keeps all variations of all tasks, about 10 MB, and makes them again at the next load.
         self._call("taskMaker_$eq", None)
         if problem:
             raise SimulatorFailed(f"cannot load '{game.task}-{game.variation}': {problem}")

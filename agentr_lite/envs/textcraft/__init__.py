@@ -1,9 +1,8 @@
 """TextCraft: craft a goal item from a list of commands.
 
-One module for each concern: ``rules`` (grammar, inventory, recipes), ``book`` (the bundled
-recipes), ``datapack`` (a user's Minecraft data), ``world`` (one task's recipes and goal),
-``tasks`` (goals, shown commands, splits), ``solver`` and ``planner`` (the oracle),
-``env`` (the environment).
+The modules: ``rules`` (grammar, inventory, recipes), ``book`` (the bundled recipes), ``datapack``
+(a user's Minecraft data), ``world`` (one task's recipes and goal), ``tasks`` (goals, shown
+commands, splits), ``solver`` and ``planner`` (the oracle), ``env`` (the environment).
 """
 
 from agentr_lite.envs.textcraft.env import TextCraft

@@ -1,4 +1,4 @@
-"""Print the bundled book's task manifest, made from scratch (``data/tasks.json``)."""
+"""Compute and print the bundled book's task manifest (``data/tasks.json``)."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""The bundled recipe book: a text file of our own notation -> a recipe table.
+"""The bundled recipe book: a text file in our own notation -> a recipe table.
 
-The facts (what makes what, and how many) follow the game that TextCraft is about; the selection
-and the notation are ours. ``data/recipes.txt`` explains itself in its first lines.
+The facts (which inputs make which item, and how many) follow the game behind TextCraft; the
+selection and the notation are ours. The first lines of ``data/recipes.txt`` explain the notation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _VARIABLE = re.compile(r"\{([a-z_]+)\}")
 
 @lru_cache(maxsize=1)
 def bundled_table() -> RecipeTable:
-    """The table of the bundled book; one object a process."""
+    """The table of the bundled book; the same object in the whole process."""
     text = resources.files(__package__).joinpath("data/recipes.txt").read_text("utf-8")
     return parse_book(text)
 
@@ -29,7 +29,7 @@ def parse_book(text: str) -> RecipeTable:
     """Read a book in the notation of ``data/recipes.txt``.
 
     Raises:
-        RecipeSyntaxError: a line that cannot be read; names its number.
+        RecipeSyntaxError: a line cannot be read; the message has its number.
     """
     variables: dict[str, list[str]] = {}
     tags: dict[str, list[str]] = {}
@@ -46,7 +46,7 @@ def parse_book(text: str) -> RecipeTable:
                 _, tag, *members = line.split()
                 tags[tag] = [name for m in members for name in _expand(m, variables)]
             else:
-                recipes.extend(_recipe(one) for one in _expand(line, variables))
+                recipes.extend(_recipe(expanded) for expanded in _expand(line, variables))
         except ValueError as error:
             raise RecipeSyntaxError(
                 f"recipe book, line {number}: {error}",
@@ -56,17 +56,17 @@ def parse_book(text: str) -> RecipeTable:
 
 
 def _expand(line: str, variables: dict[str, list[str]]) -> list[str]:
-    """``line`` once for every combination of the variables in it."""
+    """``line`` for every combination of values of its variables."""
     used = list(dict.fromkeys(_VARIABLE.findall(line)))
     unknown = [name for name in used if name not in variables]
     if unknown:
         raise ValueError(f"no 'each {unknown[0]} ...' before it")
     expanded = []
     for values in itertools.product(*(variables[name] for name in used)):
-        one = line
+        filled = line
         for name, value in zip(used, values, strict=True):
-            one = one.replace(f"{{{name}}}", value)
-        expanded.append(one)
+            filled = filled.replace(f"{{{name}}}", value)
+        expanded.append(filled)
     return expanded
 
 

@@ -1,13 +1,13 @@
 """Recipes of a user's Minecraft data pack.
 
-Every shape that the game has used: shaped and shapeless crafting; ingredients as
-``{"item": id}``, ``{"tag": id}``, ``"id"``, ``"#tag"`` or a list of alternatives (the first
-counts); results as ``"id"``, ``{"item": id, "count": n}`` or ``{"id": id, "count": n}``;
-directories named ``recipes`` or, since 1.21, ``recipe``; unpacked, or inside a .zip or .jar. With
-the 1.16.5 data this yields the published benchmark's 544 goals.
+All forms that the game has used are read: shaped and shapeless crafting; ingredients as
+``{"item": id}``, ``{"tag": id}``, ``"id"``, ``"#tag"`` or a list of alternatives (the first one is
+used); results as ``"id"``, ``{"item": id, "count": n}`` or ``{"id": id, "count": n}``; directories
+named ``recipes`` or, since 1.21, ``recipe``; unpacked, or inside a .zip or .jar. With the data of
+1.16.5, the result has the published benchmark's 544 goals.
 
 Source: the loading rules of TextCraft as published (which recipes are left out, which tags stay
-tags); file names are read in sorted order, where upstream takes the directory's own.
+tags). Files are read in sorted order; upstream uses the directory's order.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ def load_datapack(location: str) -> RecipeTable:
             directory in it.
 
     Raises:
-        UsageError: nothing there, no crafting recipes in it, or a file that cannot be read.
+        UsageError: there is no data pack or no crafting recipe in it, or a file cannot be read.
     """
     loader = _Loader()
     for name, file in _recipe_files(_root(location), location):
         try:
             loader.add(json.loads(file.read_bytes().decode("utf-8-sig")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            # The file comes from outside: whatever its shape, the answer names it.
+            # The file comes from outside, so every error in it is reported with its name.
             raise UsageError(
                 f"cannot read recipe {location}: {name}: {type(error).__name__}: {error}",
-                hint="Is it a recipe of the data pack format, whole and unedited?",
+                hint="It must be a complete recipe in the data pack format.",
             ) from error
     table = loader.table()
     if not table.recipes:
@@ -67,7 +67,7 @@ def _root(location: str) -> Traversable:
     if not path.exists():
         raise UsageError(f"no data pack at {location}", hint=_HINT)
     try:
-        # zipfile.Path has all that is needed of the protocol.
+        # zipfile.Path has all methods of the protocol that are used here.
         return zipfile.Path(zipfile.ZipFile(path))
     except (OSError, zipfile.BadZipFile) as error:
         raise UsageError(f"{location} is neither a directory nor a zip file", hint=_HINT) from error
@@ -78,7 +78,7 @@ def _recipe_files(root: Traversable, location: str) -> list[tuple[str, Traversab
     directories = list(_recipe_directories(root))
     if not directories:
         raise UsageError(f"no recipe directory in {location}", hint=_HINT)
-    return [found for directory in directories for found in sorted(_json_files(directory, ""))]
+    return [file for directory in directories for file in sorted(_json_files(directory, ""))]
 
 
 def _recipe_directories(root: Traversable) -> Iterator[Traversable]:
@@ -109,7 +109,7 @@ def _json_files(directory: Traversable, prefix: str) -> Iterator[tuple[str, Trav
 
 
 class _Loader:
-    """Collects recipes file by file; later files see what earlier ones need."""
+    """Collects recipes file by file; whether one is used depends on earlier files."""
 
     def __init__(self) -> None:
         self._items: dict[str, None] = {}
@@ -119,7 +119,7 @@ class _Loader:
         self._needs: dict[str, set[str]] = {}
 
     def add(self, data: Mapping[str, Any]) -> None:
-        """Take in one file; anything but a crafting recipe is passed over."""
+        """Add one file; anything but a crafting recipe is skipped."""
         inputs = _inputs(data)
         if inputs is None:
             return
@@ -128,7 +128,7 @@ class _Loader:
             (self._tags if ingredient.is_tag else self._items)[ingredient.name] = None
         self._items[output] = None
         if len(inputs) == 1 and inputs[0][1].name.endswith("_block"):
-            # Unpacking a storage block would let every ingot be crafted from what it makes.
+            # Unpacking a storage block would allow crafting every ingot from its own product.
             return
         group = data.get("group")
         if group and group != output:
@@ -137,7 +137,7 @@ class _Loader:
         names = [ingredient.name for _, ingredient in inputs]
         needs = self._needs.setdefault(output, set())
         if any(output in self._needs.get(name, ()) for name in names):
-            # It would run in a circle with a recipe read before.
+            # It would form a cycle with an earlier recipe.
             return
         for name in names:
             needs.add(name)
@@ -145,7 +145,7 @@ class _Loader:
         self._recipes.append((inputs, output, count))
 
     def table(self) -> RecipeTable:
-        """The table of all files taken in."""
+        """The table of all added files."""
         made = {output for _, output, _ in self._recipes}
         members: dict[str, list[str]] = {tag: [] for tag in self._tags}
         for item, group in self._group_of.items():
@@ -153,7 +153,7 @@ class _Loader:
         recipes = []
         for inputs, output, count in self._recipes:
             for _, ingredient in inputs:
-                # A tag that no craftable item belongs to is a literal item from here on.
+                # A tag without a craftable item becomes an item.
                 if ingredient.is_tag and made.isdisjoint(members.get(ingredient.name, ())):
                     members.pop(ingredient.name, None)
                     self._items[ingredient.name] = None
@@ -163,7 +163,7 @@ class _Loader:
 
 
 def _inputs(data: Mapping[str, Any]) -> list[tuple[int, _Ingredient]] | None:
-    """Counted ingredients in the file's order, or None where it is no crafting recipe."""
+    """Counted ingredients in the file's order, or None if it is no crafting recipe."""
     kind = data["type"].removeprefix(NAMESPACE)
     if kind == "crafting_shaped":
         pattern = "".join(data["pattern"])
@@ -205,5 +205,5 @@ def _result(value: Any) -> tuple[str, int]:
 
 
 def _name(item_id: str) -> str:
-    """Our name of an id: without the game's own namespace."""
+    """Our name for an id: without the game's own namespace."""
     return item_id.removeprefix(NAMESPACE)

@@ -73,20 +73,20 @@ class TextCraftSnapshot(NamedTuple):
 
 
 class TextCraft(Environment):
-    """Craft a goal item from what can be got.
+    """Craft a goal item from items that can be got.
 
-    Tasks come from the bundled recipe book, from a Minecraft data pack, or carry their own recipes
-    (``agentr_lite.envs.textcraft.custom_task``); an instance starts any of them. A task is the
-    same whatever the seed.
+    Tasks come from the bundled recipe book or from a Minecraft data pack, or have their own recipes
+    (``agentr_lite.envs.textcraft.custom_task``); every instance can start all of them. A task does
+    not depend on the seed.
 
     Args:
         recipes_dir: a data pack, or the recipe directory in it; default: the bundled book.
-        distractors: at most this many unhelpful commands are shown (upstream: 10).
-        max_commands: show fewer distractors so that at most this many commands are shown; the
-            commands that the goal needs are never left out. 0 = no limit.
+        distractors: most unhelpful commands that are shown (upstream: 10).
+        max_commands: most commands that are shown; distractors are left out first, and commands
+            that the goal needs are never left out. 0 = no limit.
 
     Raises:
-        UsageError: a wrong option, or no readable recipes in ``recipes_dir``.
+        UsageError: an option is wrong, or ``recipes_dir`` has no readable recipes.
     """
 
     name: ClassVar[str] = "textcraft"
@@ -116,7 +116,7 @@ class TextCraft(Environment):
         """The split's tasks, easiest first.
 
         Raises:
-            UsageError: no such split.
+            UsageError: there is no such split.
         """
         if self._tasks is None:
             self._tasks = tasks_of(self._table, self._splits())
@@ -135,10 +135,10 @@ class TextCraft(Environment):
         return stratified_split(self._table, names)
 
     def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
-        """Begin ``task`` with empty hands. ``seed`` changes nothing.
+        """Begin ``task`` with an empty inventory. ``seed`` changes nothing.
 
         Raises:
-            UsageError: the task's goal is not craftable here, or its recipes cannot be read.
+            UsageError: the task's goal cannot be crafted here, or its recipes cannot be read.
         """
         self._world = self.world(task)
         self._task = task
@@ -160,8 +160,8 @@ class TextCraft(Environment):
             goal = task.payload.get("goal", task.name)
             if goal not in self._table.by_output:
                 raise UsageError(
-                    f"textcraft: nothing here makes '{goal}' (task '{task.name}')",
-                    hint="Was the task made with another recipes_dir?",
+                    f"textcraft: no recipe here makes '{goal}' (task '{task.name}')",
+                    hint="The task may have been made with another recipes_dir.",
                 )
             world = world_of_goal(
                 self._table,
@@ -175,7 +175,7 @@ class TextCraft(Environment):
         return world
 
     def step(self, action: str) -> StepResult:
-        """Carry out one action; reward 1 and terminated when it crafts the goal item."""
+        """Carry out one action; crafting the goal item earns 1 and ends the episode."""
         world = self._playing()
         outcome = apply(world.table, self._inventory, action)
         self._inventory = outcome.inventory
@@ -187,23 +187,23 @@ class TextCraft(Environment):
         return _BRIEF if brief else _INSTRUCTIONS
 
     def snapshot(self) -> TextCraftSnapshot:
-        """The task and the inventory, in constant time: neither is ever changed in place."""
+        """The task and the inventory; this takes constant time, because both are immutable."""
         self._playing()
         assert self._task is not None
         return TextCraftSnapshot(self._task, self._inventory)
 
     def restore(self, snapshot: TextCraftSnapshot) -> None:
-        """Bring back a state, also one of another instance with the same settings."""
+        """Return to a state, even one of another instance with the same settings."""
         if snapshot.task is not self._task:
             self._world = self.world(snapshot.task)
             self._task = snapshot.task
         self._inventory = snapshot.inventory
 
     def solve(self, task: Task) -> list[str]:
-        """The shortest plan known, from reset.
+        """The shortest known plan from reset on.
 
         Raises:
-            UnsolvableError: a custom task whose commands do not lead to its goal.
+            UnsolvableError: the commands of a custom task do not lead to its goal.
         """
         return solver.solve(self.world(task))
 
@@ -212,7 +212,7 @@ class TextCraft(Environment):
         return [action.text for action in solver.plan(self._playing(), self._inventory)]
 
     def valid_actions(self) -> list[str]:
-        """Actions that would succeed now: one get of each raw item, crafts, ``inventory``."""
+        """Actions that would succeed now: getting one of each raw item, crafts, ``inventory``."""
         world = self._playing()
         raw = sorted(
             {name for recipe in world.commands for _, name in recipe.inputs} & world.table.gettable
@@ -222,7 +222,7 @@ class TextCraft(Environment):
         return [*actions, "inventory"]
 
     def grammar(self) -> str:
-        """Actions with whole counts; any item's name."""
+        """The forms of actions, with whole counts and any item name."""
         return _GRAMMAR
 
     def describe_state(self) -> str:

@@ -1,8 +1,8 @@
-"""The search behind the oracle: which recipes, which members of tags, how many of each.
+"""The search behind the oracle: it chooses recipes, members of tags, and counts.
 
-It takes sums of counts, with crafts rounded up, and two kinds of choices: which recipe makes an
-item, and which member serves a tag. Every combination of choices is tried where there are few;
-otherwise they are improved one at a time. All of it is deterministic.
+A plan sums up counts, with crafts rounded up. There are two kinds of choices: the recipe that makes
+an item, and the member that is used for a tag. If there are few combinations of choices, all are
+tried; otherwise the choices are improved one at a time. The search is deterministic.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from agentr_lite.envs.textcraft.rules import Inventory, Recipe, shown_name
 from agentr_lite.envs.textcraft.world import World
 
 _EXHAUSTIVE = 256
-"""Up to this many combinations of choices are all tried."""
+"""If there are at most this many combinations of choices, all are tried."""
 
 _CIRCLE = -1
-"""Shape of an item that is met again while its own shape is looked for."""
+"""The shape of an item that occurs again while its own shape is computed."""
 
 
 class UnsolvableError(AgentrError):
@@ -36,17 +36,17 @@ class Action:
 
     kind: Literal["get", "craft"]
     name: str
-    """The item got or made."""
+    """The item that the action gets or makes."""
     count: int
-    """How many are got, or made by this one crafting."""
+    """How many the action gets or makes."""
     recipe: Recipe | None = None
     """The shown recipe that a craft uses; its inputs may name a tag."""
     inputs: tuple[tuple[int, str], ...] = ()
-    """What is put in: the recipe's inputs, each tag replaced by the member used."""
+    """The inputs of a craft: the recipe's inputs, with tags replaced by the used members."""
 
     @property
     def text(self) -> str:
-        """The action as the environment reads it."""
+        """The action in the environment's form."""
         if self.kind == "get":
             return f"get {self.count} {shown_name(self.name)}"
         inputs = ", ".join(f"{n} {shown_name(name)}" for n, name in self.inputs)
@@ -55,7 +55,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """One combination: recipe index by item and member by tag; absent means the cheapest."""
+    """One combination: recipe index by item, member by tag; the cheapest if it is absent."""
 
     recipes: Mapping[str, int]
     members: Mapping[str, str]
@@ -64,7 +64,7 @@ class _Choice:
 
 
 class Planner:
-    """Plans in one world; built once, asked from any number of inventories."""
+    """Makes plans in one world, from any inventory."""
 
     def __init__(self, world: World) -> None:
         self._gettable = world.table.gettable
@@ -73,8 +73,8 @@ class Planner:
         for recipe in world.commands:
             self._makers.setdefault(recipe.output, []).append(recipe)
         self._costs = self._least_costs(world.commands)
-        # Cheapest first: always choosing the first can never run in a circle, because every
-        # input then costs less than what is made of it.
+        # Cheapest first. The first choices never form a cycle, because every input costs less
+        # than its product.
         self._recipe_options = {
             name: self._ranked(self._recipe_cost(recipe) for recipe in makers)
             for name, makers in self._makers.items()
@@ -88,7 +88,7 @@ class Planner:
         self._closures: dict[tuple[str, bool], frozenset[str]] = {}
 
     def plan(self, inventory: Inventory, goal: str) -> list[Action]:
-        """The shortest plan found; empty if ``goal`` is held.
+        """The shortest plan that the search finds; empty if ``goal`` is held.
 
         Raises:
             UnsolvableError: the shown recipes do not lead there.
@@ -108,7 +108,7 @@ class Planner:
         if best is None:
             raise UnsolvableError(
                 f"the shown commands do not lead to {shown_name(goal)}",
-                hint="They must hold a recipe for everything that cannot be got.",
+                hint="They must include a recipe for every item that cannot be got.",
             )
         return best
 
@@ -124,9 +124,9 @@ class Planner:
             for index, (_, options) in enumerate(points):
                 for pick in range(len(options)):
                     changed = [*picks[:index], pick, *picks[index + 1 :]]
-                    found = self._attempt(goal, inventory, self._choice(points, changed))
-                    if found is not None and (best is None or _key(found) < _key(best)):
-                        best, picks, improved = found, changed, True
+                    plan = self._attempt(goal, inventory, self._choice(points, changed))
+                    if plan is not None and (best is None or _key(plan) < _key(best)):
+                        best, picks, improved = plan, changed, True
         return best
 
     def _choice(self, points: list[tuple[str, list[int | str]]], picks: Iterable[int]) -> _Choice:
@@ -144,15 +144,15 @@ class Planner:
         return _Choice(recipes, members, held_first)
 
     def _choice_points(self, goal: str, inventory: Inventory) -> list[tuple[str, list[int | str]]]:
-        """What there is to choose on the way to ``goal``, cheapest option first."""
+        """The choices on the way to ``goal``, each with its cheapest option first."""
         points: list[tuple[str, list[int | str]]] = []
         direct = self._closure(goal, through_tags=False)
         tags = False
         for name in sorted(self._closure(goal)):
             if name in self._tags:
                 ranked = self._member_options[name]
-                # Of members made in the same way one is enough, unless something on the way to
-                # another is held or needed anyway.
+                # One of several members that are made in the same way is enough, unless
+                # something on the way to another one is held or needed anyway.
                 kinds = {self._shape(member): member for member in reversed(ranked)}
                 useful = [
                     member
@@ -170,7 +170,7 @@ class Planner:
         return points
 
     def _closure(self, goal: str, *, through_tags: bool = True) -> frozenset[str]:
-        """Every name that may be needed for ``goal``, itself included."""
+        """Every name that may be needed for ``goal``, including itself."""
         key = (goal, through_tags)
         if key not in self._closures:
             seen: set[str] = set()
@@ -190,7 +190,7 @@ class Planner:
         return self._closures[key]
 
     def _shape(self, name: str) -> int:
-        """How an item is made, without names: members of a tag with equal shapes are alike."""
+        """How an item is made, without names; members of a tag with equal shapes are alike."""
         if name not in self._shapes:
             self._shapes[name] = _CIRCLE
             parts: Sequence[object] = ()
@@ -201,21 +201,21 @@ class Planner:
                     (recipe.count, *((n, self._shape(item)) for n, item in recipe.inputs))
                     for recipe in self._makers[name]
                 ]
-            # Numbered rather than nested: a nested shape doubles with every level.
+            # Shapes are numbered, not nested: the size of a nested shape doubles with every level.
             self._shapes[name] = self._shape_numbers.setdefault(
                 (name in self._tags, *parts), len(self._shape_numbers)
             )
         return self._shapes[name]
 
     def _attempt(self, goal: str, inventory: Inventory, choice: _Choice) -> list[Action] | None:
-        """The plan under one combination of choices; None if that runs in a circle."""
+        """The plan for one combination of choices; None if the choices form a cycle."""
         order = self._order(goal, inventory, choice)
         if order is None:
             return None
         pool = dict(inventory)
         demand = {goal: 1}
         steps: dict[str, list[Action]] = {}
-        # Users before what they use, so that a demand is complete when it is looked at.
+        # Products before their inputs, so that a demand is complete when it is used.
         for name in reversed(order):
             short = demand.get(name, 0) - pool.get(name, 0)
             if short <= 0:
@@ -237,7 +237,7 @@ class Planner:
     def _served(
         self, count: int, name: str, choice: _Choice, pool: dict[str, int], demand: dict[str, int]
     ) -> str:
-        """Book ``count`` of ``name`` and say which item serves (a tag takes one kind only)."""
+        """Add a demand for ``count`` of ``name``; returns the used item (one kind for a tag)."""
         if name in self._tags:
             chosen = self._member(name, choice)
             if choice.held_first:
@@ -250,7 +250,7 @@ class Planner:
         return name
 
     def _order(self, goal: str, inventory: Inventory, choice: _Choice) -> list[str] | None:
-        """Everything that may be needed, inputs before outputs; None for a circle."""
+        """Everything that may be needed, inputs before outputs; None if there is a cycle."""
         order: list[str] = []
         state: dict[str, bool] = {}
         stack: list[tuple[str, Iterator[str]]] = [
@@ -300,7 +300,7 @@ class Planner:
         return member
 
     def _least_costs(self, commands: Iterable[Recipe]) -> dict[str, int]:
-        """A rough number of actions for one piece of everything that can be had."""
+        """An estimated number of actions for one piece of every obtainable item."""
         costs = dict.fromkeys(self._gettable, 1)
         self._costs = costs
         changed = True
@@ -332,10 +332,10 @@ def _key(actions: list[Action]) -> tuple[int, int]:
 
 
 def _best(tried: Iterable[list[Action] | None]) -> list[Action] | None:
-    """The shortest plan; the first of several."""
-    return min((found for found in tried if found is not None), key=_key, default=None)
+    """The shortest plan; of several, the first."""
+    return min((plan for plan in tried if plan is not None), key=_key, default=None)
 
 
 def raw_units(actions: Iterable[Action]) -> int:
-    """How many pieces of raw items the plan still gets."""
+    """The number of pieces of raw items that the plan gets."""
     return sum(action.count for action in actions if action.kind == "get")

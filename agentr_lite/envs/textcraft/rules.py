@@ -1,10 +1,10 @@
 """TextCraft's rules: action grammar, inventory and crafting.
 
-Everything here is a pure function of a recipe table, an inventory and an action's text, so that
-the environment, the solver and the judge of single steps cannot disagree.
+Everything here is a pure function of a recipe table, an inventory and an action's text. So the
+environment, the solver and the judge of single steps always agree.
 
-Source: the wire format of TextCraft (ADaPT, arXiv 2311.05772, and AgentGym, arXiv 2406.04151);
-observation strings are that interface and are matched to the letter.
+Source: TextCraft's interface (ADaPT, arXiv 2311.05772, and AgentGym, arXiv 2406.04151). The
+observations equal its texts exactly.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import NamedTuple
 from agentr_lite.core.errors import UsageError
 
 NAMESPACE = "minecraft:"
-"""Added to every name in observations that print an item's id."""
+"""The prefix of names in observations that print an item's id."""
 
 Inventory = Mapping[str, int]
-"""Held amounts by name, in the order of acquisition. Never changed in place."""
+"""Held amounts by name, in the order of acquisition. It is never changed in place."""
 
-# Eighteen digits at most: beyond that a count is a mistake, and an unbounded one costs real time.
+# At most 18 digits: a larger count is a mistake, and an unlimited one would take much time.
 _CRAFT = re.compile(r"craft (.*) using (.*)")
 _GET = re.compile(r"get ([0-9]{1,18}) (.*)")
 _INVENTORY = "inventory"
@@ -37,7 +37,7 @@ class RecipeSyntaxError(UsageError):
 
 
 def item_name(shown: str) -> str:
-    """The internal name of an item as people write it: ``oak logs`` -> ``oak_logs``."""
+    """The internal name of an item that people write as words: ``oak logs`` -> ``oak_logs``."""
     return shown.replace(" ", "_")
 
 
@@ -48,50 +48,50 @@ def shown_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What makes what, with exact counts. Names have no ``minecraft:`` and keep underscores."""
+    """One recipe with exact counts. Names have underscores and no ``minecraft:``."""
 
     output: str
     count: int
-    """How many one crafting yields, >= 1."""
+    """The number of items that one crafting makes, >= 1."""
     inputs: tuple[tuple[int, str], ...]
-    """``(count, name)`` in the order shown; a name may be a tag of the table (``planks``)."""
+    """``(count, name)`` in the shown order; a name may be a tag of the table (``planks``)."""
 
     @property
     def text(self) -> str:
-        """The command that a task shows: ``craft 4 oak planks using 1 oak logs``."""
+        """The command in the shown form: ``craft 4 oak planks using 1 oak logs``."""
         inputs = ", ".join(f"{count} {shown_name(name)}" for count, name in self.inputs)
         return f"craft {self.count} {shown_name(self.output)} using {inputs}"
 
 
 def parse_recipe(command: str) -> Recipe:
-    """Read a shown command back; the inverse of ``Recipe.text``.
+    """Parse a shown command; the inverse of ``Recipe.text``.
 
     Raises:
-        RecipeSyntaxError: not of the form ``craft 4 oak planks using 1 oak logs``.
+        RecipeSyntaxError: the form is not ``craft 4 oak planks using 1 oak logs``.
     """
-    found = _COMMAND.fullmatch(command.strip())
+    parsed = _COMMAND.fullmatch(command.strip())
     inputs = []
-    for part in found.group(3).split(",") if found else ():
+    for part in parsed.group(3).split(",") if parsed else ():
         counted = _COUNTED.fullmatch(part.strip())
         if counted is None or int(counted.group(1)) == 0:
-            found = None
+            parsed = None
             break
         inputs.append((int(counted.group(1)), item_name(counted.group(2))))
-    if found is None or int(found.group(1)) == 0:
+    if parsed is None or int(parsed.group(1)) == 0:
         raise RecipeSyntaxError(
             f"not a crafting command: {command!r}",
             hint="The form is: craft 4 oak planks using 1 oak logs",
         )
-    return Recipe(item_name(found.group(2)), int(found.group(1)), tuple(inputs))
+    return Recipe(item_name(parsed.group(2)), int(parsed.group(1)), tuple(inputs))
 
 
 class RecipeTable:
-    """All recipes that hold in a world, and what follows from them.
+    """All recipes of a world, and what follows from them.
 
     Args:
         recipes: in a fixed order; several may make the same item.
-        tags: real tags, name -> members; any one member serves where a recipe asks for the tag.
-        items: further names that exist (and can be got, unless a recipe makes them).
+        tags: real tags, name -> members; where a recipe needs a tag, any one member is enough.
+        items: additional names that exist (and can be got, unless a recipe makes them).
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class RecipeTable:
         self._depths: dict[str, int] | None = None
 
     def item_id(self, name: str) -> str:
-        """The id that observations print: with ``minecraft:`` unless of another namespace."""
+        """The id that observations print: with ``minecraft:``, or with its own namespace."""
         return name if name in self._foreign else NAMESPACE + name
 
     def makers(self, name: str) -> tuple[Recipe, ...]:
@@ -141,21 +141,21 @@ class RecipeTable:
         return self.by_output.get(name, ())
 
     def users(self, name: str) -> Sequence[Recipe]:
-        """The recipes that name an item or tag as an input."""
+        """The recipes with an item or tag as an input."""
         return self._by_input.get(name, ())
 
     def depth(self, name: str) -> int:
-        """Crafting levels below an item: 0 if it can be got, -1 if it cannot be had at all.
+        """Crafting levels below an item: 0 if it can be got, -1 if it is not obtainable.
 
-        An item's depth is the least over its recipes of one more than the deepest input's; a
-        tag's is the least over its craftable members.
+        A recipe's depth is that of its deepest input plus one. An item's depth is the least depth
+        of its recipes; a tag's depth is the least depth of its craftable members.
         """
         if self._depths is None:
             self._depths = self._compute_depths()
         return self._depths.get(name, 0 if name in self.gettable else -1)
 
     def _compute_depths(self) -> dict[str, int]:
-        # Relaxation instead of recursion: a user's recipes may run in circles.
+        # Relaxation instead of recursion, because a user's recipes may form cycles.
         depths = dict.fromkeys(self.gettable, 0)
         unknown = len(self.recipes) + 1
         changed = True
@@ -177,7 +177,7 @@ class RecipeTable:
 
     def tree(self, goal: str) -> tuple[Recipe, ...]:
         """Every recipe that may take part in making ``goal``, depth first, without repeats."""
-        found: dict[Recipe, None] = {}
+        recipes: dict[Recipe, None] = {}
         seen: set[str] = set()
         pending = [goal]
         while pending:
@@ -186,27 +186,28 @@ class RecipeTable:
                 continue
             seen.add(name)
             for recipe in self.makers(name):
-                found[recipe] = None
+                recipes[recipe] = None
                 pending.extend(item for _, item in reversed(recipe.inputs))
-        return tuple(found)
+        return tuple(recipes)
 
 
 class Outcome(NamedTuple):
-    """What one action does."""
+    """The effect of one action."""
 
     observation: str
     inventory: Inventory
-    """The inventory afterwards; the same object where nothing changed."""
+    """The inventory afterwards; the same object if nothing changed."""
     ok: bool
-    """False where the action was not understood or not possible."""
+    """False if the action was not understood or was impossible."""
     crafted: str | None = None
     """The item made, if any."""
 
 
 def apply(table: RecipeTable, inventory: Inventory, action: str) -> Outcome:
-    """Carry out one action; a bad one leaves the inventory as it is and says so.
+    """Carry out one action; a bad action changes nothing, and its observation says so.
 
-    Source: the three patterns are tried in this order, unanchored at the end, case-sensitive.
+    The three patterns are tried in this order, case-sensitive and without an anchor at the end, as
+    upstream does.
     """
     craft = _CRAFT.match(action)
     if craft is not None:
@@ -236,7 +237,7 @@ def _get(table: RecipeTable, inventory: Inventory, count: int, shown: str) -> Ou
 
 def _craft(table: RecipeTable, inventory: Inventory, wanted: str, using: str) -> Outcome:
     counted = _COUNTED.match(wanted)
-    # The count asked for is echoed in one message and otherwise ignored.
+    # The requested count is repeated in one message and otherwise ignored.
     count = int(counted.group(1)) if counted else 1
     output = item_name(counted.group(2) if counted else wanted)
     given: list[tuple[int, str]] = []
@@ -260,7 +261,7 @@ def _craft(table: RecipeTable, inventory: Inventory, wanted: str, using: str) ->
     for n, name in given:
         left[name] = left.get(name, 0) - n
         if left[name] < 0:
-            # One held item offered for two inputs.
+            # One held item is offered for two inputs.
             return _missing(table, inventory, output)
         if left[name] == 0:
             del left[name]
@@ -292,7 +293,7 @@ def _matches(table: RecipeTable, recipe: Recipe, given: Sequence[tuple[int, str]
     rest = list(given)
     for count, name in recipe.inputs:
         is_tag = name in table.tags
-        # The first that fits by name must fit by count too; no other is tried.
+        # The first input with the right name must have the right count; no other is tried.
         for given_input in rest:
             item = given_input[1]
             if (table.tag_of.get(item) if is_tag else item) == name:

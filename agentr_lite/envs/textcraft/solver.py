@@ -1,7 +1,7 @@
-"""The oracle: the actions still needed from any inventory, and what a single step was worth.
+"""The oracle: the remaining actions from any inventory, and the value of a single step.
 
-TextCraft has no dead ends (what can be got can be got again), so from every inventory there is a
-plan; ``planner`` finds it.
+TextCraft has no dead ends, because every raw item can be got again. So there is a plan from every
+inventory; ``planner`` finds it.
 """
 
 from __future__ import annotations
@@ -29,42 +29,43 @@ Verdict = Literal["good", "bad", "neutral"]
 
 
 def plan(world: World, inventory: Inventory, goal: str | None = None) -> list[Action]:
-    """The actions that still lead to crafting ``goal``, with what is held used first.
+    """The remaining actions for crafting ``goal``; held items are used first.
 
-    What has to be got of one item is got in one action. Only shown recipes are used.
+    All pieces of a raw item are got in one action. Only shown recipes are used.
 
     Args:
-        world: where.
-        inventory: what is held.
-        goal: the item to craft; default: the world's.
+        world: the task's world.
+        inventory: the held items.
+        goal: the item to craft; default: the world's goal.
 
     Returns:
-        In an order that works; empty if the goal is held already.
+        The actions in a valid order; empty if the goal is held already.
 
     Raises:
-        UnsolvableError: the shown recipes do not lead there.
+        UnsolvableError: the shown recipes do not lead to the goal.
     """
     return _planner(world).plan(inventory, world.goal if goal is None else goal)
 
 
 def solve(world: World) -> list[str]:
-    """The plan from empty hands, as the environment reads it."""
+    """The plan from an empty inventory, in the environment's form."""
     return [action.text for action in plan(world, {})]
 
 
 def remaining(world: World, inventory: Inventory, goal: str | None = None) -> int:
-    """The number of actions still needed."""
+    """The number of remaining actions."""
     return len(plan(world, inventory, goal))
 
 
 def judge(world: World, before: Inventory, after: Inventory, *, ok: bool) -> Verdict:
-    """What one step was worth, by the plans before and after it.
+    """The value of one step, by the plans before and after it.
 
-    ``good``: fewer actions remain. ``neutral``: nothing changed (``inventory``), or part of what
-    one get would have brought was got. ``bad``: the action failed, or no fewer actions remain.
+    ``good``: fewer actions remain. ``neutral``: nothing changed (``inventory``), or the step got a
+    part of the pieces that one action could get. ``bad``: the action failed, or no fewer actions
+    remain.
 
     Args:
-        world: where.
+        world: the task's world.
         before: inventory before the step.
         after: inventory after the step.
         ok: whether the action was possible.
@@ -82,7 +83,7 @@ def judge(world: World, before: Inventory, after: Inventory, *, ok: bool) -> Ver
 
 
 def possible_crafts(world: World, inventory: Inventory) -> list[str]:
-    """Shown crafts that would succeed now, each tag replaced by every held member in turn."""
+    """Shown crafts that would succeed now, for each held member of a tag."""
     crafts: list[str] = []
     for recipe in world.commands:
         kinds = [

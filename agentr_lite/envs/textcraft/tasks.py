@@ -1,9 +1,9 @@
-"""Tasks: goals by depth, the commands shown, and the splits.
+"""Tasks: goals by depth, shown commands, and splits.
 
-Everything is fixed by names and digests, nothing by a random generator's internals, a directory's
-order or Python's string hash: the same book gives the same tasks everywhere. The bundled book's
-splits are frozen in ``data/tasks.json``; ``python -m agentr_lite.envs.textcraft``
-prints that file's content again, byte for byte.
+Everything follows from names and digests; nothing depends on the internals of a random generator,
+the order of a directory or Python's string hash. So the same book gives the same tasks everywhere.
+The bundled book's splits are frozen in ``data/tasks.json``;
+``python -m agentr_lite.envs.textcraft`` prints the same content, byte for byte.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from agentr_lite.envs.textcraft.world import World
 MAX_DISTRACTORS = 10
 MANIFEST_VERSION = 1
 MAX_PLAN = 20
-"""Goals of the bundled book that need more actions are in no split: 20 rounds is AgentGym's cap."""
+"""Goals of the bundled book that need more actions are in no split: AgentGym allows 20 rounds."""
 
 TEST_SHARE, DEV_SHARE = 0.3, 0.1
 
 PUBLISHED_GOALS = 544
-"""Number of goals of the Minecraft 1.16.5 data; the published ids mean something there only."""
+"""Number of goals in the data of Minecraft 1.16.5; the published ids are valid only there."""
 PUBLISHED_DEPTHS = {1: 125, 2: 291, 3: 117, 4: 11}
 PUBLISHED_TEST_IDS = (*range(31), *range(140, 181), *range(420, 445), *range(533, 536))
 """Source: Agent-R's 100 TextCraft test ids (31/41/25/3 by depth)."""
@@ -50,14 +50,14 @@ def shown_commands(
     distractors: int = MAX_DISTRACTORS,
     max_commands: int = 0,
 ) -> tuple[Recipe, ...]:
-    """What a task shows: all recipes of the goal's tree and some that share an ingredient.
+    """The shown recipes: all recipes of the goal's tree, and some that share an ingredient.
 
     Args:
-        table: the recipes that hold.
-        goal: item to craft.
-        distractors: at most this many recipes that do not help.
-        max_commands: show fewer distractors so that no more than this many commands are shown;
-            the tree itself is never cut. 0 = no limit.
+        table: the world's recipes.
+        goal: the item to craft.
+        distractors: most recipes that do not help.
+        max_commands: most recipes; distractors are left out, but never recipes of the tree.
+            0 = no limit.
     """
     tree = table.tree(goal)
     used = {name for recipe in tree for _, name in recipe.inputs}
@@ -86,7 +86,7 @@ def _digest(text: str) -> str:
 
 
 def stratified_split(table: RecipeTable, names: Sequence[str]) -> dict[str, list[str]]:
-    """Disjoint splits with every depth in each, as far as there are enough goals of it.
+    """Disjoint splits; each has goals of every depth, as far as there are enough.
 
     Within a depth, goals are ordered by a digest of their name; the first 30 % (at least one) are
     test, the next 10 % dev, the rest train.
@@ -106,8 +106,8 @@ def stratified_split(table: RecipeTable, names: Sequence[str]) -> dict[str, list
 def published_split(names: Sequence[str]) -> dict[str, list[str]]:
     """The published benchmark's splits over the 544 goals of the Minecraft 1.16.5 data.
 
-    Test: the published ids. Train: 374 of the 438 other ids in 31-537, evenly spread (which of
-    them were used was not published); dev: the 64 left over.
+    Test: the published ids. Train: 374 of the 438 other ids in 31-537, evenly spread, because the
+    ids used by the authors were not published. Dev: the other 64.
     """
     test = set(PUBLISHED_TEST_IDS)
     candidates = [index for index in PUBLISHED_TRAIN_RANGE if index not in test]
@@ -147,7 +147,7 @@ def tasks_of(table: RecipeTable, splits: Mapping[str, Sequence[str]]) -> dict[st
 
 
 def build_manifest() -> dict[str, Any]:
-    """The bundled book's splits, made from scratch."""
+    """Compute the bundled book's splits."""
     table = bundled_table()
     playable = [
         name for name in goals(table) if remaining(world_of_goal(table, name), {}) <= MAX_PLAN
@@ -160,7 +160,7 @@ def build_manifest() -> dict[str, Any]:
 
 
 def manifest_text(manifest: Mapping[str, Any]) -> str:
-    """The file's content for a manifest."""
+    """The content of ``data/tasks.json`` for a manifest."""
     return json.dumps(manifest, indent=1) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""A world: the recipes that hold, the commands that are shown, and the goal.
+"""A world: the valid recipes, the shown commands, and the goal.
 
-A bundled task, a data pack's task and a procedural task with made-up items are all worlds; the
-environment and the solver know nothing else.
+A bundled task, a data pack's task and a procedural task with made-up items are all worlds. The
+environment and the solver use nothing else.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from agentr_lite.envs.textcraft.rules import (
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """What an episode plays in. Immutable; compared by identity."""
+    """The setting of an episode. It is immutable and compared by identity."""
 
     table: RecipeTable
-    """The recipes that hold."""
+    """The valid recipes."""
     goal: str
     """Name of the item to craft (underscores, no namespace)."""
     commands: tuple[Recipe, ...] = field(repr=False)
-    """The recipes shown, in the order shown. An agent, the solver included, knows these alone."""
+    """The shown recipes, in their order. An agent, or the solver, knows only these."""
 
     @cached_property
     def text(self) -> str:
@@ -52,11 +52,11 @@ class World:
         """A world from an arbitrary list of recipes.
 
         Args:
-            goal: item to craft.
-            commands: what is shown, in that order.
-            recipes: recipes that hold besides the shown ones.
+            goal: the item to craft.
+            commands: the shown recipes, in their order.
+            recipes: recipes that are valid but not shown.
             tags: real tags, name -> members.
-            items: further names that can be got.
+            items: additional names that can be got.
         """
         shown = tuple(commands)
         table = RecipeTable((*shown, *recipes), tags=tags, items=items)
@@ -74,23 +74,24 @@ def custom_task(
     items: Iterable[str] = (),
     level: int | None = None,
 ) -> Task:
-    """A task that carries its own world, e.g. a procedural one with made-up items.
+    """A task with its own world, e.g. a procedural one with made-up items.
 
-    ``TextCraft.reset`` starts it like any other; its items need not be in any book. The payload
-    holds plain JSON types only, so the task can be stored.
+    ``TextCraft.reset`` starts it like any other task; its items need not be in any book. The
+    payload has only plain JSON types, so the task can be stored.
 
     Args:
-        name: unique name.
-        goal: item to craft, as shown or with underscores.
-        commands: what is shown, in that order: recipes, or ``craft 4 oak planks using 1 oak logs``.
-        split: as the caller likes.
-        recipes: recipes that hold besides the shown ones.
+        name: a unique name.
+        goal: the item to craft, with blanks or with underscores.
+        commands: the shown recipes, in their order, or texts like ``craft 4 oak planks using 1 oak
+            logs``.
+        split: any name.
+        recipes: recipes that are valid but not shown.
         tags: real tags, name -> members.
-        items: further names that can be got.
+        items: additional names that can be got.
         level: difficulty class; default: the goal's crafting depth.
 
     Raises:
-        RecipeSyntaxError: a command that cannot be read.
+        RecipeSyntaxError: a command cannot be read.
     """
     payload: dict[str, Any] = {"goal": item_name(goal), "commands": _texts(commands)}
     if extra := _texts(recipes):
@@ -105,16 +106,16 @@ def custom_task(
 
 
 def world_of_payload(payload: Mapping[str, Any]) -> World:
-    """The world of a task made by ``custom_task``.
+    """The world of a task from ``custom_task``.
 
     Raises:
-        UsageError: a payload of another shape, or a command that cannot be read.
+        UsageError: the payload has another form, or a command cannot be read.
     """
     goal, commands = payload.get("goal"), payload.get("commands")
     if not isinstance(goal, str) or isinstance(commands, str) or not commands:
         raise UsageError(
             "a TextCraft task needs a payload with 'goal' and a list of 'commands'",
-            hint="agentr_lite.envs.textcraft.custom_task makes one.",
+            hint="agentr_lite.envs.textcraft.custom_task makes such a payload.",
         )
     return World.of_recipes(
         goal,

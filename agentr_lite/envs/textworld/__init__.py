@@ -1,4 +1,4 @@
-"""TextWorld: text adventures that are made on the spot."""
+"""TextWorld: text adventures that are generated when they are needed."""
 
 from agentr_lite.envs.textworld.env import TextWorld
 

@@ -1,9 +1,9 @@
-"""Making games: each is made once, by another process, and kept.
+"""Generates games: each is made once, by another process, and kept.
 
-Another process, because some of TextWorld's games depend on the order of Python's sets, and with
-it on ``PYTHONHASHSEED``, which must be set before Python starts; and because making a game turns
-random generators that the whole process shares. It stays for the next game: reading TextWorld's
-grammars takes longer than making a game.
+Another process is needed because some of TextWorld's games depend on the order of Python's sets and
+thus on ``PYTHONHASHSEED``, which must be set before Python starts; and because making a game uses
+random generators that the whole process shares. The process is kept for the next game, because
+reading TextWorld's grammars takes longer than making a game.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _CHALLENGES = {
     "treasure": "tw-treasure_hunter",
 }
 _HINT = (
-    "TextWorld compiles with Inform 7, of which its package holds programs for some machines only;"
-    " `tw-make custom --output /tmp/game.z8` tries it alone."
+    "TextWorld compiles with Inform 7, and its package has programs for some machines only."
+    " `tw-make custom --output /tmp/game.z8` tests TextWorld alone."
 )
 
 
@@ -36,7 +36,7 @@ class Workshop:
     """Makes games and keeps them.
 
     Args:
-        folder: where games are kept, each as a ``.z8`` file beside a ``.json`` file.
+        folder: the folder for the games; each is a ``.z8`` file beside a ``.json`` file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,7 @@ class Workshop:
         self._complaints: IO[str] | None = None
 
     def game_file(self, payload: Mapping[str, Any]) -> Path:
-        """A game's ``.z8`` file; made where it is not there yet, which takes seconds.
+        """A game's ``.z8`` file; if it does not exist, it is made, which takes seconds.
 
         Args:
             payload: ``game``, ``seed`` and ``settings`` of a task.
@@ -62,7 +62,7 @@ class Workshop:
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".making-") as bench:
             made = Path(bench, target.name)
             self._make(payload, made)
-            # The story last: where it is, all is.
+            # The story file comes last: if it exists, both files are complete.
             for suffix in (".json", ".z8"):
                 made.with_suffix(suffix).replace(target.with_suffix(suffix))
         return target
@@ -84,11 +84,11 @@ class Workshop:
                 [sys.executable, "-m", __name__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                # A file: nobody reads a pipe while games are made. Asked only when it dies.
+                # Errors go to a file, because nobody reads a pipe while games are made.
                 stderr=self._complaints,
                 env={**os.environ, "PYTHONHASHSEED": "0"},
                 text=True,
-                # Ctrl-C is for this process, which then closes the pipe.
+                # Only this process handles Ctrl-C; it then closes the pipe.
                 start_new_session=True,
             )
         maker = self._maker
@@ -100,7 +100,7 @@ class Workshop:
         except BrokenPipeError:
             answer = ""
         except BaseException:
-            # Cut in the middle: the answer to this game must not be taken for the next one's.
+            # After an interruption, this game's answer must not be read as the next one's.
             self.close()
             raise
         problem = json.loads(answer)["problem"] if answer else self._death()
@@ -110,7 +110,7 @@ class Workshop:
             )
 
     def _death(self) -> str:
-        """What is known of the end of the other process."""
+        """How the other process ended, as far as it is known."""
         assert self._maker is not None and self._complaints is not None
         code = self._maker.wait()
         self._complaints.seek(0)
@@ -125,7 +125,7 @@ def make(payload: Mapping[str, Any], target: Path) -> None:
 
     Args:
         payload: see ``Workshop.game_file``.
-        target: ends in ``.z8``; a ``.json`` file of the same name comes with it.
+        target: ends in ``.z8``; a ``.json`` file of the same name is written beside it.
     """
     import textworld
     from textworld.challenges import CHALLENGES
@@ -145,9 +145,9 @@ def make(payload: Mapping[str, Any], target: Path) -> None:
 
 
 def _serve() -> None:
-    """One JSON line in, a game made, one JSON line out, until the input ends."""
+    """Read requests, make games and write answers, one JSON line each, until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
-    # Whatever TextWorld and its compiler print is no answer.
+    # The output of TextWorld and its compiler must not be mixed with the answers.
     os.dup2(2, 1)
     for line in sys.stdin:
         request = json.loads(line)

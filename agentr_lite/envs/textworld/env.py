@@ -56,17 +56,17 @@ _NOT_PLAYED = {
     *("verify", "version", "oops", "o", "pronouns", "notify", "superbrief", "brief", "verbose"),
     *("enable", "disable", "restrict"),
 }
-"""Commands to the interpreter rather than to the game: they would ask questions, write files or
-turn the game round."""
+"""Commands to the interpreter, not to the game: they would ask questions, write files or undo
+moves."""
 _HIDDEN = ("tw-", "print_st")
-"""How TextWorld's own commands to its games begin."""
+"""The start of TextWorld's own commands to its games."""
 _AGAIN = {"again", "g"}
 _WORD_LENGTH = 9
-"""The interpreter compares no more of a word: ``transcripzz`` is ``transcript`` to it."""
+"""The interpreter compares only this many letters: it takes ``transcripzz`` for ``transcript``."""
 _LINE_BYTES = 198
-"""It reads no more of a line."""
+"""The interpreter reads only this many bytes of a line."""
 _NEXT_COMMAND = re.compile(r"[.,;]|\bthen\b")
-"""What stands between two commands on a line, and between who is told to act and the command."""
+"""Separates two commands on a line, and a character from the command for it."""
 _REFUSED = "That is no command of the game."
 _OVER = "The game is over."
 _GAMES_KEPT = 64
@@ -83,20 +83,21 @@ class TextWorldSnapshot(NamedTuple):
 
 
 class TextWorld(Environment):
-    """Text adventures, made on the spot and kept in ``games_dir``.
+    """Text adventures that are generated when they are needed and kept in ``games_dir``.
 
-    The reward is the share of the game's points, hence 1 where the game is won. Making a game
+    The reward is the share of the game's points, so it is 1 when the game is won. Generating a game
     takes seconds, once.
 
     Args:
-        game: ``cooking`` (find a recipe, prepare it, eat it; points on the way), ``coins`` (find
-            a coin), ``treasure`` (find a thing among others) or ``quest`` (follow instructions).
-        levels: which levels of difficulty take part, from 1; default: all of them.
-        train, dev, test: how many tasks each split has.
-        games_dir: where games are kept; default: ``textworld`` in the data directory.
+        game: ``cooking`` (find a recipe, prepare it, eat it; with points on the way), ``coins``
+            (find a coin), ``treasure`` (find a thing among others) or ``quest`` (follow
+            instructions).
+        levels: the levels of difficulty to use, from 1; default: all.
+        train, dev, test: number of tasks in each split.
+        games_dir: the folder for the games; default: ``textworld`` in the data directory.
 
     Raises:
-        UsageError: a wrong option, or TextWorld is not installed.
+        UsageError: an option is wrong, or TextWorld is not installed.
     """
 
     name: ClassVar[str] = "textworld"
@@ -142,10 +143,10 @@ class TextWorld(Environment):
         self._over = False
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The split's tasks; none of them is made yet.
+        """The split's tasks; their games need not exist yet.
 
         Raises:
-            UsageError: no such split.
+            UsageError: there is no such split.
         """
         if split not in self._counts:
             raise UsageError(
@@ -154,7 +155,7 @@ class TextWorld(Environment):
         return make_tasks(self._game, self._levels, split, self._counts[split])
 
     def reset(self, task: Task, *, seed: int = 0) -> tuple[str, dict[str, Any]]:
-        """Begin ``task``; its game is made first where it is not there. ``seed`` changes nothing.
+        """Begin ``task``; its game is made if it does not exist. ``seed`` changes nothing.
 
         Raises:
             EnvironmentFault: the game cannot be made.
@@ -162,9 +163,9 @@ class TextWorld(Environment):
         machine, story = self._take(task)
         text = machine.start()
         self._events, self._score, self._over = (), 0, False
-        # Before the objective stands a banner of letters made of letters.
-        _, found, rest = text.partition(story.objective)
-        return tidy(found + rest if found else text), {}
+        # A large banner precedes the objective.
+        _, objective, rest = text.partition(story.objective)
+        return tidy(objective + rest if objective else text), {}
 
     def step(self, action: str) -> StepResult:
         """Carry out one command."""
@@ -173,7 +174,7 @@ class TextWorld(Environment):
         if not is_played(command, again=bool(self._events)):
             return StepResult(_REFUSED, self._reward(story), self._over, False, {"invalid": True})
         if self._over:
-            # The interpreter now asks what to do next; an action is not meant for it.
+            # The interpreter asks what to do next, but actions are not meant for it.
             return StepResult(_OVER, self._reward(story), True, False, {"invalid": True})
         output = machine.send(command)
         self._events += output.events
@@ -193,23 +194,23 @@ class TextWorld(Environment):
         return _INSTRUCTIONS.format(extra=_COOKING if self._game == COOKING else "")
 
     def snapshot(self) -> TextWorldSnapshot:
-        """The machine's memory (40 kB) and what has happened."""
+        """The machine's memory (40 kB) and the events so far."""
         machine, _ = self._playing()
         assert self._task is not None
         return TextWorldSnapshot(self._task, machine.save(), self._events, self._score, self._over)
 
     def restore(self, snapshot: TextWorldSnapshot) -> None:
-        """Bring back a state, also one of another instance or process."""
+        """Return to a state, even one of another instance or process."""
         machine, _ = self._take(snapshot.task)
         machine.load(snapshot.memory)
         _, _, self._events, self._score, self._over = snapshot
 
     def solve(self, task: Task) -> list[str]:
-        """The commands that win, from reset."""
+        """The commands that win, from reset on."""
         return self._load(task)[1].plan(())
 
     def plan(self) -> list[str]:
-        """The commands that win from here on; empty where the game is over or lost."""
+        """The commands that win from here on; empty if the game is over or lost."""
         return self._playing()[1].plan(self._events)
 
     def valid_actions(self) -> list[str]:
@@ -218,7 +219,7 @@ class TextWorld(Environment):
         return [] if self._over else story.valid_commands(self._events)
 
     def describe_state(self) -> str:
-        """What is carried, in one line; nothing once the game is over."""
+        """The things that the player carries, in one line; empty once the game is over."""
         machine, _ = self._playing()
         if self._over:
             return ""
@@ -228,7 +229,7 @@ class TextWorld(Environment):
         return " ".join(text.split())
 
     def close(self) -> None:
-        """Let go of all games."""
+        """Close all games."""
         self._workshop.close()
         while self._open:
             self._open.popitem()[1][0].close()
@@ -241,7 +242,7 @@ class TextWorld(Environment):
         return self._machine, self._story
 
     def _load(self, task: Task) -> tuple[Machine, Story]:
-        """The task's game, in an interpreter of its own: trees take turns, step by step."""
+        """The task's game, in its own interpreter, because trees take turns step by step."""
         path = self._workshop.game_file(task.payload)
         if path not in self._open:
             self._open[path] = (Machine(path), Story(path.with_suffix(".json")))
@@ -258,31 +259,31 @@ class TextWorld(Environment):
 
 
 def one_line(action: str) -> str:
-    """An action as the interpreter reads it: on one line, of its length, nothing unprintable."""
+    """An action as the interpreter reads it: one line, not too long, printable."""
     shown = "".join(sign if sign.isprintable() else " " for sign in action)
     line = " ".join(shown.split()).encode("utf-8", "replace")
     return line[:_LINE_BYTES].decode("utf-8", "ignore")
 
 
 def is_played(line: str, *, again: bool) -> bool:
-    """Whether a line is for the game, each of the commands on it.
+    """Whether all commands on a line are for the game.
 
     Args:
         line: as ``one_line`` gives it.
-        again: whether a command has been played that ``again`` could repeat. The last one before
-            that is one of ours, which the player is not to know of.
+        again: whether the player has played a command that ``again`` could repeat. Otherwise it
+            would repeat one of our own commands, which the player must not see.
     """
     commands = [words for part in _NEXT_COMMAND.split(line.lower()) if (words := part.split())]
     refused = {word[:_WORD_LENGTH] for word in _NOT_PLAYED}
     for first, *_ in commands:
         if first.startswith(_HIDDEN) or first[:_WORD_LENGTH] in refused:
             return False
-        # On a line with others it may repeat the one before the line.
+        # On a line with other commands, it may repeat the one before the line.
         if first in _AGAIN and not (again and len(commands) == 1):
             return False
     return True
 
 
 def _shown(output: Output) -> str:
-    """Never empty: a model needs something to answer."""
+    """The observation; it is never empty, because a model needs a text to answer."""
     return output.text or "Nothing happens."

@@ -1,7 +1,9 @@
-"""Which games there are, how hard each level is, and which seeds belong to which split.
+"""The kinds of games, the settings of each level, and the seeds of each split.
 
-Source of the kinds of game and of what their settings mean: microsoft/TextWorld,
-``textworld/challenges`` and ``GameOptions``. The ladders of levels are ours.
+The choice of levels is ours.
+
+Source: microsoft/TextWorld, ``textworld/challenges`` and ``GameOptions``, for the kinds of games
+and the meaning of their settings.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ TREASURE = "treasure"
 QUEST = "quest"
 
 LEVELS: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    # Skills that the recipe asks for; `go` is the number of rooms.
+    # Skills that the recipe needs; `go` is the number of rooms.
     COOKING: (
         {"recipe": 1, "take": 1},
         {"recipe": 1, "take": 1, "open": True},
@@ -29,7 +31,7 @@ LEVELS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     # 1-10 no doors.
     COINS: ({"level": 2}, {"level": 4}, {"level": 6}, {"level": 8}, {"level": 10}),
     TREASURE: ({"level": 2}, {"level": 5}, {"level": 10}, {"level": 15}, {"level": 20}),
-    # Rooms, things, and the number of actions that the quest takes.
+    # Numbers of rooms, of things, and of actions in the quest.
     QUEST: (
         {"rooms": 2, "objects": 4, "length": 2},
         {"rooms": 3, "objects": 6, "length": 3},
@@ -38,10 +40,10 @@ LEVELS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"rooms": 9, "objects": 16, "length": 7},
     ),
 }
-"""By game, the settings of level 1, 2, ..."""
+"""Game -> the settings of level 1, 2, ..."""
 
 _FIRST_SEED = {"train": 0, "dev": 1_000_000, "test": 2_000_000}
-# A cooking game's ingredients are those of its split: test recipes are new ones.
+# A cooking game uses the ingredients of its split, so test recipes are new.
 _COOKING_SPLIT = {"train": "train", "dev": "valid", "test": "test"}
 _GOALS = {
     COOKING: "cook and eat the meal of the cookbook",
@@ -57,8 +59,8 @@ def make_tasks(game: str, levels: Sequence[int], split: str, count: int) -> list
     Args:
         game: a key of ``LEVELS``.
         levels: from 1, as many as ``LEVELS`` has.
-        split: ``train``, ``dev`` or ``test``; no seed is in two of them.
-        count: how many; of a longer list, the beginning is the same.
+        split: ``train``, ``dev`` or ``test``; no seed is in two splits.
+        count: number of tasks; a longer list starts with the same tasks.
     """
     tasks = []
     for index in range(count):
@@ -66,7 +68,7 @@ def make_tasks(game: str, levels: Sequence[int], split: str, count: int) -> list
         seed = _FIRST_SEED[split] + index
         settings = dict(LEVELS[game][level - 1])
         if game == COOKING:
-            # Above 0, or every game would have the same recipe.
+            # With a seed of 0, every game would have the same recipe.
             settings |= {"split": _COOKING_SPLIT[split], "recipe_seed": seed + 1}
         payload = {"game": game, "seed": seed, "settings": settings}
         tasks.append(Task(f"{game}-{level}-{seed}", split, _GOALS[game], level, payload))

@@ -1,12 +1,12 @@
-"""One game in a Z-machine: commands in, text and score out, and its whole memory as a value.
+"""One game in a Z-machine: takes commands, gives text and score, and saves its memory.
 
-TextWorld's own wrappers find out after every command what could be done next, which takes most of
-a step's time, and copy the interpreter (a shared library) for each state. Here the machine's memory
-is the state, 40 kB copied in microseconds, and ``agentr_lite.envs.textworld.story`` works out
-the rest only when somebody asks.
+TextWorld's own wrappers compute the possible actions after every command, which takes most of a
+step's time, and copy the interpreter (a shared library) for each state. Here the state is the
+machine's memory: 40 kB, which are copied in microseconds. ``agentr_lite.envs.textworld.story``
+computes possible actions only on request.
 
-Source of the two ``tw-`` commands and of what they print: microsoft/TextWorld,
-``textworld/envs/wrappers/tw_inform7.py``.
+Source: microsoft/TextWorld, ``textworld/envs/wrappers/tw_inform7.py``, for the two ``tw-`` commands
+and their output.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Memory(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What a command led to."""
+    """The result of a command."""
 
     text: str
-    """For the player: without status line, tags and runs of blank lines."""
+    """The text for the player, without status line, tags and repeated blank lines."""
     events: tuple[str, ...]
-    """What happened, in Inform's words, e.g. ``taking the apple``; empty: nothing did."""
+    """The events in Inform's words, e.g. ``taking the apple``; empty: nothing happened."""
     score: int | None
-    """None where the game did not say, i.e. where it has not changed."""
+    """None if the game did not print it, which means that it has not changed."""
 
 
 class Machine:
@@ -59,12 +59,12 @@ class Machine:
         import jericho
 
         with warnings.catch_warnings():
-            # Jericho knows the scores of famous games only; these tell theirs.
+            # Jericho knows only the scores of famous games; these games print theirs.
             warnings.simplefilter("ignore", jericho.UnsupportedGameWarning)
             self._frotz = jericho.FrotzEnv(str(story), _SEED)
 
     def start(self) -> str:
-        """Begin the game; returns its first text, from the banner on."""
+        """Start the game; returns its first text, from the banner on."""
         text, _ = self._frotz.reset()
         self._frotz.step("tw-trace-actions")
         self._frotz.step("tw-extra-infos score")
@@ -85,38 +85,38 @@ class Machine:
         return Memory(ram.tobytes(), stack.tobytes(), tuple(registers))
 
     def load(self, memory: Memory) -> None:
-        """Bring back a state of the same game."""
+        """Return to a state of the same game."""
         import numpy as np
 
-        # Copies: the interpreter wants to be able to write.
+        # Copies, because the interpreter needs writable arrays.
         arrays = (np.frombuffer(part, dtype=np.uint8).copy() for part in memory[:2])
         self._frotz.set_state((*arrays, *memory.registers))
 
     def close(self) -> None:
-        """Let go of the interpreter."""
+        """Close the interpreter."""
         self._frotz.close()
 
 
 def read_output(raw: str) -> Output:
-    """Take apart what a game prints once tracing is on."""
+    """Parse a game's output while tracing is on."""
     text = _PROMPT.sub("", raw)
-    told = dict(_EXTRA.findall(text))
+    extras = dict(_EXTRA.findall(text))
     text = _EXTRA.sub("", text)
     events = []
     for tag in _EVENT.findall(text):
         words = tag.strip()[1:-1]
-        # With brackets inside it is a rule that served another action.
+        # An event with brackets is a rule that was used by another action.
         if _SUCCEEDED in words and "(" not in words:
             events.append(words[: words.index(_SUCCEEDED)])
     text = _EVENT.sub("", text)
     text, _, _ = text.partition(_QUESTION)
     if final := _FINAL_SCORE.search(text):
-        told.setdefault("score", final[1])
-    score = int(told["score"].split()[0]) if told.get("score") else None
+        extras.setdefault("score", final[1])
+    score = int(extras["score"].split()[0]) if extras.get("score") else None
     return Output(tidy(text), tuple(events), score)
 
 
 def tidy(text: str) -> str:
-    """Lines without spaces around them, at most one blank line in a row."""
+    """The text with its lines stripped and without repeated blank lines."""
     lines = "\n".join(line.strip() for line in text.splitlines())
     return _BLANKS.sub("\n\n", lines).strip()

@@ -1,4 +1,4 @@
-"""What can be done in a game, and what should be: worked out from its events when asked for."""
+"""The possible and the winning commands of a game, computed from its events on request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 500
 
 
 class Story:
-    """The logic of one game, as its maker wrote it down.
+    """The logic of one game.
 
     Args:
         path: the ``.json`` file beside the story file.
@@ -29,19 +29,19 @@ class Story:
         self.max_score: int = self._game.max_score
 
     def valid_commands(self, events: Sequence[str]) -> list[str]:
-        """Commands that change something or show something now, sorted.
+        """The commands that change or show something now, sorted.
 
         Args:
-            events: what has happened so far, in Inform's words.
+            events: all events so far, in Inform's words.
         """
         actions = self._after(events).valid_actions
         return sorted(set(self._inform.gen_commands_from_actions(actions)))
 
     def plan(self, events: Sequence[str]) -> list[str]:
-        """Commands that lead to the end from here on; empty where it is reached or lost."""
+        """The commands that win from here on; empty if the game is over or lost."""
         progression = self._after(events)
         commands: list[str] = []
-        # One at a time: later ones of a policy are adapted to what the earlier ones did.
+        # One at a time, because the rest of a policy changes with the earlier commands.
         while (policy := progression.winning_policy) and len(commands) < _LONGEST:
             commands += self._inform.gen_commands_from_actions(policy[:1])
             progression.update(policy[0])

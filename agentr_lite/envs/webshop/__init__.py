@@ -1,9 +1,9 @@
-"""WebShop: find and buy what an instruction asks for, page by page.
+"""WebShop: find and buy the product that an instruction describes.
 
-One module for each concern: ``stock`` (the bundled catalogue), ``original`` (a user's own files),
-``catalogue`` (products, prices, options), ``analysis`` and ``search`` (the search engine),
-``pages`` (what a page says and where a click leads), ``nouns`` and ``reward`` (what a purchase is
-worth), ``goals`` (tasks and splits), ``oracle``, ``env`` (the environment).
+The modules: ``stock`` (the bundled catalogue), ``original`` (a user's own files), ``catalogue``
+(products, prices, options), ``analysis`` and ``search`` (the search engine), ``pages`` (texts of
+pages and targets of clicks), ``nouns`` and ``reward`` (the reward of a purchase), ``goals`` (tasks
+and splits), ``oracle``, ``env`` (the environment).
 """
 
 from agentr_lite.envs.webshop.catalogue import Catalogue, Product

@@ -14,7 +14,7 @@ from agentr_lite.envs.webshop.stock import bundled_rows
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write into the directory named, or say how this is used."""
+    """Write into the given directory, or print how to use this program."""
     if len(arguments) != 1:
         sys.exit("usage: python -m agentr_lite.envs.webshop DIRECTORY")
     write_original(Path(arguments[0]), *bundled_rows())

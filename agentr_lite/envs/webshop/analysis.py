@@ -1,8 +1,10 @@
-"""From text to search terms, as Lucene's English analysis does it.
+"""From text to search terms, like Lucene's English analysis.
+
+Texts in scripts without spaces between words are not segmented.
 
 Source: Lucene's ``StandardTokenizer`` (Unicode word boundaries), ``EnglishPossessiveFilter``,
-``LowerCaseFilter``, ``StopFilter`` and ``PorterStemFilter``, in the order in which Anserini's
-default analyser chains them. Scripts without spaces between words are not segmented.
+``LowerCaseFilter``, ``StopFilter`` and ``PorterStemFilter``, in the order of Anserini's default
+analyser.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from agentr_lite.envs.webshop.words import word_list
 STOP_WORDS = frozenset(word_list("stop"))
 """Lucene's English stop words."""
 
-# A word goes on over an apostrophe, full stop or colon between letters, and over a full stop,
-# comma or semicolon between digits.
+# A word may contain an apostrophe, full stop or colon between letters, and a full stop, comma or
+# semicolon between digits.
 _WORD = re.compile(
     r"\w+(?:(?:(?<=[^\W\d_])[.'’:·](?=[^\W\d_])|(?<=\d)[.,;'](?=\d))\w+)*", re.UNICODE
 )
@@ -28,13 +30,13 @@ _porter = Stemmer.Stemmer("porter", 0)
 
 
 def terms(text: str) -> list[str]:
-    """The search terms of a text, in order, repeated ones included."""
+    """The search terms of a text, in order and with repetitions."""
     return [term for word in _WORD.findall(text) if (term := _term(word))]
 
 
 @lru_cache(maxsize=1 << 17)
 def _term(word: str) -> str:
-    """What is indexed of a word; empty for a stop word."""
+    """The indexed form of a word; empty for a stop word."""
     lowered = _POSSESSIVE.sub("", word).lower()
     if lowered in STOP_WORDS:
         return ""

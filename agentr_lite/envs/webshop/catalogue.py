@@ -1,8 +1,10 @@
-"""Products and what is derived from their raw rows: prices, options, searchable text.
+"""Products, and what is derived from their raw rows: prices, options, searchable text.
 
-The bundled catalogue and a user's own files are rows of one schema and pass through ``Catalogue``
-alike. Source of the schema and of what becomes of each field: WebShop's ``engine.load_products``
-(github.com/princeton-nlp/WebShop).
+The bundled catalogue and a user's own files have rows of the same schema, which ``Catalogue``
+reads.
+
+Source: WebShop's ``engine.load_products`` (github.com/princeton-nlp/WebShop) for the schema and the
+meaning of each field.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from agentr_lite.core.errors import UsageError
 from agentr_lite.envs.webshop.search import SearchIndex
 
 Row = Mapping[str, Any]
-"""A product as the files have it."""
+"""A product as a row of the files."""
 
 MAX_HITS = 50
 PAGE_SIZE = 10
 NO_PRICE = 100.0
-"""What a product without a price costs."""
+"""The price of a product without a price."""
 NO_ATTRIBUTES = ("DUMMY_ATTR",)
-"""The attributes of a product that the attribute file does not know."""
+"""The attributes of a product that is not in the attribute file."""
 LONGEST_ASIN = 10
 _PRICE_SEED = 233
 _NOT_PRICE = re.compile(r"[^\d.]")
@@ -34,7 +36,7 @@ _HITS_KEPT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product, as the shop shows and judges it."""
+    """One product, with the texts that the shop shows and the facts that the reward uses."""
 
     asin: str
     """Its number, ``B0`` and eight more characters."""
@@ -45,28 +47,28 @@ class Product:
     price_tag: str
     """As shown: ``$12.99`` or ``$45.0 to $60.0``."""
     price: float
-    """What is paid, in dollars; of a range, a seeded draw that the shop does not show."""
+    """The price to pay, in dollars; for a range, a seeded draw that the shop does not show."""
     options: Mapping[str, tuple[str, ...]]
-    """What can be chosen, by name, e.g. ``{"color": ("navy", "red")}``."""
+    """The options by name, e.g. ``{"color": ("navy", "red")}``."""
     attributes: tuple[str, ...]
-    """What the reward counts as properties, e.g. ``machine washable``."""
+    """The properties that the reward uses, e.g. ``machine washable``."""
     category: str
     query: str
-    """The search term that stands for its kind, e.g. ``water bottles``."""
+    """The search term for its kind, e.g. ``water bottles``."""
     product_category: str
-    """The way down the departments, joined by ``›``."""
+    """The path through the departments, joined by ``›``."""
     rating: str = "N.A."
 
     @property
     def document(self) -> str:
-        """What the search engine reads: title, description, first feature, options."""
+        """The text for the search engine: title, description, first feature, options."""
         options = ", and ".join(f"{name}: {', '.join(of)}" for name, of in self.options.items())
         first = self.features[0] if self.features else ""
         return f"{self.title} {self.description} {first} {options}".lower()
 
     @property
     def details(self) -> tuple[str, str, str]:
-        """Title, features and description in lower case, where attributes are looked for."""
+        """Title, features and description in lower case, in which attributes are looked for."""
         return self.title.lower(), " ".join(self.features).lower(), self.description.lower()
 
 
@@ -76,10 +78,10 @@ class Catalogue:
     Args:
         rows: the products.
         attributes: by ASIN, ``{"attributes": [...]}`` and more, as in ``items_ins_v2*.json``.
-        page_size: products on a page of results.
+        page_size: number of products on a page of results.
 
     Raises:
-        UsageError: a row without one of the fields needed.
+        UsageError: a row lacks one of the required fields.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class Catalogue:
         self.page_size = page_size
         self.products: list[Product] = []
         self.by_asin: dict[str, Product] = {}
-        # Upstream draws the price within a range anew in each process; one seed here.
+        # Upstream draws the price within a range again in each process; here the seed is fixed.
         draw = random.Random(_PRICE_SEED)
         for number, row in enumerate(rows, 1):
             try:
@@ -111,25 +113,25 @@ class Catalogue:
 
     @cached_property
     def index(self) -> SearchIndex:
-        """The search engine; made when it is first needed."""
+        """The search engine; it is made when it is first used."""
         return SearchIndex([product.document for product in self.products])
 
     def search(self, query: str) -> tuple[Product, ...]:
         """The best products for a query, at most ``MAX_HITS``, best first."""
-        found = self._hits.get(query)
-        if found is None:
-            found = tuple(self.products[number] for number in self.index.search(query, MAX_HITS))
+        hits = self._hits.get(query)
+        if hits is None:
+            hits = tuple(self.products[number] for number in self.index.search(query, MAX_HITS))
             if len(self._hits) >= _HITS_KEPT:
                 self._hits.clear()
-            self._hits[query] = found
-        return found
+            self._hits[query] = hits
+        return hits
 
     def page(self, query: str, number: int) -> Sequence[Product]:
         """The products on a page of results, counted from 1."""
         return self.search(query)[(number - 1) * self.page_size : number * self.page_size]
 
     def forget_searches(self) -> None:
-        """Search anew next time, also for what was searched before."""
+        """Forget cached results, so that every query is searched again."""
         self._hits.clear()
 
 
@@ -152,16 +154,16 @@ def _product(row: Row, known: Row, draw: random.Random) -> Product:
 
 
 def parse_pricing(text: str | None) -> tuple[str, list[float]]:
-    """The price shown and the price or range it stands for.
+    """Parse a price or a range of prices.
 
     Args:
-        text: e.g. ``"$12.99"`` or ``"$1,045.00 to $1,060.00"``; nothing means ``NO_PRICE``.
+        text: e.g. ``"$12.99"`` or ``"$1,045.00 to $1,060.00"``; an empty text means ``NO_PRICE``.
 
     Returns:
         (price tag, one price or the range's two ends), in dollars.
 
     Raises:
-        ValueError: not a price.
+        ValueError: the text is not a price.
     """
     numbers = [float(_NOT_PRICE.sub("", part)) for part in (text or "").split("$")[1:]]
     prices = numbers[:2] or [NO_PRICE]
@@ -172,12 +174,12 @@ def parse_options(raw: Any) -> dict[str, tuple[str, ...]]:
     """Option values by lower-case name, as the shop shows them.
 
     Args:
-        raw: ``{name: [{"value": text}, ...] or None}``, or ``""``, or nothing.
+        raw: ``{name: [{"value": text}, ...] or None}``, or ``""``, or None.
     """
     options: dict[str, tuple[str, ...]] = {}
     for name, contents in (raw or {}).items():
         if contents is not None:
             options[name.lower()] = tuple(
-                one["value"].strip().replace("/", " | ").lower() for one in contents
+                choice["value"].strip().replace("/", " | ").lower() for choice in contents
             )
     return options

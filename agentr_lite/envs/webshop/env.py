@@ -70,23 +70,23 @@ class WebShopSnapshot(NamedTuple):
 
 
 class WebShop(Environment):
-    """Find and buy what an instruction asks for.
+    """Find and buy the product that an instruction describes.
 
-    Tasks come from the bundled catalogue or from the original data; an instance also starts a
-    task of your own whose payload names a product of its catalogue
-    (``agentr_lite.envs.webshop.goals.task_of_goal``). A task is the same whatever the seed.
+    Tasks come from the bundled catalogue or from the original data. An instance can also start
+    other tasks whose payload names a product of its catalogue
+    (``agentr_lite.envs.webshop.goals.task_of_goal``). A task does not depend on the seed.
 
     Args:
         data_dir: the directory of WebShop's original files, or its ``items_shuffle*.json``;
             default: the bundled catalogue.
         goals: ``synthetic`` (made from products and options) or ``human`` (written by people;
             original data only).
-        products: of the original catalogue, the first so many; 0 = all.
-        page_size: products on a page of results, 1 to 50 (upstream: 10). Fewer make short pages
-            for small models; what a search finds stays the same.
+        products: number of products to use, from the start of the original catalogue; 0 = all.
+        page_size: products on a page of results, 1 to 50 (upstream: 10). A small number makes
+            short pages for small models; the results of a search stay the same.
 
     Raises:
-        UsageError: a wrong option, or no readable data in ``data_dir``.
+        UsageError: an option is wrong, or ``data_dir`` has no readable data.
     """
 
     name: ClassVar[str] = "webshop"
@@ -137,10 +137,10 @@ class WebShop(Environment):
         return self._catalogue
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The split's tasks, kinds of products mixed; of original data in upstream's order.
+        """The split's tasks, with mixed kinds of products; for original data, upstream's order.
 
         Raises:
-            UsageError: no such split.
+            UsageError: there is no such split.
         """
         if self._tasks is None:
             self._tasks = self._make_tasks()
@@ -172,7 +172,7 @@ class WebShop(Environment):
         return page_text(self._catalogue, self._visit, self._goal.instruction), {}
 
     def goal(self, task: Task) -> Goal:
-        """What a task's customer wants.
+        """The goal of a task's customer.
 
         Raises:
             UsageError: see ``reset``.
@@ -187,9 +187,9 @@ class WebShop(Environment):
         return goal
 
     def step(self, action: str) -> StepResult:
-        """Carry out one action; buying ends the episode with what the purchase is worth.
+        """Carry out one action; buying ends the episode and earns the reward.
 
-        An action that is not understood or not possible shows the page again.
+        An action that is not understood or is impossible shows the page again.
         """
         goal = self._playing()
         target = advance(self._catalogue, self._visit, action)
@@ -204,7 +204,7 @@ class WebShop(Environment):
         return StepResult(text, reward, over, False, info)
 
     def _score(self) -> Score:
-        """What the purchase just made is worth."""
+        """The reward of the purchase that was just made."""
         product = self._catalogue.by_asin[self._visit.asin]
         return score_purchase(product, dict(self._visit.options), self._playing())
 
@@ -213,22 +213,22 @@ class WebShop(Environment):
         return _BRIEF if brief else _INSTRUCTIONS
 
     def snapshot(self) -> WebShopSnapshot:
-        """The task and the visit, in constant time: neither is ever changed in place."""
+        """The task and the visit; this takes constant time, because both are immutable."""
         self._playing()
         assert self._task is not None
         return WebShopSnapshot(self._task, self._visit)
 
     def restore(self, snapshot: WebShopSnapshot) -> None:
-        """Bring back a state, also one of another instance with the same settings."""
+        """Return to a state, even one of another instance with the same settings."""
         if snapshot.task is not self._task:
             self._goal = self.goal(snapshot.task)
             self._task = snapshot.task
         self._visit = snapshot.visit
 
     def solve(self, task: Task) -> list[str]:
-        """The purchase of the goal's own product, from reset.
+        """The actions that buy the goal's own product, from reset on.
 
-        With original data it may earn less than 1: some of its goals ask for options that their
+        With original data, the purchase may earn less than 1: some goals ask for options that their
         product does not have.
         """
         return oracle.plan(self._catalogue, self.goal(task), Visit())
@@ -238,18 +238,18 @@ class WebShop(Environment):
         return oracle.plan(self._catalogue, self._playing(), self._visit)
 
     def valid_actions(self) -> list[str]:
-        """Every click that the page allows, and a search where it has a search bar."""
+        """Every possible click on the page, and a search if the page has a search bar."""
         goal = self._playing()
         if self._visit.page == "start":
             return [f"search[{oracle.good_query(self._catalogue, goal)}]"]
         return [oracle.click(text) for text in clickables(self._catalogue, self._visit)]
 
     def grammar(self) -> str:
-        """A search or a click, of any text: product titles and options may have brackets."""
+        """A search or a click with any text; product titles and options may have brackets."""
         return _GRAMMAR
 
     def describe_state(self) -> str:
-        """The page and the options chosen, which the observation does not show."""
+        """The page and the chosen options, which the observation does not show."""
         visit = self._visit
         if visit.page == "start":
             return "search page"
@@ -275,6 +275,6 @@ def _bundled(page_size: int) -> tuple[Catalogue, Mapping[str, Any]]:
 def _original(
     file: Path, products: int, changed: int, page_size: int
 ) -> tuple[Catalogue, Mapping[str, Any]]:
-    """A run makes several instances of the same shop. ``changed``: the file's time, in ns."""
+    """Cached, as a run makes several instances of a shop. ``changed``: the file's time in ns."""
     rows, known = load_products(file, products)
     return Catalogue(rows, known, page_size), known

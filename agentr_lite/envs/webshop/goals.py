@@ -1,8 +1,8 @@
-"""Goals: what a customer wants, made from the catalogue or written by people.
+"""Goals of customers, made from the catalogue or written by people.
 
-Source of both kinds, of the price limits and of the order: WebShop's ``engine/goal.py`` and
-``envs/web_agent_text_env.py``; of the seed of the limits, which upstream leaves open: AgentGym's
-copy of them.
+Source: WebShop's ``engine/goal.py`` and ``envs/web_agent_text_env.py`` for both kinds, the price
+limits and the order; AgentGym's copy of them for the seed of the limits, which upstream does not
+fix.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _SEED = 233
 _STEPS = tuple(10.0 * step for step in range(1, 100))
 _NO_LIMIT = 1_000_000.0
 UPSTREAM_TEST, UPSTREAM_DEV = 500, 1000
-"""How many goals, in upstream's order, are its test and its development set."""
+"""Number of goals in upstream's test and development set; they come first in its order."""
 BUNDLED_TEST, BUNDLED_DEV = 2, 1
-"""Of each kind of product in the bundled catalogue, how many goals."""
+"""Number of goals of each kind of product in the bundled catalogue."""
 
 
 def synthetic_goals(catalogue: Catalogue, known: Mapping[str, Mapping[str, Any]]) -> list[Goal]:
@@ -42,13 +42,13 @@ def synthetic_goals(catalogue: Catalogue, known: Mapping[str, Mapping[str, Any]]
 
 
 _Limit = tuple[float, str]
-"""A price limit in dollars, and its wording."""
+"""A price limit in dollars, and its text."""
 
 
 def _instructed(
     catalogue: Catalogue, known: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[Product, Mapping[str, Any], _Limit]]:
-    """The products with an instruction: product, instruction's row, price limit."""
+    """The products with an instruction, as (product, instruction's row, price limit)."""
     draw = random.Random(_SEED)
     for product in catalogue.products:
         row = known.get(product.asin, {})
@@ -78,7 +78,7 @@ def _synthetic(
 def human_goals(
     catalogue: Catalogue, written: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> list[Goal]:
-    """The goals that people wrote.
+    """The goals that were written by people.
 
     Args:
         catalogue: the products.
@@ -102,7 +102,7 @@ def human_goals(
 
 
 def in_upstream_order(goals: list[Goal]) -> list[Goal]:
-    """The order in which upstream numbers its goals: shuffled with its seed."""
+    """The goals in upstream's order, which is shuffled with its seed."""
     order = list(goals)
     random.Random(_SEED).shuffle(order)
     return order
@@ -111,8 +111,8 @@ def in_upstream_order(goals: list[Goal]) -> list[Goal]:
 def upstream_tasks(goals: Sequence[Goal]) -> dict[str, list[Task]]:
     """Tasks ``goal-0``, ``goal-1``, ... with upstream's splits.
 
-    Test: the first 500; dev: the next 1,000; train: the rest. Where there are fewer than 3,000
-    goals: a quarter, an eighth, the rest.
+    Test: the first 500; dev: the next 1,000; train: the rest. If there are fewer than 3,000 goals:
+    a quarter, an eighth, the rest.
 
     Args:
         goals: in upstream's order.
@@ -130,7 +130,7 @@ def upstream_tasks(goals: Sequence[Goal]) -> dict[str, list[Task]]:
 def bundled_tasks(
     catalogue: Catalogue, known: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, list[Task]]:
-    """The bundled catalogue's tasks: one goal a product, every kind of product in every split."""
+    """The bundled catalogue's tasks: one for each product, with all kinds in every split."""
     by_kind: dict[str, list[Goal]] = {}
     for product, row, limit in _instructed(catalogue, known):
         choices = _combinations(product)
@@ -160,7 +160,7 @@ def _draw(key: str) -> int:
 
 
 def task_of_goal(name: str, split: str, goal: Goal) -> Task:
-    """A goal as a task; its level is the number of properties and options asked for."""
+    """A goal as a task; its level is the number of wanted properties and options."""
     payload = {
         "asin": goal.asin,
         "instruction": goal.instruction,
@@ -177,14 +177,14 @@ def goal_of_task(catalogue: Catalogue, task: Task) -> Goal:
     """The goal that a task's payload describes.
 
     Raises:
-        UsageError: its product is not in the catalogue, or something is missing.
+        UsageError: its product is not in the catalogue, or a field is missing.
     """
     payload = task.payload
     product = catalogue.by_asin.get(str(payload.get("asin")))
     if product is None:
         raise UsageError(
             f"webshop: no product '{payload.get('asin')}' here (task '{task.name}')",
-            hint="Was the task made with another data_dir?",
+            hint="The task may have been made with another data_dir.",
         )
     try:
         if not payload["attributes"]:
@@ -199,8 +199,8 @@ def goal_of_task(catalogue: Catalogue, task: Task) -> Goal:
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"webshop: task '{task.name}' cannot be read: {type(error).__name__} {error}",
-            hint="A task's payload has asin, instruction and attributes; options and price_limit"
-            " if need be.",
+            hint="A task's payload needs asin, instruction and attributes; options and price_limit"
+            " are optional.",
         ) from error
 
 
@@ -225,7 +225,7 @@ def _goal(
 
 
 def _price_limit(product: Product, draw: random.Random) -> _Limit:
-    """One of the next four $10 steps above the price, but never the first."""
+    """One of the next four $10 steps above the price, but not the first of them."""
     steps = [step for step in _STEPS if step > product.price][:4]
     if len(steps) < 2:
         return _NO_LIMIT, ""

@@ -1,9 +1,9 @@
-"""Which words of a product's title name things.
+"""The nouns in a product's title.
 
-WebShop asks spaCy's tagger for nouns and proper nouns. Its models are a download of their own, so
-this module goes by form: in titles nearly every word is tagged as one of the two, and what is not
-is a short list. Where it differs from a tagger, the reward's ``r_type`` may; every other part of
-the reward is exact.
+WebShop uses spaCy's tagger for nouns and proper nouns. Its models are a separate download, so this
+module decides by the form of words: nearly every word of a title is tagged as a noun, and the
+exceptions are a short list. If the result differs from the tagger's, the reward's ``r_type`` may
+differ; every other part of the reward is exact.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from agentr_lite.envs.webshop.words import word_list
 
-# Hyphens, slashes and brackets part words; full stops and apostrophes inside do not.
+# Hyphens, slashes and brackets separate words; full stops and apostrophes inside a word do not.
 _TOKEN = re.compile(r"[^\W_]+(?:[.'’&+][^\W_]+)*")
 _POSSESSIVE = re.compile(r"['’]s$")
 
@@ -26,15 +26,15 @@ _LY_NOUNS = frozenset(word_list("ly"))
 
 @lru_cache(maxsize=1 << 14)
 def title_nouns(title: str) -> tuple[str, ...]:
-    """The nouns and names of a title, in lower case and in order; repeated ones are kept."""
-    found = []
+    """The nouns and names of a title, in lower case, in order and with repetitions."""
+    nouns = []
     for place, token in enumerate(_TOKEN.findall(title)):
         word = _POSSESSIVE.sub("", token.lower())
-        # A title begins with a brand, whatever its ending.
+        # A title starts with a brand, whatever the word's ending.
         formed = place > 0 and _has_other_form(word)
         if word and not word[0].isdigit() and word not in _OTHERS and not formed:
-            found.append(word)
-    return tuple(found)
+            nouns.append(word)
+    return tuple(nouns)
 
 
 def _has_other_form(word: str) -> bool:

@@ -1,4 +1,4 @@
-"""The oracle: how to buy the goal's own product, with its options, from any page."""
+"""The oracle: buys the goal's own product, with its options, from any page."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from agentr_lite.envs.webshop.reward import Goal, same_option
 
 
 def plan(catalogue: Catalogue, goal: Goal, visit: Visit) -> list[str]:
-    """The actions that still lead to the purchase; empty once something is bought.
+    """The remaining actions until the purchase; empty once something is bought.
 
-    It buys the product that the goal was made from. That earns the full reward wherever this
-    product can be had as wished, which in the bundled catalogue is always.
+    The oracle buys the product from which the goal was made. This earns the full reward if the
+    product has the wanted options, which is always so in the bundled catalogue.
 
     Args:
         catalogue: the shop.
-        goal: what is wanted.
-        visit: where the customer is.
+        goal: the customer's goal.
+        visit: the customer's state.
     """
     if visit.page == "end":
         return []
@@ -38,7 +38,7 @@ def click(text: str) -> str:
 
 
 def good_query(catalogue: Catalogue, goal: Goal) -> str:
-    """A search that shows the goal's product early: the wish in keywords, or else its title."""
+    """A search that shows the goal's product early: the goal's keywords, or else its title."""
     product = catalogue.by_asin[goal.asin]
     wish = f"{' '.join(goal.attributes)} {goal.query}".lower()
     queries = [wish, " ".join([wish, *goal.options]), product.title.lower()]
@@ -52,7 +52,7 @@ def _rank(catalogue: Catalogue, query: str, product: Product) -> int:
 
 
 def _turn_pages(catalogue: Catalogue, visit: Visit, product: Product) -> list[str] | None:
-    """The clicks from a page of results to the one with the product; None where it is far."""
+    """The clicks from a page of results to the page with the product; None if it is far."""
     if visit.page != "results":
         return None
     rank = _rank(catalogue, visit.query, product)
@@ -63,7 +63,7 @@ def _turn_pages(catalogue: Catalogue, visit: Visit, product: Product) -> list[st
 
 
 def _choices(product: Product, goal: Goal, chosen: dict[str, str]) -> list[str]:
-    """The options still to be clicked."""
+    """The options that must still be clicked."""
     actions = []
     for wanted in goal.options:
         if any(same_option(value, wanted) for value in chosen.values()):

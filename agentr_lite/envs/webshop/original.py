@@ -1,8 +1,8 @@
-"""WebShop's own data, from files that the user has.
+"""Reads WebShop's own data from a user's files.
 
-A directory with ``items_shuffle*.json`` (products), ``items_ins_v2*.json`` (attributes and
-instructions) and, for goals written by people, ``items_human_ins.json``: what upstream's
-``setup.sh`` downloads.
+The directory has ``items_shuffle*.json`` (products), ``items_ins_v2*.json`` (attributes and
+instructions) and, for goals written by people, ``items_human_ins.json``. Upstream's ``setup.sh``
+downloads these files.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ _PRODUCTS, _ATTRIBUTES, _HUMAN = "items_shuffle", "items_ins_v2", "items_human_i
 
 
 def load_products(products: Path, limit: int = 0) -> tuple[list[Any], dict[str, Any]]:
-    """Products and what is known of them.
+    """Products and their attributes.
 
     Args:
-        products: as ``products_file`` found it.
-        limit: the first so many products; 0 = all.
+        products: the file, from ``products_file``.
+        limit: number of products, from the start; 0 = all.
 
     Returns:
         (rows of products, attributes by ASIN).
 
     Raises:
-        UsageError: a file is missing or not what it should be.
+        UsageError: a file is missing or has another form.
     """
     suffix = products.stem.removeprefix(_PRODUCTS)
     known = products.with_name(f"{_ATTRIBUTES}{suffix}.json")
     if not known.exists():
-        # The full attribute file covers every selection of products.
+        # The full attribute file has the attributes of every selection of products.
         known = products.with_name(f"{_ATTRIBUTES}.json")
     rows = _read(products, list)
     return rows[:limit] if limit else rows, _read(known, dict)
 
 
 def load_human_goals(products: Path) -> dict[str, Any]:
-    """The goals that people wrote, by ASIN.
+    """The goals that were written by people, by ASIN.
 
     Args:
-        products: the file that they lie beside.
+        products: the file of products, which is in the same directory.
 
     Raises:
         UsageError: see ``load_products``.
@@ -59,7 +59,7 @@ def write_original(
     """Write a catalogue as the files that ``load_products`` reads.
 
     Args:
-        directory: where; made if need be.
+        directory: the directory; it is made if it does not exist.
         rows: as in ``items_shuffle.json``.
         known: as in ``items_ins_v2.json``.
     """
@@ -70,34 +70,34 @@ def write_original(
 
 
 def products_file(place: Path) -> Path:
-    """The file of products that a path means.
+    """The file of products for a path.
 
     Args:
         place: the directory, or an ``items_shuffle*.json`` in it.
 
     Raises:
-        UsageError: there is none, or several.
+        UsageError: there is no such file, or several.
     """
     if place.is_file():
         return place
     if not place.is_dir():
         raise UsageError(
             f"webshop: no directory {place}",
-            hint="data_dir is where items_shuffle*.json and items_ins_v2*.json are.",
+            hint="data_dir must contain items_shuffle*.json and items_ins_v2*.json.",
         )
-    found = sorted(place.glob(f"{_PRODUCTS}*.json"))
-    if not found:
+    files = sorted(place.glob(f"{_PRODUCTS}*.json"))
+    if not files:
         raise UsageError(
             f"webshop: no {_PRODUCTS}*.json in {place}",
-            hint="It comes with the original WebShop; its setup.sh downloads it into data/.",
+            hint="The original WebShop's setup.sh downloads it into data/.",
         )
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
         raise UsageError(
             f"webshop: several catalogues in {place}: {names}",
             hint="Name one of these files instead of the directory.",
         )
-    return found[0]
+    return files[0]
 
 
 def _read(path: Path, kind: type) -> Any:
@@ -106,7 +106,7 @@ def _read(path: Path, kind: type) -> Any:
     except (OSError, ValueError) as error:
         raise UsageError(
             f"webshop: cannot read {path}: {error}",
-            hint=f"{_PRODUCTS}*.json and {_ATTRIBUTES}*.json lie side by side, and"
+            hint=f"{_PRODUCTS}*.json and {_ATTRIBUTES}*.json must be in the same directory, and"
             f" {_HUMAN}.json for goals=human.",
         ) from error
     if not isinstance(data, kind):

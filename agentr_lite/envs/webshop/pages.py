@@ -1,7 +1,9 @@
-"""The shop's pages: what they say in the ``text`` format, and what can be clicked on them.
+"""The shop's pages: their texts in the ``text`` format, and the possible clicks.
 
-An episode's state is one immutable ``Visit``; ``advance`` gives the next one. Source: WebShop's
-``envs/web_agent_text_env.py`` (which click leads where) and its page templates (the words).
+An episode's state is an immutable ``Visit``; ``advance`` gives the next one.
+
+Source: WebShop's ``envs/web_agent_text_env.py`` (the targets of clicks) and its page templates (the
+texts).
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ SUB_PAGES: dict[str, PageKind] = {
     "Reviews": "reviews",
 }
 _ACTION = re.compile(r"(.+)\[(.+)\]")
-# As Flask writes JSON into a page.
+# The form in which Flask writes JSON into a page.
 _JSON_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "'": "\\u0027"}
 
 
 class Visit(NamedTuple):
-    """Where a customer is; all that an episode's future depends on."""
+    """The state of a customer's visit, on which the rest of the episode depends."""
 
     page: PageKind = "start"
     query: str = ""
@@ -36,22 +38,22 @@ class Visit(NamedTuple):
     number: int = 1
     """The page of results, from 1."""
     asin: str = ""
-    """The product looked at."""
+    """The shown product."""
     options: tuple[tuple[str, str], ...] = ()
-    """Chosen so far: name and value, in the order of first choice."""
+    """The chosen options: name and value, in the order of their first choice."""
 
 
 def parse_action(action: str) -> tuple[str, str] | None:
-    """``("search", "red shoes")`` and the like; None for what has not that form.
+    """Parse an action, e.g. to ``("search", "red shoes")``; None if it has another form.
 
     The argument is in lower case, as the shop compares it.
     """
-    found = _ACTION.match(action)
-    return (found.group(1), found.group(2).lower()) if found else None
+    parsed = _ACTION.match(action)
+    return (parsed.group(1), parsed.group(2).lower()) if parsed else None
 
 
 def advance(catalogue: Catalogue, visit: Visit, action: str) -> Visit | None:
-    """The visit after an action; None where the action is not understood or not possible."""
+    """The visit after an action; None if the action is not understood or is impossible."""
     parsed = parse_action(action)
     if parsed is None or visit.page == "end":
         return None
@@ -64,7 +66,7 @@ def advance(catalogue: Catalogue, visit: Visit, action: str) -> Visit | None:
 
 
 def clickables(catalogue: Catalogue, visit: Visit) -> dict[str, Visit]:
-    """What can be clicked, in lower case, and where it leads; in the order of the page."""
+    """The possible clicks in lower case and their targets, in the order of the page."""
     if visit.page in ("start", "end"):
         return {}
     links = {BACK: Visit()}
@@ -78,17 +80,17 @@ def clickables(catalogue: Catalogue, visit: Visit) -> dict[str, Visit]:
     if visit.page != "item":
         links[PREVIOUS] = visit._replace(page="item")
         return {text.lower(): target for text, target in links.items()}
-    # Leaving the product forgets what was chosen.
+    # Leaving the product forgets the chosen options.
     links[PREVIOUS] = Visit("results", visit.query, visit.number)
     links |= {text: visit._replace(page=page) for text, page in SUB_PAGES.items()}
     links[BUY] = visit._replace(page="end")
     choices = {
-        # Of two options with one value, the later one is meant.
+        # If two options have the same value, the click chooses the later option.
         value: visit._replace(options=_chosen(visit.options, name, value))
         for name, values in catalogue.by_asin[visit.asin].options.items()
         for value in values
     }
-    # A button wins over an option of its name.
+    # A button takes precedence over an option with its name.
     return choices | {text.lower(): target for text, target in links.items()}
 
 
@@ -103,9 +105,9 @@ def page_text(catalogue: Catalogue, visit: Visit, instruction: str, reward: floa
 
     Args:
         catalogue: the shop.
-        visit: where the customer is.
-        instruction: what the customer wants; on every page but the last.
-        reward: what the purchase earned; for the last page.
+        visit: the customer's state.
+        instruction: the customer's goal; it is on every page but the last.
+        reward: the reward of the purchase, for the last page.
     """
     if visit.page == "start":
         return _joined(["WebShop", "Instruction:", instruction, "Search"])
@@ -147,7 +149,7 @@ def _item(product: Product) -> list[str]:
 
 
 def _end(visit: Visit, reward: float) -> list[str]:
-    # What it would say about the goal is empty upstream, and so are the words after it.
+    # Upstream, the texts about the goal are empty, and so are the texts after them.
     return [
         "Thank you for shopping with us!",
         *("Your code:", "None", "(Paste it in your MTurk interface.)"),
@@ -165,7 +167,7 @@ def _options_json(options: Mapping[str, str]) -> str:
 
 
 def _joined(texts: Iterable[str]) -> str:
-    """Texts as upstream's HTML parser sees them: nothing, or blank lines, are no text at all."""
+    """The texts that upstream's HTML parser returns: it ignores empty texts and blank lines."""
     return SEPARATOR.join(
         text.strip() for text in texts if text and not (text.isspace() and "\n" in text)
     )

@@ -1,12 +1,14 @@
-"""What a purchase is worth.
+"""The reward of a purchase.
 
-    reward = r_type * (attributes matched + options matched + [price within the limit])
-                    / (attributes wanted + options wanted + 1)
+    reward = r_type * (matched attributes + matched options + [price within the limit])
+                    / (wanted attributes + wanted options + 1)
 
-Source: WebShop (arXiv 2207.01206) section 3 and ``engine/goal.py`` in its repository. Two
-differences: nouns of titles are found by ``nouns.title_nouns``, and the options of synthetic goals
-are compared by their values (upstream's main branch compares the pair of name and value, so that a
-colour such as "titanium", which it normalises to "tan", never matches itself).
+There are two differences from upstream. ``nouns.title_nouns`` finds the nouns of titles. The
+options of synthetic goals are compared by their values; upstream's main branch compares pairs of
+name and value, so that a colour such as "titanium", which it normalises to "tan", never matches
+itself.
+
+Source: WebShop (arXiv 2207.01206) section 3 and ``engine/goal.py`` in its repository.
 """
 
 from __future__ import annotations
@@ -22,27 +24,27 @@ from agentr_lite.envs.webshop.nouns import title_nouns
 from agentr_lite.envs.webshop.words import word_list
 
 MATCH = 85
-"""Token set ratios above this count as the same."""
+"""Texts with a token set ratio above this count as the same."""
 
 # Source: WebShop's engine/normalize.py.
 _PALETTE = word_list("palette")
-# thefuzz drops these before comparing.
+# thefuzz removes these before it compares texts.
 _LATIN_1 = dict.fromkeys(range(128, 256))
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is to be bought."""
+    """The goal of a purchase."""
 
     asin: str
-    """The product that the goal was made from; others may do as well."""
+    """The product from which the goal was made; other products may earn as much."""
     instruction: str
-    """The whole wish, as the shop's pages show it."""
+    """The instruction on the shop's pages."""
     attributes: tuple[str, ...]
     options: tuple[str, ...]
     """Option values, e.g. ``("red", "xl")``."""
     price_limit: float
-    """In dollars."""
+    """The price limit in dollars."""
     category: str
     query: str
     title: str
@@ -51,26 +53,26 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A purchase's reward and where it comes from."""
+    """A purchase's reward and its parts."""
 
     reward: float
     """In [0, 1]."""
     type_factor: float
-    """1, 0.5, 0.1 or 0: how near the product is in kind."""
+    """1, 0.5, 0.1 or 0: the similarity of the product's kind."""
     attributes: int
-    """Attributes matched."""
+    """Number of matched attributes."""
     options: int
-    """Options matched."""
+    """Number of matched options."""
     price_ok: bool
 
 
 def score_purchase(product: Product, chosen: Mapping[str, str], goal: Goal) -> Score:
-    """What buying a product earns.
+    """The reward of buying a product.
 
     Args:
-        product: what is bought.
-        chosen: the options chosen, by name.
-        goal: what was wanted.
+        product: the product.
+        chosen: the chosen options, by name.
+        goal: the customer's goal.
     """
     type_factor = _type_factor(product, goal)
     attributes = _attributes_matched(product, goal.attributes)
@@ -81,19 +83,19 @@ def score_purchase(product: Product, chosen: Mapping[str, str], goal: Goal) -> S
     return Score(reward, type_factor, attributes, options, price_ok)
 
 
-def similar(one: str, other: str) -> bool:
+def similar(left: str, right: str) -> bool:
     """Whether two phrases count as the same."""
-    return round(fuzz.token_set_ratio(_processed(one), _processed(other))) > MATCH
+    return round(fuzz.token_set_ratio(_processed(left), _processed(right))) > MATCH
 
 
-def same_option(one: str, other: str) -> bool:
-    """Whether two option values count as the same: colours by their family."""
-    return similar(normalized_color(one), normalized_color(other))
+def same_option(left: str, right: str) -> bool:
+    """Whether two option values count as the same; colours are compared by their family."""
+    return similar(normalized_color(left), normalized_color(right))
 
 
 @lru_cache(maxsize=1 << 14)
 def normalized_color(text: str) -> str:
-    """The first colour of the palette that the text contains, or the text."""
+    """The first colour of the palette that the text contains, or else the text."""
     return next((color for color in _PALETTE if color in text), text)
 
 

@@ -1,7 +1,7 @@
 """BM25 over a catalogue: a small inverted index in numpy.
 
-Source: Lucene's ``BM25Similarity`` with Anserini's k1 = 0.9 and b = 0.4 (what WebShop searches
-with), down to the one byte in which Lucene keeps a document's length.
+Source: Lucene's ``BM25Similarity`` with Anserini's k1 = 0.9 and b = 0.4, as WebShop uses it,
+including the rounding of a document's length to one byte.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from agentr_lite.envs.webshop.analysis import terms
 K1 = 0.9
 B = 0.4
 _FREE = 24
-"""Lengths up to here are kept exactly; what goes beyond it keeps its four highest bits."""
+"""Lengths up to this are exact; the part above it keeps only its four highest bits."""
 
 
 class SearchIndex:
     """An immutable index of documents.
 
     Args:
-        documents: their texts; a document's number is its place here.
+        documents: the texts; a document's number is its index in this list.
     """
 
     def __init__(self, documents: Sequence[str]) -> None:
@@ -42,11 +42,11 @@ class SearchIndex:
             chain.from_iterable(counts.values() for counts in counted), np.float64, postings
         )
         document = np.repeat(np.arange(len(documents)), sizes)
-        # Grouped by term; stable, so that documents stay in order within a term.
+        # Grouped by term; the sort is stable, so documents stay in order within a term.
         order = np.argsort(term_of, kind="stable")
         frequency = np.bincount(term_of, minlength=len(vocabulary))
         idf = np.log1p((len(documents) - frequency + 0.5) / (frequency + 0.5))
-        # The average is over the documents that have any terms.
+        # The average is over the documents with at least one term.
         filled = max(1, int(np.count_nonzero(lengths)))
         average = max(float(lengths.sum()) / filled, 1e-9)
         norms = K1 * (1 - B + B * _stored(lengths) / average)
@@ -55,7 +55,7 @@ class SearchIndex:
         self._vocabulary = vocabulary
         self._starts = np.concatenate([[0], np.cumsum(frequency)])
         self._documents = document
-        # float32 as in Lucene: what ties there ties here.
+        # float32 as in Lucene, so that ties are the same.
         self._weights: NDArray[np.float32] = (
             idf[term_of[order]] * count / (count + norms[document])
         ).astype(np.float32)
@@ -74,23 +74,23 @@ class SearchIndex:
         return scores
 
     def search(self, query: str, limit: int) -> list[int]:
-        """Numbers of the best documents, best first; equal ones in their order.
+        """Numbers of the best documents, best first; equal documents in their order.
 
         Args:
             query: any text.
-            limit: at most this many; documents that share no term with the query are left out.
+            limit: most documents; those that share no term with the query are left out.
         """
         scores = self.scores(query)
-        found = np.flatnonzero(scores)
-        if len(found) > limit:
-            least = np.partition(scores[found], -limit)[-limit]
-            found = found[scores[found] >= least]
-        best = found[np.argsort(-scores[found], kind="stable")][:limit]
+        matching = np.flatnonzero(scores)
+        if len(matching) > limit:
+            least = np.partition(scores[matching], -limit)[-limit]
+            matching = matching[scores[matching] >= least]
+        best = matching[np.argsort(-scores[matching], kind="stable")][:limit]
         return [int(number) for number in best]
 
 
 def _stored(lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Document lengths after Lucene's round trip through one byte (exact below 40).
+    """Document lengths after Lucene's rounding to one byte (exact below 40).
 
     Source: Lucene's ``SmallFloat.intToByte4`` and ``byte4ToInt``.
     """

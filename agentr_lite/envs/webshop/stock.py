@@ -1,8 +1,8 @@
-"""The bundled catalogue: made from ``data/stock.txt`` by seeded code, the same everywhere.
+"""The bundled catalogue: seeded code makes it from ``data/stock.txt``, the same everywhere.
 
-It comes as rows of the original files' schema, so that the bundled shop and a user's own files
-take one way from here on. A digest of the outcome is frozen in the tests: a catalogue that
-changes changes every task.
+Its rows have the original files' schema, so the bundled shop and a user's own files are handled in
+the same way. The tests check a digest of the result, because a changed catalogue would change every
+task.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST_GOAL = 3
 _WRITTEN = {"And": "and", "In": "in", "Of": "of", "On": "on", "The": "the", "To": "to"}
 _WRITTEN |= {"Bpa": "BPA", "Gmo": "GMO", "Led": "LED", "Usb": "USB", "Uv": "UV"}
 _RANGE_SHARE = 0.25
-"""Of the products, how many show a range of prices."""
+"""Share of the products that have a range of prices."""
 _WISHES = (
     "Find me {attributes} {query}",
     "I am looking for {query}, {attributes}",
@@ -38,10 +38,10 @@ _Item = TypeVar("_Item")
 
 @dataclass(slots=True)
 class Kind:
-    """One kind of product, as the stock list has it."""
+    """One kind of product in the stock list."""
 
     query: str
-    """Its plural, which is also the search term."""
+    """The kind's plural, which is also its search term."""
     title: str
     prices: tuple[int, int]
     """Lowest and highest, in dollars."""
@@ -50,7 +50,7 @@ class Kind:
     extras: list[str]
     uses: list[str]
     options: list[tuple[str, str, int, int]]
-    """Name, set of values, fewest and most values."""
+    """(name, set of values, least number of values, largest number of values)."""
     attributes: list[str]
 
 
@@ -61,14 +61,14 @@ class Stock:
     brands: list[str] = field(default_factory=list)
     sets: dict[str, list[str]] = field(default_factory=dict)
     sentences: dict[str, str] = field(default_factory=dict)
-    """What is written about an attribute."""
+    """The sentences about attributes, by attribute."""
     kinds: list[Kind] = field(default_factory=list)
 
 
 class Dice:
-    """Draws that depend on a key alone.
+    """Draws that depend only on a key.
 
-    ``random.Random.random`` is the one method whose sequence Python promises to keep.
+    Python guarantees the same sequence in all versions only for ``random.Random.random``.
     """
 
     def __init__(self, key: str) -> None:
@@ -96,7 +96,7 @@ def read_stock(text: str) -> Stock:
     """Read a stock list in the notation of ``data/stock.txt``.
 
     Raises:
-        UsageError: a line that cannot be read; names its number.
+        UsageError: a line cannot be read; the message has its number.
     """
     stock = Stock()
     category = department = ""
@@ -120,7 +120,7 @@ def read_stock(text: str) -> Stock:
                 block = [next(lines)[1] for _ in range(4)]
                 stock.kinds.append(_kind(rest, block, (category, department)))
             else:
-                raise ValueError(f"{word!r} begins no entry")
+                raise ValueError(f"{word!r} does not start an entry")
         except (ValueError, StopIteration) as error:
             problem = str(error) or "ends too early"
             raise UsageError(f"stock list, line {number}: {problem}") from error
@@ -154,20 +154,20 @@ def _listed(text: str, separator: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def bundled_stock() -> Stock:
-    """The stock list that comes along."""
+    """The bundled stock list."""
     return read_stock(resources.files(__package__).joinpath("data/stock.txt").read_text("utf-8"))
 
 
 def bundled_rows() -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The bundled catalogue, made from scratch; see ``made_rows``."""
+    """Make the bundled catalogue; see ``made_rows``."""
     return made_rows("webshop")
 
 
 def made_rows(key: str) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """A catalogue of the stock list's kinds of products, made from scratch.
+    """Make a catalogue of the stock list's kinds of products.
 
     Args:
-        key: of its draws: another key gives other products of the same kinds.
+        key: the key of the draws; another key gives other products of the same kinds.
 
     Returns:
         (rows as in ``items_shuffle*.json``, attributes by ASIN as in ``items_ins_v2*.json``).
@@ -181,7 +181,7 @@ def made_rows(key: str) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]
             while asin in made:
                 asin = _asin(dice)
             made[asin] = _product(stock, kind, dice, asin)
-    # By number, which is as good as shuffled.
+    # Sorted by ASIN, which is as good as shuffled.
     order = sorted(made)
     return [made[asin][0] for asin in order], {asin: made[asin][1] for asin in order}
 
@@ -237,8 +237,8 @@ def _chosen(values: Sequence[str], least: int, most: int, dice: Dice) -> list[st
 def _title(
     kind: Kind, brand: str, extra: str, attributes: Sequence[str], uses: Sequence[str], dice: Dice
 ) -> str:
-    """Some attributes are in the title; the others only in the features."""
-    # "with Glass Lid" follows the noun, "Round" precedes it.
+    """A title, which has some of the attributes; the features have all of them."""
+    # Extras like "with Glass Lid" follow the noun; extras like "Round" precede it.
     noun = f"{kind.title} {extra}" if extra[0].islower() else f"{extra} {kind.title}"
     first, second, third = (_headline(name) for name in dice.sample(attributes, 3))
     pattern = dice.below(4)
@@ -275,12 +275,12 @@ def _description(kind: Kind, brand: str, extra: str, uses: Sequence[str], dice: 
 
 
 def _headline(text: str) -> str:
-    """Every word with a capital, but for small ones; acronyms as they are written."""
+    """Capitalise every word but small ones; acronyms keep their usual form."""
     return " ".join(_WRITTEN.get(word, word) for word in string.capwords(text).split())
 
 
 def _choice_line(options: dict[str, list[str]]) -> str:
-    """A feature about what can be chosen."""
+    """A feature that lists the numbers of options."""
     counted = " and ".join(f"{len(values)} for {name}" for name, values in options.items())
     return f"To choose from: {counted}." if counted else "Comes in one version."
 

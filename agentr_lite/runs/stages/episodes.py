@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from agentr_lite.actors.base import Actor, Sampling
 from agentr_lite.agent.boundary import environment_boundary
 from agentr_lite.agent.grammar import turn_grammar
-from agentr_lite.core.steps import step_to_json
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
 from agentr_lite.runs.environments import RunEnvironment
 from agentr_lite.runs.stages.record import StageRecord
 from agentr_lite.store.evals import list_eval_items, save_eval_items
-from agentr_lite.store.records import EvalItemRow, EvalMode, TaskRow
+from agentr_lite.store.records import EpisodeStep, EvalItemRow, EvalMode, TaskRow
 from agentr_lite.store.runs import task_ids
 
 GROUP_BATCHES = 4
@@ -159,8 +158,7 @@ def eval_item(env: str, task_id: int, episode: Episode) -> EvalItemRow:
         repeated_actions=episode.repeated_actions,
         reflections=episode.reflections,
         episode=[
-            # "given": part of a prefix to recover from, not played.
-            step_to_json(step) | ({"given": True} if index < episode.prefix_steps else {})
+            EpisodeStep(step, given=index < episode.prefix_steps)
             for index, step in enumerate(episode.steps)
         ],
         error=episode.error,

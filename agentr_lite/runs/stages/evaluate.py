@@ -7,12 +7,12 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
-from agentr_lite.console.output import Progress
+from agentr_lite.console.progress import Progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.evaluate.episodes import Start
-from agentr_lite.evaluate.several import figures_by_env
 from agentr_lite.evaluate.starts import eval_starts, eval_tasks, find_eval
-from agentr_lite.evaluate.summary import figures_of
+from agentr_lite.metrics.environments import figures_by_env
+from agentr_lite.metrics.evaluation import figures_of
 from agentr_lite.runs.environments import RunEnvironment
 from agentr_lite.runs.stages.episodes import ModeEpisodes
 from agentr_lite.runs.stages.eval_settings import changed_settings, eval_modes, eval_settings
@@ -34,10 +34,10 @@ Starts = list[tuple[RunEnvironment, Sequence[Start]]]
 class EvaluateStage(Stage):
     """Evaluates a round's model on held-out tasks.
 
-    The summary maps each mode to its figures (``evaluate.summary``). Each has ``versus_base``, the
-    paired difference from round 0 (None in round 0). ``recovery`` continues the prefixes of the
-    base's failed greedy episodes, the same ones in every round. With several environments the
-    figures are means over them, and ``by_env`` has each one's own.
+    The summary maps each mode to its figures (``metrics.evaluation.EvalFigures`` as JSON). Each
+    has ``versus_base``, the paired difference from round 0 (None in round 0). ``recovery``
+    continues the prefixes of the base's failed greedy episodes, the same ones in every round. With
+    several environments the figures are means over them, and ``by_env`` has each one's own.
     """
 
     name = "eval"
@@ -196,7 +196,7 @@ class EvaluateStage(Stage):
             figures = figures_by_env(items, base_items, names, seed=seed)
         else:
             figures = figures_of(items, base_items, seed=seed)
-        summary = {"settings": dict(settings), **figures}
+        summary = {"settings": dict(settings), **figures.to_json()}
         set_eval_summary(self.store, eval_id, summary)
         return summary
 

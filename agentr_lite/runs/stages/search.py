@@ -15,11 +15,12 @@ from agentr_lite.core.tasks import Task
 from agentr_lite.runs.environments import RunEnvironment
 from agentr_lite.runs.stages.stage import Stage, StageContext
 from agentr_lite.runs.stages.tasks import round_tasks, split_waves, train_tasks
+from agentr_lite.search.context import SearchContext, search_context
 from agentr_lite.search.mcts import Select
-from agentr_lite.search.scheduler import run_wave
-from agentr_lite.search.simulate import SearchContext, TreeSearch, search_context
-from agentr_lite.search.tree import Tree
+from agentr_lite.search.scheduler import TreeSearch, run_wave
+from agentr_lite.search.tree import Node, Tree
 from agentr_lite.store import summaries, trees
+from agentr_lite.store.records import NodeRow
 
 
 class SearchStage(Stage):
@@ -179,14 +180,14 @@ class _RunningWave:
             env=self._context.env.name,
             task=tree.task,
             instructions=tree.instructions,
-            nodes=[node.to_row() for node in tree.nodes],
+            nodes=[node_row(node) for node in tree.nodes],
             calls=tree.calls,
             simulations=tree.simulations,
             error=tree.error,
         )
 
     def _report(self) -> None:
-        """Count simulations; a tree that ended early counts as if it had made all of its own."""
+        """Count simulations; a tree that ended early counts as if it had made all of them."""
         simulations = self._context.settings.simulations
         done = sum(
             simulations if search.wanted is None else search.tree.simulations
@@ -195,3 +196,19 @@ class _RunningWave:
         nodes = sum(len(search.tree.nodes) for search in self._searches)
         self._stage.progress.advance(done - self._counted, f"wave {self._index + 1}: {nodes} nodes")
         self._counted = done
+
+
+def node_row(node: Node) -> NodeRow:
+    """A search's node as the store keeps it."""
+    step, parent = node.outcome, node.parent
+    if step is None or parent is None:
+        return NodeRow.root(node.observation, visits=node.visits, value_sum=node.value_sum)
+    return NodeRow.from_step(
+        step,
+        node.idx,
+        parent.idx,
+        node.depth,
+        visits=node.visits,
+        value_sum=node.value_sum,
+        merged=node.merged,
+    )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from agentr_lite.core.usage import ModelCall
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.splice.pairs import is_good
 from agentr_lite.splice.wave import JudgedStep, Revision, TreeResult
 from agentr_lite.store import Store, splices, trees
 from agentr_lite.store.records import JudgementRow
-from agentr_lite.store.trees import NewCall
 
 
 def save_splices(
@@ -82,9 +82,9 @@ def _save_revision(
     )
 
 
-def _judge_calls(judged: Sequence[JudgedStep]) -> list[NewCall]:
+def _judge_calls(judged: Sequence[JudgedStep]) -> list[ModelCall]:
     return [
-        NewCall(
+        ModelCall(
             item.node_idx,
             (),
             item.judged.prompt_tokens,

@@ -13,9 +13,9 @@ from typing import Any
 
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.suggestions import did_you_mean
+from agentr_lite.metrics.methods import BASE
 from agentr_lite.recipe.loading import recipe_from_dict
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.report.methods import BASE
 from agentr_lite.study.methods import GOOD, METHODS, NAIVE, VERIFIED
 from agentr_lite.study.recipe import Ablation, StudyRecipe, merged
 

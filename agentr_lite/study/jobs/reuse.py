@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.console.output import say
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.console.streams import say
 from agentr_lite.core.config import artifacts_dir
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.report.words import round_name
 from agentr_lite.runs.equipment import adapter_in_use
 from agentr_lite.store import Store, splices
 from agentr_lite.store.records import RunRow, Stage

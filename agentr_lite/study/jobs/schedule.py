@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agentr_lite.console.output import Progress, format_duration, say, warn
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import say, warn
+from agentr_lite.console.text import format_duration
 from agentr_lite.core.errors import (
     EXIT_OK,
     EXIT_SOME_TASKS_FAILED,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agentr_lite.console.output import format_duration
+from agentr_lite.console.text import format_duration
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow, Stage

@@ -7,15 +7,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from agentr_lite.console.output import Progress, say
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import say
 from agentr_lite.core.errors import AgentrError, HeldError, ModelError
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.claim import claimed
-from agentr_lite.runs.creation import package_versions
+from agentr_lite.runs.creation import create_run, package_versions
 from agentr_lite.runs.pipeline import PipelineResult, run_pipeline
 from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow
-from agentr_lite.store.runs import create_run, stage_status
+from agentr_lite.store.runs import stage_status
 from agentr_lite.study.jobs.cells import Cell
 from agentr_lite.study.jobs.reuse import reuse_stage
 from agentr_lite.study.jobs.sharing import Runs, agent_examples, comparable, model_digest

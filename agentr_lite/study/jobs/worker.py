@@ -14,7 +14,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.console.output import Progress, clean, say
+from agentr_lite.console.progress import Progress
+from agentr_lite.console.streams import say
+from agentr_lite.console.text import clean
 from agentr_lite.core.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -78,10 +80,10 @@ def leave_with_parent() -> None:
 
 def read_order() -> str:
     """The first line of stdin, read no further than its end."""
-    found = bytearray()
+    line = bytearray()
     while (byte := os.read(0, 1)) not in (b"", b"\n"):
-        found += byte
-    return found.decode()
+        line += byte
+    return line.decode()
 
 
 if __name__ == "__main__":

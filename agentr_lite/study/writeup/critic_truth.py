@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from agentr_lite.agent.boundary import guarded_tasks
+from agentr_lite.console.outcomes import round_name
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.verdicts import Verdict
 from agentr_lite.envs.base import Environment
-from agentr_lite.evaluate.summary import estimate_to_json
+from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.resampling import clustered_rate, clustered_ratio
-from agentr_lite.report.tables import Section
-from agentr_lite.report.words import Cell, interval, percent, round_name
+from agentr_lite.report.tables.section import Section
+from agentr_lite.report.words import Cell, interval, percent, percent_of
 from agentr_lite.store import Store
 from agentr_lite.store.records import JudgementRow, TreeRow
 from agentr_lite.store.splices import list_judgements, list_revisions, list_trajectories
@@ -147,11 +147,11 @@ def step_section(found: Sequence[Named], env: str) -> Section:
             called = _share([(s.task, s.verdict == "bad") for s in of])
             row += [
                 f"{counts[truth, True]} of {len(of)}",
-                percent(called["value"]) if called else None,
+                percent_of(called),
                 interval(called),
             ]
         right = _balanced(steps)
-        row += [percent(right["value"]) if right else None, interval(right)]
+        row += [percent_of(right), interval(right)]
         rows.append(row)
     columns = ["", "steps", "bad, called bad", "share", "95 % interval"]
     columns += ["good, called bad", "share", "95 % interval", "balanced accuracy", "95 % interval"]
@@ -179,7 +179,7 @@ def path_section(found: Sequence[Named], env: str) -> Section:
             [
                 f"{name}, {round_name(number)}",
                 len(paths),
-                percent(exact["value"]) if exact else None,
+                percent_of(exact),
                 interval(exact),
                 percent(sum(d < 0 for d in distances) / len(paths)),
                 percent(sum(d > 0 for d in distances) / len(paths)),
@@ -199,14 +199,14 @@ def path_section(found: Sequence[Named], env: str) -> Section:
     return Section(f"The critic against the oracle, {env}: first errors", columns, rows, notes)
 
 
-def _share(trials: Sequence[tuple[int, bool]]) -> dict[str, Any] | None:
+def _share(trials: Sequence[tuple[int, bool]]) -> Estimate | None:
     if not trials:
         return None
     tasks = [task for task, _ in trials]
-    return estimate_to_json(clustered_rate([hit for _, hit in trials], tasks, seed=1))
+    return clustered_rate([hit for _, hit in trials], tasks, seed=1)
 
 
-def _balanced(steps: Sequence[JudgedStep]) -> dict[str, Any] | None:
+def _balanced(steps: Sequence[JudgedStep]) -> Estimate | None:
     """Each step weighted so that bad and good ones count alike."""
     bad = sum(step.truth == "bad" for step in steps)
     good = len(steps) - bad
@@ -216,4 +216,4 @@ def _balanced(steps: Sequence[JudgedStep]) -> dict[str, Any] | None:
     right = [(step.verdict == "bad") == (step.truth == "bad") for step in steps]
     above = [weight * hit for weight, hit in zip(weights, right, strict=True)]
     tasks = [step.task for step in steps]
-    return estimate_to_json(clustered_ratio(above, weights, tasks, seed=1))
+    return clustered_ratio(above, weights, tasks, seed=1)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentr_lite.console.output import Styled, plain
-from agentr_lite.report.markdown import escape_markdown, render_markdown
-from agentr_lite.report.tables import Section
-from agentr_lite.report.terminal import render_terminal
+from agentr_lite.console.json import plain
+from agentr_lite.console.text import Styled
+from agentr_lite.report.render.markdown import escape_markdown, render_markdown
+from agentr_lite.report.render.terminal import render_terminal
+from agentr_lite.report.tables.section import Section
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from agentr_lite.report.measures import Measure
-from agentr_lite.report.method_tables import change, shown, span, told_change
-from agentr_lite.report.methods import BASE
-from agentr_lite.report.tables import Section
-from agentr_lite.report.words import Cell, round_name
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.metrics.estimates import Difference
+from agentr_lite.metrics.measures import Measure
+from agentr_lite.metrics.methods import BASE
+from agentr_lite.report.tables.section import Section
+from agentr_lite.report.tables.wording import (
+    difference_cell,
+    difference_interval,
+    difference_phrase,
+    interval_cell,
+    value_cell,
+    value_text,
+)
+from agentr_lite.report.words import Cell
 from agentr_lite.study.writeup.results import EnvResults
 
 
@@ -38,8 +46,8 @@ def told_in_short(results: EnvResults) -> list[str]:
         value = results.value(measure, first, number)
         difference = results.versus_base(measure, first, number)
         if value and difference:
-            against = told_change(measure, difference, "on the base")
-            told.append(f"{measure.column} {shown(measure, value['value'])}, {against}")
+            against = difference_phrase(measure, difference, "on the base")
+            told.append(f"{measure.column} {value_text(measure, value.value)}, {against}")
     gains = f"{results.labels[first]}, {round_name(number)}: {'; '.join(told)}."
     last = results.last_round(*results.methods)
     orders = [_order(results, results.main, last)]
@@ -51,18 +59,18 @@ def told_in_short(results: EnvResults) -> list[str]:
 def _order(results: EnvResults, measure: Measure, rounds: int | range) -> str:
     """The methods by one measure, and which of the first one's differences are more than noise."""
     values = {method: results.value(measure, method, rounds) for method in results.methods}
-    known = {method: value["value"] for method, value in values.items() if value}
+    known = {method: value.value for method, value in values.items() if value}
     first = next(iter(known), "")
     others = [method for method in known if method != first]
     if not others:
         return ""
     ranked = sorted(known, key=lambda method: -known[method])
-    listed = ", ".join(f"{results.labels[m]} {shown(measure, known[m])}" for m in ranked)
+    listed = ", ".join(f"{results.labels[m]} {value_text(measure, known[m])}" for m in ranked)
     beyond = []
     for other in others:
         difference = results.between(measure, first, other, rounds)
-        if difference and (difference["low"] > 0 or difference["high"] < 0):
-            beyond.append(f"{results.labels[other]} ({change(measure, difference)})")
+        if difference and difference.excludes_zero:
+            beyond.append(f"{results.labels[other]} ({difference_cell(measure, difference)})")
     noise = (
         f"{results.labels[first]} differs from {' and '.join(beyond)} by more than the noise"
         if beyond
@@ -83,8 +91,8 @@ def _outcomes(environments: Sequence[EnvResults]) -> Section:
             row: list[Cell] = [
                 f"{results.env}: {results.label(method)}",
                 number or None,
-                len(value["seeds"]),
-                value["n"],
+                len(value.seeds),
+                value.n,
             ]
             for measure in (results.main, results.recovery):
                 row += _cells(results, measure, method, number)
@@ -99,10 +107,10 @@ def _cells(results: EnvResults, measure: Measure, method: str, number: int) -> l
     value = results.value(measure, method, number)
     difference = results.versus_base(measure, method, number) if number else None
     return [
-        shown(measure, value["value"]) if value else None,
-        span(measure, value),
-        change(measure, difference),
-        span(measure, difference, signs=True),
+        value_cell(measure, value),
+        interval_cell(measure, value),
+        difference_cell(measure, difference),
+        difference_interval(measure, difference),
     ]
 
 
@@ -146,12 +154,12 @@ def _all_rounds(environments: Sequence[EnvResults]) -> Section:
             row: list[Cell] = [
                 f"{results.env}: {results.label(method)}",
                 f"{rounds[0]} to {rounds[-1]}",
-                len(outcome["seeds"]),
+                len(outcome.seeds),
             ]
             for measure, mean in means:
                 is_first = method == first
                 between = None if is_first else results.between(measure, first, method, rounds)
-                row += [shown(measure, mean["value"]) if mean else None, span(measure, mean)]
+                row += [value_cell(measure, mean), interval_cell(measure, mean)]
                 row += _difference(measure, between)
             rows.append(row)
     than = f"{_first_label(environments)} − it"
@@ -162,8 +170,8 @@ def _all_rounds(environments: Sequence[EnvResults]) -> Section:
     return Section("All rounds together", columns, rows, notes)
 
 
-def _difference(measure: Measure, difference: Mapping[str, Any] | None) -> list[Cell]:
-    return [change(measure, difference), span(measure, difference, signs=True)]
+def _difference(measure: Measure, difference: Difference | None) -> list[Cell]:
+    return [difference_cell(measure, difference), difference_interval(measure, difference)]
 
 
 def _first_label(environments: Sequence[EnvResults]) -> str:

@@ -16,7 +16,7 @@ from agentr_lite.envs.base import Environment
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.solver import Verdict as Truth
 from agentr_lite.envs.textcraft.solver import judge
-from agentr_lite.metrics.measures import SUCCESS_REWARD
+from agentr_lite.metrics.episodes import SUCCESS_REWARD
 
 
 def has_truth(env: Environment) -> bool:

@@ -9,10 +9,11 @@ from importlib import resources
 
 from markupsafe import Markup
 
-from agentr_lite.console.output import display_width
-from agentr_lite.report.measures import LENGTH, REFLECTIONS, REPEATED, VALID, Measure
-from agentr_lite.report.methods import BASE
-from agentr_lite.report.plots import (
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.console.text import display_width
+from agentr_lite.metrics.measures import LENGTH, REFLECTIONS, REPEATED, VALID, Measure
+from agentr_lite.metrics.methods import BASE
+from agentr_lite.report.charts.plots import (
     Difference,
     Point,
     Series,
@@ -20,8 +21,8 @@ from agentr_lite.report.plots import (
     difference_plot,
     interval_plot,
 )
-from agentr_lite.report.svg import SERIES_CLASSES, el, marker, text
-from agentr_lite.report.words import round_name, signed_for
+from agentr_lite.report.charts.svg import SERIES_CLASSES, el, marker, text
+from agentr_lite.report.words import signed_for
 from agentr_lite.study.writeup.results import EnvResults
 
 _PANEL_WIDTH = 360.0
@@ -34,7 +35,7 @@ _BASE_COLOUR = 7
 _BEHAVIOUR = (REPEATED, LENGTH, VALID, REFLECTIONS)
 
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", Arial, sans-serif'
-# The report's page colours (assets/report.css), light and dark.
+# The report's page colours (report/render/assets/report.css), light and dark.
 _INK = (("#1c2024", "#e7e9ec"), ("#5b636d", "#a0a8b3"), ("#e6e8e5", "#2a2f37"))
 _ZERO = ("#8b929b", "#6d7683")
 _PAPER = ("#fcfcfb", "#14161a")
@@ -81,7 +82,7 @@ def _by_round(results: EnvResults, methods: Sequence[str], measure: Measure) -> 
     series = []
     base = results.value(measure, BASE, 0)
     if base is not None:
-        points = [_point(categories[0], base)]
+        points = [Point.of(categories[0], base)]
         name = results.labels.get(BASE, BASE)
         series.append(Series(name, points, _BASE_COLOUR, centred=True))
     for index, method in enumerate(methods):
@@ -89,7 +90,7 @@ def _by_round(results: EnvResults, methods: Sequence[str], measure: Measure) -> 
         for number in range(1, results.last_round(method) + 1):
             value = results.value(measure, method, number)
             if value is not None:
-                points.append(_point(round_name(number), value))
+                points.append(Point.of(round_name(number), value))
         if points:
             series.append(Series(results.labels[method], points, index))
     if not any(one.colour != _BASE_COLOUR for one in series):
@@ -110,7 +111,7 @@ def _differences(results: EnvResults, methods: Sequence[str], measure: Measure) 
         number = results.last_round(method)
         found = results.versus_base(measure, method, number)
         if found is not None:
-            point = Point(round_name(number), found["value"], found["low"], found["high"])
+            point = Point(round_name(number), found.value, found.bounds)
             rows.append(Difference(results.labels[method], point, index))
     if not rows:
         return None
@@ -209,7 +210,9 @@ def _colours(which: int) -> str:
 @cache
 def _palette() -> tuple[tuple[str, str], ...]:
     """(light, dark) of each series, as the report's style sheet has them."""
-    sheet_text = resources.files("agentr_lite.report").joinpath("assets/report.css").read_text()
+    sheet_text = (
+        resources.files("agentr_lite.report.render").joinpath("assets/report.css").read_text()
+    )
     found = {
         int(number): (light, dark)
         for number, light, dark in re.findall(
@@ -217,10 +220,6 @@ def _palette() -> tuple[tuple[str, str], ...]:
         )
     }
     return tuple(found[number] for number in range(SERIES_CLASSES))
-
-
-def _point(category: str, value: dict[str, float]) -> Point:
-    return Point(category, value["value"], value["low"], value["high"], int(value["n"]))
 
 
 def _show(measure: Measure) -> Show:

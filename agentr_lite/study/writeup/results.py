@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agentr_lite.metrics.measures import Rounds
+from agentr_lite.metrics.methods import MethodRun, MethodRuns
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.report.measures import Rounds, load_rounds
-from agentr_lite.report.methods import MethodRun, MethodRuns
+from agentr_lite.report.model.rounds import load_rounds
 from agentr_lite.store import Store
 from agentr_lite.store.records import RoundRow
 from agentr_lite.store.runs import list_stages

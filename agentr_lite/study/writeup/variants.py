@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentr_lite.console.output import Styled
-from agentr_lite.report.measures import Seeds, difference_of, value_of
-from agentr_lite.report.method_tables import (
-    change,
-    shown,
-    span,
-    told_difference,
+from agentr_lite.console.text import Styled
+from agentr_lite.metrics.measures import Seeds
+from agentr_lite.metrics.pooling import difference_of, value_of
+from agentr_lite.report.tables.section import Section
+from agentr_lite.report.tables.wording import (
+    difference_cell,
+    difference_interval,
+    difference_sentence,
+    interval_cell,
+    value_cell,
 )
-from agentr_lite.report.tables import Section
 from agentr_lite.report.words import Cell, count, p_value
 from agentr_lite.store import Store
 from agentr_lite.study.jobs.sharing import agent_examples
@@ -62,8 +64,7 @@ def variant_section(store: Store, environments: Sequence[EnvResults], ablation: 
                 *(results.main, _seeds(ready), number, _seeds(reference), number)
             )
             if difference:
-                told = told_difference(name, results.main, difference, than=VERIFIED)
-                notes.append(told)
+                notes.append(difference_sentence(name, results.main, difference, than=VERIFIED))
     columns = ["", "seeds", "n", "outcome", "95 % interval", "vs base", "95 % interval"]
     columns += ["recovery", "95 % interval", "outcome vs verified", "95 % interval", "p"]
     columns += ["recovery vs verified", "95 % interval", "nodes", "generated", "examples"]
@@ -95,18 +96,18 @@ def _row(
     return [
         name,
         len(runs),
-        value["n"] if value else None,
-        shown(measure, value["value"]) if value else None,
-        span(measure, value),
-        change(measure, gain),
-        span(measure, gain, signs=True),
-        shown(recovers, recovery["value"]) if recovery else None,
-        span(recovers, recovery),
-        change(measure, against),
-        span(measure, against, signs=True),
-        p_value(against["p"]) if against else None,
-        change(recovers, failures),
-        span(recovers, failures, signs=True),
+        value.n if value else None,
+        value_cell(measure, value),
+        interval_cell(measure, value),
+        difference_cell(measure, gain),
+        difference_interval(measure, gain),
+        value_cell(recovers, recovery),
+        interval_cell(recovers, recovery),
+        difference_cell(measure, against),
+        difference_interval(measure, against),
+        p_value(against.p) if against else None,
+        difference_cell(recovers, failures),
+        difference_interval(recovers, failures),
         _mean([_nodes(store, cell, number) for cell in cells]),
         _mean([_generated(cell, number) for cell in cells]),
         _mean([agent_examples(store, cell.run.id, number) for cell in cells]),

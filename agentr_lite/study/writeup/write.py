@@ -7,31 +7,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.console.output import Styled, dump_json, format_duration
+from agentr_lite.console.json import dump_json
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.console.text import Styled, format_duration
 from agentr_lite.envs.registry import make_env
+from agentr_lite.metrics.measures import BEHAVIOUR, LENGTH, OUTCOMES, REPEATED, Measure
+from agentr_lite.metrics.methods import BASE
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.report.measures import (
-    BEHAVIOUR,
-    LENGTH,
-    OUTCOMES,
-    REPEATED,
-    Measure,
-)
-from agentr_lite.report.method_tables import (
-    method_sections,
-    shown,
-    told_change,
-)
-from agentr_lite.report.methods import BASE
-from agentr_lite.report.spliced import (
-    SpliceRound,
-    failure_section,
-    recovery_section,
-    splice_rounds,
-    told_failures,
-)
-from agentr_lite.report.tables import Section
-from agentr_lite.report.words import round_name
+from agentr_lite.report.model.splices import SpliceRound, splice_rounds
+from agentr_lite.report.tables.methods import method_sections
+from agentr_lite.report.tables.section import Section
+from agentr_lite.report.tables.splices import failure_section, failure_sentences, recovery_section
+from agentr_lite.report.tables.wording import difference_phrase, value_text
 from agentr_lite.store import Store
 from agentr_lite.study.jobs.cells import REASON, study_cells
 from agentr_lite.study.methods import METHODS, VERIFIED
@@ -187,7 +174,7 @@ class Writer:
         sections = [section for section in sections if section.rows]
         if not sections:
             return None
-        return Part("Ablations", sections, short=told_failures(rounds) if rounds else ())
+        return Part("Ablations", sections, short=failure_sentences(rounds) if rounds else ())
 
     def _spliced(self, found: Sequence[EnvResults]) -> list[tuple[str, int, list[SpliceRound]]]:
         named = []
@@ -240,7 +227,7 @@ def _env_facts(results: EnvResults) -> list[str]:
         if m not in results.ablation_of
     )
     base = results.value(results.main, BASE, 0)
-    tasks = f"{base['n']} held-out tasks of split {recipe.eval.split}" if base else "no tasks yet"
+    tasks = f"{base.n} held-out tasks of split {recipe.eval.split}" if base else "no tasks yet"
     facts = [
         f"{tasks}; episodes of at most {recipe.eval.max_steps} steps, {recipe.eval.recovery_steps}"
         " in recovery",
@@ -280,9 +267,9 @@ def _told_behaviour(results: EnvResults, method: str) -> list[str]:
         difference = results.versus_base(measure, method, number)
         if before and after and difference:
             found.append(
-                f"{measure.column} {shown(measure, before['value'])} in the base,"
-                f" {shown(measure, after['value'])} after {round_name(number)}:"
-                f" {told_change(measure, difference)}"
+                f"{measure.column} {value_text(measure, before.value)} in the base,"
+                f" {value_text(measure, after.value)} after {round_name(number)}:"
+                f" {difference_phrase(measure, difference)}"
             )
     return [f"{results.labels[method]}: {'; '.join(found)}."] if found else []
 
@@ -306,8 +293,8 @@ def _data(found: Sequence[EnvResults]) -> list[dict[str, Any]]:
                             "method": method,
                             "round": number,
                             "measure": measure.key,
-                            **value,
-                            "versus_base": difference,
+                            **value.to_json(),
+                            "versus_base": difference.to_json() if difference else None,
                         }
                     )
     return rows

@@ -1,0 +1,89 @@
+"""The two streams: stdout is data, stderr is narration."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+import click
+
+from agentr_lite.console.json import dump_json
+from agentr_lite.console.tables import Align, format_table
+from agentr_lite.console.text import Styled, clean
+
+_clear_bar: Callable[[], None] | None = None
+
+
+def set_bar(clear: Callable[[], None] | None) -> None:
+    """Register the progress bar on stderr, so that other output clears it first.
+
+    Args:
+        clear: removes the bar from the terminal; None: there is no bar any more.
+    """
+    global _clear_bar
+    _clear_bar = clear
+
+
+def emit(text: str) -> None:
+    """Print data on stdout as it is; the caller has cleaned foreign text."""
+    _pause_bar()
+    click.echo(text, color=_color())
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    emit(dump_json(value))
+
+
+def emit_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    align: Sequence[Align] | None = None,
+    keep: Sequence[str] = (),
+) -> None:
+    """Print a table on stdout, cut to the terminal's width if there is a terminal."""
+    emit(format_table(columns, rows, align=align, width=terminal_width(), keep=keep))
+
+
+def say(message: str | Styled) -> None:
+    """Print narration on stderr."""
+    _pause_bar()
+    text = clean(str(message))
+    painted = message.paint(text) if isinstance(message, Styled) else text
+    click.echo(painted, err=True, color=_color())
+
+
+def warn(message: str, *, hint: str = "") -> None:
+    """Print a warning on stderr, with what to do about it."""
+    _pause_bar()
+    text = click.style("warning: ", fg="yellow") + clean(message)
+    click.echo(text + (f"\n  {clean(hint)}" if hint else ""), err=True, color=_color())
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether ``stream`` is an open terminal."""
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def terminal_width(stream: TextIO | None = None) -> int | None:
+    """Columns of the terminal behind ``stream`` (default: stdout); None if there is no terminal."""
+    if not is_terminal(stream or sys.stdout):
+        return None
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def _color() -> bool | None:
+    # https://no-color.org: present and not empty. click does not look at it by itself.
+    return False if os.environ.get("NO_COLOR") else None
+
+
+def _pause_bar() -> None:
+    if _clear_bar is not None:
+        _clear_bar()

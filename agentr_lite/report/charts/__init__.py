@@ -1,0 +1,1 @@
+"""Plots as SVG, each with the table of its figures."""

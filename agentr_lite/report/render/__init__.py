@@ -1,0 +1,1 @@
+"""Tables, plots and trees as terminal text, Markdown or one HTML page."""

@@ -1,0 +1,42 @@
+"""A report as plain text with colour, fitted to the terminal's width."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import click
+
+from agentr_lite.console.tables import format_table
+from agentr_lite.console.text import Styled, clean
+from agentr_lite.report.tables.section import Section
+
+_WRAP = 100
+
+
+def render_terminal(
+    head: Sequence[str], sections: Sequence[Section], *, width: int | None = None
+) -> str:
+    """Sections one below the other.
+
+    Args:
+        head: lines above the first table.
+        sections: tables with their notes.
+        width: terminal columns; None: tables as wide as they need to be.
+
+    Returns:
+        Text with ANSI styles; printing through ``output.emit`` drops them where they do not belong.
+    """
+    parts = ["\n".join(clean(line, keep="") for line in head)] if head else []
+    for section in sections:
+        lines = [click.style(clean(section.title, keep=""), bold=True)]
+        lines.append(format_table(section.columns, section.rows, align=section.align, width=width))
+        lines += [_note(note, width or _WRAP) for note in section.notes]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _note(note: str | Styled, width: int) -> str:
+    text = clean(str(note), keep="")
+    wrapped = textwrap.fill(text, width=width, initial_indent="  ", subsequent_indent="  ")
+    return note.paint(wrapped) if isinstance(note, Styled) else wrapped

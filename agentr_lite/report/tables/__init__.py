@@ -1,0 +1,1 @@
+"""Tables with the sentences that say what they mean, made from plain data."""

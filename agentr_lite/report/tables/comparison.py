@@ -1,0 +1,120 @@
+"""Several runs side by side as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.console.text import Styled, format_duration
+from agentr_lite.metrics.measures import REWARD, SUCCESS
+from agentr_lite.metrics.methods import MethodRuns
+from agentr_lite.metrics.pooling import difference_of, value_of
+from agentr_lite.report.model.comparison import Compared, model_name
+from agentr_lite.report.model.splices import SpliceRound
+from agentr_lite.report.tables.methods import method_sections
+from agentr_lite.report.tables.section import Section
+from agentr_lite.report.tables.splices import failure_section
+from agentr_lite.report.tables.wording import (
+    difference_cell,
+    difference_interval,
+    difference_sentence,
+    value_cell,
+)
+from agentr_lite.report.words import Cell
+
+
+def comparison_sections(runs: Sequence[Compared]) -> list[Section]:
+    """Tables of several runs, in reading order."""
+    sections = [overview_section(runs), _between_runs(runs)]
+    pools: dict[str, list[Compared]] = {}
+    for run in runs:
+        pools.setdefault(run.pool, []).append(run)
+    for members in pools.values():
+        if len(members) < 2:
+            continue
+        methods = dict.fromkeys(run.method for run in members)
+        results = MethodRuns([run.played for run in members], {name: name for name in methods})
+        row = members[0].report.run
+        where = f"{row.env}, {model_name(row)}: " if len(pools) > 1 else ""
+        sections += [
+            replace(section, title=where + section.title)
+            for section in (*method_sections(results), _splice_section(members))
+        ]
+    return [section for section in sections if section.rows]
+
+
+def _splice_section(runs: Sequence[Compared]) -> Section:
+    by_round: dict[tuple[str, int], list[SpliceRound]] = {}
+    for run in runs:
+        for number, spliced in run.spliced.items():
+            by_round.setdefault((run.method, number), []).append(spliced)
+    return failure_section([(method, number, of) for (method, number), of in by_round.items()])
+
+
+def overview_section(runs: Sequence[Compared]) -> Section:
+    """One row for each run: its settings, its first and last result, and its time."""
+    rows: list[list[Cell]] = []
+    for run in runs:
+        measure, last, seed = run.measure, run.played.last_round, run.played.seed
+        own = {seed: run.played.rounds}
+        # The run's own seed draws the interval, so that it agrees with the run's own tables.
+        difference = difference_of(measure, own, last, own, 0, seed=seed) if last else None
+        base, end = (value_of(measure, own, number) for number in (0, last))
+        rows.append(
+            [
+                run.label,
+                run.report.run.id,
+                model_name(run.report.run),
+                measure.column,
+                value_cell(measure, base),
+                value_cell(measure, end) if last else None,
+                round_name(last) if last else None,
+                difference_cell(measure, difference),
+                difference_interval(measure, difference),
+                format_duration(sum(line.wall_s for line in run.report.stages)),
+            ]
+        )
+    columns = ["", "run", "model", "measure", "base", "last", "", "vs base", "95 % interval"]
+    columns.append("time")
+    notes = ["Greedy episodes on held-out tasks; differences are paired by task."]
+    if any(run.report.envs for run in runs):
+        notes.append("For several environments: the mean over them; each counts alike.")
+    return Section("The runs", columns, rows, notes)
+
+
+def _between_runs(runs: Sequence[Compared]) -> Section:
+    """Every later run against the first, where they are of different methods or models."""
+    rows: list[list[Cell]] = []
+    notes: list[str | Styled] = []
+    first, *others = runs
+    for other in others:
+        if (other.pool, other.method) == (first.pool, first.method):
+            continue
+        measure = REWARD if REWARD in (first.measure, other.measure) else SUCCESS
+        # Each run's own last round.
+        difference = difference_of(
+            measure,
+            {0: other.played.rounds},
+            other.played.last_round,
+            {0: first.played.rounds},
+            first.played.last_round,
+        )
+        if difference is None:
+            continue
+        rows.append(
+            [
+                f"{other.label} − {first.label}",
+                measure.column,
+                difference_cell(measure, difference),
+                difference_interval(measure, difference),
+                difference.n,
+            ]
+        )
+        notes.append(difference_sentence(other.label, measure, difference, than=first.label))
+    if notes:
+        notes.append(
+            "The last rounds are compared, paired by the tasks that both runs have played."
+        )
+    columns = ["", "measure", "difference", "95 % interval", "tasks"]
+    return Section("Run against run", columns, rows, notes)

@@ -1,0 +1,125 @@
+"""The few figures at the top of a report, each with its interval and whether it is noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentr_lite.console.outcomes import round_name
+from agentr_lite.console.text import format_duration
+from agentr_lite.metrics.estimates import Difference
+from agentr_lite.metrics.measures import (
+    RECOVERY,
+    RECOVERY_REWARD,
+    REPEATED,
+    REWARD,
+    SUCCESS,
+    Measure,
+)
+from agentr_lite.metrics.methods import MethodRuns
+from agentr_lite.metrics.pooling import difference_of, value_of
+from agentr_lite.report.model.comparison import Compared
+from agentr_lite.report.model.run import RunReport
+from agentr_lite.report.tables.wording import difference_interval, interval_cell, value_text
+from agentr_lite.report.words import count
+
+_NAMES = {
+    SUCCESS.key: "Held-out tasks solved",
+    REWARD.key: "Mean reward on held-out tasks",
+    RECOVERY.key: "Recovers from the base’s failures",
+    RECOVERY_REWARD.key: "Mean reward from the base’s failures on",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One figure of the headline."""
+
+    name: str
+    value: str
+    before: str = ""
+    """The base's value."""
+    note: str = ""
+    tone: str = ""
+    """``good``, ``bad``, ``partial`` (inside the noise) or empty."""
+
+
+def run_tiles(run: Compared) -> list[Tile]:
+    """One run's headline."""
+    return _tiles([run])
+
+
+def pooled_tiles(runs: Sequence[Compared]) -> list[Tile]:
+    """The headline of runs that are one method over several seeds; empty for others."""
+    if len({(run.pool, run.method) for run in runs}) > 1:
+        return []
+    return _tiles(runs)
+
+
+def _tiles(runs: Sequence[Compared]) -> list[Tile]:
+    results = MethodRuns([run.played for run in runs])
+    last = min((run.played.last_round for run in runs), default=0)
+    measures = [REWARD, SUCCESS] if results.graded else [SUCCESS]
+    tiles = [
+        *(_outcome_tile(results, measure, last) for measure in [*measures, results.recovery]),
+        _repeated_tile(results, last),
+        _cost_tile([run.report for run in runs]),
+    ]
+    return [tile for tile in tiles if tile is not None]
+
+
+def _outcome_tile(results: MethodRuns[Any], measure: Measure, last: int) -> Tile | None:
+    name, seeds = _NAMES[measure.key], results.seeds(results.runs[0].method)
+    base, now = (value_of(measure, seeds, number) for number in (0, last))
+    if now is None:
+        return None
+    value = value_text(measure, now.value)
+    if not last or base is None:
+        return Tile(
+            name,
+            value,
+            note=f"95 % interval {interval_cell(measure, now) or 'unknown'}, n = {now.n}",
+        )
+    before = value_text(measure, base.value)
+    # The run's own seed draws the interval, so that it agrees with the run's table.
+    seed = results.runs[0].seed if len(results.runs) == 1 else 1
+    difference = difference_of(measure, seeds, last, seeds, 0, seed=seed)
+    note = f"{round_name(last)}, n = {now.n} tasks"
+    if results.envs:
+        note += f", the mean of {', '.join(results.envs)}"
+    if difference is None:
+        return Tile(name, value, before, note)
+    tone, word = _judged(difference, measure)
+    unit = " points" if measure.unit == "percent" else ""
+    note += f"; {word} (95 % interval {difference_interval(measure, difference)}{unit})"
+    return Tile(name, value, before, note, tone)
+
+
+def _judged(difference: Difference, measure: Measure) -> tuple[str, str]:
+    if difference.low > 0:
+        return "good", "more than base"
+    fewer = "fewer" if measure.unit == "percent" else "less"
+    if difference.high < 0:
+        return "bad", f"{fewer} than base"
+    return "partial", "inside the noise"
+
+
+def _repeated_tile(results: MethodRuns[Any], last: int) -> Tile | None:
+    seeds = results.seeds(results.runs[0].method)
+    before, now = (value_of(REPEATED, seeds, number) for number in (0, last))
+    if now is None:
+        return None
+    earlier = value_text(REPEATED, before.value) if before and last else ""
+    note = "of greedy steps repeat the ones just before"
+    return Tile("Repeated steps", value_text(REPEATED, now.value), earlier, note)
+
+
+def _cost_tile(reports: Sequence[RunReport]) -> Tile | None:
+    lines = [line for report in reports for line in report.stages]
+    if not lines:
+        return None
+    tokens = sum(line.output_tokens for line in lines)
+    whole = format_duration(sum(line.wall_s for line in lines))
+    runs = f"{len(reports)} runs together; " if len(reports) > 1 else ""
+    return Tile("Wall time", whole, note=f"{runs}{count(tokens)} tokens generated")

@@ -1,0 +1,169 @@
+"""Can this machine and installation run the whole loop?"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agentr_lite.core.errors import AgentrError
+
+Status = Literal["ok", "warning", "failed"]
+
+_PACKAGES = ("llama-cpp-python", "gguf", "jinja2", "numpy", "click", "pyyaml", "sqlite-utils")
+_TRAINING = ("mlx", "mlx-lm")
+_SCREEN = ("textual",)
+_LITTLE_MEMORY_BYTES = 2 << 30
+_LITTLE_DISK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of a check."""
+
+    check: str
+    status: Status
+    detail: str
+    hint: str = ""
+
+
+def check_installation(database: Path) -> list[Finding]:
+    """Check Python, packages, processor, memory, disk, the starter model and the database.
+
+    Args:
+        database: the run database, which need not exist yet.
+    """
+    checks: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
+        ("python", _python),
+        ("packages", _packages),
+        ("processor", _processor),
+        ("memory", _memory),
+        ("database", lambda: _storage(database)),
+        ("starter", _starter),
+    )
+    findings: list[Finding] = []
+    for name, check in checks:
+        try:
+            findings += check()
+        except AgentrError as error:
+            findings.append(Finding(name, "failed", error.message, error.hint))
+    return findings
+
+
+def _python() -> list[Finding]:
+    version = f"{platform.python_implementation()} {platform.python_version()}"
+    detail = f"{version}, {sys.executable}"
+    return [Finding("python", "ok", detail)]
+
+
+def _packages() -> list[Finding]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from agentr_lite import __version__
+
+    findings = [Finding("agentr-lite", "ok", __version__)]
+    for names, status, purpose in (
+        (_PACKAGES, "failed", "Install agentr-lite again."),
+        (_TRAINING, "warning", "Needed for training only."),
+        (_SCREEN, "warning", "Needed for `agentr-lite tui` only."),
+    ):
+        for name in names:
+            try:
+                findings.append(Finding(name, "ok", version(name)))
+            except PackageNotFoundError:
+                missing: Status = "failed" if status == "failed" else "warning"
+                hint = f"pip install {name}. {purpose}"
+                findings.append(Finding(name, missing, "not installed", hint))
+    return findings
+
+
+def _processor() -> list[Finding]:
+    from agentr_lite.actors.llamacpp.library import has_unsafe_amx, system_info, uses_gpu
+    from agentr_lite.actors.llamacpp.machine import physical_cores
+
+    features = [name for name, there in system_info().items() if there]
+    findings = [
+        Finding("processor", "ok", f"{platform.machine()}, {physical_cores()} cores to use"),
+        Finding("llama.cpp", "ok", "compiled with " + " ".join(features)),
+    ]
+    if has_unsafe_amx():
+        findings.append(
+            Finding(
+                "AMX",
+                "ok",
+                "not used: compiled by GCC, llama.cpp's AMX kernels crash",
+            )
+        )
+    findings.append(Finding("GPU", "ok", "used" if uses_gpu() else "not used by this llama.cpp"))
+    return findings
+
+
+def _memory() -> list[Finding]:
+    from agentr_lite.actors.llamacpp.machine import available_bytes
+
+    free = available_bytes()
+    detail = f"{free / 2**30:.1f} GiB free"
+    if free < _LITTLE_MEMORY_BYTES:
+        hint = "Close other programs: training the starter takes about 2 GiB."
+        return [Finding("memory", "warning", detail, hint)]
+    return [Finding("memory", "ok", detail)]
+
+
+def _storage(database: Path) -> list[Finding]:
+    import shutil
+    import tempfile
+
+    directory = database.parent
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(b"agentr-lite")
+            file.flush()
+    except OSError as error:
+        hint = "Choose another place: --db FILE or AGENTR_LITE_HOME."
+        return [Finding("database", "failed", f"cannot write in {existing}: {error}", hint)]
+    findings = [Finding("database", "ok", f"{database} can be written")]
+    if database.exists():
+        from agentr_lite.store.database import Store
+
+        with Store.open(database):
+            findings = [Finding("database", "ok", f"{database} opens")]
+    free = shutil.disk_usage(existing).free
+    detail = f"{free / 2**30:.1f} GiB free at {existing}"
+    if free < _LITTLE_DISK_BYTES:
+        findings.append(Finding("disk", "warning", detail, "A run takes some hundred MB."))
+    else:
+        findings.append(Finding("disk", "ok", detail))
+    return findings
+
+
+def _starter() -> list[Finding]:
+    import time
+
+    from agentr_lite.actors.base import GenerateRequest, Sampling
+    from agentr_lite.actors.llamacpp.actor import LlamaCppActor
+    from agentr_lite.actors.registry import STARTER, resolve_model
+
+    files = resolve_model(STARTER)
+    actor = LlamaCppActor(files.gguf, context_tokens=512)
+    try:
+        request = GenerateRequest(
+            [{"role": "user", "content": "Goal: craft stick."}],
+            tuple(range(1, 17)),
+            Sampling(max_tokens=32),
+        )
+        started = time.perf_counter()
+        result = actor.generate([request])[0]
+        elapsed = time.perf_counter() - started
+    finally:
+        actor.close()
+    drawn = sum(completion.output_tokens for completion in result.completions)
+    if not drawn:
+        return [Finding("starter", "failed", "the starter model gives no tokens")]
+    return [
+        Finding("starter", "ok", f"answers, {drawn / elapsed:,.0f} tokens/s ({files.gguf})"),
+        Finding("training weights", "ok", str(files.train_dir)),
+    ]

@@ -1,0 +1,48 @@
+"""What all trees of a round share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agentr_lite.actors.base import Sampling
+from agentr_lite.agent.boundary import environment_boundary
+from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.envs.base import Environment
+from agentr_lite.recipe.groups import SearchSettings
+from agentr_lite.recipe.settings import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class SearchContext:
+    """Environment, prompt and settings of a round's searches."""
+
+    env: Environment
+    """One instance serves all trees: every step begins with ``restore``."""
+    instructions: str
+    """The system prompt."""
+    settings: SearchSettings
+    sampling: Sampling
+    seed: int
+    """The run's seed."""
+    round_index: int
+    """From 1."""
+
+
+def search_context(recipe: Recipe, env: Environment, round_index: int) -> SearchContext:
+    """The context that a recipe asks for.
+
+    Raises:
+        EnvironmentFault: the environment has no instructions.
+    """
+    with environment_boundary(env, "instructions()"):
+        instructions = env.instructions(brief=recipe.agent.brief)
+    settings = recipe.search
+    sampling = Sampling(
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        min_p=settings.min_p,
+        max_tokens=recipe.agent.max_tokens,
+        grammar=turn_grammar(recipe.agent.grammar, env),
+    )
+    return SearchContext(env, instructions, settings, sampling, recipe.seed, round_index)

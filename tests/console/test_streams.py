@@ -1,0 +1,42 @@
+"""stdout is data, stderr is narration."""
+
+from __future__ import annotations
+
+import io
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from agentr_lite.console.streams import emit, emit_table, say, warn
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_streams() -> None:
+    @click.command()
+    def command() -> None:
+        emit_table(["a"], [["x"]])
+        say("working \x1b[2J")
+        warn("odd", hint="do this")
+
+    result = CliRunner().invoke(command)
+    assert result.stdout == "a\n-\nx\n"
+    assert result.stderr == "working \\x1b[2J\nwarning: odd\n  do this\n"
+
+
+def test_no_color_wins_over_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    emit(click.style("hello", fg="red"))
+    assert "\x1b[31m" in terminal.getvalue()
+    terminal.truncate(0)
+    monkeypatch.setenv("NO_COLOR", "1")
+    emit(click.style("hello", fg="red"))
+    assert "\x1b" not in terminal.getvalue()

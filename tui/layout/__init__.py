@@ -1,0 +1,1 @@
+"""Records to lines of styled text: pure functions and data, without Textual."""

@@ -1,0 +1,208 @@
+"""Steps and conversations as lines: records in, lines out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agentr_lite.console.outcomes import (
+    ROOT,
+    VERDICT,
+    Mark,
+    turn_mark,
+    verdict_shares,
+)
+from agentr_lite.core.steps import Step
+from agentr_lite.core.verdicts import VERDICTS, Verdict
+from agentr_lite.store.records import JudgementRow, ModelCallRow, NodeRow
+
+from .lines import MAX_SHOWN, Line, Span, barred, fold, one_line, rule, spread
+
+MAX_STEPS = 100
+"""The number of steps of a conversation that are laid out: the last ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One step of a trajectory, ready to be shown."""
+
+    number: int
+    """From 1; 0 is the start, before the agent's first turn."""
+    mark: Mark
+    title: str
+    """The action, in one line; foreign text."""
+    saw: str
+    """The last observation before the turn; at the start, the instructions."""
+    turn: str
+    """The assistant turn; empty at the start."""
+    answer: str
+    """The environment's answer; at the start, the task."""
+    facts: Sequence[Line] = field(default_factory=tuple)
+    """Lines about the step: numbers, the model call, the critic's verdict."""
+    verdict: Verdict | None = None
+    """The critic's verdict, if it was asked."""
+
+
+def view_of_node(
+    node: NodeRow,
+    *,
+    saw: str,
+    call: ModelCallRow | None = None,
+    judgements: Sequence[JudgementRow] = (),
+) -> StepView:
+    """A tree's node as a step.
+
+    Args:
+        node: the node.
+        saw: the parent's observation; at the root, the instructions.
+        call: the model call that made the node and its siblings.
+        judgements: the critic's verdicts on it, in all trajectories.
+    """
+    facts: list[Line] = [_numbers(node)]
+    if call is not None:
+        facts += _call(call)
+    seen: list[Line] = []
+    for judgement in judgements:
+        line = verdict_line(judgement)
+        if line not in seen:
+            seen.append(line)
+    title = "start" if node.kind == "root" else node.action or "(no action)"
+    return StepView(
+        node.depth,
+        turn_mark(node, visits=node.visits),
+        title,
+        saw,
+        node.text,
+        node.observation,
+        # The verdicts before the model call: they matter more.
+        (facts[0], *seen, *facts[1:]),
+        judgements[0].verdict if judgements else None,
+    )
+
+
+def view_of_step(number: int, step: Step, *, saw: str, facts: Sequence[Line] = ()) -> StepView:
+    """A step of an episode that is not in a tree."""
+    return StepView(
+        number,
+        turn_mark(step),
+        step.action or "(no action)",
+        saw,
+        step.text,
+        step.observation,
+        facts,
+    )
+
+
+def view_of_opening(instructions: str, observation: str) -> StepView:
+    """The start of an episode."""
+    return StepView(0, ROOT, "start", instructions, "", observation)
+
+
+def verdict_line(judgement: JudgementRow) -> Line:
+    """The critic's verdict on a step, with the probability of each verdict or with its reason."""
+    mark = VERDICT[judgement.verdict]
+    spans: list[Span] = [("critic ", "dim"), (f"{mark.glyph} {mark.word}", mark.style)]
+    if judgement.critic == "none":
+        spans.append((" (no critic asked)", "dim"))
+    elif shares := verdict_shares(judgement.scores):
+        spans.append((f" {shares[judgement.verdict]:.0%}", mark.style))
+        for verdict in VERDICTS:
+            if verdict != judgement.verdict:
+                spans.append((f"  {VERDICT[verdict].glyph} {shares[verdict]:.0%}", "dim"))
+    elif judgement.reason:
+        spans.append(("  " + one_line(judgement.reason), "dim"))
+    return tuple(spans)
+
+
+def lay_out_step(view: StepView, width: int) -> list[Line]:
+    """One step: its facts, what the agent saw, what it said, and the environment's answer."""
+    heading: list[Span] = [(f" {view.mark.glyph} ", view.mark.style)]
+    heading.append((one_line(view.title), "title"))
+    where = "start" if view.number == 0 else f"step {view.number} "
+    lines: list[Line] = [spread(heading, [(where, "dim")], width)]
+    word: Line = ((view.mark.word, view.mark.style),)
+    if view.facts:
+        word += ((" · ", "dim"), *view.facts[0])
+    for fact in (word, *view.facts[1:]):
+        lines += [(("   ", "plain"), *part) for part in fold(fact, width - 3)]
+    if view.number == 0:
+        lines += [rule(("task", "saw"), width), *barred(view.answer, "saw", "plain", width)]
+        lines += [rule(("instructions", "dim"), width), *barred(view.saw, "dim", "dim", width)]
+        return lines
+    lines += [rule(("saw", "dim"), width), *barred(view.saw, "saw", "dim", width)]
+    lines += [rule(("said", "said"), width), *lay_out_turn(view.turn, width)]
+    lines += [rule(("answer", "saw"), width), *barred(view.answer, "saw", "plain", width)]
+    return lines
+
+
+def lay_out_conversation(views: Sequence[StepView], width: int) -> list[Line]:
+    """A whole path, from the start or from ``MAX_STEPS`` before its end.
+
+    Args:
+        views: the start and the steps in order.
+        width: terminal columns.
+    """
+    lines: list[Line] = []
+    shown = views
+    if len(views) > MAX_STEPS + 1:
+        shown = views[-MAX_STEPS:]
+        lines.append(((f"… {len(views) - MAX_STEPS - 1:,} earlier steps", "dim"),))
+    for view in shown:
+        if view.number == 0:
+            lines += [rule(("instructions", "dim"), width), *barred(view.saw, "dim", "dim", width)]
+            lines += [rule(("task", "saw"), width), *barred(view.answer, "saw", "plain", width)]
+            continue
+        lines.append(rule((f"{view.number} {view.mark.glyph}", view.mark.style), width))
+        lines += lay_out_turn(view.turn, width)
+        lines += barred(view.answer, "saw", "dim", width)
+    return lines
+
+
+def plain_text(views: Sequence[StepView]) -> str:
+    """Steps as plain text for the clipboard: turns and answers, unchanged."""
+    parts: list[str] = []
+    for view in views:
+        first = (view.saw, view.answer) if view.number == 0 else (view.turn, view.answer)
+        parts += [part for part in first if part]
+    return "\n\n".join(parts)
+
+
+def lay_out_turn(text: str, width: int, *, bar: str = "said") -> list[Line]:
+    """An assistant turn behind a bar, its action in bold."""
+    if len(text) > MAX_SHOWN:
+        return barred(text, bar, "plain", width)
+    lines: list[Line] = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        style = "strong" if line.lstrip().startswith("Action:") else "plain"
+        lines += barred(line, bar, style, width)
+    return lines
+
+
+def _numbers(node: NodeRow) -> Line:
+    parts = [f"node {node.idx}", f"{node.visits} visit{'' if node.visits == 1 else 's'}"]
+    if node.visits:
+        parts.append(f"value {node.value:.2f}")
+    if node.ended:
+        parts.append(f"reward {node.reward:.3g}")
+    if node.merged > 1:
+        parts.append(f"{node.merged} candidates merged")
+    return ((" · ".join(parts), "dim"),)
+
+
+def _call(call: ModelCallRow) -> list[Line]:
+    """The model call: number of tokens, time and seeds."""
+    parts = [
+        f"{len(call.seeds)} candidates",
+        f"{call.prompt_tokens} tokens in ({call.cached_tokens} cached)",
+        f"{call.output_tokens} out",
+    ]
+    if call.batch_ms is not None:
+        # The model works on a batch as a whole: there is no time per call.
+        parts.append(f"{call.batch_ms:,.0f} ms in a batch of {call.batch_size}")
+    if call.dropped_turns:
+        parts.append(f"{call.dropped_turns} turns dropped")
+    lines: list[Line] = [(("call ", "dim"), (" · ".join(parts), "dim"))]
+    if call.seeds:
+        noun = "seed " if len(call.seeds) == 1 else "seeds "
+        lines.append(((noun, "dim"), (" ".join(map(str, call.seeds)), "dim")))
+    return lines

@@ -1,0 +1,1 @@
+"""The inspector's screens, one a file; none imports another."""

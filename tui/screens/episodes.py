@@ -1,0 +1,203 @@
+"""The episodes of one evaluation beside the base model's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from agentr_lite.console.outcomes import GAINED, LOST, round_name
+from agentr_lite.core.errors import UsageError
+from agentr_lite.metrics.episodes import is_faulty
+from agentr_lite.metrics.intervals import mcnemar_exact
+from agentr_lite.store import Store
+from agentr_lite.store.evals import list_eval_items, list_evals
+from agentr_lite.store.records import EvalItemRow, EvalRow
+
+from ..layout.columns import Column, Row, put_env, with_env
+from ..layout.episodes import Key, episode_mark, flip, flip_span
+from ..layout.figures import reward_span
+from ..layout.lines import Line, Span, one_line
+from ..navigation import ToEpisode
+from ..widgets.table import Table
+from .base import SORT
+from .env_filter import ENV, EnvFilterScreen, has_several
+from .filter import ASK
+
+_WHICH = ("all", "gained", "lost", "failed")
+
+
+class EpisodesScreen(EnvFilterScreen):
+    """A table of episodes; enter steps through one."""
+
+    HINT = (
+        "Episodes of one evaluation. ▲ solved now but not by the base model, ▼ the reverse."
+        " ⚠ the environment failed: the figures leave the episode out. u shows all, gained, lost or"
+        " failed episodes; enter steps through an episode."
+    )
+    PROMPT = "show episodes whose task or goal contains …"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Step through", id="episodes.open"),
+        Binding("u", "which", "Filter", id="episodes.which"),
+        *SORT,
+        ASK,
+        ENV,
+    ]
+
+    COLUMNS = (
+        Column("mark", " "),
+        Column("flip", " "),
+        Column("goal", "goal", flex=True, least=36),
+        Column("task", "task", flex=True, least=16, drop=5),
+        Column("level", "level", right=True, drop=2),
+        Column("reward", "reward", right=True),
+        Column("base", "base", right=True),
+        Column("steps", "steps", right=True),
+        Column("invalid", "invalid", right=True, drop=3),
+        Column("repeated", "repeated", right=True, drop=4),
+    )
+
+    def __init__(self, store: Store, run_id: str, eval_id: int, env: str = "") -> None:
+        """
+        Args:
+            store: the database.
+            run_id: the run.
+            eval_id: the evaluation.
+            env: the environment to show first; empty: all.
+
+        Raises:
+            UsageError: no such evaluation in the run.
+        """
+        super().__init__(store, run_id, env)
+        self._columns = with_env(self.COLUMNS, several=has_several(store, run_id))
+        self.eval_id = eval_id
+        self._which = "all"
+        self._eval, self._base = self._find()
+
+    def body(self) -> Iterable[Widget]:
+        table = Table(self._columns, id="episodes")
+        table.empty = (("No such episodes.", "dim"),)
+        yield table
+
+    def refresh_data(self) -> None:
+        self._eval, self._base = self._find()
+        played = list_eval_items(self.store, self.eval_id, with_episodes=False)
+        self.set_envs(item.task.env for item in played)
+        items = [item for item in played if self.in_env(item.task.env)]
+        base: dict[Key, EvalItemRow] = {}
+        if self._base is not None:
+            rows = list_eval_items(self.store, self._base.id, with_episodes=False)
+            base = {(item.task.id, item.sample): item for item in rows}
+        shown = [
+            item
+            for item in items
+            if self.matches(item.task.name, item.task.goal) and self._wanted(item, base)
+        ]
+        self.query_one(Table).fill(
+            [
+                Row(
+                    (item.task.id, item.sample),
+                    put_env(_cells(item, base), self._columns, item.task.env),
+                    _sort_values(item, base),
+                )
+                for item in shown
+            ]
+        )
+        name = f"{round_name(self._eval.round)}, {self._eval.mode}, {self._eval.split}"
+        self.crumbs([self.run_id, name])
+        self.caption(self._counts(items, base, len(shown)))
+
+    def _find(self) -> tuple[EvalRow, EvalRow | None]:
+        evals = list_evals(self.store, self.run_id)
+        current = next((row for row in evals if row.id == self.eval_id), None)
+        if current is None:
+            raise UsageError("this evaluation no longer exists: its round was evaluated again")
+        if current.round == 0:
+            return current, None
+        kind = (current.mode, current.split)
+        bases = (row for row in evals if row.round == 0 and (row.mode, row.split) == kind)
+        return current, next(bases, None)
+
+    def _wanted(self, item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> bool:
+        if self._which == "all":
+            return True
+        if self._which == "failed":
+            return not item.success and not is_faulty(item)
+        return _flip(item, base) == (1 if self._which == "gained" else -1)
+
+    def _counts(
+        self, items: list[EvalItemRow], base: Mapping[Key, EvalItemRow], shown: int
+    ) -> Line:
+        sound = [item for item in items if not is_faulty(item)]
+        spans: list[Span] = [(f"{sum(item.success for item in sound)}", "good")]
+        spans.append((f" of {len(sound)} solved", "dim"))
+        if len(sound) < len(items):
+            spans.append((f" · {len(items) - len(sound)} broken, left out", "odd"))
+        if base:
+            gained = sum(_flip(item, base) > 0 for item in items)
+            lost = sum(_flip(item, base) < 0 for item in items)
+            spans += [(" · ", "dim"), (f"{GAINED.glyph} {gained} {GAINED.word}", GAINED.style)]
+            spans += [(" · ", "dim"), (f"{LOST.glyph} {lost} {LOST.word}", LOST.style)]
+            if all(item.sample == 0 for item in items):
+                spans.append((f" · p = {mcnemar_exact(gained, lost):.2g} (McNemar)", "dim"))
+        if shown < len(items):
+            spans.append((f" · {shown} shown", "dim"))
+        if self._which != "all":
+            spans += [(" · ", "dim"), (self._which, "match")]
+        return (*spans, *self.env_note(), *self.needle_note())
+
+    def action_which(self) -> None:
+        """Show all, gained, lost or failed episodes in turn."""
+        self._which = _WHICH[(_WHICH.index(self._which) + 1) % len(_WHICH)]
+        self.reread()
+
+    def action_open(self) -> None:
+        """Step through the episode under the cursor."""
+        row = self.query_one(Table).current
+        if row is not None:
+            self.go_to(ToEpisode(self.run_id, self._eval, row.key))
+
+
+def _flip(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> int:
+    """1 if the episode succeeded and the base model's did not, -1 in the reverse case, else 0."""
+    return flip(base.get((item.task.id, item.sample)), item)
+
+
+def _cells(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> list[Span]:
+    mark = episode_mark(item)
+    before = base.get((item.task.id, item.sample))
+    goal = item.task.goal if not item.error else f"{item.task.goal}  ({item.error})"
+    return [
+        (mark.glyph, mark.style),
+        flip_span(_flip(item, base)),
+        (one_line(goal), "plain"),
+        (one_line(item.task.name), "dim"),
+        (str(item.task.level), "plain"),
+        reward_span(item.reward),
+        reward_span(before.reward) if before else ("–", "dim"),
+        (str(item.steps), "plain"),
+        (str(item.invalid_actions), "odd" if item.invalid_actions else "dim"),
+        (str(item.repeated_actions), "partial" if item.repeated_actions else "dim"),
+    ]
+
+
+def _sort_values(
+    item: EvalItemRow, base: Mapping[Key, EvalItemRow]
+) -> dict[str, float | str | None]:
+    before = base.get((item.task.id, item.sample))
+    return {
+        "mark": item.success,
+        "flip": _flip(item, base) if before else None,
+        "goal": item.task.goal,
+        "env": item.task.env,
+        "task": item.task.name,
+        "level": item.task.level,
+        "reward": item.reward,
+        "base": before.reward if before else None,
+        "steps": item.steps,
+        "invalid": item.invalid_actions,
+        "repeated": item.repeated_actions,
+    }

@@ -1,0 +1,218 @@
+"""All runs of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
+from textual.widget import Widget
+
+from agentr_lite.console.outcomes import RUN_STATUS
+from agentr_lite.console.text import format_duration
+from agentr_lite.core.errors import AgentrError
+from agentr_lite.store.inspection import RunOverview, run_overviews
+from agentr_lite.store.runs import list_runs
+from agentr_lite.store.splices import list_adapters
+
+from ..layout.columns import Column, Row
+from ..layout.figures import interval, percent, short
+from ..layout.lines import Line, Span, one_line
+from ..navigation import ToEvals, ToTasks
+from ..widgets.table import Table
+from .base import SORT
+from .confirm import ConfirmScreen
+from .filter import ASK, FilterScreen
+
+
+class RunsScreen(FilterScreen):
+    """A table of runs; enter opens one."""
+
+    HINT = "All runs of the database, the newest first. Enter opens a run's tasks."
+    PROMPT = "show runs whose name, environment, model or status contains …"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Tasks", id="runs.open"),
+        Binding("e", "evals", "Evals", id="runs.evals"),
+        *SORT,
+        ASK,
+        Binding("D", "delete", "Delete", id="runs.delete"),
+        Binding("y", "copy", "Copy the run's id", show=False, id="runs.copy"),
+    ]
+
+    COLUMNS = (
+        Column("run", "run", flex=True, least=28),
+        Column("status", "status"),
+        Column("stage", "stage", drop=6),
+        Column("env", "env", drop=9),
+        Column("model", "model", flex=True, least=8, drop=8),
+        Column("rounds", "rnds", right=True, drop=5),
+        Column("success", "success", right=True),
+        Column("interval", "95 %", right=True, drop=4),
+        Column("nodes", "nodes", right=True, drop=2),
+        Column("tokens", "tokens", right=True, drop=3),
+        Column("seed", "seed", right=True, drop=10),
+        Column("time", "time", right=True, drop=1),
+    )
+
+    def body(self) -> Iterable[Widget]:
+        table = Table(self.COLUMNS, id="runs")
+        table.empty = (("No runs yet. Start with: agentr-lite run textcraft", "dim"),)
+        yield table
+
+    def refresh_data(self) -> None:
+        overviews = run_overviews(self.store)
+        shown = [
+            overview
+            for overview in overviews
+            if self.matches(
+                overview.run.id, overview.run.env, overview.run.status, model_of(overview)
+            )
+        ]
+        table = self.query_one(Table)
+        table.fill([Row(row.run.id, _cells(row), _sort_values(row)) for row in shown])
+        self.crumbs(["runs"], ((f"{self.store.path.name} ", "dim"),))
+        running = sum(overview.run.status == "running" for overview in overviews)
+        left: list[Span] = [(f"{len(overviews)} run{'' if len(overviews) == 1 else 's'}", "dim")]
+        if running:
+            left.append((f" · {running} running", "good"))
+        if len(shown) < len(overviews):
+            left.append((f" · {len(shown)} shown", "dim"))
+        self.caption((*left, *self.needle_note()), self._hidden(table))
+
+    def _hidden(self, table: Table) -> tuple[Span, ...]:
+        hidden = table.hidden_columns()
+        return ((f"hidden: {', '.join(hidden)} ", "dim"),) if hidden else ()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.refresh_data)
+
+    def action_open(self) -> None:
+        """Open the run under the cursor."""
+        row = self.query_one(Table).current
+        if row is not None:
+            self.go_to(ToTasks(str(row.key)))
+
+    def action_evals(self) -> None:
+        """Open the run's evaluations."""
+        row = self.query_one(Table).current
+        if row is not None:
+            self.go_to(ToEvals(str(row.key)))
+
+    def follow(self) -> None:
+        """Go to the newest run that is running, or else to the newest."""
+        running = (row.id for row in list_runs(self.store) if row.status == "running")
+        self.query_one(Table).go_to(next(running, None))
+
+    def action_copy(self) -> None:
+        """Copy the id of the run under the cursor."""
+        row = self.query_one(Table).current
+        if row is not None:
+            self.copy(str(row.key), str(row.key))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether an action is offered: deleting only if the application can do it."""
+        return action != "delete" or self.navigator.remove is not None
+
+    def action_delete(self) -> None:
+        """Delete the run under the cursor, after asking."""
+        row = self.query_one(Table).current
+        if row is None:
+            return
+        overview = next((it for it in run_overviews(self.store) if it.run.id == row.key), None)
+        if overview is None:
+            self.notify("This run has been deleted already.", severity="warning", markup=False)
+            self.reread()
+            return
+        run = overview.run
+        adapters = len(list_adapters(self.store, run.id))
+        mark = RUN_STATUS[run.status]
+        lines: list[Line] = [
+            ((one_line(run.id), "strong"), (f"  {mark.glyph} {mark.word}", mark.style)),
+            (),
+            (
+                (
+                    f"{overview.trees:,} trees with {overview.nodes:,} nodes, its revisions and"
+                    f" evaluations, {adapters} adapter{'' if adapters == 1 else 's'} with"
+                    " their files.",
+                    "plain",
+                ),
+            ),
+            (),
+            (("This cannot be undone.", "bad"),),
+        ]
+
+        def delete(confirmed: bool | None) -> None:
+            if confirmed:
+                self._delete(run.id)
+
+        self.app.push_screen(ConfirmScreen("Delete this run?", lines), delete)
+
+    @work(thread=True)
+    def _delete(self, run_id: str) -> None:
+        # In a thread: removing the texts of a large run takes seconds.
+        remove = self.navigator.remove
+        if remove is None:
+            return
+        try:
+            note, severity = remove(run_id), "information"
+        except AgentrError as error:
+            note, severity = f"{error.message}. {error.hint}", "error"
+        self.app.call_from_thread(self._after_deletion, note, severity)
+
+    def _after_deletion(self, text: str, severity: SeverityLevel) -> None:
+        self.notify(one_line(text), severity=severity, markup=False)
+        self.reread()
+
+
+def model_of(overview: RunOverview) -> str:
+    """The model's name without its folder."""
+    return PurePath(str(overview.run.recipe.get("model", ""))).name
+
+
+def _cells(overview: RunOverview) -> list[Span]:
+    run, mark = overview.run, RUN_STATUS[overview.run.status]
+    success: Span = ("–", "dim")
+    spread: Span = ("", "dim")
+    if overview.success:
+        first, last = overview.success[0][1], overview.success[-1][1]
+        success = (percent(last["value"]), "plain")
+        if len(overview.success) > 1:
+            gain = last["value"] - first["value"]
+            text = f"{percent(first['value'])} → {percent(last['value'])}"
+            success = (text, "good" if gain > 0 else "bad" if gain < 0 else "plain")
+        spread = (interval(last), "dim")
+    return [
+        (one_line(run.id), "strong"),
+        (f"{mark.glyph} {mark.word}", mark.style),
+        (overview.stage, "plain"),
+        (one_line(run.env), "plain"),
+        (one_line(model_of(overview)), "plain"),
+        (f"{overview.rounds}/{run.recipe.get('rounds', '?')}", "plain"),
+        success,
+        spread,
+        (short(overview.nodes), "plain"),
+        (short(overview.tokens), "plain"),
+        (str(run.seed), "dim"),
+        (format_duration(overview.wall_s), "plain"),
+    ]
+
+
+def _sort_values(overview: RunOverview) -> dict[str, float | str | None]:
+    run = overview.run
+    return {
+        "run": run.id,
+        "status": run.status,
+        "stage": overview.stage,
+        "env": run.env,
+        "model": model_of(overview),
+        "rounds": overview.rounds,
+        "success": overview.success[-1][1]["value"] if overview.success else None,
+        "nodes": overview.nodes,
+        "tokens": overview.tokens,
+        "seed": run.seed,
+        "time": overview.wall_s,
+    }

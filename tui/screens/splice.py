@@ -1,0 +1,135 @@
+"""One splice, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from agentr_lite.console.outcomes import SEGMENT_WORDS
+from agentr_lite.core.errors import UsageError
+from agentr_lite.store import Store
+from agentr_lite.store.inspection import get_trajectory
+from agentr_lite.store.splices import get_revision, list_judgements
+from agentr_lite.store.trees import get_tree, path_steps
+
+from ..layout.side_by_side import SpliceView, lay_out_splice
+from ..widgets.document_view import DocumentView
+from .base import InspectorScreen
+
+
+class SpliceScreen(InspectorScreen):
+    """The bad trajectory on the left, the good one on the right, the revision below."""
+
+    HINT = (
+        "On the left the bad trajectory with the critic's verdicts and t′, the last step that is"
+        " kept; on the right the good one, from the node where they part. Below, the revision and"
+        " the result of executing it: ● turns are learnt, ○ turns are context only."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "left,left_square_bracket",
+            "other(-1)",
+            "Previous",
+            id="splice.previous",
+            key_display="←",
+        ),
+        Binding(
+            "right,right_square_bracket", "other(1)", "Next", id="splice.next", key_display="→"
+        ),
+        Binding("c", "everything", "Shared steps", id="splice.shared"),
+        Binding("r", "result", "Result", id="splice.result"),
+        Binding("y", "copy", "Copy the revision", show=False, id="splice.copy"),
+    ]
+
+    def __init__(self, store: Store, revision_ids: Sequence[int], at: int) -> None:
+        """
+        Args:
+            store: the database.
+            revision_ids: the revisions that left and right go through.
+            at: the place of the first one to show.
+        """
+        super().__init__(store)
+        self._ids = revision_ids
+        self._at = at
+        self._with_shared = False
+        self._shown: tuple[int, bool] | None = None
+
+    def body(self) -> Iterable[Widget]:
+        yield DocumentView(id="splice")
+
+    def refresh_data(self) -> None:
+        if self._shown == (self._at, self._with_shared):
+            return
+        self._view = view = load_splice(self.store, self._ids[self._at])
+        revision, with_shared = view.revision, self._with_shared
+        self.query_one(DocumentView).show(
+            lambda width: lay_out_splice(view, width, with_shared=with_shared)
+        )
+        self._shown = (self._at, self._with_shared)
+        self.crumbs(
+            [revision.run_id, f"round {revision.round}", f"splice {revision.id}"],
+            ((f"{self._at + 1} of {len(self._ids)} ", "dim"),),
+        )
+        self.caption(
+            (
+                ("▎", "bad"),
+                (f"{SEGMENT_WORDS['bad']}  ", "dim"),
+                ("▎", "signal"),
+                (f"{SEGMENT_WORDS['signal']}  ", "dim"),
+                ("▎", "good"),
+                (SEGMENT_WORDS["continuation"], "dim"),
+            )
+        )
+
+    def action_other(self, by: int) -> None:
+        """Go to the previous or the next splice."""
+        self._at = max(0, min(self._at + by, len(self._ids) - 1))
+        self.reread()
+
+    def action_everything(self) -> None:
+        """Show the shared steps, or hide them again."""
+        self._with_shared = not self._with_shared
+        self.reread()
+
+    def action_result(self) -> None:
+        """Scroll to the revision, or back to the beginning."""
+        document = self.query_one(DocumentView)
+        at = document.find(lambda line: bool(line) and "┴" in line[0][0], last=True)
+        document.scroll_to(y=0 if round(document.scroll_y) else at, animate=False)
+
+    def action_copy(self) -> None:
+        """Copy the revision's conversation to the clipboard."""
+        messages = self._view.revision.messages
+        if not messages:
+            self.notify("This pair was rejected: there is no revision.", timeout=3)
+            return
+        text = "\n\n".join(message["content"] for message in messages)
+        self.copy(text, f"splice {self._view.revision.id}")
+
+
+def load_splice(store: Store, revision_id: int) -> SpliceView:
+    """A revision with its trajectories and verdicts.
+
+    Raises:
+        UsageError: the revision no longer exists: its round was spliced again.
+    """
+    try:
+        revision = get_revision(store, revision_id)
+        bad = get_trajectory(store, revision.bad_id)
+        good = get_trajectory(store, revision.good_id)
+    except KeyError as error:
+        raise UsageError(f"splice {revision_id} is gone: its round was spliced again") from error
+    judgements = list_judgements(store, revision.run_id, trajectory_id=bad.id)
+    return SpliceView(
+        revision,
+        get_tree(store, bad.tree_id).task.goal,
+        path_steps(store, bad.tree_id, bad.leaf_idx),
+        bad.reward,
+        path_steps(store, good.tree_id, good.leaf_idx),
+        good.reward,
+        {judgement.step: judgement for judgement in judgements},
+    )

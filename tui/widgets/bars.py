@@ -1,0 +1,65 @@
+"""Single lines: where the user is, and what is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.strip import Strip
+from textual.widget import Widget
+
+from ..layout.lines import Line, Span, crop, spread, width_of
+from .palette import INK, Palette
+
+
+class Bar(Widget):
+    """One line with a left and a right part."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = INK
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._left: Line = ()
+        self._right: Line = ()
+
+    def show(self, left: Line, right: Line = ()) -> None:
+        """Replace the line."""
+        if (left, right) != (self._left, self._right):
+            self._left, self._right = left, right
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        line = crop(spread(self._left, self._right, width), width)
+        return Palette(self).strip(line, width)
+
+
+class Crumbs(Bar):
+    """The path to the screen, outermost first; without room, the outer parts are left out first."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._parts: tuple[str, ...] = ()
+
+    def lead(self, parts: Sequence[str], right: Line = ()) -> None:
+        """Replace the line; ``parts`` have been cleaned."""
+        self._parts = tuple(parts)
+        self.show((), right)
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        room = self.size.width - width_of(self._right) - 1
+        parts = list(self._parts)
+        line = _trail(parts, whole=True)
+        while width_of(line) > room and len(parts) > 1:
+            del parts[0]
+            line = _trail(parts, whole=False)
+        self._left = line
+        return super().render_line(y)
+
+
+def _trail(parts: Sequence[str], *, whole: bool) -> Line:
+    spans: list[Span] = [(" ◆ agentr-lite" if whole else " ◆ …", "title")]
+    for part in parts:
+        spans += [(" › ", "dim"), (part, "plain")]
+    return tuple(spans)

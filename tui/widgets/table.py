@@ -1,0 +1,154 @@
+"""A table that fits the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from textual import events
+
+from ..layout.columns import GAP, Column, Row, fit, ordered
+from ..layout.lines import Line, Span, crop, pad, width_of
+from .line_list import LineList
+
+
+class Table(LineList):
+    """Rows under a header; when the rows are replaced, the cursor stays on the same row.
+
+    The table can be sorted by the columns that have values in ``Row.sort``: with a key, which goes
+    from one column to the next and back to the given order, or with a click on the heading.
+    """
+
+    def __init__(self, columns: Sequence[Column], *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._columns = tuple(columns)
+        self._rows: list[Row] = []
+        self._given: list[Row] = []
+        self._reverse = False
+        self._natural = [cell_len(column.title) for column in columns]
+        self._layout: tuple[int, list[int]] = (-1, [])
+        self.sorted_by = ""
+        """Key of the column that the rows are sorted by; empty: the given order."""
+
+    @property
+    def count(self) -> int:
+        return len(self._rows)
+
+    @property
+    def head_lines(self) -> int:
+        return 1
+
+    @property
+    def current(self) -> Row | None:
+        """The row under the cursor."""
+        return self._rows[self.cursor] if self._rows else None
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """All rows."""
+        return self._rows
+
+    def fill(self, rows: Sequence[Row]) -> None:
+        """Replace the rows; the cursor stays on its row if that still exists."""
+        here = self.current
+        fresh = not self._rows
+        self._given = list(rows)
+        self._rows = ordered(rows, self.sorted_by, reverse=self._reverse)
+        self._natural = [
+            max([cell_len(self._title(column)), *(cell_len(row.cells[at][0]) for row in rows)])
+            for at, column in enumerate(self._columns)
+        ]
+        self._layout = (-1, [])
+        self.recount()
+        if here is not None:
+            self.go_to(here.key)
+        if fresh and rows:
+            # The first rows: the cursor has not moved, but its row is new.
+            self.post_message(self.Moved(self, self.cursor))
+
+    def sort_by(self, key: str, *, reverse: bool = False) -> None:
+        """Sort by a column; the cursor stays on its row.
+
+        Args:
+            key: the column's; empty: the given order.
+            reverse: texts from Z, numbers from the lowest.
+        """
+        self.sorted_by, self._reverse = key, reverse
+        self.fill(self._given)
+
+    def sort_by_next(self) -> None:
+        """Sort by the next column, or in the given order after the last column."""
+        keys = ["", *self._sortable()]
+        at = keys.index(self.sorted_by) if self.sorted_by in keys else 0
+        self.sort_by(keys[(at + 1) % len(keys)])
+
+    def reverse_order(self) -> None:
+        """Reverse the order of the rows."""
+        self.sort_by(self.sorted_by, reverse=not self._reverse)
+
+    def _sortable(self) -> list[str]:
+        """Keys of the visible columns that have values to sort by."""
+        keys = self._given[0].sort if self._given else {}
+        widths = self._widths(self.line_width)
+        return [
+            column.key
+            for column, width in zip(self._columns, widths, strict=True)
+            if width and column.key in keys
+        ]
+
+    def on_click(self, event: events.Click) -> None:
+        if event.y:
+            return
+        # A click on a heading sorts by its column, a second click reverses the order. The list's
+        # own handler runs as well and does nothing above the first line.
+        left = 1
+        for column, width in zip(self._columns, self._widths(self.line_width), strict=True):
+            if width and left <= event.x < left + width + GAP:
+                if column.key in self._sortable():
+                    again = column.key == self.sorted_by
+                    self.sort_by(column.key, reverse=again and not self._reverse)
+                return
+            left += width + GAP if width else 0
+
+    def go_to(self, key: object) -> bool:
+        """Put the cursor on the row with this key; returns whether there is one."""
+        for index, row in enumerate(self._rows):
+            if row.key == key:
+                self.move_to(index)
+                return True
+        return False
+
+    def hidden_columns(self) -> list[str]:
+        """Titles of the columns that do not fit."""
+        widths = self._widths(self.line_width)
+        return [c.title for c, w in zip(self._columns, widths, strict=True) if not w]
+
+    def header(self, width: int) -> Line:
+        return self._join([(self._title(column), "header") for column in self._columns], width)
+
+    def line(self, index: int, width: int) -> Line:
+        return self._join(self._rows[index].cells, width)
+
+    def _title(self, column: Column) -> str:
+        if column.key != self.sorted_by:
+            return column.title
+        return column.title + ("▴" if self._reverse else "▾")
+
+    def _join(self, cells: Sequence[Span], width: int) -> Line:
+        spans: list[Span] = []
+        for column, cell, room in zip(self._columns, cells, self._widths(width), strict=True):
+            if not room:
+                continue
+            if column.right:
+                cut = crop([cell], room)
+                spans += [(" " * (room - width_of(cut)), "plain"), *cut]
+            else:
+                spans += pad([cell], room)
+            spans.append((" " * GAP, "plain"))
+        return tuple(spans)
+
+    def _widths(self, width: int) -> list[int]:
+        """Terminal columns of each column; 0 where it does not fit."""
+        if self._layout[0] != width:
+            self._layout = (width, fit(self._columns, self._natural, width))
+        return self._layout[1]

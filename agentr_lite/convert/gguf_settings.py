@@ -26,8 +26,6 @@ from agentr_lite.core.errors import ModelError
 
 OTHER_CONVERTER = "llama.cpp's convert_hf_to_gguf.py supports more models."
 GEMMA2_WINDOW = 4096
-_LOCAL_BASE = 10_000.0
-"""llama.cpp's base of layers with a window, if the file has no key for it."""
 _UNSCALED_LAYERS = {"gemma2": 46, "gemma3_text": 62}
 """Number of layers by which llama.cpp knows the 27B models. Their attention is scaled by the width
 of a head that the other sizes would have, width / heads, and not by ``head_dim``."""
@@ -95,10 +93,10 @@ class ModelSettings:
             writer.add_rope_scaling_factor(self.rope_linear)
         if self.window is not None:
             writer.add_sliding_window(self.window)
-        # Not where they are what llama.cpp assumes: its earlier versions do not know these keys.
+        # Not where it is what llama.cpp assumes, as its own converter leaves it out.
         if self.pattern not in (None, GEMMA3_PATTERN):
             writer.add_sliding_window_pattern(self.pattern)
-        if self.rope.local_base not in (None, _LOCAL_BASE):
+        if self.rope.local_base is not None:
             writer.add_rope_freq_base_swa(self.rope.local_base)
         if self.caps is not None:
             writer.add_attn_logit_softcapping(self.caps[0])

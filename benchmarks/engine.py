@@ -1,26 +1,27 @@
-"""The engine against llama.cpp's other front ends, on a recorded tree search, in one run.
+"""The engine compared with llama.cpp's other front ends, on a recorded tree search.
 
-    python -m benchmarks.engine                                     # the bundled starter, all of it
+    python -m benchmarks.engine                                     # the bundled starter
     python -m benchmarks.engine --shape qwen2-0.5b --quant q4_k_m   # random weights of that shape
     python -m benchmarks.engine --only ceiling budgets              # some tables
 
-The load is one wave of TextCraft's search, recorded with the starter (``--record`` does it anew),
-replayed call by call; ``--ticks`` takes the beginning of it. The rows of the first table:
+The load is one wave of TextCraft's search, which was recorded with the starter and is replayed call
+by call. ``--record`` records it again; ``--ticks`` uses only its beginning. The first table has
+these rows:
 
-- ours: all trees and samples together, prefixes kept;
-- ours, deterministic: every call by itself in an emptied cache, blocks of prompts kept in RAM;
-- llama-server: unified cache, prompt cache, concurrent clients; the best of several set-ups, chosen
-  on the first ticks;
-- Llama, tree by tree: llama-cpp-python's class with its own prefix match, used as well as it can
-  be: siblings one after the other, trees one after the other;
-- Llama, interleaved: the same with the trees in lockstep, as they were searched;
-- Llama, fresh: a new prefill for each answer.
+- ours: all trees and samples together, with cached prefixes;
+- ours, deterministic: every call by itself in an emptied cache, with blocks of prompts kept in RAM;
+- llama-server: unified cache, prompt cache, concurrent clients, in the best of several set-ups,
+  which is chosen on the first ticks;
+- Llama, tree by tree: llama-cpp-python's class with its own prefix match, in the best order:
+  siblings one after the other, and trees one after the other;
+- Llama, interleaved: the same class with the trees in lockstep, as they were searched;
+- Llama, fresh: the same class with a new prefill for each answer.
 
-The class runs for ``--slow-seconds`` at most; the time of what is left is estimated from what was
-run, and the table says how much that is.
+The class runs for at most ``--slow-seconds``. The time of the rest is estimated, and the table
+shows which share was run.
 
-llama-server and llama-batched-bench come from ``make llama-tools`` (or ``--tools DIR``), and Python
-uses the same libraries: all sides run the same kernels. On 2 cores the starter takes about 6
+llama-server and llama-batched-bench come from ``make llama-tools`` (or ``--tools DIR``). Python
+uses the same libraries, so all sides run the same kernels. On 2 cores, the starter takes about 6
 minutes and the 0.5B shape, with its default of ``--ticks``, about 15.
 """
 
@@ -47,9 +48,9 @@ BUDGETS = (1.0, 0.5, 0.25)
 TABLES = ("compare", "ceiling", "budgets")
 _BASELINES = ("server", "class", "deterministic")
 _SHAPE_TICKS = 8
-"""Of the recording, for models that take minutes for it."""
+"""Ticks of the recording for models that would take minutes for all of it."""
 _TRIAL_TICKS = 3
-"""On which the server's set-ups are compared."""
+"""Ticks on which the server's set-ups are compared."""
 
 
 def main() -> None:
@@ -89,20 +90,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", type=Path, help="GGUF with the starter's vocabulary")
     parser.add_argument("--shape", choices=["qwen2-0.5b"], help="random weights of that shape")
-    parser.add_argument("--quant", choices=QUANTIZATIONS, default="q4_k_m", help="of the shape")
-    parser.add_argument("--trees", type=int, default=8, help="of the recording")
-    parser.add_argument("--ticks", type=int, help="of the recording; default: all 66, of a shape 8")
+    parser.add_argument(
+        "--quant", choices=QUANTIZATIONS, default="q4_k_m", help="quantization of the shape"
+    )
+    parser.add_argument("--trees", type=int, default=8, help="trees of the recording")
+    parser.add_argument(
+        "--ticks", type=int, help="ticks of the recording; default: 66 (all), 8 for a shape"
+    )
     parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables")
     parser.add_argument(
         "--skip", nargs="+", choices=_BASELINES, default=(), help="rows of the first table"
     )
-    parser.add_argument("--slow-seconds", type=float, default=60.0, help="for the class, each way")
-    parser.add_argument("--repeats", type=int, default=2, help="of the ceiling's measurements")
+    parser.add_argument(
+        "--slow-seconds", type=float, default=60.0, help="limit for each row of the class"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=2, help="repeats of the ceiling's measurements"
+    )
     parser.add_argument("--threads", type=int, default=physical_cores())
-    parser.add_argument("--lanes", type=int, help="caches of ours; default: the engine's choice")
+    parser.add_argument("--lanes", type=int, help="our engine's caches; default: its own choice")
     parser.add_argument("--tools", type=Path, default=find_tools(), help="llama.cpp's programs")
     parser.add_argument("--work", type=Path, help="keep the synthetic models here")
-    parser.add_argument("--record", action="store_true", help="record the load anew, and stop")
+    parser.add_argument("--record", action="store_true", help="record the load again, and stop")
     return parser
 
 
@@ -154,7 +163,7 @@ def _compare(options: argparse.Namespace, path: Path, load: Workload, ours: Meas
 
 def _row(measured: Measured, ours: Measured, unique: int) -> None:
     decoded = measured.decoded_tokens
-    # By token: an `n_cmpl` request's mean length may round to a few tokens more or less.
+    # Compare by token: an `n_cmpl` request's mean length may give a few tokens more or less.
     share = ours.answer_tokens / measured.answer_tokens
     cpu, cpu_ours = measured.cpu_seconds, ours.cpu_seconds
     tables.row(
@@ -172,7 +181,7 @@ def _row(measured: Measured, ours: Measured, unique: int) -> None:
 
 
 def _server(options: argparse.Namespace, path: Path, load: Workload) -> Measured:
-    """llama-server in the best of the set-ups."""
+    """Replay on llama-server with the best of several set-ups."""
     most = max(sum(len(call.samples) for call in tick) for tick in load.ticks)
     set_ups = [
         SetUp(most),
@@ -202,7 +211,7 @@ def _server(options: argparse.Namespace, path: Path, load: Workload) -> Measured
     tables.say(f"llama-server on the first {len(trial.ticks)} ticks:")
     for measured, set_up in tried:
         tables.say(f"  {measured.answer_tokens / measured.seconds:6.0f} tok/s  {set_up.label}")
-    best = max(tried, key=lambda one: one[0].answer_tokens / one[0].seconds)[1]
+    best = max(tried, key=lambda trial: trial[0].answer_tokens / trial[0].seconds)[1]
     return play(load, best)
 
 
@@ -243,7 +252,7 @@ def _class(options: argparse.Namespace, path: Path, load: Workload) -> list[Meas
 
 
 def _python_share(options: argparse.Namespace, path: Path, load: Workload, whole: Measured) -> None:
-    """The time outside llama.cpp, which can be told where one thread works at a time."""
+    """Print the share of time outside llama.cpp, which is known if one thread works at a time."""
     threads = options.threads
     if whole.side_by_side:
         threads = 1
@@ -256,7 +265,7 @@ def _python_share(options: argparse.Namespace, path: Path, load: Workload, whole
 
 
 def _ceiling(options: argparse.Namespace, path: Path, load: Workload, ours: Measured) -> None:
-    """Decoding alone, then the whole search against it."""
+    """Print the speed of decoding alone, and the whole search compared with it."""
     samples = [tokens for call in load.calls for tokens in call.samples]
     prompt = round(sum(len(call.prompt) for call in load.calls) / len(load.calls))
     answer = round(load.answer_tokens / len(samples))
@@ -283,7 +292,7 @@ def _ceiling(options: argparse.Namespace, path: Path, load: Workload, ours: Meas
         way = bench.best_way(lengths)
         speed = 0.0
         best[width] = 0.0
-        # By turns, and the best of each: other programs' work slows now one and now the other.
+        # Take turns and keep the best of each, because other programs disturb the measurements.
         for _ in range(options.repeats):
             best[width] = max(best[width], bench.speed(lengths, way))
             own = Settings(lanes=options.lanes)
@@ -307,7 +316,7 @@ def _ceiling(options: argparse.Namespace, path: Path, load: Workload, ours: Meas
 
 
 def _budgets(options: argparse.Namespace, path: Path, load: Workload) -> None:
-    """Tokens decoded as the caches shrink."""
+    """Print the decoded tokens for smaller and smaller caches."""
     unique = load.unique_tokens()
     tables.begin(
         f"Cache budgets: {path.name}, {unique:,} unique tokens",

@@ -1,9 +1,9 @@
-"""How fast every environment is, and whether it keeps its promises.
+"""How fast every environment is, and whether it passes the checks.
 
     python -m benchmarks.environments [NAME ...] [--tasks N] [--check] [--json]
 
-Each environment plays the oracle's episodes (or what it calls valid, where there is no oracle) on
-evenly spaced training tasks. With ``--check``, all of its tasks go through ``envs check``, too.
+Each environment plays the oracle's episodes on evenly spaced training tasks, or random valid
+actions if it has no oracle. With ``--check``, ``envs check`` also checks all of its tasks.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ UPSTREAM: Mapping[str, Mapping[str, str]] = {
     "textworld": {"steps/s": "200", "return ms": "31 (a copy)"},
     "webshop": {"steps/s": "43", "return ms": "none"},
 }
-"""The original implementations, on a machine with 2 cores; none: they cannot save a state."""
+"""Figures of the original implementations on a machine with 2 cores; they cannot save a state."""
 
 EXTRA: Mapping[str, Mapping[str, Any]] = {
     "gymnasium:FrozenLake-v1": {"make": {"is_slippery": False}},
 }
-"""Adapters, with something to adapt."""
+"""Adapters, each with an environment to adapt."""
 
 _EPISODE_STEPS = 30
 _RETURNS = 20
 
 
 class Figures(NamedTuple):
-    """One environment's; times in ms."""
+    """The figures of one environment; times are in ms."""
 
     environment: str
     make_ms: float
-    """Making the instance and listing its tasks."""
+    """To make the instance and list its tasks."""
     first_reset_ms: float
-    """Of a task that was never played: builds or loads what the task needs."""
+    """To reset to a new task, for which the environment builds or loads what it needs."""
     reset_ms: float
     steps_per_s: float
     snapshot_ms: float
     return_ms: float
-    """To a state other than the current one: restore it and take a step from there."""
+    """To restore a state other than the current one and take a step from there."""
     tasks: int
     steps: int
 
@@ -61,21 +61,21 @@ def measure(
     """Play ``count`` tasks.
 
     Args:
-        name: of the environment.
+        name: name of the environment.
         options: its options.
-        count: how many tasks.
-        progress: told what is being played.
+        count: number of tasks.
+        progress: called with the name of each task.
 
     Raises:
-        AgentrError: it cannot be made or played.
+        AgentrError: the environment cannot be made or played.
     """
     from agentr_lite.envs.registry import make_env
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     env = make_env(name, options)
     try:
         every = env.tasks("train")
-        make_ms = (time.perf_counter() - began) * 1e3
+        make_ms = (time.perf_counter() - started) * 1e3
         tasks = [every[index * len(every) // count] for index in range(min(count, len(every)))]
         first, again, steps, saves, returns = [], [], [], [], []
         for task in tasks:
@@ -85,12 +85,12 @@ def measure(
             again.append(_timed(partial(env.reset, task)))
             states = []
             for action in actions:
-                began = time.perf_counter()
+                started = time.perf_counter()
                 state = env.snapshot()
                 saved = time.perf_counter()
                 result = env.step(action)
                 steps.append((time.perf_counter() - saved) * 1e3)
-                saves.append((saved - began) * 1e3)
+                saves.append((saved - started) * 1e3)
                 states.append((state, action))
                 if result.terminated or result.truncated:
                     break
@@ -112,7 +112,7 @@ def measure(
 
 
 def _return(env: Environment, state: Any, action: str) -> None:
-    # With a step: some environments do the work of restoring only then.
+    # Some environments do the work of restoring only in the next step.
     env.restore(state)
     env.step(action)
 
@@ -127,9 +127,9 @@ def _actions(env: Environment, task: Task) -> list[str]:
 
 
 def _timed(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    started = time.perf_counter()
     call()
-    return (time.perf_counter() - began) * 1e3
+    return (time.perf_counter() - started) * 1e3
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -137,11 +137,11 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def check(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """``envs check`` on all tasks: what failed, over how many cases, in how long."""
+    """Run ``envs check`` on all tasks; returns failures, numbers of cases and seconds."""
     from agentr_lite.envs.checker import check_environment
     from agentr_lite.envs.registry import make_env
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     env = make_env(name, options)
     try:
         findings = check_environment(env, other=lambda: make_env(name, options))
@@ -151,17 +151,17 @@ def check(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         "environment": name,
         "failed": [finding.check for finding in findings if not finding.ok],
         "cases": {finding.check: finding.cases for finding in findings},
-        "wall_s": time.perf_counter() - began,
+        "wall_s": time.perf_counter() - started,
     }
 
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--tasks", default=5, show_default=True, help="How many tasks an environment.")
-@click.option("--check", "checked", is_flag=True, help="Check every task of each, too.")
+@click.option("--tasks", default=5, show_default=True, help="Number of tasks per environment.")
+@click.option("--check", "checked", is_flag=True, help="Also check every task of each.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(names: tuple[str, ...], tasks: int, checked: bool, as_json: bool) -> None:
-    """Print a table of figures on stdout; environments that cannot run here are named and left."""
+    """Print a table of figures on stdout; environments that cannot run here are left out."""
     from agentr_lite.envs.registry import env_names
 
     figures: list[Figures] = []
@@ -174,21 +174,21 @@ def main(names: tuple[str, ...], tasks: int, checked: bool, as_json: bool) -> No
         except AgentrError as error:
             say(f"{name} is left out: {error.message}")
     if as_json:
-        emit_json({"figures": [one._asdict() for one in figures], "checks": checks})
+        emit_json({"figures": [row._asdict() for row in figures], "checks": checks})
         return
     emit_table(
         ["environment", "made ms", "first ms", "reset ms", "steps/s", "snapshot ms", "return ms"],
         [
             [
-                one.environment,
-                f"{one.make_ms:.0f}",
-                f"{one.first_reset_ms:.3g}",
-                f"{one.reset_ms:.3g}",
-                f"{one.steps_per_s:,.0f}",
-                f"{one.snapshot_ms:.3g}",
-                f"{one.return_ms:.3g}",
+                row.environment,
+                f"{row.make_ms:.0f}",
+                f"{row.first_reset_ms:.3g}",
+                f"{row.reset_ms:.3g}",
+                f"{row.steps_per_s:,.0f}",
+                f"{row.snapshot_ms:.3g}",
+                f"{row.return_ms:.3g}",
             ]
-            for one in figures
+            for row in figures
         ],
         keep=["environment"],
     )
@@ -196,7 +196,7 @@ def main(names: tuple[str, ...], tasks: int, checked: bool, as_json: bool) -> No
         ["upstream's", "steps/s", "reset ms", "return ms"],
         [
             [name, *(UPSTREAM[name].get(key, "–") for key in ("steps/s", "reset ms", "return ms"))]
-            for name in sorted({one.environment for one in figures} & set(UPSTREAM))
+            for name in sorted({row.environment for row in figures} & set(UPSTREAM))
         ],
     )
     if checks:
@@ -204,12 +204,12 @@ def main(names: tuple[str, ...], tasks: int, checked: bool, as_json: bool) -> No
             ["environment", "check", "tasks of the oracle", "wall s"],
             [
                 [
-                    one["environment"],
-                    ", ".join(one["failed"]) or "sound",
-                    one["cases"]["oracle"],
-                    f"{one['wall_s']:.0f}",
+                    row["environment"],
+                    ", ".join(row["failed"]) or "sound",
+                    row["cases"]["oracle"],
+                    f"{row['wall_s']:.0f}",
                 ]
-                for one in checks
+                for row in checks
             ],
         )
 

@@ -1,8 +1,8 @@
-"""A recorded search grown to any number of nodes.
+"""Grows a recorded search to any number of nodes; a part of ``python -m benchmarks.nodes``.
 
-Roots, groups of sibling answers (and so how often siblings agree), observations and how far a
-simulation goes are drawn from the recording, and no conversation gets longer than there. Which leaf
-a simulation starts from is drawn evenly from its tree's open ones.
+Roots, groups of sibling answers (and so how often siblings agree), observations and the length of
+simulations are drawn from the recording. No conversation becomes longer than in the recording. Each
+simulation starts from a leaf that is drawn evenly from the tree's open leaves.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from benchmarks.workload import Call, Workload
 
 @dataclass
 class _Tree:
-    """A tree as far as it has grown."""
+    """A tree during its growth."""
 
     root: list[int]
     begun: bool = False
     leaves: list[tuple[int, int]] = field(default_factory=list)
-    """(call, sample): distinct answers that nobody went on from."""
+    """(call, sample) of distinct answers that have not been continued."""
     leaf: tuple[int, int] | None = None
-    """From which the simulation under way goes on."""
+    """The answers from which the current simulation continues."""
     steps_left: int = 0
 
 
 def grown(recorded: Workload, nodes: int, *, trees: int, seed: int = 1) -> Workload:
-    """A search of ``nodes`` nodes, distinct answers being nodes, in ``trees`` trees in lockstep.
+    """Grow a search whose distinct answers are ``nodes`` nodes of trees in lockstep.
 
     Args:
-        recorded: where the pieces are drawn from.
-        nodes: at least so many.
-        trees: side by side.
-        seed: of all draws.
+        recorded: the recording from which all parts are drawn.
+        nodes: minimum number of nodes.
+        trees: number of trees side by side.
+        seed: seed of all draws.
 
     Raises:
-        ValueError: no tree can grow any more; more trees are needed.
+        ValueError: no tree can grow further; more trees are needed.
     """
     rng = random.Random(seed)
     pieces = _Pieces(recorded)
-    # Every root before any again: equal roots would be one prefix.
+    # Use every root before repeating one: equal roots would be one prefix.
     roots = rng.sample(pieces.roots, len(pieces.roots))
     forest = [_Tree(roots[number % len(roots)]) for number in range(trees)]
     calls: list[Call] = []
@@ -67,18 +67,18 @@ def grown(recorded: Workload, nodes: int, *, trees: int, seed: int = 1) -> Workl
 
 
 class _Pieces:
-    """What a recording consists of."""
+    """The parts of a recording."""
 
     def __init__(self, recorded: Workload) -> None:
         calls = recorded.calls
         self.roots = [call.prompt for call in calls if call.parent is None]
         self.answers = [call.samples for call in calls]
         self.longest = max(len(call.prompt) for call in calls)
-        """Tokens of a prompt, beyond which an episode has ended."""
+        """Maximum tokens of a prompt; beyond them, an episode ends."""
         self.observations: list[list[int]] = []
         simulations: list[int] = []
-        last: dict[int, int] = {}  # of each tree: its last call
-        current: dict[int, int] = {}  # and the simulation that it belongs to
+        last: dict[int, int] = {}  # tree to its last call
+        current: dict[int, int] = {}  # tree to the current simulation
         for index, call in enumerate(calls):
             if call.parent is not None:
                 parent, sample = call.parent
@@ -90,7 +90,7 @@ class _Pieces:
             simulations[current[call.tree]] += 1
             last[call.tree] = index
         self.simulations = simulations
-        """Calls of each simulation."""
+        """Number of calls of each simulation."""
 
 
 def _next_call(
@@ -100,7 +100,7 @@ def _next_call(
     pieces: _Pieces,
     rng: random.Random,
 ) -> Call | None:
-    """The next expansion of a tree; None: no leaf has room below it."""
+    """The next expansion of a tree; None: no leaf can be expanded."""
     answers = rng.choice(pieces.answers)
     if not tree.begun:
         tree.begun = True

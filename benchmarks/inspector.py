@@ -1,10 +1,12 @@
-"""How fast the inspector opens and answers on large data.
+"""How fast the inspector opens and reacts with large data.
 
-``python -m benchmarks.inspector`` makes its own database in a temporary folder: a run of many
-trees, one very large tree and one very deep one. Keys are pressed without a terminal; what counts
-is the processor time from a key to the drawn screen, which is what the machine must give (the
-clock would count the test driver's own waiting). Memory is what Python's allocator holds for a
-tree after it was opened and walked through, in trees of several sizes.
+    python -m benchmarks.inspector
+
+This makes a database in a temporary folder: a run with many trees, one of which is very large and
+one very deep. Keys are pressed without a terminal. The benchmark measures the processor time from a
+key to the drawn screen, because wall time would include the test driver's waiting. Memory is what
+Python's allocator holds for a tree after it was opened and its nodes were visited, for trees of
+several sizes.
 """
 
 from __future__ import annotations
@@ -31,14 +33,15 @@ from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, trees
 from agentr_lite.store.records import NodeRow
 
-KEYS = (
-    *("down", "down", "right", "down", "space", "g", "g", "b", "b", "p", "s", "end", "up"),
-    *("pageup", "c", "down", "c", "s", "s", "left", "left", "z", "m", "m", "z", "m", "m", "m"),
-    *("n", "N", "G", "B", "o", "home", "asterisk", "pagedown"),
+_KEY_LINES = (
+    "down down right down space g g b b p s end up",
+    "pageup c down c s s left left z m m z m m m",
+    "n N G B o home asterisk pagedown",
 )
-"""What is pressed on every screen; where a key means nothing, the screen must say so as quickly."""
+KEYS = tuple(key for line in _KEY_LINES for key in line.split())
+"""Keys that are pressed on every screen, even if a screen has no binding for them."""
 WALK = ("g", "b", "b", "s", "n", "o", "pagedown", "down", "c")
-"""What is pressed before the memory is counted."""
+"""Keys that are pressed before the memory is measured."""
 
 
 def make_tree(count: int, *, width: int, seed: int = 0) -> list[NodeRow]:
@@ -100,7 +103,7 @@ def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, dict[in
 
 
 async def bench(app: Inspector, pilot: Pilot[None], name: str, screen: Screen[None]) -> None:
-    """Open a screen, press the keys, print both."""
+    """Open a screen and press the keys; print the times."""
     before, clock = time.process_time(), time.perf_counter()
     app.push_screen(screen)
     await pilot.pause()
@@ -121,7 +124,7 @@ async def bench(app: Inspector, pilot: Pilot[None], name: str, screen: Screen[No
 
 
 async def search(app: Inspector, pilot: Pilot[None], tree_id: int) -> None:
-    """Print what it costs to type a word and to find it."""
+    """Print the cost of typing a search word and of finding it."""
     screen = TreeScreen(app.store, tree_id)
     app.push_screen(screen)
     await pilot.pause()
@@ -132,16 +135,16 @@ async def search(app: Inspector, pilot: Pilot[None], tree_id: int) -> None:
         costs.append((time.process_time() - before) * 1000)
     before = time.process_time()
     await pilot.press("enter")
-    found = (time.process_time() - before) * 1000
+    find_ms = (time.process_time() - before) * 1000
     print(
-        f"{'search in it':24} a letter: worst {max(costs):3.0f} ms; enter finds in {found:.0f} ms"
+        f"{'search in it':24} a letter: worst {max(costs):3.0f} ms; enter finds in {find_ms:.0f} ms"
     )
     app.pop_screen()
     await pilot.pause()
 
 
 async def weigh(app: Inspector, pilot: Pilot[None], sizes: Mapping[int, int]) -> None:
-    """Print what trees of several sizes hold in memory."""
+    """Print the memory of trees of several sizes."""
     before, smallest = 0, min(sizes)
     for nodes, tree_id in sorted(sizes.items()):
         gc.collect()
@@ -169,7 +172,7 @@ async def weigh(app: Inspector, pilot: Pilot[None], sizes: Mapping[int, int]) ->
 
 
 def main() -> None:
-    """Run all."""
+    """Run all measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=100_000)
     parser.add_argument("--trees", type=int, default=1_000)
@@ -178,7 +181,7 @@ def main() -> None:
     async def session(path: Path, run_id: str, large: Mapping[int, int], deep: int) -> None:
         with Store.open(path, read_only=True) as store:
             app = Inspector(store, poll_s=0)
-            gc.freeze()  # As the command does.
+            gc.freeze()  # The command does this, too.
             async with app.run_test(size=(120, 40)) as pilot:
                 await pilot.pause()
                 tasks = TasksScreen(store, run_id)

@@ -1,4 +1,4 @@
-"""Which llama.cpp carries out the Python sides of a comparison, and whether the others match it."""
+"""The llama.cpp that the Python sides of a comparison use; a part of ``benchmarks.engine``."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from benchmarks import tables
 
 _VARIABLE = "LLAMA_CPP_LIB_PATH"
 _LIBRARIES = ("llama", "mtmd")
-"""What llama-cpp-python loads."""
+"""The libraries that llama-cpp-python loads."""
 
 
 def use_library(folder: Path | None) -> None:
-    """Let llama-cpp-python load its libraries from a folder; call before it is imported.
+    """Let llama-cpp-python load its libraries from a folder; call this before importing it.
 
     Args:
-        folder: with ``libllama`` and ``libmtmd`` of the same llama.cpp; None: those of the
-            package, or of LLAMA_CPP_LIB_PATH if the user has set that.
+        folder: a folder with ``libllama`` and ``libmtmd`` of the same llama.cpp; None: use those
+            of the package, or of LLAMA_CPP_LIB_PATH if the user has set it.
     """
     if folder is None or os.environ.get(_VARIABLE):
         return
-    # Their names carry llama.cpp's version: another one's structures would not fit.
+    # The names have llama.cpp's version, because other versions have other structures.
     missing = _library_names(_package_libraries()) - _library_names(folder)
     if missing:
         names = ", ".join(sorted(missing))
@@ -46,17 +46,17 @@ def _library_names(folder: Path) -> set[str]:
 
 
 def python_kernels() -> str:
-    """What the Python sides' llama.cpp was compiled for."""
+    """The instructions for which the Python sides' llama.cpp was compiled."""
     return str(load_library().llama_print_system_info().decode("utf-8", "replace")).strip()
 
 
 def repacks() -> bool:
-    """Whether weights are rearranged for faster kernels; not where those would crash."""
+    """Whether weights are rearranged for faster kernels, which some builds crash with."""
     return not has_unsafe_amx()
 
 
 def let_the_class_agree() -> None:
-    """Keep llama-cpp-python's class, too, from kernels that crash."""
+    """Make llama-cpp-python's class avoid kernels that crash, too."""
     library: Any = load_library()
     default = library.llama_model_default_params
     if not repacks():
@@ -70,7 +70,7 @@ def let_the_class_agree() -> None:
 
 
 def describe() -> str:
-    """A line for the output."""
+    """A line about the kernels for the output."""
     whose = "llama-cpp-python's own" if not os.environ.get(_VARIABLE) else "the tools'"
     return (
         f"Python uses {whose} llama.cpp, weights {'' if repacks() else 'not '}repacked;"
@@ -82,15 +82,15 @@ def compare(name: str, kernels: str) -> None:
     """Warn if another side's llama.cpp was compiled for other instructions.
 
     Args:
-        name: whose they are.
-        kernels: its own words; empty: it said nothing.
+        name: of the other side.
+        kernels: the other side's description; empty: there is none.
     """
     if not kernels:
         tables.warn(f"{name} does not say which instructions it was compiled for")
         return
     here, there = _features(python_kernels()), _features(kernels)
     if not repacks():
-        # Where weights are not repacked, AMX is not used either.
+        # AMX is used only for repacked weights.
         here, there = here - {"AMX_INT8"}, there - {"AMX_INT8"}
     if here != there:
         tables.warn(

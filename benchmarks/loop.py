@@ -1,11 +1,11 @@
-"""Where the whole loop spends its time: a small recipe run from the start, stage by stage.
+"""The time of each stage of the whole loop, for a small recipe.
 
     python -m benchmarks.loop                       # the smoke recipe, about a minute
     python -m benchmarks.loop textcraft             # the default recipe, about 10 minutes
     python -m benchmarks.loop smoke --set search.tasks=12
 
-Runs `agentr-lite run` in a temporary folder, as a user would, and reads what the run stored: the
-model's time is what the back end counted around its calls; the rest of a stage is training, the
+This runs `agentr-lite run` in a temporary folder, as a user would, and reads the stored run. The
+model's time is what the back end measured around its calls. The rest of a stage is training, the
 environment, search, loading models and the database.
 """
 
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _run(recipe: str, settings: Sequence[str], database: Path) -> float:
-    """Carry the recipe out; returns its seconds, start-up included."""
+    """Run the recipe; returns the seconds, with start-up."""
     env = load_recipe(recipe, list(settings)).env_names
     command = [sys.executable, "-m", "agentr_lite", "run", *env, "--recipe", recipe]
     command += ["--db", str(database)]

@@ -1,10 +1,10 @@
-"""What a node costs as a search grows: the recorded search, grown to any number of nodes.
+"""The cost of a node as a search grows: the recorded search, grown to any number of nodes.
 
     python -m benchmarks.nodes                            # 100, 1,000 and 10,000 nodes
     python -m benchmarks.nodes 100 1000 --trees 32
 
-Nodes are distinct answers; the trees grow side by side, as in a wave. See ``benchmarks.growth``.
-About 4 minutes with the starter on 2 cores.
+Nodes are distinct answers; the trees grow side by side, as in a wave (see ``benchmarks.growth``).
+This takes about 4 minutes with the starter on 2 cores.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def main() -> None:
     parser.add_argument("--trees", type=int, default=8)
     parser.add_argument("--model", type=Path, help="GGUF with the starter's vocabulary")
     parser.add_argument("--threads", type=int, default=physical_cores())
-    parser.add_argument("--tools", type=Path, default=find_tools(), help="for its libraries")
+    parser.add_argument(
+        "--tools", type=Path, default=find_tools(), help="folder of llama.cpp's libraries"
+    )
     options = parser.parse_args()
     tables.warn_if_busy()
     kernels.use_library(options.tools)

@@ -1,7 +1,7 @@
-"""This project's engine and llama-cpp-python's class carrying out a recorded tree search.
+"""Replays a recorded tree search on this project's engine and on llama-cpp-python's class.
 
-Both compute logits and draw from them as usual, and then take the recorded token: so they do the
-same work in the same order.
+A part of ``python -m benchmarks.engine`` and of others. Both sides compute logits and draw from
+them as usual, and then take the recorded token. So they do the same work in the same order.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from benchmarks.workload import Call, Workload
 
 @dataclass(frozen=True)
 class Measured:
-    """What an engine took."""
+    """What a replay cost on one engine."""
 
     name: str
     seconds: float
     cpu_seconds: float | None
-    """Of the engine's process, all threads together: steadier than the clock on a busy machine.
-    None: the system does not say."""
+    """Processor time of all threads of the engine's process, which varies less than wall time on a
+    busy machine. None: the operating system does not report it."""
     answer_tokens: int
     decoded_tokens: int | None = None
-    """Tokens really decoded, of prompts and answers; None: it does not say."""
+    """Decoded tokens of prompts and answers; None: the engine does not report it."""
     run: float = 1.0
-    """The part of the answer tokens that was run; the seconds of the rest are estimated."""
+    """The share of the answer tokens that was run; the seconds of the rest are estimated."""
     native_seconds: float = 0.0
-    """Of ``seconds``, inside llama.cpp; all lanes together."""
+    """Seconds inside llama.cpp, all lanes together."""
     side_by_side: bool = False
-    """Whether lanes ran at the same time."""
+    """Whether several lanes ran at the same time."""
     counters: Counters = field(default_factory=Counters)
 
     @property
     def mean_width(self) -> float:
-        """Branches in a decode batch, of ours."""
+        """Mean number of branches in a decode batch of our engine."""
         batches = sum(self.counters.widths.values())
         rows = sum(width * count for width, count in self.counters.widths.items())
         return rows / max(1, batches)
@@ -56,12 +56,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Settings:
-    """How this project's engine is set up, where not as the actor does it."""
+    """Settings of this project's engine that differ from the actor's."""
 
     n_cells: int | None = None
-    """The caches' size in tokens, all lanes together."""
+    """The size of the caches in tokens, all lanes together."""
     lanes: int | None = None
-    """How many caches share those tokens."""
+    """Number of caches that share these tokens."""
     deterministic: bool = False
 
 
@@ -93,7 +93,7 @@ class Timer:
 
 @contextmanager
 def timed_context() -> Iterator[Timer]:
-    """Within: the time in ``Context``'s slow methods is added up; exact on one thread only."""
+    """Add up the time in ``Context``'s slow methods in the block; exact only for one thread."""
     timer = Timer()
     methods = {name: getattr(Context, name) for name in ("decode", "save", "load")}
 
@@ -117,7 +117,7 @@ def timed_context() -> Iterator[Timer]:
 
 
 def make_plan(model: Model, *, context: int, n_threads: int, settings: Settings) -> LanePlan:
-    """The engine's own plan, as the settings change it."""
+    """The engine's own plan with the changes in the settings."""
     plan = plan_lanes(
         model, context_tokens=context, n_cells=settings.n_cells, gpu=False, n_threads=n_threads
     )
@@ -143,15 +143,15 @@ def ours(
     settings: Settings = Settings(),
     name: str = "ours",
 ) -> Measured:
-    """This project's engine, as the actor sets it up.
+    """Replay a load on this project's engine, as the actor sets it up.
 
     Args:
         path: GGUF file.
-        load: what to carry out.
-        context: longest conversation, in tokens.
-        n_threads: for all lanes together.
-        settings: what to do otherwise.
-        name: for the table.
+        load: the load.
+        context: maximum tokens of a conversation.
+        n_threads: threads of all lanes together.
+        settings: changes to the actor's settings.
+        name: name in the table.
     """
     model = Model(path)
     plan = make_plan(model, context=context, n_threads=n_threads, settings=settings)
@@ -189,23 +189,23 @@ def _job(call: Call, tick: int, timer: Timer) -> Job:
 
 @dataclass
 class _Costs:
-    """What the class's prompts and tokens took so far."""
+    """The cost of the class's prompts and tokens so far."""
 
     prefilled: list[int] = field(default_factory=list)
-    """Prompt tokens evaluated before each answer's first."""
+    """Prompt tokens that were evaluated before the first token of each answer."""
     first_seconds: list[float] = field(default_factory=list)
-    """Until then."""
+    """Seconds until the first token of each answer."""
     decoded: int = 0
     decode_seconds: float = 0.0
 
     def estimate(self, prefilled: Sequence[int], decoded: int) -> float:
-        """Seconds for more of the same.
+        """Estimated seconds for further answers.
 
-        Linear in the prompt's missing tokens; prefill really costs more than that when
-        prompts grow, so the estimate favours what is estimated.
+        The estimate is linear in the missing tokens of the prompt. The real cost of prefill grows
+        faster, so the estimate is in favour of the class.
         """
         if not prefilled:
-            return 0.0  # nothing is left
+            return 0.0  # no answer is left
         sizes, seconds = np.array(self.prefilled), np.array(self.first_seconds)
         if len(set(self.prefilled)) > 1:
             slope, constant = np.polyfit(sizes, seconds, 1)
@@ -225,17 +225,17 @@ def high_level(
     name: str,
     limit_seconds: float,
 ) -> Measured:
-    """llama-cpp-python's ``Llama``, one answer at a time.
+    """Replay a load on llama-cpp-python's ``Llama``, one answer at a time.
 
     Args:
         path: GGUF file.
-        load: what to carry out.
-        context: longest conversation, in tokens.
-        n_threads: for decoding and prefill.
-        fresh: forget the last prompt before each; else its own prefix match works.
-        name: for the table.
-        limit_seconds: answers that begin later, the first excepted, are estimated from those
-            before: which tokens the prefix match finds is known, their cost is measured.
+        load: the load.
+        context: maximum tokens of a conversation.
+        n_threads: threads for decoding and prefill.
+        fresh: forget the last prompt before each answer; otherwise, use the class's prefix match.
+        name: name in the table.
+        limit_seconds: the cost of answers that would start later (except the first) is estimated
+            from earlier ones; the tokens that the prefix match finds for them are known.
     """
     from llama_cpp import Llama
 
@@ -287,7 +287,7 @@ def high_level(
 
 
 def _prefills(load: Workload, *, fresh: bool) -> list[int]:
-    """Prompt tokens that the class evaluates for each answer, by its own prefix match.
+    """The prompt tokens that the class evaluates for each answer with its own prefix match.
 
     Source: llama-cpp-python, ``Llama.generate``: the tokens evaluated last are compared with the
     prompt; the last one is evaluated again, unless there is nothing after it.

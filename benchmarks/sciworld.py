@@ -1,9 +1,9 @@
-"""How fast ScienceWorld is here, side by side with the package's own interface.
+"""The speed of our ScienceWorld, compared with the package's own interface.
 
     python -m benchmarks.sciworld [--kinds N] [--steps N] [--json]
 
-The same solutions are played by both, one game after the other, so that whatever else the machine
-does weighs on both alike. Needs Java.
+Both play the same solutions, game by game in turns, so that other programs affect both equally.
+This needs Java.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _LOCKSTEP_ROUNDS = 3
 
 @dataclass
 class Clock:
-    """Seconds spent, and on how many things."""
+    """Seconds spent, and the number of items."""
 
     seconds: float = 0.0
     count: int = 0
     each: list[float] = field(default_factory=list)
 
     def time(self, work: Callable[[], Any], count: int = 1) -> Any:
-        """Run ``work``, which does ``count`` things."""
-        began = time.perf_counter()
+        """Run ``work``, which does ``count`` items."""
+        started = time.perf_counter()
         result = work()
-        took = time.perf_counter() - began
+        took = time.perf_counter() - started
         self.seconds += took
         self.count += count
         self.each.append(took / count)
@@ -46,19 +46,21 @@ class Clock:
 
     @property
     def ms(self) -> float:
-        """Milliseconds a thing, in the mean."""
+        """Mean milliseconds per item."""
         return self.seconds / self.count * 1e3
 
     @property
     def rate(self) -> float:
-        """Things a second."""
+        """Items per second."""
         return self.count / self.seconds
 
 
 @click.command()
-@click.option("--kinds", default=8, show_default=True, help="Play a game of so many kinds.")
-@click.option("--steps", default=12, show_default=True, help="At most so many steps of each.")
-@click.option("--episodes", default=12, show_default=True, help="Played in lockstep.")
+@click.option(
+    "--kinds", default=8, show_default=True, help="Number of kinds; one game of each is played."
+)
+@click.option("--steps", default=12, show_default=True, help="Maximum steps of each game.")
+@click.option("--episodes", default=12, show_default=True, help="Number of episodes in lockstep.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(kinds: int, steps: int, episodes: int, as_json: bool) -> None:
     """Print a table of figures on stdout."""
@@ -110,7 +112,7 @@ def main(kinds: int, steps: int, episodes: int, as_json: bool) -> None:
 
 
 def _one_of_each_kind(count: int) -> list[Task]:
-    """The last variation of ``count`` kinds, spread over all."""
+    """The last variation of each of ``count`` kinds, which are spread over all kinds."""
     last = {game.kind.name: game.task for game in games()}
     names = list(last)
     return [last[names[index * len(names) // count]] for index in range(min(count, len(names)))]
@@ -142,7 +144,7 @@ def _play_ours(
 
 
 def _restore(env: SciWorld, tasks: Sequence[Task], solutions: Sequence[Sequence[str]]) -> Clock:
-    """Back to a state whose simulator has gone on, and one step from there."""
+    """Restore states that the simulator has left, each with one step from there."""
     clock = Clock()
     for task, actions in zip(tasks, solutions, strict=True):
         env.reset(task)
@@ -160,12 +162,12 @@ def _restore(env: SciWorld, tasks: Sequence[Task], solutions: Sequence[Sequence[
 
 
 def _lockstep(env: SciWorld, tasks: Sequence[Task], episodes: int) -> Clock:
-    """Episodes that take turns, as they do in search and evaluation."""
+    """Play episodes that take turns, as in search and evaluation."""
     snapshots = []
     for index in range(episodes):
         env.reset(tasks[index % len(tasks)])
         env.step(f"wait{1 if index else ''}")
-        # Different ways, so that no two episodes are the same.
+        # Each episode takes other actions.
         for _ in range(index // len(tasks)):
             env.step("inventory")
         snapshots.append(env.snapshot())
@@ -183,7 +185,7 @@ def _lockstep(env: SciWorld, tasks: Sequence[Task], episodes: int) -> Clock:
 
 
 def _resident_mib(pid: int) -> float:
-    """Memory of a process, as the system counts it."""
+    """Memory of a process, as the operating system reports it."""
     shown = subprocess.run(
         ["ps", "-o", "rss=", "-p", str(pid)],
         capture_output=True,

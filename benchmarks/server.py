@@ -1,14 +1,14 @@
-"""llama-server carrying out a recorded tree search.
+"""Replays a recorded tree search on llama-server; a part of ``python -m benchmarks.engine``.
 
-A server cannot be told what to draw. So every answer is forced to its recorded length
-(``n_predict`` with ``ignore_eos``), and the prompts that follow hold the server's own tokens: it
-decodes as many tokens at the same places of a tree of the same form, and its caches find its own
-answers again as they would in a search. Prompts travel as token ids, so nothing is tokenized. Its
-siblings agree less often than the recorded ones did; that costs it nothing, since it decodes every
-answer in a slot of its own, equal or not.
+A client cannot choose the tokens that a server draws. So every answer is forced to its recorded
+length (``n_predict`` with ``ignore_eos``), and later prompts have the server's own tokens. The
+server decodes as many tokens at the same places of an equal tree, and its caches find its own
+answers, as in a search. Prompts are sent as token ids, so nothing is tokenized. The server's
+siblings agree less often than the recorded ones. This costs nothing, because the server decodes
+every answer in a separate slot, even if two are equal.
 
-Samples of one ``n_cmpl`` request have one length in common: the mean of the recorded ones, which
-spares the server the wait for the longest.
+All samples of one ``n_cmpl`` request have the same length: the mean of the recorded ones. So the
+server does not wait for the longest.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from benchmarks.workload import Call, Workload
 _START_SECONDS = 120.0
 _REQUEST_SECONDS = 3600.0
 _IDLE_SECONDS = 2.0
-"""A connection unused for longer is made anew: the server hangs up after 5."""
+"""A connection that was unused for longer is opened again; the server closes it after 5 seconds."""
 
 
 @dataclass(frozen=True)
 class SetUp:
-    """How the server is started and how its clients ask."""
+    """How the server is started, and how its clients send requests."""
 
     slots: int
-    """Of the server; also the most samples asked for at a time."""
+    """Slots of the server, and maximum number of samples requested at a time."""
     together: bool = True
-    """One request a node, its samples through ``n_cmpl``; else one request a sample."""
+    """Send one request per node with ``n_cmpl`` samples; otherwise, one request per sample."""
     lockstep: bool = True
-    """Trees wait for each other after every call, as in the search; else each goes on alone."""
+    """Trees wait for each other after every call, as in search; otherwise, each continues alone."""
     options: tuple[str, ...] = ()
-    """More options for the server."""
+    """Further options for the server."""
 
     @property
     def label(self) -> str:
-        """For a table."""
+        """Its name in a table."""
         parts = [f"{self.slots} slots", "n_cmpl" if self.together else "a request a sample"]
         parts += [] if self.lockstep else ["trees on their own"]
         return ", ".join([*parts, " ".join(self.options)] if self.options else parts)
@@ -62,12 +62,12 @@ class Server:
     """A running llama-server."""
 
     def __init__(self, binary: Path, options: Sequence[str], log: Path) -> None:
-        """Start it and wait until the model is loaded.
+        """Start the server and wait until the model is loaded.
 
         Args:
             binary: ``llama-server``.
-            options: for its command line, the address excepted.
-            log: where its narration goes.
+            options: for its command line, without the address.
+            log: file for its messages.
         """
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -93,12 +93,12 @@ class Server:
         return sorted(rows, key=lambda row: row["index"])
 
     def kernels(self) -> str:
-        """llama.cpp's description of what it was compiled for; empty: not in the log."""
-        found = re.search(r"system_info:.*?\| *(CPU :.*)", self._log.read_text(errors="replace"))
-        return found.group(1).strip() if found else ""
+        """llama.cpp's description of its kernels; empty: the log has none."""
+        match = re.search(r"system_info:.*?\| *(CPU :.*)", self._log.read_text(errors="replace"))
+        return match.group(1).strip() if match else ""
 
     def cpu_seconds(self) -> float | None:
-        """Its processor time so far; None where the system does not say."""
+        """The server's processor time so far; None if the operating system does not report it."""
         try:
             fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         except FileNotFoundError:
@@ -107,7 +107,7 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         self._process.terminate()
         self._process.wait()
 
@@ -124,7 +124,7 @@ class Server:
         raise SystemExit(f"llama-server did not start:\n{tail}")
 
     def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        """One request over this thread's connection, which stays open."""
+        """Send one request over this thread's connection, which stays open."""
         connection = getattr(self._local, "connection", None)
         if connection is not None and time.monotonic() - self._local.used > _IDLE_SECONDS:
             connection.close()
@@ -146,7 +146,7 @@ class Server:
 
 
 class _Replay:
-    """A workload played by concurrent clients."""
+    """Replays a workload with concurrent clients."""
 
     def __init__(self, server: Server, load: Workload, set_up: SetUp) -> None:
         self._server = server
@@ -159,7 +159,7 @@ class _Replay:
         self._count = threading.Lock()
 
     def run(self, load: Workload) -> None:
-        """Ask for everything, a tick or a tree's next call at a time."""
+        """Send all requests, tick by tick or, for each tree, call by call."""
         with ThreadPoolExecutor(self._set_up.slots) as samples:
             if self._set_up.lockstep:
                 number = 0
@@ -181,7 +181,7 @@ class _Replay:
             self._expand([number], samples)
 
     def _expand(self, numbers: Sequence[int], samples: ThreadPoolExecutor) -> None:
-        """Ask for all samples of some calls and wait for them."""
+        """Request all samples of some calls and wait for them."""
         asked = []
         for number in numbers:
             call = self._calls[number]
@@ -198,16 +198,16 @@ class _Replay:
         for number, first, future in asked:
             replies = future.result()
             with self._count:
-                # Children of an `n_cmpl` request repeat their parent's count of prompt tokens.
+                # The samples of an `n_cmpl` request repeat the first one's number of prompt tokens.
                 self.decoded_tokens += replies[0]["timings"]["prompt_n"]
                 for index, reply in enumerate(replies, first):
                     self._answers[number, index] = reply["tokens"]
                     self.answer_tokens += len(reply["tokens"])
-                    # The first token of an answer is drawn from its prompt's logits.
+                    # The first token of an answer needs no decoding: the prompt's logits give it.
                     self.decoded_tokens += len(reply["tokens"]) - 1
 
     def _prompt(self, call: Call) -> list[int]:
-        """The recorded prompt with the server's own answers in the places of the recorded."""
+        """The recorded prompt with the server's own answers instead of the recorded ones."""
         if call.parent is None:
             return call.prompt
         parent, sample = call.parent
@@ -230,19 +230,19 @@ def replay_on_server(
     n_threads: int,
     repack: bool,
 ) -> tuple[Measured, str]:
-    """llama.cpp's own server: unified cache, prompt cache, concurrent clients.
+    """Replay a load on llama-server with unified cache, prompt cache and concurrent clients.
 
     Args:
         binary: ``llama-server``.
         path: GGUF file.
-        load: what to carry out.
-        set_up: the server's slots and the clients' ways.
-        context: longest conversation, in tokens.
-        n_threads: for decoding and prefill.
+        load: the load.
+        set_up: the server's slots and the clients' requests.
+        context: maximum tokens of a conversation.
+        n_threads: threads for decoding and prefill.
         repack: whether weights may be rearranged for faster kernels.
 
     Returns:
-        What it took, and what the server's kernels were compiled for.
+        (what the replay cost, the server's description of its kernels).
     """
     options = ["-m", str(path), "-c", str(context * set_up.slots), "--kv-unified"]
     options += ["--parallel", str(set_up.slots), "--threads-http", str(set_up.slots + 1)]

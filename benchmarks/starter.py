@@ -1,11 +1,11 @@
-"""How well a starter model judges steps: its verdicts against what the player knew of its slips.
+"""How well a starter model judges steps, compared with the true verdicts of scripted players.
 
     python -m benchmarks.starter [--model FILE.gguf] [--episodes N] [--split dev|test]
 
-Careless players (``agentr_lite/starter/maker``) play held-out tasks of each environment; the
-critic is asked about one step of each episode, drawn evenly from the good and the bad ones, in the
-words that splicing asks. Chance is 50 % of these; ``uncertain`` counts as neither. ScienceWorld
-needs Java.
+Careless players (``agentr_lite/starter/maker``) play held-out tasks of each environment. The critic
+judges one step of each episode, drawn evenly from good and bad steps, with the question of
+splicing. Guessing good or bad is right for 50 % of the steps; ``uncertain`` is never right.
+ScienceWorld needs Java.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from agentr_lite.starter.maker.crafter import Habits, Player
 from agentr_lite.starter.maker.crafting import play
 from agentr_lite.starter.maker.episodes import Episode
 from agentr_lite.starter.maker.explorer import ExplorerHabits
-from agentr_lite.starter.maker.recordings import KINDS, answers_of, record
+from agentr_lite.starter.maker.recordings import KINDS, record
 from agentr_lite.starter.maker.shopper import Shopper, ShopperHabits, shop
 from agentr_lite.starter.maker.shops import PAGE_SIZE, Shop
 from benchmarks import tables
@@ -36,7 +36,9 @@ _BATCH = 16
 
 @click.command()
 @click.option("--model", default="starter", show_default=True, help="GGUF file, or starter.")
-@click.option("--episodes", default=120, show_default=True, help="Of each environment.")
+@click.option(
+    "--episodes", default=120, show_default=True, help="Number of episodes per environment."
+)
 @click.option("--split", default="dev", type=click.Choice(["dev", "test"]), show_default=True)
 @click.option("--env", "only", multiple=True, help="Only this environment; may be repeated.")
 def main(model: str, episodes: int, split: str, only: tuple[str, ...]) -> None:
@@ -68,24 +70,24 @@ def main(model: str, episodes: int, split: str, only: tuple[str, ...]) -> None:
 
 
 def questions(episodes: Iterator[Episode], rng: random.Random) -> list[tuple[list[Message], str]]:
-    """Conversations to judge with the true verdicts, as many good as bad ones."""
-    by_verdict: dict[str, list[tuple[list[Message], str]]] = {"Good": [], "Bad": []}
+    """Conversations with the true verdict on the last step, as many good as bad ones."""
+    by_verdict: dict[str, list[tuple[list[Message], str]]] = {"good": [], "bad": []}
     for episode in episodes:
-        for wanted, found in by_verdict.items():
+        for wanted, chats in by_verdict.items():
             places = [i for i, verdict in enumerate(episode.verdicts) if verdict == wanted]
-            if wanted == "Bad":
-                # The first slip is what splicing looks for; what follows it is often the same.
+            if wanted == "bad":
+                # Splicing looks for the first slip; later ones often repeat it.
                 places = places[:1]
             if places:
                 steps = episode.steps[: rng.choice(places) + 1]
                 chat = conversation(episode.instructions, episode.opening, steps)
-                found.append((chat, wanted.lower()))
-    count = min(len(found) for found in by_verdict.values())
-    return [pair for found in by_verdict.values() for pair in rng.sample(found, count)]
+                chats.append((chat, wanted))
+    count = min(len(chats) for chats in by_verdict.values())
+    return [pair for chats in by_verdict.values() for pair in rng.sample(chats, count)]
 
 
 def summary(scored: list[tuple[str, str, float]]) -> list[str]:
-    """The cells of a row: number, share right, verdicts by truth, ranking quality (AUC)."""
+    """The cells of a row: number, share of right verdicts, verdicts by truth, AUC."""
     right = sum(truth == verdict for truth, verdict, _ in scored) / len(scored)
     counts = Counter((truth, verdict) for truth, verdict, _ in scored)
     cells = [" / ".join(str(counts[truth, said]) for said in VERDICTS) for truth in ("good", "bad")]
@@ -96,7 +98,7 @@ def summary(scored: list[tuple[str, str, float]]) -> list[str]:
 
 
 def crafted(split: str, count: int) -> Iterator[Episode]:
-    """Careless plays of TextCraft's held-out tasks."""
+    """Careless episodes of TextCraft's held-out tasks."""
     env = TextCraft()
     tasks = list(env.tasks(split))
     for index in range(count):
@@ -106,7 +108,7 @@ def crafted(split: str, count: int) -> Iterator[Episode]:
 
 
 def shopped(split: str, count: int) -> Iterator[Episode]:
-    """Careless plays of WebShop's held-out tasks."""
+    """Careless episodes of WebShop's held-out tasks."""
     env = WebShop(page_size=PAGE_SIZE)
     tasks = list(env.tasks(split))
     for index in range(count):
@@ -116,8 +118,9 @@ def shopped(split: str, count: int) -> Iterator[Episode]:
 
 
 def explored(split: str, count: int) -> Iterator[Episode]:
-    """Careless plays of ScienceWorld's held-out tasks."""
+    """Careless episodes of ScienceWorld's held-out tasks."""
     from agentr_lite.envs.sciworld import SciWorld
+    from agentr_lite.envs.sciworld.expert import answers_of
 
     env = SciWorld(kinds=KINDS, step_limit=0, jvms=1)
     tasks = list(env.tasks(split))

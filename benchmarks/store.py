@@ -1,7 +1,9 @@
-"""How fast trees are stored, found and searched, and what they weigh.
+"""How fast trees are stored, read and searched, and how large they are.
 
-``python -m benchmarks.store`` makes its own databases in a temporary folder and prints one line a
-figure. No model is involved: the search's own share of a tick is what is measured.
+    python -m benchmarks.store
+
+This makes databases in a temporary folder and prints one line per figure. It uses no model, so for
+search it measures only the search's own time.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from agentr_lite.store.records import NodeRow
 
 
 class RandomActor(Actor):
-    """Draws one of the environment's listed actions; costs next to nothing."""
+    """Draws one of the environment's listed actions, at almost no cost."""
 
     def __init__(self, actions: Sequence[str]) -> None:
         self.actions = actions
@@ -51,7 +53,7 @@ class RandomActor(Actor):
 
 
 def make_nodes(count: int, depth: int) -> list[NodeRow]:
-    """A tree of chains of ``depth`` below the root, with texts of a usual length."""
+    """A tree of chains of length ``depth`` below the root, with texts of a usual length."""
     nodes = [NodeRow.root("You have nothing.", visits=1)]
     while len(nodes) < count:
         parent, level = 0, 0
@@ -75,20 +77,20 @@ def measure(action: Callable[[], object], repeat: int = 5) -> float:
     """Seconds of the fastest of ``repeat`` calls."""
     best = float("inf")
     for _ in range(repeat):
-        began = time.perf_counter()
+        started = time.perf_counter()
         action()
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.perf_counter() - started)
     return best
 
 
 def bench_store(folder: Path, count: int) -> None:
-    """Writing, bytes, paths and opening."""
+    """Measure writing, sizes, reading of paths, and opening."""
     for depth in (20, 200, 2_000):
         with Store.open(folder / f"{depth}.db") as store:
             run_id = create_run(store, Recipe())
             empty = store.scalar("PRAGMA page_count")
             nodes = make_nodes(count, depth)
-            began = time.perf_counter()
+            started = time.perf_counter()
             tree_id = trees.save_tree(
                 store,
                 run_id=run_id,
@@ -101,7 +103,7 @@ def bench_store(folder: Path, count: int) -> None:
                 calls=[],
                 simulations=8,
             )
-            wrote = time.perf_counter() - began
+            wrote = time.perf_counter() - started
             size = (store.scalar("PRAGMA page_count") - empty) * store.scalar("PRAGMA page_size")
             leaf = max(nodes, key=lambda node: node.depth).idx
             path = measure(partial(trees.path_steps, store, tree_id, leaf))
@@ -113,7 +115,7 @@ def bench_store(folder: Path, count: int) -> None:
 
 
 def bench_search(tree_count: int) -> None:
-    """The search's own time: everything but the model."""
+    """Measure the search's own time, without the model."""
     env = make_env("textcraft")
     tasks = list(env.tasks("train"))[:tree_count]
     actor = RandomActor(["get 1 oak log", "get 2 stick", "inventory", "craft 4 oak planks"] * 2)
@@ -137,7 +139,7 @@ def bench_search(tree_count: int) -> None:
 
 
 def main() -> None:
-    """Run all."""
+    """Run all measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=20_000)
     parser.add_argument("--trees", type=int, default=16)

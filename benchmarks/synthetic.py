@@ -1,4 +1,7 @@
-"""Models of a given shape with random weights: speed does not depend on the weights' values."""
+"""Models of a given shape with random weights; a part of other benchmarks.
+
+Speed does not depend on the values of the weights.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class Shape:
 
 
 QWEN2_0_5B = Shape(24, 896, 14, 2, 4864, 151_936)
-"""Source: config.json of Qwen2.5-0.5B-Instruct; the output matrix is the embedding's."""
+"""Source: config.json of Qwen2.5-0.5B-Instruct; output and input embeddings are the same matrix."""
 
 
 def write_f16(path: Path, shape: Shape, tokens_like: Path) -> None:
@@ -37,9 +40,9 @@ def write_f16(path: Path, shape: Shape, tokens_like: Path) -> None:
 
     Args:
         path: the file.
-        shape: sizes.
-        tokens_like: a GGUF whose tokenizer comes first in the vocabulary, so that what was
-            recorded with it can be replayed; the rest are tokens that no text gives.
+        shape: its sizes.
+        tokens_like: a GGUF whose tokenizer is the first part of the vocabulary, so that recordings
+            with it can be replayed; no text gives the other tokens.
     """
     known = gguf.GGUFReader(tokens_like)
 
@@ -88,7 +91,7 @@ def quantize(source: Path, target: Path, kind: str, *, n_threads: int) -> None:
         source: a float16 GGUF.
         target: the file to write.
         kind: one of ``QUANTIZATIONS``.
-        n_threads: for the work.
+        n_threads: number of threads.
     """
     lib = load_library()
     params = lib.llama_model_quantize_default_params()

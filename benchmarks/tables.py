@@ -1,4 +1,4 @@
-"""Tables as Markdown, row by row as they are measured."""
+"""Markdown tables that are printed row by row; a part of other benchmarks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 _BUSY = 0.5
-"""Load average from which figures are worth a warning."""
+"""Load average above which the program warns."""
 
 
 def begin(title: str, columns: Sequence[str]) -> None:
@@ -18,7 +18,7 @@ def begin(title: str, columns: Sequence[str]) -> None:
 
 
 def row(cells: Sequence[str]) -> None:
-    """Print one row at once: the next may take minutes."""
+    """Print one row at once, since the next may take minutes."""
     print("|", " | ".join(cells), "|", flush=True)
 
 
@@ -28,17 +28,17 @@ def note(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Narrate on stderr."""
+    """Print a message on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
-    """Say on stderr what makes figures doubtful."""
+    """Print a warning about the figures on stderr."""
     say(f"warning: {text}")
 
 
 def warn_if_busy() -> None:
-    """Say so where other programs keep the machine busy."""
+    """Warn if other programs keep the machine busy."""
     load = os.getloadavg()[0]
     if load > _BUSY:
         warn(f"the machine is busy (load average {load:.1f}): read the ratios")

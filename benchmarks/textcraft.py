@@ -1,8 +1,8 @@
 """How fast TextCraft is: loading, resets, steps, snapshots, the oracle.
 
-    python benchmarks/textcraft.py [--recipes-dir DIR] [--seconds S] [--json]
+    python -m benchmarks.textcraft [--recipes-dir DIR] [--seconds S] [--json]
 
-Episodes are the oracle's, on the training tasks, with one failing action in each.
+The episodes are the oracle's on the training tasks, with one failing action in each.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from agentr_lite.console.streams import emit_json, emit_table, say
 
 _LOAD = """
 import time
-began = time.perf_counter()
+started = time.perf_counter()
 from agentr_lite.envs.textcraft import TextCraft
 imported = time.perf_counter()
 TextCraft({directory!r}).tasks("train")
-print((time.perf_counter() - imported) * 1e3, (imported - began) * 1e3)
+print((time.perf_counter() - imported) * 1e3, (imported - started) * 1e3)
 """
 
 _UPSTREAM = {
@@ -31,12 +31,12 @@ _UPSTREAM = {
     "steps": "60-100 k/s",
     "reset": "1.1-2.4 ms",
 }
-"""Measured on a 2-core machine with the original implementation and the 1.16.5 data."""
+"""Figures of the original implementation with the 1.16.5 data on a machine with 2 cores."""
 
 
 @click.command()
 @click.option("--recipes-dir", help="A Minecraft data pack instead of the bundled book.")
-@click.option("--seconds", default=1.0, show_default=True, help="At least this long a figure.")
+@click.option("--seconds", default=1.0, show_default=True, help="Minimum seconds per figure.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(recipes_dir: str | None, seconds: float, as_json: bool) -> None:
     """Print a table of figures on stdout."""
@@ -115,14 +115,14 @@ def _load(recipes_dir: str | None) -> tuple[float, float]:
 
 
 def _per_call(run: Callable[[], object], seconds: float) -> float:
-    """Milliseconds of the fastest of the calls that fit into ``seconds`` (at least one)."""
+    """Milliseconds of the fastest call in ``seconds``; at least one call is made."""
     best = float("inf")
     end = time.perf_counter() + seconds
     while True:
-        began = time.perf_counter()
+        started = time.perf_counter()
         run()
         now = time.perf_counter()
-        best = min(best, (now - began) * 1e3)
+        best = min(best, (now - started) * 1e3)
         if now >= end:
             return best
 

@@ -1,11 +1,11 @@
-"""LoRA training with and without the fast BLAS under MLX, side by side in one run.
+"""LoRA training with MLX, with and without the fast BLAS.
 
     python -m benchmarks.training                       # the bundled starter
     python -m benchmarks.training --width 512 --layers 8
 
-Trains mlx-lm's loop as `agentr-lite train` does, on random tokens (speed does not depend on them).
-Which BLAS MLX gets is decided once a process, so each measurement is a process of its own, and
-they take turns. Read the ratio: a busy machine slows both.
+This runs mlx-lm's training loop as `agentr-lite train` does, on random tokens, on which speed does
+not depend. MLX's BLAS is fixed when a process starts, so each measurement has its own process, and
+both kinds take turns. Read the ratio: a busy machine slows both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from agentr_lite.actors.registry import resolve_model
 
 MATRIX = 768
-"""Rows and columns of the matrix product that is timed by itself."""
+"""Rows and columns of the matrix product that is timed separately."""
 
 
 def main() -> None:
@@ -32,11 +32,11 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", type=Path, help="directory in MLX's or Hugging Face's format")
     parser.add_argument("--width", type=int, help="a random model of this width instead")
-    parser.add_argument("--layers", type=int, default=4, help="of the random model")
-    parser.add_argument("--batch", type=int, default=8, help="examples a step")
-    parser.add_argument("--length", type=int, default=256, help="tokens an example")
-    parser.add_argument("--steps", type=int, default=4, help="timed, after one that is not")
-    parser.add_argument("--repeats", type=int, default=2, help="processes of each kind")
+    parser.add_argument("--layers", type=int, default=4, help="layers of the random model")
+    parser.add_argument("--batch", type=int, default=8, help="examples per step")
+    parser.add_argument("--length", type=int, default=256, help="tokens per example")
+    parser.add_argument("--steps", type=int, default=4, help="timed steps, after one untimed step")
+    parser.add_argument("--repeats", type=int, default=2, help="number of processes of each kind")
     parser.add_argument("--child", choices=["fast", "plain"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -48,29 +48,29 @@ def main() -> None:
         options.model = options.model or resolve_model("starter").train_dir
         rows: dict[str, list[dict[str, Any]]] = {"fast": [], "plain": []}
         for _ in range(options.repeats):
-            for kind, found in rows.items():
-                found.append(run_child(options, kind))
+            for kind, results in rows.items():
+                results.append(run_child(options, kind))
     report(rows)
 
 
 def run_child(options: argparse.Namespace, kind: str) -> dict[str, Any]:
-    """One measurement in a process of its own."""
+    """Make one measurement in its own process."""
     words = [sys.executable, "-m", "benchmarks.training", "--child", kind]
     for name in ("model", "batch", "length", "steps"):
         words += [f"--{name}", str(getattr(options, name))]
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
 def measure(options: argparse.Namespace, *, fast: bool) -> dict[str, Any]:
-    """Tokens a second of training, and GFLOPS of a matrix product."""
+    """Tokens per second of training, and GFLOPS of a matrix product."""
     reason = "MLX as its wheel links it"
     if fast:
         from agentr_lite.actors.mlx.blas import use_fast_blas
 
         reason = use_fast_blas().reason
-    # Not earlier: it imports MLX, which must find the fast BLAS loaded.
+    # Import this only now: it imports MLX, and the fast BLAS must be loaded before.
     import mlx.core as mx
     import numpy as np
 
@@ -80,9 +80,9 @@ def measure(options: argparse.Namespace, *, fast: bool) -> dict[str, Any]:
 
     left = mx.random.normal((MATRIX, MATRIX))
     mx.eval(left, left @ left)
-    began = time.perf_counter()
+    started = time.perf_counter()
     mx.eval(left @ left)
-    gflops = 2 * MATRIX**3 / (time.perf_counter() - began) / 1e9
+    gflops = 2 * MATRIX**3 / (time.perf_counter() - started) / 1e9
 
     rng = np.random.default_rng(1)
     steps, batch, length = options.steps + 1, options.batch, options.length
@@ -94,9 +94,9 @@ def measure(options: argparse.Namespace, *, fast: bool) -> dict[str, Any]:
     session = Session(options.model)
     session.prepare(TrainSettings(), seed=1, steps=steps, start_adapter=None)
     session.run(examples, plan[:1], lambda _: None)
-    began = time.perf_counter()
+    started = time.perf_counter()
     session.run(examples, plan[1:], lambda _: None)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     return {
         "tokens_s": options.steps * batch * length / seconds,
         "gflops": gflops,
@@ -109,15 +109,15 @@ def report(rows: dict[str, list[dict[str, Any]]]) -> None:
     """Print the medians and the ratio."""
     print(f"{'':8} {'tokens/s':>10} {'GFLOPS':>8}   BLAS")
     medians = {}
-    for kind, found in rows.items():
-        medians[kind] = statistics.median(row["tokens_s"] for row in found)
-        gflops = statistics.median(row["gflops"] for row in found)
-        print(f"{kind:8} {medians[kind]:10,.0f} {gflops:8.1f}   {found[0]['reason']}")
+    for kind, results in rows.items():
+        medians[kind] = statistics.median(row["tokens_s"] for row in results)
+        gflops = statistics.median(row["gflops"] for row in results)
+        print(f"{kind:8} {medians[kind]:10,.0f} {gflops:8.1f}   {results[0]['reason']}")
     print(f"fast / plain: {medians['fast'] / medians['plain']:.1f} on {rows['fast'][0]['device']}")
 
 
 def write_random(folder: Path, width: int, layers: int) -> Path:
-    """A llama of random weights with the starter's tokenizer."""
+    """Write a llama model with random weights and the starter's tokenizer."""
     import shutil
 
     from agentr_lite.actors.mlx.blas import use_fast_blas

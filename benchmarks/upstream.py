@@ -1,12 +1,12 @@
-"""Upstream Agent-R's way to search beside ours: the same trees, another way to grow them.
+"""Upstream Agent-R's search compared with ours: the same trees, grown in another way.
 
     python -m benchmarks.upstream --tasks 4
 
-Upstream's way (arXiv 2501.11425 and its released code): one tree at a time; each of a node's
-candidates is a call of its own with the whole conversation; each child starts its episode over and
-repeats it; each node keeps the whole conversation. It is carried out here with the same model,
-seeds, selection and merging as ours: the trees are equal as far as the model's sums, which are
-rounded differently in other batches, decide no near tie. What differs is the cost of the way.
+Upstream (arXiv 2501.11425 and its released code) grows one tree at a time. Each candidate of a node
+is a separate call with the whole conversation. Each child starts its episode again and repeats it.
+Each node keeps the whole conversation. Here, this is done with our model, seeds, selection and
+merging. So the trees are equal, unless the model rounds differently in another batch and this
+decides a near tie. Only the cost differs.
 """
 
 from __future__ import annotations
@@ -46,36 +46,36 @@ Turns = tuple[str, ...]
 
 @dataclass(slots=True)
 class Cost:
-    """What a search asked for."""
+    """The cost of a search."""
 
     batches: int = 0
-    """Times that the model was asked."""
+    """Number of calls of the model."""
     calls: int = 0
-    """Conversations that it was asked to go on with."""
+    """Number of conversations in these calls."""
     prompt_tokens: int = 0
-    """In these conversations."""
+    """Prompt tokens in these conversations."""
     decoded_tokens: int = 0
-    """Of them, really decoded."""
+    """Prompt tokens that were really decoded."""
     output_tokens: int = 0
     resets: int = 0
     steps: int = 0
-    """Of the environment."""
+    """Steps of the environment."""
     restores: int = 0
     kept_bytes: int = 0
-    """Text that the trees' nodes hold."""
+    """Bytes of text in the trees' nodes."""
     seconds: float = 0.0
     processor_seconds: float = 0.0
-    """All threads together: steadier than the clock on a busy machine."""
+    """Processor time of all threads, which varies less than wall time on a busy machine."""
     model_seconds: float = 0.0
 
 
 class CountingActor:
-    """Counts what an actor is asked.
+    """Counts the requests to an actor.
 
     Args:
-        inner: who answers.
-        cost: where to count.
-        forgetful: forget all prefixes before each call, as a server without a prefix cache does.
+        inner: the actor that answers.
+        cost: the counters.
+        forgetful: forget all prefixes before each call, like a server without a prefix cache.
     """
 
     def __init__(self, inner: Actor, cost: Cost, *, forgetful: bool = False) -> None:
@@ -109,7 +109,7 @@ class CountingActor:
 
 
 class CountingEnvironment(Environment):
-    """Counts what an environment is asked."""
+    """Counts the calls of an environment."""
 
     def __init__(self, inner: Environment, cost: Cost) -> None:
         self._inner = inner
@@ -118,7 +118,7 @@ class CountingEnvironment(Environment):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """The inner environment's."""
+        """The name of the inner environment."""
         return self._inner.name
 
     def tasks(self, split: str) -> Sequence[Task]:
@@ -151,13 +151,13 @@ class CountingEnvironment(Environment):
 
 @dataclass(slots=True)
 class UpstreamNode:
-    """A node as upstream keeps it: with everything that was said so far."""
+    """A node as upstream keeps it, with the whole conversation up to it."""
 
     idx: int
     parent: UpstreamNode | None
     conversation: list[Message]
     steps: list[Step]
-    """All from reset, to be taken again for each child."""
+    """All actions from reset, which are repeated for each child."""
     reward: float = 0.0
     ended: bool = False
     visits: int = 0
@@ -168,20 +168,20 @@ class UpstreamNode:
 
     @property
     def value(self) -> float:
-        """Mean reward; what ``uct_score`` reads."""
+        """The mean reward, which ``uct_score`` reads."""
         return self.value_sum / self.visits if self.visits else 0.0
 
 
 def upstream_search(
     task: Task, env: Environment, actor: Any, recipe: Recipe, round_index: int = 1
 ) -> list[UpstreamNode]:
-    """Grow one tree in upstream's way.
+    """Grow one tree as upstream does.
 
     Args:
-        task: what to search.
+        task: the task.
         env: the environment.
-        actor: who answers; asked for one candidate at a time.
-        recipe: ``search``, ``agent`` and ``seed`` count.
+        actor: the actor, which is asked for one candidate at a time.
+        recipe: its ``search``, ``agent`` and ``seed`` are used.
         round_index: part of the seeds.
 
     Returns:
@@ -237,7 +237,7 @@ def _expand(
         if action_key(text) in known:
             continue
         known.add(action_key(text))
-        # No snapshots: the episode starts over and is repeated for every child.
+        # There are no snapshots: the episode starts again and is repeated for every child.
         guarded_reset(env, task)
         for done in node.steps:
             take_step(env, done.text)
@@ -266,7 +266,7 @@ def _back_up(leaf: UpstreamNode) -> None:
 
 
 def _close(node: UpstreamNode | None) -> None:
-    """A node all of whose children are closed is closed."""
+    """Close nodes whose children are all closed."""
     while node is not None:
         if not node.ended and not (node.expanded and all(c.closed for c in node.children)):
             return
@@ -277,7 +277,7 @@ def _close(node: UpstreamNode | None) -> None:
 def run_upstream(
     tasks: Sequence[Task], env: Environment, actor: Actor, recipe: Recipe, *, forgetful: bool
 ) -> tuple[Cost, list[list[Turns]]]:
-    """Search all tasks in upstream's way; what it cost, and each tree's turns."""
+    """Search all tasks as upstream does; returns the cost and each tree's turns."""
     cost = Cost()
     asked, played = CountingActor(actor, cost, forgetful=forgetful), CountingEnvironment(env, cost)
     started, worked = time.perf_counter(), time.process_time()
@@ -297,7 +297,7 @@ def run_upstream(
 def run_ours(
     tasks: Sequence[Task], env: Environment, actor: Actor, recipe: Recipe
 ) -> tuple[Cost, list[list[Turns]]]:
-    """Search all tasks in our way, all in lockstep; what it cost, and each tree's turns."""
+    """Search all tasks in lockstep, as we do; returns the cost and each tree's turns."""
     cost = Cost()
     context = search_context(recipe, CountingEnvironment(env, cost), 1)
     started, worked = time.perf_counter(), time.process_time()
@@ -309,7 +309,9 @@ def run_ours(
         opened = [search.tree.instructions, search.tree.root.observation]
         said = [part for node in search.tree.nodes[1:] for part in _own(node.step)]
         cost.kept_bytes += sum(len(text.encode()) for text in [*opened, *said])
-    return cost, [[tuple(s.text for s in n.steps()) for n in one.tree.nodes] for one in searches]
+    return cost, [
+        [tuple(s.text for s in n.steps()) for n in search.tree.nodes] for search in searches
+    ]
 
 
 def _own(step: Step | None) -> tuple[str, ...]:
@@ -317,7 +319,7 @@ def _own(step: Step | None) -> tuple[str, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.upstream",
         description=__doc__,
@@ -347,25 +349,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 lambda actor: run_upstream(tasks, env, actor, recipe, forgetful=True),
             ),
         ]
-        found = {}
+        results = {}
         for name, way in ways:
             with closing(open_actor(recipe)) as actor:
-                found[name] = way(actor)
-            say(f"{name}: {found[name][0].seconds:.1f} s")
-    emit(report(found, recipe, len(tasks)))
+                results[name] = way(actor)
+            say(f"{name}: {results[name][0].seconds:.1f} s")
+    emit(report(results, recipe, len(tasks)))
     return 0
 
 
-def report(found: dict[str, tuple[Cost, list[list[Turns]]]], recipe: Recipe, trees: int) -> str:
-    """The table: ours first, the others also as multiples of it.
+def report(results: dict[str, tuple[Cost, list[list[Turns]]]], recipe: Recipe, trees: int) -> str:
+    """The table: our search first, the others also as multiples of it.
 
     Args:
-        found: way to cost and trees.
-        recipe: what was searched with.
-        trees: how many.
+        results: way to cost and trees.
+        recipe: the recipe of the search.
+        trees: number of trees.
     """
-    ours, own_trees = next(iter(found.values()))
-    columns = ["", *found]
+    ours, own_trees = next(iter(results.values()))
+    columns = ["", *results]
     lines: list[tuple[str, Callable[[Cost], float], str]] = [
         ("times the model was asked", lambda c: c.batches, ",.0f"),
         ("conversations", lambda c: c.calls, ",.0f"),
@@ -383,16 +385,16 @@ def report(found: dict[str, tuple[Cost, list[list[Turns]]]], recipe: Recipe, tre
     rows: list[list[str]] = []
     for name, value, form in lines:
         row = [name]
-        for cost, _ in found.values():
-            told = format(value(cost), form)
-            many = value(cost) / value(ours) if value(ours) else 0.0
-            row.append(told if cost is ours or not many else f"{told} ({many:.1f} x)")
+        for cost, _ in results.values():
+            text = format(value(cost), form)
+            multiple = value(cost) / value(ours) if value(ours) else 0.0
+            row.append(text if cost is ours or not multiple else f"{text} ({multiple:.1f} x)")
         rows.append(row)
-    nodes = [str(sum(len(tree) for tree in mine)) for _, mine in found.values()]
+    nodes = [str(sum(len(tree) for tree in mine)) for _, mine in results.values()]
     rows.append(["nodes", *nodes])
     equal = [
         sum(mine == theirs for mine, theirs in zip(own_trees, others, strict=True))
-        for _, others in found.values()
+        for _, others in results.values()
     ]
     rows.append(["trees equal to ours", *(f"{count} of {trees}" for count in equal)])
     search = recipe.search
@@ -400,7 +402,7 @@ def report(found: dict[str, tuple[Cost, list[list[Turns]]]], recipe: Recipe, tre
         f"{recipe.env_label}, {trees} trees: k = {search.simulations}, width {search.width},"
         f" depth {search.depth}; sums over all trees"
     )
-    sides: list[Align] = ["left", *(["right"] * len(found))]  # type: ignore[list-item]
+    sides: list[Align] = ["left", *(["right"] * len(results))]  # type: ignore[list-item]
     aligned = format_table(columns, rows, align=sides)
     return f"{head}\n\n{aligned}"
 

@@ -2,10 +2,10 @@
 
     python -m benchmarks.webshop [--webshop-data DIR] [--seconds S] [--json]
 
-All figures are processor time, which for one thread that waits for nothing is the time it takes on
-an idle machine. Episodes are the oracle's with a look at the features, on the training tasks. In
+All figures are processor time, which is the wall time of one thread without waiting on an idle
+machine. The episodes are the oracle's on the training tasks, with a look at the features. In
 ``steps, pages through HTML``, every page is also written as HTML and read back with Python's own
-parser: what the original does with a template engine and Beautiful Soup, at the least.
+parser. The original does at least this much with a template engine and Beautiful Soup.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from agentr_lite.console.streams import emit_json, emit_table, say
 
 _LOAD = """
 import time
-began = time.process_time()
+started = time.process_time()
 from agentr_lite.envs.webshop import WebShop
 imported = time.process_time()
 env = WebShop({place!r})
 env.tasks("train")
 loaded = time.process_time()
 env.catalogue.index
-print((imported - began) * 1e3, (loaded - imported) * 1e3, (time.process_time() - loaded) * 1e3)
+print((imported - started) * 1e3, (loaded - imported) * 1e3, (time.process_time() - loaded) * 1e3)
 """
 
 _UPSTREAM_STEPS = 43.0
-"""Steps a second of the original, measured on a 2-core machine with its 1,000 products."""
+"""Steps per second of the original with its 1,000 products on a machine with 2 cores."""
 _EPISODES = 200
 
 
 @click.command()
 @click.option("--webshop-data", "place", help="The original files instead of the bundled shop.")
-@click.option("--seconds", default=1.0, show_default=True, help="At least this long a figure.")
+@click.option("--seconds", default=1.0, show_default=True, help="Minimum seconds per figure.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(place: str | None, seconds: float, as_json: bool) -> None:
     """Print a table of figures on stdout."""
@@ -65,7 +65,7 @@ def main(place: str | None, seconds: float, as_json: bool) -> None:
 
     def play_without_memory() -> None:
         for task, actions in episodes:
-            # Nobody has searched for this before.
+            # This query is new, so no result is remembered.
             catalogue.forget_searches()
             env.reset(task)
             for action in actions:
@@ -126,7 +126,7 @@ def main(place: str | None, seconds: float, as_json: bool) -> None:
 
 
 def _load(place: str | None) -> tuple[float, float, float]:
-    """Milliseconds to import, to load with tasks, to index, in a fresh process."""
+    """Milliseconds to import, to load with tasks, and to index, in a fresh process."""
     code = _LOAD.format(place=place)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     import_ms, load_ms, index_ms = map(float, done.stdout.split())
@@ -138,29 +138,29 @@ class _Texts(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.texts: list[str] = []
 
     def handle_data(self, data: str) -> None:
-        self.found.append(data)
+        self.texts.append(data)
 
 
 def _through_html(page: str) -> str:
-    """A page written as HTML and read back."""
+    """Write a page as HTML and read it back."""
     rows = "".join(f"<h4>{html.escape(text)}</h4>" for text in page.split(" [SEP] "))
     parser = _Texts()
     parser.feed(f"<html><body><div class='container'>{rows}</div></body></html>")
-    return " [SEP] ".join(parser.found)
+    return " [SEP] ".join(parser.texts)
 
 
 def _per_call(run: Callable[[], object], seconds: float) -> float:
-    """Milliseconds of the fastest of the calls that fit into ``seconds`` (at least one)."""
+    """Milliseconds of the fastest call in ``seconds``; at least one call is made."""
     best = float("inf")
     end = time.process_time() + seconds
     while True:
-        began = time.process_time()
+        started = time.process_time()
         run()
         now = time.process_time()
-        best = min(best, (now - began) * 1e3)
+        best = min(best, (now - started) * 1e3)
         if now >= end:
             return best
 

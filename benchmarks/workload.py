@@ -1,7 +1,8 @@
-"""A tree search as a load for engines: who asked for what, in which order, and what came of it.
+"""A recorded tree search as a load for engines: all requests in order, with their answers.
 
-Recorded from a real search (``record``) and replayed on any model: what matters to an engine is the
-tree of token prefixes, the lengths of the answers and where siblings agree.
+A part of ``python -m benchmarks.engine`` and of others. ``record`` records a real search, which can
+be replayed on any model. An engine's cost depends on the tree of token prefixes, the lengths of the
+answers and the agreement of siblings.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ from agentr_lite.search.context import search_context
 from agentr_lite.search.scheduler import TreeSearch, run_wave
 
 RECORDED = Path(__file__).parent / "data" / "textcraft_wave.json.gz"
-"""One wave of the default recipe, played by the first starter; ``benchmarks.engine --record``."""
+"""One wave of the default recipe with the first starter; from ``benchmarks.engine --record``."""
 CONTEXT = 2048
-"""That recipe's ``agent.context_tokens``."""
+"""``agent.context_tokens`` of that recipe."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One node's expansion: a prompt and the answers sampled for it."""
+    """The expansion of one node: a prompt and the answers sampled for it."""
 
     tree: int
     prompt: list[int]
     samples: list[list[int]]
-    """Tokens of each answer, its end-of-turn token included."""
+    """Tokens of each answer, with its end-of-turn token."""
     parent: tuple[int, int] | None = None
-    """(call, sample) whose prompt and answer this prompt begins with; calls are counted through
-    all ticks. None: the tree's first."""
+    """(call, sample) whose prompt and answer are the start of this prompt; calls are numbered over
+    all ticks. None: the call is the tree's first."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Ticks of calls: what is asked for at the same time."""
+    """Ticks of calls; the calls of a tick are sent at the same time."""
 
     ticks: list[list[Call]]
 
@@ -52,16 +53,16 @@ class Workload:
 
     @property
     def answer_tokens(self) -> int:
-        """Tokens of all answers."""
+        """Total tokens of all answers."""
         return sum(len(sample) for call in self.calls for sample in call.samples)
 
     @property
     def nodes(self) -> int:
-        """Distinct answers: equal siblings become one node."""
+        """Number of distinct answers; equal siblings become one node."""
         return sum(len(set(map(tuple, call.samples))) for call in self.calls)
 
     def unique_tokens(self) -> int:
-        """Tokens of the trie of all prompts and answers: what has to be decoded at least.
+        """Tokens in the trie of all prompts and answers: the least that has to be decoded.
 
         The last token of an answer is drawn and need not be decoded.
         """
@@ -73,7 +74,7 @@ class Workload:
         return len(trie)
 
     def trees(self, count: int) -> Workload:
-        """The part of the first ``count`` trees."""
+        """The load of the first ``count`` trees."""
         kept: list[list[Call]] = []
         numbers: dict[int, int] = {}
         at = 0
@@ -90,11 +91,11 @@ class Workload:
         return Workload(kept)
 
     def first_ticks(self, count: int) -> Workload:
-        """The beginning of the search, all trees side by side."""
+        """The first ``count`` ticks of the search, with all trees side by side."""
         return Workload(self.ticks[:count])
 
     def one_tree_after_another(self) -> Workload:
-        """The same calls, each tree's in a row: kinder to an engine that remembers one prompt."""
+        """The same calls, tree by tree, which suits an engine that remembers only one prompt."""
         order = sorted(range(len(self.calls)), key=lambda i: self.calls[i].tree)
         place = {old: new for new, old in enumerate(order)}
         moved = []
@@ -105,7 +106,7 @@ class Workload:
         return Workload(moved)
 
     def save(self, path: Path) -> None:
-        """Write as gzipped JSON; prompts as what they add to their parent."""
+        """Write gzipped JSON, in which a prompt is what it adds to its parent."""
         calls = self.calls
         rows = []
         for call in calls:
@@ -137,15 +138,15 @@ class Workload:
 
 
 def _walk(trie: dict[tuple[int, int], int], node: int, tokens: Sequence[int]) -> int:
-    """Follow tokens down a trie of (node, token) -> child, making what is missing."""
+    """Follow tokens down a trie of (node, token) -> child, and add missing nodes."""
     for token in tokens:
-        # Nodes are numbered as they are made; the root is 0.
+        # Nodes are numbered in the order in which they are added; the root is 0.
         node = trie.setdefault((node, token), len(trie) + 1)
     return node
 
 
 class _Recorder(LlamaCppActor):
-    """Keeps the tokens of every request and answer."""
+    """Records the tokens of every request and answer."""
 
     def __init__(self, path: Path, context_tokens: int) -> None:
         super().__init__(path, context_tokens=context_tokens)
@@ -155,7 +156,9 @@ class _Recorder(LlamaCppActor):
         results = super().generate(requests)
         tick = []
         for request, result in zip(requests, results, strict=True):
-            prompt = self._prompts.build(request.messages, request.sampling.max_tokens).tokens
+            prompt = self._encoder.fit(
+                request.messages, self.context_tokens - request.sampling.max_tokens
+            ).tokens
             assert prompt is not None
             tick.append((prompt, [list(c.token_ids) for c in result.completions]))
         self.ticks.append(tick)
@@ -163,17 +166,17 @@ class _Recorder(LlamaCppActor):
 
 
 def record(recipe_name: str, overrides: Sequence[str]) -> Workload:
-    """Search as a recipe says, in one wave, and keep what the model was asked.
+    """Search with a recipe in one wave, and record all requests to the model.
 
     Args:
-        recipe_name: the recipe; its model must be one for llama.cpp.
+        recipe_name: the recipe; its model must run on llama.cpp.
         overrides: ``key=value``, as for ``--set``.
     """
     from agentr_lite.actors.registry import resolve_model
 
     recipe = load_recipe(recipe_name, list(overrides))
     if len(recipe.env) > 1:
-        raise SystemExit("a recording is of one environment")
+        raise SystemExit("a recording needs a recipe with one environment")
     env = make_env(recipe.environment.name, recipe.environment.options)
     actor = _Recorder(resolve_model(recipe.model).gguf, recipe.agent.context_tokens)
     context = search_context(recipe, env, 1)
@@ -187,7 +190,7 @@ def record(recipe_name: str, overrides: Sequence[str]) -> Workload:
 
 
 def _linked(ticks: Sequence[Sequence[tuple[list[int], list[list[int]]]]]) -> Workload:
-    """Find each prompt's parent: the longest earlier prompt and answer that it begins with."""
+    """Find each prompt's parent: the longest earlier prompt and answer at its start."""
     ends: dict[tuple[int, ...], tuple[int, int]] = {}
     lengths: set[int] = set()
     trees: list[int] = []

@@ -1,10 +1,11 @@
-"""Write docs/commands.md and docs/recipes.md from the program itself: ``python docs/generate.py``.
+"""Write docs/commands.md, docs/recipes.md and the README's tree: ``python docs/generate.py``.
 
 A test renders both pages again and compares them with the files, so the files stay current.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
@@ -22,6 +23,7 @@ from agentr_lite.recipe.environments import SHORT_KEYS
 from agentr_lite.recipe.fields import Setting, settings_of
 
 FOLDER = Path(__file__).parent
+ROOT = FOLDER.parent
 PROGRAM = "agentr-lite"
 _NOTE = "<!-- Written by `python docs/generate.py`; change the program, not this file. -->\n"
 
@@ -39,6 +41,7 @@ else to stderr.
 | 3 | the model or an adapter is missing or unusable |
 | 4 | the database is unusable: newer, locked, corrupt, no space |
 | 5 | finished, but some tasks failed; `agentr-lite trees` says why |
+| 6 | nothing to learn: the trees gave no example to train on, and the message says why |
 | 130 | interrupted; finished work is kept, and the message names the command that resumes |
 
 With `--json`, an error is `{"error": {"kind", "message", "hint"}}` on stdout.
@@ -236,12 +239,52 @@ _SHORT_ROWS = {
 
 PAGES = {"commands.md": commands_page, "recipes.md": recipes_page}
 
+_TREE = ("<!-- tree -->\n", "<!-- end of tree -->\n")
+"""What the tree in the README stands between."""
+_OTHER_FOLDERS = {
+    "recipes": "The bundled recipes",
+    "benchmarks": "Speed, side by side; each module is a command",
+    "docs": "The pages; generate.py writes two of them and this tree",
+    "tests": "Tests, which mirror the packages; no network, and no model but the bundled one",
+}
+_BY_LAYER = (
+    *("core", "console", "recipe", "envs", "agent", "actors", "convert", "store", "metrics"),
+    *("search", "splice", "train", "evaluate", "runs", "report", "study", "starter", "cli"),
+)
+"""Packages in the order in which they may import each other."""
+
+
+def readme_with_tree() -> str:
+    """README.md with the tree of the packages as they are, each with its docstring's first line."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    before, begin, rest = text.partition(_TREE[0])
+    _, end, after = rest.partition(_TREE[1])
+    lines = ["agentr_lite/"]
+    for name in _BY_LAYER:
+        lines += _folder(ROOT / "agentr_lite" / name, 1)
+    lines += _folder(ROOT / "tui", 0)
+    lines += [f"{f'{name}/':<18}{remark}" for name, remark in _OTHER_FOLDERS.items()]
+    return before + begin + "".join(f"    {line}\n" for line in lines) + end + after
+
+
+def _folder(path: Path, depth: int) -> list[str]:
+    """A package and the packages in it, a line each."""
+    docstring = ast.get_docstring(ast.parse((path / "__init__.py").read_text("utf-8"))) or ""
+    remark = docstring.split("\n")[0].rstrip(".")
+    lines = [f"{'  ' * depth}{f'{path.name}/':<{18 - 2 * depth}}{remark}"]
+    for inner in sorted(path.iterdir()):
+        if (inner / "__init__.py").is_file():
+            lines += _folder(inner, depth + 1)
+    return lines
+
 
 def main() -> None:
-    """Write the pages."""
+    """Write the pages and the README's tree."""
     for name, page in PAGES.items():
         (FOLDER / name).write_text(page(), encoding="utf-8")
         print(f"docs/{name}", file=sys.stderr)
+    (ROOT / "README.md").write_text(readme_with_tree(), encoding="utf-8")
+    print("README.md", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -20,22 +20,22 @@ def table(text: str, beginning: str) -> list[list[str]]:
     return [rows[0], *rows[2:]]
 
 
-def told() -> list[tuple[str, str, bool, str, str]]:
+def readme_figures() -> list[tuple[str, str, bool, str, str]]:
     """(environment, method, whether it is recovery, n, figure) of the README's table."""
     head, *rows = table((ROOT / "README.md").read_text(), "| | n | base ")
-    found = []
+    entries = []
     env = ""
     for label, n, *figures in rows:
         env = ENVS.get(label.partition(",")[0], env)
         recovery = "failures" in label
-        found += [
+        entries += [
             (env, method, recovery, n, figure)
             for method, figure in zip(head[2:], figures, strict=True)
         ]
-    return found
+    return entries
 
 
-@pytest.mark.parametrize(("env", "method", "recovery", "n", "figure"), told())
+@pytest.mark.parametrize(("env", "method", "recovery", "n", "figure"), readme_figures())
 def test_a_figure_stands_on_the_studys_page(
     env: str, method: str, recovery: bool, n: str, figure: str
 ) -> None:
@@ -47,5 +47,5 @@ def test_a_figure_stands_on_the_studys_page(
         assert row[3] == n
 
 
-def test_every_environment_and_method_is_told() -> None:
-    assert len({(env, method) for env, method, *_ in told()}) == 3 * 5
+def test_the_readme_has_every_environment_and_method() -> None:
+    assert len({(env, method) for env, method, *_ in readme_figures()}) == 3 * 5

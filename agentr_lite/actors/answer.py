@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from agentr_lite.actors.base import Completion, FinishReason, GenerateRequest, GenerateResult
-from agentr_lite.actors.chat.prompts import Prompt
-from agentr_lite.core.errors import ModelError
+from agentr_lite.actors.chat.encoder import ChatEncoder, Prompt
 
 
 class Answer:
     """One continuation that grows token by token, whatever draws its tokens."""
 
-    __slots__ = ("_longest_stop", "finish_reason", "max_tokens", "stop", "text", "tokens")
+    __slots__ = ("_longest_stop", "ended", "finish_reason", "max_tokens", "stop", "text", "tokens")
 
     def __init__(self, max_tokens: int, stop: Sequence[bytes] = ()) -> None:
         self.max_tokens = max_tokens
@@ -23,6 +22,8 @@ class Answer:
         """All tokens drawn, the end-of-turn token included."""
         self.text = bytearray()
         self.finish_reason: FinishReason | None = None
+        self.ended = False
+        """Whether the last token is an end-of-generation token."""
 
     def accept(self, token: int, piece: bytes, ends: bool) -> bool:
         """Add a drawn token.
@@ -37,6 +38,7 @@ class Answer:
         """
         self.tokens.append(token)
         if ends:
+            self.ended = True
             self.finish_reason = "stop"
             return False
         seen = len(self.text)
@@ -56,13 +58,19 @@ class Answer:
             return False
         return True
 
-    def completion(self) -> Completion:
-        """The answer in the actor protocol's form."""
+    def completion(self, encoder: ChatEncoder) -> Completion:
+        """The answer in the actor protocol's form.
+
+        Args:
+            encoder: decides how the conversation will hold the answer.
+        """
+        text = encoder.answer_text(bytes(self.text))
         return Completion(
-            self.text.decode("utf-8", "replace"),
+            text,
             len(self.tokens),
             self.finish_reason or "length",
             tuple(self.tokens),
+            encoder.drawn(text, self.tokens[:-1] if self.ended else self.tokens),
         )
 
 
@@ -82,29 +90,19 @@ class Answered(Protocol):
         """Prompt tokens that were not decoded again."""
 
 
-def refuse_grammars(requests: Sequence[GenerateRequest], back_end: str) -> None:
-    """Refuse requests with a grammar, for back ends that cannot follow one.
-
-    Raises:
-        ModelError: a request has a grammar.
-    """
-    if any(request.sampling.grammar for request in requests):
-        raise ModelError(
-            f"{back_end} cannot make answers follow a grammar",
-            hint="Give the model as a GGUF file, or use no grammar: --set agent.grammar=''.",
-        )
-
-
-def generated(request: GenerateRequest, prompt: Prompt, job: Answered | None) -> GenerateResult:
+def generated(
+    request: GenerateRequest, prompt: Prompt, job: Answered | None, encoder: ChatEncoder
+) -> GenerateResult:
     """A request's answers in the actor protocol's form.
 
     Args:
         request: the request.
         prompt: the request's conversation as tokens.
         job: the prompt with its answers; None if the prompt did not fit the context.
+        encoder: the model's.
     """
     if job is None:
         nothing = Completion("", 0, "overflow")
         return GenerateResult(tuple(nothing for _ in request.seeds), 0, 0)
-    completions = tuple(sample.completion() for sample in job.samples)
+    completions = tuple(sample.completion(encoder) for sample in job.samples)
     return GenerateResult(completions, len(job.prompt), job.cached_tokens, prompt.dropped_turns)

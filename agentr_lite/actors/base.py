@@ -42,6 +42,8 @@ class GenerateRequest:
     seeds: tuple[int, ...]
     """One per sample, each in [1, 2**31 - 1]."""
     sampling: Sampling = field(default_factory=Sampling)
+    answer_start: tuple[int, ...] = ()
+    """Tokens that every answer begins with. They are no part of the completions."""
 
 
 FinishReason = Literal["stop", "length", "overflow"]
@@ -56,6 +58,12 @@ class Completion:
     finish_reason: FinishReason
     """``overflow``: even the task with the last turns is too long for the context."""
     token_ids: tuple[int, ...] = ()
+    """All tokens drawn, the one that ended the answer included."""
+    drawn_ids: tuple[int, ...] = ()
+    """For ``Message.token_ids``: the tokens of ``text``, where it alone would be tokenized
+    otherwise."""
+    thinking: str = ""
+    """What a reasoning model thought before it; see ``Step.thinking``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,8 @@ class ScoreRequest:
 
     messages: Sequence[Message]
     continuations: tuple[str, ...]
+    answer_start: tuple[int, ...] = ()
+    """Tokens between the conversation and every continuation; they are not scored."""
 
 
 @dataclass(frozen=True, slots=True)

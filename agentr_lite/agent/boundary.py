@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, redirect_stdout
@@ -9,14 +10,18 @@ from contextlib import contextmanager, redirect_stdout
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment, StepResult
+from agentr_lite.envs.faults import raised_at
 from agentr_lite.envs.limits import time_limit
+
+_LOG = logging.getLogger(__name__)
 
 
 @contextmanager
 def environment_boundary(env: Environment, call: str) -> Generator[None]:
     """Turn whatever an environment raises into a fault that names it, and limit its time.
 
-    What the environment prints goes to stderr, because stdout is for data.
+    What the environment prints goes to stderr, because stdout is for data. The fault names the
+    line of the environment's code; the whole traceback is logged, which ``--debug`` shows.
 
     Args:
         env: whose code runs in the block.
@@ -32,9 +37,9 @@ def environment_boundary(env: Environment, call: str) -> Generator[None]:
     except EnvironmentFault:
         raise
     except (Exception, SystemExit) as error:
-        raise EnvironmentFault(
-            env.name, f"{call} raised {type(error).__name__}: {error}"
-        ) from error
+        _LOG.debug("environment '%s': %s", env.name, call, exc_info=error)
+        said = f"{call} raised {type(error).__name__}: {error}{raised_at(error, env)}"
+        raise EnvironmentFault(env.name, said) from error
 
 
 def guarded_step(env: Environment, action: str) -> StepResult:

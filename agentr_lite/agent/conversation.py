@@ -20,7 +20,12 @@ def turns(steps: Iterable[Step]) -> list[Message]:
     """Assistant and user turns of ``steps``, in order."""
     messages: list[Message] = []
     for step in steps:
-        messages.append({"role": "assistant", "content": step.text})
+        answer: Message = {"role": "assistant", "content": step.text}
+        if step.token_ids:
+            answer["token_ids"] = list(step.token_ids)
+        if step.thinking:
+            answer["thinking"] = step.thinking
+        messages.append(answer)
         messages.append({"role": "user", "content": step.observation})
     return messages
 

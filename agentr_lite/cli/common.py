@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -117,6 +117,25 @@ def database_path(db: Path | None) -> Path:
     return db.expanduser() if db is not None else default_database()
 
 
+def db_from_command_line(context: click.Context) -> bool:
+    """Whether ``-d`` was given to this command itself."""
+    return context.get_parameter_source("db") is click.core.ParameterSource.COMMANDLINE
+
+
+def group_database(context: click.Context, db: Path | None) -> Path:
+    """The database of a sub-command: ``-d`` works before and after it.
+
+    Both override the environment variable.
+
+    Args:
+        context: of the sub-command; its ``obj`` is the group's ``-d``, if that was given.
+        db: of the sub-command.
+    """
+    if context.obj is not None and not db_from_command_line(context):
+        return database_path(context.obj)
+    return database_path(db)
+
+
 def command_line(
     verb: str,
     run_id: str,
@@ -140,19 +159,6 @@ def command_line(
     for override in overrides:
         words += ["--set", override]
     return shlex.join(words)
-
-
-def write_whole(path: Path, pieces: Iterable[str]) -> None:
-    """Write beside the target and rename, so that a full disk leaves no half-written file."""
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(pieces)
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

@@ -82,9 +82,9 @@ def evaluate(
     With --adapter, round 1 of the new run is an adapter that was trained elsewhere. --paired
     evaluates the base and the round in turn and lists the tasks that were gained and lost.
     """
-    from agentr_lite.runs.creation import target_run
+    from agentr_lite.runs.creation import checked_target, target_run
+    from agentr_lite.runs.refused import opened_for_work, removed_if_refused
     from agentr_lite.runs.single_stage import evaluate_round
-    from agentr_lite.store import Store
 
     settings = {
         "split": split,
@@ -95,19 +95,25 @@ def evaluate(
     }
     given = (f"eval.{key}={value}" for key, value in settings.items() if value is not None)
     chosen = chosen.with_overrides(*given)
-    with Store.open(database_path(db)) as store:
+    if adapter is not None and round_index not in (None, ADOPTED_ROUND):
+        raise UsageError(f"an adapter from elsewhere is round {ADOPTED_ROUND}, not another")
+    path = database_path(db)
+    checked = checked_target(targets, chosen, path, work="eval", adapter=adapter)
+    if checked is not None:
+        checked.permitted()
+    with opened_for_work(path) as store:
         if adapter is None:
-            target = target_run(store, targets, chosen, changeable=("eval.", "agent."))
-        elif round_index in (None, ADOPTED_ROUND):
-            target = run_with_adapter(store, targets, chosen, adapter)
+            changeable = ("eval.", "agent.")
+            target = target_run(store, targets, checked, chosen.overrides, changeable=changeable)
         else:
-            raise UsageError(f"an adapter from elsewhere is round {ADOPTED_ROUND}, not another")
+            target = run_with_adapter(store, targets, checked, adapter)
         run_id = target.run.id
         context.with_resource(claimed(store, run_id))
         try:
-            number, figures = evaluate_round(
-                store, target, round_index, paired=paired, replace=force
-            )
+            with removed_if_refused(store, run_id, is_new=target.is_new):
+                number, figures = evaluate_round(
+                    store, target, round_index, paired=paired, replace=force
+                )
         except KeyboardInterrupt:
             # A new run's recipe holds the overrides already.
             overrides = () if target.is_new else chosen.overrides
@@ -121,10 +127,31 @@ def evaluate(
                 hint=f"Go on with: {again}",
             ) from None
         _show(store, run_id, number, target.recipe.eval.split, figures, as_json)
+        first = _first_fault(store, run_id, figures)
     faulty = sum(of_mode["faulty"] for by_mode in figures.values() for of_mode in by_mode.values())
     if faulty:
-        warn(f"the environment broke in {faulty} episodes; they are left out of the figures")
+        warn(
+            f"the environment broke in {faulty} episodes; they are left out of the figures",
+            hint=f"The first of them: {first}",
+        )
         context.exit(EXIT_SOME_TASKS_FAILED)
+
+
+def _first_fault(store: Store, run_id: str, figures: Figures) -> str:
+    """The error of the first episode that the environment broke; empty without any."""
+    from agentr_lite.metrics.episodes import is_faulty
+    from agentr_lite.store.evals import list_eval_items, list_evals
+
+    return next(
+        (
+            item.error or ""
+            for row in list_evals(store, run_id)
+            if row.round in figures
+            for item in list_eval_items(store, row.id, last_step_only=True)
+            if is_faulty(item)
+        ),
+        "",
+    )
 
 
 Figures = dict[int, dict[str, Any]]
@@ -161,7 +188,9 @@ def _show(
 
     report = gather(store, run_id)
     lines = [line for line in report.evals if line.split == split and line.round in (0, number)]
-    sections = run_sections(replace(report, evals=lines, splices=[], training=[], stages=[]))
+    sections = run_sections(
+        replace(report, evals=lines, splices=[], training=[], learning=[], stages=[])
+    )
     head = [f"Run {run_id}"]
     for mode, of_mode in pairs.items():
         section = paired_section(of_mode, number, mode=mode, split=split)

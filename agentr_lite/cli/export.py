@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentr_lite.cli.common import database_path, db_option, write_whole
+from agentr_lite.cli.common import database_path, db_option
+from agentr_lite.console.files import write_whole
 from agentr_lite.core.errors import AgentrError, UsageError
 
 if TYPE_CHECKING:

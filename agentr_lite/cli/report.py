@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentr_lite.cli.common import database_path, db_option, json_option, write_whole
+from agentr_lite.cli.common import database_path, db_option, json_option
+from agentr_lite.console.files import write_whole
 from agentr_lite.console.streams import emit, emit_json, say, terminal_width
 from agentr_lite.core.errors import UsageError
 

@@ -1,19 +1,19 @@
-"""``agentr-lite study``: environments x methods x seeds, run, resumed and written up."""
+"""``agentr-lite study``: runs, resumes and writes up environments x methods x seeds."""
 
 from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from agentr_lite.cli.common import json_option
 from agentr_lite.console.streams import emit, emit_json, emit_table, say, terminal_width, warn
+from agentr_lite.console.text import clean
 from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
@@ -21,25 +21,24 @@ from agentr_lite.core.errors import (
     Interrupted,
     StoreError,
     UsageError,
-    from_os_error,
 )
-from agentr_lite.runs.claim import claimed, is_claimed
 
 if TYPE_CHECKING:
     from agentr_lite.store import Store
+    from agentr_lite.study.jobs.cell_job import CellJob
     from agentr_lite.study.jobs.cells import Cell
-    from agentr_lite.study.jobs.schedule import Outcome
+    from agentr_lite.study.jobs.outcome import StudyOutcome
+    from agentr_lite.study.jobs.requirements import CheckedStudy
     from agentr_lite.study.jobs.status import StudyStatus
     from agentr_lite.study.recipe import StudyRecipe
+    from agentr_lite.study.writeup.writer import Writer
 
 DEFAULT_STUDY = "study-small"
-WORKER = (sys.executable, "-m", "agentr_lite.study.jobs.worker")
-"""The command that runs one cell; its stdin names the cell."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """The command line, so that it can be repeated."""
+class _Request:
+    """The arguments of the command, from which it can be repeated."""
 
     name: str
     overrides: tuple[str, ...]
@@ -50,7 +49,7 @@ class _Asked:
     out: Path | None
 
     def words(self, *, whole: bool = True) -> list[str]:
-        """The words that define the study; ``whole``: also those that say what is run of it."""
+        """The words of the command; ``whole=False``: only those that define the study."""
         words = ["study", self.name]
         words += [word for override in self.overrides for word in ("--set", override)]
         words += ["--quick"] if self.quick else []
@@ -61,21 +60,15 @@ class _Asked:
             words += ["--out", str(self.out)] if self.out is not None else []
         return words
 
-    def order(self, cell: Cell, path: Path) -> str:
-        """What the process that runs one cell reads; see ``study.jobs.worker``."""
-        return json.dumps(
-            {
-                "study": self.name,
-                "overrides": list(self.overrides),
-                "quick": self.quick,
-                "cell": cell.name,
-                "db": str(path.absolute()),
-            }
-        )
+    def job(self, path: Path) -> CellJob:
+        """The study and its database, for processes that run single cells."""
+        from agentr_lite.study.jobs.cell_job import CellJob
+
+        return CellJob(self.name, self.overrides, self.quick, cell="", db=str(path.absolute()))
 
     @property
-    def again(self) -> str:
-        """The command that goes on."""
+    def resume_command(self) -> str:
+        """The command that continues the study."""
         return shlex.join(["agentr-lite", *self.words()])
 
 
@@ -106,7 +99,12 @@ class _Asked:
     metavar="DIR|FILE.md",
     help="Where the tables and plots are written.  [default: beside the database]",
 )
-@click.option("--plan", "plan_only", is_flag=True, help="Print the study, every key, and stop.")
+@click.option(
+    "--plan",
+    "plan_only",
+    is_flag=True,
+    help="Print the study, every key, check all that it needs, and stop.",
+)
 @click.option("--status", "status_only", is_flag=True, help="Print which cells are finished.")
 @click.option("--no-run", is_flag=True, help="Write the tables of what is stored; run nothing.")
 @click.option(
@@ -141,6 +139,9 @@ def study(
     again, and interrupted cells are resumed: after Ctrl-C or a power cut, give the same command
     again. The tables are written after each cell; at the end they are printed on stdout, all
     narration on stderr.
+
+    --plan makes the checks that a study makes before it begins, prints them below the study's keys,
+    and exits with the code of the study.
     """
     from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.recipe import load_study
@@ -149,23 +150,22 @@ def study(
         raise UsageError("--plan, --status and --no-run exclude each other")
     if model is not None:
         overrides = (*overrides, f"set.model={json.dumps(model, ensure_ascii=False)}")
-    asked = _Asked(name, overrides, quick, only, jobs, db, out)
+    request = _Request(name, overrides, quick, only, jobs, db, out)
     recipe = load_study(name, overrides, quick=quick)
     cells = study_cells(recipe, only)
-    if plan_only:
-        _show_plan(recipe, as_json)
-        return
     path = _database(db, recipe)
+    if plan_only:
+        context.exit(_show_plan(recipe, _check(path, recipe, cells), as_json))
     if status_only:
         _show_status(path, recipe, cells, jobs, as_json)
         return
-    code = _study(asked, recipe, cells, path, no_run=no_run, as_json=as_json)
+    code = _write_study(request, recipe, cells, path, no_run=no_run, as_json=as_json)
     if code:
         context.exit(code)
 
 
 def _database(db: Path | None, recipe: StudyRecipe) -> Path:
-    """The database; each study has its own unless one is named."""
+    """The database of the study; the default is named after it."""
     from agentr_lite.core.config import default_database
 
     if db is not None:
@@ -173,18 +173,34 @@ def _database(db: Path | None, recipe: StudyRecipe) -> Path:
     return default_database().with_name(f"{recipe.name.removesuffix('-quick')}.db")
 
 
-def _show_plan(recipe: StudyRecipe, as_json: bool) -> None:
+def _check(path: Path, recipe: StudyRecipe, cells: Sequence[Cell]) -> CheckedStudy:
+    """Check what the unfinished cells need; nothing is written."""
+    from agentr_lite.study.jobs.requirements import check_study
+
+    status = _stored_status(path, recipe, cells)
+    return check_study([entry.cell for entry in status.cells if entry.state != "done"], path)
+
+
+def _show_plan(recipe: StudyRecipe, checked: CheckedStudy, as_json: bool) -> int:
+    """Print the study and what was checked; returns the exit code that the study would have."""
     import dataclasses
 
     import yaml
 
+    from agentr_lite.cli.plan import finding_lines, verdict_json, verdict_line
     from agentr_lite.recipe.values import plain
 
     data = plain(dataclasses.asdict(recipe))
+    refusal = checked.refusal
     if as_json:
-        emit_json(data)
+        emit_json({**data, **verdict_json(checked.findings, refusal)})
     else:
         emit(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip("\n"))
+        # Comments, so that the output is a study's file.
+        lines = ["checked:", *finding_lines(checked.findings), verdict_line(refusal, "study")]
+        for line in lines:
+            emit(f"# {clean(line, keep='')}")
+    return 0 if refusal is None else refusal.exit_code
 
 
 def _show_status(
@@ -192,13 +208,7 @@ def _show_status(
 ) -> None:
     from agentr_lite.study.jobs.status import status_json, status_rows
 
-    if path.exists():
-        from agentr_lite.store import Store
-
-        with Store.open_to_read(path) as store:
-            status = _status(store, recipe, cells)
-    else:
-        status = _status(None, recipe, cells)
+    status = _stored_status(path, recipe, cells)
     if as_json:
         emit_json(status_json(status, jobs))
         return
@@ -211,16 +221,21 @@ def _show_status(
     say(status.summary(jobs))
 
 
-def _status(store: Store | None, recipe: StudyRecipe, cells: Sequence[Cell]) -> StudyStatus:
-    """How far some cells of a study are."""
+def _stored_status(path: Path, recipe: StudyRecipe, cells: Sequence[Cell]) -> StudyStatus:
+    """How far some cells of a study are, by a database that need not exist."""
     from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.jobs.status import study_status
 
-    return study_status(store, study_cells(recipe), is_held=is_claimed, shown=cells)
+    if not path.exists():
+        return study_status(None, study_cells(recipe), shown=cells)
+    from agentr_lite.store import Store
+
+    with Store.open_to_read(path) as store:
+        return study_status(store, study_cells(recipe), shown=cells)
 
 
-def _study(
-    asked: _Asked,
+def _write_study(
+    request: _Request,
     recipe: StudyRecipe,
     cells: Sequence[Cell],
     path: Path,
@@ -228,99 +243,86 @@ def _study(
     no_run: bool,
     as_json: bool,
 ) -> int:
+    from agentr_lite.runs.refused import opened_for_work
     from agentr_lite.store import Store
-    from agentr_lite.study.writeup.write import Writer
+    from agentr_lite.study.jobs.cells import study_cells
+    from agentr_lite.study.jobs.status import study_status
+    from agentr_lite.study.writeup.writer import Writer
 
-    with Store.open(path, create=not no_run) as store:
-        target = asked.out or path.parent / recipe.name
-        command = shlex.join(["agentr-lite", *asked.words(whole=False)])
+    if not no_run:
+        _check(path, recipe, cells).permit()
+    with Store.open(path, create=False) if no_run else opened_for_work(path) as store:
+        target = request.out or path.parent / recipe.name
+        command = shlex.join(["agentr-lite", *request.words(whole=False)])
         writer = Writer(store, recipe, target, command=command)
-        outcome: Outcome | None = None
+        outcome: StudyOutcome | None = None
         if not no_run:
-            outcome = _run(asked, recipe, cells, store, writer)
+            outcome = _run(request, recipe, cells, store, writer)
         document = writer.write()
         if document is None:
             if outcome is not None and outcome.failed:
-                raise _failure(outcome, asked)
+                raise _failure(outcome, request)
             if outcome is not None and outcome.owed:
-                cell, why = next(iter(outcome.owed.items()))
-                raise UsageError(f"{cell} {why}", hint="Name that with --only as well.")
+                cell, reason = next(iter(outcome.owed.items()))
+                raise UsageError(f"{cell} {reason}", hint="Name that with --only as well.")
             raise UsageError(
                 f"{path} holds nothing of study {recipe.name} yet", hint="Leave out --no-run."
             )
-        status = _status(store, recipe, cells)
+        status = study_status(store, study_cells(recipe), shown=cells)
     if as_json:
         emit_json(document.as_json())
     else:
         emit(document.terminal(width=terminal_width()))
     for written in writer.written:
         say(f"wrote {written}")
-    say(status.summary(asked.jobs))
-    return _exit_code(outcome, asked)
+    say(status.summary(request.jobs))
+    return _exit_code(outcome, request)
 
 
-def _exit_code(outcome: Outcome | None, asked: _Asked) -> int:
+def _exit_code(outcome: StudyOutcome | None, request: _Request) -> int:
     if outcome is None:
         return 0
-    for name, why in outcome.owed.items():
-        warn(f"{name} was left out: {why}")
+    for name, reason in outcome.owed.items():
+        warn(f"{name} was left out: {reason}")
     if outcome.failed:
-        error = _failure(outcome, asked)
+        error = _failure(outcome, request)
         warn(error.message, hint=error.hint)
         return EXIT_FAILED
     if outcome.some_tasks_failed:
-        warn("some tasks failed", hint="`agentr-lite trees RUN` and `report RUN` say why.")
+        warn("some tasks failed", hint="`agentr-lite trees RUN` and `report RUN` give the reasons.")
         return EXIT_SOME_TASKS_FAILED
     return 0
 
 
-def _failure(outcome: Outcome, asked: _Asked) -> AgentrError:
-    first = next(iter(outcome.failed.items()))
+def _failure(outcome: StudyOutcome, request: _Request) -> AgentrError:
+    first, reason = next(iter(outcome.failed.items()))
     more = f" and {len(outcome.failed) - 1} more" if len(outcome.failed) > 1 else ""
     return AgentrError(
-        f"{first[0]}{more} failed: {first[1]}",
-        hint=f"Once that is mended, go on with: {asked.again}",
+        f"{first}{more} failed: {reason}",
+        hint=f"Fix this, then go on with: {request.resume_command}",
     )
 
 
 def _run(
-    asked: _Asked, recipe: StudyRecipe, cells: Sequence[Cell], store: Store, writer: Any
-) -> Outcome:
-    """Run the cells, and write the tables after each."""
-    from agentr_lite.core.config import artifacts_dir
-    from agentr_lite.study.jobs.requirements import check_requirements
-    from agentr_lite.study.jobs.schedule import Pool, work_here
+    request: _Request, recipe: StudyRecipe, cells: Sequence[Cell], store: Store, writer: Writer
+) -> StudyOutcome:
+    """Run the cells; errors name the command that continues."""
+    from agentr_lite.study.run import run_study
 
-    def wrote(cell: Cell) -> None:
-        try:
-            writer.write()
-        except OSError as error:
-            # The tables can be written later; hours of work must not end here.
-            failure = from_os_error(error)
-            warn(f"the tables could not be written: {failure.message}", hint=failure.hint)
-
-    place = f"{recipe.name}.study"
-    with claimed(store, place, f"study {recipe.name} in {store.path}"):
-        status = _status(store, recipe, cells)
-        say(f"study {recipe.name}: {status.summary(asked.jobs)} · database {store.path}")
-        check_requirements([each.cell for each in status.cells if each.state != "done"])
-        try:
-            if asked.jobs == 1:
-                return work_here(store, cells, on_cell=wrote)
-            return Pool(
-                store,
-                cells,
-                command=WORKER,
-                order=lambda cell: asked.order(cell, store.path),
-                logs=artifacts_dir(store.path, place) / "logs",
-                jobs=asked.jobs,
-                on_cell=wrote,
-            ).run()
-        except KeyboardInterrupt:
-            raise Interrupted(
-                f"study {recipe.name} interrupted; what was finished is kept",
-                hint=f"Go on with: {asked.again}",
-            ) from None
-        except StoreError as error:
-            error.hint = f"{error.hint} Then go on with: {asked.again}".strip()
-            raise
+    try:
+        return run_study(
+            store,
+            recipe,
+            cells,
+            writer,
+            job=request.job(store.path),
+            processes=request.jobs,
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"study {recipe.name} interrupted; what was finished is kept",
+            hint=f"Go on with: {request.resume_command}",
+        ) from None
+    except StoreError as error:
+        error.hint = f"{error.hint} Then go on with: {request.resume_command}".strip()
+        raise

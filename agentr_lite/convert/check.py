@@ -32,14 +32,14 @@ LIKELIHOOD_LIMIT = 0.05
 f32 with the same weights.
 
 Measured on 1,536 tokens: 0.0002 for SmolLM2, 0.007 for the bundled model, 0.012 for Gemma 3 and
-for random models with GELU, which llama.cpp looks up in a half-precision table. Planted mistakes give at least
-0.9 (tests/convert/test_planted_mistakes.py)."""
+for random models with GELU, which llama.cpp looks up in a half-precision table. Planted mistakes
+give at least 0.9 (tests/convert/test_planted_mistakes.py)."""
 DIVERGENCE_LIMITS = {"16 bits": 0.001, "8 bits": 0.05}
 """Largest mean divergence, in nats, where llama.cpp rounds activations: to 16 bits where weights
 are f16, to 8 bits where they are quantized.
 
-Measured: 0.00004 (f16); 0.002 for SmolLM2 and Gemma 3, 0.014 for the bundled model, 0.033 for random
-models (quantized).
+Measured: 0.00004 (f16); 0.002 for SmolLM2 and Gemma 3, 0.014 for the bundled model, 0.033 for
+random models (quantized).
 """
 COPY_TOKENS = 1536
 """Length of the text on which a copy is compared; errors in rotary embeddings grow with it."""

@@ -46,7 +46,7 @@ class BpeTokenizer:
     chat_template: str | None
     """None: the model has none (a base model)."""
     adds_bos: bool = False
-    """Whether every text begins with ``bos``."""
+    """Whether conversations begin with ``bos`` where the chat template writes none."""
     scores: list[float] | None = None
     """SentencePiece's scores by token id, instead of merges; None: byte-level."""
     space_prefix: bool = False

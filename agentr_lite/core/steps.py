@@ -34,11 +34,21 @@ class Step:
     kind: StepKind = "act"
     disaster: bool = False
     """The environment calls the action a fatal mistake."""
+    token_ids: tuple[int, ...] = ()
+    """The turn's tokens as the model drew them; see ``Message.token_ids``."""
+    thinking: str = ""
+    """What a reasoning model thought before the turn. It is shown and learnt, but never searched
+    for an action, and it is part of the history only where the model's template keeps it."""
 
     @property
     def ended(self) -> bool:
         """Whether the episode is over after this step."""
         return self.terminated or self.truncated
+
+
+def turn_text(thought: str, action: str) -> str:
+    """An assistant turn in the form that every environment's instructions ask for."""
+    return f"Thought: {thought}\nAction: {action}"
 
 
 _ALWAYS = frozenset({"text", "action", "observation", "reward", "kind", "invalid"})
@@ -48,13 +58,15 @@ _ALWAYS = frozenset({"text", "action", "observation", "reward", "kind", "invalid
 def step_to_json(step: Step) -> dict[str, Any]:
     """A step as plain JSON types; the inverse of ``step_from_json``.
 
-    Flags that are rarely set (``terminated``, ``truncated``, ``disaster``) are left out where they
-    are not, which keeps stored episodes small.
+    What is rarely set (``terminated``, ``truncated``, ``disaster``, ``token_ids``, ``thinking``)
+    is left out where it is not, which keeps stored episodes small.
     """
     values = {field.name: getattr(step, field.name) for field in fields(Step)}
     defaults = {field.name: field.default for field in fields(Step)}
     return {
-        name: value for name, value in values.items() if name in _ALWAYS or value != defaults[name]
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if name in _ALWAYS or value != defaults[name]
     }
 
 
@@ -67,10 +79,11 @@ def step_from_json(values: Mapping[str, Any]) -> Step:
     Raises:
         KeyError: a field without a default is missing.
     """
-    return Step(
-        **{
-            field.name: values[field.name]
-            for field in fields(Step)
-            if field.name in values or field.default is MISSING
-        }
-    )
+    chosen = {
+        field.name: values[field.name]
+        for field in fields(Step)
+        if field.name in values or field.default is MISSING
+    }
+    if "token_ids" in chosen:
+        chosen["token_ids"] = tuple(chosen["token_ids"])
+    return Step(**chosen)

@@ -23,6 +23,7 @@ from agentr_lite.core.errors import AgentrError, EnvironmentFault, UsageError
 from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment
+from agentr_lite.envs.faults import raised_at
 from agentr_lite.envs.files import load_from_file
 from agentr_lite.envs.limits import time_limit
 from agentr_lite.envs.names import EnvName, parse_env_name
@@ -117,7 +118,9 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
         raise
     except Exception as error:
         raise EnvironmentFault(
-            name, f"cannot be made: {type(error).__name__}: {error}", hint=_whose(name)
+            name,
+            f"cannot be made: {type(error).__name__}: {error}{raised_at(error, factory)}",
+            hint=_whose(name),
         ) from error
     if not isinstance(env, Environment):
         raise EnvironmentFault(

@@ -22,6 +22,8 @@ def actor_settings(recipe: Recipe) -> ActorSettings:
         model=recipe.model,
         context_tokens=recipe.agent.context_tokens,
         chat_template=Path(template).expanduser() if template else None,
+        history=recipe.agent.history,
+        thinking=recipe.agent.thinking,
         deterministic=recipe.agent.deterministic,
         grammar=any(own.agent.grammar for own in recipe.by_environment()),
     )

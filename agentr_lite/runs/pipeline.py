@@ -16,8 +16,10 @@ from agentr_lite.actors.base import Actor
 from agentr_lite.console.progress import Progress, silent_progress
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs import actors
+from agentr_lite.runs.dead_end import stop_at_dead_end
 from agentr_lite.runs.environments import open_environments
 from agentr_lite.runs.equipment import adapter_in_use, equip
+from agentr_lite.runs.general import usable_general
 from agentr_lite.runs.stages.evaluate import EvaluateStage
 from agentr_lite.runs.stages.search import SearchStage
 from agentr_lite.runs.stages.splice import SpliceStage
@@ -92,6 +94,7 @@ def run_pipeline(
         What each stage gave. The run's status is ``finished``.
 
     Raises:
+        NothingToLearn: no round has given anything to train on; see ``stop_at_dead_end``.
         AgentrError: the run cannot go on; its status says so.
         KeyboardInterrupt: passed on; what was committed is kept, the status is ``interrupted``.
     """
@@ -102,6 +105,9 @@ def run_pipeline(
         if recipe.rounds:
             # Better to fail now than after hours of search.
             training_weights(recipe)
+            # A run that has stopped at its first round stops there again, without loading a model.
+            stop_at_dead_end(store, run_id, 1)
+            usable_general(recipe)
         with (
             open_environments(recipe) as environments,
             closing(actors.open_actor(recipe)) as actor,
@@ -114,6 +120,8 @@ def run_pipeline(
                 summary = kind(context).run()
                 result.stages.append((number, kind.name, summary))
                 on_stage(number, kind.name, summary)
+                if kind is TrainStage:
+                    stop_at_dead_end(store, run_id, number)
     return result
 
 

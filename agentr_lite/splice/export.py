@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agentr_lite.core.messages import Message
+from agentr_lite.core.messages import Message, spoken
 from agentr_lite.recipe.groups import SpliceSettings
 from agentr_lite.splice.trajectories import good_examples
 from agentr_lite.store import Store, splices, trees
@@ -84,7 +84,7 @@ def render(items: Iterable[Exported], layout: Format) -> Generator[str]:
 
 def _openai(item: Exported) -> dict[str, Any]:
     messages: list[dict[str, Any]] = []
-    for message, loss in zip(item.messages, item.loss, strict=True):
+    for message, loss in zip(spoken(item.messages), item.loss, strict=True):
         weight = {"weight": int(loss)} if message["role"] == "assistant" else {}
         messages.append({**message, **weight})
     return {"messages": messages}

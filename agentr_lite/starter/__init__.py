@@ -1,1 +1,1 @@
-"""The bundled model (its card: docs/starter.md); ``maker`` remakes it, outside the wheel."""
+"""The bundled model (model card: docs/starter.md); ``maker``, not in the wheel, remakes it."""

@@ -60,12 +60,62 @@ def environments_as_list(conn: sqlite3.Connection) -> None:
         conn.execute("UPDATE runs SET recipe = ? WHERE id = ?", (new, run_id))
 
 
+def add_drawn_tokens(conn: sqlite3.Connection) -> None:
+    """The tokens of a turn whose text would be tokenized otherwise than the model drew it.
+
+    A JSON array; NULL for nearly all turns. Training learns the tokens that were played.
+    """
+    conn.execute("ALTER TABLE nodes ADD COLUMN token_ids TEXT")
+
+
+def add_thinking(conn: sqlite3.Connection) -> None:
+    """What a reasoning model thought before a turn. NULL where it did not think."""
+    conn.execute("ALTER TABLE nodes ADD COLUMN thinking TEXT")
+
+
+def add_demonstrations_table(conn: sqlite3.Connection) -> None:
+    """Episodes that show how a task is solved, for imitation.
+
+    They belong to the database and not to a run, so that every run can learn from them.
+    """
+    run_script(
+        conn,
+        """
+        CREATE TABLE demonstrations (
+            id INTEGER PRIMARY KEY,
+            task_id INTEGER NOT NULL REFERENCES tasks (id),
+            -- Who played: the environment's oracle or expert, a person, a file, another model.
+            source TEXT NOT NULL CHECK (
+                source IN ('solve', 'expert', 'person')
+                OR source GLOB 'import:?*' OR source GLOB 'model:?*'
+            ),
+            reward REAL NOT NULL CHECK (reward BETWEEN 0 AND 1),
+            instructions_id INTEGER NOT NULL REFERENCES texts (id),
+            observation_id INTEGER NOT NULL REFERENCES texts (id),
+            -- As in eval_items.
+            steps_json TEXT NOT NULL CHECK (json_valid(steps_json)),
+            created_utc TEXT NOT NULL,
+            -- Of task, source and steps: the same demonstration is stored once.
+            digest BLOB NOT NULL UNIQUE CHECK (length(digest) = 16)
+        ) STRICT;
+        CREATE INDEX demonstrations_by_task ON demonstrations (task_id);
+        """,
+    )
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_tables, add_batch_columns, environments_as_list)
+MIGRATIONS: tuple[Migration, ...] = (
+    create_tables,
+    add_batch_columns,
+    environments_as_list,
+    add_drawn_tokens,
+    add_thinking,
+    add_demonstrations_table,
+)
 """In the order in which they are applied; the first one makes schema 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -125,6 +125,10 @@ class NodeRow:
     value_sum: float
     merged: int
     """Sampled candidates with this action; 0 at the root."""
+    token_ids: tuple[int, ...] = ()
+    """The turn's tokens where its text does not say them; see ``Message.token_ids``."""
+    thinking: str = ""
+    """What the model thought before the turn."""
 
     @property
     def ended(self) -> bool:
@@ -330,6 +334,25 @@ class EvalItemRow:
     episode: Sequence[EpisodeStep] = ()
     """Its steps in order; empty where they were not loaded."""
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DemonstrationRow:
+    """An episode that shows how a training task is solved."""
+
+    id: int
+    task: TaskRow
+    source: str
+    """``solve``, ``expert``, ``person``, ``import:NAME`` or ``model:NAME``."""
+    reward: float
+    """Of the whole episode, as the environment gave it when the demonstration was stored."""
+    instructions: str
+    """The environment's full system prompt at that time."""
+    opening: str
+    """The first observation."""
+    steps: list[Step]
+    """In order; never empty, and without ``token_ids``."""
+    created_utc: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The methods that a study compares: what each is called and how it differs from the recipe.
+"""The methods that a study compares: their names, and how each differs from the recipe.
 
 Source: Agent-R (arXiv 2501.11425) section 4 for the comparisons; the verified splice is ours.
 """
@@ -18,17 +18,17 @@ GOOD = "good"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to make training data of the same trees."""
+    """One way to make training data from the same trees."""
 
     key: str
-    """As recipes and ``--only`` name it."""
+    """The name in recipes and in ``--only``."""
     label: str
-    """As tables name it."""
+    """The name in tables."""
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """What it changes in a run's recipe: groups of keys."""
+    """What the method changes in a run's recipe: groups of keys."""
 
     @property
-    def told(self) -> str:
+    def changes_text(self) -> str:
         """The changes as ``splice.data=both, …``."""
         return ", ".join(
             f"{group}.{key}={value}"
@@ -38,8 +38,8 @@ class Method:
 
 
 METHODS: Mapping[str, Method] = {
-    one.key: one
-    for one in (
+    method.key: method
+    for method in (
         Method(BASE, "base"),
         Method(
             VERIFIED,
@@ -60,4 +60,4 @@ METHODS: Mapping[str, Method] = {
         Method("general", "general data only", {"splice": {"data": "none"}}),
     )
 }
-"""By key. ``base`` is evaluated and not trained; the others are compared in the study's order."""
+"""By key. ``base`` is only evaluated; the study's recipe sets the order of the others."""

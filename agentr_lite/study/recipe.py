@@ -1,7 +1,7 @@
 """Study recipes: which environments, methods, seeds, rounds and ablations; YAML, validated.
 
-A study names run recipes and what to change in them; everything else that a result depends on is
-in those. ``quick`` holds what the coarse form changes, in the same shape as the whole.
+A study names run recipes and what to change in them. Everything else that a result depends on is
+in those recipes. ``quick`` holds the changes of the coarse form, with the same keys as the study.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ class StudyEnvironment:
     """One environment of a study."""
 
     recipe: str = ""
-    """Run recipe that its settings come from: a bundled one or a file; empty: the one of the
+    """The run recipe with its settings: a bundled one or a file; empty: the recipe with the
     environment's name."""
     set: Mapping[str, Any] = field(default_factory=dict)
-    """What to change in it, e.g. ``{search: {tasks: 48}}``."""
+    """What to change in the recipe, e.g. ``{search: {tasks: 48}}``."""
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """One ablation that needs runs of its own."""
+    """An ablation that needs its own runs."""
 
     run: bool = True
-    """Off: left out, its finished runs too. ``NAME: false`` is short for it."""
+    """False: the ablation and its finished runs are left out; ``NAME: false`` is short for it."""
     environments: tuple[str, ...] = ()
-    """In which of the study's; empty: in all."""
+    """The ablation's environments, a part of the study's; empty: all."""
     seeds: tuple[int, ...] = ()
-    """With which of the study's; empty: with all."""
+    """The ablation's seeds, a part of the study's; empty: all."""
     rounds: int = 1
-    """How many."""
+    """Number of rounds."""
 
 
 @dataclass(frozen=True)
 class BudgetAblation(Ablation):
-    """Search with other budgets."""
+    """The ablation that searches with other budgets."""
 
     variants: tuple[Mapping[str, Any], ...] = (
         {"simulations": 3},
@@ -60,25 +60,25 @@ class BudgetAblation(Ablation):
         {"width": 2},
         {"width": 6},
     )
-    """What to change in ``search``, one mapping a variant."""
+    """What to change in ``search``, one mapping per variant."""
 
 
 @dataclass(frozen=True)
 class Ablations:
-    """What is looked at besides the comparison of methods."""
+    """What the study examines besides the comparison of methods."""
 
     naive_failures: bool = True
-    """Share of naive splices that fail their replay. Takes no further runs."""
+    """Share of naive splices that fail their replay. Needs no further runs."""
     recovery_yield: bool = True
-    """What the recovery search finds, and at what price. Takes no further runs."""
+    """What the recovery search finds, and at what cost. Needs no further runs."""
     critic_accuracy: bool = True
-    """The critic's verdicts against the oracle's, where there is one. Takes no further runs."""
+    """The critic's verdicts against the oracle's, if there is one. Needs no further runs."""
     equal_data: Ablation = field(default_factory=Ablation)
-    """Naive splices, but only as many examples as the verified ones gave."""
+    """Naive splices with only as many examples as verified splices gave."""
     flawless: Ablation = field(default_factory=Ablation)
-    """Good trajectories only, and of these only such without a reflection of the model's own."""
+    """Good trajectories only, without those in which the model reflected by itself."""
     critic: Ablation = field(default_factory=Ablation)
-    """A critic that reasons in words in place of the one that scores."""
+    """A critic that reasons in words instead of one that scores."""
     budget: BudgetAblation = field(default_factory=BudgetAblation)
     """More and fewer simulations, wider and narrower trees."""
     merge: Ablation = field(default_factory=Ablation)
@@ -86,74 +86,74 @@ class Ablations:
 
 
 RUN_ABLATIONS = tuple(
-    name for name, of in Ablations.__dataclass_fields__.items() if of.type != "bool"
+    name for name, entry in Ablations.__dataclass_fields__.items() if entry.type != "bool"
 )
-"""Those with runs of their own."""
+"""The ablations that need their own runs."""
 
 
 @dataclass(frozen=True)
 class StudyRecipe:
-    """All that a study compares."""
+    """A whole study."""
 
     name: str = "study"
-    """What it is called; default: the file's name."""
+    """The study's name; default: the file's name."""
     environments: Mapping[str, StudyEnvironment] = field(default_factory=dict)
-    """Name to recipe and changes; the name is the study's own and shows in tables."""
+    """Name to recipe and changes; tables show this name."""
     methods: tuple[str, ...] = ("base", "verified", "naive", "direct", "good")
-    """What is compared, in the order of the tables; the first after ``base`` leads."""
+    """Methods in the order of the tables; the first after ``base`` is compared with the others."""
     seeds: tuple[int, ...] = (1, 2, 3)
-    """Of the runs: every method once with each."""
+    """Seeds of the runs: every method is run once with each."""
     rounds: int = setting(3, "Rounds of every method.", low=0, high=100)
     set: Mapping[str, Any] = field(default_factory=dict)
     """What to change in every run recipe, e.g. ``{model: starter, eval: {batch: 32}}``."""
     ablations: Ablations = field(default_factory=Ablations)
-    """See below."""
+    """What the study examines besides."""
     quick: Mapping[str, Any] = field(default_factory=dict)
     """What ``--quick`` changes: any of the keys above."""
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The methods that train."""
+        """The methods that train, in the study's order."""
         return tuple(method for method in self.methods if method != BASE)
 
     def env_recipe(self, env: str) -> Recipe:
-        """The run recipe of one of the environments, before any method's changes.
+        """The run recipe of an environment, before any method's changes.
 
         Raises:
-            RecipeError: a wrong key or value in it.
+            RecipeError: the recipe has a wrong key or value.
         """
         entry = self.environments[env]
-        # The file's own form, in which `env_options` stands where `set` may change it.
+        # The form of the file, in which `set` can change `env_options`.
         data = merged(merged(recipe_data(entry.recipe or env), self.set), entry.set)
         try:
-            found = recipe_from_dict({**data, "rounds": self.rounds})
+            recipe = recipe_from_dict({**data, "rounds": self.rounds})
         except RecipeError as error:
             raise RecipeError(f"environments.{env}: {error.message}", hint=error.hint) from error
-        if len(found.env) > 1:
+        if len(recipe.env) > 1:
             raise RecipeError(
                 f"environments.{env}: its recipe is for several environments",
                 hint="List them under `environments` one by one.",
             )
-        return found
+        return recipe
 
 
 def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``data`` with ``changes`` on top: mappings are merged, all else is replaced."""
-    found = copy.deepcopy(dict(data))
+    """``data`` with ``changes``: mappings are merged, everything else is replaced."""
+    result = copy.deepcopy(dict(data))
     for key, value in changes.items():
-        old = found.get(key)
+        old = result.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            found[key] = merged(old, value)
+            result[key] = merged(old, value)
         else:
-            found[key] = copy.deepcopy(value)
-    return found
+            result[key] = copy.deepcopy(value)
+    return result
 
 
 def study_text(name_or_path: str) -> str:
     """The YAML of a bundled study or of a file.
 
     Raises:
-        RecipeError: neither a bundled name nor a readable file.
+        RecipeError: the name is neither a bundled study nor a readable file.
     """
     names = study_names()
     hint = f"Bundled: {', '.join(names)}; a path to a YAML file works too."
@@ -163,16 +163,16 @@ def study_text(name_or_path: str) -> str:
 def load_study(
     name_or_path: str, overrides: Sequence[str] = (), *, quick: bool = False
 ) -> StudyRecipe:
-    """Read a study recipe.
+    """Load a study recipe.
 
     Args:
         name_or_path: bundled name or path of a YAML file.
         overrides: ``"rounds=1"``, ``"set.search.tasks=5"`` and the like; values are YAML.
-        quick: with what ``quick`` changes; it is checked in any case.
+        quick: apply the changes in ``quick``; they are checked in any case.
 
     Raises:
-        RecipeError: unreadable, not a mapping, an unknown key, a wrong type, a value out of range,
-            an environment or method that does not exist.
+        RecipeError: the file is unreadable or not a mapping, a key is unknown, a value has a wrong
+            type or is out of range, or an environment or method does not exist.
     """
     import yaml
 
@@ -190,7 +190,7 @@ def load_study(
         raise RecipeError("quick.quick: there is no quicker form", hint=_HINT)
     changed = merged(data, coarse)
     if not quick:
-        # A mistake in it is found before somebody is in a hurry.
+        # Report a mistake in it even without --quick.
         study_from_dict(changed)
     if quick and "name" not in coarse:
         changed["name"] = f"{data['name']}-quick"
@@ -207,7 +207,7 @@ def load_study(
 
 
 def study_from_dict(data: Mapping[str, Any]) -> StudyRecipe:
-    """Validate a plain mapping, the run recipes of its environments included.
+    """Validate a plain mapping and the run recipes of its environments.
 
     Raises:
         RecipeError: see ``load_study``.
@@ -220,7 +220,7 @@ def study_from_dict(data: Mapping[str, Any]) -> StudyRecipe:
         study = replace(study, environments=_environments(environments))
         _check(study)
     except RecipeError as error:
-        # Hints about run recipes lead nowhere here.
+        # Hints about run recipes do not help with a study.
         error.hint = _HINT if "recipes show" in error.hint else error.hint
         raise
     return study
@@ -235,17 +235,17 @@ def _environments(data: Any) -> dict[str, StudyEnvironment]:
         )
     for name in data:
         if not isinstance(name, str) or not name or "/" in name:
-            raise RecipeError(f"environments: a name is text without '/', not {name!r}")
+            raise RecipeError(f"environments: a name must be text without '/', not {name!r}")
     return {
-        name: build(StudyEnvironment, own or {}, f"environments.{name}.")
-        for name, own in data.items()
+        name: build(StudyEnvironment, settings or {}, f"environments.{name}.")
+        for name, settings in data.items()
     }
 
 
 def _ablations(data: Any) -> Any:
-    """``NAME: true`` and ``NAME: false`` in place of a group."""
+    """Expand ``NAME: true`` and ``NAME: false`` to groups."""
     if isinstance(data, bool):
-        # All or none.
+        # `ablations: true` means all, `false` none.
         data = {} if data else dict.fromkeys(Ablations.__dataclass_fields__, False)
     if not isinstance(data, Mapping):
         return {} if data is None else data
@@ -256,21 +256,21 @@ def _ablations(data: Any) -> Any:
 
 
 def _check(study: StudyRecipe) -> None:
-    """What types alone do not say.
+    """Check what types cannot express.
 
     Raises:
-        RecipeError: an unknown method or environment, something twice, or nothing at all.
+        RecipeError: a method or environment is unknown, a value occurs twice, or a list is empty.
     """
     for method in study.methods:
         if method not in METHODS:
             raise RecipeError(f"methods: no method '{method}'{did_you_mean(method, list(METHODS))}")
     lists: dict[str, Sequence[Any]] = {"methods": study.methods, "seeds": study.seeds}
-    for key, found in lists.items():
-        if not found:
+    for key, values in lists.items():
+        if not values:
             raise RecipeError(f"{key}: needs at least one value")
-        twice = [one for index, one in enumerate(found) if one in found[:index]]
-        if twice:
-            raise RecipeError(f"{key}: {twice[0]} stands there twice")
+        repeated = [value for index, value in enumerate(values) if value in values[:index]]
+        if repeated:
+            raise RecipeError(f"{key}: {repeated[0]} occurs twice")
     for name in RUN_ABLATIONS:
         settings: Ablation = getattr(study.ablations, name)
         for env in settings.environments:

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from agentr_lite.actors.chat.template import ChatTemplate
-from agentr_lite.core.errors import ModelError
+from agentr_lite.actors.chat.encoder import ChatEncoder, History, RewrittenTurns
+from agentr_lite.actors.chat.template import model_template
+from agentr_lite.actors.chat.tokenizer import Tokenizer
+from agentr_lite.actors.mlx.vocabulary import HfVocabulary
 from agentr_lite.core.messages import Message
 from agentr_lite.core.seeds import stream_seed
 
@@ -68,82 +70,45 @@ class Dropped:
         return self.too_long + self.no_loss
 
 
-class Codec(Protocol):
-    """The part of a Hugging Face tokenizer that is needed here."""
-
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
-
-
-@dataclass(frozen=True)
-class ChatTokenizer:
-    """Renders chats with the template that the actor uses and tokenizes them."""
-
-    codec: Codec
-    template: ChatTemplate
-    end_texts: tuple[str, ...]
-    """Special tokens that may end an assistant turn; the first is used where a conversation ends
-    without one."""
-    bos: int | None = None
-    """Put before every conversation that does not begin with it."""
-
-    def encode(self, text: str, *, first: bool = False) -> list[int]:
-        """Token ids of a piece of a conversation; ``first``: of its beginning."""
-        ids = self.codec.encode(text, add_special_tokens=False) if text else []
-        if first and self.bos is not None and ids[:1] != [self.bos]:
-            return [self.bos, *ids]
-        return ids
-
-
-def chat_tokenizer(tokenizer: Any, *, origin: str, override: Path | None = None) -> ChatTokenizer:
-    """Wrap a tokenizer of mlx-lm or transformers.
+def chat_encoder(
+    tokenizer: Any,
+    *,
+    origin: str,
+    override: Path | None = None,
+    history: History = "exact",
+    thinking: bool = False,
+) -> ChatEncoder:
+    """The encoder that plays, for training: around a tokenizer of mlx-lm.
 
     Args:
-        tokenizer: has ``chat_template``, ``encode``, ``eos_token``, ``bos_token`` and, if it is
-            mlx-lm's, ``eos_token_ids``.
+        tokenizer: the model's.
         origin: the model, for messages.
         override: a Jinja file to use instead of the tokenizer's own template.
+        history: how finished turns become tokens.
+        thinking: turns begin with thoughts.
 
     Raises:
         ModelError: no usable chat template, or no end-of-turn token.
     """
-    source = getattr(tokenizer, "chat_template", None)
-    if override is not None:
-        try:
-            source, origin = override.read_text("utf-8"), str(override)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"cannot read chat template {override}: {error}") from error
-    if not isinstance(source, str) or not source.strip():
-        raise ModelError(
-            f"{origin} has no chat template",
-            hint="Use an instruct model, or give it a template: --set agent.chat_template=FILE",
-        )
-    ids = sorted(getattr(tokenizer, "eos_token_ids", None) or [])
-    ends = [tokenizer.eos_token, *tokenizer.convert_ids_to_tokens(ids)]
-    end_texts = tuple(dict.fromkeys(text for text in ends if text))
-    if not end_texts:
-        raise ModelError(f"{origin} has no end-of-turn token", hint="Set eos_token.")
-    template = ChatTemplate(source, origin=origin, bos=tokenizer.bos_token or "", eos=end_texts[0])
-    # The tokenizer's own rule shows in what it adds to an empty text.
-    added = tokenizer.encode("", add_special_tokens=True)
-    bos = added[0] if added and added[0] == tokenizer.bos_token_id else None
-    return ChatTokenizer(tokenizer, template, end_texts, bos)
-
-
-class RewrittenTurns(ModelError):
-    """The template shows a finished turn differently from how it was generated."""
+    vocabulary = HfVocabulary(tokenizer, origin=origin)
+    template = model_template(
+        Path(origin),
+        vocabulary.chat_template,
+        override=override,
+        bos=vocabulary.bos_text,
+        eos=vocabulary.eos_text,
+        thinking=thinking,
+    )
+    return ChatEncoder(template, Tokenizer(vocabulary), eos=vocabulary.eos_text, history=history)
 
 
 def tokenize_example(
-    tokenizer: ChatTokenizer, example: TrainExample, max_length: int
+    encoder: ChatEncoder, example: TrainExample, max_length: int
 ) -> Tokenized | None:
-    """Tokens of a conversation, with the mask on the flagged turns' text and end token.
-
-    The text is cut where generation of a flagged turn would begin and end, and the pieces are
-    tokenized one by one. So the boundaries are exact, and the model sees the prompt's tokens as
-    it will when it acts.
+    """Tokens of a conversation, with the mask on the flagged turns and the ends of their turns.
 
     Args:
-        tokenizer: from ``chat_tokenizer``.
+        encoder: from ``chat_encoder``.
         example: the conversation; what follows its last flagged turn is left out.
         max_length: in tokens.
 
@@ -152,28 +117,15 @@ def tokenize_example(
 
     Raises:
         ModelError: the template refuses the conversation.
-        RewrittenTurns: a flagged turn's prompt and text are not the beginning of the later
-            turns' prompts. ``tokenize_all`` then makes one sequence a turn.
+        RewrittenTurns: the template shows finished turns otherwise than they were played.
+            ``tokenize_all`` then makes one sequence a turn.
     """
-    flagged = [index for index, flag in enumerate(example.loss) if flag]
-    prompts = [tokenizer.template.render(example.messages[:index]) for index in flagged]
-    done = ""
-    tokens: list[int] = []
-    mask: list[bool] = []
-    for index, prompt, later in zip(flagged, prompts, [*prompts[1:], None], strict=True):
-        context = tokenizer.encode(prompt[len(done) :], first=not done)
-        answer = _answer(tokenizer, prompt, example.messages[index]["content"], later)
-        done = prompt + answer
-        answer_tokens = tokenizer.encode(answer)
-        tokens += context + answer_tokens
-        mask += [False] * len(context) + [True] * len(answer_tokens)
-        if len(tokens) > max_length:
-            return None
-    return Tokenized(tokens, mask, example.weight)
+    tokens, mask = encoder.example(example.messages, example.loss)
+    return Tokenized(tokens, mask, example.weight) if len(tokens) <= max_length else None
 
 
 def tokenize_all(
-    tokenizer: ChatTokenizer, examples: Sequence[TrainExample], max_length: int
+    encoder: ChatEncoder, examples: Sequence[TrainExample], max_length: int
 ) -> tuple[list[Tokenized], Dropped]:
     """Tokenize all examples; those too long or without loss are counted, not kept.
 
@@ -187,10 +139,10 @@ def tokenize_all(
             dropped.no_loss += 1
             continue
         try:
-            sequences = [tokenize_example(tokenizer, example, max_length)]
+            sequences = [tokenize_example(encoder, example, max_length)]
         except RewrittenTurns:
             sequences = [
-                tokenize_example(tokenizer, turn, max_length) for turn in split_turns(example)
+                tokenize_example(encoder, turn, max_length) for turn in split_turns(example)
             ]
         fitting = [sequence for sequence in sequences if sequence is not None]
         dropped.too_long += len(sequences) - len(fitting)
@@ -205,21 +157,6 @@ def split_turns(example: TrainExample) -> list[TrainExample]:
         for index, flag in enumerate(example.loss)
         if flag
     ]
-
-
-def _answer(tokenizer: ChatTokenizer, prompt: str, content: str, later: str | None) -> str:
-    """A turn's text with its end token, as the later prompt shows it."""
-    if later is None:
-        return content + tokenizer.end_texts[0]
-    # Many templates strip the text.
-    for text in dict.fromkeys((content, content.strip())):
-        for end in tokenizer.end_texts:
-            if later.startswith(prompt + text + end):
-                return text + end
-    raise RewrittenTurns(
-        "the chat template rewrites finished turns, so the turns of a conversation cannot be"
-        " learnt in one sequence"
-    )
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class Dataset:
     """Of what is trained on, in its order: equal where training would see the same."""
     counts: Mapping[str, int]
     """``revision``, ``good`` and ``general`` examples; ``duplicates`` and ``over_limit`` agent
-    examples left out; ``general_repeated``: general examples beyond one of each line."""
+    examples left out; ``general_repeated``: general examples beyond one of each line;
+    ``general_refused``: general chats left out because the chat template refuses them, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ def build_dataset(
     round_index: int,
     recipe: Recipe,
     general: Mapping[int, TrainExample],
+    *,
+    refused: int = 0,
 ) -> Dataset:
     """Choose, mix, split and record a round's examples; the same rows give the same set.
 
@@ -84,6 +87,7 @@ def build_dataset(
         round_index: from 1; earlier rounds count too with ``train.accumulate``.
         recipe: ``splice.data``, which good ones, and the ``train`` settings.
         general: line to example, from ``load_general``.
+        refused: lines of the general data that were left out, for the counts.
 
     Returns:
         The set; ``train`` is empty where no agent example was found.
@@ -118,6 +122,8 @@ def build_dataset(
         "over_limit": 0 if control else len(distinct) - len(agent),
         "general_repeated": max(0, len(mixed) - len(general)),
     }
+    if refused:
+        counts["general_refused"] = refused
     rows = [item.to_row(idx, "train") for idx, item in enumerate(train)]
     rows += [item.to_row(idx, "valid") for idx, item in enumerate(valid, start=len(train))]
     examples = [item.example for item in train], [item.example for item in valid]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentr_lite.actors.chat.encoder import History
 from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE, convert_adapter
 from agentr_lite.core.errors import AgentrError
@@ -17,7 +18,7 @@ from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.train.batches import (
     Tokenized,
     TrainExample,
-    chat_tokenizer,
+    chat_encoder,
     plan_batches,
     tokenize_all,
 )
@@ -66,6 +67,8 @@ def train_lora(
     out_dir: Path,
     start_adapter: Path | None = None,
     chat_template: Path | None = None,
+    history: History = "exact",
+    thinking: bool = False,
     on_report: Report | None = None,
     resume: bool = False,
 ) -> TrainResult:
@@ -83,6 +86,8 @@ def train_lora(
         out_dir: for the adapter and, while training, the checkpoint.
         start_adapter: adapter directory to start from.
         chat_template: a Jinja file to use instead of the model's own template.
+        history: how finished turns become tokens, as in play.
+        thinking: turns begin with thoughts, as in play.
         on_report: called with ``{"event": "start" | "step" | "valid" | "end", "step": n, ...}``;
             ``steps`` and ``loss`` at a step, ``valid_loss`` at a validation.
         resume: continue from the checkpoint in ``out_dir`` if it belongs to this same training. A
@@ -98,9 +103,15 @@ def train_lora(
 
     report: Report = on_report or (lambda _: None)
     session = Session(model_dir)
-    tokenizer = chat_tokenizer(session.tokenizer, origin=str(model_dir), override=chat_template)
-    examples, dropped = tokenize_all(tokenizer, train, settings.max_length)
-    held_out, dropped_valid = tokenize_all(tokenizer, valid, settings.max_length)
+    encoder = chat_encoder(
+        session.tokenizer,
+        origin=str(model_dir),
+        override=chat_template,
+        history=history,
+        thinking=thinking,
+    )
+    examples, dropped = tokenize_all(encoder, train, settings.max_length)
+    held_out, dropped_valid = tokenize_all(encoder, valid, settings.max_length)
     if not examples:
         raise AgentrError(
             f"nothing to train on: of {len(train)} examples {dropped.too_long} are longer than"

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agentr_lite.actors.base import GenerateRequest, Sampling
-from agentr_lite.actors.chat.fragments import Tokenizer
-from agentr_lite.actors.chat.prompts import PromptBuilder
-from agentr_lite.actors.chat.template import ChatTemplate, model_template
+from agentr_lite.actors.chat.encoder import ChatEncoder, History
+from agentr_lite.actors.chat.template import model_template
+from agentr_lite.actors.chat.tokenizer import Tokenizer
 from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.convert.gguf_to_hf import convert_to_hf
 from agentr_lite.convert.hf_to_gguf import convert_to_gguf
-from agentr_lite.train.batches import TrainExample, chat_tokenizer, tokenize_all
+from agentr_lite.train.batches import TrainExample, chat_encoder, tokenize_all
 from tests.support import real_models
 from tests.support.chat_conversations import HARMLESS, Conversation, finished, hostile
 from tests.support.chat_families import FAMILIES, Family
@@ -56,15 +56,12 @@ class Loaded:
     """A model as an actor of one back end holds it, without its weights where that can be."""
 
     vocabulary: Any
-    tokenizer: Tokenizer
-    template: ChatTemplate
+    encoder: ChatEncoder
 
 
 def prompt_ids(back_end: str, model: FamilyModel, messages: Sequence[Any]) -> list[int]:
     """The prompt that an actor would generate from."""
-    loaded = load(back_end, model)
-    builder = PromptBuilder(loaded.template, loaded.tokenizer, context_tokens=_LONGEST)
-    tokens = builder.build(messages, 0).tokens
+    tokens = load(back_end, model).encoder.fit(messages, _LONGEST).tokens
     assert tokens is not None
     return tokens
 
@@ -74,18 +71,23 @@ def score_ids(
 ) -> list[int]:
     """The tokens that an actor would score a continuation with, its prompt in front."""
     prompt = prompt_ids(back_end, model, messages)
-    return prompt + load(back_end, model).tokenizer.continuation(continuation)
+    return prompt + load(back_end, model).encoder.answer(continuation)
 
 
 def training_ids(
-    trainer: str, model: FamilyModel, messages: Sequence[Any], *, last_only: bool = False
+    trainer: str,
+    model: FamilyModel,
+    messages: Sequence[Any],
+    *,
+    last_only: bool = False,
+    history: History = "template",
 ) -> Sequences:
-    """Sequences with their masks, as the template renders the history."""
+    """Sequences with their masks."""
     turns = [message["role"] == "assistant" for message in messages]
     if last_only:
         turns = [False] * (len(messages) - 1) + turns[-1:]
     kept, dropped = tokenize_all(
-        load_trainer(trainer, model), [TrainExample(list(messages), turns)], _LONGEST
+        load_trainer(trainer, model, history), [TrainExample(list(messages), turns)], _LONGEST
     )
     assert not dropped.total
     return [(list(one.tokens), list(one.mask)) for one in kept]
@@ -93,7 +95,8 @@ def training_ids(
 
 def stop_ids(back_end: str, model: FamilyModel) -> frozenset[int]:
     """Tokens that end an answer."""
-    return frozenset(load(back_end, model).vocabulary.end_tokens)
+    loaded = load(back_end, model)
+    return frozenset(loaded.vocabulary.end_tokens | loaded.encoder.end_tokens)
 
 
 def answer_text(
@@ -107,12 +110,12 @@ def answer_text(
         messages: the conversation that was answered.
         ids: the tokens.
     """
-    vocabulary = load(back_end, model).vocabulary
-    return b"".join(vocabulary.piece(token) for token in ids).decode()
+    encoder = load(back_end, model).encoder
+    return encoder.answer_text(encoder.tokenizer.text_of(ids))
 
 
 @cache
-def load(back_end: str, model: FamilyModel) -> Loaded:
+def load(back_end: str, model: FamilyModel, history: History = "template") -> Loaded:
     """Loads a model for ``prompt_ids``, ``score_ids`` and ``stop_ids``."""
     vocabulary: Any
     if back_end == "mlx":
@@ -134,11 +137,12 @@ def load(back_end: str, model: FamilyModel) -> Loaded:
         own = vocabulary.header.chat_template
         bos, eos = (vocabulary.token_text(token) for token in (vocabulary.bos, vocabulary.eos))
     template = model_template(model.hf, own, override=None, bos=bos, eos=eos)
-    return Loaded(vocabulary, Tokenizer(vocabulary), template)
+    encoder = ChatEncoder(template, Tokenizer(vocabulary), eos=eos, history=history)
+    return Loaded(vocabulary, encoder)
 
 
 @cache
-def load_trainer(trainer: str, model: FamilyModel) -> Any:
+def load_trainer(trainer: str, model: FamilyModel, history: History = "template") -> Any:
     """Loads a tokenizer for ``training_ids``."""
     use_fast_blas()
     from mlx_lm.utils import load_tokenizer
@@ -147,7 +151,7 @@ def load_trainer(trainer: str, model: FamilyModel) -> Any:
     if trainer == "copy":
         folder = model.hf.with_name("copy")
         convert_to_hf(model.gguf, folder)
-    return chat_tokenizer(load_tokenizer(folder), origin=str(folder))
+    return chat_encoder(load_tokenizer(folder), origin=str(folder), history=history)
 
 
 # Models and their witnesses, made once.
@@ -237,7 +241,8 @@ class TestWitness:
         _, witness = case
         for name, messages in HARMLESS.items():
             pieces = witness._encode(witness._rendered(messages, prompt=True), first=True)
-            assert mismatch(witness, pieces, witness.prompt(messages)) == "", name
+            whole = witness._with_bos(witness._apply(messages, prompt=True, tokenize=True))
+            assert mismatch(witness, pieces, whole) == "", name
 
     def test_bos_comes_once(self, case: Case) -> None:
         model, witness = case
@@ -427,7 +432,11 @@ def test_the_actors_send_these_prompts(made: Any, name: str) -> None:
 
     model, _ = made(next(family for family in FAMILIES if family.name == name), "bytes")
     messages = HARMLESS["several turns with a system"]
-    for actor, back_end in ((MlxActor(model.hf), "mlx"), (LlamaCppActor(model.gguf), "llama.cpp")):
+    actors = (
+        (MlxActor(model.hf, history="template"), "mlx"),
+        (LlamaCppActor(model.gguf, history="template"), "llama.cpp"),
+    )
+    for actor, back_end in actors:
         actor.generate([GenerateRequest(messages, (1,), Sampling(max_tokens=1))])
         assert actor.usage.prompt_tokens == len(prompt_ids(back_end, model, messages))
         actor.close()

@@ -136,3 +136,24 @@ def test_endless_templates_are_stopped(source: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("agentr_lite.actors.chat.template._BUDGET_S", 0.2)
     with pytest.raises(ModelError, match=r"runs for more|its output does not end"):
         template(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for m in messages %}{{ '[%s] %s|' % (m.role, m.content) }}{% endfor %}",
+        "{% for m in messages %}{{ '[%s] %s|' | format(m.role, m.content) }}{% endfor %}",
+    ],
+)
+def test_printf_formats_work(source: str) -> None:
+    template = ChatTemplate(source, origin="test")
+    assert template.render([{"role": "user", "content": "hi %d"}]) == "[user] hi %d|"
+
+
+@pytest.mark.parametrize(
+    "form", ["'%1000000000s' % x", "'%*s' % (1000000000, x)", "'%1000000000s' | format(x)"]
+)
+def test_printf_formats_cannot_grow_a_text_at_will(form: str) -> None:
+    source = f"{{% for m in messages %}}{{% set x = m.content %}}{{{{ {form} }}}}{{% endfor %}}"
+    with pytest.raises(ModelError, match="too large a width"):
+        ChatTemplate(source, origin="test")

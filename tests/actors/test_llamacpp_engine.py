@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from agentr_lite.actors.base import GenerateRequest, Sampling, ScoreRequest
-from agentr_lite.actors.chat.fragments import Tokenizer
+from agentr_lite.actors.chat.tokenizer import Tokenizer
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.actors.llamacpp.context import SEQUENCES, Context
 from agentr_lite.actors.llamacpp.integrity import check_integrity
@@ -138,7 +138,7 @@ def test_generated_tokens_stay_in_the_cache(actor: LlamaCppActor) -> None:
     result = actor.generate([GenerateRequest(chat(1), (1,), words)])[0]
     answer = result.completions[0]
     model = actor._model
-    tokens = actor._prompts.build(chat(1), 1).tokens
+    tokens = actor.encoder.prompt(chat(1))
     assert tokens is not None
     job = Job([*tokens, *answer.token_ids], [Sample(make_chooser(words, 1), 1)])
     actor._run([job])
@@ -195,11 +195,11 @@ def test_scores_equal_the_sums_over_the_full_logits(actor: LlamaCppActor, model_
     answers = ("Good", "Bad", "Got 2 stick", "Got 2 planks", "x")
     results = actor.score([ScoreRequest(chat(i), answers) for i in (1, 2)])
     for index, result in zip((1, 2), results, strict=True):
-        prompt = actor._prompts.build(chat(index), 1).tokens
+        prompt = actor.encoder.prompt(chat(index))
         assert prompt is not None
         assert result.prompt_tokens == len(prompt)
         for answer, score in zip(answers, result.log_likelihoods, strict=True):
-            continuation = actor._tokenizer.continuation(answer)
+            continuation = actor.encoder.tokenizer.continuation(answer)
             rows = logits_of(model_path, prompt + continuation)
             expected = 0.0
             for offset, token in enumerate(continuation):
@@ -211,7 +211,7 @@ def test_scores_equal_the_sums_over_the_full_logits(actor: LlamaCppActor, model_
 
 
 def test_single_token_scores_need_one_row(actor: LlamaCppActor) -> None:
-    single = [t for t in ("G", "B", "U") if len(actor._tokenizer.continuation(t)) == 1]
+    single = [t for t in ("G", "B", "U") if len(actor.encoder.tokenizer.continuation(t)) == 1]
     assert len(single) == 3
     before = actor._lanes.counters()
     actor.score([ScoreRequest(chat(5), tuple(single))])
@@ -266,7 +266,7 @@ def test_long_conversations_lose_whole_turns_oldest_first(actor: LlamaCppActor) 
     assert same.dropped_turns == 0
     assert same.completions == result.completions
     one_more = messages[:2] + messages[2 * result.dropped_turns :]
-    tokens = actor._tokenizer.prompt(actor._prompts._template.render(one_more))
+    tokens = actor.encoder.prompt(one_more)
     assert len(tokens) > CONTEXT - 8, "no more turns are dropped than needed"
 
 
@@ -429,7 +429,7 @@ def test_a_tree_search_decodes_little_more_than_its_unique_tokens(actor: LlamaCp
         asked = []
         for task in range(12):
             messages = chat(task, turn)
-            tokens = actor._prompts.build(messages, 1).tokens
+            tokens = actor.encoder.prompt(messages)
             assert tokens is not None
             unique |= {tuple(tokens[:end]) for end in range(1, len(tokens) + 1)}
             asked.append(GenerateRequest(messages, (1, 2), Sampling(max_tokens=8)))

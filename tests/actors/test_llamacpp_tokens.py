@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentr_lite.actors.chat.fragments import Tokenizer
+from agentr_lite.actors.chat.tokenizer import Tokenizer
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.core.messages import Message
@@ -23,7 +23,7 @@ def test_a_begin_token_comes_once(tmp_path: Path) -> None:
     for name, prefix in (("with", "{{ bos_token }}"), ("without", "")):
         path = write_tiny_model(tmp_path / f"{name}.gguf", template=prefix + CHATML, bos=True)
         actor = LlamaCppActor(path, context_tokens=256)
-        tokens = actor._prompts.build(CHAT, 1).tokens
+        tokens = actor.encoder.prompt(CHAT)
         assert tokens is not None
         assert tokens.count(actor._model.bos) == 1
         assert tokens[0] == actor._model.bos
@@ -34,7 +34,7 @@ def test_a_begin_token_comes_once(tmp_path: Path) -> None:
 def test_tokenizing_in_fragments_is_exact(tmp_path: Path, arch: str) -> None:
     model = Model(write_tiny_model(tmp_path / "m.gguf", TinyShape(arch=arch)))
     tokenizer = Tokenizer(model)
-    assert tokenizer._boundaries is not None
+    assert tokenizer._cut is not None
     rng = random.Random(5)
     alphabet = [
         "<|im_start|>",

@@ -189,10 +189,12 @@ class TestActor:
         texts: list[list[int]] = []
         prompts = []
         for messages, result in zip(chats, drawn, strict=True):
-            prompt = actor._prompts.build(messages, 1).tokens
+            prompt = actor.encoder.prompt(messages)
             assert prompt is not None
             prompts.append(prompt)
-            texts += [[*prompt, *actor._tokenizer.continuation(answer)] for answer in answers]
+            texts += [
+                [*prompt, *actor.encoder.tokenizer.continuation(answer)] for answer in answers
+            ]
             texts.append([*prompt, *result.completions[0].token_ids])
         assert max(map(len, prompts)) > 64 + 20
         model, _ = load_model(path)

@@ -50,13 +50,13 @@ def test_the_report_says_whether_the_trees_are_equal() -> None:
     )
     tasks = Corridor().tasks("train")[:2]
     policy = wanderer(*ACTIONS)
-    found = {
+    results = {
         "ours": run_ours(tasks, Corridor(), PolicyActor(policy), recipe),
         "theirs": run_upstream(tasks, Corridor(), PolicyActor(policy), recipe, forgetful=True),
         "another": run_upstream(
             tasks, Corridor(), PolicyActor(wanderer("leave")), recipe, forgetful=True
         ),
     }
-    told = report(found, recipe, 2)
-    assert re.search(r"trees equal to ours +2 of 2 +2 of 2 +0 of 2", told)
-    assert "(2.0 x)" in told
+    text = report(results, recipe, 2)
+    assert re.search(r"trees equal to ours +2 of 2 +2 of 2 +0 of 2", text)
+    assert "(2.0 x)" in text

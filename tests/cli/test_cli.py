@@ -90,6 +90,11 @@ def test_the_pages_are_current(generate: ModuleType, page: str) -> None:
     assert there == generate.PAGES[page](), "run `python docs/generate.py`"
 
 
+def test_the_readmes_tree_is_current(generate: ModuleType) -> None:
+    there = (ROOT / "README.md").read_text("utf-8")
+    assert there == generate.readme_with_tree(), "run `python docs/generate.py`"
+
+
 def test_every_command_and_option_is_on_the_page() -> None:
     page = (ROOT / "docs" / "commands.md").read_text("utf-8")
     for path, command in every_command():

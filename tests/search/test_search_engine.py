@@ -37,7 +37,7 @@ class ActingModel(LlamaCppActor):
             dataclasses.replace(
                 result,
                 completions=tuple(
-                    dataclasses.replace(one, text=_with_action(one.text))
+                    dataclasses.replace(one, text=_with_action(one.text), drawn_ids=())
                     for one in result.completions
                 ),
             )

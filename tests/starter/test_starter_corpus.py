@@ -45,7 +45,7 @@ def wish(messages: list[dict[str, str]]) -> str:
 
 
 def test_every_environment_and_every_kind_of_demonstration_comes(corpus: Corpus) -> None:
-    seen = {(one.env, one.kind) for one in islice(corpus.stream(1), 400)}
+    seen = {(example.env, example.kind) for example in islice(corpus.stream(1), 400)}
     assert seen == {(env, kind) for env in ENVS for kind in ("play", "judge")} | {("", "drill")}
 
 
@@ -55,25 +55,25 @@ def test_no_held_out_goal_is_ever_demonstrated(
     # ScienceWorld's held-out tasks are refused where recordings are read (test_starter_exploring).
     counted = dict.fromkeys(ENVS, 0)
     for ease in (0.0, 1.0):
-        for one in islice(corpus.stream(3, ease=ease), 900):
-            if one.env == "textcraft":
-                (goal,) = GOAL.findall(one.messages[1]["content"])
+        for example in islice(corpus.stream(3, ease=ease), 900):
+            if example.env == "textcraft":
+                (goal,) = GOAL.findall(example.messages[1]["content"])
                 assert goal not in held_out_items
-            elif one.env == "webshop":
-                assert wish(one.messages) not in held_out_wishes
-            if one.env:
-                counted[one.env] += 1
+            elif example.env == "webshop":
+                assert wish(example.messages) not in held_out_wishes
+            if example.env:
+                counted[example.env] += 1
     assert min(counted.values()) > 100
 
 
 def test_only_assistant_turns_are_targets_and_every_turn_acts(corpus: Corpus) -> None:
-    for one in islice(corpus.stream(4), 300):
-        for message, loss in zip(one.messages, one.loss, strict=True):
+    for example in islice(corpus.stream(4), 300):
+        for message, loss in zip(example.messages, example.loss, strict=True):
             assert loss == (message["role"] == "assistant")
-        turns = [m["content"] for m in one.messages if m["role"] == "assistant"]
-        if one.kind == "drill":
+        turns = [m["content"] for m in example.messages if m["role"] == "assistant"]
+        if example.kind == "drill":
             continue
-        acting = turns[:-1] if one.kind == "judge" else turns
+        acting = turns[:-1] if example.kind == "judge" else turns
         assert all(parse_action(turn) for turn in acting)
 
 
@@ -82,27 +82,29 @@ def test_judged_demonstrations_ask_the_critics_own_question(corpus: Corpus) -> N
         shares = {name: float(name == env) for name in ENVS}
         only = Corpus(corpus.sources, corpus.words, Mixture(shares=shares, judged=1.0, drills=0.0))
         judged = list(islice(only.stream(5), 150))
-        assert all(one.kind == "judge" and one.env == env for one in judged)
-        assert all(one.messages[-2]["content"].endswith(CRITIC_QUESTION) for one in judged)
-        assert {one.messages[-1]["content"] for one in judged} == set(CRITIC_ANSWERS)
+        assert all(example.kind == "judge" and example.env == env for example in judged)
+        assert all(example.messages[-2]["content"].endswith(CRITIC_QUESTION) for example in judged)
+        assert {example.messages[-1]["content"] for example in judged} == set(CRITIC_ANSWERS)
 
 
 def test_the_answer_of_a_drill_stands_in_its_list(corpus: Corpus) -> None:
-    drills = [one for one in islice(corpus.stream(6, ease=1.0), 200) if one.kind == "drill"]
+    drills = [
+        example for example in islice(corpus.stream(6, ease=1.0), 200) if example.kind == "drill"
+    ]
     assert len(drills) > 40
-    for one in drills:
-        listing = one.messages[1]["content"].rpartition("\n\n")[0].splitlines()
-        asked = [m["content"].rpartition("\n\n")[2] for m in one.messages[1::2]]
-        answers = [m["content"] for m in one.messages[2::2]]
+    for example in drills:
+        listing = example.messages[1]["content"].rpartition("\n\n")[0].splitlines()
+        asked = [m["content"].rpartition("\n\n")[2] for m in example.messages[1::2]]
+        answers = [m["content"] for m in example.messages[2::2]]
         assert len(asked) == len(answers) > 0
         assert set(answers) <= set(listing)
         assert all(line.startswith(head) for head, line in zip(asked, answers, strict=True))
 
 
 def test_the_same_seed_gives_the_same_demonstrations(corpus: Corpus) -> None:
-    first = [one.messages for one in islice(corpus.stream(6), 20)]
-    again = [one.messages for one in islice(corpus.stream(6), 20)]
-    other = [one.messages for one in islice(corpus.stream(7), 20)]
+    first = [example.messages for example in islice(corpus.stream(6), 20)]
+    again = [example.messages for example in islice(corpus.stream(6), 20)]
+    other = [example.messages for example in islice(corpus.stream(7), 20)]
     assert first == again
     assert first != other
 

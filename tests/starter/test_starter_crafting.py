@@ -25,7 +25,7 @@ def test_an_expert_solves_every_training_task() -> None:
         world = ENV.world(task)
         episode = play(world, Player(world.commands, world.goal, rng, EXPERT), "play", 30)
         assert episode.solved, task.name
-        assert set(episode.verdicts) == {"Good"}
+        assert set(episode.verdicts) == {"good"}
 
 
 def test_careless_players_leave_headroom_and_sometimes_recover() -> None:
@@ -43,7 +43,7 @@ def test_careless_players_leave_headroom_and_sometimes_recover() -> None:
     assert recovered
     for episode in episodes:
         if not episode.solved:
-            assert "Bad" in episode.verdicts
+            assert "bad" in episode.verdicts
 
 
 def test_failed_actions_are_bad_and_reflections_are_uncertain() -> None:
@@ -54,9 +54,9 @@ def test_failed_actions_are_bad_and_reflections_are_uncertain() -> None:
         episode = play(world, Player(world.commands, world.goal, rng, habits), "play", 30)
         for step, verdict in zip(episode.steps, episode.verdicts, strict=True):
             if step.invalid:
-                assert verdict == "Bad"
+                assert verdict == "bad"
             if step.kind == "reflect":
-                assert verdict == "Uncertain"
+                assert verdict == "uncertain"
                 assert any(signal in step.text for signal in REFLECTIONS)
 
 

@@ -25,7 +25,7 @@ SETTINGS = [
 
 
 def agentr_lite(point: str, number: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own, killed at a point (``real``: not at all)."""
+    """Run a command in its own process, which is killed at a point (``real``: not killed)."""
     words = [sys.executable, PROGRAM, point, number, int(signal.SIGKILL), *arguments]
     return subprocess.run(
         [str(word) for word in words], capture_output=True, text=True, check=False, timeout=900
@@ -50,8 +50,8 @@ def test_the_loop_with_the_bundled_model(whole: Path) -> None:
         assert run.status == "finished"
         assert len(run.model_sha256) == 64
         assert {"llama-cpp-python", "mlx", "mlx-lm", "python"} <= set(run.versions)
-        found = trees.list_trees(store, run.id)
-        assert len(found) == 5 and not any(tree.error for tree in found)
+        searched = trees.list_trees(store, run.id)
+        assert len(searched) == 5 and not any(tree.error for tree in searched)
         adapter = splices.get_adapter(store, run.id, 1)
         assert adapter is not None
         assert Path(adapter.gguf_path).is_file()

@@ -8,8 +8,9 @@ from itertools import islice
 import pytest
 
 from agentr_lite.envs.webshop import WebShop
+from agentr_lite.envs.webshop.expert import read_wish
 from agentr_lite.starter.maker.episodes import Episode
-from agentr_lite.starter.maker.shopper import Shopper, ShopperHabits, read_wish, shop
+from agentr_lite.starter.maker.shopper import Shopper, ShopperHabits, shop
 from agentr_lite.starter.maker.shopping import Shopping
 from agentr_lite.starter.maker.shops import PAGE_SIZE, HeldOut, bundled_shop, made_up_shop
 
@@ -39,13 +40,13 @@ def test_care_pays() -> None:
 
 def test_the_careful_make_no_bad_steps_to_speak_of() -> None:
     verdicts = [verdict for episode in played(0.0) for verdict in episode.verdicts]
-    assert verdicts.count("Bad") < 0.01 * len(verdicts)
-    assert verdicts.count("Good") > 0.9 * len(verdicts)
+    assert verdicts.count("bad") < 0.01 * len(verdicts)
+    assert verdicts.count("good") > 0.9 * len(verdicts)
 
 
 def test_the_careless_slip_and_sometimes_turn_round() -> None:
     episodes = played(1.0)
-    assert sum("Bad" in episode.verdicts for episode in episodes) > 100
+    assert sum("bad" in episode.verdicts for episode in episodes) > 100
     reflected = [e for e in episodes if any(step.kind == "reflect" for step in e.steps)]
     assert reflected
     # After the signal the product is left, or at least looked at again.
@@ -58,14 +59,14 @@ def test_a_purchase_without_a_wished_option_is_bad() -> None:
     for episode in played(1.0):
         bought = episode.steps[-1]
         if bought.action == "click[Buy Now]" and "I buy it" in bought.text:
-            assert episode.verdicts[-1] == "Bad"
+            assert episode.verdicts[-1] == "bad"
             assert episode.reward < 1.0
 
 
 def test_invalid_clicks_are_bad() -> None:
     for episode in played(1.0):
         for step, verdict in zip(episode.steps, episode.verdicts, strict=True):
-            assert verdict == "Bad" or not step.invalid
+            assert verdict == "bad" or not step.invalid
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])
@@ -80,11 +81,11 @@ def test_wishes_are_read_from_the_sentence(split: str) -> None:
 
 
 def test_made_up_shops_sell_other_things() -> None:
-    one = made_up_shop(1, HELD_OUT, 50, random.Random(0))
-    two = made_up_shop(2, HELD_OUT, 50, random.Random(0))
-    assert not set(one.catalogue.by_asin) & set(two.catalogue.by_asin)
-    assert not set(one.catalogue.by_asin) & set(ENV.catalogue.by_asin)
-    assert {p.query for p in one.catalogue.products} == {p.query for p in ENV.catalogue.products}
+    first = made_up_shop(1, HELD_OUT, 50, random.Random(0))
+    second = made_up_shop(2, HELD_OUT, 50, random.Random(0))
+    assert not set(first.catalogue.by_asin) & set(second.catalogue.by_asin)
+    assert not set(first.catalogue.by_asin) & set(ENV.catalogue.by_asin)
+    assert {p.query for p in first.catalogue.products} == {p.query for p in ENV.catalogue.products}
 
 
 def test_episodes_come_from_both_kinds_of_shops() -> None:

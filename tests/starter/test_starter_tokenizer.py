@@ -1,4 +1,4 @@
-"""The starter's tokenizer: words and phrases in one piece, the same ids wherever it runs."""
+"""The starter's tokenizer: words and phrases are single tokens, with the same ids everywhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def corpus() -> Corpus:
 
 @pytest.fixture(scope="module")
 def texts(corpus: Corpus) -> list[str]:
-    return [m["content"] for one in islice(corpus.stream(1), 60) for m in one.messages]
+    return [m["content"] for example in islice(corpus.stream(1), 60) for m in example.messages]
 
 
 @pytest.fixture(scope="module")

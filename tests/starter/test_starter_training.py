@@ -1,4 +1,4 @@
-"""Training the starter: cut and resumed is uninterrupted; what is exported is what was trained."""
+"""Training the starter: interrupting changes nothing, and the export is what was trained."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def training(corpus: Corpus, tokenizer: Tokenizer) -> Training:
     return Training(network, corpus, Encoder(tokenizer, SCHEDULE), SCHEDULE)
 
 
-def run(one: Training, checkpoint_file: Path | None = None) -> list[dict[str, float]]:
+def run(training: Training, checkpoint_file: Path | None = None) -> list[dict[str, float]]:
     rows: list[dict[str, float]] = []
 
     def save() -> None:
         if checkpoint_file is not None and not checkpoint_file.exists():
-            one.save(checkpoint_file)
+            training.save(checkpoint_file)
 
-    one.run(report=rows.append, checkpoint=save, checkpoint_every_s=0.0, compiled=False)
+    training.run(report=rows.append, checkpoint=save, checkpoint_every_s=0.0, compiled=False)
     return rows
 
 

@@ -26,6 +26,8 @@ CHANGED: dict[str, Any] = {
     "invalid": True,
     "kind": "reflect",
     "disaster": True,
+    "token_ids": (3, 1, 2),
+    "thinking": "I should look first.",
 }
 """For each field a value that ``PLAIN`` does not have."""
 

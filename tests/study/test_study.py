@@ -1,4 +1,4 @@
-"""The study command: runs made, resumed, tabulated."""
+"""The study command: it makes runs, resumes them and writes their tables."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from agentr_lite.actors import registry as actors
+from agentr_lite.actors.mock import MockActor
 from agentr_lite.core.errors import ModelError
 from agentr_lite.store import Store
-from agentr_lite.study.jobs import work
+from agentr_lite.study.jobs import model_digests
 from agentr_lite.study.recipe import load_study
-from agentr_lite.study.writeup.write import Writer
+from agentr_lite.study.writeup.writer import Writer
 from tests.support import loop_case, study_case
 from tests.support.study_case import Command
 
@@ -61,7 +63,7 @@ def test_cut_and_resumed_equals_uninterrupted(
         assert resumed[run] == rows
 
 
-def test_a_cell_that_fails_costs_itself_alone(
+def test_a_cell_that_fails_does_not_stop_the_others(
     study: Command, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*arguments: Any, **named: Any) -> Any:
@@ -87,7 +89,31 @@ def test_a_cell_that_fails_costs_itself_alone(
     assert study(study_file).code == 0
 
 
-def test_what_is_there_is_shown_without_the_model(
+def test_a_method_that_finds_nothing_is_told_once_and_not_tried_again(
+    study: Command, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = 0
+
+    def mumbler(recipe: Any) -> MockActor:
+        nonlocal opened
+        opened += 1
+        return MockActor(lambda *_: "Well.")
+
+    monkeypatch.setattr(actors, "open_actor", mumbler)
+    done = study(study_file, "--only", "corridor/*/1")
+    assert done.code == 1
+    assert "nothing to learn in round 1" in done.err and "agent.grammar" in done.err
+    assert opened > 0
+    opened = 0
+    again = study(study_file, "--only", "corridor/*/1")
+    assert again.code == 0 and opened == 0
+    assert "corridor/verified/1 was left out: found nothing to learn: " in again.err
+    status = json.loads(study(study_file, "--status", "--json", "--only", "corridor/*/1").out)
+    states = {cell["method"]: cell["state"] for cell in status["cells"]}
+    assert states == {"base": "done", "verified": "impossible", "good": "impossible"}
+
+
+def test_stored_results_are_shown_without_the_model(
     study: Command, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert study(study_file).code == 0
@@ -95,12 +121,12 @@ def test_what_is_there_is_shown_without_the_model(
     def missing(recipe: Any) -> str:
         raise ModelError("no model of that name")
 
-    monkeypatch.setattr(work, "model_digest", missing)
+    monkeypatch.setattr(model_digests, "model_digest", missing)
     assert "6 of 6 done" in study(study_file, "--status").err
     assert study(study_file, "--no-run").code == 0
 
 
-def test_the_status_of_some_cells_knows_what_others_have_played(
+def test_the_status_of_some_cells_counts_what_others_have_computed(
     study: Command, study_file: Path
 ) -> None:
     assert study(study_file).code == 0
@@ -133,7 +159,7 @@ def test_status_as_data(study: Command, study_file: Path) -> None:
     assert after["left_s"] == pytest.approx(sum(left.values()) / 2)
 
 
-def test_tables_come_as_the_work_does(
+def test_tables_are_written_after_each_cell(
     study: Command, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
@@ -148,8 +174,8 @@ def test_tables_come_as_the_work_does(
     assert study(study_file).code == 0
     # After each cell, and once more at the end.
     assert len(seen) == study_case.CELLS + 1
-    assert "1 of 6 cells are through" in seen[0]
-    assert "6 of 6 cells are through" in seen[-1]
+    assert "1 of 6 cells are finished" in seen[0]
+    assert "6 of 6 cells are finished" in seen[-1]
     assert "Agent-R, verified, round 1" not in seen[0]
     assert "Agent-R, verified, round 1" in seen[-1]
     assert "### What was trained on" in seen[-1]
@@ -179,7 +205,7 @@ def test_a_markdown_file_has_its_plots_beside_it(study: Command, study_file: Pat
     assert not (docs / "answer.json").exists()
 
 
-def test_no_run_writes_up_what_is_there(study: Command, study_file: Path) -> None:
+def test_no_run_writes_up_the_stored_results(study: Command, study_file: Path) -> None:
     assert study(study_file, "--no-run").code == 4
     Store.open(study_file.parent / "s.db").close()
     nothing = study(study_file, "--no-run")
@@ -192,14 +218,14 @@ def test_no_run_writes_up_what_is_there(study: Command, study_file: Path) -> Non
     assert len(study_case.run_names(study_file.parent / "s.db")) == 3
 
 
-def test_the_quick_form_is_a_study_of_its_own(study: Command, study_file: Path) -> None:
+def test_the_quick_form_is_a_separate_study(study: Command, study_file: Path) -> None:
     assert study(study_file, "--quick").code == 0
     names = study_case.run_names(study_file.parent / "s.db")
     assert {seed for _, seed, _ in names} == {3}
     assert "Results, coarse" in (study_file.parent / "out" / "results.md").read_text()
 
 
-def test_an_environment_that_is_not_to_be_had_is_found_before_hours_are_spent(
+def test_a_missing_environment_is_reported_before_hours_are_spent(
     study: Command,
     study_file: Path,
 ) -> None:
@@ -213,7 +239,7 @@ def test_an_environment_that_is_not_to_be_had_is_found_before_hours_are_spent(
     assert refused.code == 2
     assert "gone: " in refused.err
     assert "Without it: --only corridor" in refused.err
-    assert not study_case.run_names(study_file.parent / "s.db")
+    assert not (study_file.parent / "s.db").exists()
 
 
 def test_flags_that_exclude_each_other(study: Command, study_file: Path) -> None:

@@ -1,8 +1,7 @@
-"""A study in several processes: dealt out, interrupted, held."""
+"""A study in several processes: shared out, interrupted, claimed."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -15,14 +14,14 @@ from typing import Any
 
 import pytest
 
+from agentr_lite.console.progress import Progress
 from agentr_lite.core.errors import HeldError
 from agentr_lite.runs.claim import claimed, is_claimed
 from agentr_lite.store import Store
 from agentr_lite.store.runs import get_run, list_runs
-from agentr_lite.study.jobs import schedule, work
+from agentr_lite.study.jobs import pool, run_cell, serial, status
+from agentr_lite.study.jobs.cell_job import CellJob
 from agentr_lite.study.jobs.cells import study_cells
-from agentr_lite.study.jobs.schedule import Pool
-from agentr_lite.study.jobs.status import study_status
 from agentr_lite.study.recipe import load_study
 from tests.support import study_case
 from tests.support.study_case import Command
@@ -35,45 +34,43 @@ def test_a_run_at_work_shows(study: Command, study_file: Path) -> None:
         cells = study_cells(recipe)
         run = list_runs(store)[0].id
         store.execute("UPDATE runs SET status = 'running' WHERE id = ?", (run,))
-        for held, state in ((True, "at work"), (False, "cut")):
-            found = study_status(store, cells, is_held=lambda _, run_id, held=held: held)
-            assert found.cells[0].state == state
         assert not is_claimed(store, run)
+        assert status.study_status(store, cells).cells[0].state == "cut"
         with claimed(store, run):
             assert is_claimed(store, run)
+            assert status.study_status(store, cells).cells[0].state == "at work"
 
 
 @contextmanager
-def pool(study_file: Path, hanging: str, on_cell: Callable[[Any], None]) -> Iterator[Pool]:
+def make_pool(
+    study_file: Path, hanging: str, on_finished: Callable[[Any], None]
+) -> Iterator[pool.ProcessPool]:
     recipe = load_study(str(study_file))
     db = study_file.parent / "s.db"
-
-    def order(cell: Any) -> str:
-        told = {"study": str(study_file), "overrides": [], "quick": False}
-        return json.dumps({**told, "cell": cell.name, "db": str(db)})
-
     with Store.open(db) as store:
-        yield Pool(
+        yield pool.ProcessPool(
             store,
             study_cells(recipe),
-            command=[sys.executable, str(Path(study_case.__file__)), hanging],
-            order=order,
+            job=CellJob(str(study_file), [], quick=False, cell="", db=str(db)),
             logs=study_file.parent / "logs",
-            jobs=2,
-            on_cell=on_cell,
+            processes=2,
+            on_finished=on_finished,
+            worker=[sys.executable, str(Path(study_case.__file__)), hanging],
         )
 
 
-def test_processes_come_to_the_same(study: Command, study_file: Path) -> None:
+def test_processes_give_the_same_results(study: Command, study_file: Path) -> None:
     assert study(study_file, db="one.db").code == 0
     done: list[str] = []
-    with pool(study_file, "nobody", lambda cell: done.append(cell.name)) as workers:
+    with make_pool(study_file, "nobody", lambda cell: done.append(cell.name)) as workers:
         outcome = workers.run()
     assert not outcome.failed
     assert sorted(outcome.finished) == sorted(done)
     assert len(done) == study_case.CELLS
-    one, several = (study_case.contents(study_file.parent / db) for db in ("one.db", "s.db"))
-    assert one == several
+    serial_rows, parallel_rows = (
+        study_case.contents(study_file.parent / db) for db in ("one.db", "s.db")
+    )
+    assert serial_rows == parallel_rows
 
 
 def test_interrupting_stops_the_processes_and_keeps_their_work(study_file: Path) -> None:
@@ -83,10 +80,13 @@ def test_interrupting_stops_the_processes_and_keeps_their_work(study_file: Path)
     def interrupt(cell: Any) -> None:
         while not (log.exists() and "hanging" in log.read_text()):
             time.sleep(0.05)
-        processes.extend(one.process for one in workers._running)
+        processes.extend(running.process for running in workers._running)
         raise KeyboardInterrupt
 
-    with pool(study_file, "verified", interrupt) as workers, pytest.raises(KeyboardInterrupt):
+    with (
+        make_pool(study_file, "verified", interrupt) as workers,
+        pytest.raises(KeyboardInterrupt),
+    ):
         workers.run()
     assert len(processes) == 2
     assert all(process.poll() is not None for process in processes)
@@ -95,11 +95,10 @@ def test_interrupting_stops_the_processes_and_keeps_their_work(study_file: Path)
     assert names == {"corridor-base": "finished", "corridor-verified": "interrupted"}
 
 
-def test_a_process_leaves_with_the_one_that_started_it(study_file: Path) -> None:
+def test_a_process_stops_with_the_one_that_started_it(study_file: Path) -> None:
     db = study_file.parent / "s.db"
     Store.open(db).close()
-    told = {"study": str(study_file), "overrides": [], "quick": False}
-    order = json.dumps({**told, "cell": "corridor/base/1", "db": str(db)})
+    job = CellJob(str(study_file), [], quick=False, cell="corridor/base/1", db=str(db))
     process = subprocess.Popen(
         [sys.executable, str(Path(study_case.__file__)), "base"],
         stdin=subprocess.PIPE,
@@ -108,7 +107,7 @@ def test_a_process_leaves_with_the_one_that_started_it(study_file: Path) -> None
     )
     assert process.stdin is not None
     assert process.stderr is not None
-    process.stdin.write(f"{order}\n".encode())
+    process.stdin.write(f"{job.to_json()}\n".encode())
     process.stdin.flush()
     while b"hanging" not in process.stderr.readline():
         assert process.poll() is None
@@ -132,17 +131,17 @@ def test_a_run_that_is_still_held_is_waited_for(
             raise HeldError("another process is working on it")
         yield
 
-    monkeypatch.setattr(work.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(run_cell.time, "sleep", lambda seconds: None)
     cell = study_cells(load_study(str(study_file)), ["corridor/base/1"])[0]
-    monkeypatch.setattr(work, "claimed", claim)
+    monkeypatch.setattr(run_cell, "claimed", claim)
     with Store.open(study_file.parent / "s.db") as store:
-        run_id, _ = work.work_off(store, cell, schedule.Progress(quiet=True))
+        run_id, _ = run_cell.run_cell(store, cell, Progress(quiet=True))
         assert get_run(store, run_id).status == "finished"
     assert tried == 3
-    monkeypatch.setattr(work, "CLAIM_PATIENCE_S", 0.0)
+    monkeypatch.setattr(run_cell, "CLAIM_PATIENCE_S", 0.0)
     tried = -10
     with Store.open(study_file.parent / "t.db") as store, pytest.raises(HeldError):
-        work.work_off(store, cell, schedule.Progress(quiet=True))
+        run_cell.run_cell(store, cell, Progress(quiet=True))
 
 
 def test_a_run_that_stays_held_costs_its_cell_alone(
@@ -157,12 +156,12 @@ def test_a_run_that_stays_held_costs_its_cell_alone(
             raise HeldError("another process is working on it")
         yield
 
-    monkeypatch.setattr(work, "CLAIM_PATIENCE_S", 0.0)
+    monkeypatch.setattr(run_cell, "CLAIM_PATIENCE_S", 0.0)
     cells = study_cells(load_study(str(study_file)), ["corridor/base"])
-    monkeypatch.setattr(work, "claimed", claim)
+    monkeypatch.setattr(run_cell, "claimed", claim)
     with Store.open(study_file.parent / "s.db") as store:
-        outcome = schedule.work_here(
-            store, cells, on_cell=lambda cell: None, progress=schedule.Progress(quiet=True)
+        outcome = serial.run_cells(
+            store, cells, on_finished=lambda cell: None, progress=Progress(quiet=True)
         )
     assert outcome.failed == {cells[0].name: "another process is working on it"}
     assert outcome.finished == [cells[1].name]
@@ -175,7 +174,7 @@ def test_two_at_once_are_refused(study: Command, study_file: Path) -> None:
     assert "is working on study tiny in" in refused.err
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux alone deals out cores")
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux can share out cores")
 @pytest.mark.parametrize(
     ("cores", "jobs", "shares"),
     [
@@ -185,15 +184,15 @@ def test_two_at_once_are_refused(study: Command, study_file: Path) -> None:
         ({4, 5}, 1, []),
     ],
 )
-def test_cores_are_dealt_out(
+def test_cores_are_shared_out(
     monkeypatch: pytest.MonkeyPatch, cores: set[int], jobs: int, shares: list[set[int]]
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cores)
-    assert schedule.share_cores(jobs) == shares
+    assert pool.share_cores(jobs) == shares
 
 
 @pytest.mark.parametrize(
-    ("cell", "other", "waits"),
+    ("name", "other", "waits"),
     [
         ("corridor/naive/1", "corridor/verified/1", True),
         ("corridor/naive/1", "corridor/verified/2", False),
@@ -201,9 +200,9 @@ def test_cores_are_dealt_out(
         ("corridor/good/1", "corridor/verified/1", False),
     ],
 )
-def test_who_may_train_on_the_same_waits_for_it(
-    study_file: Path, cell: str, other: str, waits: bool
+def test_a_cell_waits_for_another_that_may_train_on_the_same(
+    study_file: Path, name: str, other: str, waits: bool
 ) -> None:
     recipe = load_study(str(study_file), ["methods=[verified, naive, direct, good]"])
-    cells = {one.name: one for one in study_cells(recipe)}
-    assert schedule.may_come_out_the_same(cells[cell], cells[other]) is waits
+    cells = {cell.name: cell for cell in study_cells(recipe)}
+    assert pool.may_train_on_the_same(cells[name], cells[other]) is waits

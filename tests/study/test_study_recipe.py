@@ -1,4 +1,4 @@
-"""Study recipes: what they say, what they may not say, and which cells they come down to."""
+"""Study recipes: their keys, their mistakes, and the cells that they give."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def study(**changes: Any) -> Any:
 @pytest.mark.parametrize("name", study_names())
 @pytest.mark.parametrize("quick", [False, True])
 def test_bundled_studies_are_valid(name: str, quick: bool) -> None:
-    found = load_study(name, quick=quick)
-    assert study_cells(found)
-    assert found.name == (f"{name}-quick" if quick else name)
+    loaded = load_study(name, quick=quick)
+    assert study_cells(loaded)
+    assert loaded.name == (f"{name}-quick" if quick else name)
     assert name not in recipe_names()
 
 
 def test_the_bundled_study_covers_what_it_promises() -> None:
-    found = load_study("study-small")
-    assert set(found.environments) == {"textcraft", "webshop", "sciworld"}
-    assert set(found.methods) == {"base", "verified", "naive", "direct", "good"}
-    assert (len(found.seeds), found.rounds) == (3, 3)
+    loaded = load_study("study-small")
+    assert set(loaded.environments) == {"textcraft", "webshop", "sciworld"}
+    assert set(loaded.methods) == {"base", "verified", "naive", "direct", "good"}
+    assert (len(loaded.seeds), loaded.rounds) == (3, 3)
 
 
 def test_methods_of_an_environment_have_the_same_budget() -> None:
@@ -65,7 +65,7 @@ def test_methods_of_an_environment_have_the_same_budget() -> None:
         ({"seedz": [1]}, "unknown key 'seedz' (did you mean 'seeds'?)"),
         ({"methods": ["verifed"]}, "no method 'verifed' (did you mean 'verified'?)"),
         ({"methods": []}, "methods: needs at least one value"),
-        ({"seeds": [1, 1]}, "seeds: 1 stands there twice"),
+        ({"seeds": [1, 1]}, "seeds: 1 occurs twice"),
         ({"seeds": [-1]}, "seeds: -1 is outside"),
         ({"environments": {"textcraft": {"recipy": "x"}}}, "did you mean 'recipe'?"),
         (
@@ -91,7 +91,7 @@ def test_environments_may_not_be_several_at_once(tmp_path: Path) -> None:
         study(environments={"both": {"recipe": str(both)}})
 
 
-def test_a_mistake_in_quick_is_found_before_anybody_is_in_a_hurry(tmp_path: Path) -> None:
+def test_a_mistake_in_quick_is_reported_without_quick(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text("environments: [textcraft]\nquick: {round: 1}\n")
     with pytest.raises(RecipeError, match="unknown key 'round'"):
@@ -113,20 +113,20 @@ def test_quick_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_overrides_outweigh_the_file() -> None:
-    found = load_study("study-small", ["rounds=1", "set.search.width=5", "seeds=[7]"])
-    assert found.rounds == 1
-    assert {cell.seed for cell in study_cells(found)} == {7}
-    assert found.env_recipe("textcraft").search.width == 5
+    loaded = load_study("study-small", ["rounds=1", "set.search.width=5", "seeds=[7]"])
+    assert loaded.rounds == 1
+    assert {cell.seed for cell in study_cells(loaded)} == {7}
+    assert loaded.env_recipe("textcraft").search.width == 5
     with pytest.raises(RecipeError, match="needs the form key=value"):
         load_study("study-small", ["rounds"])
 
 
 def test_an_environments_own_settings_outweigh_the_studys() -> None:
-    found = study(
+    loaded = study(
         set={"search": {"tasks": 4, "width": 2}},
         environments={"textcraft": {"recipe": "smoke", "set": {"search": {"tasks": 8}}}},
     )
-    search = found.env_recipe("textcraft").search
+    search = loaded.env_recipe("textcraft").search
     assert (search.tasks, search.width) == (8, 2)
 
 
@@ -156,12 +156,12 @@ def test_naive_splices_come_after_all_that_they_may_equal() -> None:
         (["//1"], {"base", "verified", "naive"}),
     ],
 )
-def test_filters(only: list[str], methods: set[str]) -> None:
+def test_patterns(only: list[str], methods: set[str]) -> None:
     cells = study_cells(study(seeds=[1, 2]), only)
     assert {cell.method for cell in cells} == methods
 
 
-def test_a_filter_that_fits_nothing_is_an_error() -> None:
+def test_a_pattern_that_matches_nothing_is_an_error() -> None:
     with pytest.raises(UsageError) as caught:
         study_cells(study(), ["textcraf"])
     assert "did you mean 'textcraft'?" in caught.value.message
@@ -218,9 +218,9 @@ def test_the_pages_example_is_a_study(tmp_path: Path) -> None:
     [example] = re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL)
     path = tmp_path / "mine.yaml"
     path.write_text(example)
-    found = load_study(str(path))
-    assert found.env_recipe("deep").search.depth == 30
-    assert study_cells(found)
+    loaded = load_study(str(path))
+    assert loaded.env_recipe("deep").search.depth == 30
+    assert study_cells(loaded)
     assert load_study(str(path), quick=True).rounds == 1
 
 

@@ -1,4 +1,4 @@
-"""What runs of a study share: found, copied, and the same as if played again."""
+"""Stages that runs share are found and copied, as if each run had computed them itself."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from agentr_lite.store.records import Stage
 from agentr_lite.store.runs import list_runs, set_run_model, stage_status
 from agentr_lite.store.splices import list_adapters
 from agentr_lite.store.summaries import dump_trees
-from agentr_lite.study.jobs import sharing as shared
-from agentr_lite.study.jobs import work
+from agentr_lite.study.jobs import resolution
 from agentr_lite.study.jobs.cells import EQUAL_DATA, Cell, study_cells
-from agentr_lite.study.jobs.reuse import reuse_stage
-from agentr_lite.study.jobs.sharing import Runs, agent_examples
+from agentr_lite.study.jobs.model_digests import ModelDigests
+from agentr_lite.study.jobs.resolution import Resolution, agent_examples, resolve_cell
+from agentr_lite.study.jobs.run_index import RunIndex
+from agentr_lite.study.jobs.stage_cache import copy_cached_stage
+from agentr_lite.study.jobs.stage_inputs import eval_inputs, search_inputs
 from agentr_lite.study.recipe import load_study
-from agentr_lite.study.writeup.results import Gatherer
+from agentr_lite.study.writeup.results import ResultsReader
 from tests.support import loop_case, study_case
 from tests.support.study_case import Command
 
@@ -86,9 +88,9 @@ def test_another_model_makes_every_run_another(
     with Store.open(db) as store:
         set_run_model(store, list_runs(store)[0].id, {"sha256": "a" * 64})
         cells = study_cells(load_study(str(study_file)), ["corridor/base/1"])
-        for digest, found in (("a" * 64, True), ("b" * 64, False), (None, True)):
-            run = Runs(store).find(cells[0].recipe, digest)
-            assert (run is not None) == found
+        for digest, expected in (("a" * 64, True), ("b" * 64, False), (None, True)):
+            run = RunIndex(store).find(cells[0].recipe, digest)
+            assert (run is not None) == expected
 
 
 def test_equal_data_takes_as_many_examples(study: Command, study_file: Path) -> None:
@@ -103,15 +105,14 @@ def test_equal_data_takes_as_many_examples(study: Command, study_file: Path) -> 
     assert "needs round 1 of corridor/verified/1" in first.err
     assert study(path).code == 0
     with Store.open(folder / "s.db", create=False, read_only=True) as store:
-        runs = Runs(store)
-        digests = work.Digests()
+        index, digests = RunIndex(store), ModelDigests()
         for seed in (1, 2):
-            found = {
-                cell.method: work.resolve(store, runs, digests, cell)
+            resolutions = {
+                cell.method: resolve_cell(store, index, digests, cell)
                 for cell in study_cells(load_study(str(path)), [f"*/*/{seed}"])
             }
-            assert all(one.finished for one in found.values())
-            equal, verified = found[EQUAL_DATA].run, found["verified"].run
+            assert all(resolved.finished for resolved in resolutions.values())
+            equal, verified = resolutions[EQUAL_DATA].run, resolutions["verified"].run
             assert equal is not None
             assert verified is not None
             assert agent_examples(store, equal.id, 1) <= agent_examples(store, verified.id, 1)
@@ -129,30 +130,30 @@ def test_a_naive_run_answers_for_equal_data_once_it_is_evaluated(
     )
     assert study(path, "--set", "rounds=2").code == 0
     # As where both have made as many.
-    monkeypatch.setattr(work, "agent_examples", lambda *_: 5)
+    monkeypatch.setattr(resolution, "agent_examples", lambda *_: 5)
     naive, equal = study_cells(
         load_study(str(path), ["rounds=2"]), ["corridor/naive/1", f"corridor/{EQUAL_DATA}/1"]
     )
     with Store.open(folder / "s.db") as store:
 
-        def found(cell: Cell) -> work.Resolved:
-            return work.resolve(store, Runs(store), work.Digests(), cell)
+        def resolve(cell: Cell) -> Resolution:
+            return resolve_cell(store, RunIndex(store), ModelDigests(), cell)
 
-        answer = found(naive).run
-        assert answer is not None and found(equal).run == answer
-        # Its later rounds are no part of the ablation's answer.
+        run = resolve(naive).run
+        assert run is not None and resolve(equal).run == run
+        # The ablation does not use the run's later rounds.
         assert (naive.recipe.rounds, equal.recipe.rounds) == (2, 1)
-        [results] = Gatherer(store).gather(
+        [results] = ResultsReader(store).read(
             [naive, equal], {"corridor": naive.recipe}, ["base", "naive"]
         )
-        assert [one.last_round for one in results.runs] == [2, 1]
+        assert [result.last_round for result in results.runs] == [2, 1]
         store.execute(
             "UPDATE rounds SET finished_utc = NULL WHERE run_id = ? AND round = 1"
             " AND stage = 'eval'",
-            (answer.id,),
+            (run.id,),
         )
-        assert not found(equal).finished
-        assert found(equal).why == "needs round 1 of corridor/naive/1"
+        assert not resolve(equal).finished
+        assert resolve(equal).reason == "needs round 1 of corridor/naive/1"
 
 
 def test_copied_starts_equal_the_original(study_file: Path, study: Command) -> None:
@@ -162,19 +163,19 @@ def test_copied_starts_equal_the_original(study_file: Path, study: Command) -> N
         cells = study_cells(load_study(str(study_file)), ["corridor/good"])
         first, second = (create_run(store, cell.recipe) for cell in cells)
 
-        def shared_by(run: str, seed: int, number: int, stage: Stage) -> bool:
-            found = reuse_stage(
-                store, Runs(store), run, cells[seed - 1].recipe, None, number, stage
+        def is_copied(run: str, seed: int, number: int, stage: Stage) -> bool:
+            original = copy_cached_stage(
+                store, RunIndex(store), run, cells[seed - 1].recipe, None, number, stage
             )
-            copied = stage_status(store, run, number, stage)
-            assert (found is not None) == (copied is not None and copied.finished)
-            return found is not None
+            row = stage_status(store, run, number, stage)
+            assert (original is not None) == (row is not None and row.finished)
+            return original is not None
 
         # Another seed's base serves as well; its trees do not.
-        assert shared_by(first, 1, 0, "eval")
-        assert shared_by(second, 2, 0, "eval")
-        assert shared_by(first, 1, 1, "search")
-        assert not shared_by(second, 2, 1, "search")
+        assert is_copied(first, 1, 0, "eval")
+        assert is_copied(second, 2, 0, "eval")
+        assert is_copied(first, 1, 1, "search")
+        assert not is_copied(second, 2, 1, "search")
         grown = [row for row in dump_trees(store, source, 1) if row[0] not in ("judge", "recover")]
         assert list(dump_trees(store, first, 1)) == grown
 
@@ -183,7 +184,7 @@ def test_copied_starts_equal_the_original(study_file: Path, study: Command) -> N
             return [list_eval_items(store, row.id) for row in rows]
 
         assert episodes(first) == episodes(second) == episodes(source)
-        # Whoever looks whether the evaluation is this run's finds its own seed.
+        # The copy names the seed of its own run.
         for run, seed in ((first, 1), (second, 2), (source, 1)):
             assert list_evals(store, run, round_index=0)[0].summary["settings"]["seed"] == seed
 
@@ -212,10 +213,10 @@ def test_methods_with_the_same_examples_are_trained_once(
     assert len(trained) == 6
     db = study_file.parent / "s.db"
     with Store.open(db, create=False, read_only=True) as store:
-        found = {run.recipe["name"]: run.id for run in list_runs(store)}
-        first, second = found["corridor-good"], found["fewer-good"]
-        for told in ("round 1 train", "round 1 eval", "round 2 search", "round 2 train"):
-            assert f"{told}: the same as in {first}" in done.err
+        runs = {run.recipe["name"]: run.id for run in list_runs(store)}
+        first, second = runs["corridor-good"], runs["fewer-good"]
+        for stage_name in ("round 1 train", "round 1 eval", "round 2 search", "round 2 train"):
+            assert f"{stage_name}: the same as in {first}" in done.err
         adapters = [list_adapters(store, run_id) for run_id in (first, second)]
         assert [row.gguf_sha256 for row in adapters[0]] == [row.gguf_sha256 for row in adapters[1]]
         assert [row.round for row in adapters[1]] == [1, 2]
@@ -233,22 +234,22 @@ def test_methods_with_the_same_examples_are_trained_once(
     )
 
 
-def test_what_is_shared_depends_on_what_it_depends_on(study_file: Path) -> None:
+def test_a_stage_is_shared_by_runs_with_equal_inputs(study_file: Path) -> None:
     cells = {cell.name: cell for cell in study_cells(load_study(str(study_file)))}
 
-    def parts(of: Callable[[Any], Any], name: str, **changes: Any) -> Any:
+    def inputs(of_stage: Callable[[Any], Any], name: str, **changes: Any) -> Any:
         data = cells[name].recipe.to_dict()
         for group, keys in changes.items():
             data[group] |= keys
-        return of(data)
+        return of_stage(data)
 
     mine, other, base = "corridor/verified/1", "corridor/good/1", "corridor/verified/2"
-    for of in (shared.base_parts, shared.search_parts):
-        assert parts(of, mine) == parts(of, other)
-        assert parts(of, mine) != parts(of, mine, agent={"brief": True})
-    assert parts(shared.base_parts, mine) == parts(shared.base_parts, base)
-    assert parts(shared.base_parts, mine) == parts(shared.base_parts, mine, search={"width": 9})
-    assert parts(shared.base_parts, mine) != parts(shared.base_parts, mine, eval={"tasks": 9})
-    assert parts(shared.search_parts, mine) != parts(shared.search_parts, base)
-    assert parts(shared.search_parts, mine) != parts(shared.search_parts, mine, search={"c": 9})
-    assert parts(shared.search_parts, mine) == parts(shared.search_parts, mine, train={"rank": 9})
+    for stage in (eval_inputs, search_inputs):
+        assert inputs(stage, mine) == inputs(stage, other)
+        assert inputs(stage, mine) != inputs(stage, mine, agent={"brief": True})
+    assert inputs(eval_inputs, mine) == inputs(eval_inputs, base)
+    assert inputs(eval_inputs, mine) == inputs(eval_inputs, mine, search={"width": 9})
+    assert inputs(eval_inputs, mine) != inputs(eval_inputs, mine, eval={"tasks": 9})
+    assert inputs(search_inputs, mine) != inputs(search_inputs, base)
+    assert inputs(search_inputs, mine) != inputs(search_inputs, mine, search={"c": 9})
+    assert inputs(search_inputs, mine) == inputs(search_inputs, mine, train={"rank": 9})

@@ -22,11 +22,12 @@ from agentr_lite.store import Store
 from agentr_lite.store.runs import get_run, list_stages, set_run_status
 from agentr_lite.study.jobs.cells import FLAWLESS, Cell
 from agentr_lite.study.methods import METHODS
-from agentr_lite.study.writeup.document import Document, Part
-from agentr_lite.study.writeup.glance import glance_sections, told_in_short
+from agentr_lite.study.writeup.ablations import ablation_section
+from agentr_lite.study.writeup.document import Chapter, Document, Figure
+from agentr_lite.study.writeup.findings import environment_findings
+from agentr_lite.study.writeup.glance import glance_sections
 from agentr_lite.study.writeup.plots import environment_plot, sheet
 from agentr_lite.study.writeup.results import CellResult, EnvResults
-from agentr_lite.study.writeup.variants import variant_section
 from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act
 
@@ -67,13 +68,13 @@ def result(store: Store, method: str, seed: int, *shares: int) -> CellResult:
 @pytest.fixture
 def results(store: Store) -> EnvResults:
     """40 % before; 70 % with verified splices, 50 % with good data, over three seeds."""
-    found = EnvResults(env="stairs", recipe=RECIPE)
+    built = EnvResults(env="stairs", recipe=RECIPE)
     for method, share in (("base", 4), ("verified", 7), ("good", 5)):
         shares = (4,) if method == "base" else (4, share)
-        found.runs += [result(store, method, seed, *shares) for seed in (1, 2, 3)]
-        found.labels[method] = METHODS[method].label
-        found.planned[method] = 3
-    return found
+        built.runs += [result(store, method, seed, *shares) for seed in (1, 2, 3)]
+        built.labels[method] = METHODS[method].label
+        built.planned[method] = 3
+    return built
 
 
 def test_values_and_differences(results: EnvResults) -> None:
@@ -94,11 +95,11 @@ def test_values_and_differences(results: EnvResults) -> None:
 
 def test_three_copies_of_the_tasks_are_no_more_certain_than_one(results: EnvResults) -> None:
     seeds = results.seeds("verified")
-    one = difference_of(SUCCESS, {1: seeds[1]}, 1, {1: seeds[1]}, 0)
+    single = difference_of(SUCCESS, {1: seeds[1]}, 1, {1: seeds[1]}, 0)
     three = results.versus_base(SUCCESS, "verified", 1)
-    assert one is not None
+    assert single is not None
     assert three is not None
-    assert (one.low, one.high) == (pytest.approx(three.low), pytest.approx(three.high))
+    assert (single.low, single.high) == (pytest.approx(three.low), pytest.approx(three.high))
 
 
 def test_sections_say_what_is_noise(results: EnvResults) -> None:
@@ -166,19 +167,21 @@ def test_foreign_names_cannot_break_a_plot() -> None:
 
 
 def test_before_training_there_is_nothing_to_plot(store: Store) -> None:
-    found = EnvResults([result(store, "base", 1, 4)], {"base": "base"}, "stairs", RECIPE)
-    found.planned["base"] = 1
-    assert environment_plot(found) is None
-    [success] = [s for s in method_sections(found) if s.title == "Success"]
+    built = EnvResults([result(store, "base", 1, 4)], {"base": "base"}, "stairs", RECIPE)
+    built.planned["base"] = 1
+    assert environment_plot(built) is None
+    [success] = [s for s in method_sections(built) if s.title == "Success"]
     assert "Nothing has been trained yet." in success.notes
 
 
-def test_variants_stand_beside_what_they_are_variants_of(store: Store, results: EnvResults) -> None:
+def test_ablations_are_shown_beside_the_methods_they_change(
+    store: Store, results: EnvResults
+) -> None:
     results.runs += [result(store, FLAWLESS, seed, 4, 6) for seed in (1, 2, 3)]
     results.labels[FLAWLESS] = "no reflections"
     results.ablation_of[FLAWLESS] = "flawless"
     assert results.methods == ["verified", "good"]
-    section = variant_section(store, [results], "flawless")
+    section = ablation_section(store, [results], "flawless")
     rows = [[str(cell) for cell in row] for row in section.rows]
     assert [row[0] for row in rows] == [
         "stairs: Agent-R, verified",
@@ -198,27 +201,29 @@ def test_at_a_glance(results: EnvResults) -> None:
         "stairs: good data only",
     ]
     assert [str(cell) for cell in outcomes.rows[1][1:5]] == ["1", "3", "60", "70.0 %"]
-    assert "in stairs success and recovery" in str(outcomes.notes[0])
+    assert "success and recovery in stairs" in str(outcomes.notes[0])
     [row] = against.rows
     assert [str(cell) for cell in row[:3]] == [
         "stairs: Agent-R, verified − good data only",
         "1",
         "+20.0",
     ]
-    gains, order, recovery = told_in_short(results)
-    assert gains.startswith("Agent-R, verified, round 1: success 70.0 %, +30.0 points on the base")
+    gains, order, recovery, *_ = environment_findings(results)
+    assert gains.startswith(
+        "Agent-R, verified, round 1: success 70.0 %, +30.0 points against the base"
+    )
     assert order.startswith("success after round 1, best first: Agent-R, verified 70.0 %, good")
     assert order.endswith("differs from good data only (+20.0) by more than the noise.")
     assert recovery.startswith("recovery after round 1, best first: Agent-R, verified")
 
 
 def test_all_rounds_at_a_glance(store: Store) -> None:
-    found = EnvResults(env="stairs", recipe=RECIPE)
+    built = EnvResults(env="stairs", recipe=RECIPE)
     for method, shares in (("verified", (4, 7, 5)), ("good", (4, 4, 5))):
-        found.runs.append(result(store, method, 1, *shares))
-        found.labels[method] = METHODS[method].label
-        found.planned[method] = 1
-    *_, against, together = glance_sections([found])
+        built.runs.append(result(store, method, 1, *shares))
+        built.labels[method] = METHODS[method].label
+        built.planned[method] = 1
+    *_, against, together = glance_sections([built])
     assert [[str(cell) for cell in row[:3]] for row in against.rows] == [
         ["stairs: Agent-R, verified − good data only", "1", "+30.0"],
         ["stairs: Agent-R, verified − good data only", "2", "0.0"],
@@ -230,18 +235,22 @@ def test_all_rounds_at_a_glance(store: Store) -> None:
     ]
     than = together.columns.index("Agent-R, verified − it")
     assert [str(row[than]) for row in together.rows] == ["None", "+15.0"]
-    _, _, first, _, over_rounds = told_in_short(found)
+    _, _, first, _, over_rounds, *_ = environment_findings(built)
     assert first.startswith("recovery after round 1, best first: Agent-R, verified")
     assert over_rounds.startswith("recovery over rounds 1 to 2, best first: Agent-R, verified")
 
 
 def test_a_documents_three_forms(results: EnvResults) -> None:
-    part = Part(
-        "stairs", method_sections(results), ["60 tasks"], ["it *rises*"], "<svg/>", "stairs"
+    chapter = Chapter(
+        "stairs",
+        method_sections(results),
+        facts=["60 tasks"],
+        findings=["it *rises*"],
+        figure=Figure("stairs", "<svg/>"),
     )
     glance = glance_sections([results])
-    head = ["one study"]
-    document = Document("Results", "agentr-lite study x", head, "How to read.", [part], glance)
+    facts = ["one study"]
+    document = Document("Results", "agentr-lite study x", facts, "How to read.", [chapter], glance)
     text = document.markdown("plots")
     assert re.search(r"^# Results\n\nWritten by `agentr-lite study x`", text)
     assert "- stairs: it \\*rises\\*" in text

@@ -16,7 +16,8 @@ What an assistant's turn is: its prompt is the rendering up to it, and its answe
   + the text as the template shows it                             (perhaps trimmed)
   + what follows, up to and with the string that ends the turn    (a space and ``</s>``)
 
-All three are taken from the conversation rendered with the turn in place.
+All three are taken from the conversation rendered with the turn in place. Control tokens between
+the prompt and the text (harmony's channel) belong to the prompt: the answer begins in its channel.
 """
 
 from __future__ import annotations
@@ -62,6 +63,9 @@ class Witness:
 
     def prompt(self, messages: Sequence[Any]) -> list[int]:
         """Ids of the prompt for the next assistant's turn."""
+        opening = self._opening(messages)
+        if self._control.search(opening):
+            return self._encode(self._rendered(messages, prompt=True) + opening, first=True)
         if not any(self._control.search(message["content"]) for message in messages):
             ids = self._apply(messages, prompt=True, tokenize=True)
             return self._with_bos(ids)
@@ -133,9 +137,12 @@ class Witness:
         shown = self._rendered([*messages, {"role": "assistant", "content": text}], prompt=False)
         rest = self._around(messages, _MARK, follow=False)[1]
         assert shown.startswith(before) and shown.endswith(rest)
+        opening = self._opening(messages)
+        if self._control.search(opening):
+            prompt, opening = prompt + opening, ""
         return (
             prompt,
-            self._opening(messages),
+            opening,
             shown[len(before) : len(shown) - len(rest)],
             ending,
         )

@@ -27,6 +27,7 @@ from agentr_lite.runs.stages import train as train_stage
 from agentr_lite.store import Store, evals, runs, splices, summaries, trees
 from agentr_lite.train import lora
 from tests.support import corridor
+from tests.support.tiny_gguf import CHATML
 
 SetAttribute = Callable[[Any, str, Any], None]
 
@@ -111,11 +112,19 @@ def install(set_attribute: SetAttribute, make_player: Callable[[], Any] = Player
     set_attribute(lora, "train_lora", fake_training)
 
 
+def write_weights(folder: Path) -> Path:
+    """A directory that passes for weights to train."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    settings = {"chat_template": CHATML, "eos_token": "<|im_end|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "model.safetensors").touch()
+    return folder
+
+
 def write_recipe(folder: Path) -> Path:
     """The recipe file, beside what passes for the model's weights."""
-    weights = folder / "weights"
-    weights.mkdir(parents=True)
-    (weights / "config.json").write_text("{}")
+    weights = write_weights(folder / "weights")
     path = folder / "loop.yaml"
     path.write_text(RECIPE.format(weights=weights))
     return path

@@ -1,7 +1,7 @@
 """A study without a model: the stand-ins of ``loop_case``, two methods, two seeds.
 
-Run as a program it works off one cell with these stand-ins, as ``agentr_lite.study.jobs.worker``
-does with the real ones; a cell of the method named in its first argument hangs in its first batch.
+As a program, it runs one cell with these stand-ins, as ``agentr_lite.study.jobs.worker`` does with
+the real parts. A cell of the method named in its first argument hangs in its first batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from agentr_lite.store import Store
 from agentr_lite.store.runs import list_runs
-from agentr_lite.study.jobs import work
+from agentr_lite.study.jobs import model_digests
 from tests.support import loop_case
 
 STUDY = """
@@ -32,7 +32,7 @@ quick: {{seeds: [3], set: {{eval: {{tasks: 2}}}}}}
 
 
 CELLS = 6
-"""Of that study: three methods, two seeds."""
+"""Cells of that study: three methods, two seeds."""
 
 
 class Ran(NamedTuple):
@@ -50,7 +50,7 @@ Command = Callable[..., Ran]
 def install(set_attribute: Callable[[Any, str, Any], None]) -> None:
     """Put the stand-ins in place; models have no digest."""
     loop_case.install(set_attribute)
-    set_attribute(work, "model_digest", lambda recipe: None)
+    set_attribute(model_digests, "model_digest", lambda recipe: None)
 
 
 def write_study(folder: Path, *, ablations: str = "false", text: str = STUDY) -> Path:
@@ -64,19 +64,19 @@ def write_study(folder: Path, *, ablations: str = "false", text: str = STUDY) ->
 def run_names(db: Path) -> list[tuple[str, int, str]]:
     """(name, seed, status) of every run, oldest first."""
     with Store.open(db, create=False, read_only=True) as store:
-        found = [(run.recipe["name"], run.seed, run.status) for run in list_runs(store)]
-    return found[::-1]
+        runs = [(run.recipe["name"], run.seed, run.status) for run in list_runs(store)]
+    return runs[::-1]
 
 
 def contents(db: Path) -> dict[str, list[str]]:
-    """(name, seed) of each run to all that it left behind."""
+    """``NAME SEED`` of each run to everything that it stored."""
     with Store.open(db, create=False, read_only=True) as store:
         runs = [(f"{run.recipe['name']} {run.seed}", run.id) for run in list_runs(store)]
     return {name: loop_case.contents(db, run_id) for name, run_id in runs}
 
 
 def without_usage(rows: list[str]) -> list[Any]:
-    """What a run left behind, but for what its evaluations cost: that is what it cost elsewhere."""
+    """What a run stored, without the cost of its evaluations, which may be that of another run."""
     # (round, stage, finished, usage, summary)
     return [
         row[:3] + row[4:] if isinstance(row, list) and row[1:2] == ["eval"] else row
@@ -97,8 +97,8 @@ if __name__ == "__main__":
     from agentr_lite.study.jobs import worker
 
     install(setattr)
-    order = worker.read_order()
-    worker.leave_with_parent()
-    if f"/{sys.argv[1]}/" in order:
+    line = worker.read_job()
+    worker.stop_with_parent()
+    if f"/{sys.argv[1]}/" in line:
         loop_case.actors.open_actor = lambda recipe, **_: Hanging()
-    sys.exit(worker.main(order))
+    sys.exit(worker.main(line))

@@ -7,6 +7,7 @@ Source: the template's names and whitespace rules follow Hugging Face transforme
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,7 +21,10 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from agentr_lite.core.errors import ModelError
-from agentr_lite.core.messages import Message
+from agentr_lite.core.messages import Message, spoken
+
+THOUGHT_OPEN, THOUGHT_CLOSE = "<think>", "</think>"
+"""What reasoning models write round their thoughts."""
 
 _BUDGET_S = 5.0
 _MAX_CHARS = 4_000_000
@@ -28,6 +32,9 @@ _MAX_REPEAT = 10_000
 _TICK = "_tick"
 _DATE = datetime(2025, 1, 1)
 """The date that ``strftime_now`` formats: the clock must not change a result."""
+
+_CONTROL_LIKE = re.compile(r"<[|｜][^<>\s]*?[|｜]>|</?[A-Za-z_][\w-]*>|\[/?[A-Z][A-Z_]*\]")
+"""``<|im_end|>``, ``</s>``, ``<end_of_turn>``, ``[INST]``."""
 
 _HINT = (
     "Give a working template with --set agent.chat_template=FILE.jinja, or put it into a copy of"
@@ -47,7 +54,9 @@ class ChatTemplate:
             the first user turn's.
     """
 
-    def __init__(self, source: str, *, origin: str, bos: str = "", eos: str = "") -> None:
+    def __init__(
+        self, source: str, *, origin: str, bos: str = "", eos: str = "", thinking: bool = False
+    ) -> None:
         """Compile and try the template.
 
         Args:
@@ -55,19 +64,25 @@ class ChatTemplate:
             origin: where it came from, for messages.
             bos: text of the begin-of-text token, if the model has one.
             eos: text of the end token.
+            thinking: let a reasoning model think before it answers.
 
         Raises:
             ModelError: it does not compile, does something forbidden, runs too long, or leaves
                 the user's text out.
         """
         self._origin = origin
+        self.thinks = thinking and THOUGHT_CLOSE in source
+        """Whether answers begin with a block of thoughts."""
+        self._thinking = thinking
+        self._controls = _control_like(source)
         self._names = {"bos_token": bos, "eos_token": eos}
         self._deadline = 0.0
         environment = _Environment(self._tick)
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = _DATE.strftime
         environment.filters["tojson"] = _tojson
-        for name in ("center", "format", "wordwrap"):
+        environment.filters["format"] = _format
+        for name in ("center", "wordwrap"):
             # They can make strings of any length from a number.
             environment.filters.pop(name)
         environment.globals.pop("lipsum", None)
@@ -80,19 +95,37 @@ class ChatTemplate:
         self.merges_system = False
         self.merges_system = self._loses_system()
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt text for the next assistant turn.
+    def render(self, messages: Sequence[Message], *, generation_prompt: bool = True) -> str:
+        """The conversation's text; by default up to where the next assistant turn begins.
+
+        Args:
+            messages: the turns.
+            generation_prompt: end with what comes before an assistant's answer.
 
         Raises:
             ModelError: the template refuses the messages or misbehaves.
         """
         try:
-            return self._render(messages)
+            return self._render(messages, generation_prompt)
         except Refusal as error:
             raise ModelError(
                 f"the chat template of {self._origin} refuses the conversation: {_one_line(error)}",
                 hint=_HINT,
             ) from error
+
+    def render_text(self, messages: Sequence[Message]) -> str:
+        """``render`` for whoever tokenizes the text without knowing what is template in it.
+
+        A content that spells a control string of the template gets a zero-width space into it, so
+        that no tokenizer takes it for the control token.
+        """
+        if self._controls is None:
+            return self.render(messages)
+        disarmed: list[Message] = [
+            {"role": m["role"], "content": self._controls.sub(_disarmed, m["content"])}
+            for m in messages
+        ]
+        return self.render(disarmed)
 
     def _loses_system(self) -> bool:
         probe: list[Message] = [
@@ -113,7 +146,7 @@ class ChatTemplate:
             return True
         return False
 
-    def _render(self, messages: Sequence[Message]) -> str:
+    def _render(self, messages: Sequence[Message], generation_prompt: bool = True) -> str:
         if self.merges_system:
             messages = merge_system(messages)
         self._deadline = time.monotonic() + _BUDGET_S
@@ -121,10 +154,12 @@ class ChatTemplate:
         size = 0
         try:
             for part in self._template.generate(
-                messages=list(messages),
-                add_generation_prompt=True,
+                # Templates may test for keys; ours is none of theirs.
+                messages=spoken(messages),
+                add_generation_prompt=generation_prompt,
                 # A thinking model would spend the answer's few tokens on its thoughts.
-                enable_thinking=False,
+                enable_thinking=self._thinking,
+                thinking=self._thinking,
                 tools=None,
                 **self._names,
             ):
@@ -197,7 +232,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         if operator == "**" and (abs(left) > 1_000 or abs(right) > 64):
             raise SecurityError("it raises a number too high")
         if operator == "%" and isinstance(left, str):
-            raise SecurityError("it formats with %")
+            _check_format(left)
         return super().call_binop(context, operator, left, right)
 
 
@@ -211,8 +246,31 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+def _control_like(source: str) -> re.Pattern[str] | None:
+    """Matches what a template's text spells like a control token: it alone knows its vocabulary."""
+    spelled = sorted(set(_CONTROL_LIKE.findall(source)), key=lambda text: (-len(text), text))
+    return re.compile("|".join(map(re.escape, spelled))) if spelled else None
+
+
+def _disarmed(match: re.Match[str]) -> str:
+    return f"{match[0][0]}\u200b{match[0][1:]}"
+
+
 def _refuse(message: str = "") -> NoReturn:
     raise Refusal(str(message))
+
+
+def _format(text: str, *args: Any, **named: Any) -> str:
+    """Jinja's filter ``format``: the printf style, with bounded widths."""
+    _check_format(str(text))
+    return str(text) % (named or args)
+
+
+def _check_format(text: str) -> None:
+    """Refuse widths that would make a text of any length from a number."""
+    for width in re.findall(r"%[^%a-zA-Z]*", text):
+        if "*" in width or any(int(n) > _MAX_REPEAT for n in re.findall(r"\d+", width)):
+            raise SecurityError("it formats with too large a width")
 
 
 def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
@@ -224,7 +282,13 @@ def _one_line(error: Exception) -> str:
 
 
 def model_template(
-    model: Path, own: str | None, *, override: Path | None, bos: str, eos: str
+    model: Path,
+    own: str | None,
+    *,
+    override: Path | None,
+    bos: str,
+    eos: str,
+    thinking: bool = False,
 ) -> ChatTemplate:
     """A model's chat template, or the one in a file that replaces it.
 
@@ -234,6 +298,7 @@ def model_template(
         override: a Jinja file to use instead.
         bos: text of the beginning-of-sequence token.
         eos: text of the end-of-turn token.
+        thinking: let a reasoning model think before it answers.
 
     Raises:
         ModelError: no template, an unreadable file, or a template that is refused.
@@ -251,4 +316,4 @@ def model_template(
             f"{model} has no chat template: it may be a base model, not an instruct one",
             hint="Use an instruct model, or give it a template: --set agent.chat_template=FILE",
         )
-    return ChatTemplate(own, origin=str(override or model), bos=bos, eos=eos)
+    return ChatTemplate(own, origin=str(override or model), bos=bos, eos=eos, thinking=thinking)

@@ -20,10 +20,10 @@ from agentr_lite.actors.base import (
     ScoreRequest,
     ScoreResult,
 )
-from agentr_lite.actors.chat.prompts import Prompt, PromptBuilder
+from agentr_lite.actors.chat.encoder import ChatEncoder, History, Prompt
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import tuning
-from agentr_lite.actors.llamacpp.grammar import constrained
+from agentr_lite.actors.llamacpp.grammar import Constrained
 from agentr_lite.actors.llamacpp.isolated import IsolatedLane
 from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
 from agentr_lite.actors.llamacpp.library import library_version, uses_gpu
@@ -61,6 +61,8 @@ class LlamaCppActor(Actor):
         n_threads: int | None = None,
         n_gpu_layers: int = -1,
         chat_template: Path | None = None,
+        history: History = "exact",
+        thinking: bool = False,
         tuned: bool = True,
         deterministic: bool = False,
         weights: Weights | None = None,
@@ -76,6 +78,8 @@ class LlamaCppActor(Actor):
             n_threads: default: the physical cores that this process may use.
             n_gpu_layers: -1 = all, if llama.cpp was built with GPU support.
             chat_template: a Jinja file to use instead of the model's own template.
+            history: how finished turns become tokens; see ``ChatEncoder``.
+            thinking: let a reasoning model think before it answers; see ``ThinkingActor``.
             tuned: use the batch shapes that `agentr-lite doctor --tune` measured, if it was run.
             deterministic: answer each request by itself, so that no bit of its answers depends on
                 earlier or simultaneous requests. This is slower.
@@ -89,17 +93,18 @@ class LlamaCppActor(Actor):
         self.usage = Usage()
         self._path = path
         self._weights = weights or Weights(
-            path, n_gpu_layers=n_gpu_layers, chat_template=chat_template
+            path,
+            n_gpu_layers=n_gpu_layers,
+            chat_template=chat_template,
+            history=history,
+            thinking=thinking,
         )
         try:
             self._model = model = self._weights.model
             if model.n_ctx_train > 0:
                 context_tokens = min(context_tokens, model.n_ctx_train)
             self._context_tokens = context_tokens
-            self._tokenizer = self._weights.tokenizer
-            self._prompts = PromptBuilder(
-                self._weights.template, self._tokenizer, context_tokens=context_tokens
-            )
+            self._encoder = self._weights.encoder
             self._threads = n_threads or physical_cores()
             plan = plan_lanes(
                 model,
@@ -136,6 +141,8 @@ class LlamaCppActor(Actor):
             n_threads=n_threads,
             n_gpu_layers=n_gpu_layers,
             chat_template=chat_template,
+            history=history,
+            thinking=thinking,
             tuned=tuned,
             deterministic=deterministic,
         )
@@ -162,6 +169,11 @@ class LlamaCppActor(Actor):
         }
 
     @property
+    def encoder(self) -> ChatEncoder:
+        """How it turns conversations into tokens."""
+        return self._encoder
+
+    @property
     def context_tokens(self) -> int:
         """Longest conversation, including its answer."""
         return self._context_tokens
@@ -174,28 +186,30 @@ class LlamaCppActor(Actor):
             sampling = request.sampling
             # The answer's limit may be too large for a small model's context.
             room = min(sampling.max_tokens, self._context_tokens // 2)
-            prompt = self._prompts.build(request.messages, room)
+            start = request.answer_start
+            prompt = self._encoder.fit(request.messages, self._context_tokens - room - len(start))
             prompts.append(prompt)
             if prompt.tokens is None:
                 jobs.append(None)
                 continue
+            asked = [*prompt.tokens, *start]
             stop = [text.encode() for text in sampling.stop if text]
-            longest = min(sampling.max_tokens, self._context_tokens - len(prompt.tokens))
+            longest = min(sampling.max_tokens, self._context_tokens - len(asked))
             samples = [
                 Sample(self._chooser(sampling, seed), longest, stop) for seed in request.seeds
             ]
-            jobs.append(Job(prompt.tokens, samples))
+            jobs.append(Job(asked, samples))
         self._run([job for job in jobs if job is not None])
         return [
-            generated(request, prompt, job)
+            generated(request, prompt, job, self._encoder)
             for request, prompt, job in zip(requests, prompts, jobs, strict=True)
         ]
 
     def _chooser(self, sampling: Sampling, seed: int) -> Chooser:
         if not sampling.grammar:
             return make_chooser(sampling, seed)
-        grammar = self._weights.grammar(sampling.grammar)
-        return constrained(grammar, make_chooser(sampling, seed), sampling, seed)
+        matcher = self._weights.grammars.compiled(sampling.grammar).begin()
+        return Constrained(make_chooser(sampling, seed), matcher, sampling, seed)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """See ``Actor``.
@@ -208,16 +222,19 @@ class LlamaCppActor(Actor):
         """
         jobs: list[tuple[Job, list[Forced]] | None] = []
         for request in requests:
-            tokens = [tuple(self._tokenizer.continuation(text)) for text in request.continuations]
+            tokens = [tuple(self._encoder.answer(text)) for text in request.continuations]
             if not all(tokens):
                 raise ModelError("a continuation to score has no tokens")
-            prompt = self._prompts.build(request.messages, max(map(len, tokens), default=1))
+            prompt = self._encoder.fit(
+                request.messages,
+                self._context_tokens - len(request.answer_start) - max(map(len, tokens), default=1),
+            )
             if prompt.tokens is None:
                 jobs.append(None)
                 continue
             forced = [Forced(ids) for ids in tokens]
             samples = [Sample(c, len(ids)) for c, ids in zip(forced, tokens, strict=True)]
-            jobs.append((Job(prompt.tokens, samples), forced))
+            jobs.append((Job([*prompt.tokens, *request.answer_start], samples), forced))
         self._run([scored[0] for scored in jobs if scored is not None])
         return [
             _score_result(scored[0], scored[1]) if scored is not None else SCORE_OVERFLOW

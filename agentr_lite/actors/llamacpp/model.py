@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from functools import cached_property
 from pathlib import Path
 
@@ -15,8 +16,35 @@ from agentr_lite.actors.llamacpp.library import (
 )
 from agentr_lite.core.errors import ModelError
 
-_ATTR_STRIP = (1 << 7) | (1 << 8)
-"""LLAMA_TOKEN_ATTR_LSTRIP | RSTRIP: such a special token removes the spaces beside it."""
+_CONTROL_LIKE = re.compile(r"<\|\S+\|>")
+_LSTRIP, _RSTRIP = 1 << 7, 1 << 8
+"""LLAMA_TOKEN_ATTR_LSTRIP and RSTRIP: such a special token swallows the spaces beside it."""
+
+
+def check_vocabulary(path: Path) -> None:
+    """Let llama.cpp read a file's settings and vocabulary, without its weights.
+
+    Args:
+        path: a GGUF file whose header has been checked.
+
+    Raises:
+        ModelError: llama.cpp refuses the file, e.g. because it does not know the architecture.
+    """
+    lib = load_library()
+    clear_errors()
+    params = lib.llama_model_default_params()
+    params.vocab_only = True
+    handle = lib.llama_model_load_from_file(str(path).encode(), params)
+    if not handle:
+        raise _not_loadable(path)
+    lib.llama_model_free(handle)
+
+
+def _not_loadable(path: Path) -> ModelError:
+    return ModelError(
+        f"llama.cpp cannot load {path}: {last_error() or 'no reason given'}",
+        hint="The file may be damaged, or this llama.cpp may not know its architecture.",
+    )
 
 
 class Model:
@@ -44,10 +72,7 @@ class Model:
         params.use_extra_bufts = not has_unsafe_amx()
         self.handle = lib.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:
-            raise ModelError(
-                f"llama.cpp cannot load {path}: {last_error() or 'no reason given'}",
-                hint="The file may be damaged, or this llama.cpp may not know its architecture.",
-            )
+            raise _not_loadable(path)
         if (
             not lib.llama_model_has_decoder(self.handle)
             or lib.llama_model_has_encoder(self.handle)
@@ -69,7 +94,7 @@ class Model:
         self.adds_bos = bool(lib.llama_vocab_get_add_bos(self.vocab)) and self.bos >= 0
         self.n_ctx_train = int(lib.llama_model_n_ctx_train(self.handle))
         self.n_params = int(lib.llama_model_n_params(self.handle))
-        self.end_tokens = frozenset(
+        self.end_tokens: frozenset[int] = frozenset(
             token for token in range(self.n_vocab) if lib.llama_vocab_is_eog(self.vocab, token)
         )
         self._pieces: dict[int, bytes] = {}
@@ -82,11 +107,24 @@ class Model:
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of ``text``. Special tokens are recognised; no token is added."""
+        return self._tokenize(text, parse_special=True)
+
+    def plain(self, text: str) -> list[int]:
+        """Token ids of ``text``. The spelling of a control token is text like any other."""
+        # llama.cpp retypes some control tokens (harmony's) so that they are found in any text.
+        parts = self._retyped.split(text) if self._retyped is not None else [text]
+        return [
+            token for part in parts if part for token in self._tokenize(part, parse_special=False)
+        ]
+
+    def _tokenize(self, text: str, *, parse_special: bool) -> list[int]:
         raw = text.encode()
         size = len(raw) + 8
         while True:
             buffer = (ctypes.c_int32 * size)()
-            count = self._lib.llama_tokenize(self.vocab, raw, len(raw), buffer, size, False, True)
+            count = self._lib.llama_tokenize(
+                self.vocab, raw, len(raw), buffer, size, False, parse_special
+            )
             if count >= 0:
                 return buffer[:count]
             size = -count
@@ -114,35 +152,53 @@ class Model:
         return text.decode("utf-8", "replace") if text else ""
 
     def special_tokens(self) -> list[str]:
-        """Texts that the tokenizer always turns into a single token, longest first.
+        """Texts that ``tokenize`` always turns into a single token, longest first.
 
         They belong to control, unknown and user-defined tokens.
         """
         lib = self._lib
-        wanted = (
+        found = self._spellings(
             lib.LLAMA_TOKEN_ATTR_CONTROL
             | lib.LLAMA_TOKEN_ATTR_UNKNOWN
             | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
         )
-        texts = [
-            self.token_text(token)
-            for token in range(self.n_vocab)
-            if lib.llama_vocab_get_attr(self.vocab, token) & wanted
-        ]
-        return sorted((text for text in texts if text), key=lambda text: (-len(text), text))
+        return sorted(found, key=lambda text: (-len(text), text))
+
+    def control_tokens(self) -> dict[str, int]:
+        """Spelling to id of the tokens that ``plain`` never gives: control and unknown ones."""
+        lib = self._lib
+        control = self._spellings(lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN)
+        return {**control, **self._retyped_tokens}
+
+    def stripping_tokens(self) -> dict[str, tuple[bool, bool]]:
+        """Special tokens that swallow the white space (before them, after them)."""
+        attr = self._lib.llama_vocab_get_attr
+        return {
+            text: (bool(attr(self.vocab, token) & _LSTRIP), bool(attr(self.vocab, token) & _RSTRIP))
+            for text, token in self._spellings(_LSTRIP | _RSTRIP).items()
+        }
 
     @cached_property
-    def silent_tokens(self) -> frozenset[int]:
-        """Tokens that add nothing to a text and do not end it: control and unknown ones."""
-        lib = self._lib
-        silent = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN
-        return frozenset(
-            token
-            for token in range(self.n_vocab)
-            if lib.llama_vocab_get_attr(self.vocab, token) & silent and token not in self.end_tokens
-        )
+    def _retyped_tokens(self) -> dict[str, int]:
+        """User-defined tokens that are spelled like control tokens."""
+        defined = self._spellings(self._lib.LLAMA_TOKEN_ATTR_USER_DEFINED)
+        return {text: token for text, token in defined.items() if _CONTROL_LIKE.fullmatch(text)}
 
-    def has_stripping_tokens(self) -> bool:
-        """Whether a special token changes how the text beside it is tokenized."""
+    @cached_property
+    def _retyped(self) -> re.Pattern[str] | None:
+        """Matches the place inside such a spelling where a text is cut, so that none is found."""
+        if not self._retyped_tokens:
+            return None
+        rests = sorted((text[2:] for text in self._retyped_tokens), key=len, reverse=True)
+        return re.compile(r"(?<=<\|)(?=" + "|".join(map(re.escape, rests)) + ")")
+
+    def _spellings(self, attributes: int) -> dict[str, int]:
+        """Spelling to id of the tokens with one of the attributes."""
         attr = self._lib.llama_vocab_get_attr
-        return any(attr(self.vocab, token) & _ATTR_STRIP for token in range(self.n_vocab))
+        found = {
+            self.token_text(token): token
+            for token in range(self.n_vocab)
+            if attr(self.vocab, token) & attributes
+        }
+        found.pop("", None)
+        return found

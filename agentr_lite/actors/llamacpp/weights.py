@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agentr_lite.actors.chat.fragments import Tokenizer
-from agentr_lite.actors.chat.template import ChatTemplate, model_template
+from agentr_lite.actors.chat.encoder import ChatEncoder, History
+from agentr_lite.actors.chat.template import model_template
+from agentr_lite.actors.chat.tokenizer import Tokenizer
+from agentr_lite.actors.grammar.matcher import Grammars
 from agentr_lite.actors.llamacpp.adapters import Adapters
-from agentr_lite.actors.llamacpp.grammar import Grammar
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.shared import Shared
 
@@ -18,11 +19,19 @@ class Weights(Shared):
     Attributes:
         model: the loaded file.
         adapters: the adapters that were loaded for it.
-        tokenizer: caches tokenized texts for all users.
-        template: the chat template.
+        encoder: turns conversations into tokens, for all users.
+        grammars: those that answers have followed.
     """
 
-    def __init__(self, path: Path, *, n_gpu_layers: int, chat_template: Path | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        n_gpu_layers: int,
+        chat_template: Path | None,
+        history: History,
+        thinking: bool = False,
+    ) -> None:
         """Load the weights, for one user.
 
         Raises:
@@ -31,34 +40,24 @@ class Weights(Shared):
         self.model = model = Model(path, n_gpu_layers=n_gpu_layers)
         try:
             self.adapters = Adapters(model)
-            self.template: ChatTemplate = model_template(
+            template = model_template(
                 path,
                 model.header.chat_template,
                 override=chat_template,
                 bos=model.token_text(model.bos),
                 eos=model.token_text(model.eos),
+                thinking=thinking,
             )
-            self.tokenizer = Tokenizer(model)
+            eos = model.token_text(model.eos)
+            self.encoder = ChatEncoder(template, Tokenizer(model), eos=eos, history=history)
+            model.end_tokens |= self.encoder.end_tokens
         except BaseException:
             model.close()
             raise
-        self._grammars: dict[str, Grammar] = {}
+        self.grammars = Grammars(model, model.n_vocab)
         super().__init__()
 
-    def grammar(self, text: str) -> Grammar:
-        """A grammar over the model's vocabulary, compiled once.
-
-        Raises:
-            GrammarError: it is wrong.
-        """
-        if text not in self._grammars:
-            self._grammars[text] = Grammar(self.model, text)
-        return self._grammars[text]
-
     def _free(self) -> None:
-        for grammar in self._grammars.values():
-            grammar.close()
-        self._grammars.clear()
         # Adapters point into the model.
         self.adapters.close()
         self.model.close()

@@ -28,7 +28,7 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class HfVocabulary:
-    """mlx-lm's tokenizer behind ``agentr_lite.actors.chat.fragments.Vocabulary``.
+    """mlx-lm's tokenizer behind ``agentr_lite.actors.chat.tokenizer.Vocabulary``.
 
     Attributes:
         end_tokens: ids that end an answer.
@@ -54,6 +54,9 @@ class HfVocabulary:
                 hint="Save the tokenizer with transformers (use_fast=True) beside the weights.",
             )
         self._backend = backend
+        # Not the same object: the setting would hold for the tokenizer that is shared.
+        self._plain = type(backend).from_str(backend.to_str())
+        self._plain.encode_special_tokens = True
         self._added = dict(backend.get_added_tokens_decoder())
         self._byte_level = "ByteLevel" in repr(backend.decoder)
         self.is_bpe = self._byte_level
@@ -71,7 +74,7 @@ class HfVocabulary:
         }
         if not ends:
             raise ModelError(f"{origin} has no end-of-turn token", hint="Set eos_token.")
-        self.end_tokens = frozenset(ends)
+        self.end_tokens: frozenset[int] = frozenset(ends)
         template = getattr(tokenizer, "chat_template", None)
         self.chat_template = template if isinstance(template, str) and template.strip() else None
         self._pieces: dict[int, bytes] = {}
@@ -85,11 +88,25 @@ class HfVocabulary:
         texts = {entry.content for entry in self._added.values() if entry.content}
         return sorted(texts, key=lambda text: (-len(text), text))
 
-    def has_stripping_tokens(self) -> bool:
+    def plain(self, text: str) -> list[int]:
         """See ``Vocabulary``."""
-        return any(
-            entry.lstrip or entry.rstrip or entry.single_word for entry in self._added.values()
-        )
+        return list(self._plain.encode(text, add_special_tokens=False).ids) if text else []
+
+    def control_tokens(self) -> dict[str, int]:
+        """See ``Vocabulary``."""
+        return {
+            entry.content: token
+            for token, entry in self._added.items()
+            if entry.special and entry.content
+        }
+
+    def stripping_tokens(self) -> dict[str, tuple[bool, bool]]:
+        """See ``Vocabulary``."""
+        return {
+            entry.content: (entry.lstrip, entry.rstrip)
+            for entry in self._added.values()
+            if entry.lstrip or entry.rstrip
+        }
 
     def piece(self, token: int) -> bytes:
         """The bytes that ``token`` adds to the text; nothing for special tokens."""

@@ -21,7 +21,7 @@ from agentr_lite.actors.base import (
     ScoreRequest,
     ScoreResult,
 )
-from agentr_lite.actors.chat.prompts import split_exchanges
+from agentr_lite.actors.chat.encoder import split_exchanges
 from agentr_lite.actors.chat.template import ChatTemplate
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.openai.client import Client, Refusal
@@ -30,7 +30,7 @@ from agentr_lite.actors.openai.scoring import Scorer, cached_tokens, find_scorer
 from agentr_lite.actors.openai.servers import find_model
 from agentr_lite.actors.openai.spec import ServerSpec
 from agentr_lite.core.errors import ModelError
-from agentr_lite.core.messages import Message
+from agentr_lite.core.messages import Message, spoken
 from agentr_lite.core.usage import Usage
 
 _OVERFLOW = re.compile(
@@ -260,10 +260,10 @@ class OpenAIActor(Actor):
         else:
             body |= {k: v for k, v in kind.neutral.items() if k not in ("top_k", "min_p")}
         if self._template is not None:
-            body["prompt"] = self._template.render(messages)
+            body["prompt"] = self._template.render_text(messages)
             answer = await self._client.post("/completions", body)
         else:
-            body["messages"] = list(messages)
+            body["messages"] = spoken(messages)
             if kind.template_switches:
                 # A thinking model would spend the answer's few tokens on its thoughts.
                 body["chat_template_kwargs"] = {"enable_thinking": False}

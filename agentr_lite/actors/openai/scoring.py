@@ -19,7 +19,7 @@ from agentr_lite.actors.chat.template import ChatTemplate
 from agentr_lite.actors.openai.client import Client, Refusal
 from agentr_lite.actors.openai.servers import Served
 from agentr_lite.core.errors import ModelError
-from agentr_lite.core.messages import Message
+from agentr_lite.core.messages import Message, spoken
 
 _PROBE: list[Message] = [{"role": "user", "content": "Is water wet? Answer with one word."}]
 _PROBE_ANSWER = "Yes"
@@ -61,10 +61,10 @@ class Scorer:
         """
         prompt: str | list[int]
         if self._template is None:
-            prompt = await self._tokens(messages=list(request.messages))
+            prompt = await self._tokens(messages=spoken(request.messages))
             length = len(prompt)
         else:
-            prompt = self._template.render(request.messages)
+            prompt = self._template.render_text(request.messages)
             # Only the server knows how many tokens this is.
             length = len((await self._echo(prompt)).log_probabilities)
         jobs = [self._one(prompt, length, text) for text in request.continuations]

@@ -11,6 +11,12 @@ from agentr_lite.metrics.environments import figures_by_env
 from agentr_lite.metrics.episodes import Endings, count_endings
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.evaluation import EvalFigures, figures_of
+from agentr_lite.metrics.learning import (
+    Diagnosis,
+    learning_counts,
+    partial_notes,
+    round_diagnosis,
+)
 from agentr_lite.metrics.resampling import clustered_rate
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
@@ -132,11 +138,23 @@ class TrainLine:
 
     round: int
     examples: Mapping[str, int]
-    """Kind (revision, good, general) to number."""
+    """Kind (revision, good, general) to number; ``refused``: general chats that were left out
+    because the chat template refuses them, where there are any."""
     validation: int
     """How many of these are held out for the validation loss."""
     adapter: Mapping[str, Any] | None
     """The adapter's summary; None where none was trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearningLine:
+    """What kept a round's trees from giving more to learn from, or anything at all."""
+
+    round: int
+    notes: Sequence[str]
+    """What stands out in its counts, e.g. ``rewards tie in 38 of 48 trees``."""
+    diagnosis: Diagnosis | None
+    """Why there was nothing to train on; None where there was something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +168,8 @@ class RunReport:
     splices_by_env: list[SpliceLine] = field(default_factory=list)
     """By environment and round, where there are several environments."""
     training: list[TrainLine] = field(default_factory=list)
+    learning: list[LearningLine] = field(default_factory=list)
+    """Rounds whose trees gave little or nothing to learn from."""
     envs: list[str] = field(default_factory=list)
     """What its environments call themselves, where its recipe names several."""
 
@@ -185,6 +205,7 @@ def gather(store: Store, run_id: str) -> RunReport:
             line for env in envs for line in _splices(store, run.id, seed=run.seed, env=env)
         ],
         training=_training(store, run.id),
+        learning=_learning(store, run.id),
         envs=envs,
     )
 
@@ -344,23 +365,36 @@ def failure_share(failures: Sequence[tuple[int, bool]], *, seed: int) -> Estimat
     return clustered_rate(failed, tasks, seed=seed)
 
 
+def _learning(store: Store, run_id: str) -> list[LearningLine]:
+    lines = []
+    for row in list_stages(store, run_id):
+        if row.stage == "search" and row.finished:
+            notes = partial_notes(learning_counts(store, run_id, row.round))
+            diagnosis = round_diagnosis(store, run_id, row.round)
+            if notes or diagnosis:
+                lines.append(LearningLine(row.round, notes, diagnosis))
+    return sorted(lines, key=lambda line: line.round)
+
+
 def _training(store: Store, run_id: str) -> list[TrainLine]:
     adapters = {row.round: row.summary for row in list_adapters(store, run_id)}
     # A stage that was repeated leaves earlier data sets behind; the newest is the round's.
-    newest = {row.round: row.id for row in list_datasets(store, run_id)}
+    newest = {row.round: row for row in list_datasets(store, run_id)}
     lines = []
-    for number, dataset_id in sorted(newest.items()):
+    for number, dataset in sorted(newest.items()):
         if adapters.get(number, {}).get("adopted"):
             # It was trained elsewhere, on data that nobody here knows.
             continue
         rows = store.rows(
             "SELECT kind, split, count(*) AS n FROM dataset_items WHERE dataset_id = ?"
             " GROUP BY kind, split",
-            (dataset_id,),
+            (dataset.id,),
         )
         examples: Counter[str] = Counter()
         for row in rows:
             examples[row["kind"]] += row["n"]
+        if refused := dataset.settings.get("counts", {}).get("general_refused"):
+            examples["refused"] = refused
         lines.append(
             TrainLine(
                 number,

@@ -42,7 +42,8 @@ def run_sections(report: RunReport) -> list[Section]:
         lines = with_envs(report.evals_of("recovery", split))
         if lines:
             sections.append(recovery_section(lines, split=split))
-    sections += [splice_section(report), training_section(report), cost_section(report)]
+    sections += [splice_section(report), dead_end_section(report), training_section(report)]
+    sections.append(cost_section(report))
     return [section for section in sections if section.rows]
 
 
@@ -272,6 +273,8 @@ def splice_section(report: RunReport) -> Section:
             notes.append(f"{name}: rejected: {reasons}.")
     columns = ["", "good", "bad", "pairs", "naive failed", "kept", "recovered", "rejected"]
     columns += ["length"]
+    for learnt in report.learning if rows else ():
+        notes += [f"{round_name(learnt.round)}: {note}." for note in learnt.notes]
     if rows:
         notes.append(
             "Good and bad: numbers of trajectories. Kept: splices whose replay earns the reward."
@@ -281,9 +284,22 @@ def splice_section(report: RunReport) -> Section:
     return Section("Revision data", columns, rows, notes)
 
 
+def dead_end_section(report: RunReport) -> Section:
+    """Rounds that gave nothing to train on: why, and what to try."""
+    dead_ends = [(line.round, line.diagnosis) for line in report.learning if line.diagnosis]
+    rows: list[list[Cell]] = [[round_name(number), each.cause] for number, each in dead_ends]
+    notes = []
+    for number, each in dead_ends:
+        notes.append(f"{round_name(number).capitalize()}: {each.finding}.")
+        notes += [advice for advice in each.advice if advice not in notes]
+    return Section("Nothing to learn from", ["", "cause"], rows, notes)
+
+
 def training_section(report: RunReport) -> Section:
     """What each round trained on."""
-    kinds = ("revision", "good", "general")
+    kinds = ["revision", "good", "general"]
+    has_refused = any("refused" in line.examples for line in report.training)
+    kinds += ["refused"] if has_refused else []
     rows: list[list[Cell]] = []
     for line in report.training:
         adapter = line.adapter or {}
@@ -303,6 +319,11 @@ def training_section(report: RunReport) -> Section:
         "Examples by kind. Held out: how many of them are kept for the validation loss, which is"
         " shown from its first to its best value."
     ]
+    if has_refused:
+        notes.append(
+            "Refused: chats of the general data that were left out because the model's chat"
+            " template refuses them."
+        )
     return Section("Training", columns, rows, notes)
 
 

@@ -60,7 +60,7 @@ def difference_sentence(
 
 
 def difference_phrase(measure: Measure, difference: Estimate, than: str = "") -> str:
-    """A difference within a sentence: ``+7.8 points on the base (95 % interval +3.1 to +12.8)``.
+    """A difference within a sentence: ``+7.8 points against the base (…), inside the noise``.
 
     Args:
         measure: what is compared.

@@ -11,12 +11,11 @@ from agentr_lite.core.config import artifacts_dir
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.runs.actors import actor_settings
 from agentr_lite.runs.equipment import adapter_in_use
+from agentr_lite.runs.general import GeneralData, usable_general
 from agentr_lite.runs.stages.stage import Stage, StageContext
 from agentr_lite.runs.weights import prepared_weights, training_weights
 from agentr_lite.store import evals, runs, splices
-from agentr_lite.train.batches import TrainExample
 from agentr_lite.train.dataset import Dataset, build_dataset
-from agentr_lite.train.general import load_general
 
 
 class TrainStage(Stage):
@@ -30,7 +29,7 @@ class TrainStage(Stage):
 
     def __init__(self, context: StageContext, *, redo: bool = False) -> None:
         super().__init__(context, redo=redo)
-        self._general: Mapping[int, TrainExample] = {}
+        self._general = GeneralData(None, {}, {})
 
     @classmethod
     def model_round(cls, number: int) -> None:
@@ -41,13 +40,20 @@ class TrainStage(Stage):
 
         Raises:
             ModelError: there are no training weights, or they are unfit.
-            RecipeError: the general data cannot be read.
+            RecipeError: the general data cannot be read, or none of it can be used.
         """
         training_weights(self.recipe)
-        self._general = load_general(self.recipe.train.general)
+        self._general = usable_general(self.recipe)
 
     def work(self) -> dict[str, Any]:
-        dataset = build_dataset(self.store, self.run_id, self.round, self.recipe, self._general)
+        dataset = build_dataset(
+            self.store,
+            self.run_id,
+            self.round,
+            self.recipe,
+            self._general.examples,
+            refused=len(self._general.refused),
+        )
         summary: dict[str, Any] = {"dataset_id": dataset.id, **dataset.counts}
         if dataset.train:
             return {**summary, **self._train(dataset)}
@@ -71,6 +77,8 @@ class TrainStage(Stage):
             out_dir=artifacts_dir(self.store.path, self.run_id) / f"round-{self.round}",
             start_adapter=self._start_adapter(),
             chat_template=actor_settings(self.recipe).chat_template,
+            history=self.recipe.agent.history,
+            thinking=self.recipe.agent.thinking > 0,
             on_report=_ProgressReport(self),
             resume=not self.redo,
         )

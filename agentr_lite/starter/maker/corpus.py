@@ -1,6 +1,6 @@
-"""Demonstrations of all three environments as chat messages: what the starter is trained on.
+"""The starter's training data: demonstrations of all three environments as chat messages.
 
-Episodes run in the environments' own rules, so observations are those that the model will meet.
+The episodes follow the environments' own rules, so the model will see the same observations.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from agentr_lite.starter.maker.shopping import Shopping
 
 
 class Source(Protocol):
-    """Where one environment's episodes come from."""
+    """A source of one environment's episodes."""
 
     name: str
 
     def episodes(self, rng: random.Random, ease: float = 0.0) -> Iterator[Episode]:
-        """Episodes for ever from one random stream."""
+        """Endless episodes from one random stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """What share of the demonstrations is what."""
+    """The shares of the kinds of demonstrations."""
 
     shares: dict[str, float] = field(
         default_factory=lambda: {"textcraft": 0.4, "webshop": 0.4, "sciworld": 0.2}
     )
-    """Of the episodes, by environment."""
+    """Environment to its share of the episodes."""
     judged: float = 0.2
-    """Episodes that end with the critic's question after one of their steps."""
+    """Share of the episodes that end with the critic's question after one of their steps."""
     drills: float = 0.08
-    """Copying drills among all demonstrations."""
+    """Share of copying drills among all demonstrations."""
     early_drills: float = 0.4
-    """The same at the very beginning."""
+    """Share of copying drills at the beginning of training."""
 
 
 class Corpus:
     """An endless stream of demonstrations.
 
     Args:
-        sources: by environment.
-        words: of the copying drills.
-        mixture: their shares.
+        sources: one per environment.
+        words: words for the copying drills.
+        mixture: the shares of the kinds of demonstrations.
     """
 
     def __init__(
@@ -61,47 +61,47 @@ class Corpus:
         self.mixture = mixture or Mixture()
 
     def stream(self, seed: int, *, ease: float = 0.0) -> Iterator[Demonstration]:
-        """Demonstrations for ever.
+        """Endless demonstrations.
 
         Args:
-            seed: of this stream.
-            ease: 1 = easy tasks and many drills, 0 = the full mixture.
+            seed: seed of this stream.
+            ease: in [0, 1]; 1 = easy tasks and many drills, 0 = the full mixture.
         """
         rng = random.Random(seed)
         mixture = self.mixture
         drills = mixture.drills + (mixture.early_drills - mixture.drills) * ease
-        running = {
+        streams = {
             source.name: source.episodes(random.Random(f"{seed}/{source.name}"), ease)
             for source in self.sources
         }
-        names = list(running)
+        names = list(streams)
         weights = [mixture.shares[name] for name in names]
         while True:
             if rng.random() < drills:
                 yield drill(self.words, rng)
                 continue
-            episode = next(running[rng.choices(names, weights)[0]])
+            episode = next(streams[rng.choices(names, weights)[0]])
             yield demonstration(episode, rng, judged=rng.random() < mixture.judged)
 
 
 def build_corpus(recordings: Path, mixture: Mixture | None = None) -> Corpus:
-    """The corpus of all three environments: training tasks are played, dev and test tasks never.
+    """The corpus of all three environments; it has only training tasks, never dev or test tasks.
 
     Args:
-        recordings: plays of ScienceWorld's training tasks.
-        mixture: shares; default: the starter's.
+        recordings: recorded episodes of ScienceWorld's training tasks.
+        mixture: default: the starter's.
     """
     sources: list[Source] = [Crafting.bundled(), Shopping(), Exploring(recordings)]
     return Corpus(sources, sorted(corpus_words(sources)), mixture)
 
 
 def corpus_words(sources: Sequence[Source], episodes: int = 1500) -> set[str]:
-    """The words of a sample of each source's episodes, as they are written."""
+    """The words in a sample of each source's episodes, in their original case."""
     words: set[str] = set()
     for source in sources:
-        running = source.episodes(random.Random(f"words/{source.name}"))
+        stream = source.episodes(random.Random(f"words/{source.name}"))
         for _ in range(episodes):
-            episode = next(running)
+            episode = next(stream)
             words.update(_words(episode.opening))
             for step in episode.steps:
                 words.update(_words(step.text))

@@ -18,27 +18,27 @@ from agentr_lite.starter.maker.worlds import Vocabulary, WorldMaker
 
 @dataclass(frozen=True, slots=True)
 class CraftingMixture:
-    """What TextCraft's episodes are made of."""
+    """The kinds of TextCraft's episodes."""
 
     real: float = 0.3
-    """Share of the bundled book's training tasks; the rest are procedural worlds, which teach to
-    read the commands."""
+    """Share of the bundled book's training tasks. The rest are procedural worlds, which teach the
+    model to read the commands."""
     max_steps: int = 20
     max_commands: int = 30
-    """Tasks that show more are left out: they would be most of the tokens."""
+    """Tasks that show more commands are left out; they would have most of the tokens."""
     habits: Habits = field(default_factory=Habits)
 
 
 def play(world: World, player: Player, instructions: str, max_steps: int) -> Episode:
-    """Let ``player`` play ``world`` by the environment's rules."""
+    """Let a player play a world by the environment's rules."""
     inventory: dict[str, int] = {}
     steps: list[Step] = []
     verdicts: list[Verdict] = []
     for _ in range(max_steps):
-        taken = take_turn(player, steps, verdicts)
-        if taken is None:
+        move = take_turn(player, steps, verdicts)
+        if move is None:
             continue
-        turn, action = taken
+        turn, action = move
         outcome = apply(world.table, inventory, action)
         inventory = dict(outcome.inventory)
         solved = outcome.crafted == world.goal
@@ -52,7 +52,7 @@ def play(world: World, player: Player, instructions: str, max_steps: int) -> Epi
                 invalid=not outcome.ok,
             )
         )
-        verdicts.append(turn.verdict if outcome.ok else "Bad")
+        verdicts.append(turn.verdict if outcome.ok else "bad")
         if solved:
             break
         player.observe(outcome.observation)
@@ -63,16 +63,16 @@ def play(world: World, player: Player, instructions: str, max_steps: int) -> Epi
 
 
 class Crafting:
-    """TextCraft's episodes for ever.
+    """Endless episodes of TextCraft.
 
     Args:
         worlds: the *training* tasks of the bundled book.
-        vocabulary: words of procedural worlds.
-        held_out: goals that must not be made in any demonstration.
+        vocabulary: words for procedural worlds.
+        held_out: goals that no demonstration may make.
         instructions: the system prompt.
 
     Raises:
-        ValueError: a held-out goal among the worlds.
+        ValueError: a held-out goal is among the worlds.
     """
 
     name = "textcraft"
@@ -97,7 +97,7 @@ class Crafting:
 
     @classmethod
     def bundled(cls, mixture: CraftingMixture | None = None) -> Crafting:
-        """Of the bundled book: training goals are played, dev and test goals never."""
+        """The episodes of the bundled book's training goals, without its dev and test goals."""
         env = TextCraft()
         held_out = frozenset(
             env.world(task).goal for split in ("dev", "test") for task in env.tasks(split)
@@ -117,21 +117,21 @@ class Crafting:
 
         Args:
             rng: the stream.
-            ease: 1 = shallow worlds without distractors, 0 = the full mixture.
+            ease: in [0, 1]; 1 = shallow worlds without distractors, 0 = the full mixture.
         """
         maker = WorldMaker(self.vocabulary, self.held_out, rng)
         while True:
             if rng.random() < self.mixture.real * (1 - ease):
-                world = self._reshown(rng.choice(self.worlds), rng)
+                world = self._reordered(rng.choice(self.worlds), rng)
             else:
                 world = self._procedural(maker, rng, ease)
             player = Player(world.commands, world.goal, rng, self.mixture.habits)
             yield play(world, player, self.instructions, self.mixture.max_steps)
 
-    def _reshown(self, world: World, rng: random.Random) -> World:
+    def _reordered(self, world: World, rng: random.Random) -> World:
         """The same goal with its commands in another order and fewer distractors.
 
-        A task shows its commands in one frozen order; seen often enough, it would be remembered.
+        A task shows its commands in one fixed order; the model would remember it.
         """
         tree = set(world.table.tree(world.goal))
         keep = rng.random()

@@ -1,7 +1,7 @@
-"""Copying drills: lists of lines, and questions whose answer stands there to the letter.
+"""Copying drills: a list of lines, and questions whose answers are exact copies of lines.
 
-Playing is mostly copying, and copying is what a small network learns last. Every token of an
-answer is a target, so a drill teaches it faster than an episode does.
+Playing is mostly copying, and a small network learns copying last. Every token of an answer is a
+target, so a drill teaches copying faster than an episode does.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _LETTERS = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 
 def drill(words: Sequence[str], rng: random.Random) -> Demonstration:
-    """One drill.
+    """Make one drill.
 
     Args:
-        words: what its lines are made of; lines share some, as names do.
-        rng: of this drill.
+        words: for the lines; lines share some words, as names do.
+        rng: random stream of this drill.
     """
     shared = rng.sample(words, 4)
     numbered = rng.random() < 0.4

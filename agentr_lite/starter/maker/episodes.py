@@ -1,32 +1,27 @@
-"""Played episodes with a verdict on each step, and the training examples that are made of them."""
+"""Demonstrated episodes with a verdict on each step, and the training examples made from them."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from agentr_lite.agent.conversation import conversation
 from agentr_lite.agent.turns import REFLECT_REPLY, is_reflection, parse_action
 from agentr_lite.core.messages import Message
 from agentr_lite.core.steps import Step
+from agentr_lite.core.verdicts import VERDICTS, Verdict
+from agentr_lite.envs.expert import Move
 from agentr_lite.splice.critic import CRITIC_ANSWERS, judge_message
 
-Verdict = Literal["Good", "Bad", "Uncertain"]
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What a player says, and whether it was right."""
-
-    text: str
-    verdict: Verdict
-    """Before the observation is known; an action that fails is bad in any case."""
+ANSWERS: Mapping[Verdict, str] = dict(zip(VERDICTS, CRITIC_ANSWERS, strict=True))
+"""Verdict to the critic's answer in the demonstrations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A played episode with the verdict on each step."""
+    """An episode with a verdict on each step."""
 
     env: str
     instructions: str
@@ -35,11 +30,11 @@ class Episode:
     steps: list[Step]
     verdicts: list[Verdict]
     reward: float
-    """The last step's."""
+    """The reward of the last step."""
 
     @property
     def solved(self) -> bool:
-        """Whether it earned everything."""
+        """Whether the episode earned the full reward."""
         return self.reward >= 1.0
 
 
@@ -49,35 +44,39 @@ class Demonstration:
 
     messages: list[Message]
     loss: list[bool]
-    """Per message: whether it is a target. Only assistant turns are."""
+    """For each message, whether it is a target; only assistant turns are."""
     kind: str
     """``play``, ``judge`` or ``drill``."""
     env: str
-    """Which environment's; empty for drills."""
+    """The environment; empty for drills."""
 
 
 class Demonstrator(Protocol):
-    """Who plays an episode."""
+    """A scripted player of one environment."""
 
-    def next_turn(self) -> Turn:
-        """What it says next."""
+    def next_move(self) -> Move:
+        """The player's next turn."""
 
     def observe(self, observation: str) -> None:
-        """Tell it what came of its turn."""
+        """Take in the observation after a turn."""
 
 
 def take_turn(
     player: Demonstrator, steps: list[Step], verdicts: list[Verdict]
-) -> tuple[Turn, str] | None:
-    """The player's next turn and the action in it.
+) -> tuple[Move, str] | None:
+    """The player's next turn and its action.
 
     Returns:
-        None for a reflection, which concerns no environment: it is answered and noted already.
+        None for a reflection: it does not reach the environment, and its step and verdict have been
+        appended already.
+
+    Raises:
+        ValueError: the turn has no action.
     """
-    turn = player.next_turn()
+    turn = player.next_move()
     action = parse_action(turn.text)
     if action is None:
-        raise ValueError(f"the demonstrator said no action: {turn.text!r}")
+        raise ValueError(f"the player's turn has no action: {turn.text!r}")
     if not is_reflection(action):
         return turn, action
     steps.append(Step(turn.text, action, REFLECT_REPLY, kind="reflect"))
@@ -87,28 +86,28 @@ def take_turn(
 
 
 def demonstration(episode: Episode, rng: random.Random, *, judged: bool) -> Demonstration:
-    """An episode as an example: the play itself, or the critic's question about one step.
+    """Make a training example: the episode itself, or the critic's question about one step.
 
     Args:
         episode: with at least one step.
-        rng: which step is judged.
-        judged: ask about a step and stop there.
+        rng: chooses the step that is judged.
+        judged: end with the critic's question about one step and its answer.
 
     Raises:
-        ValueError: a verdict that the critic does not know.
+        ValueError: the critic has no such verdict.
     """
     if judged:
-        cut = _judged_step(episode, rng)
-        steps = episode.steps[: cut + 1]
+        last = _judged_step(episode, rng)
+        steps = episode.steps[: last + 1]
         messages = judge_message(conversation(episode.instructions, episode.opening, steps))
-        verdict = episode.verdicts[cut]
-        if verdict not in CRITIC_ANSWERS:
+        verdict = episode.verdicts[last]
+        if verdict not in ANSWERS:
             raise ValueError(f"not a verdict: {verdict!r}")
-        messages.append({"role": "assistant", "content": verdict})
+        messages.append({"role": "assistant", "content": ANSWERS[verdict]})
         kind = "judge"
     else:
         messages = conversation(episode.instructions, episode.opening, episode.steps)
-        # The last observation answers nothing and is answered by nothing.
+        # No turn follows the last observation.
         messages.pop()
         kind = "play"
     loss = [message["role"] == "assistant" for message in messages]
@@ -116,8 +115,8 @@ def demonstration(episode: Episode, rng: random.Random, *, judged: bool) -> Demo
 
 
 def _judged_step(episode: Episode, rng: random.Random) -> int:
-    """A step to judge: half of the time a bad one, if there is any."""
-    bad = [index for index, verdict in enumerate(episode.verdicts) if verdict == "Bad"]
+    """Index of the step to judge: with probability 0.5 a bad step, if there is one."""
+    bad = [index for index, verdict in enumerate(episode.verdicts) if verdict == "bad"]
     if bad and rng.random() < 0.5:
         return rng.choice(bad[:2])
     return rng.randrange(len(episode.steps))

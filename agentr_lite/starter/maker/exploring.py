@@ -1,4 +1,4 @@
-"""ScienceWorld's episodes: recorded plays of training variations, with other things in them."""
+"""ScienceWorld's episodes: recordings of training variations, in which some names are replaced."""
 
 from __future__ import annotations
 
@@ -17,21 +17,32 @@ _COLORS = ("red", "green", "blue", "yellow", "orange", "purple")
 _BOX = re.compile(rf"\b({'|'.join(_COLORS)})(?= box\b)")
 _POT = re.compile(r"(?<=flower pot )\d+")
 _EGGS = (
-    *("blue jay", "butterfly", "chameleon", "crocodile", "dove", "frog", "giant tortoise"),
-    *("parrot", "turtle", "moth", "toad", "spider", "bee"),
+    "blue jay",
+    "butterfly",
+    "chameleon",
+    "crocodile",
+    "dove",
+    "frog",
+    "giant tortoise",
+    "parrot",
+    "turtle",
+    "moth",
+    "toad",
+    "spider",
+    "bee",
 )
 _PLANTS = ("apple", "avocado", "banana", "cherry", "lemon", "peach", "orange", "grapefruit")
 
 
 class Exploring:
-    """ScienceWorld's episodes for ever, from recordings that may still be growing.
+    """Endless episodes of ScienceWorld, from a file to which recordings may still be added.
 
     Args:
         recordings: see ``agentr_lite.starter.maker.recordings``.
 
     Raises:
-        ValueError: a recorded task that is not a training task.
-        OSError: no recordings.
+        ValueError: a recorded task is not a training task.
+        OSError: there are no recordings.
     """
 
     name = "sciworld"
@@ -40,12 +51,12 @@ class Exploring:
         self.recordings = recordings
         splits = split_tasks(kinds=chosen_kinds(KINDS))
         self.allowed = frozenset(task.name for task in splits["train"])
-        self.known: list[Episode] = []
+        self.recorded: list[Episode] = []
         self._size = -1
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what was recorded meanwhile."""
+        """Read the file again if it has changed."""
         size = self.recordings.stat().st_size
         if size == self._size:
             return
@@ -54,25 +65,25 @@ class Exploring:
         leaked = sorted({name for name, _ in rows} - self.allowed)
         if leaked:
             raise ValueError(f"recordings of held-out tasks: {', '.join(leaked[:5])}")
-        self.known = [episode for _, episode in rows if episode.steps]
+        self.recorded = [episode for _, episode in rows if episode.steps]
 
     def episodes(self, rng: random.Random, ease: float = 0.0) -> Iterator[Episode]:
         """Episodes from one random stream.
 
         Args:
             rng: the stream.
-            ease: changes nothing here.
+            ease: has no effect here.
         """
         self.refresh()
         while True:
-            yield varied(rng.choice(self.known), rng)
+            yield varied(rng.choice(self.recorded), rng)
 
 
 def varied(episode: Episode, rng: random.Random) -> Episode:
-    """The same play with other colours of boxes, numbers of pots, kinds of eggs and trees.
+    """The same episode with other colours of boxes, numbers of pots, kinds of eggs and trees.
 
-    What was asked for stays what it is (an animal an animal), so the verdicts stay true. Life
-    spans depend on the animals; their tasks keep them.
+    The thing that the task asks for keeps its kind (an animal stays an animal), so the verdicts
+    stay true. Tasks about life spans keep their animals, on which the life spans depend.
     """
     colors = dict(zip(_COLORS, rng.sample(_COLORS, len(_COLORS)), strict=True))
     pots = dict(zip(range(10), rng.sample(range(10), 10), strict=True))
@@ -82,7 +93,7 @@ def varied(episode: Episode, rng: random.Random) -> Episode:
     egg = re.compile(rf"\b({'|'.join(_EGGS)})(?= egg\b| to the inventory| to the \w+ box)")
     plant = re.compile(rf"\b({'|'.join(_PLANTS)})(?= tree\b)")
 
-    def told(text: str) -> str:
+    def replaced(text: str) -> str:
         text = _BOX.sub(lambda m: colors[m.group()], text)
         text = _POT.sub(lambda m: str(pots.get(int(m.group()), int(m.group()))), text)
         text = plant.sub(lambda m: plants[m.group()], text)
@@ -93,10 +104,10 @@ def varied(episode: Episode, rng: random.Random) -> Episode:
     steps = [
         replace(
             step,
-            text=told(step.text),
-            action=told(step.action) if step.action else step.action,
-            observation=told(step.observation),
+            text=replaced(step.text),
+            action=replaced(step.action) if step.action else step.action,
+            observation=replaced(step.observation),
         )
         for step in episode.steps
     ]
-    return replace(episode, opening=told(episode.opening), steps=steps)
+    return replace(episode, opening=replaced(episode.opening), steps=steps)

@@ -1,7 +1,7 @@
-"""Begin with what a smaller, earlier starter learnt: its layers, and its words' embeddings.
+"""Initial weights from a smaller, earlier starter: its layers and the embeddings of its words.
 
-Copying is learnt slowly and is the same skill in every environment, so a model that can copy is the
-better start for more environments, more words and more layers.
+A model learns copying slowly, and copying is the same skill in every environment. So a model that
+can copy is the better start for more environments, more words and more layers.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ _NARROW_INPUT = "down_proj"
 
 @torch.no_grad()
 def grow_from(network: Network, tokenizer: Tokenizer, ancestor: Path) -> int:
-    """Overwrite a fresh network with an ancestor's weights, as far as these go.
+    """Overwrite parts of a fresh network with an ancestor's weights.
 
-    Layers beyond the ancestor's and hidden channels beyond its own begin closed, so that the grown
-    network computes what the ancestor did. Phrases that are one token now begin as the mean of the
-    tokens that they were; other words that it did not know as random words, drawn from the
-    distribution of those that it knew.
+    Additional layers and hidden channels have no effect at first, so the grown network computes
+    what the ancestor computes. A phrase that is one token now starts with the mean embedding of the
+    tokens that it consisted of. Other new words start with random embeddings from the distribution
+    of the ancestor's words.
 
     Args:
-        network: freshly initialized; of the ancestor's width and heads, at least as deep and wide.
+        network: freshly initialized, with the ancestor's width and heads, and with at least as many
+            layers and hidden channels.
         tokenizer: the network's.
         ancestor: an exported directory (config.json, model.safetensors, tokenizer.json).
 
     Returns:
-        How many of the tokenizer's tokens the ancestor knew.
+        The number of the tokenizer's tokens that the ancestor knew.
 
     Raises:
-        ValueError: the shapes do not allow it.
+        ValueError: the shapes do not fit.
     """
     tensors = {
         name: torch.from_numpy(value).float()
@@ -52,9 +53,9 @@ def grow_from(network: Network, tokenizer: Tokenizer, ancestor: Path) -> int:
             raise ValueError(f"{ancestor}: the network has no place for {name}")
         new = state[name]
         if old.ndim == 2 and name.endswith(f"{_NARROW_INPUT}.weight"):
-            # What the additional channels would add is nothing, at first.
+            # The additional channels add nothing at first.
             new.zero_()
-        if any(have > room for have, room in zip(old.shape, new.shape, strict=True)):
+        if any(size > limit for size, limit in zip(old.shape, new.shape, strict=True)):
             raise ValueError(f"{ancestor}: {name} is larger than the network's")
         new[tuple(slice(0, size) for size in old.shape)] = old
     earlier = Tokenizer.from_file(str(ancestor / "tokenizer.json"))
@@ -65,18 +66,18 @@ def grow_from(network: Network, tokenizer: Tokenizer, ancestor: Path) -> int:
 def _fill_words(embedding: Tensor, tokenizer: Tokenizer, earlier: Tokenizer, old: Tensor) -> int:
     mean = old.mean(0)
     centred = old - mean
-    # A square root of the covariance turns white noise into words.
+    # The square root of the covariance gives white noise the distribution of the words.
     values, vectors = torch.linalg.eigh(centred.T @ centred / len(old))
     root = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
-    found, known = 0, earlier.get_vocab()
+    copied, known = 0, earlier.get_vocab()
     for token, index in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
         if token in known:
             embedding[index] = old[known[token]]
-            found += 1
+            copied += 1
             continue
         if token in PHRASES:
             pieces = earlier.encode(token, add_special_tokens=False).ids
             embedding[index] = old[pieces].mean(0)
             continue
         embedding[index] = mean + root @ torch.randn(old.shape[1])
-    return found
+    return copied

@@ -1,9 +1,9 @@
 """Remake the bundled starter model: ``python -m agentr_lite.starter.maker.make``.
 
-Recordings, tokenizer, training, conversion and the bundled sample of demonstrations, from seeds
-and from the first starter's weights. Needs a checkout of the repository and the extras
-``agentr-lite[starter,sciworld]`` (PyTorch; Java). Cut at any time, the same command goes on from
-the last checkpoint.
+This makes the recordings, the tokenizer, the trained model, its conversions and the bundled sample
+of demonstrations, from seeds and from the first starter's weights. It needs a checkout of the
+repository and the extras ``agentr-lite[starter,sciworld]`` (PyTorch; Java). After an interruption,
+the same command continues from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from agentr_lite.starter.maker.tokenizer import END_TOKEN, save_tokenizer, train
 SEED = 20_260_101
 VOCAB = 5632
 PLAYS = 2000
-"""Recorded plays of ScienceWorld."""
+"""Number of recorded episodes of ScienceWorld."""
 ANCESTOR = Path(__file__).parent / "ancestor"
-"""The first starter, which knew TextCraft alone; in the repository, not in the package."""
+"""The first starter, which knew only TextCraft; it is in the repository, not in the package."""
 GENERAL_EXAMPLES = 900
-"""Demonstrations in the bundled sample that training mixes in."""
+"""Number of demonstrations in the bundled sample that training mixes in."""
 SCHEDULE = Schedule(seed=SEED)
 _BARE = re.compile(r"(?:^|[\[\n\t(])([A-Za-z]+)(?![A-Za-z0-9])")
-"""Words that no space precedes: at the beginning, after brackets, on a line of their own."""
+"""Words without a space before them: at the start of a text or line, or after a bracket."""
 
 
 def build_tokenizer(corpus: Corpus) -> Tokenizer:
-    """Trained on the corpus's own words; every word of the three environments is one token."""
+    """A tokenizer for the corpus; every word of the three environments is one token."""
     table = bundled_table()
     words = {word for name in (*table.by_output, *table.gettable) for word in name.split("_")}
     words |= set(corpus.words)
@@ -77,8 +77,9 @@ def export(network: Network, tokenizer: Tokenizer, directory: Path) -> None:
 def write_general(corpus: Corpus, file: Path) -> None:
     """Write the sample of demonstrations that ``train.general: starter`` mixes in."""
     with file.open("w", encoding="utf-8") as out:
-        for one in islice(corpus.stream(SEED + 999_983), GENERAL_EXAMPLES):
-            out.write(json.dumps({"messages": one.messages, "loss": one.loss}) + "\n")
+        for example in islice(corpus.stream(SEED + 999_983), GENERAL_EXAMPLES):
+            row = {"messages": example.messages, "loss": example.loss}
+            out.write(json.dumps(row) + "\n")
 
 
 def make(
@@ -87,13 +88,13 @@ def make(
     """Train and export into ``work``.
 
     Args:
-        work: checkpoints, log and result; a training that was cut goes on.
-        recordings: ScienceWorld's plays.
-        schedule: how long and how fast.
-        ancestor: begin with this export's weights; None: with hand-written induction heads.
+        work: folder for checkpoints, log and result; an interrupted training continues from it.
+        recordings: recorded episodes of ScienceWorld.
+        schedule: of the training.
+        ancestor: start from this export's weights; None: from hand-written induction heads.
 
     Returns:
-        What the model card says of it.
+        The figures for the model card.
     """
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(schedule.seed)
@@ -149,24 +150,24 @@ def make(
 
 
 def main() -> None:
-    """Command line of the remake."""
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "model")
     parser.add_argument("--work", type=Path, default=Path(".work/starter"), help="checkpoints")
-    parser.add_argument("--recordings", type=Path, help="ScienceWorld plays; made if missing")
+    parser.add_argument("--recordings", type=Path, help="ScienceWorld episodes; made if missing")
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--grow-from", type=Path, default=ANCESTOR, help="begin with this export")
-    start.add_argument("--from-scratch", action="store_true", help="begin with induction heads")
+    start.add_argument("--grow-from", type=Path, default=ANCESTOR, help="start from this export")
+    start.add_argument("--from-scratch", action="store_true", help="start from induction heads")
     parser.add_argument("--tokens", type=int, default=SCHEDULE.tokens)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--pid-file", type=Path, help="where to write this process's number")
-    parser.add_argument("--keep", action="store_true", help="leave the result in --work")
+    parser.add_argument("--pid-file", type=Path, help="file for this process's id")
+    parser.add_argument("--keep", action="store_true", help="only write the result to --work")
     arguments = parser.parse_args()
 
     if arguments.pid_file:
         arguments.pid_file.write_text(f"{os.getpid()}\n", "utf-8")
     torch.set_num_threads(arguments.threads)
-    # Sharp attention underflows; denormal numbers cost many times the time.
+    # Sharp attention underflows, and denormal numbers are many times slower.
     torch.set_flush_denormal(True)
     recordings = arguments.recordings
     if recordings is None:

@@ -1,8 +1,7 @@
 """The starter's network in PyTorch: a plain llama (RMSNorm, RoPE, SwiGLU, tied embeddings).
 
-Only remaking the starter needs PyTorch; playing needs llama.cpp and fine-tuning needs MLX.
-Parameter names are Hugging Face's, so that the saved file is what mlx-lm and the GGUF converter
-read.
+Only remaking the starter needs PyTorch; playing needs llama.cpp, and fine-tuning needs MLX. The
+parameters have Hugging Face's names, so mlx-lm and the GGUF converter can read the saved file.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ class NetworkSize:
 
     @property
     def head_width(self) -> int:
-        """Channels a head."""
+        """Number of channels per head."""
         return self.width // self.heads
 
     def to_hf_config(self, *, end_token: int) -> dict[str, Any]:
-        """``config.json`` as transformers, mlx-lm and the GGUF converter read it."""
+        """The content of ``config.json`` for transformers, mlx-lm and the GGUF converter."""
         return {
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
@@ -60,7 +59,7 @@ class NetworkSize:
 
 
 def rope_tables(size: NetworkSize) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, each (context, head_width / 2)."""
+    """Cosines and sines of rotary positions, each of shape (context, head_width / 2)."""
     half = size.head_width // 2
     frequencies = size.rope_base ** (-torch.arange(half, dtype=torch.float32) / half)
     angles = torch.arange(size.context, dtype=torch.float32)[:, None] * frequencies
@@ -96,7 +95,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """SwiGLU."""
+    """The feed-forward part of a layer, with SwiGLU."""
 
     def __init__(self, size: NetworkSize) -> None:
         super().__init__()
@@ -124,7 +123,7 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Embedding, layers, final norm."""
+    """The network without its output embedding: embedding, layers and final norm."""
 
     def __init__(self, size: NetworkSize) -> None:
         super().__init__()
@@ -147,7 +146,7 @@ class Network(nn.Module):
             if parameter.ndim == 2:
                 nn.init.normal_(parameter, std=size.width**-0.5)
         for block in self.model.layers:
-            # Residual branches start closed: the first steps train the embedding path only.
+            # Residual branches start at zero: the first steps train only the embeddings.
             nn.init.zeros_(block.self_attn.o_proj.weight)
             nn.init.zeros_(block.mlp.down_proj.weight)
 
@@ -169,7 +168,7 @@ class Network(nn.Module):
         """
         x = self.hidden(tokens[:, :-1])
         targets, w = tokens[:, 1:], weights[:, 1:]
-        # Project only rows that carry loss: prompts and observations are most of the tokens.
+        # Project only the targets: most tokens are prompts and observations.
         kept = w > 0
         logits = F.linear(x[kept], self.model.embed_tokens.weight).float()
         losses = F.cross_entropy(logits, targets[kept], reduction="none")

@@ -1,7 +1,7 @@
-"""Training the starter from scratch on the CPU (PyTorch).
+"""Trains the starter on the CPU with PyTorch.
 
-bfloat16 where the CPU has it (AMX, AVX-512-BF16), compiled layers, batches of similar length and
-Muon for the matrices: 15 thousand tokens a second on two cores instead of five.
+Training uses bfloat16 (fast with AMX or AVX-512-BF16), compiled layers, batches of similar length
+and Muon for the matrices. This gives 15 thousand tokens per second on two cores instead of five.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ _CHUNK_BATCHES = 48
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast."""
+    """The length of the training, its learning rates and its weights."""
 
     tokens: int = 11_500_000
-    """Tokens in all, prompts and observations included."""
+    """Total tokens, with prompts and observations."""
     batch_tokens: int = 4096
     muon_rate: float = 0.016
     adam_rate: float = 0.003
     warmup_tokens: int = 300_000
     decay: float = 0.4
-    """Share of training, at its end, over which the rates fall to zero."""
+    """The last share of the training, during which the rates fall to zero."""
     ease_tokens: int = 2_000_000
-    """Tokens over which tasks grow from easy to the full mixture."""
+    """Number of tokens during which the tasks go from easy to the full mixture."""
     observation_weight: float = 0.2
-    """Weight of observation tokens as targets; assistant tokens weigh 1."""
+    """Weight of observation tokens as targets; assistant tokens have weight 1."""
     observation_share: float = 0.15
-    """Share of the observations that are targets at all: predicting them is a third of the work."""
+    """Share of the observations that are targets; predicting all would be a third of the work."""
     verdict_weight: float = 4.0
-    """Weight of the critic's answer: two tokens at the end of a whole episode."""
+    """Weight of the critic's answer, which is only two tokens at the end of an episode."""
     max_length: int = 1536
-    """Longer demonstrations are left out and counted."""
+    """Longer demonstrations are left out."""
     seed: int = 20_260_101
 
 
@@ -56,7 +56,7 @@ class Encoded:
 
 
 class Encoder:
-    """Chat messages to tokens, with the starter's chat template."""
+    """Encodes chat messages with the starter's chat template."""
 
     def __init__(self, tokenizer: Any, schedule: Schedule) -> None:
         self.tokenizer = tokenizer
@@ -67,15 +67,15 @@ class Encoder:
         self.roles = {
             role: tokenizer.token_to_id(f"<|{role}|>") for role in ("system", "user", "assistant")
         }
-        # Names of procedural worlds never end: the cache has a limit.
+        # Procedural worlds have endless new names, so the cache has a limit.
         self.cache: dict[str, list[int]] = {}
 
     def __call__(self, demonstration: Demonstration, rng: random.Random) -> Encoded:
         """Encode one demonstration.
 
         Args:
-            demonstration: what is encoded.
-            rng: which observations are targets.
+            demonstration: the demonstration.
+            rng: chooses the observations that are targets.
         """
         tokens: list[int] = []
         weights: list[float] = []
@@ -87,7 +87,7 @@ class Encoder:
                 ids = self.tokenizer.encode(content, add_special_tokens=False).ids
                 if len(content) < 40 and len(self.cache) < 100_000:
                     self.cache[content] = ids
-            # The first two turns (system, task) are given, never predicted.
+            # The first two messages (system, task) are never targets.
             weight = 1.0 if is_target else 0.0
             if not is_target and index > 1 and rng.random() < self.observation_share:
                 weight = self.observation_weight
@@ -101,17 +101,18 @@ class Encoder:
 def chunk(
     corpus: Corpus, encoder: Encoder, schedule: Schedule, number: int, ease: float
 ) -> list[tuple[Tensor, Tensor, int]]:
-    """One chunk of training: batches of similar length, in random order.
+    """Make one chunk of the training: batches of similar length, in random order.
 
     Args:
-        corpus: where demonstrations come from.
-        encoder: messages to tokens.
-        schedule: lengths and seed.
-        number: of the chunk; its content depends on nothing else.
+        corpus: the source of demonstrations.
+        encoder: encodes them.
+        schedule: has lengths and seed.
+        number: the chunk's number; its content depends on nothing else.
         ease: see ``Corpus.stream``.
 
     Returns:
-        (tokens, weights, real tokens) of each batch; shapes (batch, length), padded on the right.
+        (tokens, weights, number of tokens without padding) of each batch. Tokens and weights have
+        the shape (batch, length) and are padded on the right.
     """
     rng = random.Random(schedule.seed + number)
     stream = corpus.stream(schedule.seed + number, ease=ease)
@@ -122,13 +123,13 @@ def chunk(
         if len(encoded.tokens) <= schedule.max_length:
             pool.append(encoded)
             size += len(encoded.tokens)
-    pool.sort(key=lambda one: len(one.tokens))
+    pool.sort(key=lambda encoded: len(encoded.tokens))
     groups: list[list[Encoded]] = [[]]
-    for one in pool:
-        # Rounded up: few distinct shapes, little recompilation.
-        if (len(groups[-1]) + 1) * _padded(len(one.tokens)) > schedule.batch_tokens:
+    for encoded in pool:
+        # Lengths are rounded up: few distinct shapes mean little recompilation.
+        if (len(groups[-1]) + 1) * _padded(len(encoded.tokens)) > schedule.batch_tokens:
             groups.append([])
-        groups[-1].append(one)
+        groups[-1].append(encoded)
     rng.shuffle(groups)
     return [_stack(group) for group in groups]
 
@@ -138,17 +139,17 @@ def _padded(length: int) -> int:
 
 
 def _stack(group: Sequence[Encoded]) -> tuple[Tensor, Tensor, int]:
-    length = _padded(max(len(one.tokens) for one in group))
+    length = _padded(max(len(encoded.tokens) for encoded in group))
     tokens = torch.zeros(len(group), length, dtype=torch.long)
     weights = torch.zeros(len(group), length)
-    for row, one in enumerate(group):
-        tokens[row, : len(one.tokens)] = torch.tensor(one.tokens)
-        weights[row, : len(one.weights)] = torch.tensor(one.weights)
-    return tokens, weights, sum(len(one.tokens) for one in group)
+    for row, encoded in enumerate(group):
+        tokens[row, : len(encoded.tokens)] = torch.tensor(encoded.tokens)
+        weights[row, : len(encoded.weights)] = torch.tensor(encoded.weights)
+    return tokens, weights, sum(len(encoded.tokens) for encoded in group)
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised by five Newton-Schulz steps; for hidden matrices.
+    """The Muon optimizer for hidden matrices: momentum, orthogonalised by five Newton-Schulz steps.
 
     Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024),
     with its quintic coefficients.
@@ -170,7 +171,7 @@ class Muon(torch.optim.Optimizer):
                     buffer = self.state[parameter].setdefault("buffer", torch.zeros_like(gradient))
                     buffer.lerp_(gradient, 1 - group["momentum"])
                     updates.append(gradient.lerp(buffer, group["momentum"]))
-                # Matrices of one shape together: many small products cost more than their sums.
+                # Stack matrices of one shape: one large product is faster than many small ones.
                 rate = group["lr"] * max(1.0, rows / columns) ** 0.5
                 for parameter, update in zip(
                     parameters, orthogonalise(torch.stack(updates)), strict=True
@@ -181,7 +182,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonalise(matrices: Tensor) -> Tensor:
     """Replace the singular values of ``matrices`` (count, rows, columns) by about one.
 
-    In bfloat16, as Muon's authors do it: the outcome is rough anyway.
+    It uses bfloat16, as Muon's authors do, because the result is approximate anyway.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
@@ -196,24 +197,24 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 @dataclass(slots=True)
 class Progress:
-    """Where a training stands."""
+    """How far a training is."""
 
     chunk: int = 0
     step: int = 0
     tokens: int = 0
     loss: float = 0.0
-    """Running mean."""
+    """The running mean of the loss."""
     wall_s: float = 0.0
 
 
 class Training:
-    """A training that can be cut at any time and goes on from its last saved chunk.
+    """A training that can be interrupted at any time and resumed from its last saved chunk.
 
     Args:
         network: trained in place.
-        corpus: demonstrations.
-        encoder: messages to tokens.
-        schedule: see there. Its ``tokens`` may change until the rates begin to fall.
+        corpus: the source of demonstrations.
+        encoder: encodes them.
+        schedule: its ``tokens`` may be changed until the rates begin to fall.
     """
 
     def __init__(
@@ -231,7 +232,7 @@ class Training:
         self.progress = Progress()
 
     def save(self, file: Path) -> None:
-        """Write all that going on needs; the file appears only when it is whole."""
+        """Write the state that resuming needs; the file appears only when it is complete."""
         partial = file.with_name(file.name + ".partial")
         torch.save(
             {
@@ -245,7 +246,7 @@ class Training:
         partial.replace(file)
 
     def load(self, file: Path) -> None:
-        """Go on from where ``save`` was called."""
+        """Resume from the state that ``save`` wrote."""
         state = torch.load(file, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.muon.load_state_dict(state["muon"])
@@ -263,10 +264,10 @@ class Training:
         """Train to the end of the schedule.
 
         Args:
-            report: called every 50 steps with step, tokens, loss, rate and tokens a second.
-            checkpoint: called between chunks, every so often, and at the end.
-            checkpoint_every_s: how often, in seconds.
-            compiled: compile the layers: three times as fast after the first minute.
+            report: called every 50 steps with step, tokens, loss, rate and tokens per second.
+            checkpoint: called at intervals between chunks, and at the end.
+            checkpoint_every_s: the least number of seconds between two checkpoints.
+            compiled: compile the layers, which is three times as fast after the first minute.
         """
         if compiled:
             for block in self.network.model.layers:
@@ -278,12 +279,12 @@ class Training:
             for tokens, weights, count in chunk(
                 self.corpus, self.encoder, schedule, progress.chunk, ease
             ):
-                began = time.monotonic()
+                started = time.monotonic()
                 rate, loss = self._step(tokens, weights)
                 progress.step += 1
                 progress.tokens += count
                 progress.loss = loss if progress.step == 1 else 0.98 * progress.loss + 0.02 * loss
-                spent = time.monotonic() - began
+                spent = time.monotonic() - started
                 progress.wall_s += spent
                 if progress.step % 50 == 0:
                     report(
@@ -302,7 +303,7 @@ class Training:
         checkpoint()
 
     def _step(self, tokens: Tensor, weights: Tensor) -> tuple[float, float]:
-        """One update; returns (share of the full rate, loss)."""
+        """Make one update; returns (share of the full rate, loss)."""
         schedule, seen = self.schedule, self.progress.tokens
         left = (1 - seen / schedule.tokens) / schedule.decay
         rate = max(0.002, min(1.0, (seen + 1) / schedule.warmup_tokens, left))

@@ -1,4 +1,4 @@
-"""WebShop's episodes: training goals of the bundled shop, and made-up shops."""
+"""WebShop's episodes: training goals of the bundled shop and goals of made-up shops."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ from agentr_lite.starter.maker.episodes import Episode
 from agentr_lite.starter.maker.shopper import Shopper, ShopperHabits, shop
 from agentr_lite.starter.maker.shops import PAGE_SIZE, HeldOut, bundled_shop, made_up_shop
 
-_WISHES_A_SHOP = 400
+_GOALS_PER_SHOP = 400
 _SHOPS = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class ShoppingMixture:
-    """What WebShop's episodes are made of."""
+    """The kinds of WebShop's episodes."""
 
     real: float = 0.3
-    """Share of the bundled shop's training goals; the rest are made-up shops."""
+    """Share of the bundled shop's training goals; the rest are goals of made-up shops."""
     habits: ShopperHabits = field(default_factory=ShopperHabits)
 
 
 class Shopping:
-    """WebShop's episodes for ever."""
+    """Endless episodes of WebShop.
+
+    Raises:
+        ValueError: a held-out goal is among the training goals.
+    """
 
     name = "webshop"
 
@@ -40,13 +44,13 @@ class Shopping:
             raise ValueError(f"held-out goals among the training goals: {min(leaked)}")
 
     def episodes(self, rng: random.Random, ease: float = 0.0) -> Iterator[Episode]:
-        """Episodes from one random stream, which has a made-up shop of its own.
+        """Episodes from one random stream, with its own made-up shop.
 
         Args:
             rng: the stream.
-            ease: changes nothing here.
+            ease: has no effect here.
         """
-        made_up = made_up_shop(rng.randrange(_SHOPS), self.held_out, _WISHES_A_SHOP, rng)
+        made_up = made_up_shop(rng.randrange(_SHOPS), self.held_out, _GOALS_PER_SHOP, rng)
         while True:
             place = self.bundled if rng.random() < self.mixture.real else made_up
             goal = rng.choice(place.goals)

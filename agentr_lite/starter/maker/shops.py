@@ -1,7 +1,7 @@
-"""Shops to learn in: the bundled catalogue's training goals, and made-up shops of the same kinds.
+"""Shops for demonstrations: the bundled catalogue's training goals, and made-up shops.
 
-A made-up shop sells other products (numbers, titles, prices, options, properties), so that reading
-pays and remembering does not.
+A made-up shop sells the same kinds of products with other numbers, titles, prices, options and
+properties. So the model has to read the pages and cannot remember them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from agentr_lite.envs.webshop.reward import Goal
 from agentr_lite.envs.webshop.stock import made_rows
 
 PAGE_SIZE = 5
-"""Products on a page of results: what the starter is trained on, and its recipe says."""
+"""Products on a page of results, in the starter's training and in its recipe."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """A catalogue and what may be wished for there."""
+    """A catalogue with goals for its products."""
 
     catalogue: Catalogue
     goals: Sequence[Goal]
@@ -30,11 +30,11 @@ class Shop:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """What no demonstration may ask for: the goals of dev and test."""
+    """The goals of dev and test, which no demonstration may have."""
 
     instructions: frozenset[str]
     products: frozenset[str]
-    """Numbers of the products that these goals were made from."""
+    """Numbers of these goals' products."""
 
     @classmethod
     def of(cls, env: WebShop) -> HeldOut:
@@ -50,14 +50,14 @@ def bundled_shop(env: WebShop) -> Shop:
     return Shop(env.catalogue, [env.goal(task) for task in env.tasks("train")])
 
 
-def made_up_shop(number: int, held_out: HeldOut, wishes: int, rng: random.Random) -> Shop:
-    """A shop that exists nowhere else.
+def made_up_shop(number: int, held_out: HeldOut, goal_count: int, rng: random.Random) -> Shop:
+    """Make up a shop.
 
     Args:
-        number: another number gives another shop.
-        held_out: what may not be wished for.
-        wishes: how many goals, drawn from all that its products and options allow.
-        rng: of that draw.
+        number: each number gives another shop.
+        held_out: goals and products that the shop must not have as goals.
+        goal_count: number of goals, drawn from all that the products and options allow.
+        rng: draws the goals.
     """
     rows, known = made_rows(f"starter/{number}")
     catalogue = Catalogue(rows, known, PAGE_SIZE)
@@ -66,4 +66,4 @@ def made_up_shop(number: int, held_out: HeldOut, wishes: int, rng: random.Random
         for goal in synthetic_goals(catalogue, known)
         if goal.instruction not in held_out.instructions and goal.asin not in held_out.products
     ]
-    return Shop(catalogue, rng.sample(goals, min(wishes, len(goals))))
+    return Shop(catalogue, rng.sample(goals, min(goal_count, len(goals))))

@@ -1,7 +1,7 @@
 """The starter's tokenizer: byte-level BPE in which every common word is one token.
 
-An episode is right only if every token of every name is, so fewer tokens a name means fewer
-chances to fail. Bytes remain as a fallback for any text.
+An episode is right only if every token of every name is right. So fewer tokens per name mean fewer
+chances to fail. Bytes are the fallback for any other text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 PHRASES = (" [SEP]", "\n\t", "\nAction:", "Thought:")
-"""What pages, listings and turns are full of: one token each, wherever it stands."""
+"""Frequent phrases of pages, listings and turns; each is one token everywhere."""
 SPECIAL_TOKENS = ("<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|pad|>")
 END_TOKEN = "<|end|>"
 PAD_TOKEN = "<|pad|>"
@@ -30,13 +30,13 @@ def train_tokenizer(
     """Train the tokenizer.
 
     Args:
-        words: each becomes one token with a space before it, room permitting.
-        bare: each becomes one token without a space, such as what follows a bracket.
+        words: each becomes one token with a space before it, if the vocabulary has room.
+        bare: each becomes one token without a space, such as words after a bracket.
         texts: running text, for punctuation and phrases.
-        vocab: number of tokens, the specials included, ``PHRASES`` not.
+        vocab: number of tokens, with the special tokens and without ``PHRASES``.
     """
     tokenizer = Tokenizer(models.BPE())
-    # GPT-2's own splitting: llama.cpp's `gpt-2` pre-tokenizer does the same.
+    # GPT-2's splitting, which is that of llama.cpp's `gpt-2` pre-tokenizer.
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -49,13 +49,13 @@ def train_tokenizer(
     corpus = [f" {word}" for word in kept for _ in range(8)]
     corpus += [word for word in sorted(set(bare)) for _ in range(4)]
     tokenizer.train_from_iterator([*corpus, *texts], trainer)
-    # Not special: text that holds one is text like any other.
+    # These are not special tokens: they may occur in any text.
     tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in PHRASES])
     return tokenizer
 
 
 def save_tokenizer(tokenizer: Tokenizer, directory: Path, context: int) -> None:
-    """Write ``tokenizer.json`` and ``tokenizer_config.json`` as transformers reads them."""
+    """Write ``tokenizer.json`` and ``tokenizer_config.json`` for transformers."""
     tokenizer.save(str(directory / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",

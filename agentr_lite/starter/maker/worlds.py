@@ -1,7 +1,7 @@
-"""Procedural crafting worlds: random recipe tables over the recipe book's words.
+"""Procedural crafting worlds: random recipe tables with the recipe book's words.
 
-They teach reading the commands instead of remembering the book. Names of held-out goals are never
-made in them.
+They teach the model to read the commands instead of remembering the book. They never use the name
+of a held-out goal.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _WIDTHS = (1, 1, 1, 2, 2, 2, 2, 3, 3, 4)
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What procedural names are made of."""
+    """The parts of procedural names."""
 
     names: tuple[str, ...]
-    """Real item names, held-out goals left out."""
+    """Real item names without the held-out goals."""
     words: tuple[str, ...]
     """Single words of those names."""
     tags: dict[str, tuple[str, ...]]
@@ -42,9 +42,9 @@ class Vocabulary:
         Args:
             names: all item names of the book.
             tags: its real tags and their members.
-            held_out: names that must not be made.
-            every_word: made-up names also use words that only held-out names have; a word that
-                is never seen cannot be copied.
+            held_out: names that must not be used.
+            every_word: also use words that only held-out names have, because a model cannot copy a
+                word that it has never seen.
         """
         members = {m for group in tags.values() for m in group}
         kept = sorted(n for n in set(names) if n not in held_out and n not in members | set(tags))
@@ -54,7 +54,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One procedural task: the commands shown, in order, and the goal."""
+    """One procedural task: its commands in the order in which they are shown, and its goal."""
 
     commands: tuple[Recipe, ...]
     goal: str
@@ -70,7 +70,7 @@ class WorldMaker:
         self.rng = rng
 
     def world(self, depth: int, distractors: int) -> World:
-        """A solvable world whose goal has crafting depth ``depth`` (>= 1)."""
+        """A solvable world whose goal has the crafting depth ``depth`` (>= 1)."""
         self._used: set[str] = set()
         recipes: list[Recipe] = []
         goal = self._grow(depth, recipes)
@@ -98,7 +98,7 @@ class WorldMaker:
         rng = self.rng
         output = self._fresh()
         width = rng.choice(_WIDTHS)
-        # One input carries the depth on; others may be crafted too, but seldom deeply.
+        # One input has the remaining depth; others may be crafted, too, but rarely deeply.
         deepest = rng.randrange(width)
         inputs: list[tuple[int, str]] = []
         for index in range(width):
@@ -127,7 +127,7 @@ class WorldMaker:
             for member in rng.sample(members, min(len(members), rng.choice((1, 1, 2, 4)))):
                 source = member.removesuffix("_" + tag) + "_logs" if tag == "planks" else "string"
                 if source in self._used or rng.random() < 0.3:
-                    # A source that is itself made here could close a circle.
+                    # A source that is made in this world, too, could close a cycle.
                     source = self._fresh()
                 self._used.add(source)
                 amount = rng.choice((1, 1, 2, 4))
@@ -135,7 +135,7 @@ class WorldMaker:
         return tag
 
     def _distractor(self, shared: list[str]) -> Recipe:
-        """A recipe that shares an ingredient with the goal's tree but is of no use."""
+        """A useless recipe that shares an ingredient with the goal's tree."""
         rng = self.rng
         output = self._fresh()
         inputs = [(rng.choice(_AMOUNTS), rng.choice(shared))]

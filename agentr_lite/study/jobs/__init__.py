@@ -1,1 +1,1 @@
-"""The cells of a study and the processes that work on them: order, reuse of stages, status."""
+"""The cells of a study: which there are, how each is run, and where each stands."""

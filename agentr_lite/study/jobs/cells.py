@@ -1,7 +1,7 @@
-"""A study's cells: one run each, with the recipe that it comes down to.
+"""A study's cells: each is one run, with its complete recipe.
 
-The grid is environments x methods x seeds; ablations add variants of a method, which stand in the
-same grid under names of their own (``merge-off``, ``budget-simulations-3``).
+The grid is environments x methods x seeds. Ablations add methods, which are in the same grid under
+their own names (``merge-off``, ``budget-simulations-3``).
 """
 
 from __future__ import annotations
@@ -32,33 +32,28 @@ class Cell:
     env: str
     """The study's name for the environment."""
     method: str
-    """A method's key, or an ablation's variant."""
+    """A method's key, or the name of an ablation's method."""
     seed: int
     recipe: Recipe
-    """All that the result depends on, besides the model; ``equal_to`` adds to it."""
+    """Everything that the result depends on, except the model; ``equal_to`` adds to it."""
     label: str
-    """The method as tables name it."""
+    """The method's name in tables."""
     ablation: str = ""
-    """The ablation that it belongs to; empty: one of the study's own methods."""
+    """The ablation that the cell belongs to; empty: the method is one of the study's own."""
     equal_to: str = ""
-    """Method whose number of examples of round 1 is this cell's ``train.max_examples``."""
+    """A method. Its number of examples in round 1 is this cell's ``train.max_examples``."""
 
     @property
     def name(self) -> str:
         """``ENV/METHOD/SEED``, as ``--only`` takes it."""
         return f"{self.env}/{self.method}/{self.seed}"
 
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """(env, method, seed)."""
-        return (self.env, self.method, self.seed)
-
 
 @dataclass(frozen=True, slots=True)
-class Variant:
-    """A method of an ablation."""
+class AblationMethod:
+    """A method that an ablation adds."""
 
-    method: str
+    key: str
     label: str
     changes: Mapping[str, Any]
     ablation: str
@@ -67,122 +62,131 @@ class Variant:
 
 
 def study_cells(study: StudyRecipe, only: Sequence[str] = ()) -> list[Cell]:
-    """All cells, in the order of the work.
+    """All cells, in the order in which they are run.
 
-    Seeds come outermost, so that a first coarse table is there early; within a seed the methods of
-    an environment follow each other, as they share its first round. Naive splices come last: where
-    their texts are what the environment says, all of their rounds are the verified method's.
+    The order is by seed first, so that a first coarse table is there early. Within a seed, the
+    methods of an environment follow each other, because they share the first round. Naive splices
+    come last: if their texts are what the environment says, the verified method has computed all of
+    their rounds.
 
     Args:
         study: the study.
-        only: filters ``ENV``, ``ENV/METHOD``, ``ENV/METHOD/SEED`` or with ``*`` in place of any
-            part; a cell that fits one of them is in. Empty: all.
+        only: patterns ``ENV``, ``ENV/METHOD``, ``ENV/METHOD/SEED``, with ``*`` for any; a cell that
+            matches one of them is included. Empty: all cells.
 
     Raises:
-        UsageError: a filter that fits no cell.
+        UsageError: a pattern matches no cell.
         RecipeError: a method's changes do not fit an environment's recipe.
     """
-    cells = [
-        *_grid(study),
-        *(cell for variant in variants(study) for cell in _variant_cells(study, variant)),
-    ]
+    cells = [*_grid(study)]
+    for method in ablation_methods(study):
+        cells += _ablation_cells(study, method)
     envs, seeds = list(study.environments), list(study.seeds)
 
-    def turn(cell: Cell) -> tuple[bool, int, int, bool]:
-        first = seeds.index(cell.seed), envs.index(cell.env)
-        return (bool(cell.ablation), *first, cell.method == NAIVE)
+    def position(cell: Cell) -> tuple[bool, int, int, bool]:
+        return (
+            bool(cell.ablation),
+            seeds.index(cell.seed),
+            envs.index(cell.env),
+            cell.method == NAIVE,
+        )
 
-    cells.sort(key=turn)
-    for one in only:
-        if not any(fits(cell, one) for cell in cells):
+    cells.sort(key=position)
+    for pattern in only:
+        if not any(matches(cell, pattern) for cell in cells):
             names = [cell.name for cell in cells]
             raise UsageError(
-                f"--only {one} fits nothing in study {study.name}"
-                f"{did_you_mean(one, [*envs, *names])}",
+                f"--only {pattern} matches no cell of study {study.name}"
+                f"{did_you_mean(pattern, [*envs, *names])}",
                 hint="ENV, ENV/METHOD or ENV/METHOD/SEED, with * for any;"
                 f" environments: {', '.join(envs)}; methods:"
                 f" {', '.join(dict.fromkeys(cell.method for cell in cells))}.",
             )
-    return [cell for cell in cells if not only or any(fits(cell, one) for one in only)]
+    return [cell for cell in cells if not only or any(matches(cell, p) for p in only)]
 
 
-def fits(cell: Cell, pattern: str) -> bool:
-    """Whether a filter of ``--only`` lets a cell in."""
-    parts = [part.strip() for part in pattern.split("/")]
-    own = (cell.env, cell.method, str(cell.seed))
-    return len(parts) <= 3 and all(
-        part in ("", "*", mine) for part, mine in zip(parts, own, strict=False)
+def matches(cell: Cell, pattern: str) -> bool:
+    """Whether a pattern of ``--only`` matches a cell."""
+    wanted = [word.strip() for word in pattern.split("/")]
+    actual = (cell.env, cell.method, str(cell.seed))
+    return len(wanted) <= 3 and all(
+        word in ("", "*", value) for word, value in zip(wanted, actual, strict=False)
     )
 
 
-def variants(study: StudyRecipe) -> list[Variant]:
-    """The methods that the ablations add."""
+def ablation_methods(study: StudyRecipe) -> list[AblationMethod]:
+    """The methods that the study's ablations add."""
     wanted = study.ablations
-    found: list[Variant] = []
+    methods: list[AblationMethod] = []
     if wanted.equal_data.run and {VERIFIED, NAIVE} <= {*study.methods}:
-        naive = METHODS[NAIVE]
-        found.append(
-            Variant(
-                *(EQUAL_DATA, "naive, as many examples", naive.changes, "equal_data"),
-                settings=wanted.equal_data,
+        methods.append(
+            AblationMethod(
+                EQUAL_DATA,
+                "naive, as many examples",
+                METHODS[NAIVE].changes,
+                "equal_data",
+                wanted.equal_data,
                 equal_to=VERIFIED,
             )
         )
     if wanted.flawless.run:
         changes = merged(METHODS[GOOD].changes, {"splice": {"good_flaws": False}})
         label = "good data without reflections"
-        found.append(Variant(FLAWLESS, label, changes, "flawless", wanted.flawless))
+        methods.append(AblationMethod(FLAWLESS, label, changes, "flawless", wanted.flawless))
     reference = METHODS[VERIFIED].changes
     if wanted.critic.run:
         changes = merged(reference, {"splice": {"critic": "reason"}})
-        found.append(Variant(REASON, "critic reasons", changes, "critic", wanted.critic))
+        methods.append(AblationMethod(REASON, "critic reasons", changes, "critic", wanted.critic))
     for search in wanted.budget.variants if wanted.budget.run else ():
-        told = ", ".join(f"{key} {value}" for key, value in search.items())
+        label = ", ".join(f"{key} {value}" for key, value in search.items())
         name = "budget-" + "-".join(f"{key}-{value}" for key, value in search.items())
         changes = merged(reference, {"search": dict(search)})
-        found.append(Variant(name, told, changes, "budget", wanted.budget))
+        methods.append(AblationMethod(name, label, changes, "budget", wanted.budget))
     if wanted.merge.run:
         changes = merged(reference, {"search": {"merge": False}})
-        found.append(Variant(UNMERGED, "siblings kept apart", changes, "merge", wanted.merge))
-    return found
+        label = "siblings kept apart"
+        methods.append(AblationMethod(UNMERGED, label, changes, "merge", wanted.merge))
+    return methods
 
 
 def _grid(study: StudyRecipe) -> Iterator[Cell]:
-    methods = [BASE, *study.trained]
     for env in study.environments:
         recipe = study.env_recipe(env)
-        for method in methods:
-            changed = _with(recipe, METHODS[method].changes, env, method)
+        for method in (BASE, *study.trained):
+            changed = _with_changes(recipe, METHODS[method].changes, env, method)
             if method == BASE:
                 changed = replace(changed, rounds=0)
             for seed in study.seeds:
-                own = replace(changed, seed=seed)
-                yield Cell(env, method, seed, own, METHODS[method].label)
+                yield Cell(env, method, seed, replace(changed, seed=seed), METHODS[method].label)
 
 
-def _variant_cells(study: StudyRecipe, variant: Variant) -> Iterator[Cell]:
-    settings = variant.settings
+def _ablation_cells(study: StudyRecipe, method: AblationMethod) -> Iterator[Cell]:
+    settings = method.settings
     for env in settings.environments or study.environments:
-        reference = _with(study.env_recipe(env), METHODS[VERIFIED].changes, env, VERIFIED)
-        recipe = _with(study.env_recipe(env), variant.changes, env, variant.method)
-        if VERIFIED in study.methods and _setting(recipe) == _setting(reference):
-            # A budget that is the study's own has been run already.
+        reference = _with_changes(study.env_recipe(env), METHODS[VERIFIED].changes, env, VERIFIED)
+        recipe = _with_changes(study.env_recipe(env), method.changes, env, method.key)
+        if VERIFIED in study.methods and _without_name(recipe) == _without_name(reference):
+            # A budget equal to the study's own needs no further run.
             continue
         recipe = replace(recipe, rounds=settings.rounds)
         for seed in settings.seeds or study.seeds:
             if seed in study.seeds:
                 yield Cell(
-                    *(env, variant.method, seed, replace(recipe, seed=seed), variant.label),
-                    ablation=variant.ablation,
-                    equal_to=variant.equal_to,
+                    env,
+                    method.key,
+                    seed,
+                    replace(recipe, seed=seed),
+                    method.label,
+                    ablation=method.ablation,
+                    equal_to=method.equal_to,
                 )
 
 
-def _with(recipe: Recipe, changes: Mapping[str, Any], env: str, method: str) -> Recipe:
+def _with_changes(recipe: Recipe, changes: Mapping[str, Any], env: str, method: str) -> Recipe:
     data = merged(recipe.to_dict(), changes)
     return recipe_from_dict({**data, "name": f"{env}-{method}"})
 
 
-def _setting(recipe: Recipe) -> str:
+def _without_name(recipe: Recipe) -> str:
     data = recipe.to_dict()
     return json.dumps({key: value for key, value in data.items() if key != "name"}, sort_keys=True)

@@ -1,211 +1,210 @@
-"""Where a study stands: what is done, at work, cut or owed, and how long the rest may take."""
+"""The state of a study: which cells are done, and how long the others may take."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from agentr_lite.console.text import format_duration
 from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs.claim import is_claimed
 from agentr_lite.store import Store
-from agentr_lite.store.records import RunRow, Stage
+from agentr_lite.store.records import RoundRow, RunRow, Stage
 from agentr_lite.store.runs import list_stages
 from agentr_lite.study.jobs.cells import Cell
-from agentr_lite.study.jobs.sharing import Runs
-from agentr_lite.study.jobs.work import Digests, resolve
+from agentr_lite.study.jobs.model_digests import ModelDigests
+from agentr_lite.study.jobs.resolution import resolve_cell
+from agentr_lite.study.jobs.run_index import RunIndex
 
 State = Literal["done", "at work", "cut", "failed", "owed", "impossible"]
-IsHeld = Callable[[Store, str], bool]
-"""(database, run) to whether a process works on it now."""
 
 _ROUND_STAGES: tuple[Stage, ...] = ("search", "splice", "train", "eval")
 
 
 @dataclass(frozen=True, slots=True)
 class CellStatus:
-    """One cell."""
+    """The state of one cell."""
 
     cell: Cell
     state: State
     run_id: str | None
     stages: int
-    """Stages that are through, of ``stages_total``."""
+    """Finished stages, of ``stages_total``."""
     stages_total: int
     wall_s: float
-    """Seconds of work so far; what was copied from other runs is not in it."""
+    """Seconds of work so far, without the stages that were copied from other runs."""
     left_s: float | None
-    """Seconds to go, by what the same stages took elsewhere; None: nothing measured yet."""
+    """Estimated seconds to go, from the time of the same stages in other cells; None: unknown."""
     note: str = ""
-    """Why it waits, failed or cannot be done."""
+    """Why the cell waits, failed or cannot be run."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudyStatus:
-    """All cells."""
+    """The state of several cells."""
 
     cells: Sequence[CellStatus]
-    measured: Mapping[tuple[str, Stage], float]
-    """(environment, stage) to mean seconds."""
 
     def count(self, state: State) -> int:
-        """Cells in a state."""
-        return sum(one.state == state for one in self.cells)
+        """Number of cells in a state."""
+        return sum(cell.state == state for cell in self.cells)
 
     def left_s(self, jobs: int) -> float | None:
-        """Seconds to go with so many processes, if they pay; None while an environment has not
-        been measured."""
-        wanted = [one for one in self.cells if one.state not in ("done", "impossible")]
-        known = [one.left_s for one in wanted if one.left_s is not None]
-        if len(known) < len(wanted):
+        """Estimated seconds to go with ``jobs`` processes.
+
+        None until every environment that is still needed has been measured.
+        """
+        open_cells = [cell for cell in self.cells if cell.state not in ("done", "impossible")]
+        known = [cell.left_s for cell in open_cells if cell.left_s is not None]
+        if len(known) < len(open_cells):
             return None
         return sum(known) / max(1, jobs)
 
     def summary(self, jobs: int) -> str:
         """``12 of 45 done, 2 at work, 1 cut, 30 owed; about 3h 10m to go``."""
-        parts = [f"{self.count('done')} of {len(self.cells)} done"]
+        counts = [f"{self.count('done')} of {len(self.cells)} done"]
         states: tuple[State, ...] = ("at work", "cut", "failed", "owed", "impossible")
-        parts += [f"{self.count(state)} {state}" for state in states if self.count(state)]
+        counts += [f"{self.count(state)} {state}" for state in states if self.count(state)]
         left = self.left_s(jobs)
-        told = ", ".join(parts)
-        if all(one.state in ("done", "impossible") for one in self.cells):
-            return told
+        text = ", ".join(counts)
+        if all(cell.state in ("done", "impossible") for cell in self.cells):
+            return text
         if left is None:
-            return f"{told}; nothing measured yet to tell how long"
+            return f"{text}; the remaining time is not known yet"
         if left < 1:
-            return f"{told}; next to nothing to do"
-        many = f" with {jobs} processes" if jobs > 1 else ""
-        return f"{told}; about {format_duration(left)} to go{many}"
+            return f"{text}; almost no work left"
+        with_jobs = f" with {jobs} processes" if jobs > 1 else ""
+        return f"{text}; about {format_duration(left)} to go{with_jobs}"
 
 
 def study_status(
     store: Store | None,
     cells: Sequence[Cell],
     *,
-    is_held: IsHeld,
-    digests: Digests | None = None,
     shown: Collection[Cell] | None = None,
 ) -> StudyStatus:
-    """Look at every cell.
+    """Find the state of every cell.
 
     Args:
-        store: the database; None where there is none yet.
-        cells: all of the study's: what one has played, others need not.
-        is_held: whether a process works on a run.
-        digests: of models, if they are known.
-        shown: which cells to tell of; None: all.
+        store: the database; None if there is none yet.
+        cells: all cells of the study: a stage that one of them has finished, others reuse.
+        shown: the cells whose state is returned; None: all.
     """
+    wanted = cells if shown is None else shown
     if store is None:
-        wanted = cells if shown is None else shown
         return StudyStatus(
-            [CellStatus(c, "owed", None, 0, stage_count(c.recipe), 0.0, None) for c in wanted], {}
+            [CellStatus(c, "owed", None, 0, stage_count(c.recipe), 0.0, None) for c in wanted]
         )
-    runs, digests = Runs(store), digests or Digests()
-    found = [(cell, resolve(store, runs, digests, cell)) for cell in cells]
-    have = {cell.name: one.run for cell, one in found if one.run is not None}
-    played = {run.id: list_stages(store, run.id) for run in have.values()}
-    copied = _copied(have.values(), played)
-    measured = _measured(have, played, copied, {cell.name: cell.env for cell in cells})
-    rows = []
-    shared = {
+    index, digests = RunIndex(store), ModelDigests()
+    resolutions = [(cell, resolve_cell(store, index, digests, cell)) for cell in cells]
+    runs = {cell.name: resolved.run for cell, resolved in resolutions if resolved.run is not None}
+    stages = {run.id: list_stages(store, run.id) for run in runs.values()}
+    copies = _copies(runs.values(), stages)
+    times = _stage_times(runs, stages, copies, {cell.name: cell.env for cell in cells})
+    available = {
         key
-        for cell, one in found
-        if one.run is not None
-        for row in played[one.run.id]
-        if row.finished and (key := _share(cell, row.round, row.stage)) is not None
+        for cell, resolved in resolutions
+        if resolved.run is not None
+        for row in stages[resolved.run.id]
+        if row.finished and (key := _reuse_key(cell, row.round, row.stage)) is not None
     }
-    names = {cell.name for cell in (cells if shown is None else shown)}
-    for cell, one in found:
+    names = {cell.name for cell in wanted}
+    rows = []
+    for cell, resolved in resolutions:
         if cell.name not in names:
             continue
         total = stage_count(cell.recipe)
-        if one.run is None:
-            left = _left(cell, measured, (), shared)
-            state: State = "owed" if one.possible else "impossible"
-            rows.append(CellStatus(cell, state, None, 0, total, 0.0, left, one.why))
+        run = resolved.run
+        if run is None:
+            left = _time_left(cell, times, (), available)
+            state: State = "owed" if resolved.possible else "impossible"
+            rows.append(CellStatus(cell, state, None, 0, total, 0.0, left, resolved.reason))
             continue
-        run = one.run
-        through = {(row.round, row.stage) for row in played[run.id] if row.finished}
+        finished = {(row.round, row.stage) for row in stages[run.id] if row.finished}
         wall = sum(
-            row.wall_s for row in played[run.id] if (run.id, row.round, row.stage) not in copied
+            row.wall_s for row in stages[run.id] if (run.id, row.round, row.stage) not in copies
         )
-        state = _state(store, run, is_held)
-        left = 0.0 if state == "done" else _left(cell, measured, through, shared)
-        done = total if state == "done" else len(through)
-        rows.append(CellStatus(cell, state, run.id, done, total, wall, left, run.error or ""))
-    return StudyStatus(rows, measured)
+        state = _state(store, run) if resolved.possible else "impossible"
+        left = (
+            0.0 if state in ("done", "impossible") else _time_left(cell, times, finished, available)
+        )
+        count = total if state == "done" else len(finished)
+        rows.append(CellStatus(cell, state, run.id, count, total, wall, left, run.error or ""))
+    return StudyStatus(rows)
 
 
 def stage_count(recipe: Recipe) -> int:
-    """Stages of a whole run: the base's evaluation and four a round."""
+    """Stages of a whole run: the base's evaluation and four in each round."""
     return 1 + len(_ROUND_STAGES) * recipe.rounds
 
 
-def _state(store: Store, run: RunRow, is_held: IsHeld) -> State:
+def _state(store: Store, run: RunRow) -> State:
     if run.status == "finished":
         return "done"
-    if is_held(store, run.id):
+    if is_claimed(store, run.id):
         return "at work"
     return "failed" if run.status == "failed" else "cut"
 
 
-def _copied(
-    runs: Iterable[RunRow], played: Mapping[str, Sequence[Any]]
+def _copies(
+    runs: Iterable[RunRow], stages: Mapping[str, Sequence[RoundRow]]
 ) -> set[tuple[str, int, Stage]]:
-    """Stages that are copies: an older run began and ended the stage at the same moments."""
-    seen: dict[tuple[int, Stage, str, str | None], str] = {}
-    found = set()
+    """(run, round, stage) of copies: an older run has the same stage with the same times."""
+    owners: dict[tuple[int, Stage, str, str | None], str] = {}
+    copies = set()
     for run in sorted(runs, key=lambda run: (run.created_utc, run.id)):
-        for row in played[run.id]:
+        for row in stages[run.id]:
             key = (row.round, row.stage, row.started_utc, row.finished_utc)
-            first = seen.setdefault(key, run.id)
-            if first != run.id:
-                found.add((run.id, row.round, row.stage))
-    return found
+            if owners.setdefault(key, run.id) != run.id:
+                copies.add((run.id, row.round, row.stage))
+    return copies
 
 
-def _measured(
-    have: Mapping[str, RunRow],
-    played: Mapping[str, Sequence[Any]],
-    copied: set[tuple[str, int, Stage]],
+def _stage_times(
+    runs: Mapping[str, RunRow],
+    stages: Mapping[str, Sequence[RoundRow]],
+    copies: set[tuple[str, int, Stage]],
     env_of: Mapping[str, str],
 ) -> dict[tuple[str, Stage], float]:
+    """(environment, stage) to mean seconds."""
     times: dict[tuple[str, Stage], list[float]] = {}
-    for name, run in have.items():
-        for row in played[run.id]:
-            if row.finished and (run.id, row.round, row.stage) not in copied:
+    for name, run in runs.items():
+        for row in stages[run.id]:
+            if row.finished and (run.id, row.round, row.stage) not in copies:
                 times.setdefault((env_of[name], row.stage), []).append(row.wall_s)
     return {key: sum(values) / len(values) for key, values in times.items()}
 
 
-def _left(
+def _time_left(
     cell: Cell,
-    measured: Mapping[tuple[str, Stage], float],
-    through: Iterable[tuple[int, Stage]],
-    shared: set[tuple[str, str]],
+    times: Mapping[tuple[str, Stage], float],
+    finished: Iterable[tuple[int, Stage]],
+    available: set[tuple[str, str]],
 ) -> float | None:
-    """Seconds that a cell still takes; what earlier cells are going to share is not counted twice.
+    """Estimated seconds that a cell still needs; None: a stage has not been measured yet.
 
-    ``shared`` grows: the base's evaluation of each environment, and each seed's first search.
+    A stage that an earlier cell will compute is not counted twice: its key is added to
+    ``available`` (see ``_reuse_key``).
     """
-    done = set(through)
-    wanted: list[tuple[int, Stage]] = [(0, "eval")]
-    wanted += [(n, s) for n in range(1, cell.recipe.rounds + 1) for s in _ROUND_STAGES]
+    done = set(finished)
+    plan: list[tuple[int, Stage]] = [(0, "eval")]
+    plan += [(n, stage) for n in range(1, cell.recipe.rounds + 1) for stage in _ROUND_STAGES]
     total = 0.0
-    for number, stage in wanted:
-        share = _share(cell, number, stage)
-        if (number, stage) in done or share in shared:
+    for number, stage in plan:
+        key = _reuse_key(cell, number, stage)
+        if (number, stage) in done or key in available:
             continue
-        if share is not None:
-            shared.add(share)
-        if (cell.env, stage) not in measured:
+        if key is not None:
+            available.add(key)
+        if (cell.env, stage) not in times:
             return None
-        total += measured[cell.env, stage]
+        total += times[cell.env, stage]
     return total
 
 
-def _share(cell: Cell, number: int, stage: Stage) -> tuple[str, str] | None:
-    """What a stage shares with others' of the same name; None: nothing."""
+def _reuse_key(cell: Cell, number: int, stage: Stage) -> tuple[str, str] | None:
+    """Cells with the same key reuse one stage; None: the stage is the cell's own."""
     if (number, stage) == (0, "eval"):
         return (cell.env, "base")
     if (number, stage) == (1, "search"):
@@ -214,17 +213,18 @@ def _share(cell: Cell, number: int, stage: Stage) -> tuple[str, str] | None:
 
 
 def status_rows(status: StudyStatus) -> list[list[Any]]:
-    """One row an environment and method: a mark for each seed, time spent, time to go."""
+    """One row per environment and method: a mark for each seed, time spent, time to go."""
     rows: list[list[Any]] = []
     groups: dict[tuple[str, str], list[CellStatus]] = {}
-    for one in status.cells:
-        groups.setdefault((one.cell.env, one.cell.method), []).append(one)
+    for entry in status.cells:
+        cell = entry.cell
+        groups.setdefault((cell.env, cell.method), []).append(entry)
     for (env, method), members in groups.items():
-        marks = ", ".join(f"{one.cell.seed} {_mark(one)}" for one in members)
-        known = [one.left_s for one in members]
+        marks = ", ".join(f"{member.cell.seed} {_mark(member)}" for member in members)
+        known = [member.left_s for member in members]
         left = None if None in known else sum(filter(None, known))
-        wall = sum(one.wall_s for one in members)
-        notes = "; ".join(dict.fromkeys(one.note for one in members if one.note))
+        wall = sum(member.wall_s for member in members)
+        notes = "; ".join(dict.fromkeys(member.note for member in members if member.note))
         rows.append(
             [
                 f"{env}/{method}",
@@ -237,31 +237,31 @@ def status_rows(status: StudyStatus) -> list[list[Any]]:
     return rows
 
 
-def _mark(one: CellStatus) -> str:
-    if one.state in ("at work", "cut", "failed"):
-        return f"{one.state} ({one.stages}/{one.stages_total})"
-    return one.state
+def _mark(status: CellStatus) -> str:
+    if status.state in ("at work", "cut", "failed"):
+        return f"{status.state} ({status.stages}/{status.stages_total})"
+    return status.state
 
 
 def status_json(status: StudyStatus, jobs: int) -> dict[str, Any]:
-    """The same as data."""
+    """The state as data for programs."""
     return {
         "cells": [
             {
-                "cell": one.cell.name,
-                "env": one.cell.env,
-                "method": one.cell.method,
-                "seed": one.cell.seed,
-                "ablation": one.cell.ablation or None,
-                "state": one.state,
-                "run": one.run_id,
-                "stages": one.stages,
-                "stages_total": one.stages_total,
-                "wall_s": one.wall_s,
-                "left_s": one.left_s,
-                "note": one.note or None,
+                "cell": entry.cell.name,
+                "env": entry.cell.env,
+                "method": entry.cell.method,
+                "seed": entry.cell.seed,
+                "ablation": entry.cell.ablation or None,
+                "state": entry.state,
+                "run": entry.run_id,
+                "stages": entry.stages,
+                "stages_total": entry.stages_total,
+                "wall_s": entry.wall_s,
+                "left_s": entry.left_s,
+                "note": entry.note or None,
             }
-            for one in status.cells
+            for entry in status.cells
         ],
         "done": status.count("done"),
         "left_s": status.left_s(jobs),

@@ -1,18 +1,16 @@
-"""The process that runs one cell of a study: what ``agentr-lite study --jobs N`` starts.
+"""The process that runs one cell of a study; ``agentr-lite study --jobs N`` starts it.
 
-The study to work on comes as one line of JSON on stdin. The pipe stays open after it. Its end
-means that the process at the other end is gone; this one then stops as on Ctrl-C.
+The cell comes as one line of JSON on stdin (see ``CellJob``). The pipe stays open after this line.
+When the process at its other end is gone, the pipe ends, and this process stops as on Ctrl-C.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 from agentr_lite.console.progress import Progress
 from agentr_lite.console.streams import say
@@ -25,49 +23,50 @@ from agentr_lite.core.errors import (
     UsageError,
     from_os_error,
 )
-from agentr_lite.study.jobs.work import work_off
+from agentr_lite.study.jobs.cell_job import CellJob
+from agentr_lite.study.jobs.run_cell import run_cell
 
 
-def main(order: str) -> int:
-    """Work off the cell that ``order`` names.
+def main(line: str) -> int:
+    """Run the cell that a line of JSON names.
 
     Args:
-        order: JSON with ``study``, ``overrides``, ``quick``, ``cell`` and ``db``.
+        line: a ``CellJob`` as JSON.
 
     Returns:
-        The exit code; what went wrong is on stderr.
+        The exit code; the reason for a failure is on stderr.
     """
     try:
-        return _work(json.loads(order))
+        return _run(CellJob.from_json(line))
     except KeyboardInterrupt:
         say("interrupted; what was finished is kept")
         return EXIT_INTERRUPTED
     except (AgentrError, OSError) as error:
-        known = error if isinstance(error, AgentrError) else from_os_error(error)
-        say(f"Error: {clean(known.message, keep='')}")
-        if known.hint:
-            say(f"Hint: {clean(known.hint, keep='')}")
-        return known.exit_code
+        failure = error if isinstance(error, AgentrError) else from_os_error(error)
+        say(f"Error: {clean(failure.message, keep='')}")
+        if failure.hint:
+            say(f"Hint: {clean(failure.hint, keep='')}")
+        return failure.exit_code
 
 
-def _work(order: dict[str, Any]) -> int:
+def _run(job: CellJob) -> int:
     from agentr_lite.store import Store
     from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.recipe import load_study
 
-    study = load_study(order["study"], order["overrides"], quick=order["quick"])
-    cells = [cell for cell in study_cells(study) if cell.name == order["cell"]]
+    study = load_study(job.study, job.overrides, quick=job.quick)
+    cells = [cell for cell in study_cells(study) if cell.name == job.cell]
     if not cells:
-        raise UsageError(f"study {study.name} has no cell {order['cell']}")
-    with Store.open(Path(order["db"]), create=False) as store, Progress() as progress:
-        _, result = work_off(store, cells[0], progress)
+        raise UsageError(f"study {study.name} has no cell {job.cell}")
+    with Store.open(Path(job.db), create=False) as store, Progress() as progress:
+        _, result = run_cell(store, cells[0], progress)
     return EXIT_SOME_TASKS_FAILED if result.failed_tasks else EXIT_OK
 
 
-def leave_with_parent() -> None:
-    """Interrupt this process at the end of stdin: nobody is left to collect the work."""
+def stop_with_parent() -> None:
+    """Interrupt this process at the end of stdin: then no process waits for its result."""
 
-    # A study that runs in the background of a shell has it ignored, and so had this process.
+    # A shell that runs a study in the background makes it, and so this process, ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def watch() -> None:
@@ -78,8 +77,8 @@ def leave_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def read_order() -> str:
-    """The first line of stdin, read no further than its end."""
+def read_job() -> str:
+    """The first line of stdin; nothing after it is read."""
     line = bytearray()
     while (byte := os.read(0, 1)) not in (b"", b"\n"):
         line += byte
@@ -87,6 +86,6 @@ def read_order() -> str:
 
 
 if __name__ == "__main__":
-    given = read_order()
-    leave_with_parent()
-    sys.exit(main(given))
+    first_line = read_job()
+    stop_with_parent()
+    sys.exit(main(first_line))

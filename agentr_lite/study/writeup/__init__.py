@@ -1,1 +1,1 @@
-"""The pages of a study: results gathered from the store, tables, plots and ablations."""
+"""The results of a study as one document: read from the store, as tables, plots and sentences."""

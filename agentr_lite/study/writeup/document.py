@@ -14,45 +14,55 @@ from agentr_lite.report.tables.section import Section
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One environment, or the ablations."""
+class Figure:
+    """The plots of one chapter."""
+
+    slug: str
+    """The file name without its ending."""
+    svg: str
+    """The text of the SVG file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """The results of one environment, or of the ablations."""
 
     title: str
     sections: Sequence[Section]
-    intro: Sequence[str] = ()
-    """Facts above the tables."""
-    short: Sequence[str | Styled] = ()
-    """What stands under "In short"."""
-    picture: str | None = None
-    """An SVG file's text."""
-    slug: str = ""
-    """The picture's file name without its ending."""
+    """The tables."""
+    facts: Sequence[str] = ()
+    """What was run; a list above the tables."""
+    findings: Sequence[str | Styled] = ()
+    """Sentences for "In short"."""
+    figure: Figure | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Everything that a study has to say."""
+    """All results of a study."""
 
     title: str
     command: str
-    """What wrote it."""
-    head: Sequence[str]
+    """The command that wrote the document."""
+    facts: Sequence[str]
     """What was run."""
     explained: str
-    """How the figures are to be read."""
-    parts: Sequence[Part] = field(default_factory=tuple)
+    """How to read the figures."""
+    chapters: Sequence[Chapter] = field(default_factory=tuple)
     glance: Sequence[Section] = field(default_factory=tuple)
-    """The whole in a table or two."""
+    """The tables of "At a glance"."""
     data: Mapping[str, Any] = field(default_factory=dict)
-    """More for programs than the tables show."""
+    """Further data for programs."""
 
     @property
-    def short(self) -> list[tuple[str, str | Styled]]:
-        """(part, sentence) of each."""
-        return [(part.title, note) for part in self.parts for note in part.short]
+    def findings(self) -> list[tuple[str, str | Styled]]:
+        """(title of the chapter, sentence) of every finding."""
+        return [
+            (chapter.title, finding) for chapter in self.chapters for finding in chapter.findings
+        ]
 
     def markdown(self, pictures: str) -> str:
-        """The whole as Markdown.
+        """The document as Markdown.
 
         Args:
             pictures: folder of the plots, relative to the document.
@@ -64,69 +74,78 @@ class Document:
         if self.glance:
             blocks.append("## At a glance")
             blocks.append(render_markdown([], self.glance, level=3).rstrip("\n"))
-        if self.short:
-            told = [f"- {escape_markdown(f'{name}: {note}')}" for name, note in self.short]
-            blocks.append("## In short\n\n" + "\n".join(told))
+        if self.findings:
+            blocks.append("## In short")
+            blocks.append(_bullets([f"{title}: {finding}" for title, finding in self.findings]))
         blocks.append(self.explained)
-        blocks.append(
-            "## What was run\n\n" + "\n".join(f"- {escape_markdown(line)}" for line in self.head)
-        )
-        for part in self.parts:
-            blocks.append(f"## {escape_markdown(part.title)}")
-            if part.intro:
-                blocks.append("\n".join(f"- {escape_markdown(line)}" for line in part.intro))
-            if part.picture is not None:
-                words = escape_markdown(f"{part.title}: results by round and method")
-                blocks.append(f"![{words}]({pictures}/{part.slug}.svg)")
-            if part.sections:
-                blocks.append(render_markdown([], part.sections, level=3).rstrip("\n"))
+        blocks.append("## What was run")
+        blocks.append(_bullets(self.facts))
+        for chapter in self.chapters:
+            blocks += _chapter_markdown(chapter, pictures)
         return "\n\n".join(blocks) + "\n"
 
     def terminal(self, *, width: int | None = None) -> str:
-        """The tables one below the other, what they come to at the end.
+        """The document for a terminal: first the tables, then the findings.
 
         Args:
-            width: terminal columns; None: as wide as they need to be.
+            width: terminal columns; None: as wide as the tables need.
         """
-        blocks = [render_terminal([self.title, *self.head], [], width=width)]
-        for part in self.parts:
-            # Short sentences come at the end, where they are read.
+        blocks = [render_terminal([self.title, *self.facts], [], width=width)]
+        for chapter in self.chapters:
+            # The notes are left out: the findings at the end are short enough to be read.
             sections = [
-                Section(f"{part.title}: {one.title}", one.columns, one.rows, ())
-                for one in part.sections
+                Section(f"{chapter.title}: {section.title}", section.columns, section.rows, ())
+                for section in chapter.sections
             ]
             blocks.append(render_terminal([], sections, width=width))
         blocks.append(render_terminal([], self.glance, width=width))
-        told = [note if isinstance(note, str) else note.text for _, note in self.short]
-        names = [name for name, _ in self.short]
-        lines = [f"{name}: {note}" for name, note in zip(names, told, strict=True)]
-        blocks.append(render_terminal(["In short", *(f"  {line}" for line in lines)], []))
+        lines = [
+            f"  {title}: {finding if isinstance(finding, str) else finding.text}"
+            for title, finding in self.findings
+        ]
+        blocks.append(render_terminal(["In short", *lines], []))
         return "\n\n".join(block for block in blocks if block)
 
     def as_json(self) -> dict[str, Any]:
-        """The same as data; cells as they are shown."""
-        found: dict[str, Any] = plain(
+        """The document as data; table cells are text."""
+        data: dict[str, Any] = plain(
             {
                 "title": self.title,
                 "command": self.command,
-                "head": list(self.head),
-                "glance": [_section(section) for section in self.glance],
-                "in_short": [f"{name}: {note}" for name, note in self.short],
+                "head": list(self.facts),
+                "glance": [_section_json(section) for section in self.glance],
+                "in_short": [f"{title}: {finding}" for title, finding in self.findings],
                 "parts": [
                     {
-                        "title": part.title,
-                        "intro": list(part.intro),
-                        "sections": [_section(section) for section in part.sections],
+                        "title": chapter.title,
+                        "intro": list(chapter.facts),
+                        "sections": [_section_json(section) for section in chapter.sections],
                     }
-                    for part in self.parts
+                    for chapter in self.chapters
                 ],
                 **self.data,
             }
         )
-        return found
+        return data
 
 
-def _section(section: Section) -> dict[str, Any]:
+def _chapter_markdown(chapter: Chapter, pictures: str) -> list[str]:
+    blocks = [f"## {escape_markdown(chapter.title)}"]
+    if chapter.facts:
+        blocks.append(_bullets(chapter.facts))
+    if chapter.figure is not None:
+        caption = escape_markdown(f"{chapter.title}: results by round and method")
+        blocks.append(f"![{caption}]({pictures}/{chapter.figure.slug}.svg)")
+    if chapter.sections:
+        blocks.append(render_markdown([], chapter.sections, level=3).rstrip("\n"))
+    return blocks
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {escape_markdown(line)}" for line in lines)
+
+
+def _section_json(section: Section) -> dict[str, Any]:
     return {
         "title": section.title,
         "columns": list(section.columns),

@@ -1,4 +1,4 @@
-"""A study's plots as SVG files of their own: legible on light pages and on dark ones."""
+"""A study's plots as separate SVG files, which are legible on light and on dark pages."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ _PAPER = ("#fcfcfb", "#14161a")
 
 
 def environment_plot(results: EnvResults) -> str | None:
-    """All of one environment: outcome, recovery and behaviour by round, differences at the end.
+    """The plots of one environment: outcome, recovery and behaviour by round, and differences.
 
     Args:
-        results: what there is.
+        results: of the environment.
 
     Returns:
-        An SVG file's text; None before anything has been evaluated after training.
+        The text of an SVG file; None until a method has been evaluated after training.
     """
     methods = results.methods
     if not methods:
@@ -93,7 +93,7 @@ def _by_round(results: EnvResults, methods: Sequence[str], measure: Measure) -> 
                 points.append(Point.of(round_name(number), value))
         if points:
             series.append(Series(results.labels[method], points, index))
-    if not any(one.colour != _BASE_COLOUR for one in series):
+    if all(line.colour == _BASE_COLOUR for line in series):
         return None
     return interval_plot(
         series,
@@ -109,9 +109,9 @@ def _differences(results: EnvResults, methods: Sequence[str], measure: Measure) 
     rows = []
     for index, method in enumerate(methods):
         number = results.last_round(method)
-        found = results.versus_base(measure, method, number)
-        if found is not None:
-            point = Point(round_name(number), found.value, found.bounds)
+        difference = results.versus_base(measure, method, number)
+        if difference is not None:
+            point = Point(round_name(number), difference.value, difference.bounds)
             rows.append(Difference(results.labels[method], point, index))
     if not rows:
         return None
@@ -125,31 +125,31 @@ def _differences(results: EnvResults, methods: Sequence[str], measure: Measure) 
 def sheet(
     panels: Sequence[tuple[str, Markup]], legend: Sequence[tuple[str, int]], *, label: str
 ) -> str:
-    """Drawings side by side, two in a row, under a common legend.
+    """Arrange drawings in rows of two, under a common legend.
 
     Args:
-        panels: (title, drawing) of each.
+        panels: (title, drawing) of each panel.
         legend: (name, number of its colour) of each series.
         label: for screen readers.
 
     Returns:
-        A whole SVG file with its colours for light and dark pages in it.
+        The text of an SVG file, which includes the colours for light and dark pages.
     """
     width = 2 * _PANEL_WIDTH + _GAP + 2 * _MARGIN
-    parts: list[Markup] = []
+    elements: list[Markup] = []
     x, y = _MARGIN, _MARGIN + 10
     for name, colour in legend:
-        taken = 18 + display_width(name) * _CHARACTER + 14
-        if x + taken > width - _MARGIN and x > _MARGIN:
+        needed = 18 + display_width(name) * _CHARACTER + 14
+        if x + needed > width - _MARGIN and x > _MARGIN:
             x, y = _MARGIN, y + 18
-        parts += [marker(colour, x + 5, y - 4), text(x + 15, y, name, class_="name")]
-        x += taken
+        elements += [marker(colour, x + 5, y - 4), text(x + 15, y, name, class_="name")]
+        x += needed
     top = y + 16
     for index, (title, drawn) in enumerate(panels):
         left = _MARGIN + (index % 2) * (_PANEL_WIDTH + _GAP)
         at = top + (index // 2) * (_PANEL_HEIGHT + _TITLE + _GAP / 2)
-        parts.append(text(left, at + 13, title, class_="heading"))
-        parts.append(
+        elements.append(text(left, at + 13, title, class_="heading"))
+        elements.append(
             el(
                 "svg",
                 drawn,
@@ -162,14 +162,14 @@ def sheet(
         )
     rows = (len(panels) + 1) // 2
     height = top + rows * (_PANEL_HEIGHT + _TITLE + _GAP / 2) + _MARGIN / 2
-    # Painted: a page's own background need not follow the system's colours as these do.
+    # The page's own background may not follow the system's colours, but the drawing does.
     paper = el("rect", x=0, y=0, width=width, height=height, rx=10.0, class_="paper")
     drawing = el(
         "svg",
         el("title", label),
         Markup(f"<style>{_style()}</style>"),
         paper,
-        *parts,
+        *elements,
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {width:g} {height:g}",
         width=f"{width:g}",
@@ -182,7 +182,7 @@ def sheet(
 
 @cache
 def _style() -> str:
-    """Colours and lines of the report's plots, without what SVG viewers do not know."""
+    """Colours and lines of the report's plots, without CSS that SVG viewers do not support."""
     light, dark = _colours(0), _colours(1)
     return (
         f"text{{font:11px {_FONT}}}.heading{{font-weight:600;font-size:12.5px}}"
@@ -195,6 +195,7 @@ def _style() -> str:
 
 
 def _colours(which: int) -> str:
+    """CSS rules for light pages (0) or dark pages (1)."""
     ink, dim, grid = (pair[which] for pair in _INK)
     rules = [
         f"text{{fill:{ink}}}.tick,.unit,.title{{fill:{dim}}}.grid{{stroke:{grid}}}",
@@ -209,17 +210,17 @@ def _colours(which: int) -> str:
 
 @cache
 def _palette() -> tuple[tuple[str, str], ...]:
-    """(light, dark) of each series, as the report's style sheet has them."""
+    """(light, dark) colour of each series, from the report's style sheet."""
     sheet_text = (
         resources.files("agentr_lite.report.render").joinpath("assets/report.css").read_text()
     )
-    found = {
+    colours = {
         int(number): (light, dark)
         for number, light, dark in re.findall(
             r"\.s(\d) \{ --c: light-dark\((#\w+), (#\w+)\); \}", sheet_text
         )
     }
-    return tuple(found[number] for number in range(SERIES_CLASSES))
+    return tuple(colours[number] for number in range(SERIES_CLASSES))
 
 
 def _show(measure: Measure) -> Show:

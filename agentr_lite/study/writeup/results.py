@@ -1,95 +1,124 @@
-"""What a study's runs have given so far, environment by environment; from the store alone."""
+"""The results of a study's runs so far, by environment; read from the store alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from agentr_lite.metrics.measures import Rounds
-from agentr_lite.metrics.methods import MethodRun, MethodRuns
+from agentr_lite.metrics.measures import BEHAVIOUR, OUTCOMES, Rounds
+from agentr_lite.metrics.methods import BASE, MethodRun, MethodRuns
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.report.model.rounds import load_rounds
 from agentr_lite.store import Store
 from agentr_lite.store.records import RoundRow
 from agentr_lite.store.runs import list_stages
 from agentr_lite.study.jobs.cells import Cell
-from agentr_lite.study.jobs.sharing import Runs
-from agentr_lite.study.jobs.work import Digests, resolve
+from agentr_lite.study.jobs.model_digests import ModelDigests
+from agentr_lite.study.jobs.resolution import resolve_cell
+from agentr_lite.study.jobs.run_index import RunIndex
 from agentr_lite.study.methods import METHODS
 
 
 @dataclass(frozen=True, slots=True)
 class CellResult(MethodRun):
-    """One cell that has something to show."""
+    """A cell with at least one finished evaluation."""
 
     cell: Cell
 
 
 @dataclass(slots=True)
 class EnvResults(MethodRuns[CellResult]):
-    """All of one environment; the labels are in the study's order, with the ablations' variants."""
+    """The results of one environment.
+
+    The labels are in the study's order; the methods of the ablations follow.
+    """
 
     env: str = ""
     recipe: Recipe = field(default_factory=Recipe)
-    """Its run recipe without any method's changes."""
+    """The environment's run recipe without any method's changes."""
     planned: dict[str, int] = field(default_factory=dict)
-    """Method to how many cells there are to be."""
+    """Method to the number of its cells in the study."""
     ablation_of: dict[str, str] = field(default_factory=dict)
-    """Variant to its ablation."""
+    """A method of an ablation to this ablation."""
 
     @property
     def methods(self) -> list[str]:
-        """Those of the study itself that have been evaluated after training."""
+        """The study's own methods that have been evaluated after training."""
         own = (method for method in self.labels if method not in self.ablation_of)
         return [method for method in own if self.is_trained(method)]
 
 
-class Gatherer:
-    """Reads results, each evaluation only once as long as it lives."""
+class ResultsReader:
+    """Reads results; each evaluation is read only once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rounds: dict[str, tuple[int, Rounds]] = {}
 
-    def gather(
+    def read(
         self, cells: Sequence[Cell], recipes: Mapping[str, Recipe], methods: Sequence[str]
     ) -> list[EnvResults]:
-        """Everything that finished evaluations show.
+        """The results of all finished evaluations.
 
         Args:
-            cells: the study's.
+            cells: all cells of the study.
             recipes: each environment's run recipe.
-            methods: the study's, in the order in which they are shown; not that of the work.
+            methods: the study's own, in the order in which they are shown.
         """
-        runs, digests = Runs(self._store), Digests()
+        index, digests = RunIndex(self._store), ModelDigests()
         labels = {method: METHODS[method].label for method in methods}
-        found = {
+        by_env = {
             env: EnvResults(labels=dict(labels), env=env, recipe=recipe)
             for env, recipe in recipes.items()
         }
         for cell in cells:
-            results = found[cell.env]
+            results = by_env[cell.env]
             results.labels[cell.method] = cell.label
             results.planned[cell.method] = results.planned.get(cell.method, 0) + 1
             if cell.ablation:
                 results.ablation_of[cell.method] = cell.ablation
-            run = resolve(self._store, runs, digests, cell).run
+            run = resolve_cell(self._store, index, digests, cell).run
             if run is None:
                 continue
             stages = list_stages(self._store, run.id)
-            played_rounds = self._load(run.id, stages)
-            # The study's own naive run may answer for an ablation, and goes on for more rounds.
+            all_rounds = self._load_rounds(run.id, stages)
+            # A run that also serves an ablation may have more rounds than the ablation.
             last = cell.recipe.rounds
-            rounds = {key: played for key, played in played_rounds.items() if key[1] <= last}
+            rounds = {key: episodes for key, episodes in all_rounds.items() if key[1] <= last}
             if rounds:
-                played = CellResult(cell.method, cell.seed, run, rounds, stages, cell)
-                results.runs.append(played)
-        return list(found.values())
+                results.runs.append(CellResult(cell.method, cell.seed, run, rounds, stages, cell))
+        return list(by_env.values())
 
-    def _load(self, run_id: str, stages: Sequence[RoundRow]) -> Rounds:
-        through = sum(row.stage == "eval" and row.finished for row in stages)
-        known = self._rounds.get(run_id)
-        if known is None or known[0] != through:
-            known = (through, load_rounds(self._store, run_id))
-            self._rounds[run_id] = known
-        return known[1]
+    def _load_rounds(self, run_id: str, stages: Sequence[RoundRow]) -> Rounds:
+        evaluated = sum(row.stage == "eval" and row.finished for row in stages)
+        cached = self._rounds.get(run_id)
+        if cached is None or cached[0] != evaluated:
+            cached = (evaluated, load_rounds(self._store, run_id))
+            self._rounds[run_id] = cached
+        return cached[1]
+
+
+def figures_json(environments: Sequence[EnvResults]) -> list[dict[str, Any]]:
+    """Every measure of every method and round, for programs."""
+    rows = []
+    for results in environments:
+        for method in results.labels:
+            last = 0 if method == BASE else results.last_round(method)
+            for number in [0] if method == BASE else range(1, last + 1):
+                for measure in (*OUTCOMES, *BEHAVIOUR):
+                    value = results.value(measure, method, number)
+                    if value is None:
+                        continue
+                    difference = results.versus_base(measure, method, number) if number else None
+                    rows.append(
+                        {
+                            "env": results.env,
+                            "method": method,
+                            "round": number,
+                            "measure": measure.key,
+                            **value.to_json(),
+                            "versus_base": difference.to_json() if difference else None,
+                        }
+                    )
+    return rows

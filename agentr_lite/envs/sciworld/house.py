@@ -1,7 +1,7 @@
-"""What the ScienceWorld player knows and reads: the house, the tasks, what a room's listing says.
+"""What the expert of ScienceWorld knows: the house, the tasks, and how to read a room's listing.
 
-Source: the house's plan and the forms of observations are ScienceWorld's (Wang et al. 2022), as
-seen in training variations.
+Source: the plan of the house and the forms of observations are ScienceWorld's (Wang et al. 2022),
+as they appear in training variations.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "outside": ("kitchen", "greenhouse", "foundry"),
     "workshop": ("hallway",),
 }
-"""Room to the rooms next door."""
+"""Room to its neighbouring rooms."""
 
 _PLACE = re.compile(r"^This (?:outside location|room) is called the ([a-z ]+)\.", re.MULTILINE)
 _FIND = re.compile(
@@ -40,31 +40,31 @@ _STAGES = ("baby ", "hatchling ", "juvenile ", "adult ")
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What a task of topic 4 or 7 asks for."""
+    """The content of a task of topic 4 or 7."""
 
     wanted: Wanted
     place: str
-    """Where such things are."""
+    """The room with such things."""
     box: str = ""
-    """Where the thing is to be put; empty: nowhere."""
+    """The box for the thing; empty: the task has none."""
     box_room: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """An object of a listing that can be pointed at."""
+    """An object in a listing at which the player can point."""
 
     name: str
-    """As focus takes it."""
+    """The name for ``focus on``."""
     carried: str
-    """What is picked up and moved: the thing, or the pot it grows in."""
+    """The object to pick up and move: the thing itself, or the pot in which it grows."""
 
 
 def read_errand(opening: str) -> Errand | None:
-    """What a task's first observation asks for; None where it is another kind of task."""
+    """The task in a first observation; None for other kinds of tasks."""
     task = opening.partition("\n")[0]
-    if found := _FIND.search(task):
-        wanted, box, room = found.groups()
+    if match := _FIND.search(task):
+        wanted, box, room = match.groups()
         places = {"plant": "greenhouse", "non-living thing": room}
         return Errand(wanted, places.get(wanted, "outside"), box, room)  # type: ignore[arg-type]
     if "life span" in task:
@@ -73,13 +73,13 @@ def read_errand(opening: str) -> Errand | None:
 
 
 def read_room(observation: str) -> str | None:
-    """The room that an observation describes, if it does."""
-    found = _PLACE.search(observation)
-    return found.group(1) if found else None
+    """The room that an observation describes; None if it describes no room."""
+    match = _PLACE.search(observation)
+    return match.group(1) if match else None
 
 
-def way(start: str, end: str) -> list[str]:
-    """The rooms to walk through, ``start`` left out and ``end`` included."""
+def route(start: str, end: str) -> list[str]:
+    """The rooms on the shortest route, without ``start`` and with ``end``."""
     before: dict[str, str] = {start: start}
     queue = deque([start])
     while queue:
@@ -96,27 +96,27 @@ def way(start: str, end: str) -> list[str]:
     return path[-2::-1]
 
 
-def things(listing: str, wanted: Wanted) -> list[Thing]:
-    """The objects of a listing that a task may mean, in its order."""
+def matching_things(listing: str, wanted: Wanted) -> list[Thing]:
+    """The objects in a listing that match a task, in their order."""
     plain, growing = _read_listing(listing)
     if wanted == "plant":
         return growing
     alive = [thing for thing in plain if is_animal(thing.name)]
     if wanted == "non-living thing":
         simple = [thing for thing in plain if not is_animal(thing.name)]
-        # Where everything holds something: the furniture itself, but not the box.
+        # If every object has contents, take the furniture itself, but not the box.
         return simple or _furniture(listing)
     return alive
 
 
 def any_things(listing: str) -> list[Thing]:
-    """Whatever can be pointed at in a listing, in its order."""
+    """All objects in a listing at which the player can point, in their order."""
     plain, growing = _read_listing(listing)
     return plain + growing
 
 
 def is_animal(name: str) -> bool:
-    """Whether a plain object's name is an animal's at some stage of its life."""
+    """Whether an object's name is that of an animal, at any stage of its life."""
     return name.startswith(_STAGES) or name.endswith(" egg")
 
 

@@ -1,9 +1,9 @@
-"""A stage that another run has played from the same inputs is copied, as if it were played again.
+"""The cache of stages: a stage that another run finished from the same inputs is copied.
 
-What a stage gives depends on its settings, on the adapter in use and, for training, on the
-examples. So all methods share the base's evaluation and, of one seed, the first round's trees; and
-two that come down to the same examples, such as naive and verified splices where every joined text
-is what the environment says, are one run with two names until they part.
+A stage's result depends on its settings, on the adapter in use and, for training, on the examples.
+So all methods share the base's evaluation and, within one seed, the first round's trees. Two
+methods that arrive at the same examples share everything until they differ. Naive and verified
+splices do so as long as every joined text is what the environment says.
 """
 
 from __future__ import annotations
@@ -18,72 +18,64 @@ from agentr_lite.console.streams import say
 from agentr_lite.core.config import artifacts_dir
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.equipment import adapter_in_use
+from agentr_lite.runs.general import usable_general
 from agentr_lite.store import Store, splices
 from agentr_lite.store.records import RunRow, Stage
 from agentr_lite.store.runs import stage_status
 from agentr_lite.store.trees import copy_trees
-from agentr_lite.study.jobs.sharing import Runs, base_parts, comparable, search_parts
+from agentr_lite.study.jobs.run_index import RunIndex
+from agentr_lite.study.jobs.stage_inputs import plain_settings, stage_inputs
 from agentr_lite.train.dataset import build_dataset
-from agentr_lite.train.general import load_general
 
 
-def reuse_stage(
+def copy_cached_stage(
     store: Store,
-    runs: Runs,
+    index: RunIndex,
     run_id: str,
     recipe: Recipe,
     digest: str | None,
     number: int,
     stage: Stage,
 ) -> str | None:
-    """Copy a stage from a run that has played it from the same inputs, if there is one.
+    """Copy a stage from a run that has finished it from the same inputs, if there is one.
 
-    A stage that has begun here goes on here, and splices are always made.
+    A stage that has begun in this run is continued in it. Splices are always made anew.
 
     Args:
         store: the database.
-        runs: its runs.
-        run_id: the run that is about to play the stage; everything before it is done.
-        recipe: its settings.
-        digest: SHA-256 of its model; None: not known, and any will do.
+        index: its runs.
+        run_id: the run that is about to begin the stage; all its earlier stages are finished.
+        recipe: the run's settings.
+        digest: SHA-256 of its model; None: unknown, and any model with its name will do.
         number: the round; 0 = the base.
         stage: the stage.
 
     Returns:
-        The run that it was copied from; None where there is none.
+        The run from which the stage was copied; None if there is no such run.
     """
     if stage == "splice" or stage_status(store, run_id, number, stage) is not None:
         return None
-    mine = _settings(stage, comparable(recipe))
-    for other, settings in runs.of(recipe.env_label):
+    inputs = stage_inputs(stage, plain_settings(recipe))
+    for other, settings in index.runs(recipe.env_label):
         if other.id == run_id or (digest is not None and other.model_sha256 != digest):
             continue
-        done = stage_status(store, other.id, number, stage)
-        if done is None or not done.finished or _settings(stage, settings) != mine:
+        row = stage_status(store, other.id, number, stage)
+        if row is None or not row.finished or stage_inputs(stage, settings) != inputs:
             continue
-        if _copied(store, other, run_id, recipe, number, stage):
+        if _copy_if_equal(store, other, run_id, recipe, number, stage):
             say(f"{round_name(number)} {stage}: the same as in {other.id}")
             return other.id
     return None
 
 
-def _settings(stage: Stage, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    if stage == "search":
-        return search_parts(recipe)
-    if stage == "eval":
-        return base_parts(recipe)
-    keys = ("model", "train_model", "agent", "train", "seed")
-    return {key: recipe[key] for key in keys}
-
-
-def _copied(
+def _copy_if_equal(
     store: Store, other: RunRow, run_id: str, recipe: Recipe, number: int, stage: Stage
 ) -> bool:
-    """Copy a stage of equal settings, where its other inputs are equal too."""
+    """Copy a stage with equal settings if its other inputs are equal, too."""
     if stage == "train":
         return _copy_training(store, other.id, run_id, recipe, number)
-    plays = number if stage == "eval" else number - 1
-    if _adapter(store, other.id, plays) != _adapter(store, run_id, plays):
+    trained = number if stage == "eval" else number - 1
+    if _adapter(store, other.id, trained) != _adapter(store, run_id, trained):
         return False
     with store.atomic():
         _copy_stage(store, other.id, run_id, number, stage)
@@ -101,13 +93,15 @@ def _copy_training(store: Store, source: str, target: str, recipe: Recipe, numbe
     continued = recipe.train.start == "previous"
     if continued and _adapter(store, source, number - 1) != _adapter(store, target, number - 1):
         return False
-    theirs = {one.id: one for one in splices.list_datasets(store, source)}[adapter.dataset_id]
-    mine = build_dataset(store, target, number, recipe, load_general(recipe.train.general))
-    if theirs.settings.get("sha256") != mine.sha256:
+    datasets = {dataset.id: dataset for dataset in splices.list_datasets(store, source)}
+    general = usable_general(recipe)
+    refused = len(general.refused)
+    own = build_dataset(store, target, number, recipe, general.examples, refused=refused)
+    if datasets[adapter.dataset_id].settings.get("sha256") != own.sha256:
         return False
     files = [path for path in Path(adapter.mlx_dir).glob("*") if path.is_file()]
     if Path(adapter.gguf_path) not in files:
-        # Deleted since: trained again.
+        # The adapter has been deleted, so this run trains again.
         return False
     folder = artifacts_dir(store.path, target) / f"round-{number}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,14 +112,14 @@ def _copy_training(store: Store, source: str, target: str, recipe: Recipe, numbe
         store.execute(
             "UPDATE rounds SET summary = json_set(summary, '$.dataset_id', ?)"
             " WHERE run_id = ? AND round = ? AND stage = 'train'",
-            (mine.id, target, number),
+            (own.id, target, number),
         )
         _copy(store, "metrics", {"run_id": source, "round": number}, {"run_id": target})
         splices.save_adapter(
             store,
             run_id=target,
             round_index=number,
-            dataset_id=mine.id,
+            dataset_id=own.id,
             mlx_dir=str(folder),
             gguf_path=str(folder / Path(adapter.gguf_path).name),
             gguf_sha256=adapter.gguf_sha256,
@@ -135,7 +129,7 @@ def _copy_training(store: Store, source: str, target: str, recipe: Recipe, numbe
 
 
 def _adapter(store: Store, run_id: str, number: int) -> str:
-    """SHA-256 of the adapter that a round's model wears; empty for the base."""
+    """SHA-256 of the adapter in use after a round; empty for the base."""
     row = splices.get_adapter(store, run_id, adapter_in_use(store, run_id, number))
     return row.gguf_sha256 if row is not None else ""
 
@@ -147,7 +141,7 @@ def _copy_evals(store: Store, source: str, target: str, number: int) -> None:
     for row in rows:
         copied = _copy(store, "evals", {"id": row["id"]}, {"id": None, "run_id": target})
         _copy(store, "eval_items", {"eval_id": row["id"]}, {"eval_id": copied})
-    # What greedy episodes were played with names the seed, though nothing in them is drawn.
+    # The summary names the run's seed, although greedy episodes do not depend on it.
     store.execute(
         "UPDATE evals SET summary = json_set(summary, '$.settings.seed',"
         " (SELECT seed FROM runs WHERE id = :run)) WHERE run_id = :run AND round = :round"
@@ -157,7 +151,7 @@ def _copy_evals(store: Store, source: str, target: str, number: int) -> None:
 
 
 def _copy_stage(store: Store, source: str, target: str, number: int, stage: Stage) -> None:
-    """The stage's row as it is: by its times, tables of cost know that it was played once."""
+    """Copy the stage's row with its times; tables of cost use them to count the stage only once."""
     _copy(
         store,
         "rounds",
@@ -167,7 +161,11 @@ def _copy_stage(store: Store, source: str, target: str, number: int, stage: Stag
 
 
 def _copy(store: Store, table: str, where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
-    """Copy rows with some columns replaced; returns the last new row's id."""
+    """Copy rows and replace some of their columns.
+
+    Returns:
+        The id of the last new row.
+    """
     columns: Sequence[str] = [r["name"] for r in store.rows(f"PRAGMA table_info({table})")]
     chosen = [f":new_{name}" if name in changes else name for name in columns]
     cursor = store.execute(

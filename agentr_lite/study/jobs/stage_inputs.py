@@ -1,0 +1,48 @@
+"""What a stage's result depends on: runs with equal inputs may share the stage.
+
+The evaluation of the base depends neither on the method nor on the search. Greedy episodes do not
+depend on the seed either. The first round's trees do not depend on the method.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from agentr_lite.recipe.settings import Recipe
+from agentr_lite.store.records import Stage
+
+
+def plain_settings(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as JSON has it, without the name, which changes no result."""
+    data: dict[str, Any] = json.loads(json.dumps(recipe.to_dict()))
+    return {key: value for key, value in data.items() if key != "name"}
+
+
+def stage_inputs(stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a stage depends on, besides the adapter and the examples.
+
+    Args:
+        stage: ``search``, ``train`` or ``eval``.
+        settings: see ``plain_settings``.
+    """
+    if stage == "search":
+        return search_inputs(settings)
+    if stage == "eval":
+        return eval_inputs(settings)
+    keys = ("model", "train_model", "agent", "train", "seed")
+    return {key: settings[key] for key in keys}
+
+
+def eval_inputs(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that an evaluation depends on."""
+    inputs = {key: settings[key] for key in ("env", "model", "agent", "eval")}
+    if settings["eval"]["samples"]:
+        inputs["seed"] = settings["seed"]
+    return inputs
+
+
+def search_inputs(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a round's trees depend on."""
+    return {key: settings[key] for key in ("env", "model", "agent", "search", "seed")}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agentr_lite.actors.download.places import IndexFile
 from agentr_lite.convert.adapter_check import compare_adapter
 from agentr_lite.convert.check import (
     DIVERGENCE_LIMITS,
@@ -18,7 +19,7 @@ from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.train.batches import TrainExample
 from agentr_lite.train.lora import train_lora
 from tests.support.chat_families import FAMILIES
-from tests.support.real_models import GEMMA3, SMOLLM2, RealModel, fetch
+from tests.support.real_models import GEMMA3, SMOLLM2, fetch
 
 pytestmark = pytest.mark.models
 
@@ -42,15 +43,15 @@ EXAMPLES = [
 @pytest.fixture(scope="module", params=[SMOLLM2, GEMMA3], ids=["SmolLM2", "Gemma 3"])
 def model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[RealModel, Path, Path]:
+) -> tuple[IndexFile, Path, Path]:
     """(the model, its file, its weights for MLX)."""
-    real: RealModel = request.param
+    real: IndexFile = request.param
     file, folder = fetch(real), tmp_path_factory.mktemp("weights") / "hf"
     convert_to_hf(file, folder)
     return real, file, folder
 
 
-def test_the_copy_is_the_same_model(model: tuple[RealModel, Path, Path]) -> None:
+def test_the_copy_is_the_same_model(model: tuple[IndexFile, Path, Path]) -> None:
     _, file, folder = model
     quantized = check_copy(file, folder)
     print(file.name, quantized)
@@ -62,7 +63,7 @@ def test_the_copy_is_the_same_model(model: tuple[RealModel, Path, Path]) -> None
 
 
 def test_a_trained_adapter_does_the_same_on_both_sides(
-    model: tuple[RealModel, Path, Path], tmp_path: Path
+    model: tuple[IndexFile, Path, Path], tmp_path: Path
 ) -> None:
     real, file, folder = model
     template = None

@@ -23,9 +23,9 @@ class ImitateStage(TrainingStage):
     """Trains the model on demonstrations before the first round (behaviour cloning).
 
     Demonstrations that the environment can make itself are made, verified and stored; those that
-    are stored already are used. ``epochs`` and ``learning_rate`` may be its own;
-    everything else is as in the recipe's ``train``. The adapter is that of round 0, from which self-training starts: round 1
-    searches with it, and the training of every round starts from it.
+    are stored already are used. ``epochs`` and ``learning_rate`` may be its own; everything else
+    is as in the recipe's ``train``. The adapter is that of round 0, from which self-training
+    starts: round 1 searches with it, and the training of every round starts from it.
     """
 
     name = "imitate"

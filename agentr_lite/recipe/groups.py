@@ -89,9 +89,14 @@ class ImitationSettings:
         " `person`, `import` or `model`: stored ones of this source (docs/imitation.md).",
         per_env=True,
     )
-    epochs: float = setting(3.0, "Passes over the demonstrations.", low=0, high=1000)
+    epochs: float = setting(
+        0.0, "Passes over the demonstrations; 0 = as many as in `train`.", low=0, high=1000
+    )
     learning_rate: float = setting(
-        1e-4, "The highest learning rate, reached after the warm-up.", low=0, high=1
+        0.0,
+        "The highest learning rate, reached after the warm-up; 0 = the one of `train`.",
+        low=0,
+        high=1,
     )
 
 

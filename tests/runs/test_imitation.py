@@ -223,7 +223,9 @@ def test_the_training_settings_are_those_of_imitation(
 
     monkeypatch.setattr(lora, "train_lora", training)
     assert loop("imitate", recipe, "--set", "train.rank=4", "-d", db)[0] == 0
-    assert seen == [(2.0, 0.001, 4, None)]
+    zeros = ["--set", "imitation.epochs=0", "--set", "imitation.learning_rate=0"]
+    assert loop("imitate", recipe, "--set", "train.learning_rate=0.01", *zeros, "-d", db)[0] == 0
+    assert seen == [(2.0, 0.001, 4, None), (1.0, 0.01, 16, None)]
 
 
 def test_the_plan_and_the_tables_name_it(loop: Call, recipe: Path, finished: Path) -> None:

@@ -23,18 +23,20 @@ class ImitateStage(TrainingStage):
     """Trains the model on demonstrations before the first round (behaviour cloning).
 
     Demonstrations that the environment can make itself are made, verified and stored; those that
-    are stored already are used. Everything but ``epochs`` and ``learning_rate`` is as in the
-    recipe's ``train``. The adapter is that of round 0, from which self-training starts: round 1
-    searches with it, and the training of every round starts from it.
+    are stored already are used. ``epochs`` and ``learning_rate`` may be its own; everything else
+    is as in the recipe's ``train``. The adapter is that of round 0, from which self-training
+    starts: round 1 searches with it, and the training of every round starts from it.
     """
 
     name = "imitate"
 
     @property
     def settings(self) -> TrainSettings:
-        imitation = self.recipe.imitation
+        imitation, train = self.recipe.imitation, self.recipe.train
         return replace(
-            self.recipe.train, epochs=imitation.epochs, learning_rate=imitation.learning_rate
+            train,
+            epochs=imitation.epochs or train.epochs,
+            learning_rate=imitation.learning_rate or train.learning_rate,
         )
 
     def work(self) -> dict[str, Any]:

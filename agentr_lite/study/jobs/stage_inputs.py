@@ -41,7 +41,7 @@ def stage_inputs(stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
     return inputs
 
 
-_OF_ROUNDS = ("epochs", "learning_rate", "start", "accumulate", "max_examples")
+_OF_ROUNDS = ("start", "accumulate", "max_examples")
 """Keys of ``train`` that do not count in imitation."""
 
 

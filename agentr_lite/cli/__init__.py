@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from agentr_lite import __version__
+from agentr_lite.console.interrupts import terminations_interrupt
 from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -103,7 +104,8 @@ def cli(ctx: click.Context) -> None:
 def main(args: list[str] | None = None) -> None:
     """Entry point: runs the command and turns every error into one line and an exit code."""
     _prepare_streams()
-    code = _run(sys.argv[1:] if args is None else args)
+    with terminations_interrupt():
+        code = _run(sys.argv[1:] if args is None else args)
     _release_streams()
     sys.exit(code)
 

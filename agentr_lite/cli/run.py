@@ -13,6 +13,7 @@ from agentr_lite.console.progress import Progress
 from agentr_lite.console.streams import emit, emit_json, say, terminal_width, warn
 from agentr_lite.console.text import clean
 from agentr_lite.core.errors import (
+    EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
     Interrupted,
@@ -107,7 +108,7 @@ def run(
             f"{result.failed_tasks} tasks failed ({by_kind})",
             hint=f"`agentr-lite trees {run_id}` says why.",
         )
-        context.exit(EXIT_SOME_TASKS_FAILED)
+        context.exit(EXIT_FAILED if result.all_failed else EXIT_SOME_TASKS_FAILED)
 
 
 def _has_begun(store: Store, run_id: str, error: AgentrError) -> bool:

@@ -24,13 +24,15 @@ from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.files import load_from_file
+from agentr_lite.envs.isolated import IsolatedEnvironment
 from agentr_lite.envs.limits import time_limit
 from agentr_lite.envs.names import EnvName, parse_env_name
 from agentr_lite.envs.wrappers import ReplayEnvironment
 
 ENTRY_POINT_GROUP = "agentr_lite.envs"
 TIME_LIMIT = "time_limit_s"
-"""The option that every environment has."""
+ISOLATE = "isolate"
+"""Options that every environment has; its constructor does not get them."""
 
 _BUILT_IN: dict[str, str] = {
     "sciworld": "agentr_lite.envs.sciworld:SciWorld",
@@ -96,18 +98,24 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
     Args:
         name: as in ``env_names``, or an address or a file (``agentr_lite.envs.names``).
         options: keyword arguments of its constructor; a recipe's ``env_options``. All environments
-            have ``time_limit_s`` (``Environment.time_limit_s``), which the constructor does not
-            get.
+            have ``time_limit_s`` and ``isolate`` (``Environment.time_limit_s`` and ``isolate``),
+            which the constructor does not get.
 
     Raises:
         UsageError: there is no such environment, or it has no such option.
         EnvironmentFault: a plugin cannot be loaded, or its constructor raised an error.
     """
     parsed = parse_env_name(name)
-    factory = _factory(parsed)
-    arguments = [parsed.address] if parsed.scheme else []
     own = dict(options or {})
     limit = _time_limit(name, own.pop(TIME_LIMIT, None))
+    isolate = own.pop(ISOLATE, None)
+    if isolate not in (None, True, False):
+        raise UsageError(f"{name}: {ISOLATE} needs true or false, not {isolate!r}")
+    # With the option, not even its import runs in this process.
+    if isolate or (isolate is None and getattr(_factory(parsed), ISOLATE, False) is True):
+        return IsolatedEnvironment(name, own, limit)
+    factory = _factory(parsed)
+    arguments = [parsed.address] if parsed.scheme else []
     _check_options(name, factory, own, given=len(arguments))
     try:
         making = Environment.time_limit_s if limit is None else limit
@@ -246,7 +254,7 @@ def _check_options(
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         return
     known = [p.name for p in parameters if p.kind is not inspect.Parameter.POSITIONAL_ONLY]
-    known.append(TIME_LIMIT)
+    known += [TIME_LIMIT, ISOLATE]
     for option in options:
         if option not in known:
             raise UsageError(

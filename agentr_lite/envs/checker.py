@@ -19,6 +19,7 @@ from agentr_lite.core.errors import AgentrError
 from agentr_lite.core.gbnf import GrammarError, check_grammar
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment, StepResult
+from agentr_lite.envs.foreign import text_of
 from agentr_lite.envs.limits import time_limit
 
 _NONSENSE = ("", "  ", "inventory", "go \x1b[2J", "get 1 nothing", "x" * 500, "工作 £ \u202e")
@@ -131,8 +132,10 @@ def _guarded(check: str, run: Callable[[], Finding]) -> Finding:
     except AgentrError as error:
         return Finding(check, False, 0, error.message)
     # The boundary: everything that an environment's code raises is reported.
-    except (Exception, SystemExit) as error:
-        return Finding(check, False, 0, f"raised {type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return Finding(check, False, 0, f"raised {type(error).__name__}: {text_of(error)}")
 
 
 def _finding(check: str, cases: int, problems: Sequence[str], remark: str = "") -> Finding:

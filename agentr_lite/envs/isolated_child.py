@@ -17,6 +17,7 @@ from typing import Any
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment
+from agentr_lite.envs.foreign import text_of
 from agentr_lite.envs.isolated import HEADER, pickled
 
 _LOOK_S = 1.0
@@ -95,14 +96,6 @@ class Server:
     def _close(self) -> None:
         if self._env is not None:
             self._env.close()
-
-
-def text_of(error: BaseException) -> str:
-    """An exception's text, even where its own code for that fails."""
-    try:
-        return str(error)
-    except BaseException as fault:
-        return f"(its text cannot be had: {type(fault).__name__})"
 
 
 def portable(value: Any, depth: int = 8) -> Any:

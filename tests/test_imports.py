@@ -23,6 +23,7 @@ HEAVY = (
     "mlx",
     "mlx_lm",
     "llama_cpp",
+    "llguidance",
     "gguf",
     "torch",
     "jinja2",

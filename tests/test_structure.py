@@ -37,6 +37,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "metrics": ("core", "store"),
     "search": ("core", "recipe", "envs", "agent", "actors", "store"),
     "splice": ("core", "recipe", "envs", "agent", "actors", "store"),
+    "imitate": ("core", "console", "recipe", "envs", "agent", "actors", "store"),
     # Good trajectories are chosen in one place, for export as for training.
     "train": ("core", "console", "recipe", "agent", "actors", "convert", "store", "splice"),
     "evaluate": ("core", "recipe", "envs", "agent", "actors", "store", "metrics"),

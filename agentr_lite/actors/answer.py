@@ -7,7 +7,6 @@ from typing import Protocol
 
 from agentr_lite.actors.base import Completion, FinishReason, GenerateRequest, GenerateResult
 from agentr_lite.actors.chat.encoder import ChatEncoder, Prompt
-from agentr_lite.core.errors import ModelError
 
 
 class Answer:
@@ -89,19 +88,6 @@ class Answered(Protocol):
     @property
     def cached_tokens(self) -> int:
         """Prompt tokens that were not decoded again."""
-
-
-def refuse_grammars(requests: Sequence[GenerateRequest], back_end: str) -> None:
-    """Refuse requests with a grammar, for back ends that cannot follow one.
-
-    Raises:
-        ModelError: a request has a grammar.
-    """
-    if any(request.sampling.grammar for request in requests):
-        raise ModelError(
-            f"{back_end} cannot make answers follow a grammar",
-            hint="Give the model as a GGUF file, or use no grammar: --set agent.grammar=''.",
-        )
 
 
 def generated(

@@ -42,6 +42,8 @@ class GenerateRequest:
     seeds: tuple[int, ...]
     """One per sample, each in [1, 2**31 - 1]."""
     sampling: Sampling = field(default_factory=Sampling)
+    answer_start: tuple[int, ...] = ()
+    """Tokens that every answer begins with. They are no part of the completions."""
 
 
 FinishReason = Literal["stop", "length", "overflow"]
@@ -60,6 +62,8 @@ class Completion:
     drawn_ids: tuple[int, ...] = ()
     """For ``Message.token_ids``: the tokens of ``text``, where it alone would be tokenized
     otherwise."""
+    thinking: str = ""
+    """What a reasoning model thought before it; see ``Step.thinking``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ class ScoreRequest:
 
     messages: Sequence[Message]
     continuations: tuple[str, ...]
+    answer_start: tuple[int, ...] = ()
+    """Tokens between the conversation and every continuation; they are not scored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.actors.answer import refuse_grammars
 from agentr_lite.actors.base import (
     Actor,
     Capabilities,
@@ -84,7 +83,8 @@ class MockActor(Actor):
         Raises:
             ModelError: the queue is empty, or a grammar is asked for.
         """
-        refuse_grammars(requests, "the scripted actor")
+        if any(request.sampling.grammar for request in requests):
+            raise ModelError("the scripted actor cannot make answers follow a grammar")
         self.batches.append(len(requests))
         self.requests.extend(requests)
         self.usage.calls += 1

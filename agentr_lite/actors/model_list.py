@@ -19,8 +19,9 @@ def list_models() -> list[dict[str, Any]]:
 
     Returns:
         ``name``, ``state`` (bundled, named, downloaded, server, missing, broken, to pull),
-        ``path``, ``file_bytes``, ``n_params``, ``train_dir``, and what else is known. A catalogue
-        model whose name the user has given to another is left out.
+        ``path``, ``file_bytes``, ``n_params``, ``train_dir``, and what else is known; ``places``
+        for a model to pull, in the order in which they are tried. A catalogue model whose name the
+        user has given to another is left out.
     """
     rows = [_bundled(), *(_named(entry) for entry in named_models.entries().values())]
     taken = {row["name"] for row in rows}
@@ -28,12 +29,21 @@ def list_models() -> list[dict[str, Any]]:
         {
             "name": item.name,
             "state": "to pull",
-            "path": f"{item.repo}/{item.file}",
-            "file_bytes": item.megabytes * 1_000_000,
+            "path": item.places[0].source,
+            "file_bytes": item.places[0].size_bytes,
             "n_params": int(item.parameters),
             "train_dir": None,
-            "train_repo": item.train_repo,
+            "train_repo": item.train_repo or None,
             "licence": item.licence,
+            "places": [
+                {
+                    "kind": place.kind,
+                    "label": place.label,
+                    "source": place.source,
+                    "file_bytes": place.size_bytes,
+                }
+                for place in item.places
+            ],
         }
         for item in CATALOG
         if item.name not in taken

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from agentr_lite.actors import named_models
 from agentr_lite.actors.download.catalog import catalog_model
 from agentr_lite.actors.registry import STARTER
@@ -33,12 +35,12 @@ def check_new_name(name: str, *, force: bool) -> None:
         )
 
 
-def check_pulled_name(name: str, source: str) -> None:
-    """Refuse a name that means something else than ``source``, or could later.
+def check_pulled_name(name: str, sources: Sequence[str]) -> None:
+    """Refuse a name that means something else than ``sources``, or could later.
 
     Args:
         name: for the download.
-        source: ``REPOSITORY/FILE``.
+        sources: the places that it may come from, as the list of models remembers them.
 
     Raises:
         UsageError: the name is taken, or has a wrong form.
@@ -48,11 +50,11 @@ def check_pulled_name(name: str, source: str) -> None:
     if name == STARTER:
         raise UsageError(f"'{STARTER}' is the bundled model", hint=other)
     item, earlier = catalog_model(name), named_models.find(name)
-    if item is not None and f"{item.repo}/{item.file}" != source:
-        raise UsageError(
-            f"'{name}' is the name of {item.repo}/{item.file}, not of {source}", hint=other
-        )
-    if earlier is not None and earlier.source != source:
+    meant = [place.source for place in item.places] if item is not None else sources
+    for source in sources:
+        if source not in meant:
+            raise UsageError(f"'{name}' is the name of {meant[0]}, not of {source}", hint=other)
+    if earlier is not None and earlier.source not in sources:
         raise UsageError(
             f"there is a model '{name}' already: {earlier.source or earlier.model}",
             hint=f"Call this one something else with --as NAME, or `agentr-lite models remove"

@@ -31,9 +31,10 @@ class NamedModel:
     train_model: str = ""
     """Directory of the same weights for training; empty: not known."""
     source: str = ""
-    """Where the program downloaded it from, ``REPOSITORY/FILE``; empty: it was not downloaded."""
+    """Where the program downloaded it from, ``REPOSITORY/FILE`` or ``index:PACKAGE==VERSION/FILE``;
+    empty: it was not downloaded."""
     revision: str = ""
-    """Commit of that repository."""
+    """Commit of that repository, or version of that package."""
     sha256: str = ""
     """SHA-256 of the downloaded file."""
 

@@ -14,6 +14,8 @@ from agentr_lite.core.errors import ModelError
 
 if TYPE_CHECKING:
     from agentr_lite.actors.base import Actor
+    from agentr_lite.actors.llamacpp.actor import LlamaCppActor
+    from agentr_lite.actors.mlx.actor import MlxActor
     from agentr_lite.actors.settings import ActorSettings
 
 STARTER = "starter"
@@ -107,7 +109,7 @@ def check_model(spec: str) -> None:
 
 
 def check_grammars(spec: str, texts: Iterable[str]) -> None:
-    """Refuse grammars that a model's back end cannot follow, without loading the model.
+    """Refuse grammars that cannot be followed, without loading the model.
 
     A server's model is not checked: only its answers show whether it follows grammars.
 
@@ -116,15 +118,12 @@ def check_grammars(spec: str, texts: Iterable[str]) -> None:
         texts: GBNF; empty texts are skipped.
 
     Raises:
-        ModelError: the back end cannot follow grammars.
-        GrammarError: llama.cpp refuses one of the grammars.
+        GrammarError: one of the grammars is not well formed, or too large.
     """
     wanted = [text for text in texts if text]
     if not wanted or is_server(expand(spec)):
         return
-    if is_mlx(expand(spec)):
-        raise no_grammar(spec)
-    from agentr_lite.actors.llamacpp.grammar import try_grammar
+    from agentr_lite.actors.grammar.matcher import try_grammar
 
     for text in wanted:
         try_grammar(text)
@@ -165,14 +164,6 @@ def check_adapter(spec: str, path: Path) -> None:
     check_adapter_file(path, check_model_file(files.gguf))
 
 
-def no_grammar(spec: str) -> ModelError:
-    """The error for a back end that cannot follow a grammar."""
-    return ModelError(
-        f"{spec}: this back end cannot make answers follow a grammar",
-        hint="Give the model as a GGUF file, or use no grammar: --set agent.grammar=''.",
-    )
-
-
 def open_actor(settings: ActorSettings) -> Actor:
     """Load a model.
 
@@ -183,7 +174,11 @@ def open_actor(settings: ActorSettings) -> Actor:
     actor = _open(settings)
     if settings.grammar and not actor.capabilities.grammar:
         actor.close()
-        raise no_grammar(settings.model)
+        raise ModelError(
+            f"{settings.model}: this back end cannot make answers follow a grammar",
+            hint="Give the model as a GGUF file or an MLX directory, or use no grammar:"
+            " --set agent.grammar=''.",
+        )
     return actor
 
 
@@ -191,6 +186,19 @@ def _open(settings: ActorSettings) -> Actor:
     spec = expand(settings.model)
     if is_server(spec):
         return _open_server(settings, spec)
+    actor = _open_local(settings, spec)
+    if not settings.thinking:
+        return actor
+    from agentr_lite.actors.thinking import ThinkingActor
+
+    try:
+        return ThinkingActor(actor, actor.encoder, budget=settings.thinking)
+    except ModelError:
+        actor.close()
+        raise
+
+
+def _open_local(settings: ActorSettings, spec: str) -> LlamaCppActor | MlxActor:
     files = resolve_model(settings.model)
     if is_mlx(spec):
         from agentr_lite.actors.mlx.actor import MlxActor
@@ -200,6 +208,7 @@ def _open(settings: ActorSettings) -> Actor:
             context_tokens=settings.context_tokens,
             chat_template=settings.chat_template,
             history=settings.history,
+            thinking=settings.thinking > 0,
             deterministic=settings.deterministic,
         )
     from agentr_lite.actors.llamacpp.actor import LlamaCppActor
@@ -209,6 +218,7 @@ def _open(settings: ActorSettings) -> Actor:
         context_tokens=settings.context_tokens,
         chat_template=settings.chat_template,
         history=settings.history,
+        thinking=settings.thinking > 0,
         deterministic=settings.deterministic,
     )
 
@@ -223,6 +233,12 @@ def _open_server(settings: ActorSettings, spec: str) -> Actor:
             f"{settings.model}: a server may compute other requests in the same batch, so"
             " agent.deterministic is not possible",
             hint="Leave agent.deterministic out, or give the model as a GGUF file.",
+        )
+    if settings.thinking:
+        raise ModelError(
+            f"{settings.model}: a server keeps thoughts and answers apart in its own way, so"
+            " agent.thinking is not possible",
+            hint="Leave agent.thinking at 0, or give the model as a GGUF file.",
         )
     client = Client(parse_spec(spec), server_settings())
     return OpenAIActor(client, chat_template=settings.chat_template)

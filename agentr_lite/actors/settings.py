@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agentr_lite.actors.chat.encoder import History
+if TYPE_CHECKING:
+    # It imports jinja2, which a command may not need.
+    from agentr_lite.actors.chat.encoder import History
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,8 @@ class ActorSettings:
     """A Jinja file to use instead of the model's own chat template."""
     history: History = "exact"
     """How finished turns become tokens: as they were played, or as the template renders them."""
+    thinking: int = 0
+    """Most tokens of thoughts before an answer; 0: the model does not think."""
     deterministic: bool = False
     """Answer each request by itself, so that its answers do not depend on other requests."""
     grammar: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import operator
 import sys
 from collections.abc import Generator, Mapping
@@ -13,9 +14,11 @@ from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.unicode import without_surrogates
 from agentr_lite.envs.base import Environment, StepResult
+from agentr_lite.envs.faults import raised_at
 from agentr_lite.envs.foreign import text_of
 from agentr_lite.envs.limits import time_limit
 
+_LOG = logging.getLogger(__name__)
 MAX_TASKS = 1_000_000
 """Of one split; more would be a list without an end."""
 MAX_ACTIONS = 100_000
@@ -27,7 +30,8 @@ MAX_LEVEL = 2**31
 def environment_boundary(env: Environment, call: str) -> Generator[None]:
     """Turn whatever an environment raises into a fault that names it, and limit its time.
 
-    What the environment prints goes to stderr, because stdout is for data.
+    What the environment prints goes to stderr, because stdout is for data. The fault names the
+    line of the environment's code; the whole traceback is logged, which ``--debug`` shows.
 
     Args:
         env: whose code runs in the block.
@@ -45,9 +49,9 @@ def environment_boundary(env: Environment, call: str) -> Generator[None]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise EnvironmentFault(
-            env.name, f"{call} raised {type(error).__name__}: {text_of(error)}"
-        ) from error
+        said = f"{call} raised {type(error).__name__}: {text_of(error)}{raised_at(error, env)}"
+        _LOG.debug("environment '%s': %s", env.name, call, exc_info=error)
+        raise EnvironmentFault(env.name, said) from error
 
 
 def guarded_step(env: Environment, action: str) -> StepResult:
@@ -57,7 +61,8 @@ def guarded_step(env: Environment, action: str) -> StepResult:
     with environment_boundary(env, f"step({action!r})"):
         # A plugin may return a plain tuple or numpy's numbers.
         # One more than there are: what has no end is given up.
-        result = StepResult(*itertools.islice(env.step(action), 6))
+        parts: Any = itertools.islice(env.step(action), 6)
+        result = StepResult(*parts)
         result = result._replace(
             reward=float(result.reward),
             terminated=bool(result.terminated),

@@ -23,6 +23,8 @@ def turns(steps: Iterable[Step]) -> list[Message]:
         answer: Message = {"role": "assistant", "content": step.text}
         if step.token_ids:
             answer["token_ids"] = list(step.token_ids)
+        if step.thinking:
+            answer["thinking"] = step.thinking
         messages.append(answer)
         messages.append({"role": "user", "content": step.observation})
     return messages

@@ -12,6 +12,7 @@ from typing import Any
 
 from agentr_lite.agent.boundary import guarded_reset, guarded_state, guarded_tasks
 from agentr_lite.agent.step import take_step
+from agentr_lite.agent.turns import Choice, answer_format
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.names import env_slug, parse_env_name
@@ -26,6 +27,8 @@ class Origin:
     split: str
     task: str
     """The task's name."""
+    choice: Choice = "first"
+    """Which action of an answer counts, as the run's recipe says."""
 
 
 def stored_origin(recipe: Mapping[str, Any], env: str) -> tuple[str, Mapping[str, Any]]:
@@ -37,15 +40,42 @@ def stored_origin(recipe: Mapping[str, Any], env: str) -> tuple[str, Mapping[str
             environment from a file or an address calls itself something else: then it is the only
             such environment, or the one whose short form that is.
     """
-    options = {entry["name"]: entry.get("options") or {} for entry in recipe.get("env") or ()}
-    if len(options) == 1:
-        return next(iter(options.items()))
+    name, settings = _stored_settings(recipe, env)
+    return name, settings.get("options") or {}
+
+
+def stored_episode(recipe: Mapping[str, Any], env: str, split: str, task: str) -> Origin:
+    """The episode of a stored trajectory.
+
+    Args:
+        recipe: as a run stores it.
+        env: what the task's environment calls itself.
+        split: the task's.
+        task: its name.
+    """
+    name, settings = _stored_settings(recipe, env)
+    options = settings.get("options") or {}
+    return Origin(name, options, split, task, stored_choice(recipe, env))
+
+
+def stored_choice(recipe: Mapping[str, Any], env: str) -> Choice:
+    """``agent.action`` of an environment in a stored recipe, which may be older than the key."""
+    _, settings = _stored_settings(recipe, env)
+    agent = {**(recipe.get("agent") or {}), **(settings.get("agent") or {})}
+    choice: Choice = agent.get("action", "first")
+    return choice
+
+
+def _stored_settings(recipe: Mapping[str, Any], env: str) -> tuple[str, Mapping[str, Any]]:
+    settings = {entry["name"]: entry for entry in recipe.get("env") or ()}
+    if len(settings) == 1:
+        return next(iter(settings.items()))
     name = env
-    if env not in options:
-        others = [other for other in options if not parse_env_name(other).is_plain]
+    if env not in settings:
+        others = [other for other in settings if not parse_env_name(other).is_plain]
         alike = [other for other in others if env_slug(other) == env]
         name = next(iter(others if len(others) == 1 else alike), env)
-    return name, options.get(name) or {}
+    return name, settings.get(name) or {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +101,7 @@ def replay_states(env: Environment, origin: Origin, turns: Iterable[tuple[str, s
         turns: (assistant turn, stored answer) of each step.
     """
     texts: list[str] = []
+    form = answer_format(origin.choice, env)
     try:
         tasks = guarded_tasks(env, origin.split)
         task = next((t for t in tasks if t.name == origin.task), None)
@@ -79,7 +110,7 @@ def replay_states(env: Environment, origin: Origin, turns: Iterable[tuple[str, s
         guarded_reset(env, task)
         texts.append(guarded_state(env))
         for number, (text, answer) in enumerate(turns, 1):
-            if take_step(env, text).observation != answer:
+            if take_step(env, text, form=form).observation != answer:
                 problem = f"step {number} is answered differently now: the environment has changed"
                 return States(tuple(texts), problem)
             texts.append(guarded_state(env))

@@ -24,11 +24,14 @@ from agentr_lite.core.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from click.shell_completion import CompletionItem
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("agentr_lite.cli.run:run", "The whole loop: search, splice, train, evaluate."),
     "study": ("agentr_lite.cli.study:study", "Compare methods over environments and seeds."),
+    "imitate": ("agentr_lite.cli.imitate:imitate", "Learn from demonstrations before round 1."),
     "search": ("agentr_lite.cli.search:search", "Grow search trees for a round of a run."),
     "splice": ("agentr_lite.cli.splice:splice", "Make revision data from a round's trees."),
     "train": ("agentr_lite.cli.train:train", "Train a LoRA adapter on a round's data."),
@@ -37,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("agentr_lite.cli.runs:runs", "List, show and delete runs."),
     "trees": ("agentr_lite.cli.trees:trees", "Look at the search trees of a run."),
     "tui": ("agentr_lite.cli.tui:tui", "Walk through runs and trees in the terminal."),
+    "demos": ("agentr_lite.cli.demos:demos", "Collect demonstrations to learn from."),
     "export": ("agentr_lite.cli.export:export", "Write revision data as JSON or JSONL."),
     "envs": ("agentr_lite.cli.envs:envs", "List and check environments."),
     "play": ("agentr_lite.cli.play:play", "Play an environment yourself."),
@@ -65,6 +69,7 @@ class LazyGroup(click.Group):
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
+        _add_debug(command)
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -93,6 +98,16 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _add_debug(command: click.Command) -> None:
+    """Give a command, and those below it, the option ``--debug``; ``_run`` reads it."""
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _add_debug(below)
+    if any("--debug" in parameter.opts for parameter in command.params):
+        return
+    text = "Show the whole traceback of errors, an environment's as well."
+    command.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help=text))
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="agentr-lite")
 @click.pass_context
@@ -116,6 +131,12 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    debug = "--debug" in arguments
+    with _shown_log() if debug else contextlib.nullcontext():
+        return _run_reported(arguments, debug=debug)
+
+
+def _run_reported(arguments: list[str], *, debug: bool) -> int:
     as_json = "--json" in arguments
     try:
         _check_arguments(arguments)
@@ -134,9 +155,13 @@ def _run(arguments: list[str]) -> int:
         _report_usage(error, as_json)
         return error.exit_code
     except AgentrError as error:
+        if debug:
+            _show_traceback(error)
         _report(error, as_json)
         return error.exit_code
     except OSError as error:
+        if debug:
+            _show_traceback(error)
         _report(from_os_error(error), as_json)
         return EXIT_FAILED
 
@@ -155,6 +180,37 @@ def _check_arguments(arguments: list[str]) -> None:
                 f"the argument {argument!r} is not valid UTF-8",
                 hint="Rename the file, or write the argument in a terminal that uses UTF-8.",
             ) from None
+
+
+@contextlib.contextmanager
+def _shown_log() -> Generator[None]:
+    """Write the program's debug log to stderr: tracebacks of what a fault's row only names."""
+    import logging
+
+    from agentr_lite.console.text import clean
+
+    class Cleaned(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return clean(super().format(record))
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Cleaned("%(name)s: %(message)s"))
+    logger = logging.getLogger("agentr_lite")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+
+
+def _show_traceback(error: BaseException) -> None:
+    import traceback
+
+    from agentr_lite.console.text import clean
+
+    _say(clean("".join(traceback.format_exception(error))).rstrip())
 
 
 def _report(error: AgentrError, as_json: bool) -> None:

@@ -117,6 +117,25 @@ def database_path(db: Path | None) -> Path:
     return db.expanduser() if db is not None else default_database()
 
 
+def db_from_command_line(context: click.Context) -> bool:
+    """Whether ``-d`` was given to this command itself."""
+    return context.get_parameter_source("db") is click.core.ParameterSource.COMMANDLINE
+
+
+def group_database(context: click.Context, db: Path | None) -> Path:
+    """The database of a sub-command: ``-d`` works before and after it.
+
+    Both override the environment variable.
+
+    Args:
+        context: of the sub-command; its ``obj`` is the group's ``-d``, if that was given.
+        db: of the sub-command.
+    """
+    if context.obj is not None and not db_from_command_line(context):
+        return database_path(context.obj)
+    return database_path(db)
+
+
 def command_line(
     verb: str,
     run_id: str,

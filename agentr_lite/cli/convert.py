@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from agentr_lite.cli.common import json_option
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from agentr_lite.convert.check import AdapterCheck
+    from agentr_lite.convert.check import AdapterCheck, CopyCheck
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _NEW = click.Path(path_type=Path)
@@ -166,26 +167,41 @@ def _show(result: AdapterCheck) -> None:
 @click.option(
     "--check", is_flag=True, help="Write it only if MLX and llama.cpp compute the same with both."
 )
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="With --check: compare without quantization, on a temporary f32 copy of the file.",
+)
 @click.option("--force", is_flag=True, help="Overwrite an output file.")
 @json_option
 def model(
-    source: Path, output: Path, dtype: str | None, check: bool, force: bool, as_json: bool
+    source: Path,
+    output: Path,
+    dtype: str | None,
+    check: bool,
+    exact: bool,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Convert MODEL, a directory in Hugging Face's or MLX's format, to a GGUF file.
 
-    A GGUF file (llama, qwen2 or qwen3) is converted to such a directory: the matrices are
-    dequantized, the tokenizer and the chat template are included.
+    A GGUF file (llama, qwen2, qwen3, gemma, gemma2 or gemma3) is converted to such a directory: the
+    matrices are dequantized, the tokenizer and the chat template are included.
     """
+    if exact and not check:
+        raise UsageError("--exact belongs to --check")
     _check_output(output, force and source.is_dir())
     if source.is_dir():
-        _model_to_gguf(source, output, dtype or "q8_0", check, as_json)
+        _model_to_gguf(source, output, dtype or "q8_0", check, exact, as_json)
         return
     if dtype is not None:
         raise UsageError("--type is for GGUF files that are written")
-    _model_from_gguf(source, output, check, as_json)
+    _model_from_gguf(source, output, check, exact, as_json)
 
 
-def _model_to_gguf(source: Path, output: Path, dtype: str, check: bool, as_json: bool) -> None:
+def _model_to_gguf(
+    source: Path, output: Path, dtype: str, check: bool, exact: bool, as_json: bool
+) -> None:
     from agentr_lite.console.streams import emit, emit_json
     from agentr_lite.convert.check import check_copy
     from agentr_lite.convert.hf_to_gguf import convert_to_gguf
@@ -193,41 +209,56 @@ def _model_to_gguf(source: Path, output: Path, dtype: str, check: bool, as_json:
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".convert.") as scratch:
         made = Path(scratch) / output.name
         convert_to_gguf(source, made, dtype=dtype)  # type: ignore[arg-type]
-        result = check_copy(made, source) if check else None
+        checked = check_copy(made, source) if check else None
+        if exact and dtype == "q8_0":
+            # The same settings and the same order of rows, with the directory's own values.
+            plain = Path(scratch) / "f32.gguf"
+            convert_to_gguf(source, plain, dtype="f32")
+            checked = check_copy(plain, source)
         made.replace(output)
     size = output.stat().st_size
     if as_json:
-        emit_json({"path": output, "bytes": size} | ({"check": result} if result else {}))
+        emit_json({"path": output, "bytes": size} | _check_data(checked))
         return
-    emit(f"{output}: {size / 1e6:.1f} MB, {dtype}" + (_agree(result) if result else ""))
+    emit(f"{output}: {size / 1e6:.1f} MB, {dtype}" + _check_words(checked))
 
 
-def _model_from_gguf(source: Path, output: Path, check: bool, as_json: bool) -> None:
+def _model_from_gguf(source: Path, output: Path, check: bool, exact: bool, as_json: bool) -> None:
     from agentr_lite.console.streams import emit, emit_json
     from agentr_lite.convert.check import check_copy
     from agentr_lite.convert.gguf_to_hf import convert_to_hf
 
     made = convert_to_hf(source, output)
-    result = None
+    checked = None
     if check:
         try:
-            result = check_copy(source, output)
+            checked = check_copy(source, output, exact=exact or None)
         except BaseException:
             shutil.rmtree(output)
             raise
     if as_json:
-        emit_json({"path": output, "model": made} | ({"check": result} if result else {}))
+        emit_json({"path": output, "model": made} | _check_data(checked))
         return
     emit(
         f"{output}: {made.architecture}, {made.parameters:,} parameters, {made.quantization} as"
-        f" {made.dtype.lower()}" + (_agree(result) if result else "")
+        f" {made.dtype.lower()}" + _check_words(checked)
     )
 
 
-def _agree(result: Any) -> str:
+def _check_data(checked: CopyCheck | None) -> dict[str, Any]:
+    if checked is None:
+        return {}
+    measured = dataclasses.asdict(checked.agreement)
+    return {"check": measured | {"rounding": checked.rounding, "limit": checked.limit}}
+
+
+def _check_words(checked: CopyCheck | None) -> str:
+    if checked is None:
+        return ""
+    agreed = checked.agreement
     return (
-        f"; MLX and llama.cpp: mean difference of logits {result.mean_abs:.2g} (spread"
-        f" {result.spread:.2g}), same top token {100 * result.top1:.1f} %"
+        f"; MLX and llama.cpp on {agreed.tokens:,} tokens: {checked.measured} (limit"
+        f" {checked.limit:g}), same top token {100 * agreed.top1:.1f} %"
     )
 
 

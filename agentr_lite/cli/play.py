@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.common import oracle_actions, usage_errors_kept
+from agentr_lite.cli.common import database_path, db_option, oracle_actions, usage_errors_kept
 from agentr_lite.cli.env_options import env_settings
 from agentr_lite.console.streams import emit, say
 from agentr_lite.console.text import Styled, clean
@@ -15,10 +15,13 @@ from agentr_lite.core.errors import UsageError
 from agentr_lite.core.unicode import without_surrogates
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agentr_lite.core.tasks import Task
     from agentr_lite.envs.base import Environment, Snapshot
 
 _HELP = "? hint   ?? the whole way   :task show it again   :undo one step   :quit"
+_RECORD_HELP = ":think WHY before an action says why you take it"
 
 
 @click.command()
@@ -27,31 +30,79 @@ _HELP = "? hint   ?? the whole way   :task show it again   :undo one step   :qui
 @click.option("--split", help="Choose from this split. Default: train.")
 @click.option("--level", type=int, help="Choose a task of this level.")
 @click.option("--seed", type=click.IntRange(0), help="Make the random choice repeatable.")
+@click.option(
+    "--record",
+    is_flag=True,
+    help="Keep the game as a demonstration if it earns the full reward. ENV has the settings of its"
+    " recipe then.",
+)
 @env_settings
+@db_option
 def play(
     name: str,
     task: str | None,
     split: str | None,
     level: int | None,
     seed: int | None,
+    record: bool,
     settings: dict[str, Any],
+    db: Path | None,
 ) -> None:
     """Play one task of ENV yourself, one action a line.
 
     `?` asks the oracle for a hint, `:undo` takes a step back, `:quit` or the end of the input
     leaves the game.
+
+    With --record, a training task that you solve becomes a demonstration (`agentr-lite demos`).
+    `:think WHY` before an action gives it a thought.
     """
     from agentr_lite.agent.boundary import guarded_tasks
     from agentr_lite.envs.registry import find_task, make_env
     from agentr_lite.runs.closing import closed_at_end
 
+    if record:
+        settings = _recipe_settings(name) | settings
     with closed_at_end(make_env(name, settings)) as env, usage_errors_kept():
         chosen = (
             find_task(env, task, split, listing=guarded_tasks)
             if task is not None
             else _random_task(env, split or "train", level, seed)
         )
-        _Game(env, chosen).run()
+        if record and chosen.split != "train":
+            raise UsageError(
+                f"'{chosen.name}' is a {chosen.split} task; only training tasks may be"
+                " demonstrated",
+                hint="Leave out --record, or choose a task of the train split.",
+            )
+        game = _Game(env, chosen, records=record)
+        game.run()
+        if record:
+            _keep(env, chosen, game.turns, database_path(db))
+
+
+def _recipe_settings(name: str) -> dict[str, Any]:
+    """The options that an environment has in a run of its own recipe."""
+    from agentr_lite.runs.choice import Chosen
+    from agentr_lite.runs.targets import recipe_for
+
+    recipe = recipe_for((name,), Chosen(None, ()))
+    # Not an environment, or several: then making it says so.
+    return {} if recipe is None or len(recipe.env) > 1 else dict(recipe.environment.options)
+
+
+def _keep(env: Environment, task: Task, turns: list[str], database: Path) -> None:
+    """Store a game, if it earns the full reward when it is played again."""
+    from agentr_lite.imitate.collect import verify_turns
+    from agentr_lite.store import Store
+    from agentr_lite.store.demonstrations import add_demonstrations
+
+    verified = verify_turns(env, task, turns, source="person")
+    if verified.demonstration is None:
+        say(f"Not kept: {verified.reason}.")
+        return
+    with Store.open(database) as store:
+        added = add_demonstrations(store, env.name, [verified.demonstration])
+    say("Kept as a demonstration." if added else "You have shown this before; it is kept once.")
 
 
 def _random_task(env: Environment, split: str, level: int | None, seed: int | None) -> Task:
@@ -73,17 +124,23 @@ def _random_task(env: Environment, split: str, level: int | None, seed: int | No
 class _Game:
     """One episode, with the person's other commands: hint, undo, quit."""
 
-    def __init__(self, env: Environment, task: Task) -> None:
+    def __init__(self, env: Environment, task: Task, *, records: bool = False) -> None:
         from agentr_lite.agent.boundary import guarded_reset
+
+        self._help = f"{_HELP}\n{_RECORD_HELP}" if records else _HELP
+        self._thought = ""
+        self.turns: list[str] = []
+        """The assistant turns of what was played and not taken back."""
 
         self._env = env
         self._task = task
         self._observation = guarded_reset(env, task)
         self._past = [self._snapshot()]
+        self._records = records
         self._over = False
 
     def run(self) -> None:
-        say(f"Task {self._task.name} (level {self._task.level}). {_HELP}")
+        say(f"Task {self._task.name} (level {self._task.level}). {self._help}")
         emit(clean(self._observation))
         while not self._over:
             line = self._read()
@@ -110,15 +167,17 @@ class _Game:
 
     def _turn(self, line: str) -> None:
         if not line.strip():
-            say(_HELP)
+            say(self._help)
         elif line in ("?", "??"):
             self._hint(everything=line == "??")
         elif line == ":task":
             emit(clean(self._observation))
         elif line == ":undo":
             self._undo()
+        elif self._records and line.startswith(":think "):
+            self._thought = line.removeprefix(":think ").strip()
         elif line.startswith(":"):
-            say(f"No such command. {_HELP}")
+            say(f"No such command. {self._help}")
         else:
             self._act(line)
 
@@ -130,9 +189,13 @@ class _Game:
 
     def _act(self, action: str) -> None:
         from agentr_lite.agent.boundary import guarded_step
+        from agentr_lite.core.steps import turn_text
+        from agentr_lite.envs.base import PLAIN_THOUGHT
 
         result = guarded_step(self._env, action)
         self._past.append(self._snapshot())
+        self.turns.append(turn_text(self._thought or PLAIN_THOUGHT, action))
+        self._thought = ""
         emit(clean(result.observation))
         if result.terminated or result.truncated:
             self._over = True
@@ -158,6 +221,7 @@ class _Game:
         from agentr_lite.agent.boundary import environment_boundary, guarded_state
 
         self._past.pop()
+        self.turns.pop()
         with environment_boundary(self._env, "restore()"):
             self._env.restore(self._past[-1])
         say(f"One step back. {clean(guarded_state(self._env))}".rstrip())

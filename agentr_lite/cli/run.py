@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option, recipe_options
+from agentr_lite.cli.plan import plan_lines, show_plan
 from agentr_lite.console.progress import Progress
-from agentr_lite.console.streams import emit, emit_json, say, terminal_width, warn
-from agentr_lite.console.text import clean
+from agentr_lite.console.streams import emit, say, terminal_width, warn
 from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
     Interrupted,
+    NothingToLearn,
     StoreError,
     UsageError,
     from_os_error,
 )
+from agentr_lite.core.rounds import round_name
 from agentr_lite.runs.choice import Chosen
 from agentr_lite.runs.claim import claimed
 
 if TYPE_CHECKING:
-    from agentr_lite.recipe.settings import Recipe
+    from collections.abc import Mapping
+
+    from agentr_lite.runs.checks.run import CheckedRun
     from agentr_lite.runs.creation import Target
     from agentr_lite.runs.pipeline import PipelineResult
     from agentr_lite.store import Store
@@ -34,7 +39,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("targets", metavar="[ENV|RECIPE]", nargs=-1)
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run (`latest` works).")
-@click.option("--plan", "plan_only", is_flag=True, help="Print the plan and stop.")
+@click.option(
+    "--plan",
+    "plan_only",
+    is_flag=True,
+    help="Print the plan, check all that the run needs, and stop.",
+)
 @recipe_options
 @db_option
 @json_option
@@ -53,6 +63,11 @@ def run(
     `agentr-lite run textcraft` needs nothing else: it plays a bundled environment with the
     bundled model. With several environments, one model learns all of them. The table at the end is
     on stdout, all narration on stderr.
+
+    Before it begins, a run checks the environments and their tasks, the model's files, its chat
+    template, the weights to train, all of the general data, the database and the free space.
+    --plan makes the same checks, prints them, and exits with the code of the run. A run that is
+    refused leaves nothing behind.
     """
     if (not targets and chosen.recipe is None) == (resume is None):
         raise UsageError(
@@ -65,27 +80,33 @@ def run(
             " --plan",
             hint="Begin a new run with them instead.",
         )
-    from agentr_lite.runs.targets import recipe_for, unknown_target
-
-    name = " ".join(targets)
-    recipe = recipe_for(targets, chosen) if resume is None else None
-    if plan_only:
-        _show_plan(recipe or unknown_target(name), as_json)
+    path = database_path(db)
+    checked = None if resume is not None else _checked(targets, chosen, path)
+    if checked is not None and plan_only:
+        show_plan(checked, as_json)
+        if checked.refusal is not None:
+            context.exit(checked.refusal.exit_code)
         return
-    from agentr_lite.runs.creation import loop_run, resumed_run
-    from agentr_lite.store import Store
+    if checked is not None:
+        checked.permitted()
+    from agentr_lite.runs.creation import begin_run, resumed_run
+    from agentr_lite.runs.refused import opened_for_work, removed_if_refused
 
-    with Store.open(database_path(db)) as store:
-        target = loop_run(store, recipe, name) if resume is None else resumed_run(store, resume)
+    with opened_for_work(path) as store:
+        if checked is not None:
+            target = begin_run(store, checked.recipe)
+        else:
+            target = resumed_run(store, str(resume))
         run_id = target.run.id
         context.with_resource(claimed(store, run_id))
-        if target.is_new:
-            for line in _plan(target.recipe):
+        if checked is not None:
+            for line in plan_lines(checked):
                 say(line)
         place = ["--db", str(db)] if db is not None else []
         again = shlex.join(["agentr-lite", "run", "--resume", run_id, *place])
         try:
-            result = _run_loop(store, target)
+            with removed_if_refused(store, run_id, is_new=target.is_new):
+                result = _run_loop(store, target)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"run {run_id} interrupted; what was finished is kept",
@@ -97,6 +118,11 @@ def run(
             failure = from_os_error(error)
             failure.hint = f"{failure.hint} Then go on with: {again}".strip()
             raise failure from error
+        except NothingToLearn:
+            # What the base does is known, and worth showing. With --json, the error is the output.
+            if not as_json:
+                _show(store, run_id, as_json, shlex.join(place))
+            raise
         except AgentrError as error:
             if _has_begun(store, run_id, error):
                 error.hint = f"{error.hint} Then go on with: {again}".strip()
@@ -109,6 +135,18 @@ def run(
             hint=f"`agentr-lite trees {run_id}` says why.",
         )
         context.exit(EXIT_FAILED if result.all_failed else EXIT_SOME_TASKS_FAILED)
+
+
+def _checked(targets: Sequence[str], chosen: Chosen, path: Path) -> CheckedRun:
+    """The checks of a new run.
+
+    Raises:
+        UsageError: the targets name no recipe and no environment.
+    """
+    from agentr_lite.runs.creation import checked_target, not_a_recipe
+
+    checked = checked_target(targets, chosen, path, work="loop")
+    return checked or not_a_recipe(path, " ".join(targets))
 
 
 def _has_begun(store: Store, run_id: str, error: AgentrError) -> bool:
@@ -125,18 +163,26 @@ def _run_loop(store: Store, target: Target) -> PipelineResult:
     say(f"run {target.run.id} · database {store.path}")
     with Progress() as progress:
         return run_pipeline(
-            store, target.run.id, target.recipe, progress=progress, on_stage=_narrate
+            store,
+            target.run.id,
+            target.recipe,
+            progress=progress,
+            on_stage=lambda *stage: _narrate(store, target, *stage),
         )
 
 
-def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
+def _narrate(
+    store: Store, target: Target, number: int, stage: str, summary: Mapping[str, Any]
+) -> None:
     """A line on what an evaluation gave, and on a training that had no data."""
     from agentr_lite.metrics.evaluation import EvalFigures
+    from agentr_lite.metrics.learning import round_diagnosis
+    from agentr_lite.store.splices import list_adapters
 
     if stage == "eval" and (greedy := summary.get("greedy")):
         figures = EvalFigures.from_json(greedy)
         success, reward = figures.success, figures.reward
-        name = "base" if number == 0 else f"round {number}"
+        name = round_name(number, imitates=target.recipe.imitates)
         if success:
             # A mean reward of one task alone has no interval.
             also = f", mean reward {reward.value:.3f}" if reward and figures.graded else ""
@@ -144,42 +190,14 @@ def _narrate(number: int, stage: str, summary: dict[str, Any]) -> None:
                 f"{name}: {success.value:.1%} success [{success.low:.1%}, {success.high:.1%}]{also}"
             )
     elif stage == "train" and "skipped" in summary:
-        warn(f"round {number}: nothing to train on ({summary['skipped']})")
-
-
-def _plan(recipe: Recipe) -> list[str]:
-    by_environment = recipe.by_environment()
-    several = len(by_environment) > 1
-    lines = [
-        f"plan: {recipe.name} · {recipe.env_label} · model {recipe.model} · seed {recipe.seed}"
-    ]
-    for each in by_environment:
-        tasks = f"{each.eval.tasks}" if each.eval.tasks else "all"
-        where = f" of {each.env_label}" if several else ""
-        lines.append(f"  base     evaluate on {tasks} {each.eval.split} tasks{where}")
-    for number in range(1, recipe.rounds + 1):
-        for each in by_environment:
-            where = f"{each.env_label}: " if several else ""
-            lines.append(f"  round {number}  {where}{_round_plan(each, number)}")
-    return lines
-
-
-def _round_plan(recipe: Recipe, number: int) -> str:
-    search = recipe.search
-    tasks = f"{search.tasks} tasks" if search.tasks else "all training tasks"
-    return (
-        f"search {tasks} (k={search.simulations}, width {search.width}, depth {search.depth})"
-        f" → splice (alpha {recipe.alpha(number):g}, critic {recipe.splice.critic},"
-        f" verify {recipe.splice.verify}) → train LoRA r={recipe.train.rank} → evaluate"
-    )
-
-
-def _show_plan(recipe: Recipe, as_json: bool) -> None:
-    if as_json:
-        emit_json({"plan": recipe.to_dict()})
-        return
-    for line in _plan(recipe):
-        emit(clean(line, keep=""))
+        # Without any adapter the run stops here, with an error that says the same.
+        diagnosis = round_diagnosis(store, target.run.id, number)
+        kept = [row.round for row in list_adapters(store, target.run.id) if row.round < number]
+        if diagnosis is not None and kept:
+            warn(
+                f"round {number}: nothing to train on: {diagnosis.finding}",
+                hint=f"The adapter of {round_name(max(kept), imitates=True)} stays in use.",
+            )
 
 
 def _show(store: Store, run_id: str, as_json: bool, place: str) -> None:

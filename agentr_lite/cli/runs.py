@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.common import database_path, db_option, json_option
+from agentr_lite.cli.common import db_from_command_line, db_option, group_database, json_option
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class _RunsGroup(click.Group):
 @click.pass_context
 def runs(context: click.Context, db: Path | None, as_json: bool) -> None:
     """List runs, show one, delete one."""
-    context.obj = db if _from_command_line(context) else None
+    context.obj = db if db_from_command_line(context) else None
     if context.invoked_subcommand is None:
         context.invoke(list_runs, db=db, as_json=as_json)
 
@@ -47,7 +47,7 @@ def list_runs(
     from agentr_lite.store import Store
     from agentr_lite.store.runs import list_runs as stored_runs
 
-    path = _database(context, db)
+    path = group_database(context, db)
     if not path.exists():
         # Nothing has run yet: an empty list, not an error.
         rows: list[dict[str, Any]] = []
@@ -95,7 +95,7 @@ def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run, list_stages
 
-    with Store.open(_database(context, db), create=False) as store:
+    with Store.open(group_database(context, db), create=False) as store:
         row = get_run(store, run)
         stages = list_stages(store, row.id)
         overview = _overview(store, row)
@@ -158,7 +158,7 @@ def delete_run(
     from agentr_lite.store import Store
     from agentr_lite.store import runs as table
 
-    path = _database(context, db)
+    path = group_database(context, db)
     with Store.open(path, create=False) as store:
         row = table.get_run(store, run)
         if not yes:
@@ -181,17 +181,6 @@ def delete_run(
     say(f"Deleted {removed.run}{files}.")
     for left in removed.left:
         warn(f"{left} is still there")
-
-
-def _from_command_line(context: click.Context) -> bool:
-    return context.get_parameter_source("db") is click.core.ParameterSource.COMMANDLINE
-
-
-def _database(context: click.Context, db: Path | None) -> Path:
-    """``-d`` works before and after the sub-command; both override the environment variable."""
-    if context.obj is not None and not _from_command_line(context):
-        return database_path(context.obj)
-    return database_path(db)
 
 
 def _overview(store: Store, run: RunRow) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from agentr_lite.cli.common import (
     json_option,
     recipe_options,
 )
+from agentr_lite.cli.learning import learning_json, say_learning
 from agentr_lite.console.streams import emit_json, emit_table, say, warn
-from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted
+from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
 from agentr_lite.runs.choice import Chosen
 from agentr_lite.runs.claim import claimed
 
@@ -46,27 +48,42 @@ def search(
     with a search that was cut; trees that are committed are not searched again. Several
     environments make one run on all of them.
     """
-    from agentr_lite.runs.creation import target_run
+    from agentr_lite.metrics.learning import learning_counts, search_outlook
+    from agentr_lite.runs.creation import checked_target, target_run
+    from agentr_lite.runs.refused import opened_for_work, removed_if_refused
     from agentr_lite.runs.rounds import round_to_search
     from agentr_lite.runs.single_stage import search_round
-    from agentr_lite.store import Store
 
-    with Store.open(database_path(db)) as store:
-        target = target_run(store, targets, chosen)
+    path = database_path(db)
+    checked = checked_target(targets, chosen, path, work="search")
+    if checked is not None:
+        checked.permitted()
+        if checked.recipe.imitates:
+            words = shlex.join(["agentr-lite", "imitate", *targets])
+            raise UsageError(
+                "round 1 of this recipe searches with what imitation gives",
+                hint=f"Begin with `{words}` and the same settings; then search that run.",
+            )
+    with opened_for_work(path) as store:
+        target = target_run(store, targets, checked, chosen.overrides)
         run_id = target.run.id
         context.with_resource(claimed(store, run_id))
         number = round_to_search(store, run_id, round_index)
         try:
-            summary = search_round(store, target, number, redo=redo)
+            with removed_if_refused(store, run_id, is_new=target.is_new):
+                summary = search_round(store, target, number, redo=redo)
+            counts = learning_counts(store, run_id, number)
         except KeyboardInterrupt:
             again = command_line("search", run_id, db=db, round_index=number)
             raise Interrupted(
                 "search interrupted; whole waves of trees are kept", hint=f"Go on with: {again}"
             ) from None
+    why = search_outlook(counts, contested=target.recipe.splice.contested)
     if as_json:
-        emit_json({"run": run_id, "round": number, "search": summary})
+        emit_json({"run": run_id, "round": number, "search": summary, **learning_json(counts, why)})
     else:
         _show(run_id, number, summary)
+    say_learning(counts, why)
     if summary["failed"]:
         warn(
             f"{summary['failed']} of {summary['trees']} tasks failed",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import command_line, database_path, db_option, json_option
+from agentr_lite.cli.learning import learning_json, say_learning
 from agentr_lite.console.streams import emit_json, emit_table, say, warn
 from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted
 from agentr_lite.runs.claim import claimed
@@ -55,6 +56,7 @@ def splice(
     Pairs the good and bad trajectories of each tree, lets the model judge where the bad one went
     wrong, joins the two there, and executes the result. What is committed is not done again.
     """
+    from agentr_lite.metrics.learning import learning_counts, search_outlook
     from agentr_lite.runs.rounds import round_to_splice
     from agentr_lite.runs.single_stage import splice_recipe, splice_round
     from agentr_lite.runs.stages.splice_counts import environment_faults
@@ -71,15 +73,18 @@ def splice(
         number = round_to_splice(store, row.id, round_index)
         try:
             summary = splice_round(store, row, recipe, number, redo=redo)
+            counts = learning_counts(store, row.id, number)
         except KeyboardInterrupt:
             again = command_line("splice", row.id, db=db, round_index=number, overrides=changed)
             raise Interrupted(
                 "splicing interrupted; whole waves of trees are kept", hint=f"Go on with: {again}"
             ) from None
+    why = search_outlook(counts, contested=recipe.splice.contested)
     if as_json:
-        emit_json({"run": row.id, "round": number, "splice": summary})
+        emit_json({"run": row.id, "round": number, "splice": summary, **learning_json(counts, why)})
     else:
         _show(row.id, number, summary)
+    say_learning(counts, why)
     faults = environment_faults(summary)
     if faults:
         warn(f"the environment broke in {faults} of {summary['pairs']} pairs; they are left out")

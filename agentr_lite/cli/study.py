@@ -13,6 +13,7 @@ import click
 
 from agentr_lite.cli.common import json_option
 from agentr_lite.console.streams import emit, emit_json, emit_table, say, terminal_width, warn
+from agentr_lite.console.text import clean
 from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from agentr_lite.study.jobs.cell_job import CellJob
     from agentr_lite.study.jobs.cells import Cell
     from agentr_lite.study.jobs.outcome import StudyOutcome
+    from agentr_lite.study.jobs.requirements import CheckedStudy
+    from agentr_lite.study.jobs.status import StudyStatus
     from agentr_lite.study.recipe import StudyRecipe
     from agentr_lite.study.writeup.writer import Writer
 
@@ -96,7 +99,12 @@ class _Request:
     metavar="DIR|FILE.md",
     help="Where the tables and plots are written.  [default: beside the database]",
 )
-@click.option("--plan", "plan_only", is_flag=True, help="Print the study, every key, and stop.")
+@click.option(
+    "--plan",
+    "plan_only",
+    is_flag=True,
+    help="Print the study, every key, check all that it needs, and stop.",
+)
 @click.option("--status", "status_only", is_flag=True, help="Print which cells are finished.")
 @click.option("--no-run", is_flag=True, help="Write the tables of what is stored; run nothing.")
 @click.option(
@@ -131,6 +139,9 @@ def study(
     again, and interrupted cells are resumed: after Ctrl-C or a power cut, give the same command
     again. The tables are written after each cell; at the end they are printed on stdout, all
     narration on stderr.
+
+    --plan makes the checks that a study makes before it begins, prints them below the study's keys,
+    and exits with the code of the study.
     """
     from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.recipe import load_study
@@ -142,10 +153,9 @@ def study(
     request = _Request(name, overrides, quick, only, jobs, db, out)
     recipe = load_study(name, overrides, quick=quick)
     cells = study_cells(recipe, only)
-    if plan_only:
-        _show_plan(recipe, as_json)
-        return
     path = _database(db, recipe)
+    if plan_only:
+        context.exit(_show_plan(recipe, _check(path, recipe, cells), as_json))
     if status_only:
         _show_status(path, recipe, cells, jobs, as_json)
         return
@@ -163,33 +173,42 @@ def _database(db: Path | None, recipe: StudyRecipe) -> Path:
     return default_database().with_name(f"{recipe.name.removesuffix('-quick')}.db")
 
 
-def _show_plan(recipe: StudyRecipe, as_json: bool) -> None:
+def _check(path: Path, recipe: StudyRecipe, cells: Sequence[Cell]) -> CheckedStudy:
+    """Check what the unfinished cells need; nothing is written."""
+    from agentr_lite.study.jobs.requirements import check_study
+
+    status = _stored_status(path, recipe, cells)
+    return check_study([entry.cell for entry in status.cells if entry.state != "done"], path)
+
+
+def _show_plan(recipe: StudyRecipe, checked: CheckedStudy, as_json: bool) -> int:
+    """Print the study and what was checked; returns the exit code that the study would have."""
     import dataclasses
 
     import yaml
 
+    from agentr_lite.cli.plan import finding_lines, verdict_json, verdict_line
     from agentr_lite.recipe.values import plain
 
     data = plain(dataclasses.asdict(recipe))
+    refusal = checked.refusal
     if as_json:
-        emit_json(data)
+        emit_json({**data, **verdict_json(checked.findings, refusal)})
     else:
         emit(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip("\n"))
+        # Comments, so that the output is a study's file.
+        lines = ["checked:", *finding_lines(checked.findings), verdict_line(refusal, "study")]
+        for line in lines:
+            emit(f"# {clean(line, keep='')}")
+    return 0 if refusal is None else refusal.exit_code
 
 
 def _show_status(
     path: Path, recipe: StudyRecipe, cells: Sequence[Cell], jobs: int, as_json: bool
 ) -> None:
-    from agentr_lite.study.jobs.cells import study_cells
-    from agentr_lite.study.jobs.status import status_json, status_rows, study_status
+    from agentr_lite.study.jobs.status import status_json, status_rows
 
-    if path.exists():
-        from agentr_lite.store import Store
-
-        with Store.open_to_read(path) as store:
-            status = study_status(store, study_cells(recipe), shown=cells)
-    else:
-        status = study_status(None, study_cells(recipe), shown=cells)
+    status = _stored_status(path, recipe, cells)
     if as_json:
         emit_json(status_json(status, jobs))
         return
@@ -202,6 +221,19 @@ def _show_status(
     say(status.summary(jobs))
 
 
+def _stored_status(path: Path, recipe: StudyRecipe, cells: Sequence[Cell]) -> StudyStatus:
+    """How far some cells of a study are, by a database that need not exist."""
+    from agentr_lite.study.jobs.cells import study_cells
+    from agentr_lite.study.jobs.status import study_status
+
+    if not path.exists():
+        return study_status(None, study_cells(recipe), shown=cells)
+    from agentr_lite.store import Store
+
+    with Store.open_to_read(path) as store:
+        return study_status(store, study_cells(recipe), shown=cells)
+
+
 def _write_study(
     request: _Request,
     recipe: StudyRecipe,
@@ -211,12 +243,15 @@ def _write_study(
     no_run: bool,
     as_json: bool,
 ) -> int:
+    from agentr_lite.runs.refused import opened_for_work
     from agentr_lite.store import Store
     from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.jobs.status import study_status
     from agentr_lite.study.writeup.writer import Writer
 
-    with Store.open(path, create=not no_run) as store:
+    if not no_run:
+        _check(path, recipe, cells).permit()
+    with Store.open(path, create=False) if no_run else opened_for_work(path) as store:
         target = request.out or path.parent / recipe.name
         command = shlex.join(["agentr-lite", *request.words(whole=False)])
         writer = Writer(store, recipe, target, command=command)

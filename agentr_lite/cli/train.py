@@ -8,7 +8,7 @@ import click
 
 from agentr_lite.cli.common import command_line, database_path, db_option, json_option
 from agentr_lite.console.streams import emit_json, emit_table, say, warn
-from agentr_lite.core.errors import EXIT_FAILED, Interrupted
+from agentr_lite.core.errors import EXIT_NOTHING_TO_LEARN, Interrupted
 from agentr_lite.runs.claim import claimed
 
 
@@ -41,6 +41,7 @@ def train(
 
     A training that was cut goes on from its last checkpoint.
     """
+    from agentr_lite.metrics.learning import round_diagnosis
     from agentr_lite.runs.rounds import round_to_train
     from agentr_lite.runs.single_stage import train_round
     from agentr_lite.store import Store
@@ -52,16 +53,18 @@ def train(
         number = round_to_train(store, row.id, round_index)
         try:
             summary = train_round(store, row, number, overrides, redo=redo)
+            why = round_diagnosis(store, row.id, number)
         except KeyboardInterrupt:
             again = command_line("train", row.id, db=db, round_index=number, overrides=overrides)
             raise Interrupted(
                 "training interrupted; the last checkpoint is kept", hint=f"Go on with: {again}"
             ) from None
     if as_json:
-        emit_json({"run": row.id, "round": number, "train": summary})
+        diagnosis = {"diagnosis": why.to_json()} if why else {}
+        emit_json({"run": row.id, "round": number, "train": summary, **diagnosis})
     elif "skipped" not in summary:
         emit_table([f"round {number}", ""], [[key, value] for key, value in summary.items()])
         say(f"Evaluate it: agentr-lite eval {row.id} --round {number}")
-    if "skipped" in summary:
-        warn(f"nothing to train on: {summary['skipped']}")
-        context.exit(EXIT_FAILED)
+    if why is not None:
+        warn(f"nothing to train on: {why.finding}", hint=" ".join(why.advice))
+        context.exit(EXIT_NOTHING_TO_LEARN)

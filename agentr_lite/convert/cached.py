@@ -49,7 +49,7 @@ def make_copy(gguf: Path, *, on_progress: Callable[[int, int], None] | None = No
     with _private_folder(folder) as private:
         copy = private / "copy"
         made = convert_to_hf(gguf, copy, on_progress=on_progress)
-        agreement = check_copy(gguf, copy)
+        agreement = check_copy(gguf, copy).agreement
         record = {
             "source": str(gguf.resolve()),
             "sha256": file_sha256(gguf),

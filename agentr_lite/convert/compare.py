@@ -1,44 +1,26 @@
-"""Compares what llama.cpp computes from a GGUF file with what MLX computes from a directory."""
+"""How far two sets of logits for the same tokens agree."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.convert.safetensors_io import FloatArray
 from agentr_lite.core.errors import ModelError
 
-MAX_TOKENS = 256
-"""Most tokens of each text; the rest is ignored."""
-
-TEXTS: tuple[str, ...] = (
-    "Goal: craft 4 oak planks.\nThought: I have no logs yet, so I fetch one first.\n"
-    "Action: get 1 oak logs\nGot 1 oak logs\nThought: Now I can make planks.\n"
-    "Action: craft 4 oak planks using 1 oak logs\nCrafted 4 oak planks.",
-    "The river was higher than usual that morning, and the ferry did not run. We waited under the"
-    " old bridge until noon; then somebody said that the road over the hills was open again.",
-    "def mean(values):\n    total = 0.0\n    for value in values:\n        total += value\n"
-    "    return total / len(values)\n\nprint(mean([3, 14, 159, 2653]))",
-)
-"""The default texts to compare on: a game, a story, a program."""
-
-_ROUND_TRIPS = (
-    *TEXTS,
-    " Hello,  world!\n\nIt's 2 o'clock,\tand\r\n 42 über-Straßen 漢字 🙂 don't STOP 12345 ",
-)
+_BLOCK_VALUES = 1 << 24
+"""Logits at a time: 64 MiB in float32, and a few times that for what is computed of them."""
 
 
 @dataclass(frozen=True)
 class Agreement:
     """How far two sets of logits for the same tokens agree.
 
-    The mean of each row is subtracted first, because it does not change any probability.
+    For ``max_abs`` to ``spread``, the mean of each row is subtracted first, because it does not
+    change any probability.
     """
 
     tokens: int
@@ -50,6 +32,11 @@ class Agreement:
     """Standard deviation of the reference's logits, with which to compare the differences."""
     top1: float
     """Share of positions with the same most likely token."""
+    likelihood: float
+    """Largest difference of a token's log-likelihood after the tokens before it, in nats."""
+    divergence: float
+    """Mean Kullback-Leibler divergence of the other side's distribution from the reference's, in
+    nats."""
 
     @property
     def relative(self) -> float:
@@ -57,175 +44,143 @@ class Agreement:
         return self.rms / self.spread if self.spread else float("inf")
 
 
-def agreement(reference: Sequence[FloatArray], other: Sequence[FloatArray]) -> Agreement:
-    """Compare logits.
+class Comparison:
+    """Collects an ``Agreement`` over pieces of texts, which it does not keep."""
+
+    def __init__(self) -> None:
+        self._tokens = self._values = self._same = 0
+        self._max = self._likelihood = self._divergence = 0.0
+        self._absolute = self._square = self._spread = 0.0
+
+    def add(self, reference: FloatArray, other: FloatArray, following: Sequence[int]) -> None:
+        """Compare the logits of one piece.
+
+        Args:
+            reference: shape (tokens, vocabulary).
+            other: the logits of the other side; additional columns (padding) are ignored.
+            following: for each row, the token that follows; the last may be missing.
+
+        Raises:
+            ModelError: a logit is not a finite number.
+        """
+        width = min(reference.shape[1], other.shape[1])
+        for rows in _blocks(len(reference), width):
+            self._add(reference[rows, :width], other[rows, :width], following[rows])
+
+    def _add(self, left: FloatArray, right: FloatArray, following: Sequence[int]) -> None:
+        left, right = _centred(left), _centred(right)
+        difference = left - right
+        if not np.isfinite(difference).all():
+            raise ModelError("the logits contain values that are not finite numbers")
+        self._tokens += len(left)
+        self._values += left.size
+        self._same += int((left.argmax(-1) == right.argmax(-1)).sum())
+        self._spread += _sum_of_squares(left)
+        self._square += _sum_of_squares(difference)
+        np.abs(difference, out=difference)
+        self._max = max(self._max, float(difference.max()))
+        self._absolute += float(difference.sum(dtype=np.float64))
+        p, q = _log_softmax(left), _log_softmax(right)
+        places = np.arange(len(following)), np.asarray(following, np.intp)
+        gaps = np.abs(p[places] - q[places])
+        self._likelihood = max(self._likelihood, float(gaps.max(initial=0.0)))
+        q -= p
+        np.exp(p, out=p)
+        self._divergence -= float((p * q).sum(dtype=np.float64))
+
+    def result(self) -> Agreement:
+        """The agreement over everything added."""
+        values, tokens = max(1, self._values), max(1, self._tokens)
+        return Agreement(
+            tokens=self._tokens,
+            max_abs=self._max,
+            mean_abs=self._absolute / values,
+            rms=math.sqrt(self._square / values),
+            spread=math.sqrt(self._spread / values),
+            top1=self._same / tokens,
+            likelihood=self._likelihood,
+            # Rounding may make it negative.
+            divergence=max(0.0, self._divergence / tokens),
+        )
+
+
+def agreement(
+    reference: Iterable[FloatArray], other: Iterable[FloatArray], tokens: Sequence[int]
+) -> Agreement:
+    """Compare the logits of one text, piece by piece.
 
     Args:
-        reference: for each text, logits of shape (tokens, vocabulary).
-        other: the logits of the other side; additional columns (padding) are ignored.
+        reference: logits after each token; the pieces have the same lengths on both sides.
+        other: those of the other side.
+        tokens: the text.
 
     Raises:
         ModelError: a logit is not a finite number.
     """
-    left = np.concatenate([_centred(rows, other[i].shape[1]) for i, rows in enumerate(reference)])
-    right = np.concatenate([_centred(rows, reference[i].shape[1]) for i, rows in enumerate(other)])
-    difference = left - right
-    if not np.isfinite(difference).all():
-        raise ModelError("the logits contain values that are not finite numbers")
-    return Agreement(
-        tokens=len(left),
-        max_abs=float(np.abs(difference).max()),
-        mean_abs=float(np.abs(difference).mean()),
-        rms=_rms(difference),
-        spread=float(left.std()),
-        top1=float((left.argmax(-1) == right.argmax(-1)).mean()),
-    )
+    comparison, start = Comparison(), 0
+    for left, right in zip(reference, other, strict=True):
+        end = start + len(left)
+        comparison.add(left, right, tokens[start + 1 : end + 1])
+        start = end
+    return comparison.result()
 
 
-def effect_error(
-    base: tuple[Sequence[FloatArray], Sequence[FloatArray]],
-    tuned: tuple[Sequence[FloatArray], Sequence[FloatArray]],
-) -> tuple[float, float]:
-    """An adapter's effect on the logits, and how far the two sides disagree about it.
+class Effect:
+    """Collects an adapter's effect on the logits, and how far two sides disagree about it.
 
     The difference of the bases cancels out to first order.
-
-    Args:
-        base: (reference's logits, the other side's logits) without the adapter.
-        tuned: the same with the adapter.
-
-    Returns:
-        (rms of the reference's effect, rms of the difference between the effects).
     """
-    left = [after - before for before, after in zip(base[0], tuned[0], strict=True)]
-    right = [after - before for before, after in zip(base[1], tuned[1], strict=True)]
-    width = min(left[0].shape[1], right[0].shape[1])
-    ours = np.concatenate([_centred(rows, width) for rows in left])
-    theirs = np.concatenate([_centred(rows, width) for rows in right])
-    return _rms(ours), _rms(ours - theirs)
+
+    def __init__(self) -> None:
+        self._values = 0
+        self._effect = self._error = 0.0
+
+    def add(
+        self, base: tuple[FloatArray, FloatArray], tuned: tuple[FloatArray, FloatArray]
+    ) -> None:
+        """Add one text.
+
+        Args:
+            base: (reference's logits, the other side's logits) without the adapter.
+            tuned: the same with the adapter.
+        """
+        width = min(base[0].shape[1], base[1].shape[1])
+        for rows in _blocks(len(base[0]), width):
+            ours = _centred(tuned[0][rows, :width] - base[0][rows, :width])
+            theirs = _centred(tuned[1][rows, :width] - base[1][rows, :width])
+            self._values += ours.size
+            self._effect += _sum_of_squares(ours)
+            self._error += _sum_of_squares(ours - theirs)
+
+    def rms(self) -> tuple[float, float]:
+        """(rms of the reference's effect, rms of the difference between the effects)."""
+        values = max(1, self._values)
+        return math.sqrt(self._effect / values), math.sqrt(self._error / values)
 
 
-def tokenize(model_dir: Path, gguf: Path, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of ``texts``, cut at ``MAX_TOKENS``, on which both tokenizers agree.
-
-    Raises:
-        ModelError: they do not agree, or do not reproduce the text.
-    """
-    # Before mlx_lm, which imports MLX.
-    use_fast_blas()
-    from mlx_lm.utils import load_tokenizer
-
-    from agentr_lite.actors.llamacpp.model import Model
-
-    theirs = load_tokenizer(model_dir)
-    model = Model(gguf, n_gpu_layers=0)
-    try:
-        kept = []
-        for number, text in enumerate((*texts, *_ROUND_TRIPS)):
-            ids = [int(i) for i in theirs.encode(text, add_special_tokens=False)]
-            ours = list(model.tokenize(text))
-            if ids != ours:
-                where = next(
-                    (
-                        i
-                        for i, pair in enumerate(zip(ids, ours, strict=False))
-                        if pair[0] != pair[1]
-                    ),
-                    min(len(ids), len(ours)),
-                )
-                raise ModelError(
-                    f"the tokenizers of {model_dir} and {gguf} disagree at token {where} of"
-                    f" {text[:40]!r}...: {ids[where : where + 3]} and {ours[where : where + 3]}",
-                    hint="Check that they are the same model.",
-                )
-            back = b"".join(model.piece(token) for token in ours).decode("utf-8", "replace")
-            if number >= len(texts) and back.strip() != text.strip():
-                raise ModelError(f"the tokenizer of {gguf} does not reproduce {text[:40]!r}...")
-            if number < len(texts):
-                if not ids:
-                    raise ModelError("a text to compare has no tokens")
-                kept.append(ids[:MAX_TOKENS])
-        return kept
-    finally:
-        model.close()
+def _blocks(rows: int, width: int) -> Iterator[slice]:
+    step = max(1, _BLOCK_VALUES // width)
+    for start in range(0, rows, step):
+        yield slice(start, start + step)
 
 
-def mlx_logits(
-    model_dir: Path, texts: Sequence[Sequence[int]], adapters: Sequence[Path | None] = (None,)
-) -> list[list[FloatArray]]:
-    """MLX's logits after each token, float32, for each adapter directory (None = the base).
-
-    Raises:
-        ModelError: the model or an adapter cannot be used.
-    """
-    use_fast_blas()
-    import mlx.core as mx
-
-    from agentr_lite.actors.mlx.adapters import Adapters
-    from agentr_lite.actors.mlx.device import compiled_on_gpu_only, load_model
-
-    model, _ = load_model(model_dir)
-    layers = Adapters(model)
-    logits_by_adapter: list[list[FloatArray]] = []
-    with compiled_on_gpu_only():
-        for adapter in adapters:
-            layers.use(adapter)
-            logits_by_adapter.append(
-                [np.array(model(mx.array([list(ids)]))[0].astype(mx.float32)) for ids in texts]
-            )
-    del model, layers
-    gc.collect()
-    mx.clear_cache()
-    return logits_by_adapter
-
-
-def llamacpp_logits(
-    gguf: Path, texts: Sequence[Sequence[int]], adapters: Sequence[Path | None] = (None,)
-) -> list[list[FloatArray]]:
-    """llama.cpp's logits after each token, with exact keys and values, for each GGUF adapter.
-
-    Raises:
-        ModelError: the model or an adapter cannot be used.
-    """
-    from agentr_lite.actors.llamacpp.adapters import Adapters
-    from agentr_lite.actors.llamacpp.context import SEQUENCES, Context
-    from agentr_lite.actors.llamacpp.machine import physical_cores
-    from agentr_lite.actors.llamacpp.model import Model
-
-    longest = max(map(len, texts))
-    model = Model(gguf, n_gpu_layers=0)
-    loaded = Adapters(model)
-    context: Any = None
-    try:
-        context = Context(
-            model,
-            # llama.cpp aborts if a batch may be larger than the cache.
-            n_cells=max(longest, SEQUENCES),
-            n_batch=longest,
-            n_threads=physical_cores(),
-            exact=True,
-        )
-        logits_by_adapter: list[list[FloatArray]] = []
-        for adapter in adapters:
-            context.set_adapter(loaded.load(adapter) if adapter is not None else None)
-            rows = []
-            for ids in texts:
-                context.clear()
-                logits = context.decode(ids, range(len(ids)), [0] * len(ids), outputs=len(ids))
-                rows.append(np.array(logits[: len(ids)], np.float32))
-            logits_by_adapter.append(rows)
-        return logits_by_adapter
-    finally:
-        if context is not None:
-            context.close()
-        loaded.close()
-        model.close()
-
-
-def _centred(rows: FloatArray, width: int) -> FloatArray:
-    rows = np.asarray(rows[:, : min(width, rows.shape[1])], np.float32)
+def _centred(rows: FloatArray) -> FloatArray:
+    rows = np.asarray(rows, np.float32)
     return np.asarray(rows - rows.mean(-1, keepdims=True), np.float32)
 
 
-def _rms(values: FloatArray) -> float:
-    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+def _log_softmax(rows: FloatArray) -> FloatArray:
+    shifted = rows - rows.max(-1, keepdims=True)
+    total = np.exp(shifted).sum(-1, keepdims=True, dtype=np.float64)
+    return np.asarray(shifted - np.log(total).astype(np.float32), np.float32)
+
+
+def _sum_of_squares(values: FloatArray) -> float:
+    flat = values.ravel()
+    # In pieces: a float32 sum over many values loses digits, and a float64 copy takes memory.
+    return float(
+        sum(
+            np.square(flat[start : start + (1 << 20)], dtype=np.float64).sum()
+            for start in range(0, flat.size, 1 << 20)
+        )
+    )

@@ -39,8 +39,7 @@ def check_tokenizer(header: Header) -> None:
     """Refuse a tokenizer that ``write_tokenizer`` cannot write.
 
     Raises:
-        ModelError: the tokenizer cannot be written, or the file has no tokenizer or no chat
-            template.
+        ModelError: the tokenizer cannot be written, or the file has none.
     """
     kind = header.metadata.get("tokenizer.ggml.model")
     pre = header.metadata.get("tokenizer.ggml.pre", "default")
@@ -49,12 +48,6 @@ def check_tokenizer(header: Header) -> None:
     if kind == "gpt2" and pre not in _SPLITS:
         raise ModelError(
             f"{header.path}: the tokenizer's pre-tokenizer '{pre}' is not supported", hint=_HINT
-        )
-    if header.chat_template is None:
-        raise ModelError(
-            f"{header.path} has no chat template",
-            hint="Use an instruct model, or put a template into a copy of the file:"
-            " gguf-new-metadata --chat-template-file FILE.jinja IN.gguf OUT.gguf",
         )
 
 
@@ -100,10 +93,11 @@ def write_tokenizer(reader: gguf.GGUFReader, header: Header, folder: Path, vocab
         data["post_processor"] = _begin_with(special["bos"], int(bos_id))
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "chat_template": header.chat_template,
         "clean_up_tokenization_spaces": False,
         "model_max_length": header.architecture_value("context_length"),
     }
+    if header.chat_template is not None:
+        settings["chat_template"] = header.chat_template
     settings |= {f"{name}_token": text for name, text in special.items() if text is not None}
     (folder / "tokenizer.json").write_text(json.dumps(data, ensure_ascii=False), "utf-8")
     (folder / "tokenizer_config.json").write_text(

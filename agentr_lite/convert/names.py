@@ -110,6 +110,12 @@ _HF_BLOCK = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_HF_GEMMA_BLOCK = _HF_BLOCK | {
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_attention_norm": "post_attention_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+"""Gemma 2 and 3 have four norms in a layer."""
 _HF_OUTSIDE = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
@@ -117,11 +123,12 @@ _HF_OUTSIDE = {
 }
 
 
-def hf_name(gguf_tensor: str) -> str | None:
-    """Hugging Face's name of a llama, qwen2 or qwen3 tensor, or None if it is unknown."""
+def hf_name(architecture: str, gguf_tensor: str) -> str | None:
+    """Hugging Face's name of a llama, qwen or gemma tensor, or None if it is unknown."""
     matched = _BLOCK.match(gguf_tensor)
     if not matched:
         return _HF_OUTSIDE.get(gguf_tensor)
     layer, module, kind = matched.groups()
-    inner = _HF_BLOCK.get(module)
+    names = _HF_GEMMA_BLOCK if architecture in ("gemma2", "gemma3") else _HF_BLOCK
+    inner = names.get(module)
     return f"model.layers.{layer}.{inner}.{kind}" if inner else None

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gguf
 
+from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.core.errors import ModelError
 
 QWEN2_REGEX = (
@@ -43,7 +43,8 @@ class BpeTokenizer:
     """The end-of-turn token."""
     bos: int | None
     pad: int | None
-    chat_template: str
+    chat_template: str | None
+    """None: the model has none (a base model)."""
     adds_bos: bool = False
     """Whether conversations begin with ``bos`` where the chat template writes none."""
     scores: list[float] | None = None
@@ -72,7 +73,8 @@ class BpeTokenizer:
         if self.pad is not None:
             writer.add_pad_token_id(self.pad)
         writer.add_add_bos_token(self.adds_bos)
-        writer.add_chat_template(self.chat_template)
+        if self.chat_template is not None:
+            writer.add_chat_template(self.chat_template)
 
 
 def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
@@ -83,12 +85,13 @@ def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
         vocab_size: rows of the embedding; ids without a token become unused tokens.
 
     Raises:
-        ModelError: llama.cpp does not know the tokenizer, or it has no end-of-turn token or no
-            chat template.
+        ModelError: llama.cpp does not know the tokenizer, or it has no end-of-turn token.
     """
-    data = read_json(model_dir / "tokenizer.json")
+    written = read_json(model_dir / "tokenizer.json")
     config = read_json(model_dir / "tokenizer_config.json")
+    tokenizer = _loaded(model_dir)
     try:
+        data = _as_loaded(tokenizer, written, vocab_size)
         tokens, types = _vocabulary(data, vocab_size)
         merges = [
             merge if isinstance(merge, str) else " ".join(merge)
@@ -116,23 +119,18 @@ def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
         pre=pre,
         eos=special["eos"],
         bos=special["bos"],
-        adds_bos=_adds_bos(model_dir, config, special["bos"]),
         pad=special["pad"],
         chat_template=_chat_template(model_dir, config),
+        # The tokens of an empty text show whether the tokenizer adds one.
+        adds_bos=special["bos"] is not None and tokenizer.encode("")[:1] == [special["bos"]],
         scores=scores,
         space_prefix=space_prefix,
     )
 
 
-def _adds_bos(model_dir: Path, config: Mapping[str, Any], bos: int | None) -> bool:
-    """Whether the tokenizer itself puts ``bos`` before a text."""
-    from tokenizers import Tokenizer
-
-    if bos is None or config.get("add_bos_token") is False:
-        return False
-    # The tokens of an empty text show it.
-    ids = Tokenizer.from_file(str(model_dir / "tokenizer.json")).encode("").ids
-    return list(ids[:1]) == [bos]
+def filler(index: int) -> str:
+    """What stands in a GGUF file's vocabulary for an id that has no token."""
+    return f"[PAD{index}]"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -178,7 +176,7 @@ def _vocabulary(data: dict[str, Any], vocab_size: int) -> tuple[list[str], list[
                 kinds[index] = gguf.TokenType.BYTE
             elif token == data["model"].get("unk_token"):
                 kinds[index] = gguf.TokenType.UNKNOWN
-    tokens = [by_id.get(index, f"[PAD{index}]") for index in range(vocab_size)]
+    tokens = [by_id.get(index, filler(index)) for index in range(vocab_size)]
     types = [int(kinds.get(index, gguf.TokenType.UNUSED)) for index in range(vocab_size)]
     return tokens, types
 
@@ -229,7 +227,36 @@ def _special_id(config: dict[str, Any], name: str, tokens: list[str]) -> int | N
     return tokens.index(token) if token in tokens else None
 
 
-def _chat_template(model_dir: Path, config: dict[str, Any]) -> str:
+def _loaded(model_dir: Path) -> Any:
+    """mlx-lm's tokenizer: transformers' classes change what tokenizer.json says."""
+    # Before mlx_lm, which imports MLX.
+    use_fast_blas()
+    from huggingface_hub.errors import StrictDataclassError
+    from mlx_lm.utils import load_tokenizer
+
+    try:
+        return load_tokenizer(model_dir)
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"transformers cannot load the tokenizer of {model_dir}: {reason}"
+        ) from error
+
+
+def _as_loaded(tokenizer: Any, written: dict[str, Any], vocab_size: int) -> dict[str, Any]:
+    """tokenizer.json with what transformers adds to it, so that MLX and llama.cpp read the same.
+
+    A class may add its usual special tokens; without a row of the embedding they are of no use.
+    """
+    data: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    known = {token["id"] for token in written.get("added_tokens") or []}
+    data["added_tokens"] = [
+        token for token in data["added_tokens"] if token["id"] < vocab_size or token["id"] in known
+    ]
+    return data
+
+
+def _chat_template(model_dir: Path, config: dict[str, Any]) -> str | None:
     template = config.get("chat_template")
     if isinstance(template, list):
         named = {entry.get("name"): entry.get("template") for entry in template}
@@ -237,9 +264,4 @@ def _chat_template(model_dir: Path, config: dict[str, Any]) -> str:
     beside = model_dir / "chat_template.jinja"
     if not template and beside.exists():
         template = beside.read_text("utf-8")
-    if not isinstance(template, str) or not template:
-        raise ModelError(
-            f"{model_dir} has no chat template",
-            hint="Use an instruct model, or set chat_template in tokenizer_config.json.",
-        )
-    return template
+    return template if isinstance(template, str) and template else None

@@ -13,6 +13,7 @@ EXIT_USAGE = 2
 EXIT_MODEL = 3
 EXIT_STORE = 4
 EXIT_SOME_TASKS_FAILED = 5
+EXIT_NOTHING_TO_LEARN = 6
 EXIT_INTERRUPTED = 130
 
 
@@ -47,6 +48,12 @@ class RecipeError(UsageError):
     kind = "recipe"
 
 
+class GrammarError(UsageError):
+    """A grammar that cannot be read, that no answer could satisfy, or that cannot be followed."""
+
+    kind = "grammar"
+
+
 class ModelError(AgentrError):
     """A model or adapter is missing, corrupt or unfit for the task."""
 
@@ -73,6 +80,13 @@ class EnvironmentFault(AgentrError):
     def __init__(self, env: str, message: str, *, hint: str = "") -> None:
         super().__init__(f"environment '{env}': {message}", hint=hint)
         self.env = env
+
+
+class NothingToLearn(AgentrError):
+    """A run stopped because its trees gave no example to train on; ``hint`` says what to try."""
+
+    kind = "nothing-to-learn"
+    exit_code = EXIT_NOTHING_TO_LEARN
 
 
 class Interrupted(AgentrError):

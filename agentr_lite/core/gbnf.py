@@ -1,113 +1,147 @@
-"""GBNF grammars: what is wrong with one is said early.
+"""What is wrong with a GBNF grammar is found early, and named with line and column.
 
-llama.cpp's own parser prints to the terminal and gives no reason to its caller, and some texts
-that it takes (a repetition that ends before it begins, recursion through a rule that may be empty)
-make it run out of memory. So a grammar is read here first.
-
-Source: the notation is that of llama.cpp's ``grammars/README.md``.
+Matchers give no reason or no place when they refuse a text. Some texts that they accept make them
+run out of memory or of stack: recursion through a rule that may be empty, hundreds of rules in each
+other. So a grammar is checked here first.
 """
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
-from agentr_lite.core.errors import UsageError
+from agentr_lite.core.gbnf_text import (
+    Alternatives,
+    Group,
+    Item,
+    Literal,
+    Reader,
+    Reference,
+    Repeat,
+    Rule,
+    all_items,
+    references,
+)
 
 FROM_ENVIRONMENT = "env"
 """The value of ``agent.grammar`` that asks for the environment's own."""
 
 ROOT = "root"
-_WORD = frozenset(string.ascii_letters + string.digits + "-")
-_ESCAPED = frozenset('trn\\"[]-')
-_HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
-MAX_REPETITIONS = 2000
-"""llama.cpp refuses more, because every repetition becomes its own rule."""
-_MAX_CHARACTERS = 1 << 16
-_MAX_DEPTH = 64
+"""The rule that a whole answer follows."""
+_MAX_NESTING = 100
+"""Rules and parentheses in each other. Matchers recurse over them; a thread with a stack of 512 KiB
+(macOS) follows 100 of them, and does not follow 300."""
 
 
-class GrammarError(UsageError):
-    """A grammar that cannot be read, or that no answer could satisfy."""
-
-    kind = "grammar"
-
-
-@dataclass(slots=True)
-class _Item:
-    """Part of a sequence."""
-
-    at: int
-    rule: str | None = None
-    """The rule that it names; None for text, characters and groups."""
-    group: list[list[_Item]] | None = None
-    """Alternatives in parentheses."""
-    empty: bool = False
-    """A literal without characters."""
-    optional: bool = False
-    """Repeated, and that may be 0 times."""
+def check_grammar(text: str, *, origin: str = "") -> None:
+    """Refuse a grammar that is not well formed; see ``parse_grammar``."""
+    parse_grammar(text, origin=origin)
 
 
-@dataclass(slots=True)
-class _Rule:
-    at: int
-    alternatives: list[list[_Item]] = field(default_factory=list)
-
-
-def check_grammar(text: str, *, origin: str = "", root: str = ROOT) -> None:
-    """Refuse a grammar that is not well formed.
+def parse_grammar(text: str, *, origin: str = "") -> dict[str, Rule]:
+    """All rules by name. A whole answer follows the rule ``root``.
 
     Args:
         text: GBNF.
         origin: its file, for the message.
-        root: the rule that a whole answer follows.
 
     Raises:
-        GrammarError: a syntax error, an undefined rule, no ``root``, left recursion, or a rule
-            that never comes to an end; the message names line and column.
+        GrammarError: a syntax error, an undefined rule, no ``root``, left recursion, rules that are
+            nested too deeply, or a rule that never comes to an end; the message names line and
+            column.
     """
-    reader = _Reader(text, origin)
-    if len(text) > _MAX_CHARACTERS:
-        raise reader.error(0, f"it has {len(text):,} characters; {_MAX_CHARACTERS:,} are possible")
+    reader = Reader(text, origin)
     rules = reader.read()
-    if root not in rules:
-        raise reader.error(0, f"it has no rule '{root}'")
+    if ROOT not in rules:
+        raise reader.error(0, f"it has no rule '{ROOT}'")
     for rule in rules.values():
-        for item in _items(rule.alternatives):
-            if item.rule is not None and item.rule not in rules:
+        for item in all_items(rule.alternatives):
+            if isinstance(item, Reference) and item.rule not in rules:
                 raise reader.error(item.at, f"there is no rule '{item.rule}'")
+    _check_nesting(reader, rules)
     _check_ends(reader, rules)
     _check_left_recursion(reader, rules)
+    return rules
 
 
-def _items(alternatives: list[list[_Item]]) -> Iterator[_Item]:
-    """All items, those in parentheses too."""
-    for sequence in alternatives:
-        for item in sequence:
-            yield item
-            if item.group is not None:
-                yield from _items(item.group)
+def recursive_groups(rules: Mapping[str, Rule]) -> list[list[str]]:
+    """All rules in groups whose rules reach each other; a group precedes the groups that call it.
+
+    Source: Tarjan's strongly connected components, without recursion.
+    """
+    index: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    waiting: list[str] = []
+    grouped: set[str] = set()
+    groups: list[list[str]] = []
+    for start in rules:
+        path = [start] if start not in index else []
+        calls = {}
+        while path:
+            name = path[-1]
+            if name not in index:
+                index[name] = lowest[name] = len(index)
+                waiting.append(name)
+                calls[name] = references(rules[name].alternatives)
+            called = next(calls[name], None)
+            if called is None:
+                path.pop()
+                if path:
+                    lowest[path[-1]] = min(lowest[path[-1]], lowest[name])
+                if lowest[name] == index[name]:
+                    group: list[str] = []
+                    while group[-1:] != [name]:
+                        group.append(waiting.pop())
+                    groups.append(group)
+                    grouped.update(group)
+            elif called.rule not in index:
+                path.append(called.rule)
+            elif called.rule not in grouped:
+                lowest[name] = min(lowest[name], index[called.rule])
+    return groups
 
 
-def _check_ends(reader: _Reader, rules: Mapping[str, _Rule]) -> None:
+def _check_nesting(reader: Reader, rules: Mapping[str, Rule]) -> None:
+    """No rule may lead to too many rules and parentheses in each other."""
+
+    def depth(alternatives: Alternatives, within: frozenset[str]) -> int:
+        return max((item_depth(item, within) for seq in alternatives for item in seq), default=0)
+
+    def item_depth(item: Item, within: frozenset[str]) -> int:
+        if isinstance(item, Group):
+            return 1 + depth(item.alternatives, within)
+        if isinstance(item, Repeat):
+            return item_depth(item.item, within)
+        # Rules of the same group count once each, for the whole group.
+        return depths[item.rule] if isinstance(item, Reference) and item.rule not in within else 0
+
+    depths: dict[str, int] = {}
+    for group in recursive_groups(rules):
+        names = frozenset(group)
+        below = sum(1 + depth(rules[name].alternatives, names) for name in group)
+        if below > _MAX_NESTING:
+            name = min(group, key=lambda name: rules[name].at)
+            raise reader.error(
+                rules[name].at,
+                f"rule '{name}' has more than {_MAX_NESTING} rules and parentheses in each other",
+            )
+        depths |= dict.fromkeys(group, below)
+
+
+def _check_ends(reader: Reader, rules: Mapping[str, Rule]) -> None:
     """Every rule must match some text of finite length."""
 
-    def ends(alternatives: list[list[_Item]]) -> bool:
-        return any(
-            all(
-                item.optional
-                or (
-                    (item.group is None or ends(item.group))
-                    and (item.rule is None or item.rule in finite)
-                )
-                for item in sequence
-            )
-            for sequence in alternatives
-        )
+    def ends(item: Item) -> bool:
+        if isinstance(item, Repeat):
+            return item.least == 0 or ends(item.item)
+        if isinstance(item, Group):
+            return any_ends(item.alternatives)
+        return not isinstance(item, Reference) or item.rule in finite
+
+    def any_ends(alternatives: Alternatives) -> bool:
+        return any(all(map(ends, sequence)) for sequence in alternatives)
 
     finite: set[str] = set()
-    while fresh := {n for n, r in rules.items() if n not in finite and ends(r.alternatives)}:
+    while fresh := {n for n, r in rules.items() if n not in finite and any_ends(r.alternatives)}:
         finite |= fresh
     name = next((name for name in rules if name not in finite), None)
     seen: set[str] = set()
@@ -115,37 +149,41 @@ def _check_ends(reader: _Reader, rules: Mapping[str, _Rule]) -> None:
         if name in seen:
             raise reader.error(rules[name].at, f"rule '{name}' calls itself without an end")
         seen.add(name)
-        # One that only leads to such a rule is not to blame.
-        called = (item.rule for item in _items(rules[name].alternatives))
-        name = next(rule for rule in called if rule is not None and rule not in finite)
+        # A rule that only leads to such a rule is not to blame.
+        called = (reference.rule for reference in references(rules[name].alternatives))
+        name = next(rule for rule in called if rule not in finite)
 
 
-def _check_left_recursion(reader: _Reader, rules: Mapping[str, _Rule]) -> None:
+def _check_left_recursion(reader: Reader, rules: Mapping[str, Rule]) -> None:
     """No rule may call itself before it has matched a character."""
 
-    def nullable(item: _Item) -> bool:
-        if item.optional or item.empty:
-            return True
-        if item.group is not None:
-            return any(all(map(nullable, sequence)) for sequence in item.group)
-        return item.rule in empty
+    def nullable(item: Item) -> bool:
+        if isinstance(item, Repeat):
+            return item.least == 0 or nullable(item.item)
+        if isinstance(item, Group):
+            return any_nullable(item.alternatives)
+        if isinstance(item, Literal):
+            return not item.points
+        return isinstance(item, Reference) and item.rule in empty
 
-    def first(alternatives: list[list[_Item]]) -> Iterator[_Item]:
+    def any_nullable(alternatives: Alternatives) -> bool:
+        return any(all(map(nullable, sequence)) for sequence in alternatives)
+
+    def first(alternatives: Alternatives) -> Iterator[Reference]:
         for sequence in alternatives:
             for item in sequence:
-                if item.group is not None:
-                    yield from first(item.group)
-                elif item.rule is not None:
-                    yield item
+                inner = item
+                while isinstance(inner, Repeat):
+                    inner = inner.item
+                if isinstance(inner, Group):
+                    yield from first(inner.alternatives)
+                elif isinstance(inner, Reference):
+                    yield inner
                 if not nullable(item):
                     break
 
     empty: set[str] = set()
-    while fresh := {
-        name
-        for name, rule in rules.items()
-        if name not in empty and any(all(map(nullable, sequence)) for sequence in rule.alternatives)
-    }:
+    while fresh := {n for n, r in rules.items() if n not in empty and any_nullable(r.alternatives)}:
         empty |= fresh
     calls = {name: list(first(rule.alternatives)) for name, rule in rules.items()}
     for name in rules:
@@ -153,192 +191,8 @@ def _check_left_recursion(reader: _Reader, rules: Mapping[str, _Rule]) -> None:
         pending = list(calls[name])
         while pending:
             item = pending.pop()
-            assert item.rule is not None
             if item.rule == name:
                 raise reader.error(item.at, f"rule '{name}' begins with itself (left recursion)")
             if item.rule not in reached:
                 reached[item.rule] = None
                 pending += calls[item.rule]
-
-
-class _Reader:
-    """Recursive descent over a grammar's text."""
-
-    def __init__(self, text: str, origin: str) -> None:
-        self._text = text
-        self._origin = origin
-        self._at = 0
-        self._depth = 0
-
-    def error(self, at: int, what: str) -> GrammarError:
-        """What is wrong at a place, with its line and column."""
-        before = self._text[:at]
-        line, column = before.count("\n") + 1, at - (before.rfind("\n") + 1) + 1
-        where = f"grammar {self._origin}" if self._origin else "grammar"
-        lines = self._text.splitlines()
-        shown = lines[line - 1].strip() if line <= len(lines) else ""
-        shown = f": {shown[:80]}" if shown else ""
-        return GrammarError(
-            f"{where}, line {line}, column {column}: {what}{shown}",
-            hint='GBNF looks like: root ::= "Action: " [a-z ]+ (docs/models.md).',
-        )
-
-    def read(self) -> dict[str, _Rule]:
-        """All rules by name."""
-        if "\0" in self._text:
-            raise self.error(self._text.index("\0"), "a NUL character")
-        rules: dict[str, _Rule] = {}
-        self._space(newlines=True)
-        while self._at < len(self._text):
-            at = self._at
-            name = self._word("a rule's name")
-            self._space()
-            if not self._text.startswith("::=", self._at):
-                raise self.error(self._at, f"'::=' is missing after '{name}'")
-            if name in rules:
-                raise self.error(at, f"rule '{name}' is defined twice")
-            self._at += 3
-            self._space(newlines=True)
-            rules[name] = _Rule(at, self._alternatives(nested=False))
-            if self._peek() not in ("", "\r", "\n"):
-                raise self.error(self._at, f"unexpected {self._peek()!r}")
-            self._space(newlines=True)
-        return rules
-
-    def _peek(self, ahead: int = 0) -> str:
-        at = self._at + ahead
-        return self._text[at] if at < len(self._text) else ""
-
-    def _space(self, *, newlines: bool = False) -> None:
-        while (char := self._peek()) and (char in " \t#" or (newlines and char in "\r\n")):
-            if char == "#":
-                while self._peek() not in ("", "\r", "\n"):
-                    self._at += 1
-            else:
-                self._at += 1
-
-    def _word(self, what: str) -> str:
-        start = self._at
-        while self._peek() and self._peek() in _WORD:
-            self._at += 1
-        if self._at == start:
-            actual = repr(self._peek()) if self._peek() else "the end"
-            raise self.error(
-                start, f"{what} (letters, digits and -) should stand here, not {actual}"
-            )
-        return self._text[start : self._at]
-
-    def _alternatives(self, *, nested: bool) -> list[list[_Item]]:
-        sequences = [self._sequence(nested)]
-        while self._peek() == "|":
-            self._at += 1
-            self._space(newlines=True)
-            sequences.append(self._sequence(nested))
-        return sequences
-
-    def _sequence(self, nested: bool) -> list[_Item]:
-        items: list[_Item] = []
-        while char := self._peek():
-            at = self._at
-            if char == '"':
-                items.append(_Item(at, empty=self._literal()))
-            elif char == "[":
-                self._characters()
-                items.append(_Item(at))
-            elif char == ".":
-                self._at += 1
-                items.append(_Item(at))
-            elif char in _WORD:
-                items.append(_Item(at, rule=self._word("a rule's name")))
-            elif char == "(":
-                items.append(_Item(at, group=self._group()))
-            elif char in "*+?{":
-                self._repeat(items)
-            elif char in "<!":
-                raise self.error(at, "tokens cannot be named: an answer is text")
-            else:
-                break
-            self._space(newlines=nested)
-        return items
-
-    def _group(self) -> list[list[_Item]]:
-        opened = self._at
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise self.error(opened, f"more than {_MAX_DEPTH} parentheses in each other")
-        self._at += 1
-        self._space(newlines=True)
-        alternatives = self._alternatives(nested=True)
-        if self._peek() != ")":
-            raise self.error(opened, "this parenthesis is never closed")
-        self._at += 1
-        self._depth -= 1
-        return alternatives
-
-    def _repeat(self, items: list[_Item]) -> None:
-        at, char = self._at, self._peek()
-        if not items or items[-1].empty:
-            raise self.error(at, f"there is nothing before this {char!r} to repeat")
-        self._at += 1
-        least, most = {"*": (0, None), "+": (1, None), "?": (0, 1)}.get(char, (0, None))
-        if char == "{":
-            least, most = self._bounds(at)
-        if most is not None and most < least:
-            raise self.error(at, f"at least {least} and at most {most} repetitions")
-        if max(least, most or 0) > MAX_REPETITIONS:
-            raise self.error(at, f"more than {MAX_REPETITIONS} repetitions")
-        items[-1].optional = items[-1].optional or least == 0
-
-    def _bounds(self, at: int) -> tuple[int, int | None]:
-        end = self._text.find("}", at)
-        inner = self._text[at + 1 : end] if end > 0 else ""
-        first, comma, second = (part.strip() for part in inner.partition(","))
-        if not first.isdecimal() or (second and not second.isdecimal()) or len(inner) > 20:
-            raise self.error(at, "repetitions are written {2}, {2,} or {2,5}")
-        self._at = end + 1
-        return int(first), int(second) if second else None if comma else int(first)
-
-    def _literal(self) -> bool:
-        """Read a quoted text; whether it is empty."""
-        opened = self._at
-        self._at += 1
-        while self._peek() != '"':
-            if not self._peek():
-                raise self.error(opened, "this quote is never closed")
-            self._char()
-        self._at += 1
-        return self._at == opened + 2
-
-    def _characters(self) -> None:
-        opened = self._at
-        self._at += 2 if self._peek(1) == "^" else 1
-        if self._peek() == "]":
-            raise self.error(opened, "a class without characters")
-        while self._peek() != "]":
-            if not self._peek():
-                raise self.error(opened, "this bracket is never closed")
-            at = self._at
-            low = self._char()
-            if self._peek() == "-" and self._peek(1) not in ("]", ""):
-                self._at += 1
-                if self._char() < low:
-                    raise self.error(at, "a range of characters that ends before it begins")
-        self._at += 1
-
-    def _char(self) -> int:
-        """Read one character, escaped or not; its code point."""
-        at, char = self._at, self._peek()
-        if char != "\\":
-            self._at += 1
-            return ord(char)
-        kind = self._peek(1)
-        digits = _HEX_DIGITS.get(kind, 0)
-        if not digits and (not kind or kind not in _ESCAPED):
-            raise self.error(at, f"unknown escape '\\{kind}'")
-        self._at += 2 + digits
-        if not digits:
-            return ord({"t": "\t", "r": "\r", "n": "\n"}.get(kind, kind))
-        value = self._text[at + 2 : at + 2 + digits]
-        if len(value) < digits or not all(digit in string.hexdigits for digit in value):
-            raise self.error(at, f"'\\{kind}' needs {digits} hexadecimal digits")
-        return int(value, 16)

@@ -16,6 +16,8 @@ class Message(TypedDict):
     """An assistant turn's tokens as the model drew them, without the end of the turn. They are
     only there where ``content`` would be tokenized otherwise, and mean something to the model
     alone that drew them."""
+    thinking: NotRequired[str]
+    """What the model thought before an assistant turn."""
 
 
 def spoken(messages: Iterable[Message]) -> list[Message]:

@@ -36,11 +36,19 @@ class Step:
     """The environment calls the action a fatal mistake."""
     token_ids: tuple[int, ...] = ()
     """The turn's tokens as the model drew them; see ``Message.token_ids``."""
+    thinking: str = ""
+    """What a reasoning model thought before the turn. It is shown and learnt, but never searched
+    for an action, and it is part of the history only where the model's template keeps it."""
 
     @property
     def ended(self) -> bool:
         """Whether the episode is over after this step."""
         return self.terminated or self.truncated
+
+
+def turn_text(thought: str, action: str) -> str:
+    """An assistant turn in the form that every environment's instructions ask for."""
+    return f"Thought: {thought}\nAction: {action}"
 
 
 _ALWAYS = frozenset({"text", "action", "observation", "reward", "kind", "invalid"})
@@ -50,8 +58,8 @@ _ALWAYS = frozenset({"text", "action", "observation", "reward", "kind", "invalid
 def step_to_json(step: Step) -> dict[str, Any]:
     """A step as plain JSON types; the inverse of ``step_from_json``.
 
-    What is rarely set (``terminated``, ``truncated``, ``disaster``, ``token_ids``) is left out
-    where it is not, which keeps stored episodes small.
+    What is rarely set (``terminated``, ``truncated``, ``disaster``, ``token_ids``, ``thinking``)
+    is left out where it is not, which keeps stored episodes small.
     """
     values = {field.name: getattr(step, field.name) for field in fields(Step)}
     defaults = {field.name: field.default for field in fields(Step)}

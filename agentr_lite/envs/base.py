@@ -9,9 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from agentr_lite.core.steps import turn_text
 from agentr_lite.core.tasks import Task
 
 __all__ = ["Environment", "Snapshot", "StepResult", "Task"]
+
+PLAIN_THOUGHT = "I take the next step towards the goal."
+"""The thought of a demonstration whose maker knows the actions but not the reasons."""
 
 Snapshot = Any
 """Opaque, immutable, picklable state of an episode, including its task."""
@@ -49,6 +53,10 @@ class Environment(ABC):
     """Whether an episode can be replayed in well under a second without using anything outside
     this process. Then a viewer replays episodes without asking."""
 
+    keeps_full_stop: bool = False
+    """Whether a full stop at the end of an action belongs to it, as in free text (``say Hello.``).
+    If not, it is taken off before ``step``: models often end a line with one."""
+
     path_options: ClassVar[tuple[str, ...]] = ("data_dir", "games_dir", "recipes_dir")
     """Constructor options that name files or directories. A run stores them as absolute paths, so
     that it can be resumed from any working directory. Default: the usual names."""
@@ -84,6 +92,21 @@ class Environment(ABC):
             NotImplementedError: this environment has no oracle.
         """
         raise NotImplementedError(f"{self.name} has no oracle")
+
+    def demonstrate(self, task: Task) -> list[str]:
+        """The turns of an expert that earns the full reward from reset on.
+
+        A model learns from them by imitation, so a useful thought says why the action is right.
+        The episode in progress may be lost.
+
+        Returns:
+            Assistant turns, each ``Thought: ...`` and ``Action: ...`` on two lines. Default:
+            the actions of ``solve`` with a plain thought.
+
+        Raises:
+            NotImplementedError: this environment has neither an expert nor an oracle.
+        """
+        return [turn_text(PLAIN_THOUGHT, action) for action in self.solve(task)]
 
     def plan(self) -> list[str]:
         """An oracle's actions from the current state on; empty once the goal is reached.

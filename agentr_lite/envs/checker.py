@@ -8,6 +8,7 @@ Source: the idea is that of Gymnasium's environment checker.
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,13 +16,15 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from agentr_lite.core.errors import AgentrError
-from agentr_lite.core.gbnf import GrammarError, check_grammar
+from agentr_lite.core.errors import AgentrError, GrammarError
+from agentr_lite.core.gbnf import check_grammar
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment, StepResult
+from agentr_lite.envs.faults import raised_at
 from agentr_lite.envs.foreign import text_of
 from agentr_lite.envs.limits import time_limit
 
+_LOG = logging.getLogger(__name__)
 _NONSENSE = ("", "  ", "inventory", "go \x1b[2J", "get 1 nothing", "x" * 500, "工作 £ \u202e")
 _SHOWN_EXAMPLES = 3
 UNTRIED = (
@@ -78,22 +81,26 @@ def check_environment(
         One finding for each check, always in the same order. If the environment's code raises an
         error or takes longer than its ``time_limit_s``, that is a finding, not an exception.
     """
-    env = _limited(env)
+    source, env = env, _limited(env)
+
+    def guarded(check: str, run: Callable[[], Finding]) -> Finding:
+        return _guarded(check, run, source)
+
     tasks: dict[str, list[Task]] = {}
-    findings = [_guarded("splits", lambda: _check_splits(env, tasks))]
+    findings = [guarded("splits", lambda: _check_splits(env, tasks))]
     everything = [task for split in SPLITS for task in tasks.get(split, ())]
     sample = _spread(everything, episodes)
     scripts: dict[str, list[str]] = {}
-    oracle = _guarded(
+    oracle = guarded(
         "oracle", lambda: _check_oracle(env, everything if solve_all else sample, scripts)
     )
     played: list[tuple[Task, list[str]]] = []
-    begun = _guarded("rewards", lambda: _begin_all(env, sample, scripts, max_steps, played))
-    findings.append(_guarded("instructions", lambda: _check_instructions(env)))
-    rewards = _guarded("rewards", lambda: _check_rewards(env, played))
+    begun = guarded("rewards", lambda: _begin_all(env, sample, scripts, max_steps, played))
+    findings.append(guarded("instructions", lambda: _check_instructions(env)))
+    rewards = guarded("rewards", lambda: _check_rewards(env, played))
     findings.append(rewards if begun.ok else begun)
-    findings.append(_guarded("determinism", lambda: _check_determinism(env, played)))
-    findings.append(_guarded("snapshots", lambda: _check_snapshots(env, other, played)))
+    findings.append(guarded("determinism", lambda: _check_determinism(env, played)))
+    findings.append(guarded("snapshots", lambda: _check_snapshots(env, other, played)))
     findings.append(oracle)
     return findings
 
@@ -126,7 +133,7 @@ def _limited(env: Environment) -> Environment:
     return cast(Environment, _Limited(env))
 
 
-def _guarded(check: str, run: Callable[[], Finding]) -> Finding:
+def _guarded(check: str, run: Callable[[], Finding], env: Environment) -> Finding:
     try:
         return run()
     except AgentrError as error:
@@ -135,7 +142,9 @@ def _guarded(check: str, run: Callable[[], Finding]) -> Finding:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return Finding(check, False, 0, f"raised {type(error).__name__}: {text_of(error)}")
+        _LOG.debug("environment '%s': %s", env.name, check, exc_info=error)
+        said = f"raised {type(error).__name__}: {text_of(error)}{raised_at(error, env)}"
+        return Finding(check, False, 0, said)
 
 
 def _finding(check: str, cases: int, problems: Sequence[str], remark: str = "") -> Finding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stdout
 
 from agentr_lite.core.errors import AgentrError, EnvironmentFault
@@ -23,7 +23,13 @@ def text_of(error: BaseException) -> str:
 
 @contextmanager
 def foreign_code(
-    name: str, doing: str, limit_s: float, *, failed: str, hint: str = ""
+    name: str,
+    doing: str,
+    limit_s: float,
+    *,
+    failed: str,
+    hint: str = "",
+    raised_at: Callable[[BaseException], str] = lambda error: "",
 ) -> Generator[None]:
     """Turn whatever a plugin's import or constructor raises into a fault that names it.
 
@@ -33,6 +39,7 @@ def foreign_code(
         limit_s: longest time; 0 = no limit.
         failed: what did not succeed, for the message about an error.
         hint: whose code it is.
+        raised_at: says where in the code an error was raised.
 
     Raises:
         AgentrError: the code's own, such as a ``UsageError`` about an option.
@@ -44,6 +51,5 @@ def foreign_code(
     except (AgentrError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise EnvironmentFault(
-            name, f"{failed}: {type(error).__name__}: {text_of(error)}", hint=hint
-        ) from error
+        said = f"{failed}: {type(error).__name__}: {text_of(error)}{raised_at(error)}"
+        raise EnvironmentFault(name, said, hint=hint) from error

@@ -87,6 +87,7 @@ class GymnasiumText(Environment):
             raise UsageError(f"{self.name}: reward_low must be less than reward_high")
         self._counts = {"train": train, "dev": dev, "test": test}
         self._env, self._drawn = _make(self.name, address, make or {}, observation_key is None)
+        self.keeps_full_stop = type(self._env.action_space).__name__ == "Text"
         self._instructions = instructions
         self._words = self._action_words(list(actions))
         self._key = observation_key

@@ -23,6 +23,7 @@ from agentr_lite.core.errors import EnvironmentFault, UsageError
 from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment
+from agentr_lite.envs.faults import raised_at
 from agentr_lite.envs.files import load_from_file
 from agentr_lite.envs.foreign import foreign_code
 from agentr_lite.envs.isolated import IsolatedEnvironment
@@ -118,7 +119,14 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
     arguments = [parsed.address] if parsed.scheme else []
     _check_options(name, factory, own, given=len(arguments))
     making = Environment.time_limit_s if limit is None else limit
-    with foreign_code(name, "making it", making, failed="cannot be made", hint=_whose(name)):
+    with foreign_code(
+        name,
+        "making it",
+        making,
+        failed="cannot be made",
+        hint=_whose(name),
+        raised_at=lambda error: raised_at(error, factory),
+    ):
         env = factory(*arguments, **own)
         own_name, own_limit = getattr(env, "name", None), getattr(env, TIME_LIMIT, None)
         _time_limit(name, own_limit)

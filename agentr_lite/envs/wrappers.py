@@ -34,6 +34,7 @@ class ReplayEnvironment(Environment):
     def __init__(self, inner: Environment) -> None:
         self._inner = inner
         self.time_limit_s = inner.time_limit_s
+        self.keeps_full_stop = inner.keeps_full_stop
         self._task: Task | None = None
         """None if the actions that led to the inner environment's state are not known."""
         self._seed = 0
@@ -121,6 +122,19 @@ class ReplayEnvironment(Environment):
         current, self._task = self._task, None
         try:
             return self._inner.solve(task)
+        except NotImplementedError:
+            self._task = current
+            raise
+
+    def demonstrate(self, task: Task) -> list[str]:
+        """See ``Environment.demonstrate``. The episode in progress is lost, as with ``solve``.
+
+        Raises:
+            NotImplementedError: there is neither an expert nor an oracle; the episode continues.
+        """
+        current, self._task = self._task, None
+        try:
+            return self._inner.demonstrate(task)
         except NotImplementedError:
             self._task = current
             raise

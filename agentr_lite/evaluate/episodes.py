@@ -9,6 +9,7 @@ from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Sampling
 from agentr_lite.agent.boundary import environment_boundary, guarded_reset
 from agentr_lite.agent.conversation import conversation
 from agentr_lite.agent.step import take_step
+from agentr_lite.agent.turns import AnswerFormat
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step
@@ -136,6 +137,7 @@ def run_episodes(
     starts: Sequence[Start],
     *,
     instructions: str,
+    form: AnswerFormat,
     max_steps: int,
     sampling: Sampling,
     batch: int,
@@ -152,6 +154,7 @@ def run_episodes(
         actor: who plays.
         starts: what to play.
         instructions: the system prompt.
+        form: how actions are read from answers.
         max_steps: the most steps that the actor takes in an episode; a given prefix does not count.
         sampling: how to draw; temperature 0 is greedy.
         batch: the most episodes that are played at a time.
@@ -179,23 +182,23 @@ def run_episodes(
 
     while True:
         while len(live) < batch and (item := next(waiting, None)) is not None:
-            live.append(_begin(env, *item))
+            live.append(_begin(env, *item, form))
             if live[-1].ended:
                 retire()
         if not live:
             return [finished[index] for index in range(len(starts))]
         results = actor.generate([_request(e, instructions, sampling) for e in live])
         for episode, result in zip(live, results, strict=True):
-            _advance(env, episode, result.completions[0])
+            _advance(env, episode, result.completions[0], form)
         retire()
 
 
-def _begin(env: Environment, index: int, start: Start) -> _Live:
+def _begin(env: Environment, index: int, start: Start, form: AnswerFormat) -> _Live:
     episode = _Live(index, start.task, start.sample, start.seed, "", None, [], 0)
     try:
         episode.observation = guarded_reset(env, start.task)
         for text in start.prefix:
-            episode.steps.append(take_step(env, text))
+            episode.steps.append(take_step(env, text, form=form))
             episode.prefix_steps += 1
             if episode.ended:
                 break
@@ -213,7 +216,7 @@ def _request(episode: _Live, instructions: str, sampling: Sampling) -> GenerateR
     )
 
 
-def _advance(env: Environment, episode: _Live, completion: Completion) -> None:
+def _advance(env: Environment, episode: _Live, completion: Completion, form: AnswerFormat) -> None:
     episode.output_tokens += completion.output_tokens
     if completion.finish_reason == "overflow":
         episode.error = OVERFLOW
@@ -221,7 +224,9 @@ def _advance(env: Environment, episode: _Live, completion: Completion) -> None:
     try:
         with environment_boundary(env, "restore()"):
             env.restore(episode.snapshot)
-        episode.steps.append(take_step(env, completion.text, completion.drawn_ids))
+        episode.steps.append(
+            take_step(env, completion.text, completion.drawn_ids, completion.thinking, form=form)
+        )
         if not episode.ended:
             episode.snapshot = _snapshot(env)
     except EnvironmentFault as fault:

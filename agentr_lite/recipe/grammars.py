@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.core.gbnf import FROM_ENVIRONMENT, GrammarError, check_grammar
+from agentr_lite.core.errors import GrammarError
+from agentr_lite.core.gbnf import FROM_ENVIRONMENT, check_grammar
 
 
 def with_grammar_text(settings: Mapping[str, Any]) -> dict[str, Any]:

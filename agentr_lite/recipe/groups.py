@@ -41,16 +41,57 @@ class AgentSettings:
         " environment's own grammar; empty: anything. A file's text becomes part of the recipe.",
         per_env=True,
     )
+    action: Literal["first", "last"] = setting(
+        "first",
+        "Which action counts where an answer holds several: the `first`, or the `last`, as in ReAct"
+        " and AgentGym's evaluation.",
+        per_env=True,
+    )
     history: Literal["exact", "template"] = setting(
         "exact",
         "How finished turns become tokens, in play and in training. `exact`: the tokens that were"
         " played, between pieces of the chat template; a conversation is then always a prefix of"
         " its continuations. `template`: as the chat template renders the whole conversation.",
     )
+    thinking: int = setting(
+        0,
+        "Most tokens that a reasoning model may think before each answer; 0: it does not think. The"
+        " thoughts are shown and learnt, and never searched for an action.",
+        low=0,
+        high=65_536,
+    )
     deterministic: bool = setting(
         False,
         "Answer each request by itself: no bit of an answer then depends on the other requests."
         " This is slower. Without it, only the same requests at the same times give the same bits.",
+    )
+
+
+@dataclass(frozen=True)
+class ImitationSettings:
+    """Imitation of demonstrations before round 1 (behaviour cloning).
+
+    Source: the SFT of ETO (arXiv 2403.02502) section 3.1 and of AgentGym (arXiv 2406.04151).
+    """
+
+    tasks: int = setting(
+        0,
+        "From how many training tasks to learn by imitation, one demonstration each; 0 = no"
+        " imitation. The seed chooses the tasks; one without a demonstration is passed over.",
+        low=0,
+        high=10**9,
+        per_env=True,
+    )
+    source: Literal["any", "expert", "solve", "person", "import", "model"] = setting(
+        "any",
+        "Whose demonstrations. `any`: the best stored one, or else the environment's own; `expert`"
+        " or `solve`: the environment's own, with thoughts or from its oracle's actions alone;"
+        " `person`, `import` or `model`: stored ones of this source (docs/imitation.md).",
+        per_env=True,
+    )
+    epochs: float = setting(3.0, "Passes over the demonstrations.", low=0, high=1000)
+    learning_rate: float = setting(
+        1e-4, "The highest learning rate, reached after the warm-up.", low=0, high=1
     )
 
 
@@ -154,6 +195,14 @@ class SpliceSettings:
     critic_tokens: int = setting(
         192, "Longest answer of the critic `reason`, in tokens.", low=1, high=65_536
     )
+    critic_margin: float = setting(
+        0.0,
+        "By how many nats the likeliest verdict of the critic `score` must lead; with a smaller"
+        " lead it is `uncertain`. Leads below about 0.3 can be rounding noise (docs/models.md).",
+        low=0,
+        high=100,
+        per_env=True,
+    )
     unseen: Literal["last", "drop"] = setting(
         "last",
         "What to do with a bad trajectory in which the model finds no error. `last`: the model"
@@ -207,6 +256,10 @@ CHOOSING = ("data", "good_per_task", "good_flaws", "contested")
 """Keys of ``splice`` that choose what to train on; they do not change what splicing produces."""
 
 
+STARTER_GENERAL = "starter"
+"""``train.general`` for the bundled sample."""
+
+
 @dataclass(frozen=True)
 class TrainSettings:
     """LoRA training (Agent-R section 3.3 trains all weights)."""
@@ -219,7 +272,9 @@ class TrainSettings:
     )
     general: str = setting(
         "",
-        "JSONL file of chats to mix in; `starter` = the bundled sample; empty = none.",
+        "JSONL file of chats to mix in; `starter` = the bundled sample; empty = none. It is checked"
+        " before a run begins: chats that the model's chat template refuses are left out and"
+        " counted, and a malformed line stops the run.",
     )
     epochs: float = setting(3.0, "Passes over the training set.", low=0, high=1000)
     learning_rate: float = setting(

@@ -23,6 +23,7 @@ def actor_settings(recipe: Recipe) -> ActorSettings:
         context_tokens=recipe.agent.context_tokens,
         chat_template=Path(template).expanduser() if template else None,
         history=recipe.agent.history,
+        thinking=recipe.agent.thinking,
         deterministic=recipe.agent.deterministic,
         grammar=any(own.agent.grammar for own in recipe.by_environment()),
     )

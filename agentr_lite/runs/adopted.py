@@ -3,48 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentr_lite.core.errors import UsageError
-from agentr_lite.runs.choice import Chosen
 
 if TYPE_CHECKING:
+    from agentr_lite.runs.checks.run import CheckedRun
     from agentr_lite.runs.creation import Target
     from agentr_lite.store import Store
 
 ADOPTED_ROUND = 1
 
 
-def run_with_adapter(store: Store, targets: Sequence[str], chosen: Chosen, adapter: Path) -> Target:
+def run_with_adapter(
+    store: Store, targets: Sequence[str], checked: CheckedRun | None, adapter: Path
+) -> Target:
     """A new run that trains nothing: its round 1 has ``adapter``.
 
     Args:
         store: the database.
         targets: environments or recipes, as in ``recipe_for``.
-        chosen: as in ``recipe_for``.
+        checked: of a new run with this adapter, permitted; None: ``targets`` names an existing run.
         adapter: a GGUF file, or for MLX a directory; it stays where it is.
 
     Raises:
         UsageError: the target is an existing run.
-        ModelError: the adapter does not fit the model.
     """
     from agentr_lite.actors.digest import file_sha256
-    from agentr_lite.actors.registry import check_adapter
     from agentr_lite.runs.creation import begin_run
-    from agentr_lite.runs.targets import existing_run, recipe_for
+    from agentr_lite.runs.targets import existing_run
     from agentr_lite.store.splices import save_adapter, save_dataset
 
-    recipe = recipe_for(targets, chosen)
-    if recipe is None:
+    if checked is None:
         run = existing_run(store, targets[0])
         raise UsageError(
             f"--adapter begins a new run, but {run.id} exists already",
             hint=f"For the run's own adapter: agentr-lite eval {run.id} --round N --paired.",
         )
-    check_adapter(recipe.model, adapter)
-    target = begin_run(store, replace(recipe, rounds=0))
+    target = begin_run(store, checked.recipe)
     path = adapter.resolve()
     with store.atomic():
         # The store keeps an adapter with its data set; nothing is known of this one's data.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from agentr_lite.core.errors import UsageError
 from agentr_lite.runs.choice import Chosen
@@ -13,6 +13,7 @@ from agentr_lite.runs.targets import changed_recipe, existing_run, recipe_for, u
 
 if TYPE_CHECKING:
     from agentr_lite.recipe.settings import Recipe
+    from agentr_lite.runs.checks.run import CheckedRun, Work
     from agentr_lite.store import Store
     from agentr_lite.store.records import RunRow
 
@@ -37,56 +38,88 @@ class Target:
     """Whether this command created it."""
 
 
+def checked_target(
+    targets: Sequence[str],
+    chosen: Chosen,
+    database: Path,
+    *,
+    work: Work,
+    adapter: Path | None = None,
+) -> CheckedRun | None:
+    """The checks of a new run of the targets; nothing is written.
+
+    Args:
+        targets: as in ``recipe_for``.
+        chosen: as in ``recipe_for``.
+        database: where the run is to be stored.
+        work: what is to be done.
+        adapter: one that was trained elsewhere and is to be evaluated.
+
+    Returns:
+        None where the targets can only name an existing run.
+
+    Raises:
+        RecipeError: the recipe is wrong.
+    """
+    from agentr_lite.runs.checks.run import check_run
+
+    recipe = recipe_for(targets, chosen)
+    if recipe is None:
+        return None
+    if adapter is not None:
+        # An adapter from elsewhere is evaluated; nothing is trained.
+        recipe = replace(recipe, rounds=0)
+    return check_run(recipe, database, work=work, adapter=adapter)
+
+
 def target_run(
     store: Store,
     targets: Sequence[str],
-    chosen: Chosen,
+    checked: CheckedRun | None,
+    overrides: Sequence[str],
     *,
     changeable: Sequence[str] = (),
 ) -> Target:
-    """An existing run, or a new one from a recipe or for an environment.
+    """A new run, or an existing one.
 
     Args:
         store: the database.
-        targets: as in ``recipe_for``, or an existing run.
-        chosen: as in ``recipe_for``.
+        targets: the run, where ``checked`` is None.
+        checked: of a new run, permitted; None: ``targets`` names an existing run.
+        overrides: ``key=value`` for an existing run.
         changeable: settings that may differ from an existing run's; see ``changed_recipe``.
 
     Raises:
         UsageError: nothing of that name, or a setting of an existing run that is fixed.
         RecipeError: the recipe is wrong.
     """
-    recipe = recipe_for(targets, chosen)
-    if recipe is not None:
-        return begin_run(store, recipe)
+    if checked is not None:
+        return begin_run(store, checked.recipe)
     run = existing_run(store, targets[0])
-    return Target(run, changed_recipe(run, chosen.overrides, changeable), False)
+    return Target(run, changed_recipe(run, overrides, changeable), False)
 
 
-def loop_run(store: Store, recipe: Recipe | None, name: str) -> Target:
-    """A new run of the whole loop.
+def not_a_recipe(database: Path, name: str) -> NoReturn:
+    """Refuse a name that is no recipe and no environment where a new run is to begin.
 
     Args:
-        store: the database.
-        recipe: as ``recipe_for`` gave it.
-        name: of what was to be run, for messages.
+        database: it may have a run of that name.
+        name: what was to be run.
 
     Raises:
-        UsageError: there is no recipe; ``name`` is an existing run, or nothing.
-        ModelError: the model cannot be trained; nothing is left in the database.
+        UsageError: ``name`` is an existing run, or nothing.
     """
-    from agentr_lite.runs.weights import training_weights
+    from agentr_lite.store import Store
     from agentr_lite.store.runs import list_runs
 
-    if recipe is None:
-        if any(name == "latest" or run.id.startswith(name) for run in list_runs(store)):
+    if database.exists():
+        with Store.open_to_read(database) as store:
+            runs = list_runs(store)
+        if runs and (name == "latest" or any(run.id.startswith(name) for run in runs)):
             raise UsageError(
                 f"'{name}' is an existing run", hint=f"`agentr-lite run --resume {name}` goes on."
             )
-        unknown_target(name)
-    if recipe.rounds:
-        training_weights(recipe)
-    return begin_run(store, recipe)
+    unknown_target(name)
 
 
 def resumed_run(store: Store, name: str) -> Target:
@@ -103,25 +136,14 @@ def resumed_run(store: Store, name: str) -> Target:
 
 
 def begin_run(store: Store, recipe: Recipe) -> Target:
-    """Create a run; where its environment or model is unusable, nothing is left in the database.
+    """Create a run.
 
-    Raises:
-        UsageError: no such environment, or it has no such option.
-        EnvironmentFault: its code raised.
-        ModelError: the model's file is missing or damaged, or its server refuses.
+    Args:
+        store: the database.
+        recipe: permitted by ``CheckedRun``.
     """
-    from agentr_lite.actors.registry import check_grammars, check_model
-    from agentr_lite.agent.grammar import turn_grammar
-    from agentr_lite.runs.environments import open_environments
-    from agentr_lite.runs.places import absolute_places
     from agentr_lite.store.runs import get_run
 
-    recipe = absolute_places(recipe)
-    with open_environments(recipe) as environments:
-        grammars = [turn_grammar(each.recipe.agent.grammar, each.env) for each in environments]
-    check_model(recipe.model)
-    check_grammars(recipe.model, grammars)
-    recipe = _suited_to_model(recipe)
     run_id = create_run(store, recipe, versions=package_versions())
     return Target(get_run(store, run_id), recipe, True)
 
@@ -156,27 +178,6 @@ def create_run(
         model=model,
         versions=versions,
     )
-
-
-def _suited_to_model(recipe: Recipe) -> Recipe:
-    """The recipe as its model can carry it out: without likelihoods, the critic reasons."""
-    from agentr_lite.actors.openai.spec import is_server
-    from agentr_lite.actors.registry import expand
-    from agentr_lite.console.streams import warn
-    from agentr_lite.runs.actors import open_actor
-
-    # A file's back end is known to score; a server has to be asked.
-    if recipe.splice.critic != "score" or not is_server(expand(recipe.model)):
-        return recipe
-    with closing(open_actor(recipe)) as actor:
-        if actor.capabilities.scoring:
-            return recipe
-        why = str(actor.description.get("no_scoring", ""))
-    warn(
-        f"the critic of this run will reason instead of scoring: {why}",
-        hint="The run is recorded with splice.critic=reason.",
-    )
-    return replace(recipe, splice=replace(recipe.splice, critic="reason"))
 
 
 def package_versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from agentr_lite.actors.base import Sampling
 from agentr_lite.agent.boundary import guarded_instructions
 from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.agent.turns import AnswerFormat, answer_format
 from agentr_lite.envs.base import Environment
 from agentr_lite.recipe.groups import SearchSettings
 from agentr_lite.recipe.settings import Recipe
@@ -26,6 +27,8 @@ class SearchContext:
     """The run's seed."""
     round_index: int
     """From 1."""
+    form: AnswerFormat
+    """How actions are read from answers."""
 
 
 def search_context(recipe: Recipe, env: Environment, round_index: int) -> SearchContext:
@@ -44,4 +47,5 @@ def search_context(recipe: Recipe, env: Environment, round_index: int) -> Search
         max_tokens=recipe.agent.max_tokens,
         grammar=turn_grammar(recipe.agent.grammar, env),
     )
-    return SearchContext(env, instructions, settings, sampling, recipe.seed, round_index)
+    form = answer_format(recipe.agent.action, env)
+    return SearchContext(env, instructions, settings, sampling, recipe.seed, round_index, form)

@@ -31,7 +31,7 @@ from agentr_lite.actors.base import Completion, GenerateRequest, GenerateResult
 from agentr_lite.agent.boundary import environment_boundary, guarded_reset
 from agentr_lite.agent.conversation import conversation
 from agentr_lite.agent.step import take_step
-from agentr_lite.agent.turns import is_reflection, parse_action
+from agentr_lite.agent.turns import PLAIN, AnswerFormat, is_reflection, parse_action
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step, StepKind
@@ -167,9 +167,9 @@ def expand(
         return
     texts = [completion.text for completion in result.completions]
     # Of equal texts the first one's tokens count, as everything else of it does.
-    drawn = {answer.text: answer.drawn_ids for answer in reversed(result.completions)}
-    for text, count in merge_candidates(node, texts, merge=settings.merge):
-        step, snapshot = _step_from(node, text, drawn[text], context.env)
+    drawn = {answer.text: answer for answer in reversed(result.completions)}
+    for text, count in merge_candidates(node, texts, merge=settings.merge, form=context.form):
+        step, snapshot = _step_from(node, drawn[text], context)
         child = tree.add(node, step, snapshot=snapshot)
         child.merged = count
         # At the depth limit the episode is cut and keeps the reward it has earned.
@@ -181,7 +181,7 @@ def expand(
 
 
 def merge_candidates(
-    node: Node, texts: Sequence[str], *, merge: bool = True
+    node: Node, texts: Sequence[str], *, merge: bool = True, form: AnswerFormat = PLAIN
 ) -> list[tuple[str, int]]:
     """Count candidates that repeat a child's action, and group the rest by action.
 
@@ -189,6 +189,7 @@ def merge_candidates(
         node: the node being expanded; its children's ``merged`` and its ``sampled`` are counted up.
         texts: sampled turns, in order.
         merge: off: every candidate is a new one.
+        form: how actions are read from turns.
 
     Returns:
         (text, how many candidates have its action) for each new action; the first text is kept.
@@ -196,10 +197,10 @@ def merge_candidates(
     node.sampled += len(texts)
     if not merge:
         return [(text, 1) for text in texts]
-    children = {action_key(child.step.text): child for child in node.children if child.step}
+    children = {action_key(child.step.text, form): child for child in node.children if child.step}
     new: dict[ActionKey, tuple[str, int]] = {}
     for text in texts:
-        key = action_key(text)
+        key = action_key(text, form)
         if key in children:
             children[key].merged += 1
         else:
@@ -208,12 +209,12 @@ def merge_candidates(
     return list(new.values())
 
 
-def action_key(text: str) -> ActionKey:
+def action_key(text: str, form: AnswerFormat = PLAIN) -> ActionKey:
     """What siblings are merged by: the action without differences in white space.
 
     All turns without an action are alike to the environment, and so are all revision turns.
     """
-    action = parse_action(text)
+    action = parse_action(text, form)
     if action is None:
         return ("none", "")
     if is_reflection(action):
@@ -221,15 +222,15 @@ def action_key(text: str) -> ActionKey:
     return ("act", " ".join(action.split()))
 
 
-def _step_from(
-    node: Node, text: str, token_ids: tuple[int, ...], env: Environment
-) -> tuple[Step, Snapshot]:
+def _step_from(node: Node, turn: Completion, context: SearchContext) -> tuple[Step, Snapshot]:
     """Carry out a turn in a node's state; returns it with the state after it."""
-    if action_key(text)[0] != "act":
-        return take_step(env, text, token_ids), node.snapshot
-    with environment_boundary(env, "restore()"):
-        env.restore(node.snapshot)
-    return take_step(env, text, token_ids), _snapshot(env)
+    env, form = context.env, context.form
+    takes_action = action_key(turn.text, form)[0] == "act"
+    if takes_action:
+        with environment_boundary(env, "restore()"):
+            env.restore(node.snapshot)
+    step = take_step(env, turn.text, turn.drawn_ids, turn.thinking, form=form)
+    return step, _snapshot(env) if takes_action else node.snapshot
 
 
 def _snapshot(env: Environment) -> Snapshot:

@@ -67,6 +67,8 @@ class Judgements:
     critic: Critic
     max_tokens: int = SpliceSettings.critic_tokens
     """Longest answer of the critic that reasons."""
+    margin: float = SpliceSettings.critic_margin
+    """By how many nats the verdict of the critic that scores must lead."""
     said: dict[tuple[int, int], Judged] = field(default_factory=dict)
     """In the order of asking."""
 
@@ -108,6 +110,7 @@ class Judgements:
                 ],
                 seeds=[seed(path, index) for path, index in wanted.values()],
                 max_tokens=self.max_tokens,
+                margin=self.margin,
             )
             self.said.update(zip(wanted, answers, strict=True))
 

@@ -16,6 +16,7 @@ from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Sampling
 from agentr_lite.agent.boundary import environment_boundary, guarded_reset
 from agentr_lite.agent.conversation import conversation
 from agentr_lite.agent.step import take_step
+from agentr_lite.agent.turns import AnswerFormat
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.messages import Message
 from agentr_lite.core.steps import Step
@@ -45,7 +46,12 @@ class Replay:
 
 
 def replay(
-    env: Environment, task: Task, spliced: Sequence[FlaggedStep], *, signal_index: int
+    env: Environment,
+    task: Task,
+    spliced: Sequence[FlaggedStep],
+    *,
+    signal_index: int,
+    form: AnswerFormat,
 ) -> Replay:
     """Take a spliced trajectory's turns again from reset.
 
@@ -54,6 +60,7 @@ def replay(
         task: the task of the tree.
         spliced: prefix, bad steps, revision turn, good suffix; only the turns' texts are used.
         signal_index: where the revision turn is among them.
+        form: how actions are read from turns.
 
     Raises:
         EnvironmentFault: the environment's code failed.
@@ -62,7 +69,7 @@ def replay(
     steps: list[Step] = []
     snapshot: Snapshot | None = None
     for index, item in enumerate(spliced):
-        step = take_step(env, item.step.text, item.step.token_ids)
+        step = take_step(env, item.step.text, item.step.token_ids, item.step.thinking, form=form)
         steps.append(step)
         if step.ended and index <= signal_index:
             return Replay(
@@ -155,6 +162,7 @@ def recover(
     *,
     attempts: int,
     sampling: Sampling,
+    form: AnswerFormat,
 ) -> list[tuple[int, ModelCall]]:
     """Sample continuations for all ``recoveries`` in lockstep: one batch of requests a step.
 
@@ -168,6 +176,7 @@ def recover(
         recoveries: where to start from; their ``attempts`` are filled in.
         attempts: continuations a recovery, >= 0.
         sampling: how to draw them.
+        form: how actions are read from them.
 
     Returns:
         (tree id, record) of each request, in the order of asking.
@@ -184,7 +193,7 @@ def recover(
             call = result.call(item.node_idx, request.seeds)
             calls.append((item.tree_id, call))
             for number, answer in zip(members, result.completions, strict=True):
-                _advance(env, item, item.attempts[number], answer)
+                _advance(env, item, item.attempts[number], answer, form)
         for item in recoveries:
             if any(attempt.reward >= FULL_REWARD for attempt in item.attempts):
                 for attempt in item.attempts:
@@ -211,7 +220,13 @@ def _request(item: Recovery, members: Sequence[int], sampling: Sampling) -> Gene
     return GenerateRequest(messages, seeds, sampling)
 
 
-def _advance(env: Environment, item: Recovery, attempt: Attempt, answer: Completion) -> None:
+def _advance(
+    env: Environment,
+    item: Recovery,
+    attempt: Attempt,
+    answer: Completion,
+    form: AnswerFormat,
+) -> None:
     if answer.finish_reason == "overflow":
         attempt.fault = "the conversation no longer fits the context"
         attempt.live = False
@@ -219,7 +234,7 @@ def _advance(env: Environment, item: Recovery, attempt: Attempt, answer: Complet
     try:
         with environment_boundary(env, "restore()"):
             env.restore(attempt.snapshot)
-        step = take_step(env, answer.text, answer.drawn_ids)
+        step = take_step(env, answer.text, answer.drawn_ids, answer.thinking, form=form)
         with environment_boundary(env, "snapshot()"):
             attempt.snapshot = env.snapshot()
     except EnvironmentFault as fault:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from agentr_lite.actors.base import Actor, Sampling
 from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.agent.turns import AnswerFormat, answer_format
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.messages import Message
 from agentr_lite.core.seeds import stream_seed
@@ -175,7 +176,7 @@ def _choose_cuts(
             names = (round_index, task_of[path.tree_id], path.nodes[step])
             return stream_seed(recipe.seed, "judge", *names)
 
-        judgements = Judgements(critic, recipe.splice.critic_tokens)
+        judgements = Judgements(critic, recipe.splice.critic_tokens, recipe.splice.critic_margin)
         judgements.ask(actor, [work.path for work in works], seed)
     for work in works:
         if judgements is not None:
@@ -233,8 +234,9 @@ def _verify(
     actor: Actor,
     alpha: float,
 ) -> list[tuple[int, ModelCall]]:
+    form = answer_format(recipe.agent.action, env)
     for work in _undecided(works):
-        _replay(work, env, alpha)
+        _replay(work, env, alpha, form)
     waiting = []
     for work in _undecided(works):
         if recipe.splice.recovery_attempts == 0:
@@ -256,17 +258,24 @@ def _verify(
             max_tokens=recipe.agent.max_tokens,
             grammar=turn_grammar(recipe.agent.grammar, env),
         ),
+        form=form,
     )
     for work in waiting:
         _finish_recovery(work)
     return calls
 
 
-def _replay(work: _Work, env: Environment, alpha: float) -> None:
+def _replay(work: _Work, env: Environment, alpha: float, form: AnswerFormat) -> None:
     """Accept the pair where its replay earns alpha; leave it open where it may be recovered."""
     revision = work.revision
     try:
-        executed = replay(env, work.tree.task, _naive_splice(work), signal_index=revision.cut.step)
+        executed = replay(
+            env,
+            work.tree.task,
+            _naive_splice(work),
+            signal_index=revision.cut.step,
+            form=form,
+        )
     except EnvironmentFault as fault:
         revision.reject(ENVIRONMENT_FAULT, fault.message)
         return

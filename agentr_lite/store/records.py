@@ -14,13 +14,13 @@ from agentr_lite.core.steps import Step, StepKind
 from agentr_lite.core.verdicts import Verdict
 
 RunStatus = Literal["running", "finished", "failed", "interrupted"]
-Stage = Literal["search", "splice", "train", "eval"]
+Stage = Literal["imitate", "search", "splice", "train", "eval"]
 NodeKind = Literal["root"] | StepKind
 CallPurpose = Literal["expand", "judge", "recover", "eval"]
 TrajectoryKind = Literal["good", "bad"]
 Critic = Literal["score", "reason", "none"]
 RevisionStatus = Literal["naive", "replayed", "recovered", "rejected"]
-ItemKind = Literal["revision", "good", "general"]
+ItemKind = Literal["revision", "good", "general", "demonstration"]
 ItemSplit = Literal["train", "valid"]
 EvalMode = Literal["greedy", "sampled", "recovery"]
 
@@ -47,10 +47,17 @@ class RunRow:
     model_description: Mapping[str, Any]
     error: str | None
 
+    @property
+    def imitates(self) -> bool:
+        """Whether the run learns from demonstrations before its first round."""
+        shared = self.recipe.get("imitation") or {}
+        own = [each.get("imitation") or {} for each in self.recipe.get("env") or ()]
+        return any(settings.get("tasks") for settings in (shared, *own))
+
 
 @dataclass(frozen=True, slots=True)
 class RoundRow:
-    """One stage of one round; round 0 is the base model's evaluation."""
+    """One stage of one round; ``core.rounds`` says what round 0 is."""
 
     run_id: str
     round: int
@@ -127,6 +134,8 @@ class NodeRow:
     """Sampled candidates with this action; 0 at the root."""
     token_ids: tuple[int, ...] = ()
     """The turn's tokens where its text does not say them; see ``Message.token_ids``."""
+    thinking: str = ""
+    """What the model thought before the turn."""
 
     @property
     def ended(self) -> bool:
@@ -267,7 +276,7 @@ class DatasetRow:
 
 @dataclass(frozen=True, slots=True)
 class DatasetItemRow:
-    """One example: a revision, a good trajectory or a line of the general file."""
+    """One example: a revision, a good trajectory, a demonstration or a line of the general file."""
 
     idx: int
     kind: ItemKind
@@ -275,6 +284,8 @@ class DatasetItemRow:
     revision_id: int | None = None
     trajectory_id: int | None = None
     general_line: int | None = None
+    demonstration_id: int | None = None
+    """None as well where the demonstration has been deleted since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +343,25 @@ class EvalItemRow:
     episode: Sequence[EpisodeStep] = ()
     """Its steps in order; empty where they were not loaded."""
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DemonstrationRow:
+    """An episode that shows how a training task is solved."""
+
+    id: int
+    task: TaskRow
+    source: str
+    """``solve``, ``expert``, ``person``, ``import:NAME`` or ``model:NAME``."""
+    reward: float
+    """Of the whole episode, as the environment gave it when the demonstration was stored."""
+    instructions: str
+    """The environment's full system prompt at that time."""
+    opening: str
+    """The first observation."""
+    steps: list[Step]
+    """In order; never empty, and without ``token_ids``."""
+    created_utc: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,8 @@ def delete_run(store: Store, run_id: str) -> None:
                     UNION SELECT observation_id FROM trees
                     UNION SELECT reason_id FROM judgements WHERE reason_id IS NOT NULL
                     UNION SELECT reflection_id FROM revisions
+                    UNION SELECT instructions_id FROM demonstrations
+                    UNION SELECT observation_id FROM demonstrations
                 )
                 """
             )

@@ -22,7 +22,7 @@ FROM trees r JOIN tasks k ON k.id = r.task_id
 _NODE = """
 n.tree_id, n.idx, n.parent_idx, n.depth, n.kind, n.action, t.content AS text,
     o.content AS observation, n.reward, n.terminated, n.truncated, n.invalid, n.disaster,
-    n.visits, n.value_sum, n.merged, n.token_ids
+    n.visits, n.value_sum, n.merged, n.token_ids, n.thinking
 """
 
 _NODE_TEXTS = "LEFT JOIN texts t ON t.id = n.text_id JOIN texts o ON o.id = n.observation_id"
@@ -81,7 +81,7 @@ def save_tree(
             },
         )
         store.executemany(
-            f"INSERT INTO nodes VALUES ({', '.join('?' * 17)})",
+            f"INSERT INTO nodes VALUES ({', '.join('?' * 18)})",
             [
                 (
                     tree_id,
@@ -101,6 +101,7 @@ def save_tree(
                     node.value_sum,
                     node.merged,
                     to_json(node.token_ids) if node.token_ids else None,
+                    encodable(node.thinking) if node.thinking else None,
                 )
                 for node in nodes
             ],
@@ -338,7 +339,7 @@ def copy_trees(store: Store, source_run: str, target_run: str, round_index: int)
             store.execute(
                 "INSERT INTO nodes SELECT ?, idx, parent_idx, depth, kind, action, text_id,"
                 " observation_id, reward, terminated, truncated, invalid, disaster, visits,"
-                " value_sum, merged, token_ids FROM nodes WHERE tree_id = ? ORDER BY idx",
+                " value_sum, merged, token_ids, thinking FROM nodes WHERE tree_id = ? ORDER BY idx",
                 (copy_id, tree.id),
             )
             store.execute(
@@ -372,4 +373,5 @@ def _node(row: sqlite3.Row) -> NodeRow:
     for flag in ("terminated", "truncated", "invalid", "disaster"):
         values[flag] = bool(values[flag])
     values["token_ids"] = tuple(json.loads(values["token_ids"] or "[]"))
+    values["thinking"] = values["thinking"] or ""
     return NodeRow(**{**values, "text": values["text"] or ""})

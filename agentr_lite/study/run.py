@@ -13,7 +13,6 @@ from agentr_lite.study.jobs.cell_job import CellJob
 from agentr_lite.study.jobs.cells import Cell, study_cells
 from agentr_lite.study.jobs.outcome import StudyOutcome
 from agentr_lite.study.jobs.pool import ProcessPool
-from agentr_lite.study.jobs.requirements import check_requirements
 from agentr_lite.study.jobs.serial import run_cells
 from agentr_lite.study.jobs.status import study_status
 from agentr_lite.study.recipe import StudyRecipe
@@ -29,7 +28,7 @@ def run_study(
     job: CellJob,
     processes: int,
 ) -> StudyOutcome:
-    """Run the cells that are not finished.
+    """Run the cells that are not finished, after ``check_study`` has permitted it.
 
     Args:
         store: the database; the study is claimed in it, so that only one command works on it.
@@ -40,8 +39,7 @@ def run_study(
         processes: how many cells run at once; 1: in this process.
 
     Raises:
-        AgentrError: another process works on the study, an environment or model is missing, or the
-            database cannot be used.
+        AgentrError: another process works on the study, or the database cannot be used.
         KeyboardInterrupt: passed on; what was committed is kept.
     """
 
@@ -57,7 +55,6 @@ def run_study(
     with claimed(store, claim, f"study {study.name} in {store.path}"):
         status = study_status(store, study_cells(study), shown=cells)
         say(f"study {study.name}: {status.summary(processes)} · database {store.path}")
-        check_requirements([entry.cell for entry in status.cells if entry.state != "done"])
         if processes == 1:
             return run_cells(store, cells, on_finished=write_tables)
         return ProcessPool(

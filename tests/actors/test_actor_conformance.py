@@ -18,7 +18,7 @@ from agentr_lite.actors.mlx.actor import MlxActor
 from agentr_lite.actors.mock import MockActor
 from agentr_lite.convert.hf_to_gguf import convert_to_gguf
 from agentr_lite.convert.lora_to_gguf import convert_adapter
-from agentr_lite.core.errors import ModelError
+from agentr_lite.core.errors import GrammarError, ModelError
 from agentr_lite.core.messages import Message
 from tests.convert.test_convert import write_adapter
 from tests.support.tiny_hf import make_tiny_hf
@@ -255,8 +255,29 @@ def test_a_grammar_is_followed_or_refused(actor: Actor) -> None:
     settings = Sampling(max_tokens=12, grammar='root ::= "craft " [0-9]{3}')
     asked = [GenerateRequest(chat(1), (1, 2, 3), settings)]
     if not actor.capabilities.grammar:
+        assert isinstance(actor, MockActor)
         with pytest.raises(ModelError, match="cannot make answers follow a grammar"):
             actor.generate(asked)
         return
     texts = [one.text for one in actor.generate(asked)[0].completions]
     assert all(re.fullmatch("craft [0-9]{3}", text) for text in texts)
+    assert all(one.finish_reason == "stop" for one in actor.generate(asked)[0].completions)
+
+
+def test_a_wrong_grammar_is_refused(engine: Actor) -> None:
+    for text in ('root ::= "a', 'root ::= "a"{3,1}', "root ::= root"):
+        with pytest.raises(GrammarError, match="line 1, column"):
+            engine.generate([GenerateRequest(chat(1), (1,), Sampling(grammar=text))])
+
+
+def test_the_engines_follow_a_grammar_alike(engines: dict[str, Actor]) -> None:
+    """Greedy answers take the likeliest allowed token, which both engines see alike."""
+    grammar = 'root ::= [A-Z] [a-z ]{2,9} (" of " [0-9]+)? "."'
+    settings = Sampling(temperature=0.0, max_tokens=24, grammar=grammar)
+    asked = [GenerateRequest(chat(i), (1,), settings) for i in range(5)]
+    texts = []
+    for engine in engines.values():
+        engine.use_adapter(None)
+        engine.reset_cache()
+        texts.append([result.completions[0].text for result in engine.generate(asked)])
+    assert texts[0] == texts[1]

@@ -12,24 +12,24 @@ import numpy as np
 import pytest
 
 from agentr_lite.actors.base import GenerateRequest, Sampling
+from agentr_lite.actors.grammar.matcher import Grammar
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
-from agentr_lite.actors.llamacpp.grammar import Constrained, Grammar
+from agentr_lite.actors.llamacpp.grammar import Constrained
 from agentr_lite.actors.llamacpp.sampler import Row, make_chooser
+from agentr_lite.actors.mock import MockActor
 from agentr_lite.actors.registry import check_grammars, open_actor, resolve_model
 from agentr_lite.actors.settings import ActorSettings
 from agentr_lite.agent.grammar import turn_grammar
 from agentr_lite.agent.turns import parse_action, reflection_turn
-from agentr_lite.core.errors import ModelError, UsageError
-from agentr_lite.core.gbnf import GrammarError
+from agentr_lite.core.errors import GrammarError, ModelError, UsageError
 from agentr_lite.core.messages import Message
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.registry import make_env
 from agentr_lite.recipe.loading import load_recipe, recipe_from_dict, with_overrides
+from tests.support.gbnf_cases import AMBIGUOUS, TURN
+from tests.support.shares import expected_shares
 from tests.support.tiny_gguf import write_tiny_model
 
-TURN = """
-root ::= "Thought: " [a-z ]{1,40} "\\nAction: " ("get " [0-9]{1,2} | "craft it")
-"""
 FOLLOWS = re.compile(r"Thought: [a-z ]{1,40}\nAction: (get [0-9]{1,2}|craft it)")
 CHAT: list[Message] = [{"role": "user", "content": "Goal: craft a stone pickaxe."}]
 
@@ -40,6 +40,20 @@ def actor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaCppActor]:
     actor = LlamaCppActor(path, context_tokens=512, n_threads=1)
     yield actor
     actor.close()
+
+
+def compiled(actor: LlamaCppActor, text: str) -> Grammar:
+    return actor._weights.grammars.compiled(text)
+
+
+def accepts(actor: LlamaCppActor, grammar: str, text: str) -> bool:
+    """Whether a text is a whole answer that a grammar allows."""
+    matcher = compiled(actor, grammar).begin()
+    for token in actor._model.tokenize(text):
+        if not matcher.allows(token):
+            return False
+        matcher.accept(token)
+    return matcher.may_end()
 
 
 def answers(actor: LlamaCppActor, samples: int = 12, **sampling: object) -> list[str]:
@@ -130,20 +144,6 @@ class OneRow:
         """Nothing to free."""
 
 
-def expected(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
-    """The distribution after top-k, top-p, min-p and temperature, in llama.cpp's order."""
-    order = np.argsort(-logits, kind="stable")
-    keep = order[: sampling.top_k or len(order)]
-    shares = np.exp(logits[keep] - logits.max())
-    shares /= shares.sum()
-    if sampling.top_p < 1:
-        keep = keep[np.cumsum(shares) - shares < sampling.top_p]
-    keep = keep[logits[keep] >= logits.max() + np.log(sampling.min_p or 1e-30)]
-    found = np.zeros(len(logits))
-    found[keep] = np.exp((logits[keep] - logits.max()) / sampling.temperature)
-    return found / found.sum()
-
-
 @pytest.mark.parametrize(
     "sampling",
     [
@@ -159,15 +159,12 @@ def test_draws_have_the_models_own_shares_of_what_is_allowed(
     actor: LlamaCppActor, sampling: Sampling
 ) -> None:
     model = actor._model
-    grammar = Grammar(model, "root ::= [a-h] [^\\x00]*")
-    matcher = grammar.begin()
-    everything = np.arange(model.n_vocab, dtype=np.int32)
-    allowed = matcher.allowed(everything)
-    matcher.close()
+    grammar = compiled(actor, "root ::= [a-h] [^\\x00]*")
+    allowed = grammar.begin().mask()
     assert 8 <= allowed.sum() < model.n_vocab / 2
     logits = np.random.default_rng(3).normal(0, 1.5, model.n_vocab).astype(np.float32)
     # After the cuts something allowed is left, but not all of it.
-    cut = expected(logits, sampling)
+    cut = expected_shares(logits, sampling)
     wanted = np.where(allowed, cut, 0)
     assert 0 < wanted.sum() < 0.6
     wanted /= wanted.sum()
@@ -180,11 +177,9 @@ def test_draws_have_the_models_own_shares_of_what_is_allowed(
         token = held.choose(row)
         seen[token] += 1
         # Back to the beginning, with the same stream of numbers.
-        held._matcher.close()
         held._matcher = grammar.begin()
     held.close()
-    grammar.close()
-    observed = np.array([seen[token] for token in everything]) / draws
+    observed = np.array([seen[token] for token in range(model.n_vocab)]) / draws
     assert not observed[wanted == 0].any()
     error = np.sqrt(wanted * (1 - wanted) / draws)
     assert (np.abs(observed - wanted) <= 4.5 * error + 1e-9).all()
@@ -192,7 +187,7 @@ def test_draws_have_the_models_own_shares_of_what_is_allowed(
 
 def test_where_the_cuts_leave_nothing_allowed_they_are_made_after_it(actor: LlamaCppActor) -> None:
     model = actor._model
-    grammar = Grammar(model, 'root ::= "b" | "c" | "d"')
+    grammar = compiled(actor, 'root ::= "b" | "c" | "d"')
     b, c, d = (model.tokenize(letter)[0] for letter in "bcd")
     logits = np.zeros(model.n_vocab, np.float32)
     # Everything but a letter is likelier than the letters; of those, top-k keeps two.
@@ -200,21 +195,18 @@ def test_where_the_cuts_leave_nothing_allowed_they_are_made_after_it(actor: Llam
     sampling = Sampling(top_k=2)
     seen = Counter()
     for seed in range(1, 400):
-        first = OneRow(expected(logits, sampling), sampling)
+        first = OneRow(expected_shares(logits, sampling), sampling)
         held = Constrained(first, grammar.begin(), sampling, seed)
         seen[held.choose(Row(None, 0, logits))] += 1
         held.close()
-    grammar.close()
     assert set(seen) == {b, c}
     assert abs(seen[b] / 399 - 1 / (1 + np.exp(-1))) < 0.1
 
 
 def test_greedy_takes_the_likeliest_allowed_token(actor: LlamaCppActor) -> None:
     model = actor._model
-    grammar = Grammar(model, "root ::= [0-9] [^\\x00]*")
-    matcher = grammar.begin()
-    allowed = matcher.allowed(np.arange(model.n_vocab, dtype=np.int32))
-    matcher.close()
+    grammar = compiled(actor, "root ::= [0-9] [^\\x00]*")
+    allowed = grammar.begin().mask()
     rng = np.random.default_rng(0)
     greedy = Sampling(temperature=0.0)
     for _ in range(30):
@@ -225,43 +217,13 @@ def test_greedy_takes_the_likeliest_allowed_token(actor: LlamaCppActor) -> None:
         best = np.where(allowed, logits, -np.inf).argmax()
         assert held.choose(Row(None, 0, logits)) == best
         held.close()
-    grammar.close()
-
-
-@pytest.mark.parametrize(
-    ("grammar", "before"),
-    [
-        (TURN, ""),
-        (TURN, "Thought: i "),
-        (TURN, "Thought: i\nAction: craft it"),
-        ("root ::= [^\\n]*", "a"),
-        ("root ::= [^é\\n]*", "a"),
-        ('root ::= "ß" | [a-c] | "工作"', ""),
-    ],
-)
-def test_asking_about_bytes_first_changes_nothing(
-    starter: LlamaCppActor, grammar: str, before: str
-) -> None:
-    model = starter._model
-    compiled = Grammar(model, grammar)
-    matcher = compiled.begin()
-    for token in model.tokenize(before):
-        matcher.accept(token)
-    everything = np.arange(model.n_vocab, dtype=np.int32)
-    one_by_one = [matcher.allows(int(token)) for token in everything]
-    assert (matcher.allowed(everything) == one_by_one).all()
-    assert any(one_by_one)
-    assert not all(one_by_one)
-    matcher.close()
-    compiled.close()
 
 
 def test_a_grammar_that_the_vocabulary_cannot_spell_is_an_error(actor: LlamaCppActor) -> None:
     model = actor._model
-    grammar = Grammar(model, 'root ::= "a"')
-    matcher = grammar.begin()
+    matcher = compiled(actor, 'root ::= "a"').begin()
     # As a vocabulary without this letter would.
-    matcher.allowed = lambda tokens: np.zeros(len(tokens), bool)  # type: ignore[method-assign]
+    matcher.mask = lambda: np.zeros(model.n_vocab, bool)  # type: ignore[method-assign]
     matcher.allows = lambda token: False  # type: ignore[method-assign]
     held = Constrained(make_chooser(Sampling(), 1), matcher, Sampling(temperature=0.0), 1)
     logits = np.zeros(model.n_vocab, np.float32)
@@ -269,7 +231,16 @@ def test_a_grammar_that_the_vocabulary_cannot_spell_is_an_error(actor: LlamaCppA
     with pytest.raises(ModelError, match="no token of the model's vocabulary"):
         held.choose(Row(None, 0, logits))
     held.close()
-    grammar.close()
+
+
+def test_a_grammar_that_is_given_up_in_mid_answer_is_an_error(actor: LlamaCppActor) -> None:
+    check_grammars("starter", [AMBIGUOUS])
+    seeds = tuple(range(1, 13))
+    asked = GenerateRequest(CHAT, seeds, Sampling(max_tokens=90, grammar=AMBIGUOUS))
+    with pytest.raises(GrammarError, match=r"too ambiguous to follow an answer beyond \d+ tokens"):
+        actor.generate([asked])
+    # The actor is none the worse for it.
+    assert answers(actor, grammar='root ::= "ok"', samples=1) == ["ok"]
 
 
 def test_a_wrong_grammar_costs_no_process(actor: LlamaCppActor) -> None:
@@ -303,9 +274,7 @@ def test_an_answer_that_follows_by_itself_is_drawn_as_without(starter: LlamaCppA
         starter.reset_cache()
         sampling = Sampling(temperature=1.6, max_tokens=100, grammar=grammar)
         both.append(starter.generate([GenerateRequest(chat, seeds, sampling)])[0].completions)
-    compiled = Grammar(starter._model, text)
-    follows = [compiled.accepts(one.text) and one.finish_reason == "stop" for one in both[0]]
-    compiled.close()
+    follows = [accepts(starter, text, one.text) and one.finish_reason == "stop" for one in both[0]]
     assert 0 < sum(follows) < len(follows)
     same = [free.token_ids == held.token_ids for free, held in zip(*both, strict=True)]
     # Batches of other shapes round otherwise, which parts a few.
@@ -317,12 +286,11 @@ def test_every_action_of_the_oracle_follows_the_environments_grammar(
     starter: LlamaCppActor, name: str, split: str
 ) -> None:
     env = make_env(name)
-    grammar = Grammar(starter._model, turn_grammar("env", env))
+    grammar = turn_grammar("env", env)
     actions = {action for task in env.tasks(split)[::3] for action in env.solve(task)}
     assert len(actions) > 50
-    refused = [a for a in actions if not grammar.accepts(f"Thought: I go on.\nAction: {a}")]
-    assert not refused
-    grammar.close()
+    turns = [f"Thought: I go on.\nAction: {action}" for action in actions]
+    assert [turn for turn in turns if not accepts(starter, grammar, turn)] == []
 
 
 @pytest.mark.parametrize(
@@ -334,15 +302,18 @@ def test_every_action_of_the_oracle_follows_the_environments_grammar(
 )
 def test_other_forms_do_not_follow_it(starter: LlamaCppActor, name: str, wrong: list[str]) -> None:
     env = make_env(name)
-    grammar = Grammar(starter._model, turn_grammar("env", env))
+    grammar = turn_grammar("env", env)
     env.reset(env.tasks("dev")[0])
+
+    def follows(text: str) -> bool:
+        return accepts(starter, grammar, text)
+
     for action in env.valid_actions() or []:
-        assert grammar.accepts(f"Thought: Well.\nAction: {action}"), action
-    assert grammar.accepts(reflection_turn("That was wrong."))
-    assert not any(grammar.accepts(f"Thought: Well.\nAction: {action}") for action in wrong)
-    assert not grammar.accepts("Action: inventory")
-    assert not grammar.accepts("Thought: one\nThought: two\nAction: inventory")
-    grammar.close()
+        assert follows(f"Thought: Well.\nAction: {action}"), action
+    assert follows(reflection_turn("That was wrong."))
+    assert not any(follows(f"Thought: Well.\nAction: {action}") for action in wrong)
+    assert not follows("Action: inventory")
+    assert not follows("Thought: one\nThought: two\nAction: inventory")
 
 
 def test_a_turn_of_an_untrained_model_always_holds_an_action(actor: LlamaCppActor) -> None:
@@ -411,21 +382,21 @@ def test_one_environment_of_several_may_have_its_own(tmp_path: Path) -> None:
     assert [own.agent.grammar for own in recipe.by_environment()] == ["env", TURN]
 
 
-def test_models_that_follow_no_grammar_are_refused_before_a_run(files_of_mlx: Path) -> None:
-    spec = f"mlx:{files_of_mlx}"
-    check_grammars(spec, ["", ""])
-    with pytest.raises(ModelError, match="cannot make answers follow a grammar"):
-        check_grammars(spec, ["", TURN])
-    with pytest.raises(ModelError, match="cannot make answers follow a grammar"):
-        open_actor(ActorSettings(model=spec, grammar=True))
-    check_grammars("starter", [TURN])
-    actor = open_actor(ActorSettings(grammar=True))
-    assert actor.capabilities.grammar
-    actor.close()
-
-
-@pytest.fixture
-def files_of_mlx() -> Path:
+def test_local_models_follow_grammars_and_wrong_ones_are_refused_before_a_run() -> None:
     directory = resolve_model("starter").train_dir
-    assert directory is not None
-    return directory
+    for spec in ("starter", f"mlx:{directory}"):
+        check_grammars(spec, ["", TURN])
+        with pytest.raises(GrammarError, match="line 1, column 10"):
+            check_grammars(spec, ["", "root ::= [a"])
+        actor = open_actor(ActorSettings(model=spec, grammar=True))
+        assert actor.capabilities.grammar
+        actor.close()
+
+
+def test_a_back_end_that_follows_no_grammar_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = MockActor()
+    monkeypatch.setattr("agentr_lite.actors.registry._open", lambda settings: scripted)
+    assert open_actor(ActorSettings(model="scripted")) is scripted
+    with pytest.raises(ModelError, match=r"scripted: .* cannot make answers follow a grammar"):
+        open_actor(ActorSettings(model="scripted", grammar=True))
+    assert scripted.closed

@@ -173,7 +173,9 @@ class TestActor:
     def test_nothing_but_the_tokens_decides(self, tmp_path: Path, kind: str) -> None:
         """Scores and greedy answers, against whole texts without any cache. The conversations are
         longer than Gemma 3's window of 64 tokens."""
-        from agentr_lite.convert.compare import mlx_logits
+        import mlx.core as mx
+
+        from agentr_lite.actors.mlx.device import load_model
 
         path = make_tiny_hf(
             tmp_path / "model", model_type=kind, layers=6 if kind == "gemma3_text" else 2
@@ -195,7 +197,8 @@ class TestActor:
             ]
             texts.append([*prompt, *result.completions[0].token_ids])
         assert max(map(len, prompts)) > 64 + 20
-        logits = [rows.astype(np.float64) for rows in mlx_logits(path, texts)[0]]
+        model, _ = load_model(path)
+        logits = [np.array(model(mx.array([text]))[0]).astype(np.float64) for text in texts]
         for number, prompt in enumerate(prompts):
             for place, score in enumerate(scored[number].log_likelihoods):
                 index = number * 4 + place

@@ -16,6 +16,8 @@ import pytest
 
 from agentr_lite.actors import named_models
 from agentr_lite.actors.download import catalog, hub
+from agentr_lite.actors.download.fetched import Fetched
+from agentr_lite.actors.download.places import HubFile
 from agentr_lite.actors.registry import check_model, resolve_model
 from agentr_lite.core.config import models_dir
 from agentr_lite.core.errors import ModelError
@@ -24,11 +26,6 @@ from tests.support.hub_server import COMMIT, FakeHub
 from tests.support.tiny_gguf import write_tiny_model
 
 REPO, FILE = "someone/Tiny-GGUF", "tiny-q8_0.gguf"
-
-
-@pytest.fixture
-def content(tmp_path: Path) -> bytes:
-    return write_tiny_model(tmp_path / "source.gguf").read_bytes()
 
 
 @pytest.fixture
@@ -53,7 +50,7 @@ def server(content: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]
         yield found
 
 
-def fetch(**options: Any) -> hub.Fetched:
+def fetch(**options: Any) -> Fetched:
     return hub.fetch(REPO, FILE, models_dir(), **options)
 
 
@@ -202,7 +199,7 @@ def test_a_token_goes_to_the_hub(server: FakeHub, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    item = catalog.CatalogModel("tiny", 1e5, REPO, FILE, 1, "someone/Tiny", "MIT")
+    item = catalog.CatalogModel("tiny", 1e5, (HubFile(REPO, FILE, 1),), "someone/Tiny", "MIT")
     monkeypatch.setattr(catalog, "CATALOG", (item,))
 
 
@@ -373,5 +370,10 @@ def test_the_catalogue_is_usable() -> None:
     for item in catalog.CATALOG:
         named_models.check_name(item.name)
         assert item.parameters <= 4e9
-        assert item.repo.count("/") == item.train_repo.count("/") == 1
-        assert hub.gguf_files([item.file]) == [item.file]
+        assert item.places
+        if item.train_repo:
+            assert item.train_repo.count("/") == 1
+        for place in item.places:
+            assert hub.gguf_files([place.file]) == [place.file]
+            if isinstance(place, HubFile):
+                assert place.repo.count("/") == 1

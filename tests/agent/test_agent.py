@@ -40,7 +40,7 @@ def env() -> Corridor:
         ("  Action:\tforward\r\n", "forward"),
         ("Action: first\nAction: second", "first"),
         ("Action: get 2 oak planks\n\nmore", "get 2 oak planks"),
-        ("Action:\nforward", None),
+        ("Action:\nforward", "forward"),
         ("Action: ", None),
         ("I take the Action: forward", None),
         ("action: forward", None),

@@ -14,15 +14,19 @@ from safetensors.numpy import load_file, save_file
 
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.actors.llamacpp.gguf_header import read_header
+from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.cli.convert import convert
 from agentr_lite.convert import hf_to_gguf, lora_to_gguf
+from agentr_lite.convert.check import check_copy
+from agentr_lite.convert.gguf_settings import fixed_scalar, model_name
+from agentr_lite.convert.gguf_to_hf import convert_to_hf
 from agentr_lite.convert.hf_to_gguf import convert_to_gguf
 from agentr_lite.convert.lora_to_gguf import BaseInfo, base_info, convert_adapter
 from agentr_lite.convert.names import permute_rows
 from agentr_lite.core.errors import ModelError, UsageError
 from tests.support.llama_logits import llama_logits, llama_tokens
-from tests.support.tiny_hf import TEXTS, make_tiny_hf
+from tests.support.tiny_hf import TEXTS, like_a_real_one, make_tiny_hf
 
 MODEL_TYPES = ("llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
 RANK, SCALE = 6, 1.5
@@ -60,11 +64,17 @@ def llama_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def mlx_logits(model_dir: Path, tokens: list[int], adapter: Path | None = None) -> np.ndarray:
+    """All at once, as training computes them."""
     use_fast_blas()
     import mlx.core as mx
-    from mlx_lm import load
+    from mlx_lm.tuner.utils import load_adapters
 
-    model, _ = load(str(model_dir), adapter_path=str(adapter) if adapter else None)
+    from agentr_lite.actors.mlx.device import load_model
+
+    model, _ = load_model(model_dir)
+    if adapter is not None:
+        load_adapters(model, str(adapter))
+        model.eval()
     return np.array(model(mx.array([tokens]))[0])
 
 
@@ -178,6 +188,67 @@ class TestModel:
             convert_to_gguf(model_dir, tmp_path / "m.gguf", dtype="f32")
         assert not list(tmp_path.glob("m.gguf*"))
 
+    @pytest.mark.parametrize(
+        ("kind", "change", "words"),
+        [
+            ("gemma3_text", {"query_pre_attn_scalar": 99}, "query_pre_attn_scalar other than 16"),
+            ("gemma3_text", {"final_logit_softcapping": 30.0}, "soft caps in a gemma3"),
+            ("gemma3_text", {"rope_scaling": {"rope_type": "yarn"}}, "RoPE scaling 'yarn'"),
+            ("gemma3_text", {"use_bidirectional_attention": True}, "bidirectional"),
+            ("gemma2", {"attn_logit_softcapping": None}, "without soft caps"),
+            ("gemma2", {"layer_types": ["full_attention"] * 2}, "every other layer"),
+            ("gemma", {"rope_scaling": {"rope_type": "linear", "factor": 2}}, "'linear'"),
+            ("llama", {"layer_types": ["sliding_attention"] * 2}, "sliding-window"),
+            ("llama", {"hidden_act": "gelu"}, "activation 'gelu'"),
+        ],
+    )
+    def test_what_llamacpp_would_compute_in_another_way(
+        self, tmp_path: Path, kind: str, change: dict[str, Any], words: str
+    ) -> None:
+        model_dir = make_tiny_hf(tmp_path / "model", model_type=kind)
+        config = json.loads((model_dir / "config.json").read_text())
+        (model_dir / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(ModelError, match=words):
+            convert_to_gguf(model_dir, tmp_path / "m.gguf", dtype="f32")
+
+    def test_the_attention_of_the_27b_models_is_scaled_by_another_width(self) -> None:
+        assert fixed_scalar("gemma3_text", 62, 5376, 32, 128) == 168
+        assert fixed_scalar("gemma2", 46, 4608, 32, 128) == 144
+        assert fixed_scalar("gemma3_text", 18, 640, 4, 256) == 256
+        assert fixed_scalar("gemma", 18, 2048, 8, 256) is None
+
+    def test_gemma3_with_other_layers_than_usual(self, tmp_path: Path) -> None:
+        model_dir = make_tiny_hf(tmp_path / "model", model_type="gemma3_text", layers=6)
+        config = json.loads((model_dir / "config.json").read_text())
+        config |= {"sliding_window_pattern": 3, "rope_local_base_freq": 20_000.0}
+        (model_dir / "config.json").write_text(json.dumps(config))
+        convert_to_gguf(model_dir, tmp_path / "m.gguf", dtype="f32")
+        check_copy(tmp_path / "m.gguf", model_dir)
+        convert_to_hf(tmp_path / "m.gguf", tmp_path / "back")
+        check_copy(tmp_path / "m.gguf", tmp_path / "back")
+
+    @pytest.mark.parametrize("name", ["Phi3-mini", "my-PHI-3.5", "modern-bert"])
+    def test_a_name_decides_nothing(self, tmp_path: Path, name: str) -> None:
+        model_dir = make_tiny_hf(tmp_path / name)
+        convert_to_gguf(model_dir, tmp_path / "m.gguf", dtype="f32")
+        model = Model(tmp_path / "m.gguf", n_gpu_layers=0)
+        # With the rules for Phi-3, a special token would swallow the spaces after it.
+        assert model.tokenize("<|user|>  x")[1:] == model.tokenize("  x")
+        model.close()
+
+    def test_names_of_other_models_are_kept(self) -> None:
+        assert model_name({}, "SmolLM2-135M") == "SmolLM2-135M"
+        assert model_name({"name": "Mine"}, "folder") == "Mine"
+        assert model_name({}, "Phi-3-mini phi3") == "Phi 3-mini phi 3"
+
+    def test_bos_is_added_where_the_tokenizer_adds_it(self, tmp_path: Path) -> None:
+        model_dir = make_tiny_hf(tmp_path / "model")
+        like_a_real_one(model_dir)
+        convert_to_gguf(model_dir, tmp_path / "m.gguf", dtype="f32")
+        keys = read_header(tmp_path / "m.gguf").metadata
+        assert keys["tokenizer.ggml.add_bos_token"] is True
+        assert keys["tokenizer.ggml.bos_token_id"] == 0
+
     @pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
     def test_missing_file(self, tmp_path: Path, missing: str) -> None:
         model_dir = make_tiny_hf(tmp_path / "model")
@@ -202,13 +273,16 @@ class TestModel:
         with pytest.raises(ModelError, match="not a whole safetensors file"):
             convert_to_gguf(model_dir, tmp_path / "m.gguf", dtype="f32")
 
-    def test_no_chat_template(self, tmp_path: Path) -> None:
+    def test_a_base_model_has_no_chat_template_in_either_format(self, tmp_path: Path) -> None:
         model_dir = make_tiny_hf(tmp_path / "model")
         config = json.loads((model_dir / "tokenizer_config.json").read_text())
         del config["chat_template"]
         (model_dir / "tokenizer_config.json").write_text(json.dumps(config))
-        with pytest.raises(ModelError, match="no chat template"):
-            convert_to_gguf(model_dir, tmp_path / "m.gguf", dtype="f32")
+        convert_to_gguf(model_dir, tmp_path / "m.gguf", dtype="f32")
+        assert read_header(tmp_path / "m.gguf").chat_template is None
+        convert_to_hf(tmp_path / "m.gguf", tmp_path / "back")
+        back = json.loads((tmp_path / "back" / "tokenizer_config.json").read_text())
+        assert "chat_template" not in back and back["eos_token"] == "<|end|>"
 
     def test_unwritable_output(self, llama_dir: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot write"):

@@ -6,27 +6,32 @@ import ctypes
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.convert import cached, check, gguf_to_hf, lora_to_gguf
 from agentr_lite.convert.cached import copy_of, has_copy, make_copy
-from agentr_lite.convert.check import check_adapter, check_copy
-from agentr_lite.convert.compare import Agreement, agreement, llamacpp_logits, tokenize
+from agentr_lite.convert.check import CopyCheck, check_adapter, check_copy
+from agentr_lite.convert.compare import agreement
 from agentr_lite.convert.gguf_to_hf import check_convertible, convert_to_hf
 from agentr_lite.convert.hf_to_gguf import WeightType, convert_to_gguf
+from agentr_lite.convert.logits import PIECE, MlxLogits
 from agentr_lite.convert.lora_to_gguf import convert_adapter
 from agentr_lite.convert.names import permute_rows, unpermute_rows
 from agentr_lite.convert.rope import llama3_factors, llama3_scaling
 from agentr_lite.convert.safetensors_io import SafetensorsFile
+from agentr_lite.convert.vocabularies import check_vocabulary, tokenize
 from agentr_lite.core.errors import ModelError, UsageError
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.weights import training_weights
-from tests.convert.test_convert import difference, mlx_logits, write_adapter
+from tests.convert.test_convert import at_least, difference, mlx_logits, write_adapter
 from tests.support.command_line import Call
+from tests.support.llama_logits import llama_logits
 from tests.support.tiny_gguf import TinyShape, write_tiny_model
 from tests.support.tiny_hf import TEXTS, make_tiny_hf
 
@@ -42,6 +47,18 @@ HARD_TEXTS = (
     "<|user|>12345 don't  STOP\n\n\t x<|end|><|assistant|>",
     " Hello,  world! It's 2 o'clock,\tand\r\n42 über-Straßen 漢字 🙂 ",
 )
+
+
+def same_tokens(model_dir: Path, file: Path, texts: Sequence[str]) -> list[list[int]]:
+    """The tokens of each text, after both vocabularies were compared."""
+    from mlx_lm.utils import load_tokenizer
+
+    tokenizer, model = load_tokenizer(model_dir), Model(file, n_gpu_layers=0)
+    try:
+        check_vocabulary(tokenizer, model, model_dir)
+        return [tokenize(tokenizer, model, text, model_dir) for text in texts]
+    finally:
+        model.close()
 
 
 def there_and_back(tmp_path: Path, dtype: WeightType, **model: Any) -> tuple[Path, Path, Path]:
@@ -62,21 +79,27 @@ class TestModel:
             {"model_type": "llama", "rope_scaling": {"rope_type": "linear", "factor": 4.0}},
             {"model_type": "qwen2"},
             {"model_type": "qwen3"},
+            {"model_type": "gemma"},
+            {"model_type": "gemma2"},
+            {"model_type": "gemma3_text", "layers": 6},
         ],
         ids=lambda model: "-".join(map(str, model)),
     )
     def test_there_and_back_is_the_same_model(self, tmp_path: Path, model: dict[str, Any]) -> None:
         original, file, back = there_and_back(tmp_path, "f32", **model)
+        gemma = model["model_type"].startswith("gemma")
         left = SafetensorsFile(original / "model.safetensors")
         right = SafetensorsFile(back / "model.safetensors")
         assert sorted(left.names()) == sorted(right.names())
         for name in left.names():
-            assert np.array_equal(left.read(name), right.read(name)), name
-        tokens = tokenize(back, file, HARD_TEXTS)
-        assert tokens == tokenize(original, file, HARD_TEXTS)
+            # Gemma's norms lose a bit where 1 is added and taken off again.
+            lost = 2e-7 if gemma and name.endswith("norm.weight") else 0
+            assert np.abs(left.read(name) - right.read(name)).max() <= lost, name
+        tokens = same_tokens(back, file, HARD_TEXTS)
+        assert tokens == same_tokens(original, file, HARD_TEXTS)
         ours = mlx_logits(back, tokens[0])
-        assert difference(ours, mlx_logits(original, tokens[0])) == 0
-        assert difference(ours, llamacpp_logits(file, tokens)[0][0]) < 2e-4
+        assert difference(ours, mlx_logits(original, tokens[0])) <= (1e-5 if gemma else 0)
+        assert difference(ours, llama_logits(file, tokens[0])) < at_least(2e-4, original)
 
     @pytest.mark.parametrize("file_type", ["f16", "q8_0", "q4_0"])
     @pytest.mark.parametrize("arch", ["llama", "qwen2"])
@@ -84,7 +107,7 @@ class TestModel:
         file = write_tiny_model(tmp_path / "m.gguf", TinyShape(arch=arch), file_type=file_type)
         made = convert_to_hf(file, tmp_path / "back")
         assert made.dtype == "F16" and made.quantization == file_type.upper()
-        assert check_copy(file, tmp_path / "back").top1 > 0.8
+        assert check_copy(file, tmp_path / "back").agreement.top1 > 0.8
 
     @pytest.mark.parametrize("name", ["Q4_K_M", "Q5_K_M", "Q6_K"])
     def test_what_llama_quantize_writes(self, tmp_path: Path, name: str) -> None:
@@ -103,7 +126,7 @@ class TestModel:
         assert done == 0
         made = convert_to_hf(file, tmp_path / "back")
         assert made.quantization in name and made.parameters > 1_000_000
-        assert check_copy(file, tmp_path / "back").relative < 0.2
+        assert check_copy(file, tmp_path / "back").agreement.relative < 0.2
 
     def test_a_wrong_copy_is_noticed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = write_tiny_model(tmp_path / "m.gguf", file_type="q8_0")
@@ -141,7 +164,7 @@ class TestModel:
 
     @pytest.mark.parametrize(
         ("arch", "template", "words"),
-        [("gemma", "{{ messages }}", "'gemma' cannot"), ("llama", None, "no chat template")],
+        [("phi3", "{{ messages }}", "'phi3' cannot")],
     )
     def test_files_that_cannot_be_converted(
         self, tmp_path: Path, arch: str, template: str | None, words: str
@@ -216,8 +239,8 @@ class TestSentencePiece:
         convert_to_gguf(model_dir, tmp_path / "m.gguf", dtype="f32")
         convert_to_hf(tmp_path / "m.gguf", tmp_path / "back")
         texts = ["Goal: craft oak planks.\nThought: the  oak 42 漢🙂", "<s>Goal</s> craft"]
-        ours = tokenize(model_dir, tmp_path / "m.gguf", texts)
-        assert ours == tokenize(tmp_path / "back", tmp_path / "m.gguf", texts)
+        ours = same_tokens(model_dir, tmp_path / "m.gguf", texts)
+        assert ours == same_tokens(tmp_path / "back", tmp_path / "m.gguf", texts)
         assert vocab.index("▁planks") in ours[0] and ours[1][0] == 1
 
 
@@ -262,7 +285,7 @@ class TestCopy:
         lock = os.open(working, os.O_RDONLY)
         fcntl.flock(lock, fcntl.LOCK_EX)
 
-        def finished_by_another(gguf: Path, copy: Path) -> Agreement:
+        def finished_by_another(gguf: Path, copy: Path) -> CopyCheck:
             folder.mkdir()
             (folder / "conversion.json").write_text("the other's")
             return check_copy(gguf, copy)
@@ -365,17 +388,43 @@ class TestCheck:
 
     def test_another_model_is_refused(self, files: Path, tmp_path: Path) -> None:
         other = make_tiny_hf(tmp_path / "other", model_type="qwen2", seed=3)
-        with pytest.raises(ModelError, match="tokenizers of"):
-            tokenize(other, files / "q8.gguf", ["12345 don't"])
+        with pytest.raises(ModelError, match="the vocabularies of"):
+            same_tokens(other, files / "q8.gguf", [])
 
     def test_agreement_ignores_what_softmax_ignores(self) -> None:
         rng = np.random.default_rng(0)
         rows = rng.standard_normal((5, 9)).astype(np.float32)
         shifted = rows + rng.standard_normal((5, 1)).astype(np.float32)
         padded = np.concatenate([shifted, np.full((5, 2), 99, np.float32)], axis=1)
-        found = agreement([rows], [padded])
-        assert found.max_abs < 1e-5 and found.top1 == 1 and found.tokens == 5
-        assert agreement([rows], [-rows]).top1 == 0
+        tokens = [3, 1, 4, 1, 5]
+        same = agreement([rows], [padded], tokens)
+        assert same.max_abs < 1e-5 and same.top1 == 1 and same.tokens == 5
+        assert same.likelihood < 1e-5 and same.divergence < 1e-6
+        assert agreement([rows], [-rows], tokens).top1 == 0
+
+    @pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
+    def test_pieces_are_the_whole(self, tmp_path: Path, kind: str) -> None:
+        """Cached, as MLX plays, and whole, as it trains; over windows of 64 tokens."""
+        model = make_tiny_hf(tmp_path / "m", model_type=kind, layers=6)
+        tokens = np.random.default_rng(0).integers(5, 390, 3 * PIECE - 7).tolist()
+        with MlxLogits(model) as mlx:
+            pieces = list(mlx.pieces(tokens))
+        assert [len(piece) for piece in pieces] == [PIECE, PIECE, PIECE - 7]
+        assert difference(np.concatenate(pieces), mlx_logits(model, tokens)) < 1e-4
+
+    def test_agreement_is_the_formula(self) -> None:
+        rng = np.random.default_rng(1)
+        left, right = rng.standard_normal((2, 7, 11))
+        tokens = rng.integers(0, 11, 7).tolist()
+        p, q = (rows - np.log(np.exp(rows).sum(-1, keepdims=True)) for rows in (left, right))
+        measured = agreement(
+            [left[:3].astype(np.float32), left[3:].astype(np.float32)],
+            [right[:3].astype(np.float32), right[3:].astype(np.float32)],
+            tokens,
+        )
+        gaps = [abs(p[i, tokens[i + 1]] - q[i, tokens[i + 1]]) for i in range(6)]
+        assert measured.likelihood == pytest.approx(max(gaps), rel=1e-4)
+        assert measured.divergence == pytest.approx((np.exp(p) * (p - q)).sum(-1).mean(), rel=1e-4)
 
 
 class TestCommand:

@@ -1,24 +1,13 @@
-"""Reading GBNF: what is refused and where, and that llama.cpp takes what is not."""
+"""Reading GBNF: what is refused and where, and that the matcher takes what is not."""
 
 from __future__ import annotations
 
 import pytest
 
-from agentr_lite.actors.llamacpp.grammar import try_grammar
-from agentr_lite.core.gbnf import GrammarError, check_grammar
-
-SOUND = [
-    'root ::= "a"',
-    'root ::= "a" | "b" | ',
-    "root ::= [a-z]+ [^\\n]* .?",
-    'root ::= "say \\"hi\\"\\t\\x41\\u00e9\\U0001F600" [\\]\\[^-]',
-    'root ::= item ("," item)*\nitem ::= [0-9]{1,3} # a number\n',
-    'root ::= (\n  # in parentheses lines may end\n  "a" |\n  "b"\n)\r\n',
-    'root ::= "(" root ")" | "x"',
-    'root ::= ("a"?)* "b"{3} "c"{2,} "d" {0,2}',
-    'a-1 ::= "x"\nroot ::=\n  a-1 a-1',
-    'root ::= "grün" [ä-ü工]',
-]
+from agentr_lite.actors.grammar.matcher import try_grammar
+from agentr_lite.core.errors import GrammarError
+from agentr_lite.core.gbnf import check_grammar, parse_grammar, recursive_groups
+from tests.support.gbnf_cases import SOUND
 
 WRONG = [
     ("", "line 1, column 1: it has no rule 'root'"),
@@ -35,6 +24,7 @@ WRONG = [
     ("root ::= *", "nothing before this '*'"),
     ('root ::= ""+', "nothing before this '+'"),
     ('root ::= "a"{3,1}', "at least 3 and at most 1"),
+    ('root ::= "a"?*?+*', "column 17: more than 4 repetitions of the same item"),
     ('root ::= "a"{99999}', "more than 2000 repetitions"),
     ('root ::= "a"{x}', "written {2}, {2,} or {2,5}"),
     ('root ::= "\\q"', "unknown escape '\\q'"),
@@ -66,8 +56,20 @@ def test_what_is_wrong_is_said_with_its_place(text: str, said: str) -> None:
     assert caught.value.hint
 
 
-def test_llama_cpps_own_refusals_are_errors_too(capfd: pytest.CaptureFixture[str]) -> None:
-    # Repetitions of repetitions multiply, which only its parser counts.
-    with pytest.raises(GrammarError, match=r"llama\.cpp refuses the grammar"):
-        try_grammar('root ::= (("a"{1000} "b"?){1000} "c"?){1000}')
-    assert "repeat" in capfd.readouterr().err
+def test_rules_and_parentheses_in_each_other_have_a_limit() -> None:
+    """A matcher's recursion over hundreds of them overflows a small stack."""
+    chain = "root ::= r0\n" + "".join(f'r{i} ::= "a" (r{i + 1})\n' for i in range(60))
+    with pytest.raises(GrammarError, match="line 12, column 1: rule 'r10' has more than 100"):
+        check_grammar(chain + 'r60 ::= "x"')
+    with pytest.raises(GrammarError, match="line 1, column 1: rule 'root' has more than 100"):
+        check_grammar(chain + 'r60 ::= "x" | "(" root ")"')
+    try_grammar(chain.replace("(", "").replace(")", "") + 'r60 ::= "x" | "(" root ")"')
+    # Long grammars are not deep ones.
+    flat = " | ".join(f"r{i}" for i in range(900))
+    check_grammar(f"root ::= {flat}\n" + "".join(f'r{i} ::= "{i}"\n' for i in range(900)))
+
+
+def test_rules_that_reach_each_other_are_grouped() -> None:
+    text = 'root ::= a | d\na ::= "x" b | d\nb ::= "y" (c | "z")\nc ::= "(" a ")"\nd ::= "d" d?'
+    groups = recursive_groups(parse_grammar(text))
+    assert [sorted(group) for group in groups] == [["d"], ["a", "b", "c"], ["root"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from agentr_lite.actors.base import Sampling
+from agentr_lite.agent.turns import PLAIN
 from agentr_lite.console.progress import Progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.messages import Message
@@ -37,6 +39,7 @@ def play(policy: Policy, tasks: Sequence[Task], **overrides: Any) -> tuple[list[
     actor = Scripted(policy)
     settings: dict[str, Any] = {
         "instructions": "Climb.",
+        "form": PLAIN,
         "max_steps": 5,
         "sampling": Sampling(temperature=0),
         "batch": 4,
@@ -92,8 +95,10 @@ def test_width_of_the_batch_changes_nothing_that_was_played() -> None:
 
 def test_a_broken_environment_costs_its_episode_only() -> None:
     episodes, _ = play(by_task({"task0": "break"}, "up"), Stairs().tasks("test")[:2])
-    assert episodes[0].error == (
-        "environment 'stairs': step('break') raised ZeroDivisionError: plank"
+    assert re.fullmatch(
+        r"environment 'stairs': step\('break'\) raised ZeroDivisionError: plank"
+        r" \(stairs\.py:\d+, in step\)",
+        episodes[0].error,
     )
     assert episodes[0].faulty
     assert episodes[1].success
@@ -111,12 +116,17 @@ def test_a_broken_reset_costs_its_episode_only() -> None:
         Scripted(always("up")),
         [Start(task, 1) for task in Stairs().tasks("test")[:3]],
         instructions="",
+        form=PLAIN,
         max_steps=5,
         sampling=Sampling(temperature=0),
         batch=1,
     )
     assert [e.success for e in episodes] == [True, False, True]
-    assert episodes[1].error == "environment 'stairs': reset('task1') raised OSError: gone"
+    assert re.fullmatch(
+        r"environment 'stairs': reset\('task1'\) raised OSError: gone"
+        r" \(test_evaluate\.py:\d+, in reset\)",
+        episodes[1].error,
+    )
 
 
 def test_a_full_context_ends_the_episode_as_a_failure_of_the_actor() -> None:

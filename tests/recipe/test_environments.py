@@ -39,7 +39,7 @@ def test_what_is_its_own() -> None:
                 "a": {"share": 3, "agent": {"brief": True}, "options": {"size": 2}},
                 "b": {
                     "search": {"depth": 7, "tasks": 1},
-                    "splice": {"alpha": 0.9, "unseen": "drop"},
+                    "splice": {"alpha": 0.9, "unseen": "drop", "critic_margin": 0.3},
                 },
             },
             "search": {"tasks": 8, "depth": 5},
@@ -51,6 +51,7 @@ def test_what_is_its_own() -> None:
     assert (a.environment.options, b.environment.options) == ({"size": 2}, {})
     assert b.splice.alpha == (0.9,) and a.splice.alpha == recipe.splice.alpha
     assert (a.splice.unseen, b.splice.unseen) == ("last", "drop")
+    assert (a.splice.critic_margin, b.splice.critic_margin) == (0.0, 0.3)
 
 
 def test_one_is_one_however_it_is_written() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentr_lite.core.gbnf import GrammarError
+from agentr_lite.core.errors import GrammarError
 from agentr_lite.recipe.grammars import read_grammar
 from agentr_lite.recipe.loading import recipe_from_dict
 

@@ -131,6 +131,7 @@ def test_a_run_from_before_a_key_existed_is_of_the_same_method(store: Store) -> 
     ids = [played(store, "mine", seed, 4, 7) for seed in (1, 2)]
     old = Recipe(**{**RECIPE.__dict__, "name": "mine", "seed": 1}).to_dict()
     del old["train"]["validations"], old["splice"]["critic_tokens"]
+    del old["splice"]["critic_margin"]
     store.execute("UPDATE runs SET recipe = ? WHERE id = ?", (to_json(old), ids[0]))
     assert method_names([get_run(store, run) for run in ids]) == ["mine", "mine"]
 

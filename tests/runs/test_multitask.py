@@ -267,7 +267,10 @@ class TestCommandLine:
     def test_one_recipe_for_several(self, two: Call, recipe: Path) -> None:
         code, out, _ = two("run", "hall", "corridor", "--recipe", "smoke", "--plan")
         assert code == 0
-        assert "evaluate on 6 test tasks of hall" in out and "corridor: search 3 tasks" in out
+        assert (
+            "evaluate on all 4 test tasks (6 asked for) of hall" in out
+            and "corridor: search 3 tasks" in out
+        )
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

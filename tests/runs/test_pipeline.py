@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -256,7 +257,7 @@ def test_a_finished_run_is_shown_and_not_done_again(
     assert all(player.closed for player in players)
 
 
-def test_a_model_that_never_acts_is_rows_and_exit_5(
+def test_a_model_that_never_acts_stops_with_the_reason(
     cli: Call, recipe: Path, db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def mumble(*_: Any) -> str:
@@ -265,16 +266,49 @@ def test_a_model_that_never_acts_is_rows_and_exit_5(
     monkeypatch.setattr(actors, "open_actor", lambda recipe: MockActor(mumble))
     code, out, err = cli("run", recipe, "-d", db)
 
-    assert code == 5
-    assert "nothing to train on" in err and "tasks failed" in err
-    assert "0.0 %" in out
+    assert code == 6
+    assert re.search(r"Error: nothing to learn in round 1: (\d+) of \1 answers held no action", err)
+    assert "agent.grammar=env" in err and "--resume" not in err
+    # The base's figures are there, and nothing is compared with them.
+    assert "0.0 %" in out and "no action" in out and "inside the noise" not in out
     assert "\x1b[2J" not in out + err and "\u202e" not in out + err
     with Store.open(db, create=False) as store:
         run = runs.get_run(store, "latest")
-        assert run.status == "finished"
+        assert run.status == "failed" and (run.error or "").startswith("nothing to learn")
         found = trees.list_trees(store, run.id)
-        assert len(found) == 10
+        assert len(found) == 5
         assert all("no action" in (tree.error or "") for tree in found)
+        stages = [row.stage for row in runs.list_stages(store, run.id) if row.round == 1]
+        assert sorted(stages) == ["search", "splice", "train"]
+
+    def no_model(recipe: Any) -> MockActor:
+        raise AssertionError("a run that stops at once needs no model")
+
+    monkeypatch.setattr(actors, "open_actor", no_model)
+    code, out, _ = cli("run", "--resume", "latest", "-d", db, "--json")
+    assert code == 6
+    error = json.loads(out)["error"]
+    assert error["kind"] == "nothing-to-learn" and "held no action" in error["message"]
+    code, out, _ = cli("train", "latest", "-d", db, "--json")
+    assert (code, json.loads(out)["diagnosis"]["cause"]) == (6, "no action")
+    report = json.loads(cli("report", "latest", "-d", db, "--json")[1])
+    assert "held no action" in json.dumps(report)
+
+
+def test_a_run_that_went_on_without_data_before_can_still_be_resumed(
+    cli: Call, recipe: Path, db: Path
+) -> None:
+    """Its first round has an evaluation, so it is past the place where it would stop today."""
+    assert cli("run", recipe, "-d", db)[0] == 0
+    with Store.open(db, create=False) as store:
+        run = runs.get_run(store, "latest").id
+        for number in (1, 2):
+            splices.delete_adapter(store, run, number)
+        store.execute(
+            "UPDATE rounds SET summary = json_set(summary, '$.skipped', 'none')"
+            " WHERE stage = 'train' AND round = 1"
+        )
+    assert cli("run", "--resume", "latest", "-d", db)[0] == 0
 
 
 def test_what_followed_from_a_search_that_is_done_again_is_done_again(
@@ -334,7 +368,7 @@ def test_without_training_data_the_old_adapter_stays(
     recipe.write_text(lines)
     code, _, err = cli("run", recipe, "-d", db)
     assert code == 0
-    assert "round 2: nothing to train on" in err
+    assert "round 2: nothing to train on: " in err and "adapter of round 1 stays" in err
     [worn] = {path for path in players[0].adapters if path is not None}
     assert worn.parent.name == "round-1"
 
@@ -342,9 +376,17 @@ def test_without_training_data_the_old_adapter_stays(
 def test_the_plan_is_data(cli: Call, recipe: Path, db: Path) -> None:
     code, out, err = cli("run", recipe, "--plan", "-d", db)
     assert code == 0 and err == ""
-    assert out.startswith("plan: loop · corridor") and out.count("\n") == 4
-    [env] = json.loads(cli("run", recipe, "--plan", "--json")[1])["plan"]["env"]
+    plan, _, checked = out.partition("checked:\n")
+    assert plan.startswith("plan: loop · corridor") and plan.count("\n") == 4
+    assert plan.count("search 5 tasks") == 2
+    *findings, verdict = checked.splitlines()
+    assert {line.split()[0] for line in findings} == {"ok"}
+    assert verdict == "the run can begin"
+    data = json.loads(cli("run", recipe, "--plan", "--json")[1])
+    [env] = data["plan"]["env"]
     assert env["name"] == "corridor"
+    assert (data["exit_code"], data["tasks"]["corridor"]["search"]) == (0, 5)
+    assert "error" not in data
     assert not db.exists()
 
 

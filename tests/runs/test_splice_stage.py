@@ -202,11 +202,13 @@ def test_a_stage_cut_by_an_earlier_version_is_resumed(planted: tuple[Store, str]
     status = runs.stage_status(store, run_id, 1, "splice")
     assert status is not None
     noted = {**status.summary["settings"], "contested": False}
-    del noted["unseen"]
+    del noted["unseen"], noted["critic_margin"]
     runs.set_stage_summary(store, run_id, 1, "splice", {"settings": noted})
 
     with pytest.raises(UsageError, match="other settings"):
         splice_stage(store, run_id, 1, recipe(unseen="drop"), Corridors(), actor())
+    with pytest.raises(UsageError, match="other settings"):
+        splice_stage(store, run_id, 1, recipe(critic_margin=0.3), Corridors(), actor())
     assert splice_stage(store, run_id, 1, recipe(), Corridors(), actor())["pairs"]
 
 

@@ -15,6 +15,7 @@ from agentr_lite.runs.equipment import adapter_in_use
 from agentr_lite.store import Store, evals, runs, splices
 from agentr_lite.train import lora
 from agentr_lite.train.lora import TrainResult
+from tests.support.loop_case import write_weights
 from tests.support.splice_cases import RuleActor, plant
 from tests.support.stages import splice_stage, train_stage
 from tests.train.test_dataset import BAD, GOOD, Corridors
@@ -25,9 +26,7 @@ def trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Store, str, Recipe, list[str]]:
     """A spliced run, and the content that the next training's adapter will have."""
-    weights = tmp_path / "weights"
-    weights.mkdir()
-    (weights / "config.json").write_text("{}")
+    weights = write_weights(tmp_path / "weights")
     recipe = Recipe(
         env=(EnvironmentSettings("corridor"),),
         search=SearchSettings(depth=8),
@@ -104,7 +103,7 @@ def test_a_round_without_data_loses_the_adapter_of_an_earlier_training(
     summary = train_stage(store, run_id, 1, recipe, redo=True)
 
     assert "skipped" in summary
-    assert adapter_in_use(store, run_id, 1) == 0
+    assert adapter_in_use(store, run_id, 1) is None
     assert evals.list_evals(store, run_id) == []
 
 

@@ -68,9 +68,7 @@ class Customer(MockActor):
 def finished(loop: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str]:
     """The database of a run, and the report it printed."""
     loop_case.install(monkeypatch.setattr, Customer)
-    weights = tmp_path / "weights"
-    weights.mkdir()
-    (weights / "config.json").write_text("{}")
+    weights = loop_case.write_weights(tmp_path / "weights")
     recipe = tmp_path / "shopping.yaml"
     recipe.write_text(RECIPE.format(weights=weights))
     db = tmp_path / "runs.db"

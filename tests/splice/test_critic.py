@@ -126,6 +126,32 @@ def test_a_tie_goes_to_the_milder_verdict() -> None:
     assert judged.verdict == "good"
 
 
+@pytest.mark.parametrize(
+    ("scores", "margin", "verdict"),
+    [
+        ((-1.0, -1.2, -3.0), 0.0, "good"),
+        ((-1.0, -1.2, -3.0), 0.1, "good"),
+        ((-1.0, -1.2, -3.0), 0.3, "uncertain"),
+        ((-3.0, -1.0, -1.1), 0.3, "uncertain"),
+        ((-3.0, -1.0, -1.5), 0.5, "bad"),
+        ((-3.0, -1.1, -1.0), 0.3, "uncertain"),
+    ],
+)
+def test_a_lead_within_the_margin_is_uncertain(
+    scores: tuple[float, ...], margin: float, verdict: str
+) -> None:
+    [judged] = judge(Judge(lambda _: scores), "score", [chat("x")], margin=margin)
+
+    assert judged.verdict == verdict
+    assert judged.log_likelihoods == scores
+    likeliest_is_the_verdict = scores.index(max(scores)) == ["good", "bad", "uncertain"].index(
+        verdict
+    )
+    assert (judged.reason is None) == likeliest_is_the_verdict
+    if not likeliest_is_the_verdict:
+        assert "nats" in (judged.reason or "") and str(margin) in (judged.reason or "")
+
+
 def test_scoring_needs_a_back_end_that_scores() -> None:
     with pytest.raises(ModelError) as caught:
         judge(Judge(lambda _: None, scoring=False), "score", [chat("x")])

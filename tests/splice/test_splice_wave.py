@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -306,9 +307,10 @@ def test_an_environment_fault_costs_its_pair_only() -> None:
     result = run(paths, actor, env=Broken())
 
     by_status = {revision.status: revision for revision in result.revisions}
-    assert by_status["rejected"].reason == (
-        "environment fault: environment 'corridor': step('throw') raised RuntimeError:"
-        " socket closed"
+    assert re.fullmatch(
+        r"environment fault: environment 'corridor': step\('throw'\) raised RuntimeError:"
+        r" socket closed \(test_splice_wave\.py:\d+, in step\)",
+        by_status["rejected"].reason,
     )
     assert by_status["replayed"].pair.bad.actions[2] == "take"
 
@@ -382,6 +384,18 @@ def test_the_recipe_says_how_long_the_critic_may_reason(own: dict[str, int], tok
     run([GOOD, "forward, take, back"], actor, recipe(critic="reason", verify="off", **own))
 
     assert lengths == [tokens]
+
+
+@pytest.mark.parametrize(("margin", "verdict"), [(1.8, "bad"), (2.0, "uncertain")])
+def test_the_recipe_says_by_how_much_a_verdict_must_lead(margin: float, verdict: str) -> None:
+    """``RuleActor`` gives the likeliest verdict a lead of 1.9 nats."""
+    actor = RuleActor(["back"])
+
+    result = run([GOOD, "forward, take, back"], actor, recipe(critic_margin=margin, verify="off"))
+
+    assert [item.judged.verdict for item in result.judged] == [verdict]
+    kind = "judged" if verdict == "bad" else "none judged bad"
+    assert result.revisions[0].cut.kind == kind
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from itertools import islice
@@ -10,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from agentr_lite.envs.sciworld import SciWorld
+from agentr_lite.envs.sciworld.expert import answers_of
 from agentr_lite.envs.sciworld.games import chosen_kinds, split_tasks
+from agentr_lite.envs.sciworld.house import DOORS, matching_things, read_errand, read_room, route
 from agentr_lite.envs.sciworld.java import JavaError, find_java
 from agentr_lite.starter.maker.explorer import ExplorerHabits
 from agentr_lite.starter.maker.exploring import Exploring, varied
-from agentr_lite.starter.maker.house import DOORS, matching_things, read_errand, read_room, route
 from agentr_lite.starter.maker.recordings import (
     KINDS,
-    answers_of,
     read_recordings,
     record,
     record_all,
@@ -131,3 +132,11 @@ def test_recording_goes_on_where_it_was_cut(tmp_path: Path) -> None:
     names = {json.loads(line)["task"] for line in lines}
     train = {task.name for task in split_tasks(kinds=chosen_kinds(KINDS))["train"]}
     assert names <= train
+
+
+@needs_java
+def test_recorded_episodes_are_the_same_to_the_byte(tmp_path: Path) -> None:
+    file = tmp_path / "plays.jsonl"
+    record_all(file, 40)
+    # The bundled model was trained on these.
+    assert hashlib.sha256(file.read_bytes()).hexdigest()[:16] == "7e64a4aee031790a"

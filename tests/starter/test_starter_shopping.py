@@ -8,8 +8,9 @@ from itertools import islice
 import pytest
 
 from agentr_lite.envs.webshop import WebShop
+from agentr_lite.envs.webshop.expert import read_wish
 from agentr_lite.starter.maker.episodes import Episode
-from agentr_lite.starter.maker.shopper import Shopper, ShopperHabits, read_wish, shop
+from agentr_lite.starter.maker.shopper import Shopper, ShopperHabits, shop
 from agentr_lite.starter.maker.shopping import Shopping
 from agentr_lite.starter.maker.shops import PAGE_SIZE, HeldOut, bundled_shop, made_up_shop
 

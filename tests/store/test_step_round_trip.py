@@ -27,6 +27,7 @@ CHANGED: dict[str, Any] = {
     "kind": "reflect",
     "disaster": True,
     "token_ids": (3, 1, 2),
+    "thinking": "I should look first.",
 }
 """For each field a value that ``PLAIN`` does not have."""
 

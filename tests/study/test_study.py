@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from agentr_lite.actors import registry as actors
+from agentr_lite.actors.mock import MockActor
 from agentr_lite.core.errors import ModelError
 from agentr_lite.store import Store
 from agentr_lite.study.jobs import model_digests
@@ -85,6 +87,30 @@ def test_a_cell_that_fails_does_not_stop_the_others(
     assert "1 failed (3/5), 2 owed" in status.out
     assert "out of adapters" in status.out
     assert study(study_file).code == 0
+
+
+def test_a_method_that_finds_nothing_is_told_once_and_not_tried_again(
+    study: Command, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = 0
+
+    def mumbler(recipe: Any) -> MockActor:
+        nonlocal opened
+        opened += 1
+        return MockActor(lambda *_: "Well.")
+
+    monkeypatch.setattr(actors, "open_actor", mumbler)
+    done = study(study_file, "--only", "corridor/*/1")
+    assert done.code == 1
+    assert "nothing to learn in round 1" in done.err and "agent.grammar" in done.err
+    assert opened > 0
+    opened = 0
+    again = study(study_file, "--only", "corridor/*/1")
+    assert again.code == 0 and opened == 0
+    assert "corridor/verified/1 was left out: found nothing to learn: " in again.err
+    status = json.loads(study(study_file, "--status", "--json", "--only", "corridor/*/1").out)
+    states = {cell["method"]: cell["state"] for cell in status["cells"]}
+    assert states == {"base": "done", "verified": "impossible", "good": "impossible"}
 
 
 def test_stored_results_are_shown_without_the_model(
@@ -213,7 +239,23 @@ def test_a_missing_environment_is_reported_before_hours_are_spent(
     assert refused.code == 2
     assert "gone: " in refused.err
     assert "Without it: --only corridor" in refused.err
-    assert not study_case.run_names(study_file.parent / "s.db")
+    assert not (study_file.parent / "s.db").exists()
+
+
+def test_the_plan_of_a_study_says_what_the_study_would(
+    study: Command, study_file: Path, tmp_path: Path
+) -> None:
+    missing = ("--set", "environments.corridor.set.train.general=none.jsonl")
+    planned = study(study_file, "--plan", *missing)
+    assert planned.code == 2 and planned.err == ""
+    assert "#   refused  corridor general data: cannot read" in planned.out
+    assert planned.out.splitlines()[-1] == "# the study would be refused, with exit code 2"
+    data = json.loads(study(study_file, "--plan", "--json", *missing).out)
+    assert data["exit_code"] == 2 and "none.jsonl" in data["error"]["message"]
+    ended = study(study_file, *missing)
+    assert ended.code == 2 and "corridor: cannot read the general data" in ended.err
+    assert not (study_file.parent / "s.db").exists()
+    assert not list(study_file.parent.glob("*artifacts"))
 
 
 def test_flags_that_exclude_each_other(study: Command, study_file: Path) -> None:

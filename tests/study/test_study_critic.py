@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentr_lite.agent.step import take_step
-from agentr_lite.agent.turns import reflection_turn
+from agentr_lite.agent.turns import PLAIN, reflection_turn
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.world import custom_task
@@ -43,7 +43,7 @@ def verdicts(*actions: str, task: Task = TASK) -> list[str]:
     env = TextCraft()
     env.reset(task)
     steps = [take_step(env, action if "\n" in action else turn(action)) for action in actions]
-    return list(judge_steps(env, task, steps))
+    return list(judge_steps(env, task, steps, PLAIN))
 
 
 def test_an_oracles_plan_is_good_throughout() -> None:
@@ -73,7 +73,7 @@ def test_verdicts_do_not_read_the_old_observations() -> None:
     env = TextCraft()
     env.reset(TASK)
     step = take_step(env, turn(LOGS))
-    assert judge_steps(env, TASK, [step, step, step]) == ["good", "bad", "bad"]
+    assert judge_steps(env, TASK, [step, step, step], PLAIN) == ["good", "bad", "bad"]
 
 
 @pytest.mark.parametrize(("start", "error"), [(0, 1), (1, 1), (2, 3), (4, None)])
@@ -85,7 +85,7 @@ def test_only_an_oracle_that_can_judge_every_step_is_used() -> None:
     assert has_step_oracle(TextCraft())
     assert not has_step_oracle(Corridor())
     with pytest.raises(TypeError, match="corridor has no oracle"):
-        judge_steps(Corridor(), TASK, [])
+        judge_steps(Corridor(), TASK, [], PLAIN)
 
 
 @pytest.fixture

@@ -32,6 +32,13 @@ _QWEN2_REGEX = (
 )
 
 
+EMBEDDING = 0.02
+"""Standard deviation of a real model's embeddings before training. Where they are larger, the
+epsilon of the norms does nothing."""
+SPREAD = 4.0
+"""Standard deviation of the logits; of SmolLM2's: 3.3."""
+
+
 def make_tiny_hf(
     path: Path,
     *,
@@ -85,6 +92,34 @@ def make_tiny_hf(
     _write_tokenizer(path, "qwen2" if model_type.startswith("qwen") else "gpt-2", vocab_size)
     _write_weights(path, config, np.random.default_rng(seed))
     return path
+
+
+def like_a_real_one(model: Path) -> None:
+    """Small embeddings, widely spread logits, and a BOS token before every text."""
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(str(model / "model.safetensors"))
+    embedding = weights["model.embed_tokens.weight"]
+    embedding *= EMBEDDING / embedding.std()
+    head = weights.get("lm_head.weight", embedding)
+    one = json.loads((model / "config.json").read_text())["model_type"].startswith("gemma")
+    final = weights["model.norm.weight"] + one
+    final *= SPREAD / (head.std() * np.sqrt(len(final)) * np.abs(final).mean())
+    weights["model.norm.weight"] = final - one
+    save_file(weights, str(model / "model.safetensors"), metadata={"format": "np"})
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    bos = {"SpecialToken": {"id": "<|pad|>", "type_id": 0}}
+    sequence = {"Sequence": {"id": "A", "type_id": 0}}
+    tokenizer["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [bos, sequence],
+        "pair": [bos, sequence, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<|pad|>": {"id": "<|pad|>", "ids": [0], "tokens": ["<|pad|>"]}},
+    }
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    settings["bos_token"] = "<|pad|>"
+    (model / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
 def _write_tokenizer(path: Path, pre: str, vocab_size: int) -> None:

@@ -34,7 +34,7 @@ GROWN = """
 tree = store.scalar("SELECT max(id) FROM trees")
 store.execute(
     "INSERT INTO nodes SELECT tree_id, 4, 0, 1, kind, 'late', text_id, observation_id,"
-    " reward, 0, 0, 0, 0, 7, 0.0, 1, NULL FROM nodes WHERE idx = 1"
+    " reward, 0, 0, 0, 0, 7, 0.0, 1, NULL, NULL FROM nodes WHERE idx = 1"
 )
 store.execute("UPDATE trees SET node_count = 5 WHERE id = ?", (tree,))
 """

@@ -41,6 +41,8 @@ class StepView:
     """Lines about the step: numbers, the model call, the critic's verdict."""
     verdict: Verdict | None = None
     """The critic's verdict, if it was asked."""
+    thinking: str = ""
+    """What the model thought before the turn."""
 
 
 def view_of_node(
@@ -77,6 +79,7 @@ def view_of_node(
         # The verdicts before the model call: they matter more.
         (facts[0], *seen, *facts[1:]),
         judgements[0].verdict if judgements else None,
+        node.thinking,
     )
 
 
@@ -90,6 +93,7 @@ def view_of_step(number: int, step: Step, *, saw: str, facts: Sequence[Line] = (
         step.text,
         step.observation,
         facts,
+        thinking=step.thinking,
     )
 
 
@@ -99,7 +103,7 @@ def view_of_opening(instructions: str, observation: str) -> StepView:
 
 
 def verdict_line(judgement: JudgementRow) -> Line:
-    """The critic's verdict on a step, with the probability of each verdict or with its reason."""
+    """The critic's verdict on a step, with the probability of each verdict and its reason."""
     mark = VERDICT[judgement.verdict]
     spans: list[Span] = [("critic ", "dim"), (f"{mark.glyph} {mark.word}", mark.style)]
     if judgement.critic == "none":
@@ -109,7 +113,7 @@ def verdict_line(judgement: JudgementRow) -> Line:
         for verdict in VERDICTS:
             if verdict != judgement.verdict:
                 spans.append((f"  {VERDICT[verdict].glyph} {shares[verdict]:.0%}", "dim"))
-    elif judgement.reason:
+    if judgement.reason:
         spans.append(("  " + one_line(judgement.reason), "dim"))
     return tuple(spans)
 
@@ -130,6 +134,8 @@ def lay_out_step(view: StepView, width: int) -> list[Line]:
         lines += [rule(("instructions", "dim"), width), *barred(view.saw, "dim", "dim", width)]
         return lines
     lines += [rule(("saw", "dim"), width), *barred(view.saw, "saw", "dim", width)]
+    if view.thinking:
+        lines += [rule(("thought", "dim"), width), *barred(view.thinking, "dim", "dim", width)]
     lines += [rule(("said", "said"), width), *lay_out_turn(view.turn, width)]
     lines += [rule(("answer", "saw"), width), *barred(view.answer, "saw", "plain", width)]
     return lines

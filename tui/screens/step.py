@@ -11,9 +11,10 @@ from textual.containers import Container
 from textual.message import Message
 from textual.widget import Widget
 
-from agentr_lite.agent.states import Origin, States, stored_origin
-from agentr_lite.console.outcomes import VERDICT, Mark, round_name
+from agentr_lite.agent.states import Origin, States, stored_episode
+from agentr_lite.console.outcomes import VERDICT, Mark
 from agentr_lite.core.errors import UsageError
+from agentr_lite.core.rounds import round_name
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items
 from agentr_lite.store.records import EvalRow
@@ -229,9 +230,9 @@ def episode_screen(store: Store, run_id: str, evaluation: EvalRow, key: object) 
     for item in list_eval_items(store, evaluation.id):
         if (item.task.id, item.sample) == key:
             run = get_run(store, run_id)
-            env, options = stored_origin(run.recipe, item.task.env)
-            origin = Origin(env, options, item.task.split, item.task.name)
-            crumbs = [run.id, round_name(evaluation.round), item.task.name]
+            task = item.task
+            origin = stored_episode(run.recipe, task.env, task.split, task.name)
+            crumbs = [run.id, round_name(evaluation.round, imitates=run.imitates), item.task.name]
             views, end = episode_views(item)
             return StepScreen(store, crumbs, views, 0, origin=origin, end=end)
     raise UsageError("this episode no longer exists: its round was evaluated again")

@@ -12,7 +12,7 @@ from textual.containers import Container
 from textual.timer import Timer
 from textual.widget import Widget
 
-from agentr_lite.agent.states import Origin, stored_origin
+from agentr_lite.agent.states import stored_episode
 from agentr_lite.core.errors import UsageError
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import (
@@ -235,8 +235,7 @@ class TreeScreen(FilterScreen):
         crumbs = [self._tree.run_id, self._tree.task.name, f"to node {leaf}"]
         at = view.tree_rows.depth(view.node)
         run, task = get_run(self.store, self._tree.run_id), self._tree.task
-        env, options = stored_origin(run.recipe, task.env)
-        origin = Origin(env, options, task.split, task.name)
+        origin = stored_episode(run.recipe, task.env, task.split, task.name)
         self.go_to(ToSteps(crumbs, self._path(leaf), at, origin))
 
     def action_open(self) -> None:

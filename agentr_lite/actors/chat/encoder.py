@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agentr_lite.actors.chat.template import ChatTemplate
+from agentr_lite.actors.chat.template import THOUGHT_CLOSE, THOUGHT_OPEN, ChatTemplate
 from agentr_lite.actors.chat.tokenizer import Tokenizer
 from agentr_lite.actors.chat.turn_format import TurnFormat, read_turn_format
 from agentr_lite.core.errors import ModelError
@@ -152,6 +152,22 @@ class ChatEncoder:
         text = raw.decode("utf-8", "replace")
         return text.removeprefix(self._lead).removesuffix(self.turn.end_space)
 
+    @property
+    def thinks(self) -> bool:
+        """Whether answers begin with a block of thoughts."""
+        return self._template.thinks
+
+    def thoughts(self, text: str) -> list[int]:
+        """Tokens of a block of thoughts and its end, as they follow a prompt.
+
+        Args:
+            text: what was thought, with the block's beginning where the model wrote it.
+        """
+        if not text.strip() and THOUGHT_OPEN not in self.turn.tail:
+            text = f"{THOUGHT_OPEN}\n"
+        tokens = self.tokenizer.continuation(text)
+        return [*tokens, *self.tokenizer.template_text(f"{THOUGHT_CLOSE}\n\n")]
+
     def drawn(self, text: str, tokens: Sequence[int]) -> tuple[int, ...]:
         """``tokens`` if ``text`` does not say them already, else nothing.
 
@@ -188,6 +204,8 @@ class ChatEncoder:
         """
         last = max(index for index, flag in enumerate(learnt) if flag)
         messages = messages[: last + 1]
+        if any(flag and messages[i].get("thinking") for i, flag in enumerate(learnt[: last + 1])):
+            return self._thought_example(messages, learnt)
         split = self._split(messages)
         if split is None:
             return self._rendered_example(messages, learnt)
@@ -208,6 +226,18 @@ class ChatEncoder:
             mask += [flag] * (len(answer) + ended) + [False] * (len(piece) - ended)
             index += 1 + len(exchange.reply)
         return tokens, mask
+
+    def _thought_example(
+        self, messages: Sequence[Message], learnt: Sequence[bool]
+    ) -> tuple[list[int], list[bool]]:
+        """``example`` of one turn with its thoughts, which later prompts do not show."""
+        if sum(learnt) > 1:
+            raise RewrittenTurns(_REWRITTEN)
+        last = messages[-1]
+        prompt = self.prompt(messages[:-1])
+        answer = [*self.thoughts(last["thinking"]), *self._answer_tokens(last)]
+        answer += self.turn.last_end
+        return [*prompt, *answer], [False] * len(prompt) + [True] * len(answer)
 
     def _split(
         self, messages: Sequence[Message]

@@ -23,6 +23,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message, spoken
 
+THOUGHT_OPEN, THOUGHT_CLOSE = "<think>", "</think>"
+"""What reasoning models write round their thoughts."""
+
 _BUDGET_S = 5.0
 _MAX_CHARS = 4_000_000
 _MAX_REPEAT = 10_000
@@ -51,7 +54,9 @@ class ChatTemplate:
             the first user turn's.
     """
 
-    def __init__(self, source: str, *, origin: str, bos: str = "", eos: str = "") -> None:
+    def __init__(
+        self, source: str, *, origin: str, bos: str = "", eos: str = "", thinking: bool = False
+    ) -> None:
         """Compile and try the template.
 
         Args:
@@ -59,12 +64,16 @@ class ChatTemplate:
             origin: where it came from, for messages.
             bos: text of the begin-of-text token, if the model has one.
             eos: text of the end token.
+            thinking: let a reasoning model think before it answers.
 
         Raises:
             ModelError: it does not compile, does something forbidden, runs too long, or leaves
                 the user's text out.
         """
         self._origin = origin
+        self.thinks = thinking and THOUGHT_CLOSE in source
+        """Whether answers begin with a block of thoughts."""
+        self._thinking = thinking
         self._controls = _control_like(source)
         self._names = {"bos_token": bos, "eos_token": eos}
         self._deadline = 0.0
@@ -149,7 +158,8 @@ class ChatTemplate:
                 messages=spoken(messages),
                 add_generation_prompt=generation_prompt,
                 # A thinking model would spend the answer's few tokens on its thoughts.
-                enable_thinking=False,
+                enable_thinking=self._thinking,
+                thinking=self._thinking,
                 tools=None,
                 **self._names,
             ):
@@ -272,7 +282,13 @@ def _one_line(error: Exception) -> str:
 
 
 def model_template(
-    model: Path, own: str | None, *, override: Path | None, bos: str, eos: str
+    model: Path,
+    own: str | None,
+    *,
+    override: Path | None,
+    bos: str,
+    eos: str,
+    thinking: bool = False,
 ) -> ChatTemplate:
     """A model's chat template, or the one in a file that replaces it.
 
@@ -282,6 +298,7 @@ def model_template(
         override: a Jinja file to use instead.
         bos: text of the beginning-of-sequence token.
         eos: text of the end-of-turn token.
+        thinking: let a reasoning model think before it answers.
 
     Raises:
         ModelError: no template, an unreadable file, or a template that is refused.
@@ -299,4 +316,4 @@ def model_template(
             f"{model} has no chat template: it may be a base model, not an instruct one",
             hint="Use an instruct model, or give it a template: --set agent.chat_template=FILE",
         )
-    return ChatTemplate(own, origin=str(override or model), bos=bos, eos=eos)
+    return ChatTemplate(own, origin=str(override or model), bos=bos, eos=eos, thinking=thinking)

@@ -120,7 +120,10 @@ def read_turn_format(template: ChatTemplate, tokenizer: Tokenizer, *, eos: str) 
             is_kept=False,
         )
     between = shown[0].removeprefix(prompt) if shown[0].startswith(prompt) else ""
-    opening, lead = ("", between) if not between.strip() else (between, "")
+    opening, lead = (between, "") if between.strip() else ("", between)
+    if template.thinks and not _up_to_control(opening, tokenizer):
+        # An empty block of thoughts: a model that thinks writes its own.
+        opening = ""
     end = _up_to_control(replied[2].partition(_REPLY["content"])[0], tokenizer)
     last_end = _up_to_control(shown[2], tokenizer) or end or eos
     space = last_end[: len(last_end) - len(last_end.lstrip())]

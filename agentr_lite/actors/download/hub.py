@@ -10,16 +10,14 @@ path, and the next call continues it. A file gets its final name only after its 
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import os
 import re
-import shutil
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agentr_lite.actors.download.fetched import Fetched, OnBytes, check_space, file_checksum
 from agentr_lite.core.errors import ModelError, from_os_error
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -28,23 +26,6 @@ TRAINING_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.mode
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
-
-OnBytes = Callable[[str, int, int], None]
-"""Called with (file, bytes present, total bytes): at the start, then as bytes arrive."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A complete, verified file."""
-
-    path: Path
-    revision: str
-    """Commit of the repository."""
-    checksum: str
-    """SHA-256; for small files that git itself stores, git's SHA-1."""
-    size_bytes: int
-    was_there: bool
-    """The file was present already; nothing was fetched."""
 
 
 def endpoint() -> str:
@@ -89,7 +70,7 @@ def fetch(
                 hint="HF_ENDPOINT must be a hub, or a mirror that forwards the hub's headers.",
             )
         present = Fetched(target, about.commit_hash or revision, checksum, size, True)
-        if target.is_file() and _checksum(target, checksum) == checksum:
+        if target.is_file() and file_checksum(target, checksum) == checksum:
             return present
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{target.name}.{checksum[:16]}.part")
@@ -97,7 +78,7 @@ def fetch(
         if have > size:
             part.unlink()
             have = 0
-        _check_space(target.parent, size - have)
+        check_space(target.parent, size - have)
         # By commit, not by branch: a partial file must be continued from the same version.
         url = hf_hub_url(repo, file, revision=present.revision, endpoint=endpoint())
         with part.open("ab") as stream:
@@ -110,7 +91,7 @@ def fetch(
                 displayed_filename=file,
                 tqdm_class=_reporter(file, size, on_bytes),
             )
-        if _checksum(part, checksum) != checksum:
+        if file_checksum(part, checksum) != checksum:
             part.unlink()
             raise ModelError(
                 f"the download of {repo}/{file} does not have the checksum that {endpoint()} states"
@@ -166,27 +147,6 @@ def _trains(name: str) -> bool:
 def _check_path(file: str) -> None:
     if file.startswith("/") or ".." in Path(file).parts or "\\" in file:
         raise ModelError(f"'{file}' is not the path of a file in a repository")
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ModelError(
-            f"{needed / 1e6:,.0f} MB are needed in {folder}, and {free / 1e6:,.0f} MB are free",
-            hint="Free some space, or set AGENTR_LITE_MODELS to another folder.",
-        )
-
-
-def _checksum(path: Path, like: str) -> str:
-    """The SHA-256 of a file, or git's SHA-1 of it as a blob if ``like`` is that short."""
-    if len(like) == 64:
-        digest = hashlib.sha256()
-    else:
-        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _reporter(file: str, size: int, on_bytes: OnBytes | None) -> Any:

@@ -23,7 +23,7 @@ from agentr_lite.actors.base import (
 from agentr_lite.actors.chat.encoder import ChatEncoder, History, Prompt
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import tuning
-from agentr_lite.actors.llamacpp.grammar import constrained
+from agentr_lite.actors.llamacpp.grammar import Constrained
 from agentr_lite.actors.llamacpp.isolated import IsolatedLane
 from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
 from agentr_lite.actors.llamacpp.library import library_version, uses_gpu
@@ -62,6 +62,7 @@ class LlamaCppActor(Actor):
         n_gpu_layers: int = -1,
         chat_template: Path | None = None,
         history: History = "exact",
+        thinking: bool = False,
         tuned: bool = True,
         deterministic: bool = False,
         weights: Weights | None = None,
@@ -78,6 +79,7 @@ class LlamaCppActor(Actor):
             n_gpu_layers: -1 = all, if llama.cpp was built with GPU support.
             chat_template: a Jinja file to use instead of the model's own template.
             history: how finished turns become tokens; see ``ChatEncoder``.
+            thinking: let a reasoning model think before it answers; see ``ThinkingActor``.
             tuned: use the batch shapes that `agentr-lite doctor --tune` measured, if it was run.
             deterministic: answer each request by itself, so that no bit of its answers depends on
                 earlier or simultaneous requests. This is slower.
@@ -91,7 +93,11 @@ class LlamaCppActor(Actor):
         self.usage = Usage()
         self._path = path
         self._weights = weights or Weights(
-            path, n_gpu_layers=n_gpu_layers, chat_template=chat_template, history=history
+            path,
+            n_gpu_layers=n_gpu_layers,
+            chat_template=chat_template,
+            history=history,
+            thinking=thinking,
         )
         try:
             self._model = model = self._weights.model
@@ -136,6 +142,7 @@ class LlamaCppActor(Actor):
             n_gpu_layers=n_gpu_layers,
             chat_template=chat_template,
             history=history,
+            thinking=thinking,
             tuned=tuned,
             deterministic=deterministic,
         )
@@ -179,17 +186,19 @@ class LlamaCppActor(Actor):
             sampling = request.sampling
             # The answer's limit may be too large for a small model's context.
             room = min(sampling.max_tokens, self._context_tokens // 2)
-            prompt = self._encoder.fit(request.messages, self._context_tokens - room)
+            start = request.answer_start
+            prompt = self._encoder.fit(request.messages, self._context_tokens - room - len(start))
             prompts.append(prompt)
             if prompt.tokens is None:
                 jobs.append(None)
                 continue
+            asked = [*prompt.tokens, *start]
             stop = [text.encode() for text in sampling.stop if text]
-            longest = min(sampling.max_tokens, self._context_tokens - len(prompt.tokens))
+            longest = min(sampling.max_tokens, self._context_tokens - len(asked))
             samples = [
                 Sample(self._chooser(sampling, seed), longest, stop) for seed in request.seeds
             ]
-            jobs.append(Job(prompt.tokens, samples))
+            jobs.append(Job(asked, samples))
         self._run([job for job in jobs if job is not None])
         return [
             generated(request, prompt, job, self._encoder)
@@ -199,8 +208,8 @@ class LlamaCppActor(Actor):
     def _chooser(self, sampling: Sampling, seed: int) -> Chooser:
         if not sampling.grammar:
             return make_chooser(sampling, seed)
-        grammar = self._weights.grammar(sampling.grammar)
-        return constrained(grammar, make_chooser(sampling, seed), sampling, seed)
+        matcher = self._weights.grammars.compiled(sampling.grammar).begin()
+        return Constrained(make_chooser(sampling, seed), matcher, sampling, seed)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """See ``Actor``.
@@ -217,14 +226,15 @@ class LlamaCppActor(Actor):
             if not all(tokens):
                 raise ModelError("a continuation to score has no tokens")
             prompt = self._encoder.fit(
-                request.messages, self._context_tokens - max(map(len, tokens), default=1)
+                request.messages,
+                self._context_tokens - len(request.answer_start) - max(map(len, tokens), default=1),
             )
             if prompt.tokens is None:
                 jobs.append(None)
                 continue
             forced = [Forced(ids) for ids in tokens]
             samples = [Sample(c, len(ids)) for c, ids in zip(forced, tokens, strict=True)]
-            jobs.append((Job(prompt.tokens, samples), forced))
+            jobs.append((Job([*prompt.tokens, *request.answer_start], samples), forced))
         self._run([scored[0] for scored in jobs if scored is not None])
         return [
             _score_result(scored[0], scored[1]) if scored is not None else SCORE_OVERFLOW

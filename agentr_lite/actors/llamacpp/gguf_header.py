@@ -35,6 +35,8 @@ class ArrayOf:
     items: int
     repeated: bool = False
     """For strings: whether a string that is not empty occurs twice."""
+    start: int = field(default=0, compare=False, repr=False)
+    """Where the first item begins, in bytes from the start of the file."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,31 @@ def read_header(path: Path) -> Header:
             f"{path} is damaged: its header cannot be read ({error})",
             hint="Download or convert the file again.",
         ) from error
+
+
+def token_text(header: Header, token: Any) -> str:
+    """The vocabulary's own spelling of a token; empty where there is no such token.
+
+    Args:
+        header: of the model.
+        token: its id, or whatever the metadata holds instead.
+    """
+    tokens = header.metadata.get("tokenizer.ggml.tokens")
+    if not isinstance(token, int) or token < 0:
+        return ""
+    if isinstance(tokens, list):
+        return str(tokens[token]) if token < len(tokens) else ""
+    if not isinstance(tokens, ArrayOf) or token >= tokens.items:
+        return ""
+    with (
+        header.path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        reader = _Reader(data, tokens.start)
+        for _ in range(token):
+            length = reader.scalar(10)
+            reader.at += length
+        return reader.string()
 
 
 def check_model_file(path: Path) -> Header:
@@ -285,7 +312,7 @@ class _Reader:
                 self.value(kind, depth)
             return ArrayOf(count)
         seen: set[bytes] = set()
-        empty = 0
+        empty, start = 0, self.at
         for _ in range(count):
             length = self.scalar(10)
             if length > len(self.data) - self.at:
@@ -293,4 +320,4 @@ class _Reader:
             seen.add(self.data[self.at : self.at + length])
             empty += not length
             self.at += length
-        return ArrayOf(count, repeated=len(seen) < count - max(0, empty - 1))
+        return ArrayOf(count, repeated=len(seen) < count - max(0, empty - 1), start=start)

@@ -21,6 +21,32 @@ _LSTRIP, _RSTRIP = 1 << 7, 1 << 8
 """LLAMA_TOKEN_ATTR_LSTRIP and RSTRIP: such a special token swallows the spaces beside it."""
 
 
+def check_vocabulary(path: Path) -> None:
+    """Let llama.cpp read a file's settings and vocabulary, without its weights.
+
+    Args:
+        path: a GGUF file whose header has been checked.
+
+    Raises:
+        ModelError: llama.cpp refuses the file, e.g. because it does not know the architecture.
+    """
+    lib = load_library()
+    clear_errors()
+    params = lib.llama_model_default_params()
+    params.vocab_only = True
+    handle = lib.llama_model_load_from_file(str(path).encode(), params)
+    if not handle:
+        raise _not_loadable(path)
+    lib.llama_model_free(handle)
+
+
+def _not_loadable(path: Path) -> ModelError:
+    return ModelError(
+        f"llama.cpp cannot load {path}: {last_error() or 'no reason given'}",
+        hint="The file may be damaged, or this llama.cpp may not know its architecture.",
+    )
+
+
 class Model:
     """Weights, shared by all contexts.
 
@@ -46,10 +72,7 @@ class Model:
         params.use_extra_bufts = not has_unsafe_amx()
         self.handle = lib.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:
-            raise ModelError(
-                f"llama.cpp cannot load {path}: {last_error() or 'no reason given'}",
-                hint="The file may be damaged, or this llama.cpp may not know its architecture.",
-            )
+            raise _not_loadable(path)
         if (
             not lib.llama_model_has_decoder(self.handle)
             or lib.llama_model_has_encoder(self.handle)
@@ -179,14 +202,3 @@ class Model:
         }
         found.pop("", None)
         return found
-
-    @cached_property
-    def silent_tokens(self) -> frozenset[int]:
-        """Tokens that add nothing to a text and do not end it: control and unknown ones."""
-        lib = self._lib
-        silent = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN
-        return frozenset(
-            token
-            for token in range(self.n_vocab)
-            if lib.llama_vocab_get_attr(self.vocab, token) & silent and token not in self.end_tokens
-        )

@@ -7,8 +7,8 @@ from pathlib import Path
 from agentr_lite.actors.chat.encoder import ChatEncoder, History
 from agentr_lite.actors.chat.template import model_template
 from agentr_lite.actors.chat.tokenizer import Tokenizer
+from agentr_lite.actors.grammar.matcher import Grammars
 from agentr_lite.actors.llamacpp.adapters import Adapters
-from agentr_lite.actors.llamacpp.grammar import Grammar
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.shared import Shared
 
@@ -20,10 +20,17 @@ class Weights(Shared):
         model: the loaded file.
         adapters: the adapters that were loaded for it.
         encoder: turns conversations into tokens, for all users.
+        grammars: those that answers have followed.
     """
 
     def __init__(
-        self, path: Path, *, n_gpu_layers: int, chat_template: Path | None, history: History
+        self,
+        path: Path,
+        *,
+        n_gpu_layers: int,
+        chat_template: Path | None,
+        history: History,
+        thinking: bool = False,
     ) -> None:
         """Load the weights, for one user.
 
@@ -39,6 +46,7 @@ class Weights(Shared):
                 override=chat_template,
                 bos=model.token_text(model.bos),
                 eos=model.token_text(model.eos),
+                thinking=thinking,
             )
             eos = model.token_text(model.eos)
             self.encoder = ChatEncoder(template, Tokenizer(model), eos=eos, history=history)
@@ -46,23 +54,10 @@ class Weights(Shared):
         except BaseException:
             model.close()
             raise
-        self._grammars: dict[str, Grammar] = {}
+        self.grammars = Grammars(model, model.n_vocab)
         super().__init__()
 
-    def grammar(self, text: str) -> Grammar:
-        """A grammar over the model's vocabulary, compiled once.
-
-        Raises:
-            GrammarError: it is wrong.
-        """
-        if text not in self._grammars:
-            self._grammars[text] = Grammar(self.model, text)
-        return self._grammars[text]
-
     def _free(self) -> None:
-        for grammar in self._grammars.values():
-            grammar.close()
-        self._grammars.clear()
         # Adapters point into the model.
         self.adapters.close()
         self.model.close()

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from agentr_lite.actors.answer import generated, refuse_grammars
+from agentr_lite.actors.answer import generated
 from agentr_lite.actors.base import (
     SCORE_OVERFLOW,
     Actor,
@@ -29,6 +29,7 @@ from agentr_lite.core.errors import ModelError
 from agentr_lite.core.usage import Usage
 
 if TYPE_CHECKING:
+    from agentr_lite.actors.grammar.matcher import Matcher
     from agentr_lite.actors.mlx.weights import Weights
 
 
@@ -63,6 +64,7 @@ class MlxActor(Actor):
         scoring=True,
         prefix_sharing=True,
         adapter_format="mlx",
+        grammar=True,
         side_by_side=True,
     )
 
@@ -75,6 +77,7 @@ class MlxActor(Actor):
         width: int = _WIDTH,
         chat_template: Path | None = None,
         history: History = "exact",
+        thinking: bool = False,
         deterministic: bool = False,
         weights: Weights | None = None,
     ) -> None:
@@ -89,6 +92,7 @@ class MlxActor(Actor):
             width: most answers that are decoded at once.
             chat_template: a Jinja file to use instead of the model's own template.
             history: how finished turns become tokens; see ``ChatEncoder``.
+            thinking: let a reasoning model think before it answers; see ``ThinkingActor``.
             deterministic: answer each request by itself and from an empty pool, so that no bit of
                 its answers depends on earlier or simultaneous requests. This is much slower.
             weights: the loaded weights of ``path`` (for ``beside``). The actor is one of their
@@ -121,6 +125,7 @@ class MlxActor(Actor):
             override=chat_template,
             bos=vocabulary.bos_text,
             eos=vocabulary.eos_text,
+            thinking=thinking,
         )
         self._encoder = ChatEncoder(
             template, Tokenizer(vocabulary), eos=vocabulary.eos_text, history=history
@@ -150,6 +155,7 @@ class MlxActor(Actor):
             width=width,
             chat_template=chat_template,
             history=history,
+            thinking=thinking,
             deterministic=deterministic,
         )
         self._closed = False
@@ -208,30 +214,30 @@ class MlxActor(Actor):
         return self._context_tokens
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
-        """See ``Actor``. If a stop string cuts a token, ``token_ids`` holds the whole token.
-
-        Raises:
-            ModelError: a request has a grammar.
-        """
+        """See ``Actor``. If a stop string cuts a token, ``token_ids`` holds the whole token."""
         from agentr_lite.actors.mlx.decoder import Job
         from agentr_lite.actors.mlx.sampler import Sample
 
-        refuse_grammars(requests, "MLX")
         prompts: list[Prompt] = []
         jobs: list[Job | None] = []
         for request in requests:
             sampling = request.sampling
             # The answer's limit may be too large for a small model's context.
             room = min(sampling.max_tokens, self._context_tokens // 2)
-            prompt = self._encoder.fit(request.messages, self._context_tokens - room)
+            start = request.answer_start
+            prompt = self._encoder.fit(request.messages, self._context_tokens - room - len(start))
             prompts.append(prompt)
             if prompt.tokens is None:
                 jobs.append(None)
                 continue
+            asked = [*prompt.tokens, *start]
             stop = [text.encode() for text in sampling.stop if text]
-            longest = min(sampling.max_tokens, self._context_tokens - len(prompt.tokens))
-            samples = [Sample(sampling, seed, longest, stop) for seed in request.seeds]
-            jobs.append(Job(prompt.tokens, samples))
+            longest = min(sampling.max_tokens, self._context_tokens - len(asked))
+            samples = [
+                Sample(sampling, seed, longest, stop, self._matcher(sampling.grammar))
+                for seed in request.seeds
+            ]
+            jobs.append(Job(asked, samples))
         work = [job for job in jobs if job is not None]
         self._timed(lambda some: self._decoder.run(some), work)
         self.usage.output_tokens += sum(len(s.tokens) for job in work for s in job.samples)
@@ -239,6 +245,11 @@ class MlxActor(Actor):
             generated(request, prompt, job, self._encoder)
             for request, prompt, job in zip(requests, prompts, jobs, strict=True)
         ]
+
+    def _matcher(self, grammar: str) -> Matcher | None:
+        if not grammar:
+            return None
+        return self._weights.grammars(self._pool.vocabulary_size).compiled(grammar).begin()
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """See ``Actor``.
@@ -257,9 +268,11 @@ class MlxActor(Actor):
             if not all(tokens):
                 raise ModelError("a continuation to score has no tokens")
             prompt = self._encoder.fit(
-                request.messages, self._context_tokens - max(map(len, tokens), default=1)
+                request.messages,
+                self._context_tokens - len(request.answer_start) - max(map(len, tokens), default=1),
             )
-            jobs.append(Scoring(prompt.tokens, tokens) if prompt.tokens is not None else None)
+            asked = [*(prompt.tokens or ()), *request.answer_start]
+            jobs.append(Scoring(asked, tokens) if prompt.tokens is not None else None)
         self._timed(
             lambda some: self._decoder.score(some), [job for job in jobs if job is not None]
         )

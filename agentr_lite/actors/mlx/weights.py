@@ -12,6 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from agentr_lite.actors.grammar.matcher import Grammars
 from agentr_lite.actors.mlx.device import load_model, wire_memory
 from agentr_lite.actors.mlx.vocabulary import HfVocabulary
 from agentr_lite.actors.shared import Shared
@@ -32,8 +33,19 @@ class Weights(Shared):
         """
         self._model, tokenizer = load_model(path)
         self.vocabulary = HfVocabulary(tokenizer, origin=str(path))
+        self._grammars: Grammars | None = None
         self._unwire = wire_memory()
         super().__init__()
+
+    def grammars(self, size: int) -> Grammars:
+        """The grammars that answers have followed.
+
+        Args:
+            size: columns of the model's logits.
+        """
+        if self._grammars is None:
+            self._grammars = Grammars(self.vocabulary, size)
+        return self._grammars
 
     def layers(self) -> Any:
         """A copy of the model's layers over the same arrays; the caller may change the layers.

@@ -54,6 +54,6 @@ async def find_form(
             said = refusal.said
     raise ModelError(
         f"{kind.name} does not hold answers to GBNF grammars: {said}",
-        hint="Leave it out with --set agent.grammar='', or use llama-server, vLLM, SGLang or a GGUF"
-        " file.",
+        hint="Leave it out with --set agent.grammar='', or use llama-server, vLLM, SGLang, a"
+        " GGUF file or an MLX directory.",
     )

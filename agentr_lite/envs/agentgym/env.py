@@ -78,6 +78,7 @@ class AgentGym(Environment):
             self._server.close()
             raise
         self._max_steps = max_steps or self._profile.rounds
+        self.keeps_full_stop = self._profile.keeps_full_stop
         self._sessions = Sessions(
             self._name, self._server, self._profile, sessions or self._profile.sessions
         )

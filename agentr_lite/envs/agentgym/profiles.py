@@ -45,6 +45,8 @@ class Profile:
     """A field of the reset's reply that is shown before the observation, on its own line."""
     ask: bool = False
     """Whether the first observation must be requested after the reset."""
+    keeps_full_stop: bool = False
+    """Whether a full stop at the end belongs to an action; see ``Environment``."""
     choices: bool = False
     """Whether replies list ``available_actions``; the first observation then ends with them."""
     games: int = _GAMES
@@ -95,6 +97,7 @@ def _tool(kind: str, rounds: int, games: int) -> Profile:
         lambda number: {"id": number},
         handle="env_idx",
         create={"id": 0},
+        keeps_full_stop=True,
         games=games,
     )
 
@@ -138,7 +141,14 @@ PROFILES: dict[str, Profile] = {
             # Each session loads the whole catalogue again on the server.
             sessions=1,
         ),
-        Profile("sqlgym", 1, lambda number: {"item_id": number}, handle="env_idx", text="state"),
+        Profile(
+            "sqlgym",
+            1,
+            lambda number: {"item_id": number},
+            handle="env_idx",
+            text="state",
+            keeps_full_stop=True,
+        ),
         Profile(
             "webarena",
             25,

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 from agentr_lite.core.errors import EnvironmentFault, UsageError
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment, StepResult
+from agentr_lite.envs.expert import expert_turns
+from agentr_lite.envs.sciworld.expert import Finder, answers_of, is_known
 from agentr_lite.envs.sciworld.games import (
     GAME_LISTS,
     KINDS,
@@ -223,6 +225,18 @@ class SciWorld(Environment):
                 self._gold.clear()
             self._gold[game] = self._pool.run(Place(game), lambda world: world.gold_path(game))
         return list(self._gold[game])
+
+    def demonstrate(self, task: Task) -> list[str]:
+        """An expert's turns for the kinds of task that it knows (topics 4 and 7).
+
+        Otherwise the simulator's own solution with a plain thought. The episode in progress is
+        lost.
+        """
+        opening, _ = self.reset(task)
+        turns = None
+        if is_known(opening):
+            turns = expert_turns(self, task, Finder(opening, answers_of(self, task)))
+        return super().demonstrate(task) if turns is None else turns
 
     def valid_actions(self) -> list[str]:
         """All actions that would be understood now: hundreds to thousands, in about a second."""

@@ -8,8 +8,10 @@ from typing import Any, ClassVar, NamedTuple
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment, StepResult
+from agentr_lite.envs.expert import expert_turns
 from agentr_lite.envs.textcraft import solver
 from agentr_lite.envs.textcraft.book import bundled_table
+from agentr_lite.envs.textcraft.expert import Crafter, NoWayError
 from agentr_lite.envs.textcraft.rules import (
     Inventory,
     RecipeTable,
@@ -206,6 +208,19 @@ class TextCraft(Environment):
             UnsolvableError: the commands of a custom task do not lead to its goal.
         """
         return solver.solve(self.world(task))
+
+    def demonstrate(self, task: Task) -> list[str]:
+        """An expert's turns, which say what is being made and what is still missing.
+
+        Where it does not find the way (it knows no tags but planks and wool), the oracle's actions
+        with a plain thought. The episode in progress is lost.
+        """
+        world = self.world(task)
+        try:
+            turns = expert_turns(self, task, Crafter(world.commands, world.goal))
+        except NoWayError:
+            turns = None
+        return super().demonstrate(task) if turns is None else turns
 
     def plan(self) -> list[str]:
         """The oracle's actions from the current state on; empty once the goal is held."""

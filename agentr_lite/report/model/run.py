@@ -7,10 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_args
 
+from agentr_lite.core.rounds import reference_round, round_name
 from agentr_lite.metrics.environments import figures_by_env
 from agentr_lite.metrics.episodes import Endings, count_endings
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.evaluation import EvalFigures, figures_of
+from agentr_lite.metrics.learning import (
+    Diagnosis,
+    learning_counts,
+    partial_notes,
+    round_diagnosis,
+)
 from agentr_lite.metrics.resampling import clustered_rate
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
@@ -34,6 +41,19 @@ class EvalLine:
     mean over all."""
     endings_by_env: Mapping[str, Endings] = field(default_factory=dict)
     """Environment to how many of its episodes were cut or ended in a disaster."""
+    imitates: bool = False
+    """Whether the run has imitation, which ``core.rounds`` explains."""
+
+    @property
+    def name(self) -> str:
+        """``base``, ``imitation`` or ``round 2``."""
+        return round_name(self.round, imitates=self.imitates)
+
+    @property
+    def reference(self) -> str:
+        """The name of the round that ``versus_base`` compares with."""
+        number = reference_round(self.round, imitates=self.imitates)
+        return "base" if number is None else round_name(number, imitates=self.imitates)
 
     @property
     def graded(self) -> bool:
@@ -64,6 +84,7 @@ class EvalLine:
             "figures": self.figures.to_json(),
             "partial": self.partial,
             "env": self.env,
+            **({"name": self.name, "versus": self.reference} if self.imitates else {}),
             **endings,
         }
 
@@ -132,11 +153,23 @@ class TrainLine:
 
     round: int
     examples: Mapping[str, int]
-    """Kind (revision, good, general) to number."""
+    """Kind (revision, good, demonstration, general) to number; ``refused``: general chats that were
+    left out because the chat template refuses them, where there are any."""
     validation: int
     """How many of these are held out for the validation loss."""
     adapter: Mapping[str, Any] | None
     """The adapter's summary; None where none was trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearningLine:
+    """What kept a round's trees from giving more to learn from, or anything at all."""
+
+    round: int
+    notes: Sequence[str]
+    """What stands out in its counts, e.g. ``rewards tie in 38 of 48 trees``."""
+    diagnosis: Diagnosis | None
+    """Why there was nothing to train on; None where there was something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +183,8 @@ class RunReport:
     splices_by_env: list[SpliceLine] = field(default_factory=list)
     """By environment and round, where there are several environments."""
     training: list[TrainLine] = field(default_factory=list)
+    learning: list[LearningLine] = field(default_factory=list)
+    """Rounds whose trees gave little or nothing to learn from."""
     envs: list[str] = field(default_factory=list)
     """What its environments call themselves, where its recipe names several."""
 
@@ -178,13 +213,14 @@ def gather(store: Store, run_id: str) -> RunReport:
     envs = _envs(store, run.id) if several else []
     return RunReport(
         run,
-        evals=_evals(store, run.id, several=several),
+        evals=_evals(store, run, several=several),
         stages=_stages(store, run.id),
         splices=_splices(store, run.id, seed=run.seed),
         splices_by_env=[
             line for env in envs for line in _splices(store, run.id, seed=run.seed, env=env)
         ],
         training=_training(store, run.id),
+        learning=_learning(store, run.id),
         envs=envs,
     )
 
@@ -199,9 +235,9 @@ def _envs(store: Store, run_id: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-def _evals(store: Store, run_id: str, *, several: bool) -> list[EvalLine]:
+def _evals(store: Store, run: RunRow, *, several: bool) -> list[EvalLine]:
     lines = []
-    for row in list_evals(store, run_id):
+    for row in list_evals(store, run.id):
         partial = not row.whole
         if not partial:
             figures = EvalFigures.from_json(row.summary)
@@ -220,7 +256,15 @@ def _evals(store: Store, run_id: str, *, several: bool) -> list[EvalLine]:
             by_env.setdefault(item.task.env, []).append(item)
         endings = {name: count_endings(items) for name, items in by_env.items()}
         lines.append(
-            EvalLine(row.round, row.mode, row.split, figures, partial, endings_by_env=endings)
+            EvalLine(
+                row.round,
+                row.mode,
+                row.split,
+                figures,
+                partial,
+                endings_by_env=endings,
+                imitates=run.imitates,
+            )
         )
     return lines
 
@@ -344,23 +388,36 @@ def failure_share(failures: Sequence[tuple[int, bool]], *, seed: int) -> Estimat
     return clustered_rate(failed, tasks, seed=seed)
 
 
+def _learning(store: Store, run_id: str) -> list[LearningLine]:
+    lines = []
+    for row in list_stages(store, run_id):
+        if row.stage == "search" and row.finished:
+            notes = partial_notes(learning_counts(store, run_id, row.round))
+            diagnosis = round_diagnosis(store, run_id, row.round)
+            if notes or diagnosis:
+                lines.append(LearningLine(row.round, notes, diagnosis))
+    return sorted(lines, key=lambda line: line.round)
+
+
 def _training(store: Store, run_id: str) -> list[TrainLine]:
     adapters = {row.round: row.summary for row in list_adapters(store, run_id)}
     # A stage that was repeated leaves earlier data sets behind; the newest is the round's.
-    newest = {row.round: row.id for row in list_datasets(store, run_id)}
+    newest = {row.round: row for row in list_datasets(store, run_id)}
     lines = []
-    for number, dataset_id in sorted(newest.items()):
+    for number, dataset in sorted(newest.items()):
         if adapters.get(number, {}).get("adopted"):
             # It was trained elsewhere, on data that nobody here knows.
             continue
         rows = store.rows(
             "SELECT kind, split, count(*) AS n FROM dataset_items WHERE dataset_id = ?"
             " GROUP BY kind, split",
-            (dataset_id,),
+            (dataset.id,),
         )
         examples: Counter[str] = Counter()
         for row in rows:
             examples[row["kind"]] += row["n"]
+        if refused := dataset.settings.get("counts", {}).get("general_refused"):
+            examples["refused"] = refused
         lines.append(
             TrainLine(
                 number,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agentr_lite.agent.turns import parse_action
+from agentr_lite.agent.states import stored_choice
+from agentr_lite.agent.turns import AnswerFormat, parse_action
 from agentr_lite.console.outcomes import (
     REVISION_STATUS,
     VERDICT,
@@ -21,6 +22,7 @@ from agentr_lite.report.render.excerpts import shorten
 from agentr_lite.store.database import Store
 from agentr_lite.store.inspection import get_trajectory
 from agentr_lite.store.records import JudgementRow, NodeRow, RevisionRow, TreeRow
+from agentr_lite.store.runs import get_run
 from agentr_lite.store.splices import get_revision, list_judgements
 from agentr_lite.store.trees import path_nodes, tree_opening
 
@@ -107,6 +109,7 @@ def splice_page(
     bad_nodes = path_nodes(store, bad.tree_id, bad.leaf_idx)[1:]
     good_nodes = path_nodes(store, good.tree_id, good.leaf_idx)[1:]
     parting = revision.parting_step
+    choice = stored_choice(get_run(store, revision.run_id).recipe, revision.env)
     instructions, observation = tree_opening(store, tree.id)
     return SplicePage(
         anchor=anchor,
@@ -121,7 +124,7 @@ def splice_page(
         bad_reward=bad.reward,
         good=_side(good_nodes[parting:], parting, {}),
         good_reward=good.reward,
-        result=_result(revision),
+        result=_result(revision, AnswerFormat(choice, keeps_full_stop=True)),
         prompt=shorten(instructions, TEXT_LIMIT) if revision.messages else "",
     )
 
@@ -166,7 +169,7 @@ def _judged(judgement: JudgementRow) -> str:
     return f"{words}: {shorten(judgement.reason, TEXT_LIMIT)}" if judgement.reason else words
 
 
-def _result(revision: RevisionRow) -> Side:
+def _result(revision: RevisionRow, form: AnswerFormat) -> Side:
     messages, loss = revision.messages or (), revision.loss or ()
     turns: list[Turn] = []
     count = 0
@@ -182,7 +185,7 @@ def _result(revision: RevisionRow) -> Side:
         turns.append(
             Turn(
                 count,
-                *_said(parse_action(text), text),
+                *_said(parse_action(text, form), text),
                 shorten(answer, TEXT_LIMIT),
                 segment=segment_of(
                     count - 1,

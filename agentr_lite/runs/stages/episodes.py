@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from agentr_lite.actors.base import Actor, Sampling
 from agentr_lite.agent.boundary import guarded_instructions
 from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.agent.turns import answer_format
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
 from agentr_lite.runs.environments import RunEnvironment
 from agentr_lite.runs.stages.record import StageRecord
@@ -127,6 +128,7 @@ class ModeEpisodes:
             self._actor,
             group.starts,
             instructions=instructions,
+            form=answer_format(recipe.agent.action, env),
             max_steps=recipe.eval.recovery_steps if recovers else recipe.eval.max_steps,
             sampling=Sampling(
                 temperature=recipe.eval.temperature if self._mode == "sampled" else 0.0,

@@ -49,6 +49,9 @@ def _settings(recipe: Recipe, mode: EvalMode) -> dict[str, Any]:
         "max_tokens": recipe.agent.max_tokens,
         "brief": recipe.agent.brief,
     }
+    # Only where it is not the default: evaluations from before the setting stay comparable.
+    if recipe.agent.action != "first":
+        settings["action"] = recipe.agent.action
     if recipe.agent.grammar:
         settings["grammar"] = recipe.agent.grammar
     if mode == "sampled":

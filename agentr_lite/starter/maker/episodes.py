@@ -12,19 +12,11 @@ from agentr_lite.agent.turns import REFLECT_REPLY, is_reflection, parse_action
 from agentr_lite.core.messages import Message
 from agentr_lite.core.steps import Step
 from agentr_lite.core.verdicts import VERDICTS, Verdict
+from agentr_lite.envs.expert import Move
 from agentr_lite.splice.critic import CRITIC_ANSWERS, judge_message
 
 ANSWERS: Mapping[Verdict, str] = dict(zip(VERDICTS, CRITIC_ANSWERS, strict=True))
 """Verdict to the critic's answer in the demonstrations."""
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """An assistant turn of a player, with the verdict on it."""
-
-    text: str
-    verdict: Verdict
-    """The verdict before the observation; an action that fails is always bad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +54,8 @@ class Demonstration:
 class Demonstrator(Protocol):
     """A scripted player of one environment."""
 
-    def next_turn(self) -> Turn:
-        """The player's next assistant turn."""
+    def next_move(self) -> Move:
+        """The player's next turn."""
 
     def observe(self, observation: str) -> None:
         """Take in the observation after a turn."""
@@ -71,7 +63,7 @@ class Demonstrator(Protocol):
 
 def take_turn(
     player: Demonstrator, steps: list[Step], verdicts: list[Verdict]
-) -> tuple[Turn, str] | None:
+) -> tuple[Move, str] | None:
     """The player's next turn and its action.
 
     Returns:
@@ -81,7 +73,7 @@ def take_turn(
     Raises:
         ValueError: the turn has no action.
     """
-    turn = player.next_turn()
+    turn = player.next_move()
     action = parse_action(turn.text)
     if action is None:
         raise ValueError(f"the player's turn has no action: {turn.text!r}")

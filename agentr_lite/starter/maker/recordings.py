@@ -21,6 +21,7 @@ from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.sciworld import SciWorld
+from agentr_lite.envs.sciworld.expert import answers_of
 from agentr_lite.starter.maker.episodes import ANSWERS, Episode, take_turn
 from agentr_lite.starter.maker.explorer import Explorer, ExplorerHabits
 
@@ -82,17 +83,6 @@ def record(
     return Episode(
         episode.env, episode.instructions, opening, episode.steps, episode.verdicts, reward
     )
-
-
-def answers_of(env: Environment, task: Task) -> list[frozenset[str]]:
-    """The things at which the simulator's own solution points, each as a set of words."""
-    if "lifespan" not in task.name:
-        return []
-    return [
-        frozenset(action.removeprefix("focus on ").split())
-        for action in env.solve(task)
-        if action.startswith("focus on ")
-    ]
 
 
 def to_row(task: Task, episode: Episode) -> dict[str, Any]:

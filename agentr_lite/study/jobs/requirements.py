@@ -1,36 +1,69 @@
-"""Checks for the environments and models of a study, before hours of computing are spent."""
+"""Checks of all that a study's cells need, before hours are spent."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from agentr_lite.actors.registry import check_model
+from agentr_lite.console.streams import warn
 from agentr_lite.core.errors import AgentrError
-from agentr_lite.runs.environments import open_environments
-from agentr_lite.runs.weights import training_weights
+from agentr_lite.runs.checks.checklist import Finding
+from agentr_lite.runs.checks.run import check_run
 from agentr_lite.study.jobs.cells import Cell
 
 
-def check_requirements(cells: Sequence[Cell]) -> None:
-    """Open each environment once, and look for its model and training weights.
+@dataclass(frozen=True, slots=True)
+class CheckedStudy:
+    """What was found out about a study's cells."""
 
-    Raises:
-        AgentrError: something is missing; the hint says how to run the study without it.
+    findings: Sequence[Finding]
+    """Each names its environment."""
+
+    @property
+    def refusal(self) -> AgentrError | None:
+        """What the study ends with before any work; None: it can begin."""
+        return next((finding.error for finding in self.findings if finding.error), None)
+
+    def permit(self) -> None:
+        """Warn of what the user should know.
+
+        Raises:
+            AgentrError: the study is refused.
+        """
+        if self.refusal is not None:
+            raise self.refusal
+        for finding in self.findings:
+            if finding.outcome == "warning":
+                warn(f"{finding.subject}: {finding.message}", hint=finding.hint)
+
+
+def check_study(cells: Sequence[Cell], database: Path) -> CheckedStudy:
+    """Check each environment's cells, by the one that needs the most; nothing is written.
+
+    Args:
+        cells: those that are to be run.
+        database: where their runs are to be stored.
     """
+    findings: list[Finding] = []
     envs = list(dict.fromkeys(cell.env for cell in cells))
     for env in envs:
         recipes = [cell.recipe for cell in cells if cell.env == env]
         # A recipe that trains needs the most.
-        recipe = next((recipe for recipe in recipes if recipe.rounds), recipes[0])
-        try:
-            check_model(recipe.model)
-            if recipe.rounds:
-                training_weights(recipe)
-            with open_environments(recipe):
-                pass
-        except AgentrError as error:
-            others = " ".join(f"--only {other}" for other in envs if other != env)
-            without = f" Without it: {others}." if others else ""
-            error.message = f"{env}: {error.message}"
-            error.hint = f"{error.hint}{without}".strip()
-            raise
+        recipe = next((each for each in recipes if each.rounds), recipes[0])
+        others = " ".join(f"--only {other}" for other in envs if other != env)
+        without = f"Without it: {others}." if others else ""
+        checked = check_run(recipe, database, runs=len(recipes))
+        findings += [_of(env, finding, without) for finding in checked.findings]
+    return CheckedStudy(findings)
+
+
+def _of(env: str, finding: Finding, without: str) -> Finding:
+    """A finding with the name of the study's environment."""
+    subject = f"{env} {finding.subject}"
+    error = finding.error
+    if error is None:
+        return replace(finding, subject=subject)
+    error.message = f"{env}: {error.message}"
+    error.hint = f"{error.hint} {without}".strip()
+    return replace(finding, subject=subject, hint=error.hint)

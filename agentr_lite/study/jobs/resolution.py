@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from agentr_lite.metrics.learning import round_diagnosis
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store import Store
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import stage_status
-from agentr_lite.store.splices import list_dataset_items, list_datasets
+from agentr_lite.store.splices import list_adapters, list_dataset_items, list_datasets
 from agentr_lite.study.jobs.cells import Cell
 from agentr_lite.study.jobs.model_digests import ModelDigests
 from agentr_lite.study.jobs.run_index import RunIndex
@@ -65,7 +66,14 @@ def resolve_cell(store: Store, index: RunIndex, digests: ModelDigests, cell: Cel
                 return Resolution(None, reason=f"needs {needed}")
             return Resolution(recipe, replace(naive, status="finished"))
         recipe = replace(recipe, train=replace(recipe.train, max_examples=examples))
-    return Resolution(recipe, index.find(recipe, digest))
+    run = index.find(recipe, digest)
+    if run is not None and run.status == "failed" and not list_adapters(store, run.id):
+        diagnosis = round_diagnosis(store, run.id, 1)
+        if diagnosis is not None:
+            # It would stop there again, whatever the other cells do.
+            reason = f"found nothing to learn: {diagnosis.finding}"
+            return Resolution(None, run, reason=reason, possible=False)
+    return Resolution(recipe, run)
 
 
 def agent_examples(store: Store, run_id: str, round_index: int) -> int:

@@ -11,6 +11,7 @@ from agentr_lite.core.errors import AgentrError, HeldError
 from agentr_lite.runs.claim import claimed
 from agentr_lite.runs.creation import create_run, package_versions
 from agentr_lite.runs.pipeline import PipelineResult, run_pipeline
+from agentr_lite.runs.refused import removed_if_refused
 from agentr_lite.store import Store
 from agentr_lite.study.jobs.cells import Cell
 from agentr_lite.study.jobs.model_digests import ModelDigests
@@ -58,6 +59,7 @@ def run_cell(
         run_id = run.id if run else create_run(store, recipe, versions=package_versions())
         _claim(stack, store, run_id)
         say(f"{cell.name}: {run_id}{', resumed' if run is not None else ''}")
+        stack.enter_context(removed_if_refused(store, run_id, is_new=run is None))
         result = run_pipeline(
             store,
             run_id,

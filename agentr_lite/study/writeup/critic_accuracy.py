@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agentr_lite.agent.boundary import guarded_tasks
+from agentr_lite.agent.states import stored_choice
+from agentr_lite.agent.turns import AnswerFormat, answer_format
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.verdicts import Verdict
 from agentr_lite.envs.base import Environment
@@ -14,6 +16,7 @@ from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.closing import closed_at_end
 from agentr_lite.store import Store
 from agentr_lite.store.records import JudgementRow, TreeRow
+from agentr_lite.store.runs import get_run
 from agentr_lite.store.splices import list_judgements, list_revisions, list_trajectories
 from agentr_lite.store.trees import list_trees, path_nodes, path_steps
 from agentr_lite.study.writeup.oracle import (
@@ -88,7 +91,8 @@ def critic_rounds(store: Store, run_id: str, env: Environment) -> dict[int, Crit
         for row in rows
         if row.verdict == "bad"
     }
-    oracle = _Oracle(store, env, tasks)
+    choice = stored_choice(get_run(store, run_id).recipe, env.name)
+    oracle = _Oracle(store, env, tasks, answer_format(choice, env))
     rounds: dict[int, CriticRound] = {}
     for path_id, rows in by_path.items():
         path = paths[path_id]
@@ -118,17 +122,22 @@ def critic_rounds(store: Store, run_id: str, env: Environment) -> dict[int, Crit
 class _Oracle:
     """The oracle's verdicts on paths; each path is judged once."""
 
-    def __init__(self, store: Store, env: Environment, tasks: Mapping[str, Task]) -> None:
+    def __init__(
+        self, store: Store, env: Environment, tasks: Mapping[str, Task], form: AnswerFormat
+    ) -> None:
         self._store = store
         self._env = env
         self._tasks = tasks
+        self._form = form
         self._verdicts: dict[tuple[int, int], list[OracleVerdict]] = {}
 
     def verdicts(self, tree: TreeRow, leaf_idx: int) -> list[OracleVerdict]:
         key = (tree.id, leaf_idx)
         if key not in self._verdicts:
             steps = path_steps(self._store, tree.id, leaf_idx)
-            self._verdicts[key] = judge_steps(self._env, self._tasks[tree.task.name], steps)
+            self._verdicts[key] = judge_steps(
+                self._env, self._tasks[tree.task.name], steps, self._form
+            )
         return self._verdicts[key]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from agentr_lite.agent.boundary import environment_boundary, guarded_reset
 from agentr_lite.agent.step import take_step
+from agentr_lite.agent.turns import AnswerFormat
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment
@@ -24,7 +25,9 @@ def has_step_oracle(env: Environment) -> bool:
     return isinstance(env, TextCraft)
 
 
-def judge_steps(env: Environment, task: Task, steps: Sequence[Step]) -> list[OracleVerdict]:
+def judge_steps(
+    env: Environment, task: Task, steps: Sequence[Step], form: AnswerFormat
+) -> list[OracleVerdict]:
     """Take a path's steps again and judge each of them.
 
     ``good``: fewer actions remain, or the goal is reached. ``bad``: the action was missing or
@@ -35,6 +38,7 @@ def judge_steps(env: Environment, task: Task, steps: Sequence[Step]) -> list[Ora
         env: an environment with ``has_step_oracle``; its episode is replaced.
         task: the path's task.
         steps: from reset; only their texts are used, not their observations.
+        form: how actions are read from them.
 
     Returns:
         One verdict per step.
@@ -50,7 +54,7 @@ def judge_steps(env: Environment, task: Task, steps: Sequence[Step]) -> list[Ora
     verdicts: list[OracleVerdict] = []
     for step in steps:
         before = env.snapshot().inventory
-        taken = take_step(env, step.text)
+        taken = take_step(env, step.text, form=form)
         if taken.kind == "reflect":
             verdicts.append("neutral")
         elif taken.terminated and taken.reward >= SUCCESS_REWARD:

@@ -1,4 +1,4 @@
-"""What the ScienceWorld player knows: the house, the tasks, and how to read a room's listing.
+"""What the expert of ScienceWorld knows: the house, the tasks, and how to read a room's listing.
 
 Source: the plan of the house and the forms of observations are ScienceWorld's (Wang et al. 2022),
 as they appear in training variations.

@@ -1,0 +1,1 @@
+"""Demonstrations: how they are collected, verified, imported and recorded."""

@@ -1,0 +1,1 @@
+"""Checks of all that a run needs, before any work."""

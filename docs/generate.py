@@ -36,13 +36,14 @@ else to stderr.
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | the work failed |
+| 1 | the work failed, or all of its tasks did |
 | 2 | wrong usage, wrong recipe |
 | 3 | the model or an adapter is missing or unusable |
 | 4 | the database is unusable: newer, locked, corrupt, no space |
 | 5 | finished, but some tasks failed; `agentr-lite trees` says why |
 | 6 | nothing to learn: the trees gave no example to train on, and the message says why |
-| 130 | interrupted; finished work is kept, and the message names the command that resumes |
+| 130 | interrupted (Ctrl-C, SIGTERM, a closed terminal); finished work is kept, and the message \
+names the command that resumes |
 
 With `--json`, an error is `{"error": {"kind", "message", "hint"}}` on stdout.
 

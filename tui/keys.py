@@ -10,6 +10,7 @@ from textual.dom import DOMNode
 
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.suggestions import did_you_mean
+from agentr_lite.core.yaml_values import load_yaml, read_limited
 
 
 def binding_ids(nodes: Iterable[type[DOMNode]]) -> dict[str, Binding]:
@@ -34,14 +35,11 @@ def load_keymap(path: Path, known: Iterable[str]) -> dict[str, str]:
     """
     if not path.exists():
         return {}
-    import yaml
-
     known = list(known)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise UsageError(f"cannot read the keys in {path}: {first}", hint=_HINT) from error
+        values = load_yaml(read_limited(path)) or {}
+    except (ValueError, OSError) as error:
+        raise UsageError(f"cannot read the keys in {path}: {error}", hint=_HINT) from error
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no mapping of binding ids to keys", hint=_HINT)
     for name, keys in values.items():

@@ -30,7 +30,8 @@ def turn_grammar(setting: str, env: Environment) -> str:
         return setting
     with environment_boundary(env, "grammar()"):
         rules = env.grammar()
-    if not isinstance(rules, str) or not rules.strip():
+        rules = str.__str__(rules) if isinstance(rules, str) else ""
+    if not rules.strip():
         raise UsageError(
             f"environment '{env.name}' has no grammar of its actions",
             hint="Set agent.grammar to a GBNF file, or to '' for none.",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agentr_lite.agent.boundary import environment_boundary
+from agentr_lite.agent.boundary import guarded_reset, guarded_state, guarded_tasks
 from agentr_lite.agent.step import take_step
 from agentr_lite.agent.turns import Choice, answer_format
 from agentr_lite.core.errors import AgentrError
@@ -103,23 +103,17 @@ def replay_states(env: Environment, origin: Origin, turns: Iterable[tuple[str, s
     texts: list[str] = []
     form = answer_format(origin.choice, env)
     try:
-        with environment_boundary(env, f"tasks({origin.split!r})"):
-            task = next((t for t in env.tasks(origin.split) if t.name == origin.task), None)
+        tasks = guarded_tasks(env, origin.split)
+        task = next((t for t in tasks if t.name == origin.task), None)
         if task is None:
             return States(problem=f"{env.name} no longer has the task '{origin.task}'")
-        with environment_boundary(env, f"reset({origin.task!r})"):
-            env.reset(task)
-        texts.append(_state(env))
+        guarded_reset(env, task)
+        texts.append(guarded_state(env))
         for number, (text, answer) in enumerate(turns, 1):
             if take_step(env, text, form=form).observation != answer:
                 problem = f"step {number} is answered differently now: the environment has changed"
                 return States(tuple(texts), problem)
-            texts.append(_state(env))
+            texts.append(guarded_state(env))
     except AgentrError as error:
         return States(tuple(texts), error.message)
     return States(tuple(texts))
-
-
-def _state(env: Environment) -> str:
-    with environment_boundary(env, "describe_state()"):
-        return str(env.describe_state())

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from agentr_lite import __version__
+from agentr_lite.console.interrupts import terminations_interrupt
 from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     AgentrError,
     Interrupted,
+    UsageError,
     from_os_error,
 )
 
@@ -51,6 +53,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("agentr_lite.cli.doctor:doctor", "Check this machine and installation."),
 }
 """Command -> (where its code is, its line in ``--help``): listing them imports none."""
+
+
+_descriptor_1: TextIO | None = None
 
 
 class LazyGroup(click.Group):
@@ -118,7 +123,9 @@ def cli(ctx: click.Context) -> None:
 def main(args: list[str] | None = None) -> None:
     """Entry point: runs the command and turns every error into one line and an exit code."""
     _prepare_streams()
-    code = _run(sys.argv[1:] if args is None else args)
+    _keep_stdout_for_data()
+    with terminations_interrupt():
+        code = _run(sys.argv[1:] if args is None else args)
     _release_streams()
     sys.exit(code)
 
@@ -132,6 +139,7 @@ def _run(arguments: list[str]) -> int:
 def _run_reported(arguments: list[str], *, debug: bool) -> int:
     as_json = "--json" in arguments
     try:
+        _check_arguments(arguments)
         code = cli.main(args=arguments, prog_name="agentr-lite", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as error:
@@ -156,6 +164,22 @@ def _run_reported(arguments: list[str], *, debug: bool) -> int:
             _show_traceback(error)
         _report(from_os_error(error), as_json)
         return EXIT_FAILED
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """Refuse an argument whose bytes are no text: it cannot be stored, printed or compared.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"the argument {argument!r} is not valid UTF-8",
+                hint="Rename the file, or write the argument in a terminal that uses UTF-8.",
+            ) from None
 
 
 @contextlib.contextmanager
@@ -238,6 +262,31 @@ def _prepare_streams() -> None:
         narrow = (stream.encoding or "").lower().replace("-", "") != "utf8"
         if narrow and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _keep_stdout_for_data() -> None:
+    """Let only ``sys.stdout`` write to stdout; what anything else writes there goes to stderr.
+
+    That is the output of a plugin's machine code and of the processes that it starts. A terminal
+    shows both streams, and there line editing needs the real one.
+    """
+    global _descriptor_1
+    stream = sys.stdout
+    if stream is not sys.__stdout__ or not isinstance(stream, io.TextIOWrapper) or stream.isatty():
+        return
+    try:
+        if stream.fileno() != 1:
+            return
+        stream.flush()
+        data = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:
+        return  # one of them is closed
+    # The old object would close descriptor 1 when nothing holds it any more.
+    _descriptor_1 = stream
+    sys.stdout = sys.__stdout__ = io.TextIOWrapper(  # type: ignore[misc]
+        os.fdopen(data, "wb"), encoding=stream.encoding, errors=stream.errors
+    )
 
 
 def _release_streams() -> None:

@@ -182,10 +182,6 @@ def oracle_actions(env: Environment, task: Task | None = None) -> list[str] | No
     Raises:
         EnvironmentFault: the environment's code raised or took too long.
     """
-    from agentr_lite.agent.boundary import environment_boundary
+    from agentr_lite.agent.boundary import guarded_actions
 
-    with environment_boundary(env, "plan()" if task is None else f"solve({task.name!r})"):
-        try:
-            return list(env.plan() if task is None else env.solve(task))
-        except NotImplementedError:
-            return None
+    return guarded_actions(env, task)

@@ -79,14 +79,14 @@ def parse_settings(options: tuple[str, ...]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if not options:
         return settings
-    import yaml
+    from agentr_lite.core.yaml_values import YamlError, load_yaml
 
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
             raise UsageError(f"--option {option}: needs the form key=value")
         try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(f"--option {key}: {' '.join(str(error).split())}") from error
+            settings[key.strip()] = load_yaml(value)
+        except YamlError as error:
+            raise UsageError(f"--option {key}: {error}") from error
     return settings

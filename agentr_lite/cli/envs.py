@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +35,13 @@ def list_envs(as_json: bool = False) -> None:
     from agentr_lite.agent.boundary import guarded_tasks
     from agentr_lite.core.tasks import SPLITS
     from agentr_lite.envs.registry import ADAPTERS, env_names, env_origin, make_env
+    from agentr_lite.runs.closing import closed_at_end
 
     rows: list[dict[str, Any]] = []
     for name in env_names():
         row: dict[str, Any] = {"name": name, "origin": env_origin(name), "error": ""}
         try:
-            with closing(make_env(name)) as env:
+            with closed_at_end(make_env(name)) as env:
                 row.update({split: len(guarded_tasks(env, split)) for split in SPLITS})
         except AgentrError as error:
             # One broken plugin must not hide the others.
@@ -85,8 +85,9 @@ def show_env(
     """Show an environment's instructions and splits, or one of its tasks with a solution."""
     from agentr_lite.agent.boundary import guarded_tasks
     from agentr_lite.envs.registry import find_task, make_env
+    from agentr_lite.runs.closing import closed_at_end
 
-    with closing(make_env(name, settings)) as env, usage_errors_kept():
+    with closed_at_end(make_env(name, settings)) as env, usage_errors_kept():
         if task is not None:
             _show_task(env, find_task(env, task, split, listing=guarded_tasks), as_json)
         else:
@@ -96,7 +97,7 @@ def show_env(
 def _show_splits(
     env: Environment, split: str | None, *, list_tasks: bool, brief: bool, as_json: bool
 ) -> None:
-    from agentr_lite.agent.boundary import environment_boundary, guarded_tasks
+    from agentr_lite.agent.boundary import guarded_instructions, guarded_tasks
     from agentr_lite.core.tasks import SPLITS
 
     splits = {where: guarded_tasks(env, where) for where in ((split,) if split else SPLITS)}
@@ -111,8 +112,7 @@ def _show_splits(
             keep=["task"],
         )
         return
-    with environment_boundary(env, "instructions()"):
-        instructions = env.instructions(brief=brief)
+    instructions = guarded_instructions(env, brief=brief)
     if as_json:
         emit_json(
             {
@@ -187,8 +187,9 @@ def check_env(
     """
     from agentr_lite.envs.checker import UNTRIED, check_environment
     from agentr_lite.envs.registry import make_env
+    from agentr_lite.runs.closing import closed_at_end
 
-    with closing(make_env(name, settings)) as env:
+    with closed_at_end(make_env(name, settings)) as env:
         findings = check_environment(
             env,
             other=lambda: make_env(name, settings),

@@ -15,7 +15,7 @@ from agentr_lite.cli.common import (
     recipe_options,
 )
 from agentr_lite.console.streams import emit, emit_json, terminal_width, warn
-from agentr_lite.core.errors import EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
+from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
 from agentr_lite.core.rounds import BEFORE_IMITATION, reference_round
 from agentr_lite.core.tasks import SPLITS
 from agentr_lite.runs.adopted import ADOPTED_ROUND, run_with_adapter
@@ -138,7 +138,10 @@ def evaluate(
             f"the environment broke in {faulty} episodes; they are left out of the figures",
             hint=f"The first of them: {first}",
         )
-        context.exit(EXIT_SOME_TASKS_FAILED)
+        played = sum(
+            of_mode["episodes"] for by_mode in figures.values() for of_mode in by_mode.values()
+        )
+        context.exit(EXIT_FAILED if faulty == played else EXIT_SOME_TASKS_FAILED)
 
 
 def _first_fault(store: Store, run_id: str, figures: Figures) -> str:

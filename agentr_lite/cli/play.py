@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +12,7 @@ from agentr_lite.cli.env_options import env_settings
 from agentr_lite.console.streams import emit, say
 from agentr_lite.console.text import Styled, clean
 from agentr_lite.core.errors import UsageError
+from agentr_lite.core.unicode import without_surrogates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,10 +58,11 @@ def play(
     """
     from agentr_lite.agent.boundary import guarded_tasks
     from agentr_lite.envs.registry import find_task, make_env
+    from agentr_lite.runs.closing import closed_at_end
 
     if record:
         settings = _recipe_settings(name) | settings
-    with closing(make_env(name, settings)) as env, usage_errors_kept():
+    with closed_at_end(make_env(name, settings)) as env, usage_errors_kept():
         chosen = (
             find_task(env, task, split, listing=guarded_tasks)
             if task is not None
@@ -162,7 +163,7 @@ class _Game:
             if sys.stdin.isatty():
                 click.echo(err=True)
             return None
-        return line.rstrip("\r\n")
+        return without_surrogates(line.rstrip("\r\n"))
 
     def _turn(self, line: str) -> None:
         if not line.strip():
@@ -217,15 +218,13 @@ class _Game:
         if len(self._past) == 1:
             say("Nothing to undo.")
             return
-        from agentr_lite.agent.boundary import environment_boundary
+        from agentr_lite.agent.boundary import environment_boundary, guarded_state
 
         self._past.pop()
         self.turns.pop()
         with environment_boundary(self._env, "restore()"):
             self._env.restore(self._past[-1])
-        with environment_boundary(self._env, "describe_state()"):
-            state = self._env.describe_state()
-        say(f"One step back. {clean(state)}".rstrip())
+        say(f"One step back. {clean(guarded_state(self._env))}".rstrip())
 
     def _hint(self, *, everything: bool) -> None:
         plan = oracle_actions(self._env)

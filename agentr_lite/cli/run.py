@@ -14,6 +14,7 @@ from agentr_lite.cli.plan import plan_lines, show_plan
 from agentr_lite.console.progress import Progress
 from agentr_lite.console.streams import emit, say, terminal_width, warn
 from agentr_lite.core.errors import (
+    EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
     AgentrError,
     Interrupted,
@@ -133,7 +134,7 @@ def run(
             f"{result.failed_tasks} tasks failed ({by_kind})",
             hint=f"`agentr-lite trees {run_id}` says why.",
         )
-        context.exit(EXIT_SOME_TASKS_FAILED)
+        context.exit(EXIT_FAILED if result.all_failed else EXIT_SOME_TASKS_FAILED)
 
 
 def _checked(targets: Sequence[str], chosen: Chosen, path: Path) -> CheckedRun:

@@ -10,7 +10,7 @@ import click
 from agentr_lite.cli.common import command_line, database_path, db_option, json_option
 from agentr_lite.cli.learning import learning_json, say_learning
 from agentr_lite.console.streams import emit_json, emit_table, say, warn
-from agentr_lite.core.errors import EXIT_SOME_TASKS_FAILED, Interrupted
+from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted
 from agentr_lite.runs.claim import claimed
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def splice(
     faults = environment_faults(summary)
     if faults:
         warn(f"the environment broke in {faults} of {summary['pairs']} pairs; they are left out")
-        context.exit(EXIT_SOME_TASKS_FAILED)
+        context.exit(EXIT_FAILED if faults == summary["pairs"] else EXIT_SOME_TASKS_FAILED)
 
 
 def _show(run_id: str, number: int, summary: Mapping[str, Any]) -> None:

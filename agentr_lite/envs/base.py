@@ -44,6 +44,11 @@ class Environment(ABC):
     time_limit_s: float = 300.0
     """Longest time that a call may take; if a call takes longer, its task fails. 0 = no limit."""
 
+    isolate: ClassVar[bool] = False
+    """Whether to run it in a child process. Its time limit then holds for machine code too, and a
+    crash costs the task at hand. Each call takes some 0.1 ms longer. Tasks and snapshots must be
+    picklable; a recipe's ``env_options.isolate`` overrides it."""
+
     replays_quickly: ClassVar[bool] = False
     """Whether an episode can be replayed in well under a second without using anything outside
     this process. Then a viewer replays episodes without asking."""

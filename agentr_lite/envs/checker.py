@@ -21,6 +21,7 @@ from agentr_lite.core.gbnf import check_grammar
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.faults import raised_at
+from agentr_lite.envs.foreign import text_of
 from agentr_lite.envs.limits import time_limit
 
 _LOG = logging.getLogger(__name__)
@@ -138,11 +139,12 @@ def _guarded(check: str, run: Callable[[], Finding], env: Environment) -> Findin
     except AgentrError as error:
         return Finding(check, False, 0, error.message)
     # The boundary: everything that an environment's code raises is reported.
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         _LOG.debug("environment '%s': %s", env.name, check, exc_info=error)
-        return Finding(
-            check, False, 0, f"raised {type(error).__name__}: {error}{raised_at(error, env)}"
-        )
+        said = f"raised {type(error).__name__}: {text_of(error)}{raised_at(error, env)}"
+        return Finding(check, False, 0, said)
 
 
 def _finding(check: str, cases: int, problems: Sequence[str], remark: str = "") -> Finding:

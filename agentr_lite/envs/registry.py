@@ -19,19 +19,21 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
-from agentr_lite.core.errors import AgentrError, EnvironmentFault, UsageError
+from agentr_lite.core.errors import EnvironmentFault, UsageError
 from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.faults import raised_at
 from agentr_lite.envs.files import load_from_file
-from agentr_lite.envs.limits import time_limit
+from agentr_lite.envs.foreign import foreign_code
+from agentr_lite.envs.isolated import IsolatedEnvironment
 from agentr_lite.envs.names import EnvName, parse_env_name
 from agentr_lite.envs.wrappers import ReplayEnvironment
 
 ENTRY_POINT_GROUP = "agentr_lite.envs"
 TIME_LIMIT = "time_limit_s"
-"""The option that every environment has."""
+ISOLATE = "isolate"
+"""Options that every environment has; its constructor does not get them."""
 
 _BUILT_IN: dict[str, str] = {
     "sciworld": "agentr_lite.envs.sciworld:SciWorld",
@@ -97,36 +99,46 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
     Args:
         name: as in ``env_names``, or an address or a file (``agentr_lite.envs.names``).
         options: keyword arguments of its constructor; a recipe's ``env_options``. All environments
-            have ``time_limit_s`` (``Environment.time_limit_s``), which the constructor does not
-            get.
+            have ``time_limit_s`` and ``isolate`` (``Environment.time_limit_s`` and ``isolate``),
+            which the constructor does not get.
 
     Raises:
         UsageError: there is no such environment, or it has no such option.
         EnvironmentFault: a plugin cannot be loaded, or its constructor raised an error.
     """
     parsed = parse_env_name(name)
-    factory = _factory(parsed)
-    arguments = [parsed.address] if parsed.scheme else []
     own = dict(options or {})
     limit = _time_limit(name, own.pop(TIME_LIMIT, None))
+    isolate = own.pop(ISOLATE, None)
+    if isolate not in (None, True, False):
+        raise UsageError(f"{name}: {ISOLATE} needs true or false, not {isolate!r}")
+    # With the option, not even its import runs in this process.
+    if isolate or (isolate is None and getattr(_factory(parsed, limit), ISOLATE, False) is True):
+        return IsolatedEnvironment(name, own, limit)
+    factory = _factory(parsed, limit)
+    arguments = [parsed.address] if parsed.scheme else []
     _check_options(name, factory, own, given=len(arguments))
-    try:
-        making = Environment.time_limit_s if limit is None else limit
-        with time_limit(making, name, "making it"):
-            env = factory(*arguments, **own)
-    except AgentrError:
-        raise
-    except Exception as error:
-        raise EnvironmentFault(
-            name,
-            f"cannot be made: {type(error).__name__}: {error}{raised_at(error, factory)}",
-            hint=_whose(name),
-        ) from error
+    making = Environment.time_limit_s if limit is None else limit
+    with foreign_code(
+        name,
+        "making it",
+        making,
+        failed="cannot be made",
+        hint=_whose(name),
+        raised_at=lambda error: raised_at(error, factory),
+    ):
+        env = factory(*arguments, **own)
+        own_name, own_limit = getattr(env, "name", None), getattr(env, TIME_LIMIT, None)
+        _time_limit(name, own_limit)
     if not isinstance(env, Environment):
         raise EnvironmentFault(
             name,
             f"made a {type(env).__name__}, which is not an environment",
             hint="It must be a subclass of agentr_lite.envs.base.Environment.",
+        )
+    if not isinstance(own_name, str) or not own_name.strip():
+        raise EnvironmentFault(
+            name, f"its name is a {type(own_name).__name__}; needed: a text", hint=_whose(name)
         )
     made = env if _saves_state(env) else ReplayEnvironment(env)
     if limit is not None:
@@ -196,8 +208,12 @@ def _plugins() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
-def _factory(name: EnvName) -> Callable[..., Any]:
+def _factory(name: EnvName, limit_s: float | None = None) -> Callable[..., Any]:
     """The class or function that makes the environment.
+
+    Args:
+        name: its name.
+        limit_s: the longest time that its import may take; None: the usual limit.
 
     Raises:
         UsageError: there is no such environment, adapter or file.
@@ -221,7 +237,12 @@ def _factory(name: EnvName) -> Callable[..., Any]:
             f"no environment '{text}'{did_you_mean(text, [*env_names(), *forms])}",
             hint="`agentr-lite envs` lists them.",
         )
-    try:
+    limit = Environment.time_limit_s if limit_s is None else limit_s
+    # The limit is for foreign code; ours may be slow on a busy machine, but returns.
+    limit = 0.0 if text in _BUILT_IN or name.scheme else limit
+    with foreign_code(
+        text, f"loading {target}", limit, failed=f"cannot load {target}", hint=_whose(text)
+    ):
         if name.path is not None:
             loaded = load_from_file(name.path, name.attribute)
         elif plugin is not None:
@@ -229,12 +250,6 @@ def _factory(name: EnvName) -> Callable[..., Any]:
         else:
             module, _, attribute = target.partition(":")
             loaded = getattr(importlib.import_module(module), attribute)
-    except AgentrError:
-        raise
-    except Exception as error:
-        raise EnvironmentFault(
-            text, f"cannot load {target}: {type(error).__name__}: {error}", hint=_whose(text)
-        ) from error
     if not callable(loaded):
         raise EnvironmentFault(text, f"{target} is not a class or function", hint=_whose(text))
     factory: Callable[..., Any] = loaded
@@ -245,11 +260,15 @@ def _check_options(
     name: str, factory: Callable[..., Any], options: Mapping[str, Any], *, given: int
 ) -> None:
     """Refuse options that ``factory`` does not have after its first ``given`` arguments."""
-    parameters = list(inspect.signature(factory).parameters.values())[given:]
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())[given:]
+    except (ValueError, TypeError):
+        # A class of machine code: it refuses what it does not know.
+        return
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         return
     known = [p.name for p in parameters if p.kind is not inspect.Parameter.POSITIONAL_ONLY]
-    known.append(TIME_LIMIT)
+    known += [TIME_LIMIT, ISOLATE]
     for option in options:
         if option not in known:
             raise UsageError(

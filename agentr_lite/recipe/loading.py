@@ -11,11 +11,12 @@ from typing import Any
 
 from agentr_lite.core.errors import RecipeError
 from agentr_lite.core.suggestions import did_you_mean
+from agentr_lite.core.yaml_values import YamlError, load_yaml, read_limited
 from agentr_lite.recipe.environments import SHORT_KEYS, read_environments
 from agentr_lite.recipe.grammars import with_grammar_text
 from agentr_lite.recipe.overrides import apply_overrides
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.recipe.values import build, one_line, type_name
+from agentr_lite.recipe.values import build, type_name
 
 RECIPE_PACKAGE = "agentr_lite_recipes"
 STUDY_PREFIX = "study-"
@@ -73,8 +74,8 @@ def yaml_text(name_or_path: str, names: Sequence[str], *, kind: str, hint: str) 
         return resources.files(RECIPE_PACKAGE).joinpath(f"{name_or_path}.yaml").read_text("utf-8")
     path = Path(name_or_path)
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_limited(path)
+    except (OSError, ValueError) as error:
         raise RecipeError(
             f"no {kind} '{name_or_path}'{did_you_mean(name_or_path, names)}"
             if isinstance(error, FileNotFoundError)
@@ -104,13 +105,11 @@ def recipe_data(name_or_path: str) -> dict[str, Any]:
     Raises:
         RecipeError: unreadable, or not a mapping.
     """
-    import yaml
-
     text = recipe_text(name_or_path)
     try:
-        data = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise RecipeError(f"recipe {name_or_path} is not valid YAML: {one_line(error)}") from error
+        data = load_yaml(text) or {}
+    except YamlError as error:
+        raise RecipeError(f"recipe {name_or_path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"recipe {name_or_path} must be a mapping, not {type_name(data)}")
     data.setdefault("name", Path(name_or_path).stem)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentr_lite.core.errors import RecipeError
+from agentr_lite.core.yaml_values import MAX_DEPTH, YamlError, load_yaml
 from agentr_lite.recipe.environments import named_settings
-from agentr_lite.recipe.values import one_line
 
 
 def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> None:
@@ -20,16 +20,14 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> None:
     Raises:
         RecipeError: not of the form ``key=value``, not YAML, or a group where a key was meant.
     """
-    import yaml
-
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:
             raise RecipeError(f"--set {override}: needs the form key=value")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {key}: {one_line(error)}") from error
+            parsed = load_yaml(value)
+        except YamlError as error:
+            raise RecipeError(f"--set {key}: {error}") from error
         key = key.strip()
         if key.startswith("env.") and data.get("env") is not None:
             data["env"] = named_settings(data["env"])
@@ -53,9 +51,11 @@ def assign(data: dict[str, Any], dotted: str, value: Any) -> None:
     """Set a key of a group in plain data; groups that are missing are made.
 
     Raises:
-        RecipeError: a key where a group was meant.
+        RecipeError: a key where a group was meant, or more groups than any key has.
     """
     *parents, last = _keys(data, dotted)
+    if len(parents) > MAX_DEPTH:
+        raise RecipeError(f"--set {dotted[:40]}…: more than {MAX_DEPTH} groups within each other")
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):

@@ -14,6 +14,7 @@ from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.recipe.fields import Setting, per_env_keys, settings_of
 
 T = TypeVar("T")
+_SHOWN_CHARACTERS = 200
 
 
 def build(cls: type[T], data: Any, prefix: str = "", *, more_keys: Sequence[str] = ()) -> T:
@@ -91,7 +92,9 @@ def convert(hint: Any, value: Any, key: str, declared: Setting | None = None) ->
         # YAML reads a bare `off` as False.
         value = "off" if value is False and "off" in allowed else value
         if value not in allowed:
-            raise RecipeError(f"{key}: {value!r} is not one of {', '.join(map(str, allowed))}")
+            raise RecipeError(
+                f"{key}: {_shown(value)} is not one of {', '.join(map(str, allowed))}"
+            )
         return value
     if origin is tuple:
         items = value if isinstance(value, list | tuple) else [value]
@@ -113,7 +116,7 @@ def _scalar(hint: type, value: Any, key: str, declared: Setting | None) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise RecipeError(f"{key}: needs {hint.__name__}, not {type_name(value)} ({value!r})")
+        raise RecipeError(f"{key}: needs {hint.__name__}, not {type_name(value)} ({_shown(value)})")
     if declared and isinstance(value, int | float) and not declared.allows(value):
         raise RecipeError(f"{key}: {value} is outside {declared.span}")
     return value
@@ -133,6 +136,7 @@ def type_name(value: Any) -> str:
     return "nothing" if value is None else type(value).__name__
 
 
-def one_line(error: Exception) -> str:
-    """An error's message without line breaks."""
-    return " ".join(str(error).split())
+def _shown(value: Any) -> str:
+    """A value in a message; a long one is cut."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Iterable
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from agentr_lite.core.errors import UsageError
@@ -16,6 +16,7 @@ from agentr_lite.core.seeds import stream_seed
 from agentr_lite.envs import registry
 from agentr_lite.envs.base import Environment
 from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs.closing import closed_at_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def open_environments(recipe: Recipe) -> Generator[list[RunEnvironment]]:
         for recipe_of_env in recipe.by_environment():
             settings = recipe_of_env.environment
             name = settings.name
-            env = stack.enter_context(closing(registry.make_env(name, settings.options)))
+            env = stack.enter_context(closed_at_end(registry.make_env(name, settings.options)))
             twin = next((key for key, other in opened.items() if other.name == env.name), None)
             if twin is not None:
                 raise UsageError(

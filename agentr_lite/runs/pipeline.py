@@ -82,6 +82,16 @@ class PipelineResult:
         """The sum of ``failures``."""
         return sum(self.failures.values())
 
+    @property
+    def all_failed(self) -> bool:
+        """Whether no task was searched or evaluated to its end."""
+        counted = [
+            (STAGES[name].count_tasks(summary), STAGES[name].count_failures(summary))
+            for _, name, summary in self.stages
+        ]
+        played = [(tasks, failed) for tasks, failed in counted if tasks]
+        return bool(played) and all(tasks == failed for tasks, failed in played)
+
 
 def run_pipeline(
     store: Store,

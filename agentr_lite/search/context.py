@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agentr_lite.actors.base import Sampling
-from agentr_lite.agent.boundary import environment_boundary
+from agentr_lite.agent.boundary import guarded_instructions
 from agentr_lite.agent.grammar import turn_grammar
 from agentr_lite.agent.turns import AnswerFormat, answer_format
 from agentr_lite.envs.base import Environment
@@ -37,8 +37,7 @@ def search_context(recipe: Recipe, env: Environment, round_index: int) -> Search
     Raises:
         EnvironmentFault: the environment has no instructions.
     """
-    with environment_boundary(env, "instructions()"):
-        instructions = env.instructions(brief=recipe.agent.brief)
+    instructions = guarded_instructions(env, brief=recipe.agent.brief)
     settings = recipe.search
     sampling = Sampling(
         temperature=settings.temperature,

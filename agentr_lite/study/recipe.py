@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 from agentr_lite.core.errors import RecipeError
 from agentr_lite.core.suggestions import did_you_mean
+from agentr_lite.core.yaml_values import YamlError, load_yaml
 from agentr_lite.metrics.methods import BASE, IMITATION
 from agentr_lite.recipe.fields import setting
 from agentr_lite.recipe.loading import recipe_data, recipe_from_dict, study_names, yaml_text
 from agentr_lite.recipe.overrides import assign
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.recipe.values import build, one_line, type_name
+from agentr_lite.recipe.values import build, type_name
 from agentr_lite.study.methods import METHODS
 
 _HINT = "docs/study.md lists a study's keys."
@@ -180,12 +181,11 @@ def load_study(
         RecipeError: the file is unreadable or not a mapping, a key is unknown, a value has a wrong
             type or is out of range, or an environment or method does not exist.
     """
-    import yaml
-
+    text = study_text(name_or_path)
     try:
-        data = yaml.safe_load(study_text(name_or_path)) or {}
-    except yaml.YAMLError as error:
-        raise RecipeError(f"study {name_or_path} is not valid YAML: {one_line(error)}") from error
+        data = load_yaml(text) or {}
+    except YamlError as error:
+        raise RecipeError(f"study {name_or_path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"study {name_or_path} must be a mapping, not {type_name(data)}")
     data.setdefault("name", Path(name_or_path).stem)
@@ -206,9 +206,9 @@ def load_study(
         if not separator:
             raise RecipeError(f"--set {override}: needs the form key=value")
         try:
-            assign(chosen, key.strip(), yaml.safe_load(value))
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {key}: {one_line(error)}") from error
+            assign(chosen, key.strip(), load_yaml(value))
+        except YamlError as error:
+            raise RecipeError(f"--set {key}: {error}") from error
     return study_from_dict(chosen)
 
 

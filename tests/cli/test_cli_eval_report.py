@@ -180,6 +180,17 @@ def test_a_broken_environment_ends_with_5(
     assert "the environment broke in 1 episodes" in shown.err
 
 
+def test_an_environment_that_breaks_in_all_tasks_ends_with_1(
+    db: Path, machine: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy: Policy = lambda messages, seed: act("break")  # noqa: E731
+    machine["policy"] = policy
+    assert call("eval", trained_run(db), "--round", "0", "--json") == 1
+    shown = capsys.readouterr()
+    figures = json.loads(shown.out)["evals"]["greedy"]
+    assert figures["faulty"] == figures["episodes"] > 1
+
+
 def test_report_of_the_latest_and_of_several_runs(
     db: Path, machine: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -217,7 +217,8 @@ def _narration(text: str) -> str:
 
 
 class TestInterrupts:
-    def test_the_real_engine(self, tmp_path: Path, db: Path) -> None:
+    @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+    def test_the_real_engine(self, tmp_path: Path, db: Path, sent: signal.Signals) -> None:
         """Ctrl-C while llama.cpp decodes: exit 130, what is done is kept, the way on is named."""
         model = write_tiny_model(tmp_path / "tiny.gguf")
         words = ["eval", "textcraft", "--model", model, "-d", db]
@@ -228,7 +229,7 @@ class TestInterrupts:
             assert process.stderr is not None and process.stdout is not None
             line = process.stderr.readline()
             assert "evaluating the base model" in line
-            process.send_signal(signal.SIGINT)
+            process.send_signal(sent)
             out, err = process.stdout.read(), process.stderr.read()
         assert process.returncode == 130
         assert out == ""

@@ -8,20 +8,24 @@ import os
 import pickle
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentr_lite.agent.boundary import guarded_reset, guarded_step
 from agentr_lite.core.errors import EnvironmentFault, UsageError
 from agentr_lite.core.tasks import SPLITS
 from agentr_lite.envs.checker import check_environment
+from agentr_lite.envs.isolated import IsolatedEnvironment
 from agentr_lite.envs.registry import make_env
 from agentr_lite.envs.textworld import TextWorld
 from agentr_lite.envs.textworld.build import Workshop
 from agentr_lite.envs.textworld.env import is_played, one_line
 from agentr_lite.envs.textworld.games import LEVELS, make_tasks
 from agentr_lite.envs.textworld.machine import read_output, tidy
+from tests.support.hostile_actions import play_hostile_actions
 
 needs_textworld = pytest.mark.skipif(
     importlib.util.find_spec("textworld") is None,
@@ -104,7 +108,16 @@ def test_a_game_is_won_by_its_plan(env: TextWorld) -> None:
         *("look. save", "look.SAVE", "look, quit", "me, save", "look; restart", "look then q"),
         *(". save", "\nundo", "look.\n save", "look. save\0x", "transcripzz", "look. superbrieF"),
         *("look. tw-trace-actions", "TW-print facts", "print_state", "restrict commands", "o save"),
-        *("look. again", "g, look", "look. " + "." * 188 + "saved"),
+        *("look. again", "g, look", "look. " + "." * 188 + "saved", '"save', 'look."undo"'),
+        *(
+            "\\boxed{take apple}",
+            r"\frac{1}{2}",
+            "\\U",
+            "look \\s",
+            "take \\\\",
+            "\n\\help",
+            "\x00\\",
+        ),
     ],
 )
 def test_commands_to_the_interpreter_are_found_anywhere_on_a_line(action: str) -> None:
@@ -131,6 +144,40 @@ def test_the_text_of_a_model_writes_no_files(
     assert list(tmp_path.iterdir()) == []
     first = env.step("look").observation
     assert env.step("again").observation == first
+
+
+@needs_textworld
+def test_nothing_of_an_action_reaches_the_interpreters_commands(
+    games: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = {"levels": [3], "train": 1, "dev": 1, "test": 1, "games_dir": str(games)}
+    with closing(make_env("textworld", {**options, "time_limit_s": 20})) as env:
+        assert isinstance(env, IsolatedEnvironment)
+        guarded_reset(env, env.tasks("train")[0])
+        capfd.readouterr()
+        for action in (
+            "\\boxed{take apple}",
+            "\\frac",
+            "\\U",
+            "look \\s",
+            "\\",
+            "\n\\d\n",
+            "@",
+            "*",
+        ):
+            assert guarded_step(env, action).info["invalid"]
+        counts, faults = play_hostile_actions(env, 300, seed=7)
+        assert faults == {} and counts.total() == 300 and counts["understood"] > 10
+    assert "DUMB-FROTZ" not in "".join(capfd.readouterr())
+
+
+@needs_textworld
+def test_the_machine_refuses_what_is_no_line(env: TextWorld) -> None:
+    env.reset(env.tasks("train")[0])
+    machine, _ = env._playing()
+    for command in ("\\U", "a\nb", "look\x00"):
+        with pytest.raises(ValueError, match="no line for the game"):
+            machine.send(command)
 
 
 @needs_textworld
@@ -253,5 +300,5 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="not installed") as caught:
-        make_env("textworld")
+        make_env("textworld", {"isolate": False})
     assert "agentr-lite[textworld]" in caught.value.hint

@@ -128,10 +128,11 @@ def test_killed_again_and_again(cli: Call, recipe: Path, db: Path, whole: list[s
 @pytest.mark.parametrize(
     ("point", "number"), [("generate", 30), ("save_revision", 3), ("train_lora", 1)]
 )
-def test_ctrl_c_names_the_command_that_goes_on(
-    cli: Call, recipe: Path, db: Path, whole: list[str], point: str, number: int
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_names_the_command_that_goes_on(
+    cli: Call, recipe: Path, db: Path, whole: list[str], point: str, number: int, sent: int
 ) -> None:
-    stopped = cut(point, number, signal.SIGINT, "run", recipe, "-d", db)
+    stopped = cut(point, number, sent, "run", recipe, "-d", db)
 
     assert stopped.returncode == 130
     assert stopped.stdout == ""
@@ -423,3 +424,15 @@ def test_all_that_the_environment_broke_is_counted() -> None:
     assert result.failures == {"searches": 3, "pairs": 2, "episodes": 5}
     assert result.failed_tasks == 10
     assert PipelineResult([(1, "search", {"failed": 0})]).failures == {}
+
+
+def test_a_run_whose_tasks_all_fail_ends_with_1(
+    cli: Call, recipe: Path, db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(env: Any, action: str) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("tests.support.corridor.Corridor.step", broken)
+    code, _, err = cli("run", recipe, "-d", db)
+    assert code == 1 and "tasks failed (" in err
+    assert cli("run", "--resume", "latest", "-d", db)[0] == 1

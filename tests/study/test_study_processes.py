@@ -95,7 +95,8 @@ def test_interrupting_stops_the_processes_and_keeps_their_work(study_file: Path)
     assert names == {"corridor-base": "finished", "corridor-verified": "interrupted"}
 
 
-def test_a_process_stops_with_the_one_that_started_it(study_file: Path) -> None:
+@pytest.mark.parametrize("way", ["the pipe ends", "SIGTERM", "SIGTERM twice"])
+def test_a_process_stops_with_the_one_that_started_it(study_file: Path, way: str) -> None:
     db = study_file.parent / "s.db"
     Store.open(db).close()
     job = CellJob(str(study_file), [], quick=False, cell="corridor/base/1", db=str(db))
@@ -111,8 +112,13 @@ def test_a_process_stops_with_the_one_that_started_it(study_file: Path) -> None:
     process.stdin.flush()
     while b"hanging" not in process.stderr.readline():
         assert process.poll() is None
-    process.stdin.close()
+    for _ in range(way.count("SIGTERM") + way.count("twice")):
+        process.terminate()
+        time.sleep(0.02)
+    if "SIGTERM" not in way:
+        process.stdin.close()
     assert process.wait(timeout=30) == 130
+    process.stdin.close()
     process.stderr.close()
     with Store.open(db, create=False, read_only=True) as store:
         assert get_run(store, "latest").status == "interrupted"

@@ -31,6 +31,7 @@ from agentr_lite.actors.openai.servers import find_model
 from agentr_lite.actors.openai.spec import ServerSpec
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message, spoken
+from agentr_lite.core.unicode import without_surrogates
 from agentr_lite.core.usage import Usage
 
 _OVERFLOW = re.compile(
@@ -367,9 +368,9 @@ def _text(row: Mapping[str, Any]) -> str | None:
     if isinstance(message, dict):
         # null means that there are only thoughts, or a refusal.
         content = message.get("content") or ""
-        return content if isinstance(content, str) else None
+        return without_surrogates(content) if isinstance(content, str) else None
     text = row.get("text")
-    return text if isinstance(text, str) else None
+    return without_surrogates(text) if isinstance(text, str) else None
 
 
 def _finish(text: str, row: Mapping[str, Any], sampling: Sampling) -> tuple[str, FinishReason]:

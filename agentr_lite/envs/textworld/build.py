@@ -8,6 +8,7 @@ reading TextWorld's grammars takes longer than making a game.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -53,7 +54,7 @@ class Workshop:
         Raises:
             EnvironmentFault: TextWorld could not make it.
         """
-        key = json.dumps({**payload, "textworld": version("textworld")}, sort_keys=True)
+        key = json.dumps({**payload, "textworld": _version()}, sort_keys=True)
         digest = hashlib.sha256(key.encode()).hexdigest()[:8]
         target = self._folder / f"{payload['game']}-{payload['seed']}-{digest}.z8"
         if target.is_file():
@@ -118,6 +119,11 @@ class Workshop:
         self.close()
         last = f": {lines[-1].strip()}" if lines else ""
         return f"the process that makes it ended with code {code}{last}"
+
+
+@functools.cache
+def _version() -> str:
+    return version("textworld")
 
 
 def make(payload: Mapping[str, Any], target: Path) -> None:

@@ -67,6 +67,9 @@ _LINE_BYTES = 198
 """The interpreter reads only this many bytes of a line."""
 _NEXT_COMMAND = re.compile(r"[.,;]|\bthen\b")
 """Separates two commands on a line, and a character from the command for it."""
+_ESCAPE = "\\"
+"""Begins a command to dumb-frotz, which reads the line before the game does, or an escape sequence
+anywhere in the line. Some never return (``\\boxed``), some end the process (``\\U``)."""
 _REFUSED = "That is no command of the game."
 _OVER = "The game is over."
 _GAMES_KEPT = 64
@@ -102,6 +105,8 @@ class TextWorld(Environment):
 
     name: ClassVar[str] = "textworld"
     path_options: ClassVar[tuple[str, ...]] = ("games_dir",)
+    # The interpreter is machine code that reads what a model wrote.
+    isolate: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -236,7 +241,8 @@ class TextWorld(Environment):
         self._machine = self._story = self._task = None
 
     def _take(self, task: Task) -> tuple[Machine, Story]:
-        if self._task is not task or self._machine is None or self._story is None:
+        # Equal, not the same: a task that comes from another process is a copy.
+        if self._task != task or self._machine is None or self._story is None:
             self._machine, self._story = self._load(task)
             self._task = task
         return self._machine, self._story
@@ -273,7 +279,13 @@ def is_played(line: str, *, again: bool) -> bool:
         again: whether the player has played a command that ``again`` could repeat. Otherwise it
             would repeat one of our own commands, which the player must not see.
     """
-    commands = [words for part in _NEXT_COMMAND.split(line.lower()) if (words := part.split())]
+    if _ESCAPE in line:
+        return False
+    commands = [
+        words
+        for part in _NEXT_COMMAND.split(line.lower().replace('"', " "))
+        if (words := part.split())
+    ]
     refused = {word[:_WORD_LENGTH] for word in _NOT_PLAYED}
     for first, *_ in commands:
         if first.startswith(_HIDDEN) or first[:_WORD_LENGTH] in refused:

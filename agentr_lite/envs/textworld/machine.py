@@ -71,8 +71,15 @@ class Machine:
         return _PROMPT.sub("", text)
 
     def send(self, command: str) -> Output:
-        """Carry out one command."""
+        """Carry out one command.
+
+        Raises:
+            ValueError: the command would reach the interpreter's own commands.
+        """
         import jericho
+
+        if not command.isprintable() or "\\" in command:
+            raise ValueError(f"{command!r} is no line for the game")
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", jericho.TruncatedInputActionWarning)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agentr_lite.actors.base import Actor, Sampling
-from agentr_lite.agent.boundary import environment_boundary
+from agentr_lite.agent.boundary import guarded_instructions
 from agentr_lite.agent.grammar import turn_grammar
 from agentr_lite.agent.turns import answer_format
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
@@ -121,8 +121,7 @@ class ModeEpisodes:
 
     def _run(self, group: EpisodeGroup, on_finish: Callable[[Episode], None]) -> list[Episode]:
         env, recipe = group.environment.env, group.environment.recipe
-        with environment_boundary(env, "instructions()"):
-            instructions = env.instructions(brief=recipe.agent.brief)
+        instructions = guarded_instructions(env, brief=recipe.agent.brief)
         recovers = self._mode == "recovery"
         return run_episodes(
             env,

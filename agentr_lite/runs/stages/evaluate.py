@@ -67,6 +67,10 @@ class EvaluateStage(Stage):
     def count_failures(cls, summary: Mapping[str, Any]) -> int:
         return sum(int(figures.get("faulty") or 0) for figures in summary.values())
 
+    @classmethod
+    def count_tasks(cls, summary: Mapping[str, Any]) -> int:
+        return sum(int(figures.get("episodes") or 0) for figures in summary.values())
+
     def finished(self) -> dict[str, Any] | None:
         """Figures by mode where all modes were played to their end with these very settings.
 

@@ -59,6 +59,10 @@ class SearchStage(Stage):
     def count_failures(cls, summary: Mapping[str, Any]) -> int:
         return int(summary.get("failed") or 0)
 
+    @classmethod
+    def count_tasks(cls, summary: Mapping[str, Any]) -> int:
+        return int(summary.get("trees") or 0)
+
     def prepare(self) -> None:
         """Plan the round's waves.
 

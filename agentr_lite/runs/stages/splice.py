@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentr_lite.agent.boundary import environment_boundary
+from agentr_lite.agent.boundary import guarded_tasks
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.tasks import Task
 from agentr_lite.recipe.groups import CHOOSING
@@ -200,8 +200,7 @@ class _TreeOrigins:
         env, split = self.environment(row).env, row.task.split
         key = (env.name, split)
         if key not in self._tasks:
-            with environment_boundary(env, f"tasks({split!r})"):
-                self._tasks[key] = {task.name: task for task in env.tasks(split)}
+            self._tasks[key] = {task.name: task for task in guarded_tasks(env, split)}
         task = self._tasks[key].get(row.task.name)
         if task is None:
             raise UsageError(

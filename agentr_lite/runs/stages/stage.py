@@ -79,6 +79,11 @@ class Stage(ABC):
         """How many ``failure_unit`` of a summary the environment or the model broke."""
         return 0
 
+    @classmethod
+    def count_tasks(cls, summary: Mapping[str, Any]) -> int:
+        """Of how many tasks ``count_failures`` counts the failed ones; 0: it counts none."""
+        return 0
+
     def run(self) -> dict[str, Any]:
         """Bring the stage to its end.
 

@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from agentr_lite.console.interrupts import interrupts_ignored
 from agentr_lite.console.streams import say, warn
 from agentr_lite.console.text import format_duration
-from agentr_lite.core.errors import EXIT_OK, EXIT_SOME_TASKS_FAILED
+from agentr_lite.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_TASKS_FAILED
 from agentr_lite.store import Store
 from agentr_lite.study.jobs.cell_job import CellJob
 from agentr_lite.study.jobs.cells import Cell
@@ -192,6 +192,8 @@ class ProcessPool:
             return
         lines = ended.log.read_text("utf-8", "replace").splitlines()[-_SHOWN_LINES:]
         status = f"signal {-code}" if code < 0 else f"exit code {code}"
+        if code == EXIT_INTERRUPTED:
+            status = "interrupted; what was finished is kept"
         errors = [line for line in lines if line.startswith("Error: ")]
         reason = errors[-1].removeprefix("Error: ") if errors else status
         self._outcome.failed[name] = reason
@@ -199,7 +201,8 @@ class ProcessPool:
 
     def _stop(self) -> None:
         """Ask the processes to save their work and stop; wait for them."""
-        with _interrupts_ignored():
+        # A second Ctrl-C must not leave processes behind.
+        with interrupts_ignored():
             for running in self._running:
                 with contextlib.suppress(ProcessLookupError):
                     running.process.send_signal(signal.SIGINT)
@@ -242,13 +245,3 @@ def may_train_on_the_same(cell: Cell, other: Cell) -> bool:
     verify = other.recipe.splice.verify
     recipe = replace(cell.recipe, splice=replace(cell.recipe.splice, verify=verify))
     return plain_settings(recipe) == plain_settings(other.recipe)
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C in the block: a second one must not leave processes behind."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

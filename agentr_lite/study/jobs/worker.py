@@ -12,6 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
+from agentr_lite.console.interrupts import terminations_interrupt
 from agentr_lite.console.progress import Progress
 from agentr_lite.console.streams import say
 from agentr_lite.console.text import clean
@@ -37,7 +38,8 @@ def main(line: str) -> int:
         The exit code; the reason for a failure is on stderr.
     """
     try:
-        return _run(CellJob.from_json(line))
+        with terminations_interrupt():
+            return _run(CellJob.from_json(line))
     except KeyboardInterrupt:
         say("interrupted; what was finished is kept")
         return EXIT_INTERRUPTED

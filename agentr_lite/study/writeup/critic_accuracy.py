@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 
 from agentr_lite.agent.boundary import guarded_tasks
@@ -14,6 +13,7 @@ from agentr_lite.core.verdicts import Verdict
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.registry import make_env
 from agentr_lite.recipe.settings import Recipe
+from agentr_lite.runs.closing import closed_at_end
 from agentr_lite.store import Store
 from agentr_lite.store.records import JudgementRow, TreeRow
 from agentr_lite.store.runs import get_run
@@ -158,6 +158,8 @@ class CriticCache:
         spliced = sum(row.stage == "splice" and row.finished for row in result.stages)
         key = (result.run.id, spliced)
         if key not in self._by_run:
-            with closing(make_env(recipe.environment.name, recipe.environment.options)) as env:
+            with closed_at_end(
+                make_env(recipe.environment.name, recipe.environment.options)
+            ) as env:
                 self._by_run[key] = critic_rounds(self._store, result.run.id, env)
         return self._by_run[key]

@@ -249,7 +249,8 @@ _OTHER_FOLDERS = {
 }
 _BY_LAYER = (
     *("core", "console", "recipe", "envs", "agent", "actors", "convert", "store", "metrics"),
-    *("search", "splice", "train", "evaluate", "runs", "report", "study", "starter", "cli"),
+    *("search", "splice", "imitate", "train", "evaluate"),
+    *("runs", "report", "study", "starter", "cli"),
 )
 """Packages in the order in which they may import each other."""
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("agentr_lite.cli.run:run", "The whole loop: search, splice, train, evaluate."),
     "study": ("agentr_lite.cli.study:study", "Compare methods over environments and seeds."),
+    "imitate": ("agentr_lite.cli.imitate:imitate", "Learn from demonstrations before round 1."),
     "search": ("agentr_lite.cli.search:search", "Grow search trees for a round of a run."),
     "splice": ("agentr_lite.cli.splice:splice", "Make revision data from a round's trees."),
     "train": ("agentr_lite.cli.train:train", "Train a LoRA adapter on a round's data."),

@@ -16,6 +16,7 @@ from agentr_lite.cli.common import (
 )
 from agentr_lite.console.streams import emit, emit_json, terminal_width, warn
 from agentr_lite.core.errors import EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
+from agentr_lite.core.rounds import BEFORE_IMITATION, reference_round
 from agentr_lite.core.tasks import SPLITS
 from agentr_lite.runs.adopted import ADOPTED_ROUND, run_with_adapter
 from agentr_lite.runs.choice import Chosen
@@ -32,7 +33,10 @@ PAIRED_MODES: tuple[EvalMode, ...] = ("greedy", "recovery")
 @click.command("eval")
 @click.argument("targets", metavar="RUN|RECIPE", nargs=-1, required=True)
 @click.option(
-    "--round", "round_index", type=click.IntRange(0), help="Default: the last trained round."
+    "--round",
+    "round_index",
+    type=click.IntRange(BEFORE_IMITATION),
+    help="Default: the last trained round. After imitation, round 0, the base is round -1.",
 )
 @click.option(
     "--split", type=click.Choice(SPLITS), help="The split to play.  [default: the recipe's]"
@@ -179,7 +183,7 @@ def _show(
         data: dict[str, Any] = {"run": run_id, "round": number, "split": split}
         data["evals"] = figures[number]
         if paired:
-            data["base"] = figures[0]
+            data["base"] = figures[min(figures)]
             data["pairs"] = {
                 mode: [pair.to_json() for pair in of_mode] for mode, of_mode in pairs.items()
             }
@@ -187,13 +191,16 @@ def _show(
         return
 
     report = gather(store, run_id)
-    lines = [line for line in report.evals if line.split == split and line.round in (0, number)]
+    shown = (number, reference_round(number, imitates=report.run.imitates))
+    lines = [line for line in report.evals if line.split == split and line.round in shown]
     sections = run_sections(
         replace(report, evals=lines, splices=[], training=[], learning=[], stages=[])
     )
     head = [f"Run {run_id}"]
     for mode, of_mode in pairs.items():
-        section = paired_section(of_mode, number, mode=mode, split=split)
+        section = paired_section(
+            of_mode, number, mode=mode, split=split, imitates=report.run.imitates
+        )
         if section.rows:
             sections.append(section)
         elif of_mode:

@@ -88,12 +88,27 @@ def plan_lines(checked: CheckedRun) -> list[str]:
         tasks = _tasks(each.eval.tasks, None if counts is None else counts.eval, each.eval.split)
         where = f" of {each.env_label}" if several else ""
         lines.append(f"  base     evaluate on {tasks}{where}")
+    for each in by_environment if recipe.imitates else ():
+        where = f"{each.env_label}: " if several else ""
+        lines.append(f"  imitate  {where}{_imitation(each, checked)}")
     for number in range(1, recipe.rounds + 1):
         for each in by_environment:
             where = f"{each.env_label}: " if several else ""
             counts = checked.tasks.get(each.environment.name)
             lines.append(f"  round {number}  {where}{_round(each, counts, number)}")
     return lines
+
+
+def _imitation(recipe: Recipe, checked: CheckedRun) -> str:
+    counts = checked.tasks.get(recipe.environment.name)
+    imitation = recipe.imitation
+    available = None if counts is None else counts.available
+    played = None if available is None else min(imitation.tasks, available)
+    source = "" if imitation.source == "any" else f" of the source {imitation.source}"
+    return (
+        f"demonstrations of {_tasks(imitation.tasks, played, '')}{source}"
+        f" → train LoRA r={recipe.train.rank} → evaluate"
+    )
 
 
 def _round(recipe: Recipe, counts: TaskCounts | None, number: int) -> str:

@@ -22,6 +22,7 @@ from agentr_lite.core.errors import (
     UsageError,
     from_os_error,
 )
+from agentr_lite.core.rounds import round_name
 from agentr_lite.runs.choice import Chosen
 from agentr_lite.runs.claim import claimed
 
@@ -165,12 +166,12 @@ def _run_loop(store: Store, target: Target) -> PipelineResult:
             target.run.id,
             target.recipe,
             progress=progress,
-            on_stage=lambda *stage: _narrate(store, target.run.id, *stage),
+            on_stage=lambda *stage: _narrate(store, target, *stage),
         )
 
 
 def _narrate(
-    store: Store, run_id: str, number: int, stage: str, summary: Mapping[str, Any]
+    store: Store, target: Target, number: int, stage: str, summary: Mapping[str, Any]
 ) -> None:
     """A line on what an evaluation gave, and on a training that had no data."""
     from agentr_lite.metrics.evaluation import EvalFigures
@@ -180,7 +181,7 @@ def _narrate(
     if stage == "eval" and (greedy := summary.get("greedy")):
         figures = EvalFigures.from_json(greedy)
         success, reward = figures.success, figures.reward
-        name = "base" if number == 0 else f"round {number}"
+        name = round_name(number, imitates=target.recipe.imitates)
         if success:
             # A mean reward of one task alone has no interval.
             also = f", mean reward {reward.value:.3f}" if reward and figures.graded else ""
@@ -189,12 +190,12 @@ def _narrate(
             )
     elif stage == "train" and "skipped" in summary:
         # Without any adapter the run stops here, with an error that says the same.
-        diagnosis = round_diagnosis(store, run_id, number)
-        kept = [row.round for row in list_adapters(store, run_id) if row.round < number]
+        diagnosis = round_diagnosis(store, target.run.id, number)
+        kept = [row.round for row in list_adapters(store, target.run.id) if row.round < number]
         if diagnosis is not None and kept:
             warn(
                 f"round {number}: nothing to train on: {diagnosis.finding}",
-                hint=f"The adapter of round {max(kept)} stays in use.",
+                hint=f"The adapter of {round_name(max(kept), imitates=True)} stays in use.",
             )
 
 

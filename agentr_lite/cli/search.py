@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from agentr_lite.cli.common import (
 )
 from agentr_lite.cli.learning import learning_json, say_learning
 from agentr_lite.console.streams import emit_json, emit_table, say, warn
-from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted
+from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
 from agentr_lite.runs.choice import Chosen
 from agentr_lite.runs.claim import claimed
 
@@ -57,6 +58,12 @@ def search(
     checked = checked_target(targets, chosen, path, work="search")
     if checked is not None:
         checked.permitted()
+        if checked.recipe.imitates:
+            words = shlex.join(["agentr-lite", "imitate", *targets])
+            raise UsageError(
+                "round 1 of this recipe searches with what imitation gives",
+                hint=f"Begin with `{words}` and the same settings; then search that run.",
+            )
     with opened_for_work(path) as store:
         target = target_run(store, targets, checked, chosen.overrides)
         run_id = target.run.id

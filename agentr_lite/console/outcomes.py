@@ -246,11 +246,6 @@ def segment_of(at: int, *, parting_step: int, cut_step: int) -> Segment:
     return "signal" if at == cut_step else "continuation"
 
 
-def round_name(number: int) -> str:
-    """``base`` or ``round 2``."""
-    return f"round {number}" if number else "base"
-
-
 def terminal_style(mark: Mark) -> Styled:
     """A mark's colours in a terminal."""
     return _TERMINAL[mark.style]

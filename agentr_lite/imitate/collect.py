@@ -89,6 +89,11 @@ def _shortfall(steps: Sequence[Step], reward: float, alpha: float) -> str:
     return text
 
 
+def no_oracle(env: Environment) -> str:
+    """The reason why an environment demonstrates nothing itself."""
+    return f"{env.name} has no oracle"
+
+
 def has_expert(env: Environment) -> bool:
     """Whether an environment demonstrates with thoughts of its own, not with ``solve`` alone."""
     inner = getattr(env, "inner", env)
@@ -118,7 +123,7 @@ def own_demonstration(
                 else:
                     turns = [turn_text(PLAIN_THOUGHT, action) for action in env.solve(task)]
             except NotImplementedError:
-                return Verified(None, f"{env.name} has no {source}")
+                return Verified(None, no_oracle(env))
     except EnvironmentFault as fault:
         return Verified(None, fault.message)
     return verify_turns(env, task, turns, source=source, alpha=alpha)

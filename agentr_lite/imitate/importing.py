@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from agentr_lite.agent.boundary import guarded_reset, guarded_tasks
 from agentr_lite.agent.turns import PLAIN, parse_action
+from agentr_lite.console.streams import say
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment
@@ -20,6 +21,8 @@ from agentr_lite.imitate.collect import ALPHA, Verified, verify_turns
 from agentr_lite.imitate.conversations import Conversation
 from agentr_lite.store.demonstrations import SPLIT, Demonstration
 
+_MANY = 1000
+"""Tasks whose first observations take some time to read."""
 MOST_TRIED = 8
 """Tasks with the same goal that are tried for one conversation."""
 
@@ -160,6 +163,8 @@ class _TaskFinder:
     def _opened(self, text: str) -> Task | None:
         """The task whose first observation is the text, or the end of it, or the longest in it."""
         if self._openings is None:
+            if len(self._tasks) > _MANY:
+                say(f"Reading the first observations of {len(self._tasks)} tasks.")
             self._openings = []
             for task in self._tasks:
                 try:

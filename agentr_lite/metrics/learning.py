@@ -210,11 +210,11 @@ def _without_reward(counts: LearningCounts) -> Diagnosis:
         return Diagnosis("no action", finding, (_GRAMMAR, _EXAMPLE, _LONGER, _LARGER))
     if answers and counts.illegal >= MOSTLY * answers:
         finding = f"{counts.illegal} of {answers} actions were not understood or not possible"
-        return Diagnosis("illegal actions", finding, (_GRAMMAR, _EXAMPLE, _LARGER))
+        return Diagnosis("illegal actions", finding, (_GRAMMAR, _EXAMPLE, _IMITATE, _LARGER))
     finding = f"no episode in {counts.trees} trees earned any reward"
     if counts.ended < counts.trees:
         finding += f", and in {counts.trees - counts.ended} trees none came to its end"
-    return Diagnosis("no reward", finding, (_EASIER, _DEEPER, _LARGER))
+    return Diagnosis("no reward", finding, (_IMITATE, _EASIER, _DEEPER, _LARGER))
 
 
 def _short(counts: LearningCounts) -> str:
@@ -225,6 +225,9 @@ _SEE_TREES = "`agentr-lite trees RUN` shows where its code failed."
 _CHECK = "`agentr-lite envs check ENV` tries the environment alone."
 _GRAMMAR = "Let the model write legal actions only: --set agent.grammar=env, or a GBNF file."
 _EXAMPLE = "Show the form of an action, with an example, in the environment's instructions."
+_IMITATE = (
+    "Let the model learn from demonstrations first: --set imitation.tasks=100 (docs/imitation.md)."
+)
 _LONGER = "Leave room for the action: --set agent.max_tokens=256."
 _LARGER = "Use a larger model: `agentr-lite models` lists those that can be downloaded."
 _EASIER = "Add easier training tasks, or a reward for partial success."

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
+from agentr_lite.core.rounds import BEFORE_IMITATION, START, base_round
 from agentr_lite.metrics.estimates import Difference, PooledEstimate
 from agentr_lite.metrics.measures import (
     Measure,
@@ -20,6 +21,8 @@ from agentr_lite.store.records import RoundRow, RunRow
 
 BASE = "base"
 """The method of the model before any training."""
+IMITATION = "imitation"
+"""The method of the model after imitation alone, from which other methods may start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,19 @@ class MethodRun:
     def last_round(self) -> int:
         """The last round with a finished greedy evaluation."""
         return max((number for mode, number in self.rounds if mode == "greedy"), default=0)
+
+    @property
+    def base_round(self) -> int:
+        """The round of the base model."""
+        return base_round(imitates=self.run.imitates)
+
+    def reference_round(self, measure: Measure) -> int:
+        """The round with which a measure is compared: the base.
+
+        Recovery begins in the failures of round 0, and a base that imitation has replaced is not
+        asked to recover from them: there it is round 0 itself.
+        """
+        return START if measure.mode == "recovery" else self.base_round
 
     @property
     def envs(self) -> list[str]:
@@ -66,13 +82,17 @@ class MethodRuns(Generic[R]):
         return self.labels.get(method, method)
 
     def seeds(self, method: str) -> dict[int, Rounds]:
-        """Seed to what a method's run played; for ``base``, of whichever run has its episodes."""
-        if method != BASE:
+        """Seed to what a method's run played.
+
+        For ``base`` and ``imitation``, of whichever run has their episodes, as round 0.
+        """
+        if method not in (BASE, IMITATION):
             return {run.seed: run.rounds for run in self.of(method)}
         by_seed: dict[int, Rounds] = {}
-        for run in [*self.of(BASE), *self.runs]:
-            if ("greedy", 0) in run.rounds:
-                by_seed.setdefault(run.seed, run.rounds)
+        for run in [*self.of(method), *self.runs]:
+            rounds = _start_of(run, method)
+            if ("greedy", START) in rounds:
+                by_seed.setdefault(run.seed, rounds)
         return dict(sorted(by_seed.items()))
 
     @property
@@ -82,7 +102,11 @@ class MethodRuns(Generic[R]):
 
     def is_trained(self, method: str) -> bool:
         """Whether a run of a method has been evaluated after training."""
-        return any(run.last_round > 0 for run in self.of(method))
+        return any(run.last_round > START for run in self.of(method))
+
+    def imitates(self, method: str) -> bool:
+        """Whether a method's runs start from imitation."""
+        return any(run.run.imitates for run in self.of(method))
 
     def last_round(self, *methods: str) -> int:
         """The last round that a run of each of these methods has."""
@@ -125,16 +149,38 @@ class MethodRuns(Generic[R]):
     def versus_base(
         self, measure: Measure, method: str, rounds: int | Sequence[int]
     ) -> Difference | None:
-        """Its difference from the base of the same runs; see ``difference_of``."""
+        """Its difference from the base of the same runs; see ``difference_of``.
+
+        Recovery after imitation is compared with round 0 (``MethodRun.reference_round``).
+        """
         runs = self.seeds(method)
-        base = 0 if isinstance(rounds, int) else [0] * len(rounds)
+        if method == IMITATION:
+            imitating = {run.seed: run.rounds for run in self.runs if run.run.imitates}
+            return difference_of(measure, imitating, rounds, imitating, BEFORE_IMITATION)
+        number = next((run.reference_round(measure) for run in self.of(method)), START)
+        base = number if isinstance(rounds, int) else [number] * len(rounds)
         return difference_of(measure, runs, rounds, runs, base)
+
+    def versus_name(self, measure: Measure, method: str) -> str:
+        """With what ``versus_base`` compares."""
+        after_imitation = measure.mode == "recovery" and self.imitates(method)
+        return IMITATION if after_imitation else BASE
 
     def between(
         self, measure: Measure, method: str, other: str, rounds: int | Sequence[int]
     ) -> Difference | None:
         """The difference of two methods in the same rounds; see ``difference_of``."""
         return difference_of(measure, self.seeds(method), rounds, self.seeds(other), rounds)
+
+
+def _start_of(run: MethodRun, method: str) -> Rounds:
+    """What a run played before its rounds as a method of that name, as round 0; maybe nothing."""
+    if method == IMITATION and not run.run.imitates:
+        return {}
+    number = START if method == IMITATION else run.base_round
+    if number == START:
+        return run.rounds
+    return {(mode, START): played for (mode, n), played in run.rounds.items() if n == number}
 
 
 def _with_rounds(run: R, rounds: Rounds) -> R:

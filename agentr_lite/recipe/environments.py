@@ -115,13 +115,16 @@ def combined(recipes: Sequence[Recipe], *, keep_tasks: Sequence[str] = DIVIDED) 
 
     Args:
         recipes: of one environment each; the first one leads.
-        keep_tasks: groups (``search``, ``eval``) in which each environment keeps its own number of
+        keep_tasks: groups (of ``DIVIDED``) in which each environment keeps its own number of
             tasks; in the others the first recipe's number is divided.
 
     Raises:
         RecipeError: a recipe is for several environments already, or two are for the same.
     """
     data = recipes[0].to_dict()
+    kept = {group: group in keep_tasks for group in DIVIDED}
+    # Without any imitation, there are no tasks to keep.
+    kept["imitation"] &= any(recipe.imitation.tasks for recipe in recipes)
     env: dict[str, Any] = {}
     for recipe in recipes:
         if len(recipe.env) > 1:
@@ -138,7 +141,7 @@ def combined(recipes: Sequence[Recipe], *, keep_tasks: Sequence[str] = DIVIDED) 
             differing = {
                 key: mine[group][key]
                 for key in keys
-                if (group in keep_tasks if key == "tasks" else mine[group][key] != data[group][key])
+                if (kept[group] if key == "tasks" else mine[group][key] != data[group][key])
             }
             own |= {group: differing} if differing else {}
         env[name] = own

@@ -12,6 +12,7 @@ from agentr_lite.recipe.fields import per_env_keys, setting
 from agentr_lite.recipe.groups import (
     AgentSettings,
     EvalSettings,
+    ImitationSettings,
     SearchSettings,
     SpliceSettings,
     TrainSettings,
@@ -27,7 +28,8 @@ class EnvironmentSettings:
     name: str = setting("textcraft", "Its name; `agentr-lite envs` lists them.")
     share: float = setting(
         1.0,
-        "Its share of `search.tasks` and `eval.tasks`, in proportion to the other environments'.",
+        "Its share of `imitation.tasks`, `search.tasks` and `eval.tasks`, in proportion to the"
+        " other environments'.",
         low=0.001,
         high=1000,
     )
@@ -35,6 +37,9 @@ class EnvironmentSettings:
         {}, "Options of the environment; `env_options` is short for it where there is only one."
     )
     agent: Mapping[str, Any] = setting({}, "Its own values in the group `agent`.")
+    imitation: Mapping[str, Any] = setting(
+        {}, "Its own values in the group `imitation`; its own `tasks` replace its share."
+    )
     search: Mapping[str, Any] = setting(
         {}, "Its own values in the group `search`; its own `tasks` replace its share."
     )
@@ -44,7 +49,7 @@ class EnvironmentSettings:
     )
 
 
-DIVIDED = ("search", "eval")
+DIVIDED = ("imitation", "search", "eval")
 """Groups whose ``tasks`` are divided among the environments."""
 
 
@@ -78,6 +83,7 @@ class Recipe:
         high=100,
     )
     agent: AgentSettings = field(default_factory=AgentSettings)
+    imitation: ImitationSettings = field(default_factory=ImitationSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     splice: SpliceSettings = field(default_factory=SpliceSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
@@ -94,6 +100,12 @@ class Recipe:
     def alpha(self, round_index: int) -> float:
         """The good-trajectory threshold of round ``round_index`` (from 1)."""
         return self.splice.alpha[min(round_index, len(self.splice.alpha)) - 1]
+
+    @property
+    def imitates(self) -> bool:
+        """Whether the run learns from demonstrations before its first round."""
+        own = (environment.imitation.get("tasks") for environment in self.env)
+        return bool(self.imitation.tasks) or any(own)
 
     @property
     def env_names(self) -> tuple[str, ...]:

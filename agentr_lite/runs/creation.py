@@ -144,24 +144,8 @@ def begin_run(store: Store, recipe: Recipe) -> Target:
     """
     from agentr_lite.store.runs import get_run
 
-    _warn_of_unknown_game(recipe)
     run_id = create_run(store, recipe, versions=package_versions())
     return Target(get_run(store, run_id), recipe, True)
-
-
-def _warn_of_unknown_game(recipe: Recipe) -> None:
-    """Say that the bundled model, which is the default, knows only the bundled environments."""
-    from agentr_lite.actors.registry import STARTER
-    from agentr_lite.console.streams import warn
-    from agentr_lite.envs.registry import env_origin
-
-    unknown = [env for env in recipe.env_names if env_origin(env) != "built in"]
-    if recipe.model == STARTER and unknown:
-        warn(
-            f"the bundled model plays, but it has never seen {' or '.join(unknown)}: it knows the"
-            " bundled environments alone",
-            hint="Choose a model with --model FILE.gguf or NAME; `agentr-lite models` lists names.",
-        )
 
 
 def create_run(

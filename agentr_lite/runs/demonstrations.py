@@ -14,7 +14,13 @@ from agentr_lite.core.errors import UsageError
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.tasks import Task
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
-from agentr_lite.imitate.collect import Own, has_expert, own_demonstration, verify_turns
+from agentr_lite.imitate.collect import (
+    Own,
+    has_expert,
+    no_oracle,
+    own_demonstration,
+    verify_turns,
+)
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.environments import RunEnvironment
 from agentr_lite.runs.stages.tasks import train_tasks
@@ -90,7 +96,7 @@ def make_own(
         on_task: called after each task.
 
     Raises:
-        UsageError: ``source`` is ``expert``, and the environment has none.
+        UsageError: the environment has no oracle, or ``source`` is ``expert`` and it has none.
     """
     if source == "expert" and not has_expert(environment.env):
         raise UsageError(
@@ -100,6 +106,12 @@ def make_own(
     made, missing = _begin(store, environment, tasks, source)
     for task in missing:
         verified = own_demonstration(environment.env, task, source=source, alpha=alpha)
+        if verified.reason == no_oracle(environment.env):
+            raise UsageError(
+                verified.reason,
+                hint="Give it `solve`; or use `demos make --model`, `demos import` or"
+                " `play --record`.",
+            )
         if verified.demonstration is None:
             made.refused[task.name] = verified.reason
         else:

@@ -13,21 +13,21 @@ from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import set_run_model
 
 
-def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int) -> None:
+def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int | None) -> None:
     """Check that the model is the run's, and put a round's adapter on.
 
     Args:
         store: the database.
         run: the run; its model is recorded if it had none.
         actor: the loaded model.
-        adapter_round: whose adapter; 0 = the base model.
+        adapter_round: whose adapter; None: the base model.
 
     Raises:
         ModelError: another model than the run's, or an unusable adapter.
         UsageError: that round has not been trained.
     """
     check_same_model(store, run, actor)
-    if adapter_round:
+    if adapter_round is not None:
         actor.use_adapter(adapter_path(store, run, actor, adapter_round))
 
 
@@ -56,10 +56,10 @@ def check_same_model(store: Store, run: RunRow, actor: Actor) -> None:
         )
 
 
-def adapter_in_use(store: Store, run_id: str, round_index: int) -> int:
-    """The last round up to ``round_index`` that has an adapter; 0 = the base model."""
+def adapter_in_use(store: Store, run_id: str, round_index: int) -> int | None:
+    """The last round up to ``round_index`` that has an adapter; None: the base model."""
     rounds = [row.round for row in splices.list_adapters(store, run_id)]
-    return max((number for number in rounds if number <= round_index), default=0)
+    return max((number for number in rounds if number <= round_index), default=None)
 
 
 def adapter_path(store: Store, run: RunRow, actor: Actor, round_index: int) -> Path:
@@ -72,7 +72,9 @@ def adapter_path(store: Store, run: RunRow, actor: Actor, round_index: int) -> P
     if adapter is None:
         raise UsageError(
             f"run {run.id} has no adapter of round {round_index}",
-            hint=f"`agentr-lite train {run.id} --round {round_index}` makes it.",
+            hint=f"`agentr-lite train {run.id} --round {round_index}` makes it."
+            if round_index
+            else f"`agentr-lite imitate {run.id}` makes it.",
         )
     mlx = actor.capabilities.adapter_format == "mlx"
     return Path(adapter.mlx_dir if mlx else adapter.gguf_path)

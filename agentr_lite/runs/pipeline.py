@@ -1,5 +1,8 @@
 """The whole loop: evaluate the base, then search, splice, train and evaluate, round by round.
 
+With imitation, the base is evaluated, then learns from demonstrations and is evaluated again; the
+rounds start from there (``core.rounds``).
+
 Each stage reads the store and writes the store, and is skipped where it has finished: running the
 pipeline again on the same run *is* resuming it.
 """
@@ -14,6 +17,7 @@ from typing import Any
 
 from agentr_lite.actors.base import Actor
 from agentr_lite.console.progress import Progress, silent_progress
+from agentr_lite.core.rounds import BEFORE_IMITATION, START
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs import actors
 from agentr_lite.runs.dead_end import stop_at_dead_end
@@ -21,6 +25,7 @@ from agentr_lite.runs.environments import open_environments
 from agentr_lite.runs.equipment import adapter_in_use, equip
 from agentr_lite.runs.general import usable_general
 from agentr_lite.runs.stages.evaluate import EvaluateStage
+from agentr_lite.runs.stages.imitate import ImitateStage
 from agentr_lite.runs.stages.search import SearchStage
 from agentr_lite.runs.stages.splice import SpliceStage
 from agentr_lite.runs.stages.stage import Stage, StageContext
@@ -30,20 +35,28 @@ from agentr_lite.runs.weights import training_weights
 from agentr_lite.store import Store, runs
 from agentr_lite.store.records import Stage as StageName
 
+ROUND: tuple[type[Stage], ...] = (SearchStage, SpliceStage, TrainStage, EvaluateStage)
+"""The stages of a round of self-training, in the order of the work."""
+
 STAGES: Mapping[str, type[Stage]] = {
-    stage.name: stage for stage in (SearchStage, SpliceStage, TrainStage, EvaluateStage)
+    ImitateStage.name: ImitateStage,
+    **{stage.name: stage for stage in ROUND},
 }
-"""The stages of a round by name, in the order of the work."""
+"""All stages by name."""
 
 
-def planned_stages(rounds: int) -> list[tuple[int, type[Stage]]]:
+def planned_stages(rounds: int, *, imitates: bool = False) -> list[tuple[int, type[Stage]]]:
     """The whole loop as (round, stage), in the order of the work.
 
     Args:
-        rounds: after round 0, which only evaluates the base.
+        rounds: rounds of self-training, after round 0.
+        imitates: whether round 0 is what imitation makes of the base, which is round -1 then.
     """
-    plan: list[tuple[int, type[Stage]]] = [(0, EvaluateStage)]
-    plan += [(number, stage) for number in range(1, rounds + 1) for stage in STAGES.values()]
+    plan: list[tuple[int, type[Stage]]] = []
+    if imitates:
+        plan += [(BEFORE_IMITATION, EvaluateStage), (START, ImitateStage)]
+    plan.append((START, EvaluateStage))
+    plan += [(number, stage) for number in range(1, rounds + 1) for stage in ROUND]
     return plan
 
 
@@ -102,7 +115,7 @@ def run_pipeline(
     result = PipelineResult()
     runs.set_run_status(store, run_id, "running")
     with recorded_status(store, run_id):
-        if recipe.rounds:
+        if recipe.rounds or recipe.imitates:
             # Better to fail now than after hours of search.
             training_weights(recipe)
             # A run that has stopped at its first round stops there again, without loading a model.
@@ -113,7 +126,7 @@ def run_pipeline(
             closing(actors.open_actor(recipe)) as actor,
         ):
             adapter = _Adapter(store, run_id, actor)
-            for number, kind in planned_stages(recipe.rounds):
+            for number, kind in planned_stages(recipe.rounds, imitates=recipe.imitates):
                 adapter.put_on(kind.model_round(number))
                 before(number, kind.name)
                 context = StageContext(store, run_id, number, recipe, environments, actor, progress)
@@ -133,6 +146,7 @@ class _Adapter:
         self._run_id = run_id
         self._actor = actor
         self._worn: int | None = None
+        self._is_checked = False
 
     def put_on(self, round_index: int | None) -> None:
         """Wear what is in use in a round; None: whatever it is.
@@ -143,6 +157,6 @@ class _Adapter:
         if round_index is None:
             return
         wanted = adapter_in_use(self._store, self._run_id, round_index)
-        if wanted != self._worn:
+        if wanted != self._worn or not self._is_checked:
             equip(self._store, runs.get_run(self._store, self._run_id), self._actor, wanted)
-            self._worn = wanted
+            self._worn, self._is_checked = wanted, True

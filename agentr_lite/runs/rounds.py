@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from agentr_lite.core.errors import UsageError
+from agentr_lite.core.rounds import START, base_round
 from agentr_lite.store import Store
-from agentr_lite.store.runs import list_stages, stage_status
+from agentr_lite.store.runs import get_run, list_stages, stage_status
 from agentr_lite.store.splices import get_adapter, list_adapters
 
 
@@ -21,11 +22,23 @@ def round_to_search(store: Store, run_id: str, round_index: int | None = None) -
 def check_searchable(store: Store, run_id: str, number: int) -> None:
     """Refuse to search a round whose model has not been trained.
 
+    Args:
+        store: the database.
+        run_id: the run.
+        number: the round, from 1.
+
     Raises:
         UsageError: the round before has neither an adapter nor a finished training. A round that
             had nothing to train on is finished, too: the search goes on with the model in use.
     """
-    if number == 1 or get_adapter(store, run_id, number - 1) is not None:
+    if get_adapter(store, run_id, number - 1) is not None:
+        return
+    if number == 1:
+        if get_run(store, run_id).imitates:
+            raise UsageError(
+                f"round 1 of {run_id} searches with what imitation gives, which is not there",
+                hint=f"`agentr-lite imitate {run_id}` makes it.",
+            )
         return
     training = stage_status(store, run_id, number - 1, "train")
     if training is None or not training.finished:
@@ -71,7 +84,7 @@ def round_to_train(store: Store, run_id: str, round_index: int | None = None) ->
 
 
 def round_to_evaluate(store: Store, run_id: str, round_index: int | None = None) -> int:
-    """The round asked for, else the last that was trained; 0 = the base.
+    """The round asked for, else the last that was trained, else the base (``core.rounds``).
 
     Raises:
         UsageError: that round has not been trained.
@@ -81,11 +94,15 @@ def round_to_evaluate(store: Store, run_id: str, round_index: int | None = None)
         row.round for row in list_stages(store, run_id) if row.stage == "train" and row.finished
     }
     trained |= {row.round for row in list_adapters(store, run_id)}
-    number = max(trained, default=0) if round_index is None else round_index
-    if number and number not in trained:
-        known = ", ".join(map(str, [0, *sorted(trained)]))
+    imitates = get_run(store, run_id).imitates
+    possible = {base_round(imitates=imitates), *trained}
+    number = max(possible) if round_index is None else round_index
+    if number not in possible:
+        known = ", ".join(map(str, sorted(possible)))
+        untrained = imitates and number == START
         raise UsageError(
             f"run {run_id} has not trained round {number}",
-            hint=f"It can evaluate round {known}; `agentr-lite train` trains another.",
+            hint=f"It can evaluate round {known};"
+            f" `agentr-lite {'imitate' if untrained else 'train'}` trains another.",
         )
     return number

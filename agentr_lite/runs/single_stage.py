@@ -1,4 +1,4 @@
-"""A single stage of a round: what ``search``, ``splice``, ``train`` and ``eval`` do.
+"""A single stage of a round: what ``imitate``, ``search``, ``splice``, ``train`` and ``eval`` do.
 
 The caller holds the run (``claim.claimed``).
 """
@@ -13,6 +13,7 @@ from typing import Any
 from agentr_lite.console.progress import Progress
 from agentr_lite.console.streams import say, warn
 from agentr_lite.core.errors import ModelError, UsageError
+from agentr_lite.core.rounds import START, reference_round, round_name
 from agentr_lite.recipe.groups import CHOOSING
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs import actors
@@ -21,6 +22,7 @@ from agentr_lite.runs.environments import open_environments
 from agentr_lite.runs.equipment import adapter_in_use, adapter_path, equip
 from agentr_lite.runs.rounds import check_searchable, round_to_evaluate
 from agentr_lite.runs.stages.evaluate import EvaluateStage, evaluate_in_turn
+from agentr_lite.runs.stages.imitate import ImitateStage
 from agentr_lite.runs.stages.search import SearchStage
 from agentr_lite.runs.stages.splice import SpliceStage
 from agentr_lite.runs.stages.stage import StageContext
@@ -35,7 +37,7 @@ from agentr_lite.store.splices import get_adapter
 
 @contextmanager
 def _equipped(
-    store: Store, run: RunRow, number: int, recipe: Recipe, adapter_round: int
+    store: Store, run: RunRow, number: int, recipe: Recipe, adapter_round: int | None
 ) -> Generator[StageContext]:
     """The context of a stage, with the environments open and the model loaded.
 
@@ -44,7 +46,7 @@ def _equipped(
         run: the run.
         number: the stage's round.
         recipe: the run's, as it is used now.
-        adapter_round: whose adapter the model wears; 0 = the base.
+        adapter_round: whose adapter the model wears; None: the base.
     """
     with (
         open_environments(recipe) as environments,
@@ -76,13 +78,51 @@ def search_round(store: Store, target: Target, number: int, *, redo: bool) -> di
         check_searchable(store, run.id, number)
         worn = adapter_in_use(store, run.id, number - 1)
         with _equipped(store, run, number, recipe, worn) as context:
-            say(f"{run.id}: round {number}, {'adapter' if worn else 'base model'}")
+            say(f"{run.id}: round {number}, {'base model' if worn is None else 'adapter'}")
             return SearchStage(context, redo=redo).run()
 
 
 def _is_search_only(store: Store, target: Target) -> bool:
     stages = list_stages(store, target.run.id)
     return target.is_new or all(row.stage == "search" for row in stages)
+
+
+def imitate(store: Store, target: Target, *, redo: bool) -> dict[str, Any]:
+    """Learn from demonstrations, or go on from the last checkpoint; returns the stage's summary.
+
+    The status of a new run is left as the imitation ends; an existing run keeps its status.
+
+    Args:
+        store: the database.
+        target: the run; its recipe may differ from the stored one in how it trains.
+        redo: train again from the beginning.
+
+    Raises:
+        UsageError: the run was begun without imitation.
+        AgentrError: see ``ImitateStage``.
+    """
+    run, recipe = target.run, target.recipe
+    if not run.imitates:
+        raise UsageError(
+            f"run {run.id} was begun without imitation",
+            hint="Name an environment or a recipe instead, and a new run begins.",
+        )
+    searched = any(row.round > START for row in list_stages(store, run.id))
+    with (
+        recorded_status(store, run.id, applies=lambda: target.is_new),
+        open_environments(recipe) as environments,
+        Progress() as progress,
+    ):
+        context = StageContext(store, run.id, START, recipe, environments, progress=progress)
+        stage = ImitateStage(context, redo=redo)
+        was_finished = stage.finished() is not None
+        summary = stage.run()
+    if searched and not was_finished:
+        warn(
+            f"the rounds of {run.id} started from the adapter that this replaced",
+            hint="A new run starts from the new one.",
+        )
+    return summary
 
 
 def splice_recipe(run: RunRow, overrides: Sequence[str]) -> Recipe:
@@ -173,6 +213,7 @@ def evaluate_round(
         target: the run.
         round_index: the round; None: the last that was trained.
         paired: evaluate the base as well, in turn on the same tasks, with the model loaded once.
+            After imitation, it is round 0 with which rounds from 1 are paired.
         replace: throw away finished episodes that were played with other settings.
 
     Returns:
@@ -187,20 +228,23 @@ def evaluate_round(
     with recorded_status(store, run.id, applies=lambda: target.is_new):
         number = round_to_evaluate(store, run.id, round_index)
         worn = adapter_in_use(store, run.id, number)
-        if paired and not worn:
+        reference = reference_round(number, imitates=recipe.imitates)
+        if paired and (worn is None or reference is None):
             raise UsageError(
                 f"run {run.id} has no adapter to compare the base with",
                 hint="Name a trained round with --round, or an adapter with --adapter.",
             )
         with ExitStack() as stack:
-            context = stack.enter_context(
-                _equipped(store, run, 0 if paired else number, recipe, 0 if paired else worn)
-            )
+            first, wearing = number, worn
+            if paired and reference is not None:
+                first, wearing = reference, adapter_in_use(store, run.id, reference)
+            context = stack.enter_context(_equipped(store, run, first, recipe, wearing))
             contexts = [context]
-            if paired:
+            if first != number and worn is not None:
                 contexts.append(_beside(stack, context, run, number, worn))
-            model = f"round {number}" if number else "the base model"
-            say(f"{run.id}: evaluating {'the base model and ' if paired else ''}{model}")
+            names = [round_name(each.round, imitates=recipe.imitates) for each in contexts]
+            models = ["the base model" if name == "base" else name for name in names]
+            say(f"{run.id}: evaluating {' and '.join(models)}")
             stages = [EvaluateStage(each, replace=replace) for each in contexts]
             return number, evaluate_in_turn(stages)
 

@@ -128,7 +128,7 @@ def run_overviews(store: Store) -> list[RunOverview]:
     costs = {
         row["run_id"]: row
         for row in store.rows(
-            "SELECT run_id, max(round) AS rounds, sum(wall_s) AS wall_s,"
+            "SELECT run_id, max(0, max(round)) AS rounds, sum(wall_s) AS wall_s,"
             " sum(decoded_prompt_tokens + output_tokens) AS tokens FROM rounds GROUP BY run_id"
         )
     }

@@ -103,6 +103,61 @@ def add_demonstrations_table(conn: sqlite3.Connection) -> None:
     )
 
 
+def allow_imitation(conn: sqlite3.Connection) -> None:
+    """A stage that learns from demonstrations, its data set, and a round before round 0.
+
+    SQLite cannot change a CHECK, so the two tables are made anew; no other table points to them.
+    A data set keeps its row where a demonstration is deleted: it was trained on.
+    """
+    run_script(
+        conn,
+        """
+        CREATE TABLE new_rounds (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            -- Round 0 is what self-training starts from: the base model, or what imitation made
+            -- of it. The base is then round -1.
+            round INTEGER NOT NULL CHECK (round >= -1),
+            stage TEXT NOT NULL
+                CHECK (stage IN ('imitate', 'search', 'splice', 'train', 'eval')),
+            started_utc TEXT NOT NULL,
+            finished_utc TEXT,
+            wall_s REAL NOT NULL DEFAULT 0,
+            model_ms REAL NOT NULL DEFAULT 0,
+            prompt_tokens INTEGER NOT NULL DEFAULT 0,
+            decoded_prompt_tokens INTEGER NOT NULL DEFAULT 0,
+            output_tokens INTEGER NOT NULL DEFAULT 0,
+            -- Stage-specific counts (trees, nodes, pairs, rejected …) for people and the report.
+            summary TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(summary)),
+            PRIMARY KEY (run_id, round, stage)
+        ) STRICT;
+        INSERT INTO new_rounds SELECT run_id, round, stage, started_utc, finished_utc, wall_s,
+            model_ms, prompt_tokens, decoded_prompt_tokens, output_tokens, summary FROM rounds;
+        DROP TABLE rounds;
+        ALTER TABLE new_rounds RENAME TO rounds;
+
+        CREATE TABLE new_dataset_items (
+            dataset_id INTEGER NOT NULL REFERENCES datasets (id) ON DELETE CASCADE,
+            idx INTEGER NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('revision', 'good', 'general', 'demonstration')),
+            revision_id INTEGER REFERENCES revisions (id) ON DELETE CASCADE,
+            trajectory_id INTEGER REFERENCES trajectories (id) ON DELETE CASCADE,
+            -- Line of the general file; its text is not copied.
+            general_line INTEGER,
+            demonstration_id INTEGER REFERENCES demonstrations (id) ON DELETE SET NULL,
+            split TEXT NOT NULL CHECK (split IN ('train', 'valid')),
+            PRIMARY KEY (dataset_id, idx)
+        ) STRICT, WITHOUT ROWID;
+        INSERT INTO new_dataset_items SELECT dataset_id, idx, kind, revision_id, trajectory_id,
+            general_line, NULL, split FROM dataset_items;
+        DROP TABLE dataset_items;
+        ALTER TABLE new_dataset_items RENAME TO dataset_items;
+        CREATE INDEX items_by_revision ON dataset_items (revision_id);
+        CREATE INDEX items_by_trajectory ON dataset_items (trajectory_id);
+        CREATE INDEX items_by_demonstration ON dataset_items (demonstration_id);
+        """,
+    )
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
@@ -115,6 +170,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_drawn_tokens,
     add_thinking,
     add_demonstrations_table,
+    allow_imitation,
 )
 """In the order in which they are applied; the first one makes schema 1."""
 

@@ -14,13 +14,13 @@ from agentr_lite.core.steps import Step, StepKind
 from agentr_lite.core.verdicts import Verdict
 
 RunStatus = Literal["running", "finished", "failed", "interrupted"]
-Stage = Literal["search", "splice", "train", "eval"]
+Stage = Literal["imitate", "search", "splice", "train", "eval"]
 NodeKind = Literal["root"] | StepKind
 CallPurpose = Literal["expand", "judge", "recover", "eval"]
 TrajectoryKind = Literal["good", "bad"]
 Critic = Literal["score", "reason", "none"]
 RevisionStatus = Literal["naive", "replayed", "recovered", "rejected"]
-ItemKind = Literal["revision", "good", "general"]
+ItemKind = Literal["revision", "good", "general", "demonstration"]
 ItemSplit = Literal["train", "valid"]
 EvalMode = Literal["greedy", "sampled", "recovery"]
 
@@ -47,10 +47,17 @@ class RunRow:
     model_description: Mapping[str, Any]
     error: str | None
 
+    @property
+    def imitates(self) -> bool:
+        """Whether the run learns from demonstrations before its first round."""
+        shared = self.recipe.get("imitation") or {}
+        own = [each.get("imitation") or {} for each in self.recipe.get("env") or ()]
+        return any(settings.get("tasks") for settings in (shared, *own))
+
 
 @dataclass(frozen=True, slots=True)
 class RoundRow:
-    """One stage of one round; round 0 is the base model's evaluation."""
+    """One stage of one round; ``core.rounds`` says what round 0 is."""
 
     run_id: str
     round: int
@@ -269,7 +276,7 @@ class DatasetRow:
 
 @dataclass(frozen=True, slots=True)
 class DatasetItemRow:
-    """One example: a revision, a good trajectory or a line of the general file."""
+    """One example: a revision, a good trajectory, a demonstration or a line of the general file."""
 
     idx: int
     kind: ItemKind
@@ -277,6 +284,8 @@ class DatasetItemRow:
     revision_id: int | None = None
     trajectory_id: int | None = None
     general_line: int | None = None
+    demonstration_id: int | None = None
+    """None as well where the demonstration has been deleted since."""
 
 
 @dataclass(frozen=True, slots=True)

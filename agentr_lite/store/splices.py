@@ -284,8 +284,8 @@ def save_dataset(
         )
         store.executemany(
             "INSERT INTO dataset_items"
-            " (dataset_id, idx, kind, revision_id, trajectory_id, general_line, split)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            " (dataset_id, idx, kind, revision_id, trajectory_id, general_line,"
+            " demonstration_id, split) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     dataset_id,
@@ -294,6 +294,7 @@ def save_dataset(
                     item.revision_id,
                     item.trajectory_id,
                     item.general_line,
+                    item.demonstration_id,
                     item.split,
                 )
                 for item in items
@@ -319,8 +320,8 @@ def list_datasets(store: Store, run_id: str, *, round_index: int | None = None) 
 def list_dataset_items(store: Store, dataset_id: int) -> list[DatasetItemRow]:
     """A training set's examples in order."""
     rows = store.rows(
-        "SELECT idx, kind, split, revision_id, trajectory_id, general_line FROM dataset_items"
-        " WHERE dataset_id = ? ORDER BY idx",
+        "SELECT idx, kind, split, revision_id, trajectory_id, general_line, demonstration_id"
+        " FROM dataset_items WHERE dataset_id = ? ORDER BY idx",
         (dataset_id,),
     )
     return [DatasetItemRow(*row) for row in rows]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentr_lite.metrics.methods import BASE
+from agentr_lite.metrics.methods import BASE, IMITATION
 
 VERIFIED = "verified"
 NAIVE = "naive"
@@ -41,6 +41,7 @@ METHODS: Mapping[str, Method] = {
     method.key: method
     for method in (
         Method(BASE, "base"),
+        Method(IMITATION, "imitation only"),
         Method(
             VERIFIED,
             "Agent-R, verified",
@@ -60,4 +61,5 @@ METHODS: Mapping[str, Method] = {
         Method("general", "general data only", {"splice": {"data": "none"}}),
     )
 }
-"""By key. ``base`` is only evaluated; the study's recipe sets the order of the others."""
+"""By key. ``base`` is only evaluated and ``imitation`` has no rounds; the study's recipe sets the
+order of the others."""

@@ -10,11 +10,11 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agentr_lite.core.errors import RecipeError
 from agentr_lite.core.suggestions import did_you_mean
-from agentr_lite.metrics.methods import BASE
+from agentr_lite.metrics.methods import BASE, IMITATION
 from agentr_lite.recipe.fields import setting
 from agentr_lite.recipe.loading import recipe_data, recipe_from_dict, study_names, yaml_text
 from agentr_lite.recipe.overrides import assign
@@ -100,10 +100,12 @@ class StudyRecipe:
     environments: Mapping[str, StudyEnvironment] = field(default_factory=dict)
     """Name to recipe and changes; tables show this name."""
     methods: tuple[str, ...] = ("base", "verified", "naive", "direct", "good")
-    """Methods in the order of the tables; the first after ``base`` is compared with the others."""
+    """Methods in the order of the tables; the first that has rounds is compared with the others."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """Seeds of the runs: every method is run once with each."""
     rounds: int = setting(3, "Rounds of every method.", low=0, high=100)
+    start: Literal["base", "imitation"] = "base"
+    """What the rounds of every method start from; ``imitation`` needs ``imitation.tasks``."""
     set: Mapping[str, Any] = field(default_factory=dict)
     """What to change in every run recipe, e.g. ``{model: starter, eval: {batch: 32}}``."""
     ablations: Ablations = field(default_factory=Ablations)
@@ -113,8 +115,12 @@ class StudyRecipe:
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The methods that train, in the study's order."""
-        return tuple(method for method in self.methods if method != BASE)
+        """The methods with rounds, in the study's order."""
+        return tuple(method for method in self.methods if method not in (BASE, IMITATION))
+
+    def imitates(self, method: str) -> bool:
+        """Whether the runs of a method begin with imitation."""
+        return method == IMITATION or (method != BASE and self.start == IMITATION)
 
     def env_recipe(self, env: str) -> Recipe:
         """The run recipe of an environment, before any method's changes.
@@ -282,8 +288,13 @@ def _check(study: StudyRecipe) -> None:
                 )
         if settings.rounds < 1:
             raise RecipeError(f"ablations.{name}.rounds: needs at least 1")
+    wanted = IMITATION in study.methods or study.start == IMITATION
     for env in study.environments:
-        study.env_recipe(env)
+        if not study.env_recipe(env).imitates and wanted:
+            raise RecipeError(
+                f"environments.{env}: imitation needs demonstrations, but imitation.tasks is 0",
+                hint="Set it for all environments, e.g. set: {imitation: {tasks: 100}}.",
+            )
     for seed in study.seeds:
         if not 0 <= seed < 2**31:
             raise RecipeError(f"seeds: {seed} is outside 0 to {2**31 - 1:,}")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from agentr_lite.core.errors import RecipeError
+from agentr_lite.core.rounds import START
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.splice.trajectories import good_examples
@@ -37,9 +38,10 @@ class Dataset:
     sha256: str
     """Of what is trained on, in its order: equal where training would see the same."""
     counts: Mapping[str, int]
-    """``revision``, ``good`` and ``general`` examples; ``duplicates`` and ``over_limit`` agent
-    examples left out; ``general_repeated``: general examples beyond one of each line;
-    ``general_refused``: general chats left out because the chat template refuses them, if any."""
+    """``revision``, ``good`` and ``general`` examples (of imitation, ``demonstration`` instead of
+    the first two); ``duplicates`` and ``over_limit`` agent examples left out;
+    ``general_repeated``: general examples beyond one of each line; ``general_refused``: general
+    chats left out because the chat template refuses them, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Candidate:
 
     kind: ItemKind
     source: int
-    """Id of the revision or trajectory, or the general file's line."""
+    """Id of the revision, trajectory or demonstration, or the general file's line."""
     group: str
     """Examples of one group never part: environment and task, or the general line."""
     example: TrainExample
@@ -64,6 +66,7 @@ class Candidate:
             revision_id=self.source if self.kind == "revision" else None,
             trajectory_id=self.source if self.kind == "good" else None,
             general_line=self.source if self.kind == "general" else None,
+            demonstration_id=self.source if self.kind == "demonstration" else None,
         )
 
 
@@ -105,8 +108,70 @@ def build_dataset(
     distinct, duplicates = _distinct(_agent_examples(store, run_id, round_index, recipe))
     agent = _limit(distinct, settings.max_examples, _stream(recipe, round_index, "limit"))
     wanted = _general_share(len(agent), settings.eta)
+    over_limit = len(distinct) - len(agent)
     if control:
-        wanted, agent = wanted + len(agent), []
+        wanted, agent, over_limit = wanted + len(agent), [], 0
+    chosen = _Chosen(agent, wanted, duplicates, over_limit)
+    recorded = {
+        "data": recipe.splice.data,
+        "contested": recipe.splice.contested,
+        "good_flaws": recipe.splice.good_flaws,
+        "accumulate": settings.accumulate,
+        "max_examples": settings.max_examples,
+    }
+    kinds: tuple[ItemKind, ...] = ("revision", "good")
+    return _mixed(store, run_id, round_index, recipe, chosen, general, recorded, kinds, refused)
+
+
+def build_imitation_set(
+    store: Store,
+    run_id: str,
+    recipe: Recipe,
+    demonstrations: Sequence[Candidate],
+    general: Mapping[int, TrainExample],
+    *,
+    refused: int = 0,
+) -> Dataset:
+    """Mix, split and record the examples of a run's imitation, as a round's are.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        recipe: its settings.
+        demonstrations: of the kind ``demonstration``.
+        general: line to example, from ``load_general``.
+        refused: lines of the general data that were left out, for the counts.
+    """
+    agent, duplicates = _distinct(demonstrations)
+    chosen = _Chosen(agent, _general_share(len(agent), recipe.train.eta), duplicates, 0)
+    kinds: tuple[ItemKind, ...] = ("demonstration",)
+    return _mixed(store, run_id, START, recipe, chosen, general, {}, kinds, refused)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The agent's examples of a set, and what was left out."""
+
+    agent: Sequence[Candidate]
+    general: int
+    """How many general examples to add."""
+    duplicates: int
+    over_limit: int
+
+
+def _mixed(
+    store: Store,
+    run_id: str,
+    round_index: int,
+    recipe: Recipe,
+    chosen: _Chosen,
+    general: Mapping[int, TrainExample],
+    recorded_settings: Mapping[str, Any],
+    kinds: Sequence[ItemKind],
+    refused: int,
+) -> Dataset:
+    """Add general data, split into train and validation, and record the set."""
+    settings, agent, wanted = recipe.train, chosen.agent, chosen.general
     mixed = _sample_general(general, wanted, _stream(recipe, round_index, "general"))
     (agent_train, agent_valid), (general_train, general_valid) = (
         _split(candidates, settings.validation, _stream(recipe, round_index, "split", name))
@@ -114,12 +179,11 @@ def build_dataset(
     )
     train = _shuffle(agent_train + general_train, _stream(recipe, round_index, "order"))
     valid = agent_valid + general_valid
-    counts = {
-        "revision": sum(item.kind == "revision" for item in agent),
-        "good": sum(item.kind == "good" for item in agent),
+    counts: dict[str, int] = {
+        **{kind: sum(item.kind == kind for item in agent) for kind in kinds},
         "general": len(mixed),
-        "duplicates": duplicates,
-        "over_limit": 0 if control else len(distinct) - len(agent),
+        "duplicates": chosen.duplicates,
+        "over_limit": chosen.over_limit,
         "general_repeated": max(0, len(mixed) - len(general)),
     }
     if refused:
@@ -128,7 +192,15 @@ def build_dataset(
     rows += [item.to_row(idx, "valid") for idx, item in enumerate(valid, start=len(train))]
     examples = [item.example for item in train], [item.example for item in valid]
     sha256 = _sha256(*examples)
-    recorded = _record(store, run_id, round_index, recipe, sha256, counts, rows)
+    everything = {
+        **recorded_settings,
+        "eta": settings.eta,
+        "general": settings.general,
+        "validation": settings.validation,
+        "sha256": sha256,
+        "counts": counts,
+    }
+    recorded = _record(store, run_id, round_index, everything, rows)
     return Dataset(recorded, *examples, sha256, counts)
 
 
@@ -242,24 +314,10 @@ def _record(
     store: Store,
     run_id: str,
     round_index: int,
-    recipe: Recipe,
-    sha256: str,
-    counts: Mapping[str, int],
+    settings: dict[str, Any],
     rows: Sequence[DatasetItemRow],
 ) -> int:
     """Store the set, or find it where a cut run stored it before."""
-    settings: dict[str, Any] = {
-        "data": recipe.splice.data,
-        "contested": recipe.splice.contested,
-        "good_flaws": recipe.splice.good_flaws,
-        "eta": recipe.train.eta,
-        "general": recipe.train.general,
-        "accumulate": recipe.train.accumulate,
-        "max_examples": recipe.train.max_examples,
-        "validation": recipe.train.validation,
-        "sha256": sha256,
-        "counts": dict(counts),
-    }
     for earlier in splices.list_datasets(store, run_id, round_index=round_index):
         same = dict(earlier.settings) == settings
         if same and splices.list_dataset_items(store, earlier.id) == list(rows):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from agentr_lite.envs.base import PLAIN_THOUGHT, Environment
 from agentr_lite.envs.sciworld import SciWorld
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.world import custom_task
+from agentr_lite.envs.textworld import TextWorld
 from agentr_lite.envs.webshop import WebShop
 
 
@@ -57,13 +59,13 @@ def test_textcraft_falls_back_on_the_oracle() -> None:
 @pytest.mark.parametrize("page_size", [5, 10])
 def test_webshop_says_why_it_takes_a_product(page_size: int) -> None:
     env = WebShop(page_size=page_size)
-    plain = 0
-    tasks = env.tasks("train")[:120]
-    for task in tasks:
+    for task in env.tasks("train")[:120]:
         turns = env.demonstrate(task)
         assert earned(env, task, turns) == 1.0, task.name
-        plain += is_plain(turns)
-    assert plain < 0.5 * len(tasks)
+        assert not is_plain(turns)
+        taken = next(turn for turn in turns if "Action: click[B0" in turn)
+        assert "fits." in taken or " I take B0" in taken
+        assert "Action: click[Buy Now]" in turns[-1]
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +91,11 @@ def test_sciworld_says_the_way_where_it_knows_the_kind(sciworld: Environment) ->
 def test_sciworld_falls_back_on_the_simulators_solution(sciworld: Environment) -> None:
     task = next(t for t in sciworld.tasks("train") if t.name.startswith("power-component"))
     assert is_plain(sciworld.demonstrate(task))
+
+
+def test_textworld_shows_its_walkthrough(tmp_path: Path) -> None:
+    pytest.importorskip("textworld")
+    with closing(TextWorld(game="coins", levels=[1], train=1, games_dir=str(tmp_path))) as env:
+        [task] = env.tasks("train")
+        turns = env.demonstrate(task)
+        assert earned(env, task, turns) == 1.0 and is_plain(turns)

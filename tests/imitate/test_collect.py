@@ -45,7 +45,7 @@ def test_an_environments_own_demonstrations_are_true(source: str) -> None:
 
 def test_an_environment_without_an_oracle_says_so() -> None:
     verified = own_demonstration(Stairs(), Task("t", "train", "climb", 2), source="solve")
-    assert verified.demonstration is None and verified.reason == "stairs has no solve"
+    assert verified.demonstration is None and verified.reason == "stairs has no oracle"
 
 
 @pytest.mark.parametrize(

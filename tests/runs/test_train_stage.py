@@ -103,7 +103,7 @@ def test_a_round_without_data_loses_the_adapter_of_an_earlier_training(
     summary = train_stage(store, run_id, 1, recipe, redo=True)
 
     assert "skipped" in summary
-    assert adapter_in_use(store, run_id, 1) == 0
+    assert adapter_in_use(store, run_id, 1) is None
     assert evals.list_evals(store, run_id) == []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agentr_lite.recipe.loading import recipe_from_dict
-from agentr_lite.store import Store, runs
+from agentr_lite.store import Store, runs, splices
 from agentr_lite.store.database import to_json
 from agentr_lite.store.migrations import MIGRATIONS, SCHEMA_VERSION, migrate
 from tests.support.store_cases import new_run
@@ -63,7 +63,9 @@ def test_recipes_of_the_second_schema_become_lists_of_environments(
     assert "env_options" not in stored and stored.get("seed") == recipe.get("seed")
     # What a new run would store, and the recipe that the old one stood for.
     assert recipe_from_dict(stored) == recipe_from_dict(recipe)
-    assert recipe_from_dict(stored).to_dict()["env"] == stored["env"]
+    # But for a key that came later.
+    new = [{**environment, "imitation": {}} for environment in stored["env"]]
+    assert recipe_from_dict(stored).to_dict()["env"] == new
     assert text == to_json(stored)
 
 
@@ -133,3 +135,37 @@ def test_a_migrated_file_has_the_schema_of_a_new_one(tmp_path: Path) -> None:
         with Store.open(tmp_path / name) as store:
             schemas.append([tuple(row) for row in store.rows("SELECT sql FROM sqlite_master")])
     assert schemas[0] == schemas[1]
+
+
+def test_stages_and_data_sets_survive_the_schema_that_allows_imitation(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    before = [migration.__name__ for migration in MIGRATIONS].index("allow_imitation")
+    old = database_of_schema(path, before)
+    old.executescript(
+        """
+        INSERT INTO runs (id, created_utc, status, env, seed, recipe, versions)
+            VALUES ('r', '2026', 'finished', 'e', 1, '{"env": []}', '{}');
+        INSERT INTO rounds (run_id, round, stage, started_utc, wall_s, output_tokens, summary)
+            VALUES ('r', 0, 'eval', 'a', 1.5, 7, '{"x": 1}'), ('r', 1, 'train', 'b', 2, 0, '{}');
+        INSERT INTO datasets (id, run_id, round, settings, created_utc)
+            VALUES (4, 'r', 1, '{}', 'c');
+        INSERT INTO dataset_items (dataset_id, idx, kind, general_line, split)
+            VALUES (4, 0, 'general', 12, 'valid');
+        """
+    )
+    old.close()
+    with Store.open(path) as store:
+        stages = runs.list_stages(store, "r")
+        [item] = splices.list_dataset_items(store, 4)
+        assert not runs.get_run(store, "r").imitates
+        runs.stage_started(store, "r", -1, "eval")
+        runs.stage_started(store, "r", 0, "imitate")
+        with pytest.raises(sqlite3.IntegrityError):
+            runs.stage_started(store, "r", -2, "eval")
+    assert [(row.round, row.stage, row.wall_s) for row in stages] == [
+        (0, "eval", 1.5),
+        (1, "train", 2.0),
+    ]
+    assert (stages[0].output_tokens, stages[0].summary) == (7, {"x": 1})
+    assert (item.kind, item.general_line, item.split) == ("general", 12, "valid")
+    assert item.demonstration_id is None

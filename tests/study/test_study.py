@@ -242,6 +242,22 @@ def test_a_missing_environment_is_reported_before_hours_are_spent(
     assert not (study_file.parent / "s.db").exists()
 
 
+def test_the_plan_of_a_study_says_what_the_study_would(
+    study: Command, study_file: Path, tmp_path: Path
+) -> None:
+    missing = ("--set", "environments.corridor.set.train.general=none.jsonl")
+    planned = study(study_file, "--plan", *missing)
+    assert planned.code == 2 and planned.err == ""
+    assert "#   refused  corridor general data: cannot read" in planned.out
+    assert planned.out.splitlines()[-1] == "# the study would be refused, with exit code 2"
+    data = json.loads(study(study_file, "--plan", "--json", *missing).out)
+    assert data["exit_code"] == 2 and "none.jsonl" in data["error"]["message"]
+    ended = study(study_file, *missing)
+    assert ended.code == 2 and "corridor: cannot read the general data" in ended.err
+    assert not (study_file.parent / "s.db").exists()
+    assert not list(study_file.parent.glob("*artifacts"))
+
+
 def test_flags_that_exclude_each_other(study: Command, study_file: Path) -> None:
     assert study(study_file, "--status", "--no-run").code == 2
 

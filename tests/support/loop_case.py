@@ -21,10 +21,13 @@ from agentr_lite.actors import registry as actors
 from agentr_lite.actors.base import GenerateRequest, GenerateResult
 from agentr_lite.actors.mock import MockActor
 from agentr_lite.core.messages import Message
+from agentr_lite.core.steps import Step
 from agentr_lite.envs import registry as environments
 from agentr_lite.runs.stages import episodes
+from agentr_lite.runs.stages import imitate as imitate_stage
 from agentr_lite.runs.stages import train as train_stage
 from agentr_lite.store import Store, evals, runs, splices, summaries, trees
+from agentr_lite.store.demonstrations import list_demonstrations
 from agentr_lite.train import lora
 from tests.support import corridor
 from tests.support.tiny_gguf import CHATML
@@ -43,11 +46,18 @@ train: {{eta: 1, epochs: 1, validation: 0.3}}
 eval: {{max_steps: 8, recovery_steps: 6, samples: 1, batch: 1}}
 """
 
+IMITATION = """
+imitation: {tasks: 4, epochs: 2, learning_rate: 0.001}
+"""
+"""What makes the same run begin with demonstrations."""
+
 POINTS: dict[str, tuple[Any, str]] = {
     "generate": (MockActor, "generate"),
     "score": (MockActor, "score"),
     "save_tree": (trees, "save_tree"),
     "save_revision": (splices, "save_revision"),
+    "add_demonstrations": (imitate_stage, "add_demonstrations"),
+    "build_imitation_set": (imitate_stage, "build_imitation_set"),
     "build_dataset": (train_stage, "build_dataset"),
     "train_lora": (lora, "train_lora"),
     "save_adapter": (splices, "save_adapter"),
@@ -96,12 +106,22 @@ def fake_training(
     folder = arguments["out_dir"]
     folder.mkdir(parents=True, exist_ok=True)
     gguf = folder / lora.GGUF_FILE
-    gguf.write_text(f"{len(train)} examples, seed {arguments['seed']}")
+    start = arguments["start_adapter"]
+    gguf.write_text(
+        f"{len(train)} examples, seed {arguments['seed']}, {settings.epochs} epochs"
+        + (f" after {(start / lora.GGUF_FILE).read_text()}" if start else "")
+    )
     report = arguments["on_report"]
     report({"event": "start", "step": 0, "steps": 1})
     report({"event": "step", "step": 1, "steps": 1, "loss": 0.5})
     losses = [(1, 0.5)]
     return lora.TrainResult(folder, gguf, losses, [(0, 0.9), (1, 0.4)], 1, 1, False, 10, 0.1, 0)
+
+
+def taken(env: corridor.Corridor, action: str) -> Step:
+    """A step that someone took in the corridor."""
+    result = env.step(action)
+    return Step(f"Action: {action}", action, result.observation, result.reward, result.terminated)
 
 
 def install(set_attribute: SetAttribute, make_player: Callable[[], Any] = Player) -> None:
@@ -122,11 +142,16 @@ def write_weights(folder: Path) -> Path:
     return folder
 
 
-def write_recipe(folder: Path) -> Path:
-    """The recipe file, beside what passes for the model's weights."""
+def write_recipe(folder: Path, more: str = "") -> Path:
+    """The recipe file, beside what passes for the model's weights.
+
+    Args:
+        folder: is made.
+        more: YAML to add.
+    """
     weights = write_weights(folder / "weights")
     path = folder / "loop.yaml"
-    path.write_text(RECIPE.format(weights=weights))
+    path.write_text(RECIPE.format(weights=weights) + more)
     return path
 
 
@@ -184,6 +209,7 @@ def _datasets(store: Store, run_id: str) -> list[Any]:
         row.id: (names[row.good_id], names[row.bad_id])
         for row in splices.list_revisions(store, run_id)
     }
+    shown = {row.id: (row.task.name, row.source) for row in list_demonstrations(store)}
     rows: list[Any] = []
     for dataset in splices.list_datasets(store, run_id):
         rows.append((dataset.round, dataset.settings, dataset.items))
@@ -192,6 +218,7 @@ def _datasets(store: Store, run_id: str) -> list[Any]:
                 *(item.idx, item.kind, item.split, item.general_line),
                 of_revision.get(item.revision_id or 0),
                 names.get(item.trajectory_id or 0),
+                shown.get(item.demonstration_id or 0),
             )
             for item in splices.list_dataset_items(store, dataset.id)
         ]

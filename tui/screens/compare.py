@@ -8,12 +8,14 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from agentr_lite.console.outcomes import GAINED, LOST, round_name
+from agentr_lite.console.outcomes import GAINED, LOST
 from agentr_lite.core.errors import UsageError
+from agentr_lite.core.rounds import START, round_name
 from agentr_lite.metrics.episodes import is_faulty
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
+from agentr_lite.store.runs import get_run
 
 from ..layout.columns import Column, Row, put_env, with_env
 from ..layout.episodes import Key, episode_mark, flip, flip_span
@@ -58,6 +60,7 @@ class CompareScreen(EnvFilterScreen):
         """
         super().__init__(store, run_id, env)
         self._columns: Sequence[Column] = ()
+        self._imitates = get_run(store, run_id).imitates
         self._kind = next(
             ((row.mode, row.split) for row in list_evals(store, run_id) if row.id == eval_id), None
         )
@@ -77,9 +80,9 @@ class CompareScreen(EnvFilterScreen):
         rounds = [
             Column(
                 f"round {row.round}",
-                round_name(row.round),
+                round_name(row.round, imitates=self._imitates),
                 right=True,
-                drop=0 if row.round == 0 else 1,
+                drop=0 if row.round <= START else 1,
             )
             for row in self._evals
         ]
@@ -163,7 +166,9 @@ class CompareScreen(EnvFilterScreen):
             sound = [item for item in items.values() if not is_faulty(item)]
             if sound:
                 share = percent(_success(sound)) + ("" if row.whole else " so far")
-                spans.append((f" · {round_name(row.round)} {share}", "dim"))
+                spans.append(
+                    (f" · {round_name(row.round, imitates=self._imitates)} {share}", "dim")
+                )
         gained = sum(_flip(key, by_round) > 0 for key in tasks)
         lost = sum(_flip(key, by_round) < 0 for key in tasks)
         spans += [(" · ", "dim"), (f"{GAINED.glyph} {gained}", GAINED.style)]

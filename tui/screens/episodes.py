@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from agentr_lite.console.outcomes import GAINED, LOST, round_name
+from agentr_lite.console.outcomes import GAINED, LOST
 from agentr_lite.core.errors import UsageError
+from agentr_lite.core.rounds import reference_round, round_name
 from agentr_lite.metrics.episodes import is_faulty
 from agentr_lite.metrics.intervals import mcnemar_exact
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
+from agentr_lite.store.runs import get_run
 
 from ..layout.columns import Column, Row, put_env, with_env
 from ..layout.episodes import Key, episode_mark, flip, flip_span
@@ -72,7 +75,12 @@ class EpisodesScreen(EnvFilterScreen):
             UsageError: no such evaluation in the run.
         """
         super().__init__(store, run_id, env)
-        self._columns = with_env(self.COLUMNS, several=has_several(store, run_id))
+        self._imitates = get_run(store, run_id).imitates
+        columns = [
+            replace(column, title="start") if column.key == "base" and self._imitates else column
+            for column in self.COLUMNS
+        ]
+        self._columns = with_env(columns, several=has_several(store, run_id))
         self.eval_id = eval_id
         self._which = "all"
         self._eval, self._base = self._find()
@@ -106,8 +114,8 @@ class EpisodesScreen(EnvFilterScreen):
                 for item in shown
             ]
         )
-        name = f"{round_name(self._eval.round)}, {self._eval.mode}, {self._eval.split}"
-        self.crumbs([self.run_id, name])
+        name = round_name(self._eval.round, imitates=self._imitates)
+        self.crumbs([self.run_id, f"{name}, {self._eval.mode}, {self._eval.split}"])
         self.caption(self._counts(items, base, len(shown)))
 
     def _find(self) -> tuple[EvalRow, EvalRow | None]:
@@ -115,10 +123,11 @@ class EpisodesScreen(EnvFilterScreen):
         current = next((row for row in evals if row.id == self.eval_id), None)
         if current is None:
             raise UsageError("this evaluation no longer exists: its round was evaluated again")
-        if current.round == 0:
+        reference = reference_round(current.round, imitates=self._imitates)
+        if reference is None:
             return current, None
         kind = (current.mode, current.split)
-        bases = (row for row in evals if row.round == 0 and (row.mode, row.split) == kind)
+        bases = (row for row in evals if row.round == reference and (row.mode, row.split) == kind)
         return current, next(bases, None)
 
     def _wanted(self, item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> bool:

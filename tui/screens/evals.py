@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from agentr_lite.console.outcomes import round_name
+from agentr_lite.core.rounds import START, base_round, round_name
 from agentr_lite.metrics.evaluation import EvalFigures
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_evals
@@ -35,7 +35,7 @@ class EvalsScreen(InspectorScreen):
     """A table of evaluations; enter opens the episodes."""
 
     HINT = (
-        "Evaluations by round; round 0 is the base model. Success has a 95 % interval."
+        "Evaluations by round, from the base model on. Success has a 95 % interval."
         " Enter opens the episodes, compared with the base model's; t compares all rounds"
         " task by task."
     )
@@ -79,7 +79,7 @@ class EvalsScreen(InspectorScreen):
             [
                 Row(
                     (row.id, env),
-                    put_env(_cells(part), self._columns, env or "mean"),
+                    put_env(_cells(part, run.imitates), self._columns, env or "mean"),
                     _sort_values(part) | {"env": env or "mean"},
                 )
                 for row in evals
@@ -90,7 +90,8 @@ class EvalsScreen(InspectorScreen):
         if self._drawn != (evals, metrics):
             self._drawn = (evals, metrics)
             self.query_one("#plots", DocumentView).show(
-                lambda width: lay_out_plots(evals, metrics, width), stay=True
+                lambda width: lay_out_plots(evals, metrics, width, imitates=run.imitates),
+                stay=True,
             )
         self.crumbs([run.id, "evaluations"])
         self.caption(((f"{len(evals)} evaluation{'' if len(evals) == 1 else 's'}", "dim"),))
@@ -108,9 +109,16 @@ class EvalsScreen(InspectorScreen):
             self.go_to(ToComparison(self.run_id, *_key(row)))
 
 
-def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width: int) -> list[Line]:
+def lay_out_plots(
+    evals: Sequence[EvalRow],
+    metrics: Sequence[MetricRow],
+    width: int,
+    *,
+    imitates: bool = False,
+) -> list[Line]:
     """Plots of success by round, of reward if it is graded, and of the losses by step."""
     lines: list[Line] = []
+    base = base_round(imitates=imitates)
     room = max(10, width - _ROUND_CELLS - 10)
     for mode, split in dict.fromkeys((row.mode, row.split) for row in evals):
         rows = [r for r in evals if (r.mode, r.split) == (mode, split) and r.summary.get("success")]
@@ -125,8 +133,8 @@ def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width:
             for key in ("reward", "success") if graded else ("success",):
                 lines.append(rule((one_line(f"{key}, {mode}, {split}{where}"), "title"), width))
                 for row in group:
-                    style = "dim" if row.round == 0 else "good"
-                    name = round_name(row.round)
+                    style = "dim" if row.round == base else "good"
+                    name = round_name(row.round, imitates=imitates)
                     show = percent if key == "success" else "{:.3f}".format
                     bar = interval_row(row.summary[key], room, style, show)
                     lines.append(((f" {name:<{_ROUND_CELLS - 1}}", "plain"), *bar))
@@ -143,7 +151,9 @@ def lay_out_plots(evals: Sequence[EvalRow], metrics: Sequence[MetricRow], width:
             if name.endswith("loss")
         ]
         if series:
-            lines.append(rule((f"loss by step, round {round_index}", "title"), width))
+            # The base is never trained.
+            name = round_name(round_index, imitates=True)
+            lines.append(rule((f"loss by step, {name}", "title"), width))
             lines += line_plot(series, width, _LOSS_LINES)
     return lines
 
@@ -162,9 +172,10 @@ def _key(row: Row) -> tuple[int, str]:
     return eval_id, env
 
 
-def _cells(row: EvalRow) -> list[Span]:
+def _cells(row: EvalRow, imitates: bool) -> list[Span]:
     summary = row.summary
     success, reward = summary.get("success"), summary.get("reward")
+    name = round_name(row.round, imitates=imitates)
 
     def figure(name: str, form: str) -> Span:
         value = summary.get(name)
@@ -172,7 +183,7 @@ def _cells(row: EvalRow) -> list[Span]:
 
     valid = summary.get("valid_actions")
     return [
-        ("base" if row.round == 0 else str(row.round), "strong"),
+        (str(row.round) if row.round > START else name, "strong"),
         (row.mode, "plain"),
         (one_line(row.split), "dim"),
         figure("episodes", "d"),

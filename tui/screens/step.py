@@ -12,8 +12,9 @@ from textual.message import Message
 from textual.widget import Widget
 
 from agentr_lite.agent.states import Origin, States, stored_episode
-from agentr_lite.console.outcomes import VERDICT, Mark, round_name
+from agentr_lite.console.outcomes import VERDICT, Mark
 from agentr_lite.core.errors import UsageError
+from agentr_lite.core.rounds import round_name
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items
 from agentr_lite.store.records import EvalRow
@@ -231,7 +232,7 @@ def episode_screen(store: Store, run_id: str, evaluation: EvalRow, key: object) 
             run = get_run(store, run_id)
             task = item.task
             origin = stored_episode(run.recipe, task.env, task.split, task.name)
-            crumbs = [run.id, round_name(evaluation.round), item.task.name]
+            crumbs = [run.id, round_name(evaluation.round, imitates=run.imitates), item.task.name]
             views, end = episode_views(item)
             return StepScreen(store, crumbs, views, 0, origin=origin, end=end)
     raise UsageError("this episode no longer exists: its round was evaluated again")

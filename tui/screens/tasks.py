@@ -8,7 +8,8 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from agentr_lite.console.outcomes import BROKEN, RUN_STATUS, reward_mark, round_name
+from agentr_lite.console.outcomes import BROKEN, RUN_STATUS, reward_mark
+from agentr_lite.core.rounds import round_name
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import TreeOverview, newest_tree, tree_overviews, tree_rounds
 from agentr_lite.store.records import RunRow

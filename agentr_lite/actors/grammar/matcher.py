@@ -180,8 +180,8 @@ class Matcher:
         self._error = GrammarError(
             f"the grammar is too ambiguous to follow an answer beyond {len(self._tokens)} tokens:"
             f" {reason}",
-            hint="Write recursion as repetition where possible: x ::= a x | b as x ::= a* b."
-            " Alternatives should begin with different characters.",
+            hint="Write recursion as repetition (x ::= a x | b as x ::= a* b), avoid repetitions of"
+            " repetitions, and let alternatives begin with different characters.",
         )
         raise self._error
 

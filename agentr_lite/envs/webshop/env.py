@@ -14,7 +14,7 @@ from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.expert import expert_turns
 from agentr_lite.envs.webshop import oracle
 from agentr_lite.envs.webshop.catalogue import MAX_HITS, PAGE_SIZE, Catalogue
-from agentr_lite.envs.webshop.expert import Buyer
+from agentr_lite.envs.webshop.expert import Buyer, Informed
 from agentr_lite.envs.webshop.goals import (
     bundled_tasks,
     goal_of_task,
@@ -238,11 +238,15 @@ class WebShop(Environment):
     def demonstrate(self, task: Task) -> list[str]:
         """An expert's turns, which say why a product is taken or left.
 
-        Where its purchase earns less than 1, the oracle's actions with a plain thought. The episode
-        in progress is lost.
+        Where its purchase earns less than 1, the oracle's actions with what the pages show for
+        them; where these do, too, the oracle's actions with a plain thought. The episode in
+        progress is lost.
         """
-        turns = expert_turns(self, task, Buyer(self.goal(task)))
-        return super().demonstrate(task) if turns is None else turns
+        goal = self.goal(task)
+        turns = expert_turns(self, task, Buyer(goal)) or expert_turns(
+            self, task, Informed(goal, self.solve(task))
+        )
+        return turns or super().demonstrate(task)
 
     def plan(self) -> list[str]:
         """The oracle's actions from the current state on; empty once something is bought."""

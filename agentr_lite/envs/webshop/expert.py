@@ -7,6 +7,7 @@ wanted option whether the page has it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agentr_lite.envs.expert import Move
@@ -184,3 +185,42 @@ class Buyer:
             return Move(" ".join(parts), f"click[{BUY}]", "good" if fits else "uncertain")
         wanted = self.left.pop(0)
         return Move(" ".join(parts), f"click[{offers[wanted]}]")
+
+
+class Informed(Buyer):
+    """Takes the oracle's actions, and says what the pages show for them.
+
+    It finds products that a customer would not find among those that seem to fit.
+
+    Args:
+        goal: the customer's goal.
+        actions: the oracle's, from reset on.
+    """
+
+    def __init__(self, goal: Goal, actions: Iterable[str]) -> None:
+        super().__init__(goal)
+        self.actions = list(actions)
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether the oracle's actions are used up."""
+        return not self.actions
+
+    def next_move(self) -> Move:
+        """The oracle's next action."""
+        self.action = self.actions.pop(0)
+        return Move(self.reason(self.action), self.action)
+
+    def reason(self, action: str) -> str:
+        """What the page shows for an action."""
+        if not self.page:
+            return "I search for the whole wish."
+        if not self.looking:
+            lines = [SEPARATOR.join(result) for result in self.results()]
+            fitting = next((line for line in lines if action == f"click[{line[:10]}]"), None)
+            return f"{fitting}: fits." if fitting else "I look at the other results."
+        if not self.left:
+            return "All is chosen."
+        thought = f"Still {', '.join(self.left)}."
+        self.left = [wanted for wanted in self.left if not same_option(action[6:-1], wanted)]
+        return thought

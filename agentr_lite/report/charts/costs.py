@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.text import format_duration
+from agentr_lite.core.rounds import round_name
 from agentr_lite.report.charts.figure import Figure, Shown
 from agentr_lite.report.charts.plots import Bar, Curve, bar_plot, line_plot
 from agentr_lite.report.model.run import RunReport
+from agentr_lite.report.tables.run import stage_name
 from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import Cell, count
 
 _GREY = 7
 """The colour of what is not the point of the plot."""
-_STAGES = ("search", "splice", "train", "eval")
+_STAGES = ("imitate", "search", "splice", "train", "eval")
 
 
 def loss_figure(shown: Shown) -> Figure | None:
@@ -30,11 +31,13 @@ def loss_figure(shown: Shown) -> Figure | None:
             if not points:
                 continue
             kind = name.removesuffix("_loss")
-            label = f"{round_name(number)}, {'training' if kind == 'train' else 'validation'}"
+            # The base is never trained.
+            trained = round_name(number, imitates=True)
+            label = f"{trained}, {'training' if kind == 'train' else 'validation'}"
             curves.append(Curve(label, points, index, faint))
             ends: list[Cell] = [f"{points[0][1]:.4f}", f"{min(v for _, v in points):.4f}"]
             rows.append([label, len(points), *ends, f"{points[-1][1]:.4f}"])
-        legend.append((index, round_name(number)))
+        legend.append((index, round_name(number, imitates=True)))
     if not curves:
         return None
     svg = line_plot(
@@ -59,7 +62,7 @@ def time_figure(report: RunReport) -> Figure | None:
         return None
     bars, rows = [], []
     for line in lines:
-        name = f"{round_name(line.round)} {line.stage}"
+        name = stage_name(line, imitates=report.run.imitates)
         model = min(line.model_s, line.wall_s)
         bars.append(Bar(name, [model, line.wall_s - model]))
         cells: list[Cell] = [format_duration(model), format_duration(line.wall_s - model)]
@@ -81,7 +84,7 @@ def token_figure(report: RunReport) -> Figure | None:
     parts = [(0, "generated"), (1, "prompt, decoded"), (_GREY, "prompt, reused")]
     bars, rows = [], []
     for line in lines:
-        name = f"{round_name(line.round)} {line.stage}"
+        name = stage_name(line, imitates=report.run.imitates)
         reused = max(0, line.prompt_tokens - line.decoded_prompt_tokens)
         amounts = [line.output_tokens, line.decoded_prompt_tokens, reused]
         bars.append(Bar(name, [float(amount) for amount in amounts]))
@@ -96,17 +99,19 @@ def token_figure(report: RunReport) -> Figure | None:
 
 def total_time_figure(runs: Sequence[Shown]) -> Figure | None:
     """Each run's wall time by kind of stage."""
+    has_imitation = any(shown.report.run.imitates for shown in runs)
+    stages = _STAGES if has_imitation else _STAGES[1:]
     bars, rows = [], []
     for shown in runs:
         amounts = [
             sum(line.wall_s for line in shown.report.stages if line.stage == stage)
-            for stage in _STAGES
+            for stage in stages
         ]
         bars.append(Bar(shown.label, amounts))
         rows.append([shown.label, *(format_duration(amount) for amount in amounts)])
     if not any(sum(bar.parts) for bar in bars):
         return None
-    parts = list(enumerate(_STAGES))
+    parts = list(enumerate(stages))
     svg = _time_plot(bars, parts)
     table = Section("Time by run", ["", *_STAGES], rows)
     caption = "Wall time of all rounds, by kind of stage."

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from agentr_lite.console.outcomes import round_name
+from agentr_lite.core.rounds import START, round_name
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.evaluation import EvalFigures, VersusBase
 from agentr_lite.metrics.series import ByRound
@@ -72,6 +73,7 @@ def _outcome_figures(runs: Sequence[Shown], of: str = "run") -> list[Figure | No
             "greedy steps",
             top=1.0,
             of=of,
+            name_round=_namer(runs),
         ),
         *(_lengths_by_env(runs) if several else [_length_figure(runs)]),
     ]
@@ -97,6 +99,14 @@ def _success_figures(
     ]
 
 
+def _namer(runs: Sequence[Shown]) -> Callable[[int], str]:
+    """Names rounds for all runs: round 0 is no one's base where it is another's imitation."""
+    having = {shown.report.run.imitates for shown in runs}
+    if having == {True, False}:
+        return lambda number: "round 0" if number == START else round_name(number)
+    return partial(round_name, imitates=True in having)
+
+
 def rate_figure(
     runs: Sequence[Shown],
     mode: EvalMode,
@@ -112,7 +122,7 @@ def rate_figure(
         lines = shown.report.evals_of(mode, shown.series.split)
         known = {line.round: outcome.estimate(line.figures) for line in lines}
         by_round = {number: estimate for number, estimate in known.items() if estimate}
-        if set(by_round) - {0} or (by_round and mode == "greedy"):
+        if set(by_round) - {START} or (by_round and mode == "greedy"):
             by_run.append((shown.label, by_round))
         else:
             by_run.append((shown.label, {}))
@@ -128,6 +138,7 @@ def rate_figure(
         top=1.0,
         of=of,
         colours=colours,
+        name_round=_namer(runs),
     )
 
 
@@ -141,6 +152,7 @@ def estimate_figure(
     top: float | None = None,
     of: str = "run",
     colours: Sequence[int] = (),
+    name_round: Callable[[int], str] = round_name,
 ) -> Figure | None:
     """Estimates by round; None where there are none.
 
@@ -153,6 +165,7 @@ def estimate_figure(
         top: the largest possible value.
         of: what the series are of, as the table's heading.
         colours: the series' colours, where their places are not.
+        name_round: a round's name.
     """
     rounds = sorted({number for _, by_round in by_run for number in by_round})
     if not rounds:
@@ -165,8 +178,8 @@ def estimate_figure(
         points = []
         for number in sorted(by_round):
             estimate = by_round[number]
-            points.append(Point.of(round_name(number), estimate))
-            cells: list[Cell] = [round_name(number), show(estimate.value)]
+            points.append(Point.of(name_round(number), estimate))
+            cells: list[Cell] = [name_round(number), show(estimate.value)]
             rows.append([name, *cells, _interval(estimate, show), estimate.n])
         series.append(Series(name, points, colour))
     table = _table(title, [of, "", "value", "95 % interval", "n"], rows, single=len(series) == 1)
@@ -174,7 +187,7 @@ def estimate_figure(
         f"{each.name} " + ", ".join(f"{p.category} {show(p.value)}" for p in each.points)
         for each in series
     )
-    names = [round_name(n) for n in rounds]
+    names = [name_round(n) for n in rounds]
     svg = interval_plot(series, names, label=label, show=show, y_title=y_title, top=top)
     legend = [(each.colour, each.name) for each in series] if len(series) > 1 else []
     return Figure(title, svg, caption, table, legend)
@@ -199,7 +212,7 @@ def difference_figure(
             if versus is None:
                 continue
             difference = outcome.of_difference(versus)
-            name = round_name(line.round)
+            name = line.name
             label = name if len(runs) == 1 else f"{shown.label}, {name}"
             colour = colours[index] if colours else index
             drawn.append(Difference(label, Point.of(name, difference), colour, short=name))
@@ -242,7 +255,14 @@ def _length_figure(runs: Sequence[Shown]) -> Figure | None:
         )
         + ". Bars: 95 % bootstrap intervals over tasks."
     )
-    return estimate_figure(by_run, "Revision length", caption, lambda v: f"{v:.2g}", "bad steps")
+    return estimate_figure(
+        by_run,
+        "Revision length",
+        caption,
+        lambda v: f"{v:.2g}",
+        "bad steps",
+        name_round=_namer(runs),
+    )
 
 
 def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
@@ -259,6 +279,7 @@ def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
             lambda v: f"{v:.2g}",
             "bad steps",
             of="env",
+            name_round=_namer(parts),
         ),
         estimate_figure(
             played,
@@ -267,6 +288,7 @@ def _lengths_by_env(parts: Sequence[Shown]) -> list[Figure | None]:
             lambda v: f"{v:.2g}",
             "bad steps",
             of="env",
+            name_round=_namer(parts),
         ),
     ]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from agentr_lite.core.rounds import START, reference_round
 from agentr_lite.metrics.evaluation import match
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalMode
+from agentr_lite.store.runs import get_run
 
 Change = Literal["gained", "lost", "same"]
 
@@ -47,7 +49,7 @@ def _side(item: EvalItemRow) -> dict[str, Any]:
 def task_pairs(
     store: Store, run_id: str, round_index: int, mode: EvalMode, split: str
 ) -> list[TaskPair]:
-    """The tasks that the base and a round have both played once in one mode.
+    """The tasks that a round and the one it started from have both played once in one mode.
 
     Args:
         store: the database.
@@ -56,8 +58,9 @@ def task_pairs(
         mode: ``greedy`` or ``recovery``; a task that is sampled is neither gained nor lost.
         split: whose tasks.
     """
+    reference = reference_round(round_index, imitates=get_run(store, run_id).imitates)
     items = []
-    for number in (round_index, 0):
+    for number in (round_index, START if reference is None else reference):
         rows = list_evals(store, run_id, round_index=number, mode=mode)
         row = next((row for row in rows if row.split == split), None)
         items.append(list_eval_items(store, row.id, with_episodes=False) if row else [])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_args
 
+from agentr_lite.core.rounds import reference_round, round_name
 from agentr_lite.metrics.environments import figures_by_env
 from agentr_lite.metrics.episodes import Endings, count_endings
 from agentr_lite.metrics.estimates import Estimate
@@ -40,6 +41,19 @@ class EvalLine:
     mean over all."""
     endings_by_env: Mapping[str, Endings] = field(default_factory=dict)
     """Environment to how many of its episodes were cut or ended in a disaster."""
+    imitates: bool = False
+    """Whether the run has imitation, which ``core.rounds`` explains."""
+
+    @property
+    def name(self) -> str:
+        """``base``, ``imitation`` or ``round 2``."""
+        return round_name(self.round, imitates=self.imitates)
+
+    @property
+    def reference(self) -> str:
+        """The name of the round that ``versus_base`` compares with."""
+        number = reference_round(self.round, imitates=self.imitates)
+        return "base" if number is None else round_name(number, imitates=self.imitates)
 
     @property
     def graded(self) -> bool:
@@ -70,6 +84,7 @@ class EvalLine:
             "figures": self.figures.to_json(),
             "partial": self.partial,
             "env": self.env,
+            **({"name": self.name, "versus": self.reference} if self.imitates else {}),
             **endings,
         }
 
@@ -138,8 +153,8 @@ class TrainLine:
 
     round: int
     examples: Mapping[str, int]
-    """Kind (revision, good, general) to number; ``refused``: general chats that were left out
-    because the chat template refuses them, where there are any."""
+    """Kind (revision, good, demonstration, general) to number; ``refused``: general chats that were
+    left out because the chat template refuses them, where there are any."""
     validation: int
     """How many of these are held out for the validation loss."""
     adapter: Mapping[str, Any] | None
@@ -198,7 +213,7 @@ def gather(store: Store, run_id: str) -> RunReport:
     envs = _envs(store, run.id) if several else []
     return RunReport(
         run,
-        evals=_evals(store, run.id, several=several),
+        evals=_evals(store, run, several=several),
         stages=_stages(store, run.id),
         splices=_splices(store, run.id, seed=run.seed),
         splices_by_env=[
@@ -220,9 +235,9 @@ def _envs(store: Store, run_id: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-def _evals(store: Store, run_id: str, *, several: bool) -> list[EvalLine]:
+def _evals(store: Store, run: RunRow, *, several: bool) -> list[EvalLine]:
     lines = []
-    for row in list_evals(store, run_id):
+    for row in list_evals(store, run.id):
         partial = not row.whole
         if not partial:
             figures = EvalFigures.from_json(row.summary)
@@ -241,7 +256,15 @@ def _evals(store: Store, run_id: str, *, several: bool) -> list[EvalLine]:
             by_env.setdefault(item.task.env, []).append(item)
         endings = {name: count_endings(items) for name, items in by_env.items()}
         lines.append(
-            EvalLine(row.round, row.mode, row.split, figures, partial, endings_by_env=endings)
+            EvalLine(
+                row.round,
+                row.mode,
+                row.split,
+                figures,
+                partial,
+                endings_by_env=endings,
+                imitates=run.imitates,
+            )
         )
     return lines
 

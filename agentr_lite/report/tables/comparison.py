@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.text import Styled, format_duration
+from agentr_lite.core.rounds import round_name
 from agentr_lite.metrics.measures import REWARD, SUCCESS
 from agentr_lite.metrics.methods import MethodRuns
 from agentr_lite.metrics.pooling import difference_of, value_of
@@ -57,10 +57,14 @@ def overview_section(runs: Sequence[Compared]) -> Section:
     rows: list[list[Cell]] = []
     for run in runs:
         measure, last, seed = run.measure, run.played.last_round, run.played.seed
+        first = run.played.base_round
+        is_trained = last > first
         own = {seed: run.played.rounds}
         # The run's own seed draws the interval, so that it agrees with the run's own tables.
-        difference = difference_of(measure, own, last, own, 0, seed=seed) if last else None
-        base, end = (value_of(measure, own, number) for number in (0, last))
+        difference = (
+            difference_of(measure, own, last, own, first, seed=seed) if is_trained else None
+        )
+        base, end = (value_of(measure, own, number) for number in (first, last))
         rows.append(
             [
                 run.label,
@@ -68,8 +72,8 @@ def overview_section(runs: Sequence[Compared]) -> Section:
                 model_name(run.report.run),
                 measure.column,
                 value_cell(measure, base),
-                value_cell(measure, end) if last else None,
-                round_name(last) if last else None,
+                value_cell(measure, end) if is_trained else None,
+                round_name(last, imitates=run.report.run.imitates) if is_trained else None,
                 difference_cell(measure, difference),
                 difference_interval(measure, difference),
                 format_duration(sum(line.wall_s for line in run.report.stages)),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.text import format_duration
+from agentr_lite.core.rounds import round_name
 from agentr_lite.metrics.estimates import Difference
 from agentr_lite.metrics.measures import (
     RECOVERY,
@@ -71,11 +71,15 @@ def _tiles(runs: Sequence[Compared]) -> list[Tile]:
 
 def _outcome_tile(results: MethodRuns[Any], measure: Measure, last: int) -> Tile | None:
     name, seeds = _NAMES[measure.key], results.seeds(results.runs[0].method)
-    base, now = (value_of(measure, seeds, number) for number in (0, last))
+    first = results.runs[0].reference_round(measure)
+    base, now = (value_of(measure, seeds, number) for number in (first, last))
     if now is None:
         return None
+    imitates = results.runs[0].run.imitates
+    if imitates and measure.mode == "recovery":
+        name = name.replace("the base’s", "imitation’s")
     value = value_text(measure, now.value)
-    if not last or base is None:
+    if last == first or base is None:
         return Tile(
             name,
             value,
@@ -84,33 +88,35 @@ def _outcome_tile(results: MethodRuns[Any], measure: Measure, last: int) -> Tile
     before = value_text(measure, base.value)
     # The run's own seed draws the interval, so that it agrees with the run's table.
     seed = results.runs[0].seed if len(results.runs) == 1 else 1
-    difference = difference_of(measure, seeds, last, seeds, 0, seed=seed)
-    note = f"{round_name(last)}, n = {now.n} tasks"
+    difference = difference_of(measure, seeds, last, seeds, first, seed=seed)
+    note = f"{round_name(last, imitates=imitates)}, n = {now.n} tasks"
     if results.envs:
         note += f", the mean of {', '.join(results.envs)}"
     if difference is None:
         return Tile(name, value, before, note)
-    tone, word = _judged(difference, measure)
+    than = "imitation" if imitates and measure.mode == "recovery" else "base"
+    tone, word = _judged(difference, measure, than)
     unit = " points" if measure.unit == "percent" else ""
     note += f"; {word} (95 % interval {difference_interval(measure, difference)}{unit})"
     return Tile(name, value, before, note, tone)
 
 
-def _judged(difference: Difference, measure: Measure) -> tuple[str, str]:
+def _judged(difference: Difference, measure: Measure, than: str) -> tuple[str, str]:
     if difference.low > 0:
-        return "good", "more than base"
+        return "good", f"more than {than}"
     fewer = "fewer" if measure.unit == "percent" else "less"
     if difference.high < 0:
-        return "bad", f"{fewer} than base"
+        return "bad", f"{fewer} than {than}"
     return "partial", "inside the noise"
 
 
 def _repeated_tile(results: MethodRuns[Any], last: int) -> Tile | None:
     seeds = results.seeds(results.runs[0].method)
-    before, now = (value_of(REPEATED, seeds, number) for number in (0, last))
+    first = results.runs[0].base_round
+    before, now = (value_of(REPEATED, seeds, number) for number in (first, last))
     if now is None:
         return None
-    earlier = value_text(REPEATED, before.value) if before and last else ""
+    earlier = value_text(REPEATED, before.value) if before and last != first else ""
     note = "of greedy steps repeat the ones just before"
     return Tile("Repeated steps", value_text(REPEATED, now.value), earlier, note)
 

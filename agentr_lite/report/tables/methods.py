@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.text import Styled, format_duration
+from agentr_lite.core.rounds import START, round_name
 from agentr_lite.metrics.estimates import Difference
 from agentr_lite.metrics.intervals import mean_interval
 from agentr_lite.metrics.measures import (
@@ -22,7 +22,7 @@ from agentr_lite.metrics.measures import (
     VALID,
     Measure,
 )
-from agentr_lite.metrics.methods import BASE, MethodRuns
+from agentr_lite.metrics.methods import BASE, IMITATION, MethodRuns
 from agentr_lite.metrics.pooling import difference_of
 from agentr_lite.report.tables.section import Section
 from agentr_lite.report.tables.wording import (
@@ -82,6 +82,11 @@ def outcome_section(results: MethodRuns[Any], measure: Measure) -> Section:
         rows.append([results.label(BASE), len(base.seeds), base.n])
         rows[-1] += [value_cell(measure, base), interval_cell(measure, base)]
         rows[-1] += [None, None, None, None]
+    start = results.value(measure, IMITATION, START)
+    if start is not None:
+        rows.append([results.label(IMITATION), len(start.seeds), start.n])
+        rows[-1] += [value_cell(measure, start), interval_cell(measure, start)]
+        rows[-1] += _difference(measure, results.versus_base(measure, IMITATION, START))
     for method in results.methods:
         last = results.last_round(method)
         for number in range(1, last + 1):
@@ -100,7 +105,13 @@ def outcome_section(results: MethodRuns[Any], measure: Measure) -> Section:
                 ]
             )
             if number == last and difference:
-                notes.append(difference_sentence(results.label(method), measure, difference))
+                name, than = results.label(method), results.versus_name(measure, method)
+                notes.append(difference_sentence(name, measure, difference, than=than))
+    if any(results.versus_name(measure, method) != BASE for method in results.methods):
+        notes.append(
+            "Methods that start from imitation begin in its failures, not in the base's, and are"
+            " compared with it."
+        )
     columns = ["", "seeds", "n", measure.column, "95 % interval"]
     columns += ["vs base", "95 % interval", "p", "by seed"]
     if len(rows) <= 1 and not results.methods:
@@ -158,7 +169,7 @@ def behaviour_change_section(results: MethodRuns[Any]) -> Section:
     measures = (REPEATED, LENGTH, VALID)
     rows: list[list[Cell]] = []
     for label, method, number in _method_rounds(results):
-        if number == 0:
+        if method == BASE:
             continue
         row: list[Cell] = [label]
         for measure in measures:
@@ -188,8 +199,8 @@ def seed_section(results: MethodRuns[Any]) -> Section:
             if not last:
                 continue
             runs = {run.seed: run.rounds}
-            difference = difference_of(measure, runs, last, runs, 0)
-            failures = difference_of(recovery, runs, last, runs, 0)
+            difference = difference_of(measure, runs, last, runs, run.reference_round(measure))
+            failures = difference_of(recovery, runs, last, runs, run.reference_round(recovery))
             rows.append(
                 [
                     f"{results.label(method)}, seed {run.seed}",
@@ -257,11 +268,11 @@ def training_section(results: MethodRuns[Any]) -> Section:
 def cost_section(results: MethodRuns[Any]) -> Section:
     """What a run of each method costs, by stage."""
     rows: list[list[Cell]] = []
-    for method in [BASE, *results.methods]:
+    for method in [BASE, IMITATION, *results.methods]:
         runs = results.of(method)
         if not runs:
             continue
-        for stage in ("eval", "search", "splice", "train"):
+        for stage in ("imitate", "eval", "search", "splice", "train"):
             lines = [[r for r in run.stages if r.stage == stage and r.finished] for run in runs]
             times = sum(len(stages) for stages in lines)
             if not times:
@@ -294,6 +305,8 @@ def _mean(values: Sequence[int], runs: int) -> str | None:
 def _method_rounds(results: MethodRuns[Any]) -> list[tuple[str, str, int]]:
     """(label, method, round) of every row."""
     base = [(results.label(BASE), BASE, 0)] if results.seeds(BASE) else []
+    if results.seeds(IMITATION):
+        base.append((results.label(IMITATION), IMITATION, START))
     return base + [
         (f"{results.label(method)}, {round_name(number)}", method, number)
         for method in results.methods

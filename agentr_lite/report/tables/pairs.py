@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.text import Styled
+from agentr_lite.core.rounds import START, reference_round, round_name
 from agentr_lite.report.model.pairs import Change, TaskPair
 from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import Cell, decimal
@@ -16,7 +16,13 @@ SHOWN = 20
 
 
 def paired_section(
-    pairs: Sequence[TaskPair], round_index: int, *, mode: str, split: str, limit: int = SHOWN
+    pairs: Sequence[TaskPair],
+    round_index: int,
+    *,
+    mode: str,
+    split: str,
+    imitates: bool = False,
+    limit: int = SHOWN,
 ) -> Section:
     """The tasks that changed; no rows where none did.
 
@@ -25,9 +31,13 @@ def paired_section(
         round_index: the round.
         mode: how they were played.
         split: whose tasks.
+        imitates: whether the run has imitation.
         limit: at most so many tasks gained, and as many lost.
     """
-    name = round_name(round_index)
+    name = round_name(round_index, imitates=imitates)
+    number = reference_round(round_index, imitates=imitates)
+    base = round_name(START if number is None else number, imitates=imitates)
+    than = "the base" if base == "base" else base
     several = len({pair.now.task.env for pair in pairs}) > 1
     rows: list[list[Cell]] = []
     notes: list[str | Styled] = []
@@ -46,9 +56,9 @@ def paired_section(
             )
         if len(changed) > limit:
             notes.append(f"… {len(changed) - limit} more {change}; --json has all.")
-    notes.append(f"+ solved by {name} alone, − by the base alone; {both_sides(pairs)}.")
+    notes.append(f"+ solved by {name} alone, − by {than} alone; {both_sides(pairs)}.")
     columns = ["", *(["environment"] if several else []), "level"]
-    columns += ["base", "steps", name, "steps"]
+    columns += [base, "steps", name, "steps"]
     return Section(f"Tasks that changed on {split}, {mode}", columns, rows, notes)
 
 

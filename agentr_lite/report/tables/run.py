@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.text import Styled, format_duration
+from agentr_lite.core.rounds import START, round_name
 from agentr_lite.core.verdicts import VERDICTS
 from agentr_lite.metrics.evaluation import EvalFigures
-from agentr_lite.report.model.run import EvalLine, RunReport, SpliceLine
+from agentr_lite.report.model.run import EvalLine, RunReport, SpliceLine, StageLine
 from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import (
     Cell,
@@ -22,8 +22,6 @@ from agentr_lite.report.words import (
     percent_of,
     points_of,
 )
-
-_REWARD_COLUMNS = ("reward", "95 % interval", "vs base", "95 % interval")
 
 
 def run_sections(report: RunReport) -> list[Section]:
@@ -55,7 +53,7 @@ def with_envs(lines: Sequence[EvalLine]) -> list[EvalLine]:
 
 def line_name(line: EvalLine | SpliceLine) -> str:
     """``round 2``; ``webshop, round 2`` or ``mean, round 2`` where there are several."""
-    name = round_name(line.round)
+    name = line.name if isinstance(line, EvalLine) else round_name(line.round)
     if line.env:
         return f"{line.env}, {name}"
     if isinstance(line, EvalLine) and line.figures.by_env is not None:
@@ -70,8 +68,8 @@ def _splice_name(line: SpliceLine, *, several: bool) -> str:
 def outcome_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Section:
     """Success and reward by round, each with its difference from the base."""
     dense = any(line.graded for line in lines)
-    columns = ["", "success", "95 % interval", "vs base", "95 % interval", "p"]
-    columns += _REWARD_COLUMNS if dense else ()
+    columns = ["", "success", "95 % interval", _versus(lines), "95 % interval", "p"]
+    columns += _reward_columns(lines) if dense else []
     rows = []
     for line in lines:
         figures, versus = line.figures, line.figures.versus_base
@@ -98,10 +96,11 @@ def outcome_notes(lines: Sequence[EvalLine], *, dense: bool) -> list[str | Style
     for line in lines:
         versus = line.figures.versus_base
         if versus:
-            notes.append(comparison_sentence(line_name(line), "solves", versus.success))
+            name, than = line_name(line), line.reference
+            notes.append(comparison_sentence(name, "solves", versus.success, than=than))
             if dense:
                 notes.append(
-                    comparison_sentence(line_name(line), "earns", versus.reward, unit="decimal")
+                    comparison_sentence(name, "earns", versus.reward, unit="decimal", than=than)
                 )
     for line in lines:
         name, figures = line_name(line), line.figures
@@ -120,7 +119,18 @@ def outcome_notes(lines: Sequence[EvalLine], *, dense: bool) -> list[str | Style
             "Differences are paired by task (bootstrap). p is from McNemar's exact test; it is"
             " not adjusted for several rounds."
         )
+    if any(line.imitates for line in lines):
+        notes.append("Start: imitation is compared with the base, rounds with imitation.")
     return notes
+
+
+def _versus(lines: Sequence[EvalLine]) -> str:
+    """The heading of the differences."""
+    return "vs start" if any(line.imitates for line in lines) else "vs base"
+
+
+def _reward_columns(lines: Sequence[EvalLine]) -> list[str]:
+    return ["reward", "95 % interval", _versus(lines), "95 % interval"]
 
 
 def behaviour_section(lines: Sequence[EvalLine], *, mode: str, split: str) -> Section:
@@ -197,13 +207,17 @@ def recovery_section(lines: Sequence[EvalLine], *, split: str) -> Section:
         row += _reward_cells(line) if dense else []
         rows.append([*row, decimal(figures.reflections, 2)])
     prefixes = max(line.figures.episodes for line in lines if not line.env)
-    columns = ["", "recovered", "95 % interval", "vs base", "95 % interval"]
+    columns = ["", "recovered", "95 % interval", _versus(lines), "95 % interval"]
+    start = round_name(START, imitates=any(line.imitates for line in lines))
+    whose, who = (
+        (f"the {start}'s", f"The {start}") if start == "base" else (f"{start}'s", "Round 0")
+    )
     return Section(
-        f"Recovery on {split}: from the beginnings of the base's {prefixes} failures, greedy",
-        [*columns, *(_REWARD_COLUMNS if dense else []), "reflections"],
+        f"Recovery on {split}: from the beginnings of {whose} {prefixes} failures, greedy",
+        [*columns, *(_reward_columns(lines) if dense else []), "reflections"],
         rows,
         [
-            "The base failed after every one of these beginnings; its own row is a second try from"
+            f"{who} failed after every one of these beginnings; its own row is a second try from"
             " there with more steps.",
             *ending_notes(lines),
         ],
@@ -298,6 +312,8 @@ def dead_end_section(report: RunReport) -> Section:
 def training_section(report: RunReport) -> Section:
     """What each round trained on."""
     kinds = ["revision", "good", "general"]
+    if any(line.examples.get("demonstration") for line in report.training):
+        kinds.insert(0, "demonstration")
     has_refused = any("refused" in line.examples for line in report.training)
     kinds += ["refused"] if has_refused else []
     rows: list[list[Cell]] = []
@@ -306,7 +322,8 @@ def training_section(report: RunReport) -> Section:
         first, best = adapter.get("valid_loss_first"), adapter.get("valid_loss")
         rows.append(
             [
-                round_name(line.round),
+                # The base is never trained.
+                round_name(line.round, imitates=True),
                 *(line.examples.get(kind, 0) for kind in kinds),
                 line.validation,
                 count(adapter.get("steps")),
@@ -327,11 +344,18 @@ def training_section(report: RunReport) -> Section:
     return Section("Training", columns, rows, notes)
 
 
+def stage_name(line: StageLine, *, imitates: bool) -> str:
+    """``round 2 search``; ``imitation`` for the stage of this name."""
+    if line.stage == "imitate":
+        return "imitation"
+    return f"{round_name(line.round, imitates=imitates)} {line.stage}"
+
+
 def cost_section(report: RunReport) -> Section:
     """Wall time, tokens and nodes by stage."""
     rows: list[list[Cell]] = [
         [
-            f"{round_name(line.round)} {line.stage}" + ("" if line.finished else " (open)"),
+            stage_name(line, imitates=report.run.imitates) + ("" if line.finished else " (open)"),
             format_duration(line.wall_s),
             percent(line.model_share),
             count(line.output_tokens),

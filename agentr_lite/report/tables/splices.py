@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentr_lite.console.outcomes import round_name
+from agentr_lite.core.rounds import round_name
 from agentr_lite.report.model.run import failure_share
 from agentr_lite.report.model.splices import Spliced, SpliceRound
 from agentr_lite.report.tables.section import Section

@@ -127,7 +127,7 @@ def _needs(recipe: Recipe, database: Path, *, trains: bool, runs: int) -> list[N
         # The check of the model says why.
         return needs
     least = adapter * (_KEPT + _IN_TRAINING)
-    likely = least + adapter * _KEPT * (recipe.rounds * runs - 1)
+    likely = least + adapter * _KEPT * ((recipe.rounds + recipe.imitates) * runs - 1)
     return [*needs, Need(database.parent, least, likely), Need(_copies(), copy, copy)]
 
 

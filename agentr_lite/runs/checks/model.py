@@ -11,6 +11,7 @@ from agentr_lite.actors import registry
 from agentr_lite.actors.mlx.spec import is_mlx
 from agentr_lite.actors.openai.spec import is_server
 from agentr_lite.actors.registry import STARTER, expand, resolve_model
+from agentr_lite.envs.registry import env_origin
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.actors import open_actor
 from agentr_lite.runs.checks.checklist import Checklist
@@ -46,6 +47,7 @@ def check_player(checks: Checklist, recipe: Recipe, grammars: Sequence[str]) -> 
             resolve_model(recipe.model)
             _check_loadable(recipe.model)
             checks.passed(SUBJECT, f"{recipe.model}, {_kind(recipe.model)}")
+            _warn_of_unknown_game(checks, recipe)
     if checks.is_refused(SUBJECT):
         return recipe
     if not has_bundled_template(recipe):
@@ -96,6 +98,18 @@ def _kind(spec: str) -> str:
     from agentr_lite.actors.llamacpp.gguf_header import read_header
 
     return f"a GGUF file of architecture '{read_header(resolve_model(spec).gguf).architecture}'"
+
+
+def _warn_of_unknown_game(checks: Checklist, recipe: Recipe) -> None:
+    """Say that the bundled model, which is the default, knows only the bundled environments."""
+    unknown = [env for env in recipe.env_names if env_origin(env) != "built in"]
+    if recipe.model == STARTER and unknown:
+        checks.warned(
+            SUBJECT,
+            f"the bundled model plays, but it has never seen {' or '.join(unknown)}: it knows the"
+            " bundled environments alone",
+            "Choose a model with --model FILE.gguf or NAME; `agentr-lite models` lists names.",
+        )
 
 
 def _check_loadable(spec: str) -> None:

@@ -16,7 +16,7 @@ from agentr_lite.runs.checks.environments import TaskCounts, check_environments
 from agentr_lite.runs.checks.general import check_general
 from agentr_lite.runs.checks.model import check_adopted, check_learner, check_player
 
-Work = Literal["loop", "search", "eval"]
+Work = Literal["loop", "imitation", "search", "eval"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,8 @@ def check_run(
     checks = Checklist()
     with checks.refusals("environment"):
         recipe = absolute_places(recipe)
-    trains = work == "loop" and recipe.rounds > 0
+    learns = recipe.rounds > 0 or recipe.imitates
+    trains = work == "imitation" or (work == "loop" and learns)
     tasks: Mapping[str, TaskCounts] = {}
     grammars: list[str] = []
     if not checks.findings:
@@ -81,7 +82,7 @@ def check_run(
             checks,
             recipe,
             searches=trains or work == "search",
-            evaluates=work != "search",
+            evaluates=work not in ("search", "imitation"),
         )
     recipe = check_player(checks, recipe, grammars)
     if adapter is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from agentr_lite.console.progress import Progress
 from agentr_lite.core.errors import UsageError
+from agentr_lite.core.rounds import START, reference_round, round_name
 from agentr_lite.evaluate.episodes import Start
 from agentr_lite.evaluate.starts import eval_starts, eval_tasks, find_eval
 from agentr_lite.metrics.environments import figures_by_env
@@ -35,9 +36,10 @@ class EvaluateStage(Stage):
     """Evaluates a round's model on held-out tasks.
 
     The summary maps each mode to its figures (``metrics.evaluation.EvalFigures`` as JSON). Each
-    has ``versus_base``, the paired difference from round 0 (None in round 0). ``recovery``
-    continues the prefixes of the base's failed greedy episodes, the same ones in every round. With
-    several environments the figures are means over them, and ``by_env`` has each one's own.
+    has ``versus_base``, the paired difference from round 0 (``core.rounds.reference_round``; None
+    for the base). ``recovery`` continues the prefixes of the failed greedy episodes of round 0, the
+    same ones in every round; a base that imitation has replaced plays none. With several
+    environments the figures are means over them, and ``by_env`` has each one's own.
     """
 
     name = "eval"
@@ -53,6 +55,8 @@ class EvaluateStage(Stage):
         super().__init__(context)
         self.replace = replace
         self.modes = eval_modes(context.recipe)
+        if self.round < START:
+            self.modes = [mode for mode in self.modes if mode != "recovery"]
         self._is_repeated = False
 
     @classmethod
@@ -158,7 +162,7 @@ class EvaluateStage(Stage):
             if row is None or row.summary.get("settings") != settings:
                 self.store.execute("DELETE FROM eval_items WHERE eval_id = ?", (eval_id,))
                 set_eval_summary(self.store, eval_id, {"settings": settings})
-                if not self.round and mode == "greedy":
+                if self.round == START and mode == "greedy":
                     # Every round's recovery begins in these failures, which are gone.
                     delete_recovery(self.store, self.run_id, self.recipe.eval.split)
         return eval_id
@@ -166,22 +170,27 @@ class EvaluateStage(Stage):
     def summarise(self, mode: EvalMode) -> dict[str, Any]:
         """Store and return the figures of a mode that has been played.
 
-        Other rounds are compared with the base: where they were evaluated before it, their
-        comparisons are made now.
+        Rounds are compared with the one that they started from: where they were evaluated before
+        it, their comparisons are made now.
         """
         split = self.recipe.eval.split
         row = self._row(mode)
         if row is None:
             raise ValueError(f"round {self.round} has no {mode} episodes")
-        if self.round:
-            base = find_eval(self.store, self.run_id, 0, mode, split, whole=True)
-            return self._save_figures(row.id, base, self._settings(mode))
-        summary = self._save_figures(row.id, None, self._settings(mode))
-        base = self._row(mode)
+        reference = self._reference(self.round)
+        base = None
+        if reference is not None:
+            base = find_eval(self.store, self.run_id, reference, mode, split, whole=True)
+        summary = self._save_figures(row.id, base, self._settings(mode))
+        mine = self._row(mode)
         for other in list_evals(self.store, self.run_id, mode=mode):
-            if other.round and other.split == split and other.whole:
-                self._save_figures(other.id, base, other.summary["settings"])
+            compares = self._reference(other.round) == self.round
+            if compares and other.split == split and other.whole:
+                self._save_figures(other.id, mine, other.summary["settings"])
         return summary
+
+    def _reference(self, number: int) -> int | None:
+        return reference_round(number, imitates=self.recipe.imitates)
 
     def _save_figures(
         self, eval_id: int, base: EvalRow | None, settings: Mapping[str, Any]
@@ -268,9 +277,13 @@ def _play_mode(playing: Sequence[tuple[EvaluateStage, ModeEpisodes]], mode: Eval
     first = playing[0][0]
     several_rounds = len(playing) > 1
     episodes = [each for _, each in playing]
-    rounds = " and ".join(str(stage.round) for stage, _ in playing)
+    if first.recipe.imitates:
+        where = " and ".join(round_name(stage.round, imitates=True) for stage, _ in playing)
+    else:
+        numbers = " and ".join(str(stage.round) for stage, _ in playing)
+        where = f"round{'s' if several_rounds else ''} {numbers}"
     first.progress.start(
-        f"round{'s' if several_rounds else ''} {rounds}: {mode} episodes",
+        f"{where}: {mode} episodes",
         sum(each.total for each in episodes),
         initial=sum(each.present for each in episodes),
     )
@@ -280,8 +293,8 @@ def _play_mode(playing: Sequence[tuple[EvaluateStage, ModeEpisodes]], mode: Eval
                 continue
             if several_rounds:
                 each.record.restart_clock()
-            where = f", now {group.environment.name}" if first.several else ""
-            each.play(group, partial(_advance, first.progress, episodes, where))
+            now = f", now {group.environment.name}" if first.several else ""
+            each.play(group, partial(_advance, first.progress, episodes, now))
 
 
 def _advance(progress: Progress, episodes: Sequence[ModeEpisodes], where: str) -> None:

@@ -24,7 +24,7 @@ class StageContext:
     store: Store
     run_id: str
     round: int
-    """0 = the base model, whose only stage is its evaluation."""
+    """See ``core.rounds``: 0 is what self-training starts from."""
     recipe: Recipe
     """The run's, resolved."""
     environments: Sequence[RunEnvironment] = ()
@@ -69,7 +69,8 @@ class Stage(ABC):
         """Whose adapter the model wears in this stage of round ``number``.
 
         Returns:
-            A round, 0 for the base; None where the stage does not use the loaded model.
+            A round (``adapter_in_use`` finds its adapter); None where the stage does not use the
+            loaded model.
         """
         return number - 1
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.suggestions import did_you_mean
-from agentr_lite.metrics.methods import BASE
+from agentr_lite.metrics.methods import BASE, IMITATION
 from agentr_lite.recipe.loading import recipe_from_dict
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.study.methods import GOOD, METHODS, NAIVE, VERIFIED
@@ -152,9 +152,10 @@ def ablation_methods(study: StudyRecipe) -> list[AblationMethod]:
 def _grid(study: StudyRecipe) -> Iterator[Cell]:
     for env in study.environments:
         recipe = study.env_recipe(env)
-        for method in (BASE, *study.trained):
-            changed = _with_changes(recipe, METHODS[method].changes, env, method)
-            if method == BASE:
+        starts = [BASE, *([IMITATION] if IMITATION in study.methods else [])]
+        for method in (*starts, *study.trained):
+            changed = _with_changes(study, recipe, METHODS[method].changes, env, method)
+            if method in starts:
                 changed = replace(changed, rounds=0)
             for seed in study.seeds:
                 yield Cell(env, method, seed, replace(changed, seed=seed), METHODS[method].label)
@@ -163,8 +164,9 @@ def _grid(study: StudyRecipe) -> Iterator[Cell]:
 def _ablation_cells(study: StudyRecipe, method: AblationMethod) -> Iterator[Cell]:
     settings = method.settings
     for env in settings.environments or study.environments:
-        reference = _with_changes(study.env_recipe(env), METHODS[VERIFIED].changes, env, VERIFIED)
-        recipe = _with_changes(study.env_recipe(env), method.changes, env, method.key)
+        plain = study.env_recipe(env)
+        reference = _with_changes(study, plain, METHODS[VERIFIED].changes, env, VERIFIED)
+        recipe = _with_changes(study, plain, method.changes, env, method.key)
         if VERIFIED in study.methods and _without_name(recipe) == _without_name(reference):
             # A budget equal to the study's own needs no further run.
             continue
@@ -182,8 +184,14 @@ def _ablation_cells(study: StudyRecipe, method: AblationMethod) -> Iterator[Cell
                 )
 
 
-def _with_changes(recipe: Recipe, changes: Mapping[str, Any], env: str, method: str) -> Recipe:
+def _with_changes(
+    study: StudyRecipe, recipe: Recipe, changes: Mapping[str, Any], env: str, method: str
+) -> Recipe:
     data = merged(recipe.to_dict(), changes)
+    if not study.imitates(method):
+        data["imitation"]["tasks"] = 0
+        for environment in data["env"]:
+            environment["imitation"] = {}
     return recipe_from_dict({**data, "name": f"{env}-{method}"})
 
 

@@ -141,6 +141,9 @@ class ProcessPool:
                 continue
             if self._index.find_stage(cell.recipe, digest, "eval") is None:
                 return True
+            imitation = cell.recipe.imitates and other.recipe.imitates and other.seed == cell.seed
+            if imitation and self._index.find_stage(cell.recipe, digest, "imitate") is None:
+                return True
             same_search = (other.recipe.search, other.seed) == (cell.recipe.search, cell.seed)
             both_search = min(other.recipe.rounds, cell.recipe.rounds) > 0 and same_search
             if both_search and self._index.find_stage(cell.recipe, digest, "search") is None:

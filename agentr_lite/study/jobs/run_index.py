@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentr_lite.core.errors import RecipeError
+from agentr_lite.core.rounds import START, base_round
 from agentr_lite.recipe.loading import recipe_from_dict
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store import Store
@@ -71,18 +72,28 @@ class RunIndex:
         Args:
             recipe: of the run that would reuse the stage.
             digest: of the model; None: any.
-            stage: ``eval`` for the base's evaluation or ``search`` for the first search.
+            stage: ``eval`` for the base's evaluation, ``imitate``, or ``search`` for the first
+                search.
         """
-        number = 0 if stage == "eval" else 1
+        base = base_round(imitates=recipe.imitates)
+        number = {"eval": base, "imitate": START}.get(stage, 1)
         wanted = stage_inputs(stage, plain_settings(recipe))
         for run, settings in self.runs(recipe.env_label):
             if digest is not None and run.model_sha256 != digest:
                 continue
-            if stage_inputs(stage, settings) == wanted:
+            if stage_inputs(stage, settings) == wanted and _starts_alike(recipe, settings):
                 row = stage_status(self._store, run.id, number, stage)
                 if row is not None and row.finished:
                     return run
         return None
+
+
+def _starts_alike(recipe: Recipe, settings: Mapping[str, Any]) -> bool:
+    """Whether two runs have the same imitation, or none."""
+    other = recipe_from_dict(settings)
+    if not (recipe.imitates or other.imitates):
+        return True
+    return (recipe.imitation, recipe.env) == (other.imitation, other.env)
 
 
 def _settings_of(run: RunRow) -> Mapping[str, Any] | None:

@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.streams import say
 from agentr_lite.core.config import artifacts_dir
+from agentr_lite.core.rounds import START, round_name
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.equipment import adapter_in_use
 from agentr_lite.runs.general import usable_general
 from agentr_lite.store import Store, splices
-from agentr_lite.store.records import RunRow, Stage
+from agentr_lite.store.records import AdapterRow, RunRow, Stage
 from agentr_lite.store.runs import stage_status
 from agentr_lite.store.trees import copy_trees
 from agentr_lite.study.jobs.run_index import RunIndex
@@ -63,7 +63,8 @@ def copy_cached_stage(
         if row is None or not row.finished or stage_inputs(stage, settings) != inputs:
             continue
         if _copy_if_equal(store, other, run_id, recipe, number, stage):
-            say(f"{round_name(number)} {stage}: the same as in {other.id}")
+            name = round_name(number, imitates=recipe.imitates)
+            say(f"{name} {stage}: the same as in {other.id}")
             return other.id
     return None
 
@@ -74,6 +75,8 @@ def _copy_if_equal(
     """Copy a stage with equal settings if its other inputs are equal, too."""
     if stage == "train":
         return _copy_training(store, other.id, run_id, recipe, number)
+    if stage == "imitate":
+        return _copy_imitation(store, other.id, run_id)
     trained = number if stage == "eval" else number - 1
     if _adapter(store, other.id, trained) != _adapter(store, run_id, trained):
         return False
@@ -90,8 +93,8 @@ def _copy_training(store: Store, source: str, target: str, recipe: Recipe, numbe
     adapter = splices.get_adapter(store, source, number)
     if adapter is None:
         return False
-    continued = recipe.train.start == "previous"
-    if continued and _adapter(store, source, number - 1) != _adapter(store, target, number - 1):
+    before = number - 1 if recipe.train.start == "previous" else START
+    if _adapter(store, source, before) != _adapter(store, target, before):
         return False
     datasets = {dataset.id: dataset for dataset in splices.list_datasets(store, source)}
     general = usable_general(recipe)
@@ -99,6 +102,27 @@ def _copy_training(store: Store, source: str, target: str, recipe: Recipe, numbe
     own = build_dataset(store, target, number, recipe, general.examples, refused=refused)
     if datasets[adapter.dataset_id].settings.get("sha256") != own.sha256:
         return False
+    return _copy_adapter(store, adapter, target, own.id, "train")
+
+
+def _copy_imitation(store: Store, source: str, target: str) -> bool:
+    """Copy an imitation with equal settings, with the demonstrations that it chose."""
+    adapter = splices.get_adapter(store, source, START)
+    if adapter is None:
+        return False
+    [dataset] = [
+        row for row in splices.list_datasets(store, source) if row.id == adapter.dataset_id
+    ]
+    items = splices.list_dataset_items(store, dataset.id)
+    own = splices.save_dataset(store, target, START, settings=dataset.settings, items=items)
+    return _copy_adapter(store, adapter, target, own, "imitate")
+
+
+def _copy_adapter(
+    store: Store, adapter: AdapterRow, target: str, dataset_id: int, stage: Stage
+) -> bool:
+    """Copy the stage that made an adapter, and the adapter; False where its files are gone."""
+    source, number = adapter.run_id, adapter.round
     files = [path for path in Path(adapter.mlx_dir).glob("*") if path.is_file()]
     if Path(adapter.gguf_path) not in files:
         # The adapter has been deleted, so this run trains again.
@@ -108,18 +132,18 @@ def _copy_training(store: Store, source: str, target: str, recipe: Recipe, numbe
     for path in files:
         shutil.copyfile(path, folder / path.name)
     with store.atomic():
-        _copy_stage(store, source, target, number, "train")
+        _copy_stage(store, source, target, number, stage)
         store.execute(
             "UPDATE rounds SET summary = json_set(summary, '$.dataset_id', ?)"
-            " WHERE run_id = ? AND round = ? AND stage = 'train'",
-            (own.id, target, number),
+            " WHERE run_id = ? AND round = ? AND stage = ?",
+            (dataset_id, target, number, stage),
         )
         _copy(store, "metrics", {"run_id": source, "round": number}, {"run_id": target})
         splices.save_adapter(
             store,
             run_id=target,
             round_index=number,
-            dataset_id=own.id,
+            dataset_id=dataset_id,
             mlx_dir=str(folder),
             gguf_path=str(folder / Path(adapter.gguf_path).name),
             gguf_sha256=adapter.gguf_sha256,
@@ -130,7 +154,8 @@ def _copy_training(store: Store, source: str, target: str, recipe: Recipe, numbe
 
 def _adapter(store: Store, run_id: str, number: int) -> str:
     """SHA-256 of the adapter in use after a round; empty for the base."""
-    row = splices.get_adapter(store, run_id, adapter_in_use(store, run_id, number))
+    worn = adapter_in_use(store, run_id, number)
+    row = None if worn is None else splices.get_adapter(store, run_id, worn)
     return row.gguf_sha256 if row is not None else ""
 
 

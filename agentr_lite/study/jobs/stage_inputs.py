@@ -24,7 +24,7 @@ def stage_inputs(stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a stage depends on, besides the adapter and the examples.
 
     Args:
-        stage: ``search``, ``train`` or ``eval``.
+        stage: ``imitate``, ``search``, ``train`` or ``eval``.
         settings: see ``plain_settings``.
     """
     if stage == "search":
@@ -32,7 +32,17 @@ def stage_inputs(stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
     if stage == "eval":
         return eval_inputs(settings)
     keys = ("model", "train_model", "agent", "train", "seed")
-    return {key: settings[key] for key in keys}
+    inputs = {key: settings[key] for key in keys}
+    if stage == "imitate":
+        inputs["train"] = {
+            key: value for key, value in settings["train"].items() if key not in _OF_ROUNDS
+        }
+        inputs |= {"imitation": settings["imitation"], "env": settings["env"]}
+    return inputs
+
+
+_OF_ROUNDS = ("start", "accumulate", "max_examples")
+"""Keys of ``train`` that do not count in imitation."""
 
 
 def eval_inputs(settings: Mapping[str, Any]) -> dict[str, Any]:

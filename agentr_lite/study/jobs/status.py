@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from agentr_lite.console.text import format_duration
+from agentr_lite.core.rounds import START
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.claim import is_claimed
+from agentr_lite.runs.pipeline import planned_stages
 from agentr_lite.store import Store
 from agentr_lite.store.records import RoundRow, RunRow, Stage
 from agentr_lite.store.runs import list_stages
@@ -18,8 +20,6 @@ from agentr_lite.study.jobs.resolution import resolve_cell
 from agentr_lite.study.jobs.run_index import RunIndex
 
 State = Literal["done", "at work", "cut", "failed", "owed", "impossible"]
-
-_ROUND_STAGES: tuple[Stage, ...] = ("search", "splice", "train", "eval")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,13 @@ def study_status(
 
 
 def stage_count(recipe: Recipe) -> int:
-    """Stages of a whole run: the base's evaluation and four in each round."""
-    return 1 + len(_ROUND_STAGES) * recipe.rounds
+    """Stages of a whole run: the base's evaluation and four in each round; imitation adds two."""
+    return len(_plan(recipe))
+
+
+def _plan(recipe: Recipe) -> list[tuple[int, Stage]]:
+    stages = planned_stages(recipe.rounds, imitates=recipe.imitates)
+    return [(number, stage.name) for number, stage in stages]
 
 
 def _state(store: Store, run: RunRow) -> State:
@@ -188,10 +193,8 @@ def _time_left(
     ``available`` (see ``_reuse_key``).
     """
     done = set(finished)
-    plan: list[tuple[int, Stage]] = [(0, "eval")]
-    plan += [(n, stage) for n in range(1, cell.recipe.rounds + 1) for stage in _ROUND_STAGES]
     total = 0.0
-    for number, stage in plan:
+    for number, stage in _plan(cell.recipe):
         key = _reuse_key(cell, number, stage)
         if (number, stage) in done or key in available:
             continue
@@ -205,10 +208,19 @@ def _time_left(
 
 def _reuse_key(cell: Cell, number: int, stage: Stage) -> tuple[str, str] | None:
     """Cells with the same key reuse one stage; None: the stage is the cell's own."""
-    if (number, stage) == (0, "eval"):
-        return (cell.env, "base")
+    if number < 1:
+        imitation = str((stage, cell.recipe.imitation, cell.seed))
+        return (
+            cell.env,
+            "base"
+            if not cell.recipe.imitates
+            else imitation
+            if number == START
+            else "base before imitation",
+        )
     if (number, stage) == (1, "search"):
-        return (cell.env, str((cell.recipe.search, cell.seed)))
+        start = (cell.recipe.imitation,) if cell.recipe.imitates else ()
+        return (cell.env, str((cell.recipe.search, cell.seed, *start)))
     return None
 
 

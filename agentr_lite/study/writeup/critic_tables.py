@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from agentr_lite.console.outcomes import round_name
+from agentr_lite.core.rounds import round_name
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.resampling import clustered_rate, clustered_ratio
 from agentr_lite.report.tables.section import Section

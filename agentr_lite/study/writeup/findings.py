@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentr_lite.console.outcomes import round_name
+from agentr_lite.core.rounds import round_name
 from agentr_lite.metrics.measures import LENGTH, REPEATED, Measure
 from agentr_lite.metrics.methods import BASE
 from agentr_lite.report.tables.wording import difference_cell, difference_phrase, value_text

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agentr_lite.core.rounds import START
 from agentr_lite.metrics.estimates import Difference
 from agentr_lite.metrics.measures import Measure
-from agentr_lite.metrics.methods import BASE
+from agentr_lite.metrics.methods import BASE, IMITATION
 from agentr_lite.report.tables.section import Section
 from agentr_lite.report.tables.wording import (
     difference_cell,
@@ -36,7 +37,7 @@ def _outcomes(environments: Sequence[EnvResults]) -> Section:
     rows: list[list[Cell]] = []
     for results in environments:
         base = results.value(results.main, BASE, 0)
-        for method, number in [(BASE, 0), *_last_rounds(results)]:
+        for method, number in [(BASE, START), (IMITATION, START), *_last_rounds(results)]:
             value = results.value(results.main, method, number)
             if value is None or base is None:
                 continue
@@ -61,7 +62,7 @@ def _last_rounds(results: EnvResults) -> list[tuple[str, int]]:
 
 def _cells(results: EnvResults, measure: Measure, method: str, number: int) -> list[Cell]:
     value = results.value(measure, method, number)
-    difference = results.versus_base(measure, method, number) if number else None
+    difference = None if method == BASE else results.versus_base(measure, method, number)
     return [
         value_cell(measure, value),
         interval_cell(measure, value),

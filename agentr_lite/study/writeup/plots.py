@@ -9,10 +9,10 @@ from importlib import resources
 
 from markupsafe import Markup
 
-from agentr_lite.console.outcomes import round_name
 from agentr_lite.console.text import display_width
+from agentr_lite.core.rounds import START, round_name
 from agentr_lite.metrics.measures import LENGTH, REFLECTIONS, REPEATED, VALID, Measure
-from agentr_lite.metrics.methods import BASE
+from agentr_lite.metrics.methods import BASE, IMITATION
 from agentr_lite.report.charts.plots import (
     Difference,
     Point,
@@ -79,11 +79,18 @@ def _panels(drawn: Sequence[tuple[str, Markup | None]]) -> list[tuple[str, Marku
 def _by_round(results: EnvResults, methods: Sequence[str], measure: Measure) -> Markup | None:
     last = max(results.last_round(method) for method in methods)
     categories = [round_name(number) for number in range(last + 1)]
+    start = results.value(measure, IMITATION, START)
+    if start is not None:
+        categories.insert(1, IMITATION)
     series = []
     base = results.value(measure, BASE, 0)
     if base is not None:
         points = [Point.of(categories[0], base)]
         name = results.labels.get(BASE, BASE)
+        series.append(Series(name, points, _BASE_COLOUR, centred=True))
+    if start is not None:
+        points = [Point.of(IMITATION, start)]
+        name = results.labels.get(IMITATION, IMITATION)
         series.append(Series(name, points, _BASE_COLOUR, centred=True))
     for index, method in enumerate(methods):
         points = []

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agentr_lite.core.rounds import START
 from agentr_lite.metrics.measures import BEHAVIOUR, OUTCOMES, Rounds
-from agentr_lite.metrics.methods import BASE, MethodRun, MethodRuns
+from agentr_lite.metrics.methods import BASE, IMITATION, MethodRun, MethodRuns
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.report.model.rounds import load_rounds
 from agentr_lite.store import Store
@@ -104,13 +105,15 @@ def figures_json(environments: Sequence[EnvResults]) -> list[dict[str, Any]]:
     rows = []
     for results in environments:
         for method in results.labels:
-            last = 0 if method == BASE else results.last_round(method)
-            for number in [0] if method == BASE else range(1, last + 1):
+            is_start = method in (BASE, IMITATION)
+            for number in [START] if is_start else range(1, results.last_round(method) + 1):
                 for measure in (*OUTCOMES, *BEHAVIOUR):
                     value = results.value(measure, method, number)
                     if value is None:
                         continue
-                    difference = results.versus_base(measure, method, number) if number else None
+                    difference = (
+                        None if method == BASE else results.versus_base(measure, method, number)
+                    )
                     rows.append(
                         {
                             "env": results.env,

@@ -1,0 +1,132 @@
+"""What the two stages that train have in common: the training itself, its losses, the adapter."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agentr_lite.core.config import artifacts_dir
+from agentr_lite.core.seeds import stream_seed
+from agentr_lite.recipe.groups import TrainSettings
+from agentr_lite.runs.actors import actor_settings
+from agentr_lite.runs.general import GeneralData, usable_general
+from agentr_lite.runs.stages.stage import Stage, StageContext
+from agentr_lite.runs.weights import prepared_weights, training_weights
+from agentr_lite.store import evals, runs, splices
+from agentr_lite.train.dataset import Dataset
+
+
+class TrainingStage(Stage):
+    """A stage that makes an adapter, from its last checkpoint if there is one.
+
+    ``redo`` trains again from the beginning.
+
+    Attributes:
+        general: the general data, once the stage is prepared.
+    """
+
+    def __init__(self, context: StageContext, *, redo: bool = False) -> None:
+        super().__init__(context, redo=redo)
+        self.general = GeneralData(None, {}, {})
+
+    @classmethod
+    def model_round(cls, number: int) -> None:
+        """Training loads its own weights."""
+
+    def prepare(self) -> None:
+        """Check the weights and read the general data.
+
+        Raises:
+            ModelError: there are no training weights, or they are unfit.
+            RecipeError: the general data cannot be read, or none of it can be used.
+        """
+        training_weights(self.recipe)
+        self.general = usable_general(self.recipe)
+
+    @property
+    def settings(self) -> TrainSettings:
+        """How this stage trains."""
+        return self.recipe.train
+
+    def start_adapter(self) -> Path | None:
+        """The adapter directory from which the training starts; None: the base model."""
+        return None
+
+    def train(self, dataset: Dataset) -> dict[str, Any]:
+        """Train on a data set and record the adapter; returns the figures of the training."""
+        from agentr_lite.train.lora import train_lora
+
+        result = train_lora(
+            prepared_weights(self.recipe, self.progress),
+            dataset.train,
+            dataset.valid,
+            self.settings,
+            seed=stream_seed(self.recipe.seed, "train", self.round),
+            out_dir=artifacts_dir(self.store.path, self.run_id) / f"round-{self.round}",
+            start_adapter=self.start_adapter(),
+            chat_template=actor_settings(self.recipe).chat_template,
+            history=self.recipe.agent.history,
+            thinking=self.recipe.agent.thinking > 0,
+            on_report=_ProgressReport(self),
+            resume=not self.redo,
+        )
+        series = [("train_loss", step, loss) for step, loss in result.train_losses]
+        series += [("valid_loss", step, loss) for step, loss in result.valid_losses]
+        runs.add_metrics(self.store, self.run_id, self.round, series)
+        summary = {
+            "examples": len(dataset.train),
+            "valid_examples": len(dataset.valid),
+            "steps": result.steps,
+            "best_step": result.best_step,
+            "stopped_early": result.stopped_early,
+            "tokens": result.tokens,
+            "seconds": round(result.seconds, 2),
+            "dropped": result.dropped,
+            "train_loss": result.train_losses[-1][1] if result.train_losses else None,
+            "valid_loss_first": result.valid_losses[0][1] if result.valid_losses else None,
+            "valid_loss": min((loss for _, loss in result.valid_losses), default=None),
+        }
+        self._save_adapter(dataset.id, result.adapter_dir, result.gguf_path, summary)
+        return summary
+
+    def _save_adapter(
+        self, dataset_id: int, mlx_dir: Path, gguf_path: Path, summary: Mapping[str, Any]
+    ) -> None:
+        digest = hashlib.sha256(gguf_path.read_bytes()).hexdigest()
+        earlier = splices.get_adapter(self.store, self.run_id, self.round)
+        if earlier is not None and earlier.gguf_sha256 != digest:
+            evals.delete_evals(self.store, self.run_id, self.round)
+        splices.save_adapter(
+            self.store,
+            run_id=self.run_id,
+            round_index=self.round,
+            dataset_id=dataset_id,
+            mlx_dir=str(mlx_dir),
+            gguf_path=str(gguf_path),
+            gguf_sha256=digest,
+            summary=summary,
+        )
+
+    def headline(self, summary: Mapping[str, Any]) -> str:
+        return "" if "skipped" in summary else f"{summary['steps']} steps"
+
+
+class _ProgressReport:
+    """Shows what ``train_lora`` reports."""
+
+    def __init__(self, stage: TrainingStage) -> None:
+        self._stage = stage
+        self._shown = 0
+        self._note = ""
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        if row["event"] == "start":
+            self._shown = row["step"]
+            self._stage.show_progress("steps", row["steps"], present=self._shown)
+        elif row["event"] == "valid":
+            self._note = f"validation loss {row['valid_loss']:.3f}"
+        elif row["event"] == "step":
+            self._stage.progress.advance(row["step"] - self._shown, self._note)
+            self._shown = row["step"]

@@ -133,14 +133,16 @@ def test_the_same_file_and_the_same_logits(tmp_path: Path, name: str) -> None:
     convert_to_gguf(model, tmp_path / "ours.gguf", dtype="f32")
     expected = ask_witness(model, tmp_path, tokens)
     compare_files(tmp_path / "ours.gguf", tmp_path / "theirs.gguf")
-    # Ours is read by llama.cpp and by MLX as transformers reads the directory.
+    # Ours is read by llama.cpp and by MLX as transformers reads the directory. mlx-lm computes
+    # Gemma 1 with the exact GELU in place of the approximation: 0.012 seen.
     gelu = "gemma" in name
-    assert np.abs(mlx_logits(model, tokens) - expected).max() < (1e-2 if gelu else 2e-3)
+    mlx_limit = 3e-2 if name == "gemma" else 1e-2 if gelu else 2e-3
+    assert np.abs(mlx_logits(model, tokens) - expected).max() < mlx_limit
     assert np.abs(llama_logits(tmp_path / "ours.gguf", tokens) - expected).max() < (
         0.2 if gelu else 2e-3
     )
     convert_to_hf(tmp_path / "theirs.gguf", tmp_path / "back")
-    assert np.abs(mlx_logits(tmp_path / "back", tokens) - expected).max() < 1e-2
+    assert np.abs(mlx_logits(tmp_path / "back", tokens) - expected).max() < mlx_limit
 
 
 def test_sentencepiece_vocabularies(tmp_path: Path) -> None:

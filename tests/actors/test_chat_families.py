@@ -43,7 +43,7 @@ BACK_ENDS = ("mlx", "llama.cpp", "converted")
 """``converted``: llama.cpp with a file that the program made of the directory."""
 TRAINERS = ("directory", "copy")
 """``copy``: a directory that the program made of the GGUF file."""
-_RANDOM = {"tiny": 15, "smollm2": 10_000 // len(FAMILIES)}
+_RANDOM = {"tiny": 15, "smollm2": -(-10_000 // len(FAMILIES))}
 """Random conversations for each family and back end."""
 _LONGEST = 100_000
 

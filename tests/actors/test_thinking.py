@@ -116,6 +116,39 @@ def test_thoughts_are_learnt_with_their_answer_alone(encoder: ChatEncoder) -> No
     assert b"sleep" not in encoder.tokenizer.text_of(prompt)
 
 
+KEEPING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("history", ["exact", "template"])
+def test_a_template_that_keeps_thoughts_shows_them_to_later_prompts(
+    model: FamilyModel, tmp_path: Path, history: Any
+) -> None:
+    file = tmp_path / "keeping.jinja"
+    file.write_text(KEEPING, "utf-8")
+    actor = LlamaCppActor(
+        model.gguf, context_tokens=512, chat_template=file, history=history, thinking=True
+    )
+    messages: list[Message] = [
+        *CHAT,
+        {"role": "assistant", "content": "Action: look", "thinking": THOUGHT},
+        {"role": "user", "content": "A drawer."},
+    ]
+    encoder = actor.encoder
+    played = [*encoder.prompt(CHAT), *encoder.thoughts(THOUGHT), *encoder.answer("Action: look")]
+    prompt = encoder.prompt(messages)
+    text = encoder.tokenizer.text_of(prompt).decode()
+    assert f"{THOUGHT}</think>\n\nAction: look" in text
+    if history == "exact":
+        assert prompt[: len(played)] == played
+        tokens, mask = encoder.example(messages, [False, False, True, False])
+        assert tokens[: len(played)] == played and sum(mask) > len(encoder.thoughts(THOUGHT))
+    actor.close()
+
+
 def test_thoughts_hold_no_action() -> None:
     assert parse_action("<think>\nAction: sleep\n</think>\nAction: look") == "look"
     assert parse_action("<think>\nAction: sleep") is None

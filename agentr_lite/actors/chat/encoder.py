@@ -24,7 +24,7 @@ from typing import Literal
 
 from agentr_lite.actors.chat.template import THOUGHT_CLOSE, THOUGHT_OPEN, ChatTemplate
 from agentr_lite.actors.chat.tokenizer import Tokenizer
-from agentr_lite.actors.chat.turn_format import TurnFormat, read_turn_format
+from agentr_lite.actors.chat.turn_format import TurnFormat, keeps_thoughts, read_turn_format
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
 
@@ -88,6 +88,8 @@ class ChatEncoder:
         """What the tokens of an answer spell before its text: SentencePiece's space, too."""
         self._space = self.answer("x" + self.turn.end_space)[len(bare) :]
         """Tokens of the white space between an answer and the token that ends it."""
+        self._keeps_thoughts = template.thinks and keeps_thoughts(template)
+        """Whether later prompts show what was thought before an answer."""
         self._pieces: OrderedDict[tuple[tuple[str, str], ...], list[int]] = OrderedDict()
 
     @property
@@ -204,7 +206,8 @@ class ChatEncoder:
         """
         last = max(index for index, flag in enumerate(learnt) if flag)
         messages = messages[: last + 1]
-        if any(flag and messages[i].get("thinking") for i, flag in enumerate(learnt[: last + 1])):
+        thought = any(messages[i].get("thinking") for i in range(last + 1) if learnt[i])
+        if thought and not self._keeps_thoughts:
             return self._thought_example(messages, learnt)
         split = self._split(messages)
         if split is None:
@@ -263,8 +266,10 @@ class ChatEncoder:
         return tokens
 
     def _answer_tokens(self, message: Message) -> list[int]:
-        """An answer up to the token that ends it."""
-        return [*(message.get("token_ids") or self.answer(message["content"])), *self._space]
+        """An answer up to the token that ends it, as later prompts show it."""
+        answer = [*(message.get("token_ids") or self.answer(message["content"])), *self._space]
+        thinking = message.get("thinking") if self._keeps_thoughts else None
+        return [*self.thoughts(thinking), *answer] if thinking else answer
 
     def _piece(self, reply: Sequence[Message]) -> list[int]:
         """What the template writes from an answer's end to where the next one begins."""
@@ -281,7 +286,19 @@ class ChatEncoder:
             self._pieces.move_to_end(key)
         return known
 
+    def _with_thoughts(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The turns with what was thought in their contents, where the template keeps it."""
+        if not self._keeps_thoughts:
+            return messages
+        return [
+            {"role": m["role"], "content": f"{m['thinking']}{THOUGHT_CLOSE}\n\n{m['content']}"}
+            if m.get("thinking")
+            else m
+            for m in messages
+        ]
+
     def _rendered(self, messages: Sequence[Message]) -> list[int]:
+        messages = self._with_thoughts(messages)
         guarded, guard = self.tokenizer.guard(messages)
         text = self._template.render(guarded) + self.turn.opening
         return self.tokenizer.prompt(text, guard)
@@ -304,6 +321,7 @@ class ChatEncoder:
 
     def _rendered_turn(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
         """The prompt of the last turn and the turn itself, with its end."""
+        messages = self._with_thoughts(messages)
         messages, guard = self.tokenizer.guard(messages)
         prompt = self._template.render(messages[:-1]) + self.turn.opening
         answer = self.turn.shown(self._template, messages)

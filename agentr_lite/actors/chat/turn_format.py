@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentr_lite.actors.chat.template import ChatTemplate
+from agentr_lite.actors.chat.template import THOUGHT_CLOSE, THOUGHT_OPEN, ChatTemplate
 from agentr_lite.actors.chat.tokenizer import Tokenizer
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
@@ -142,6 +142,21 @@ def read_turn_format(template: ChatTemplate, tokenizer: Tokenizer, *, eos: str) 
         end_tokens=frozenset(ids[-1] for ids in (end_ids, last_ids) if ids),
         is_kept=True,
     )
+
+
+def keeps_thoughts(template: ChatTemplate) -> bool:
+    """Whether the history that a template renders shows the thoughts of finished turns.
+
+    Args:
+        template: of a reasoning model.
+    """
+    thought = "probe thought 6620"
+    content = f"{THOUGHT_OPEN}\n{thought}\n{THOUGHT_CLOSE}\n\n{_ANSWER}"
+    try:
+        history = template.render([_QUESTION, {"role": "assistant", "content": content}, _REPLY])
+    except ModelError:
+        return False
+    return thought in history
 
 
 def _assistant() -> Message:

@@ -182,7 +182,7 @@ def run_episodes(
 
     while True:
         while len(live) < batch and (item := next(waiting, None)) is not None:
-            live.append(_begin(env, *item, form))
+            live.append(_reset(env, *item, form))
             if live[-1].ended:
                 retire()
         if not live:
@@ -193,7 +193,7 @@ def run_episodes(
         retire()
 
 
-def _begin(env: Environment, index: int, start: Start, form: AnswerFormat) -> _Live:
+def _reset(env: Environment, index: int, start: Start, form: AnswerFormat) -> _Live:
     episode = _Live(index, start.task, start.sample, start.seed, "", None, [], 0)
     try:
         episode.observation = guarded_reset(env, start.task)

@@ -56,8 +56,8 @@ def _read(name: str, own: Any, options: Mapping[str, Any]) -> EnvironmentSetting
         raise RecipeError(f"env.{name}: needs a mapping, not {type_name(own)}")
     if "name" in own:
         raise RecipeError(f"env.{name}.name: the key `{name}` is the environment's name already")
-    found = build(EnvironmentSettings, {**with_grammar_text(own), "name": name}, f"env.{name}.")
-    return dataclasses.replace(found, options={**found.options, **options})
+    settings = build(EnvironmentSettings, {**with_grammar_text(own), "name": name}, f"env.{name}.")
+    return dataclasses.replace(settings, options={**settings.options, **options})
 
 
 def named_settings(env: Any) -> dict[str, Any]:

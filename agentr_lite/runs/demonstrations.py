@@ -103,7 +103,7 @@ def make_own(
             f"{environment.name} has no expert",
             hint="`--source solve` takes the actions of its oracle.",
         )
-    made, missing = _begin(store, environment, tasks, source)
+    made, missing = _stored(store, environment, tasks, source)
     for task in missing:
         verified = own_demonstration(environment.env, task, source=source, alpha=alpha)
         if verified.reason == no_oracle(environment.env):
@@ -145,7 +145,7 @@ def make_with_model(
         on_task: called after each task of the last attempt, and for each that is solved earlier.
     """
     source = model_source(environment.recipe.model)
-    made, missing = _begin(store, environment, tasks, source)
+    made, missing = _stored(store, environment, tasks, source)
     size = environment.recipe.eval.batch * _GROUP_BATCHES
     for start in range(0, len(missing), size):
         open_tasks = missing[start : start + size]
@@ -174,7 +174,7 @@ def make_with_model(
     return made
 
 
-def _begin(
+def _stored(
     store: Store, environment: RunEnvironment, tasks: Sequence[Task], source: str
 ) -> tuple[Made, list[Task]]:
     rows = list_demonstrations(store, environment.name, source)

@@ -157,3 +157,12 @@ def test_printf_formats_cannot_grow_a_text_at_will(form: str) -> None:
     source = f"{{% for m in messages %}}{{% set x = m.content %}}{{{{ {form} }}}}{{% endfor %}}"
     with pytest.raises(ModelError, match="too large a width"):
         ChatTemplate(source, origin="test")
+
+
+def test_centred_text_has_a_bounded_width() -> None:
+    source = "{% for m in messages %}[{{ m.content | center(9) }}]{% endfor %}"
+    assert ChatTemplate(source, origin="test").render([{"role": "user", "content": "abc"}]) == (
+        "[   abc   ]"
+    )
+    with pytest.raises(ModelError, match="too large a width"):
+        ChatTemplate(source.replace("9", "1000000000"), origin="test")

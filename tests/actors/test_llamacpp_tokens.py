@@ -34,7 +34,7 @@ def test_a_begin_token_comes_once(tmp_path: Path) -> None:
 def test_tokenizing_in_fragments_is_exact(tmp_path: Path, arch: str) -> None:
     model = Model(write_tiny_model(tmp_path / "m.gguf", TinyShape(arch=arch)))
     tokenizer = Tokenizer(model)
-    assert tokenizer._cut is not None
+    assert tokenizer._boundaries is not None
     rng = random.Random(5)
     alphabet = [
         "<|im_start|>",

@@ -82,9 +82,9 @@ class ChatTemplate:
         environment.globals["strftime_now"] = _DATE.strftime
         environment.filters["tojson"] = _tojson
         environment.filters["format"] = _format
-        for name in ("center", "wordwrap"):
-            # They can make strings of any length from a number.
-            environment.filters.pop(name)
+        environment.filters["center"] = _center
+        # Its line ends can be of any length; no template needs it.
+        environment.filters.pop("wordwrap")
         environment.globals.pop("lipsum", None)
         try:
             self._template = environment.from_string(source)
@@ -264,6 +264,13 @@ def _format(text: str, *args: Any, **named: Any) -> str:
     """Jinja's filter ``format``: the printf style, with bounded widths."""
     _check_format(str(text))
     return str(text) % (named or args)
+
+
+def _center(text: str, width: int = 80) -> str:
+    """Jinja's filter ``center``, with a bounded width."""
+    if width > _MAX_REPEAT:
+        raise SecurityError("it pads to too large a width")
+    return str(text).center(width)
 
 
 def _check_format(text: str) -> None:

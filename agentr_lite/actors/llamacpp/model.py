@@ -157,12 +157,12 @@ class Model:
         They belong to control, unknown and user-defined tokens.
         """
         lib = self._lib
-        found = self._spellings(
+        spellings = self._spellings(
             lib.LLAMA_TOKEN_ATTR_CONTROL
             | lib.LLAMA_TOKEN_ATTR_UNKNOWN
             | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
         )
-        return sorted(found, key=lambda text: (-len(text), text))
+        return sorted(spellings, key=lambda text: (-len(text), text))
 
     def control_tokens(self) -> dict[str, int]:
         """Spelling to id of the tokens that ``plain`` never gives: control and unknown ones."""
@@ -195,10 +195,10 @@ class Model:
     def _spellings(self, attributes: int) -> dict[str, int]:
         """Spelling to id of the tokens with one of the attributes."""
         attr = self._lib.llama_vocab_get_attr
-        found = {
+        spellings = {
             self.token_text(token): token
             for token in range(self.n_vocab)
             if attr(self.vocab, token) & attributes
         }
-        found.pop("", None)
-        return found
+        spellings.pop("", None)
+        return spellings

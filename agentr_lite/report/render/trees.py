@@ -69,7 +69,7 @@ def render_tree(
         yield _line(item, lead, width)
         if view.observations:
             text = clean(item.observation.replace("\n", " / "), keep="")
-            yield _cut(f"{indent}   ", text, width, Styled("", dim=True))
+            yield _shortened(f"{indent}   ", text, width, Styled("", dim=True))
         stack += _below(item, children, view, indent)
 
 
@@ -121,5 +121,5 @@ def _line(node: NodeRow, lead: str, width: int | None) -> str:
     return lead + style.paint(text) + Styled("", dim=True).paint(numbers)
 
 
-def _cut(lead: str, text: str, width: int | None, style: Styled) -> str:
+def _shortened(lead: str, text: str, width: int | None, style: Styled) -> str:
     return lead + style.paint(text if width is None else truncate(text, max(8, width - len(lead))))

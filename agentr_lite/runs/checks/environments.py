@@ -50,9 +50,9 @@ def check_environments(
             with checks.refusals(SUBJECT):
                 with environment_boundary(each.env, "instructions()"):
                     each.env.instructions(brief=each.recipe.agent.brief)
-                found = _count(each, searches=searches, evaluates=evaluates)
-                counts[name] = found
-                checks.passed(SUBJECT, f"{name}: {_words(found, each.recipe)}")
+                count = _count(each, searches=searches, evaluates=evaluates)
+                counts[name] = count
+                checks.passed(SUBJECT, f"{name}: {_words(count, each.recipe)}")
             with checks.refusals("grammar"):
                 grammars.append(turn_grammar(each.recipe.agent.grammar, each.env))
     return counts, [grammar for grammar in grammars if grammar]

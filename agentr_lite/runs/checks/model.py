@@ -138,9 +138,9 @@ def _check_template(recipe: Recipe) -> str:
         model_template(override, None, override=override, bos="", eos="")
         return str(override)
     read = directory_template if is_mlx(spec) else gguf_template
-    found = read(resolve_model(recipe.model).gguf, override, thinking=thinking)
+    chat = read(resolve_model(recipe.model).gguf, override, thinking=thinking)
     if thinking:
-        check_thinks(found.template)
+        check_thinks(chat.template)
     return "the model's own" if override is None else str(override)
 
 

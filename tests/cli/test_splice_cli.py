@@ -12,7 +12,7 @@ import pytest
 
 from agentr_lite.actors import registry as actors
 from agentr_lite.cli import main
-from agentr_lite.core.errors import EXIT_INTERRUPTED, EXIT_SOME_TASKS_FAILED, EXIT_USAGE
+from agentr_lite.core.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from agentr_lite.core.messages import Message
 from agentr_lite.envs import registry as envs
 from agentr_lite.envs.base import StepResult
@@ -153,12 +153,12 @@ def test_interrupted_says_how_to_go_on(cli: Cli) -> None:
     assert cli("splice")[0] == 0
 
 
-def test_a_broken_environment_is_a_warning_and_exit_5(cli: Cli) -> None:
+def test_where_every_pair_meets_a_broken_environment_it_ends_with_1(cli: Cli) -> None:
     cli.break_environment()
 
     code, out, err = cli("splice", "--json")
 
-    assert code == EXIT_SOME_TASKS_FAILED
+    assert code == EXIT_FAILED
     assert json.loads(out)["splice"]["rejected"] == {"environment fault": 1}
     assert "1 of 1 pairs" in err
 

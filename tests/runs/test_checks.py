@@ -94,7 +94,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     (folder / "half.gguf").write_bytes(whole[: len(whole) // 2])
     (folder / "text.gguf").write_text("not a model " * 20)
     write_tiny_model(folder / "base.gguf", template=None)
-    write_tiny_model(folder / "gemma.gguf", TinyShape(arch="gemma"))
+    write_tiny_model(folder / "other.gguf", TinyShape(arch="internlm2"))
     write_tiny_model(folder / "unknown.gguf", TinyShape(arch="nosuch"))
     (folder / "strict.jinja").write_text(STRICT)
     (folder / "broken.jinja").write_text("{% for %}")
@@ -120,7 +120,7 @@ REFUSALS: dict[str, tuple[list[str], int, str]] = {
         3,
         "llama.cpp cannot load",
     ),
-    "untrainable family": (["{six}", "--model", "{at}/gemma.gguf"], 3, "cannot be taken"),
+    "untrainable family": (["{six}", "--model", "{at}/other.gguf"], 3, "cannot be taken"),
     "no adapters for it": (
         ["{six}", "--set", "train_model={at}/odd"],
         3,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,3 +95,12 @@ def study(cli: Call) -> Command:
         return Ran(*cli("study", file, "--db", file.parent / db, "--out", file.parent / out, *more))
 
     return call
+
+
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test has imported from a new package is not there for the next one."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "river_game"]:
+        del sys.modules[name]

@@ -331,6 +331,7 @@ def test_other_forms_of_names_are_told() -> None:
     assert "gymnasium:ID" in told and "agentgym+http://" in told and "path/to/file.py" in told
 
 
+@pytest.mark.usefixtures("forgotten")
 def test_an_environment_in_a_file_is_planned_by_its_absolute_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

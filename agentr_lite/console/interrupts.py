@@ -43,9 +43,10 @@ def terminations_interrupt() -> Generator[None]:
         yield
     finally:
         # After a request this process is about to end, and a repeated one must not cut that short.
-        if last < 0:
-            for number in ours:
-                signal.signal(number, signal.SIG_DFL)
+        # Ignored, not handled: the interpreter gives up handlers of its own before it has ended.
+        after = signal.SIG_DFL if last < 0 else signal.SIG_IGN
+        for number in ours:
+            signal.signal(number, after)
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from agentr_lite.core.errors import NothingToLearn
+from agentr_lite.core.errors import AgentrError, NothingToLearn
 from agentr_lite.metrics.learning import Diagnosis, round_diagnosis
 from agentr_lite.store import Store
 from agentr_lite.store.runs import list_stages
 from agentr_lite.store.splices import list_adapters
+from agentr_lite.store.trees import list_trees
 
 
 def stop_at_dead_end(store: Store, run_id: str, number: int) -> None:
@@ -22,6 +23,7 @@ def stop_at_dead_end(store: Store, run_id: str, number: int) -> None:
 
     Raises:
         NothingToLearn: the run stops here.
+        AgentrError: it stops, because the environment broke in every task of the round.
     """
     if any(row.round <= number for row in list_adapters(store, run_id)):
         return
@@ -29,6 +31,11 @@ def stop_at_dead_end(store: Store, run_id: str, number: int) -> None:
            for row in list_stages(store, run_id)):  # fmt: skip
         return
     diagnosis = round_diagnosis(store, run_id, number)
+    errors = [tree.error or "" for tree in list_trees(store, run_id, round_index=number)]
+    if diagnosis and errors and all(error.startswith("environment '") for error in errors):
+        raise AgentrError(
+            f"all {len(errors)} tasks failed ({diagnosis.finding})", hint=" ".join(diagnosis.advice)
+        )
     if diagnosis is not None:
         raise dead_end(number, diagnosis)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from agentr_lite.core.errors import RecipeError, UsageError
 from agentr_lite.recipe.loading import recipe_names, study_names
@@ -215,16 +216,18 @@ def test_every_method_is_on_the_page() -> None:
 
 
 def test_the_pages_example_is_a_study(tmp_path: Path) -> None:
-    [example] = re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL)
+    example, after_imitation = re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL)
     path = tmp_path / "mine.yaml"
     path.write_text(example)
     loaded = load_study(str(path))
     assert loaded.env_recipe("deep").search.depth == 30
     assert study_cells(loaded)
     assert load_study(str(path), quick=True).rounds == 1
+    path.write_text(yaml.safe_dump(yaml.safe_load(example) | yaml.safe_load(after_imitation)))
+    assert load_study(str(path)).start == "imitation"
 
 
 def test_what_is_said_of_defaults_holds() -> None:
     bare = study_from_dict({"environments": ["textcraft"]})
     assert (bare.seeds, bare.rounds) == ((1, 2, 3), 3)
-    assert set(bare.methods) == set(METHODS) - {"general"}
+    assert set(bare.methods) == set(METHODS) - {"general", "imitation"}

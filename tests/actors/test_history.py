@@ -50,7 +50,13 @@ class TestPlay:
         if not model.family.keeps_prompt or witness._opening(HARMLESS["one turn"]).strip():
             return
         for name in ("one turn", "several turns"):
-            assert encoder.prompt(HARMLESS[name]) == witness.prompt(HARMLESS[name]), name
+            messages = HARMLESS[name]
+            whole = witness.prompt(messages)
+            earlier = [witness.prompt(messages[:index]) for index in turns_of(messages)]
+            # Kept as text, a prompt's last white space may still merge with the answer's first
+            # token where the whole is tokenized anew: then it is not what was played.
+            if all(whole[: len(prompt)] == prompt for prompt in earlier):
+                assert encoder.prompt(messages) == whole, name
 
     def test_drawn_tokens_stay_as_they_were_drawn(self, case: Case, back_end: str) -> None:
         encoder = encoder_of(case, back_end)

@@ -7,7 +7,6 @@ from agentr_lite.metrics.learning import Diagnosis, round_diagnosis
 from agentr_lite.store import Store
 from agentr_lite.store.runs import list_stages
 from agentr_lite.store.splices import list_adapters
-from agentr_lite.store.trees import list_trees
 
 
 def stop_at_dead_end(store: Store, run_id: str, number: int) -> None:
@@ -31,10 +30,9 @@ def stop_at_dead_end(store: Store, run_id: str, number: int) -> None:
            for row in list_stages(store, run_id)):  # fmt: skip
         return
     diagnosis = round_diagnosis(store, run_id, number)
-    errors = [tree.error or "" for tree in list_trees(store, run_id, round_index=number)]
-    if diagnosis and errors and all(error.startswith("environment '") for error in errors):
+    if diagnosis is not None and diagnosis.cause == "environment":
         raise AgentrError(
-            f"all {len(errors)} tasks failed ({diagnosis.finding})", hint=" ".join(diagnosis.advice)
+            f"all tasks failed ({diagnosis.finding})", hint=" ".join(diagnosis.advice)
         )
     if diagnosis is not None:
         raise dead_end(number, diagnosis)

@@ -27,7 +27,7 @@ from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.sampler import Row, make_chooser
 from agentr_lite.actors.registry import resolve_model
-from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.agent.grammar import TurnGrammar
 from agentr_lite.agent.turns import answer_format
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.registry import make_env
@@ -53,19 +53,23 @@ def main() -> None:
     env = make_env(options.env)
     path = resolve_model(options.model).gguf
     actor = LlamaCppActor(path, context_tokens=2048, n_threads=options.threads)
-    text = turn_grammar("env", env)
+    own = TurnGrammar("env", env)
     print("| temperature | grammar | valid turns | with an action | solved | tokens/s |")
     print("|---|---|---|---|---|---|")
     for temperature in options.temperature:
-        for grammar in ("", text):
-            sampling = Sampling(temperature=temperature, max_tokens=128, grammar=grammar)
-            print(_played(env, actor, sampling, options))
+        for grammar in (TurnGrammar("", env), own):
+            sampling = Sampling(temperature=temperature, max_tokens=128)
+            print(_played(env, actor, sampling, grammar, options))
     actor.close()
-    _matcher(path, text)
+    _matcher(path, own.text)
 
 
 def _played(
-    env: Environment, actor: LlamaCppActor, sampling: Sampling, options: argparse.Namespace
+    env: Environment,
+    actor: LlamaCppActor,
+    sampling: Sampling,
+    grammar: TurnGrammar,
+    options: argparse.Namespace,
 ) -> str:
     tasks = env.tasks("dev")
     count = min(options.tasks, len(tasks))
@@ -80,6 +84,7 @@ def _played(
         max_steps=options.steps,
         form=answer_format("first", env),
         sampling=sampling,
+        grammar=grammar,
         batch=32,
     )
     rate = (actor.usage.output_tokens - tokens) / (actor.usage.model_ms - model_ms) * 1000
@@ -88,7 +93,7 @@ def _played(
     acted = sum(step.action is not None for step in turns) / len(turns)
     solved = sum(episode.success for episode in episodes)
     return (
-        f"| {sampling.temperature:g} | {'env' if sampling.grammar else '–'} | {valid:.1%} |"
+        f"| {sampling.temperature:g} | {'env' if grammar.text else '–'} | {valid:.1%} |"
         f" {acted:.1%} | {solved} of {len(episodes)} | {rate:,.0f} |"
     )
 

@@ -154,6 +154,30 @@ def guarded_actions(env: Environment, task: Task | None = None) -> list[str] | N
         return [_checked_text(env, call, action, "an action") for action in actions]
 
 
+def guarded_valid_actions(env: Environment) -> list[str] | None:
+    """What ``env.valid_actions`` lists in the present state; None where it cannot list them.
+
+    Raises:
+        EnvironmentFault: the environment's code raised, took too long, or gave no texts of one
+            line.
+    """
+    call = "valid_actions()"
+    with environment_boundary(env, call):
+        listed = env.valid_actions()
+        if listed is None:
+            return None
+        actions = list(itertools.islice(listed, MAX_ACTIONS + 1))
+        if len(actions) > MAX_ACTIONS:
+            raise EnvironmentFault(env.name, f"{call} returned more than {MAX_ACTIONS:,} actions")
+        texts = [_checked_text(env, call, action, "an action") for action in actions]
+    for text in texts:
+        if not text.strip() or len(text.splitlines()) > 1:
+            raise EnvironmentFault(
+                env.name, f"{call} returned {text!r}; an action is one line of text"
+            )
+    return texts
+
+
 def _plain_info(info: Any) -> dict[str, Any]:
     """The information of a step; what we read of it in our own types."""
     plain = dict(info)

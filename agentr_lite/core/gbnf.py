@@ -25,6 +25,9 @@ from agentr_lite.core.gbnf_text import (
 FROM_ENVIRONMENT = "env"
 """The value of ``agent.grammar`` that asks for the environment's own."""
 
+FROM_VALID_ACTIONS = "actions"
+"""The value of ``agent.grammar`` that allows in each state what ``valid_actions`` lists there."""
+
 ROOT = "root"
 """The rule that a whole answer follows."""
 _MAX_NESTING = 100

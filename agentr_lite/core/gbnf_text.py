@@ -83,6 +83,17 @@ class Rule:
     alternatives: Alternatives
 
 
+def quoted(text: str) -> str:
+    """A literal that stands for exactly ``text``."""
+    return '"' + "".join(map(_spelled, text)) + '"'
+
+
+def _spelled(char: str) -> str:
+    if char in '\\"':
+        return f"\\{char}"
+    return char if char.isprintable() else f"\\U{ord(char):08X}"
+
+
 def all_items(alternatives: Alternatives) -> Iterator[Item]:
     """All items, those inside others too; an outer item comes first."""
     for sequence in alternatives:

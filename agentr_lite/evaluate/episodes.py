@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Sampling
-from agentr_lite.agent.boundary import environment_boundary, guarded_reset
+from agentr_lite.agent.boundary import guarded_reset
 from agentr_lite.agent.conversation import conversation
+from agentr_lite.agent.grammar import TurnGrammar
+from agentr_lite.agent.state import State, enter_state, take_state
 from agentr_lite.agent.step import take_step
 from agentr_lite.agent.turns import AnswerFormat
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
-from agentr_lite.envs.base import Environment, Snapshot
+from agentr_lite.envs.base import Environment
 from agentr_lite.metrics.episodes import (
     OVERFLOW,
     SUCCESS_REWARD,
@@ -90,7 +92,8 @@ class _Live:
     sample: int
     seed: int
     observation: str
-    snapshot: Snapshot
+    state: State | None
+    """From which it goes on; None once it cannot."""
     steps: list[Step]
     prefix_steps: int
     output_tokens: int = 0
@@ -141,6 +144,7 @@ def run_episodes(
     max_steps: int,
     sampling: Sampling,
     batch: int,
+    grammar: TurnGrammar | None = None,
     on_finish: Callable[[Episode], None] | None = None,
 ) -> list[Episode]:
     """Play every episode to its end, ``batch`` of them at a time.
@@ -156,8 +160,9 @@ def run_episodes(
         instructions: the system prompt.
         form: how actions are read from answers.
         max_steps: the most steps that the actor takes in an episode; a given prefix does not count.
-        sampling: how to draw; temperature 0 is greedy.
+        sampling: how to draw; temperature 0 is greedy. Its grammar does not count.
         batch: the most episodes that are played at a time.
+        grammar: of the agent's turns in ``env``; None: any turn is allowed.
         on_finish: called with each episode as it ends, in the order of ending.
 
     Returns:
@@ -165,6 +170,7 @@ def run_episodes(
         ``max_steps`` is marked as truncated. A broken environment costs only its own episode: what
         was played is kept, and ``error`` says why it ended.
     """
+    grammar = grammar or TurnGrammar("", env)
     finished: dict[int, Episode] = {}
     waiting = iter(enumerate(starts))
     live: list[_Live] = []
@@ -182,18 +188,20 @@ def run_episodes(
 
     while True:
         while len(live) < batch and (item := next(waiting, None)) is not None:
-            live.append(_reset(env, *item, form))
+            live.append(_reset(env, *item, form, grammar))
             if live[-1].ended:
                 retire()
         if not live:
             return [finished[index] for index in range(len(starts))]
         results = actor.generate([_request(e, instructions, sampling) for e in live])
         for episode, result in zip(live, results, strict=True):
-            _advance(env, episode, result.completions[0], form)
+            _advance(env, episode, result.completions[0], form, grammar)
         retire()
 
 
-def _reset(env: Environment, index: int, start: Start, form: AnswerFormat) -> _Live:
+def _reset(
+    env: Environment, index: int, start: Start, form: AnswerFormat, grammar: TurnGrammar
+) -> _Live:
     episode = _Live(index, start.task, start.sample, start.seed, "", None, [], 0)
     try:
         episode.observation = guarded_reset(env, start.task)
@@ -202,37 +210,40 @@ def _reset(env: Environment, index: int, start: Start, form: AnswerFormat) -> _L
             episode.prefix_steps += 1
             if episode.ended:
                 break
-        episode.snapshot = _snapshot(env)
+        if not episode.ended:
+            episode.state = take_state(env, grammar)
     except EnvironmentFault as fault:
         episode.error = fault.message
     return episode
 
 
 def _request(episode: _Live, instructions: str, sampling: Sampling) -> GenerateRequest:
+    grammar = episode.state.grammar if episode.state else ""
     return GenerateRequest(
         conversation(instructions, episode.observation, episode.steps),
         (stream_seed(episode.seed, len(episode.steps)),),
-        sampling,
+        replace(sampling, grammar=grammar),
     )
 
 
-def _advance(env: Environment, episode: _Live, completion: Completion, form: AnswerFormat) -> None:
+def _advance(
+    env: Environment,
+    episode: _Live,
+    completion: Completion,
+    form: AnswerFormat,
+    grammar: TurnGrammar,
+) -> None:
     episode.output_tokens += completion.output_tokens
     if completion.finish_reason == "overflow":
         episode.error = OVERFLOW
         return
     try:
-        with environment_boundary(env, "restore()"):
-            env.restore(episode.snapshot)
+        if episode.state is not None:
+            enter_state(env, episode.state)
         episode.steps.append(
             take_step(env, completion.text, completion.drawn_ids, completion.thinking, form=form)
         )
         if not episode.ended:
-            episode.snapshot = _snapshot(env)
+            episode.state = take_state(env, grammar)
     except EnvironmentFault as fault:
         episode.error = fault.message
-
-
-def _snapshot(env: Environment) -> Snapshot:
-    with environment_boundary(env, "snapshot()"):
-        return env.snapshot()

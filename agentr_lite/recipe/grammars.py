@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agentr_lite.core.errors import GrammarError
-from agentr_lite.core.gbnf import FROM_ENVIRONMENT, check_grammar
+from agentr_lite.core.gbnf import FROM_ENVIRONMENT, FROM_VALID_ACTIONS, check_grammar
 
 
 def with_grammar_text(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,16 +29,16 @@ def read_grammar(value: str) -> str:
     """The checked text that ``agent.grammar`` stands for.
 
     Args:
-        value: GBNF text (it contains ``::=``), the path of a file with GBNF text, ``env`` or
-            nothing.
+        value: GBNF text (it contains ``::=``), the path of a file with GBNF text, ``env``,
+            ``actions`` or nothing.
 
     Returns:
-        The text; ``env`` and nothing are returned as they are.
+        The text; ``env``, ``actions`` and nothing are returned as they are.
 
     Raises:
         GrammarError: there is no such file, or the text is wrong.
     """
-    if not value or value == FROM_ENVIRONMENT:
+    if value in ("", FROM_ENVIRONMENT, FROM_VALID_ACTIONS):
         return value
     if "::=" in value:
         check_grammar(value)
@@ -52,8 +52,8 @@ def read_grammar(value: str) -> str:
         why = getattr(error, "strerror", None) or error
         raise GrammarError(
             f"agent.grammar: cannot read {value!r}: {why}",
-            hint="Give a .gbnf file, GBNF text with `root ::= ...`, or `env` for the"
-            " environment's own.",
+            hint="Give a .gbnf file, GBNF text with `root ::= ...`, `env` for the environment's"
+            " own, or `actions` for the actions that it lists in each state.",
         ) from error
     check_grammar(text, origin=str(path))
     return text

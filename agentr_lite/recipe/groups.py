@@ -37,8 +37,9 @@ class AgentSettings:
     )
     grammar: str = setting(
         "",
-        "What the agent's turns must look like, in GBNF: a file, the text itself, or `env` for the"
-        " environment's own grammar; empty: anything. A file's text becomes part of the recipe.",
+        "What the agent's turns must look like, in GBNF: a file, the text itself, `env` for the"
+        " environment's own grammar, or `actions` for the actions that it lists in each state;"
+        " empty: anything. A file's text becomes part of the recipe.",
         per_env=True,
     )
     action: Literal["first", "last"] = setting(

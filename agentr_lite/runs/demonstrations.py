@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from agentr_lite.actors.base import Actor, Sampling
 from agentr_lite.agent.boundary import environment_boundary
-from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.agent.grammar import TurnGrammar
 from agentr_lite.agent.turns import answer_format
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.seeds import stream_seed
@@ -202,8 +202,8 @@ def _episodes(
         sampling=Sampling(
             temperature=recipe.eval.temperature if attempt else 0.0,
             max_tokens=recipe.agent.max_tokens,
-            grammar=turn_grammar(recipe.agent.grammar, env),
         ),
+        grammar=TurnGrammar(recipe.agent.grammar, env),
         batch=recipe.eval.batch,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from agentr_lite.actors.base import Sampling
 from agentr_lite.agent.boundary import guarded_instructions
-from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.agent.grammar import TurnGrammar
 from agentr_lite.agent.turns import AnswerFormat, answer_format
 from agentr_lite.envs.base import Environment
 from agentr_lite.recipe.groups import SearchSettings
@@ -23,6 +23,9 @@ class SearchContext:
     """The system prompt."""
     settings: SearchSettings
     sampling: Sampling
+    """Without a grammar: a node's state has it."""
+    grammar: TurnGrammar
+    """Of the agent's turns."""
     seed: int
     """The run's seed."""
     round_index: int
@@ -45,7 +48,9 @@ def search_context(recipe: Recipe, env: Environment, round_index: int) -> Search
         top_k=settings.top_k,
         min_p=settings.min_p,
         max_tokens=recipe.agent.max_tokens,
-        grammar=turn_grammar(recipe.agent.grammar, env),
     )
     form = answer_format(recipe.agent.action, env)
-    return SearchContext(env, instructions, settings, sampling, recipe.seed, round_index, form)
+    grammar = TurnGrammar(recipe.agent.grammar, env)
+    return SearchContext(
+        env, instructions, settings, sampling, grammar, recipe.seed, round_index, form
+    )

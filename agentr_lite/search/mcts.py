@@ -25,17 +25,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from agentr_lite.actors.base import Completion, GenerateRequest, GenerateResult
-from agentr_lite.agent.boundary import environment_boundary, guarded_reset
+from agentr_lite.agent.boundary import guarded_reset
 from agentr_lite.agent.conversation import conversation
+from agentr_lite.agent.state import State, enter_state, take_state
 from agentr_lite.agent.step import take_step
 from agentr_lite.agent.turns import PLAIN, AnswerFormat, is_reflection, parse_action
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step, StepKind
-from agentr_lite.envs.base import Environment, Snapshot
 from agentr_lite.search.context import SearchContext
 from agentr_lite.search.tree import Node, Tree
 
@@ -61,7 +62,7 @@ def search_tree(tree: Tree, context: SearchContext, select: Select) -> Requests:
     env, settings = context.env, context.settings
     try:
         tree.root.observation = guarded_reset(env, tree.task)
-        tree.root.snapshot = _snapshot(env)
+        tree.root.state = take_state(env, context.grammar)
         while tree.simulations < settings.simulations and not tree.root.closed:
             yield from simulate(tree, context, select)
     except EnvironmentFault as fault:
@@ -138,7 +139,8 @@ def expansion_request(
         for sample in range(node.sampled, node.sampled + samples)
     )
     messages = conversation(tree.instructions, tree.root.observation, node.steps())
-    return GenerateRequest(messages, seeds, context.sampling)
+    grammar = node.state.grammar if node.state else ""
+    return GenerateRequest(messages, seeds, replace(context.sampling, grammar=grammar))
 
 
 def expand(
@@ -169,15 +171,15 @@ def expand(
     # Of equal texts the first one's tokens count, as everything else of it does.
     drawn = {answer.text: answer for answer in reversed(result.completions)}
     for text, count in merge_candidates(node, texts, merge=settings.merge, form=context.form):
-        step, snapshot = _step_from(node, drawn[text], context)
-        child = tree.add(node, step, snapshot=snapshot)
+        step, state = _step_from(node, drawn[text], context)
+        child = tree.add(node, step, state=state)
         child.merged = count
         # At the depth limit the episode is cut and keeps the reward it has earned.
         child.truncated |= child.depth >= settings.depth and not child.terminated
         if child.ended:
-            child.snapshot = None
+            child.state = None
     if node.sampled >= settings.width:
-        node.snapshot = None
+        node.state = None
 
 
 def merge_candidates(
@@ -222,20 +224,16 @@ def action_key(text: str, form: AnswerFormat = PLAIN) -> ActionKey:
     return ("act", " ".join(action.split()))
 
 
-def _step_from(node: Node, turn: Completion, context: SearchContext) -> tuple[Step, Snapshot]:
-    """Carry out a turn in a node's state; returns it with the state after it."""
-    env, form = context.env, context.form
+def _step_from(node: Node, turn: Completion, context: SearchContext) -> tuple[Step, State | None]:
+    """Carry out a turn in a node's state; returns it with the state after it, unless that ends."""
+    env, form, state = context.env, context.form, node.state
     takes_action = action_key(turn.text, form)[0] == "act"
-    if takes_action:
-        with environment_boundary(env, "restore()"):
-            env.restore(node.snapshot)
+    if takes_action and state is not None:
+        enter_state(env, state)
     step = take_step(env, turn.text, turn.drawn_ids, turn.thinking, form=form)
-    return step, _snapshot(env) if takes_action else node.snapshot
-
-
-def _snapshot(env: Environment) -> Snapshot:
-    with environment_boundary(env, "snapshot()"):
-        return env.snapshot()
+    if takes_action:
+        state = None if step.ended else take_state(env, context.grammar)
+    return step, state
 
 
 def _truncate(tree: Tree, node: Node, completions: Sequence[Completion], width: int) -> None:
@@ -251,7 +249,7 @@ def _truncate(tree: Tree, node: Node, completions: Sequence[Completion], width: 
         kind="none",
     )
     tree.add(node, step).merged = len(completions)
-    node.snapshot = None
+    node.state = None
 
 
 # Simulate
@@ -314,7 +312,7 @@ def close_exhausted(node: Node, width: int) -> None:
         if not current.ended and (current.sampled < width or open_children(current)):
             return
         current.closed = True
-        current.snapshot = None
+        current.state = None
         current = current.parent
 
 

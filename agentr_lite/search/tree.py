@@ -14,10 +14,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from agentr_lite.agent.state import State
 from agentr_lite.core.steps import Step, StepKind
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import ModelCall
-from agentr_lite.envs.base import Snapshot
 
 
 class Node:
@@ -41,7 +41,7 @@ class Node:
         sampled: candidates asked for here so far, >= 0.
         closed: nothing below is left to visit.
         children: in the order they were first sampled.
-        snapshot: the environment's state; None once no more children can come.
+        state: from which the episode goes on; None once no more children can come.
     """
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Node:
         "parent",
         "reward",
         "sampled",
-        "snapshot",
+        "state",
         "step",
         "terminated",
         "truncated",
@@ -70,7 +70,7 @@ class Node:
         step: Step | None,
         observation: str,
         *,
-        snapshot: Snapshot = None,
+        state: State | None = None,
     ) -> None:
         self.idx = idx
         self.parent = parent
@@ -87,7 +87,7 @@ class Node:
         self.sampled = 0
         self.closed = False
         self.children: list[Node] = []
-        self.snapshot: Snapshot = snapshot
+        self.state = state
 
     @property
     def ended(self) -> bool:
@@ -134,12 +134,10 @@ class Tree:
 
     __slots__ = ("calls", "error", "instructions", "nodes", "simulations", "task")
 
-    def __init__(
-        self, task: Task, instructions: str, observation: str, *, snapshot: Snapshot = None
-    ) -> None:
+    def __init__(self, task: Task, instructions: str, observation: str) -> None:
         self.task = task
         self.instructions = instructions
-        self.nodes = [Node(0, None, None, observation, snapshot=snapshot)]
+        self.nodes = [Node(0, None, None, observation)]
         self.calls: list[ModelCall] = []
         self.simulations = 0
         self.error: str | None = None
@@ -149,9 +147,9 @@ class Tree:
         """Where the episode begins."""
         return self.nodes[0]
 
-    def add(self, parent: Node, step: Step, *, snapshot: Snapshot = None) -> Node:
+    def add(self, parent: Node, step: Step, *, state: State | None = None) -> Node:
         """Append a child to ``parent``."""
-        node = Node(len(self.nodes), parent, step, step.observation, snapshot=snapshot)
+        node = Node(len(self.nodes), parent, step, step.observation, state=state)
         if step.kind != "act":
             # The environment saw nothing, so the episode keeps what it had earned.
             node.reward = parent.reward

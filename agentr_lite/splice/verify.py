@@ -10,11 +10,13 @@ Source: ours; Agent-R (arXiv 2501.11425) joins the texts without executing them.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agentr_lite.actors.base import Actor, Completion, GenerateRequest, Sampling
-from agentr_lite.agent.boundary import environment_boundary, guarded_reset
+from agentr_lite.agent.boundary import guarded_reset
 from agentr_lite.agent.conversation import conversation
+from agentr_lite.agent.grammar import TurnGrammar
+from agentr_lite.agent.state import State, enter_state, take_state
 from agentr_lite.agent.step import take_step
 from agentr_lite.agent.turns import AnswerFormat
 from agentr_lite.core.errors import EnvironmentFault
@@ -22,7 +24,7 @@ from agentr_lite.core.messages import Message
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import ModelCall
-from agentr_lite.envs.base import Environment, Snapshot
+from agentr_lite.envs.base import Environment
 from agentr_lite.splice.pairs import is_good
 from agentr_lite.splice.trajectories import FlaggedStep
 
@@ -37,7 +39,7 @@ class Replay:
     """As executed; ends early where the episode did."""
     reward: float
     """The last step's, as everywhere: in [0, 1]."""
-    snapshot: Snapshot | None
+    state: State | None
     """The state right after the revision turn; None where the episode ended before it."""
     signal_index: int
     """Index of the revision turn in ``steps``, if it was reached."""
@@ -52,6 +54,7 @@ def replay(
     *,
     signal_index: int,
     form: AnswerFormat,
+    grammar: TurnGrammar,
 ) -> Replay:
     """Take a spliced trajectory's turns again from reset.
 
@@ -61,13 +64,14 @@ def replay(
         spliced: prefix, bad steps, revision turn, good suffix; only the turns' texts are used.
         signal_index: where the revision turn is among them.
         form: how actions are read from turns.
+        grammar: of the agent's turns in ``env``.
 
     Raises:
         EnvironmentFault: the environment's code failed.
     """
     guarded_reset(env, task)
     steps: list[Step] = []
-    snapshot: Snapshot | None = None
+    state: State | None = None
     for index, item in enumerate(spliced):
         step = take_step(env, item.step.text, item.step.token_ids, item.step.thinking, form=form)
         steps.append(step)
@@ -80,11 +84,10 @@ def replay(
                 problem=f"the episode ended at step {index + 1}, before the revision",
             )
         if index == signal_index:
-            with environment_boundary(env, "snapshot()"):
-                snapshot = env.snapshot()
+            state = take_state(env, grammar)
         if step.ended:
             break
-    return Replay(tuple(steps), final_reward(steps), snapshot, signal_index)
+    return Replay(tuple(steps), final_reward(steps), state, signal_index)
 
 
 def final_reward(steps: Sequence[Step]) -> float:
@@ -103,8 +106,8 @@ class Recovery:
     """Instructions and first observation."""
     steps: tuple[Step, ...]
     """Executed so far: prefix, bad steps, revision turn."""
-    snapshot: Snapshot
-    """The environment's state after them."""
+    state: State | None
+    """The state after them; None where no continuation is sampled."""
     alpha: float
     """Least reward that counts as recovered (``pairs.is_good``)."""
     max_steps: int
@@ -144,7 +147,7 @@ class Recovery:
 class Attempt:
     """One sampled continuation."""
 
-    snapshot: Snapshot
+    state: State | None
     steps: list[Step] = field(default_factory=list)
     live: bool = True
     fault: str = ""
@@ -163,6 +166,7 @@ def recover(
     attempts: int,
     sampling: Sampling,
     form: AnswerFormat,
+    grammar: TurnGrammar,
 ) -> list[tuple[int, ModelCall]]:
     """Sample continuations for all ``recoveries`` in lockstep: one batch of requests a step.
 
@@ -175,8 +179,9 @@ def recover(
         actor: the current model.
         recoveries: where to start from; their ``attempts`` are filled in.
         attempts: continuations a recovery, >= 0.
-        sampling: how to draw them.
+        sampling: how to draw them. Its grammar does not count.
         form: how actions are read from them.
+        grammar: of the agent's turns in ``env``.
 
     Returns:
         (tree id, record) of each request, in the order of asking.
@@ -184,7 +189,7 @@ def recover(
     calls: list[tuple[int, ModelCall]] = []
     for item in recoveries:
         live = item.max_steps > 0
-        item.attempts = [Attempt(item.snapshot, live=live) for _ in range(attempts)]
+        item.attempts = [Attempt(item.state, live=live) for _ in range(attempts)]
     while groups := list(_live_groups(recoveries)):
         requests = [_request(item, members, sampling) for item, members in groups]
         for (item, members), request, result in zip(
@@ -193,7 +198,7 @@ def recover(
             call = result.call(item.node_idx, request.seeds)
             calls.append((item.tree_id, call))
             for number, answer in zip(members, result.completions, strict=True):
-                _advance(env, item, item.attempts[number], answer, form)
+                _advance(env, item, item.attempts[number], answer, form, grammar)
         for item in recoveries:
             if any(attempt.reward >= FULL_REWARD for attempt in item.attempts):
                 for attempt in item.attempts:
@@ -214,10 +219,12 @@ def _live_groups(recoveries: Iterable[Recovery]) -> Generator[tuple[Recovery, li
 
 
 def _request(item: Recovery, members: Sequence[int], sampling: Sampling) -> GenerateRequest:
-    taken = item.attempts[members[0]].steps
+    first = item.attempts[members[0]]
+    taken = first.steps
     messages: list[Message] = conversation(*item.opening, [*item.steps, *taken])
     seeds = tuple(item.seed(number, len(taken)) for number in members)
-    return GenerateRequest(messages, seeds, sampling)
+    grammar = first.state.grammar if first.state else ""
+    return GenerateRequest(messages, seeds, replace(sampling, grammar=grammar))
 
 
 def _advance(
@@ -226,17 +233,17 @@ def _advance(
     attempt: Attempt,
     answer: Completion,
     form: AnswerFormat,
+    grammar: TurnGrammar,
 ) -> None:
     if answer.finish_reason == "overflow":
         attempt.fault = "the conversation no longer fits the context"
         attempt.live = False
         return
     try:
-        with environment_boundary(env, "restore()"):
-            env.restore(attempt.snapshot)
+        if attempt.state is not None:
+            enter_state(env, attempt.state)
         step = take_step(env, answer.text, answer.drawn_ids, answer.thinking, form=form)
-        with environment_boundary(env, "snapshot()"):
-            attempt.snapshot = env.snapshot()
+        attempt.state = None if step.ended else take_state(env, grammar)
     except EnvironmentFault as fault:
         attempt.fault = fault.message
         attempt.live = False

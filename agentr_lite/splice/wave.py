@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agentr_lite.actors.base import Actor, Sampling
-from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.agent.grammar import TurnGrammar
 from agentr_lite.agent.turns import AnswerFormat, answer_format
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.messages import Message
@@ -235,8 +235,9 @@ def _verify(
     alpha: float,
 ) -> list[tuple[int, ModelCall]]:
     form = answer_format(recipe.agent.action, env)
+    grammar = TurnGrammar(recipe.agent.grammar, env)
     for work in _undecided(works):
-        _replay(work, env, alpha, form)
+        _replay(work, env, alpha, form, grammar)
     waiting = []
     for work in _undecided(works):
         if recipe.splice.recovery_attempts == 0:
@@ -256,16 +257,18 @@ def _verify(
             top_k=recipe.search.top_k,
             min_p=recipe.search.min_p,
             max_tokens=recipe.agent.max_tokens,
-            grammar=turn_grammar(recipe.agent.grammar, env),
         ),
         form=form,
+        grammar=grammar,
     )
     for work in waiting:
         _finish_recovery(work)
     return calls
 
 
-def _replay(work: _Work, env: Environment, alpha: float, form: AnswerFormat) -> None:
+def _replay(
+    work: _Work, env: Environment, alpha: float, form: AnswerFormat, grammar: TurnGrammar
+) -> None:
     """Accept the pair where its replay earns alpha; leave it open where it may be recovered."""
     revision = work.revision
     try:
@@ -275,6 +278,7 @@ def _replay(work: _Work, env: Environment, alpha: float, form: AnswerFormat) -> 
             _naive_splice(work),
             signal_index=revision.cut.step,
             form=form,
+            grammar=grammar,
         )
     except EnvironmentFault as fault:
         revision.reject(ENVIRONMENT_FAULT, fault.message)
@@ -295,7 +299,7 @@ def _recovery(work: _Work, recipe: Recipe, round_index: int, alpha: float) -> Re
     return Recovery(
         opening=work.tree.opening,
         steps=replayed.steps[: replayed.signal_index + 1],
-        snapshot=replayed.snapshot,
+        state=replayed.state,
         alpha=alpha,
         # As many steps as a good trajectory may take from the parting: the bad ones come on top.
         max_steps=recipe.search.depth - work.pair.parting_step,

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from agentr_lite.agent.state import State
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.search.mcts import (
@@ -150,13 +151,13 @@ class TestBackward:
         middle = grow(tree, tree.root, "a")
         grow(tree, tree.root, "b")
         leaves = [grow(tree, middle, name, end=True) for name in ("x", "y")]
-        middle.snapshot = "state"
+        middle.state = State("state", "")
         backward(leaves[0])
         close_exhausted(leaves[0], width=2)
-        assert not middle.closed and middle.snapshot == "state"
+        assert not middle.closed and middle.state == State("state", "")
         backward(leaves[1])
         close_exhausted(leaves[1], width=2)
-        assert middle.closed and middle.snapshot is None
+        assert middle.closed and middle.state is None
         assert not tree.root.closed and [n.idx for n in open_children(tree.root)] == [2]
 
     def test_a_node_with_fewer_candidates_than_width_stays_open(self, tree: Tree) -> None:

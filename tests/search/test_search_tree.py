@@ -115,7 +115,7 @@ class TestInvariants:
                 assert node.closed == done
                 assert node.depth < options["depth"]
             if node.ended or node.closed:
-                assert node.snapshot is None
+                assert node.state is None
         assert sum(len(call.seeds) for call in tree.calls) == sum(n.sampled for n in tree.nodes)
 
     @settings(max_examples=60, deadline=None)

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agentr_lite.agent.boundary import environment_boundary
-from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.agent.boundary import (
+    environment_boundary,
+    guarded_reset,
+    guarded_tasks,
+    guarded_valid_actions,
+)
+from agentr_lite.agent.grammar import TurnGrammar
+from agentr_lite.core.errors import UsageError
 from agentr_lite.evaluate.starts import eval_tasks
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.checks.checklist import Checklist
@@ -54,8 +60,33 @@ def check_environments(
                 counts[name] = count
                 checks.passed(SUBJECT, f"{name}: {_words(count, each.recipe)}")
             with checks.refusals("grammar"):
-                grammars.append(turn_grammar(each.recipe.agent.grammar, each.env))
+                grammars.append(_grammar(each))
     return counts, [grammar for grammar in grammars if grammar]
+
+
+def _grammar(environment: RunEnvironment) -> str:
+    """The grammar of the turns, or that of the first turn of a task where each state has its own.
+
+    Raises:
+        UsageError: the environment has no grammar, or cannot list its actions.
+        EnvironmentFault: the environment's code raised.
+    """
+    env, setting = environment.env, environment.recipe.agent.grammar
+    grammar = TurnGrammar(setting, env)
+    if not grammar.by_state:
+        return grammar.text
+    split = environment.recipe.eval.split
+    tasks = guarded_tasks(env, "train") or guarded_tasks(env, split)
+    if tasks:
+        guarded_reset(env, tasks[0])
+        if guarded_valid_actions(env) is None:
+            raise UsageError(
+                f"environment '{env.name}' does not list its valid actions",
+                hint="Give it `valid_actions`; or set agent.grammar to 'env', to a GBNF file, or to"
+                " '' for none.",
+            )
+        return grammar.next_turn()
+    return ""
 
 
 def _count(environment: RunEnvironment, *, searches: bool, evaluates: bool) -> TaskCounts:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from agentr_lite.actors.base import Actor, Sampling
 from agentr_lite.agent.boundary import guarded_instructions
-from agentr_lite.agent.grammar import turn_grammar
+from agentr_lite.agent.grammar import TurnGrammar
 from agentr_lite.agent.turns import answer_format
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
 from agentr_lite.runs.environments import RunEnvironment
@@ -133,8 +133,8 @@ class ModeEpisodes:
             sampling=Sampling(
                 temperature=recipe.eval.temperature if self._mode == "sampled" else 0.0,
                 max_tokens=recipe.agent.max_tokens,
-                grammar=turn_grammar(recipe.agent.grammar, env),
             ),
+            grammar=TurnGrammar(recipe.agent.grammar, env),
             batch=recipe.eval.batch,
             on_finish=on_finish,
         )

@@ -98,7 +98,7 @@ def _searched(database: Path) -> tuple[list[list[Asked]], list[list[Message]]]:
             for node in nodes:
                 answers.setdefault(node.parent_idx, []).append(node.text)
             for node in nodes:
-                messages = conversation(*opening, trees.path_steps(store, tree.id, node.idx))
+                messages = conversation(opening, trees.path_steps(store, tree.id, node.idx))
                 if node.idx in answers:
                     levels.setdefault(node.depth, []).append((messages, answers[node.idx]))
                 else:

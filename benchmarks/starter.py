@@ -18,6 +18,7 @@ import click
 
 from agentr_lite.agent.conversation import conversation
 from agentr_lite.core.messages import Message
+from agentr_lite.core.openings import Opening
 from agentr_lite.core.verdicts import VERDICTS
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.webshop import WebShop
@@ -80,7 +81,7 @@ def questions(episodes: Iterator[Episode], rng: random.Random) -> list[tuple[lis
                 places = places[:1]
             if places:
                 steps = episode.steps[: rng.choice(places) + 1]
-                chat = conversation(episode.instructions, episode.opening, steps)
+                chat = conversation(Opening(episode.instructions, episode.opening), steps)
                 chats.append((chat, wanted))
     count = min(len(chats) for chats in by_verdict.values())
     return [pair for chats in by_verdict.values() for pair in rng.sample(chats, count)]

@@ -22,11 +22,12 @@ from typing import Any
 
 from agentr_lite.actors.base import Actor, GenerateRequest, GenerateResult, Sampling
 from agentr_lite.agent.boundary import guarded_reset
-from agentr_lite.agent.conversation import opening, turns
+from agentr_lite.agent.conversation import opening_messages, turns
 from agentr_lite.agent.step import take_step
 from agentr_lite.console.streams import emit, say
 from agentr_lite.console.tables import Align, format_table
 from agentr_lite.core.messages import Message
+from agentr_lite.core.openings import Opening
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
@@ -190,7 +191,7 @@ def upstream_search(
     settings = recipe.search
     first = guarded_reset(env, task)
     instructions = env.instructions(brief=recipe.agent.brief)
-    root = UpstreamNode(0, None, opening(instructions, first), [])
+    root = UpstreamNode(0, None, opening_messages(Opening(instructions, first)), [])
     nodes = [root]
     simulations = 0
     while simulations < settings.simulations and not root.closed:

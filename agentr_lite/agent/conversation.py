@@ -1,19 +1,38 @@
-"""The chat that the actor sees: opening, turns and observations."""
+"""The chat that the actor sees: instructions, examples, the task, turns and observations.
+
+system     instructions
+user       first observation of an example      ┐
+assistant  its first turn                       │ for each example; its last observation has
+user       the answer to it                     │ no answer and is left out
+assistant  its last turn                        ┘
+user       first observation of the task
+assistant  the agent's first turn
+user       the answer to it
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from agentr_lite.core.messages import Message
+from agentr_lite.core.openings import Example, Opening
 from agentr_lite.core.steps import Step
 
 
-def opening(instructions: str, first_observation: str) -> list[Message]:
-    """The turns before the agent's first: system prompt and task."""
-    return [
-        {"role": "system", "content": instructions},
-        {"role": "user", "content": first_observation},
-    ]
+def opening_messages(opening: Opening) -> list[Message]:
+    """The turns before the agent's first: system prompt, examples and task."""
+    messages: list[Message] = [{"role": "system", "content": opening.instructions}]
+    for example in opening.examples:
+        messages += _example_messages(example)
+    return [*messages, {"role": "user", "content": opening.observation}]
+
+
+def _example_messages(example: Example) -> list[Message]:
+    shown: list[Message] = [{"role": "user", "content": example.observation}]
+    shown += turns(example.steps)[:-1]
+    for message in shown:
+        message["example"] = True
+    return shown
 
 
 def turns(steps: Iterable[Step]) -> list[Message]:
@@ -30,8 +49,6 @@ def turns(steps: Iterable[Step]) -> list[Message]:
     return messages
 
 
-def conversation(
-    instructions: str, first_observation: str, steps: Sequence[Step] = ()
-) -> list[Message]:
+def conversation(opening: Opening, steps: Sequence[Step] = ()) -> list[Message]:
     """The whole chat after ``steps``; it ends with a user turn."""
-    return opening(instructions, first_observation) + turns(steps)
+    return opening_messages(opening) + turns(steps)

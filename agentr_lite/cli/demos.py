@@ -13,6 +13,7 @@ from agentr_lite.cli.common import db_from_command_line, db_option, group_databa
 from agentr_lite.cli.demos_collect import import_demos, make_demos
 from agentr_lite.cli.export import FORMATS
 from agentr_lite.core.errors import AgentrError, UsageError
+from agentr_lite.core.openings import Opening
 
 if TYPE_CHECKING:
     from agentr_lite.splice.export import Exported, Format
@@ -204,7 +205,7 @@ def _exported(row: DemonstrationRow) -> Exported:
     from agentr_lite.splice.export import Exported
 
     # No turn follows the last observation.
-    messages = conversation(row.instructions, row.opening, row.steps)[:-1]
+    messages = conversation(Opening(row.instructions, row.opening), row.steps)[:-1]
     loss = [message["role"] == "assistant" for message in messages]
     return Exported(f"{row.task.env}/{row.task.name}/demonstration/{row.id}", messages, loss)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NotRequired, TypedDict
 
 
@@ -18,6 +18,16 @@ class Message(TypedDict):
     alone that drew them."""
     thinking: NotRequired[str]
     """What the model thought before an assistant turn."""
+    example: NotRequired[bool]
+    """Whether the turn is part of an example in the prompt, not of the episode."""
+
+
+def without_examples(
+    messages: Sequence[Message], loss: Sequence[bool]
+) -> tuple[list[Message], list[bool]]:
+    """The turns of the episode itself, with their loss flags."""
+    own = [pair for pair in zip(messages, loss, strict=True) if not pair[0].get("example")]
+    return [message for message, _ in own], [flag for _, flag in own]
 
 
 def spoken(messages: Iterable[Message]) -> list[Message]:

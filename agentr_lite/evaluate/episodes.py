@@ -13,6 +13,7 @@ from agentr_lite.agent.state import State, enter_state, take_state
 from agentr_lite.agent.step import take_step
 from agentr_lite.agent.turns import AnswerFormat
 from agentr_lite.core.errors import EnvironmentFault
+from agentr_lite.core.openings import Example, Opening
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
@@ -140,6 +141,7 @@ def run_episodes(
     starts: Sequence[Start],
     *,
     instructions: str,
+    examples: tuple[Example, ...] = (),
     form: AnswerFormat,
     max_steps: int,
     sampling: Sampling,
@@ -158,6 +160,7 @@ def run_episodes(
         actor: who plays.
         starts: what to play.
         instructions: the system prompt.
+        examples: shown before every task.
         form: how actions are read from answers.
         max_steps: the most steps that the actor takes in an episode; a given prefix does not count.
         sampling: how to draw; temperature 0 is greedy. Its grammar does not count.
@@ -193,7 +196,10 @@ def run_episodes(
                 retire()
         if not live:
             return [finished[index] for index in range(len(starts))]
-        results = actor.generate([_request(e, instructions, sampling) for e in live])
+        requests = [
+            _request(e, Opening(instructions, e.observation, examples), sampling) for e in live
+        ]
+        results = actor.generate(requests)
         for episode, result in zip(live, results, strict=True):
             _advance(env, episode, result.completions[0], form, grammar)
         retire()
@@ -217,10 +223,10 @@ def _reset(
     return episode
 
 
-def _request(episode: _Live, instructions: str, sampling: Sampling) -> GenerateRequest:
+def _request(episode: _Live, opening: Opening, sampling: Sampling) -> GenerateRequest:
     grammar = episode.state.grammar if episode.state else ""
     return GenerateRequest(
-        conversation(instructions, episode.observation, episode.steps),
+        conversation(opening, episode.steps),
         (stream_seed(episode.seed, len(episode.steps)),),
         replace(sampling, grammar=grammar),
     )

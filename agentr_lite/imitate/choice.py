@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from agentr_lite.agent.boundary import guarded_tasks
 from agentr_lite.agent.conversation import conversation
 from agentr_lite.core.messages import Message
+from agentr_lite.core.openings import Example, Opening
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment
@@ -41,6 +42,7 @@ def choose_demonstrations(
     *,
     save: Callable[[Demonstration], object],
     on_task: Callable[[], object] = lambda: None,
+    without: Container[str] = (),
 ) -> ChosenDemonstrations:
     """The demonstrations of one environment; those that it can make itself are made and saved.
 
@@ -53,22 +55,55 @@ def choose_demonstrations(
         recipe: the run's for this environment: ``imitation``, ``seed``.
         save: stores a demonstration that was made.
         on_task: called after each task that has a demonstration.
+        without: tasks to pass over, by name: those that are shown as examples.
 
     Raises:
         EnvironmentFault: the environment cannot list its tasks.
     """
     import numpy as np
 
-    wanted, source = recipe.imitation.tasks, recipe.imitation.source
+    wanted = recipe.imitation.tasks
     tasks = guarded_tasks(env, SPLIT) if wanted else []
     order = np.random.default_rng(stream_seed(recipe.seed, "imitation", "order"))
+    ordered = [tasks[int(index)] for index in order.permutation(len(tasks))]
+    return demonstrations_in_order(
+        store,
+        env,
+        [task for task in ordered if task.name not in without],
+        recipe.imitation.source,
+        wanted,
+        save=save,
+        on_task=on_task,
+    )
+
+
+def demonstrations_in_order(
+    store: Store,
+    env: Environment,
+    tasks: Sequence[Task],
+    source: str,
+    wanted: int,
+    *,
+    save: Callable[[Demonstration], object],
+    on_task: Callable[[], object] = lambda: None,
+) -> ChosenDemonstrations:
+    """The best demonstration of each of the first tasks that have one.
+
+    Args:
+        store: the database.
+        env: its episode is replaced.
+        tasks: training tasks, in the order in which they are asked for.
+        source: whose; see ``imitation.source``.
+        wanted: how many.
+        save: stores a demonstration that was made.
+        on_task: called after each task that has a demonstration.
+    """
     stored = _best_by_task(store, env.name, source)
     names: list[str] = []
     missing, reason = 0, ""
-    for index in order.permutation(len(tasks)):
+    for task in tasks:
         if len(names) == wanted:
             break
-        task = tasks[int(index)]
         why = "" if task.name in stored else _make(env, task, source, save)
         if why:
             missing, reason = missing + 1, reason or f"{task.name}: {why}"
@@ -107,7 +142,7 @@ def _best_by_task(store: Store, env: str, source: str) -> dict[str, Demonstratio
 
 
 def imitation_messages(
-    row: DemonstrationRow, instructions: str
+    row: DemonstrationRow, instructions: str, examples: tuple[Example, ...] = ()
 ) -> tuple[list[Message], list[bool]]:
     """A demonstration as a chat with one loss flag a message.
 
@@ -117,9 +152,10 @@ def imitation_messages(
     Args:
         row: the demonstration.
         instructions: the system prompt with which the model will play.
+        examples: shown before the task.
     """
-    messages = conversation(instructions, row.opening, row.steps)
-    loss = [False, False]
+    messages = conversation(Opening(instructions, row.opening, examples), row.steps)
+    loss = [False] * (len(messages) - 2 * len(row.steps))
     for step in row.steps:
         loss += [step.kind == "act" and not step.invalid, False]
     return messages[:-1], loss[:-1]

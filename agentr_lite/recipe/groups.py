@@ -42,6 +42,15 @@ class AgentSettings:
         " empty: anything. A file's text becomes part of the recipe.",
         per_env=True,
     )
+    examples: int = setting(
+        0,
+        "How many demonstrations of training tasks to show before the task, as chat turns"
+        " (few-shot prompting). The seed chooses them, short ones first; the run searches and"
+        " imitates other tasks. `imitation.source` says whose.",
+        low=0,
+        high=1000,
+        per_env=True,
+    )
     action: Literal["first", "last"] = setting(
         "first",
         "Which action counts where an answer holds several: the `first`, or the `last`, as in ReAct"

@@ -11,6 +11,7 @@ from agentr_lite.agent.boundary import environment_boundary
 from agentr_lite.agent.grammar import TurnGrammar
 from agentr_lite.agent.turns import answer_format
 from agentr_lite.core.errors import UsageError
+from agentr_lite.core.openings import Example
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.tasks import Task
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
@@ -21,6 +22,7 @@ from agentr_lite.imitate.collect import (
     own_demonstration,
     verify_turns,
 )
+from agentr_lite.imitate.examples import choose_examples
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.environments import RunEnvironment
 from agentr_lite.runs.stages.tasks import train_tasks
@@ -145,14 +147,26 @@ def make_with_model(
         on_task: called after each task of the last attempt, and for each that is solved earlier.
     """
     source = model_source(environment.recipe.model)
-    made, missing = _stored(store, environment, tasks, source)
+    examples: tuple[Example, ...] = ()
+    if environment.recipe.agent.examples:
+        chosen = choose_examples(
+            store,
+            environment.env,
+            environment.recipe,
+            save=lambda shown: add_demonstrations(store, environment.name, [shown]),
+        )
+        examples = tuple(example for _, example in chosen)
+    # A model that is shown a solution does not solve the task.
+    shown = {example.task for example in examples}
+    others = [task for task in tasks if task.name not in shown]
+    made, missing = _stored(store, environment, others, source)
     size = environment.recipe.eval.batch * _GROUP_BATCHES
     for start in range(0, len(missing), size):
         open_tasks = missing[start : start + size]
         for attempt in range(attempts):
             actor.reset_cache()
             unsolved: list[Task] = []
-            for episode in _episodes(environment, actor, open_tasks, attempt):
+            for episode in _episodes(environment, actor, open_tasks, attempt, examples):
                 verified = verify_turns(
                     environment.env,
                     episode.task,
@@ -185,7 +199,11 @@ def _stored(
 
 
 def _episodes(
-    environment: RunEnvironment, actor: Actor, tasks: Sequence[Task], attempt: int
+    environment: RunEnvironment,
+    actor: Actor,
+    tasks: Sequence[Task],
+    attempt: int,
+    examples: tuple[Example, ...],
 ) -> Iterator[Episode]:
     env, recipe = environment.env, environment.recipe
     if not tasks:
@@ -197,6 +215,7 @@ def _episodes(
         actor,
         [Start(task, _episode_seed(recipe, task, attempt), attempt) for task in tasks],
         instructions=instructions,
+        examples=examples,
         form=answer_format(recipe.agent.action, env),
         max_steps=recipe.eval.max_steps,
         sampling=Sampling(

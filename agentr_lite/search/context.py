@@ -8,6 +8,7 @@ from agentr_lite.actors.base import Sampling
 from agentr_lite.agent.boundary import guarded_instructions
 from agentr_lite.agent.grammar import TurnGrammar
 from agentr_lite.agent.turns import AnswerFormat, answer_format
+from agentr_lite.core.openings import Example
 from agentr_lite.envs.base import Environment
 from agentr_lite.recipe.groups import SearchSettings
 from agentr_lite.recipe.settings import Recipe
@@ -21,6 +22,8 @@ class SearchContext:
     """One instance serves all trees: every step begins with ``restore``."""
     instructions: str
     """The system prompt."""
+    examples: tuple[Example, ...]
+    """Shown before the task."""
     settings: SearchSettings
     sampling: Sampling
     """Without a grammar: a node's state has it."""
@@ -34,8 +37,16 @@ class SearchContext:
     """How actions are read from answers."""
 
 
-def search_context(recipe: Recipe, env: Environment, round_index: int) -> SearchContext:
+def search_context(
+    recipe: Recipe, env: Environment, round_index: int, examples: tuple[Example, ...] = ()
+) -> SearchContext:
     """The context that a recipe asks for.
+
+    Args:
+        recipe: the run's for this environment.
+        env: where to search.
+        round_index: from 1.
+        examples: shown before every task.
 
     Raises:
         EnvironmentFault: the environment has no instructions.
@@ -52,5 +63,5 @@ def search_context(recipe: Recipe, env: Environment, round_index: int) -> Search
     form = answer_format(recipe.agent.action, env)
     grammar = TurnGrammar(recipe.agent.grammar, env)
     return SearchContext(
-        env, instructions, settings, sampling, grammar, recipe.seed, round_index, form
+        env, instructions, examples, settings, sampling, grammar, recipe.seed, round_index, form
     )

@@ -35,6 +35,7 @@ from agentr_lite.agent.state import State, enter_state, take_state
 from agentr_lite.agent.step import take_step
 from agentr_lite.agent.turns import PLAIN, AnswerFormat, is_reflection, parse_action
 from agentr_lite.core.errors import EnvironmentFault
+from agentr_lite.core.openings import Opening
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step, StepKind
 from agentr_lite.search.context import SearchContext
@@ -138,7 +139,8 @@ def expansion_request(
         stream_seed(context.seed, "search", context.round_index, tree.task.name, node.idx, sample)
         for sample in range(node.sampled, node.sampled + samples)
     )
-    messages = conversation(tree.instructions, tree.root.observation, node.steps())
+    opening = Opening(tree.instructions, tree.root.observation, context.examples)
+    messages = conversation(opening, node.steps())
     grammar = node.state.grammar if node.state else ""
     return GenerateRequest(messages, seeds, replace(context.sampling, grammar=grammar))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from agentr_lite.agent.conversation import conversation
 from agentr_lite.core.messages import Message
+from agentr_lite.core.openings import Opening
 from agentr_lite.core.steps import Step
 from agentr_lite.recipe.groups import SpliceSettings
 from agentr_lite.store import Store, splices, trees
@@ -55,19 +56,19 @@ def context(steps: Sequence[Step]) -> list[FlaggedStep]:
 
 
 def flagged_messages(
-    opening: tuple[str, str], steps: Sequence[FlaggedStep]
+    opening: Opening, steps: Sequence[FlaggedStep]
 ) -> tuple[list[Message], list[bool]]:
     """The chat with one loss flag a message, without the last observation, which has no answer.
 
     Args:
-        opening: instructions and first observation.
+        opening: what comes before the first of them.
         steps: the agent's turns with their observations.
 
     Returns:
         (messages, loss), of equal length; ``loss`` is True on learnt assistant turns only.
     """
-    messages = conversation(*opening, [item.step for item in steps])
-    loss = [False, False]
+    messages = conversation(opening, [item.step for item in steps])
+    loss = [False] * (len(messages) - 2 * len(steps))
     for item in steps:
         loss += [item.loss, False]
     return (messages[:-1], loss[:-1]) if steps else (messages, loss)
@@ -112,7 +113,7 @@ def best_good(
     round_index: int | None,
     per_task: int,
     with_flaws: bool = True,
-) -> list[tuple[TrajectoryRow, tuple[str, str], list[Step]]]:
+) -> list[tuple[TrajectoryRow, Opening, list[Step]]]:
     """The best good trajectories of each tree: fewest flaws, then reward, then fewest steps.
 
     Trajectories of one tree that take the same actions count once.

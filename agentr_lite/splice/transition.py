@@ -12,6 +12,7 @@ from typing import Literal
 
 from agentr_lite.actors.base import Actor
 from agentr_lite.agent.conversation import conversation
+from agentr_lite.core.openings import Opening
 from agentr_lite.core.steps import Step
 from agentr_lite.recipe.groups import SpliceSettings
 from agentr_lite.splice.critic import Critic, Judged, judge
@@ -39,8 +40,7 @@ class BadPath:
     """The bad trajectory of one pair."""
 
     tree_id: int
-    opening: tuple[str, str]
-    """Instructions and first observation."""
+    opening: Opening
     steps: tuple[Step, ...]
     """From reset to the leaf."""
     nodes: tuple[int, ...]
@@ -105,7 +105,7 @@ class Judgements:
                 actor,
                 self.critic,
                 [
-                    conversation(*path.opening, path.steps[: index + 1])
+                    conversation(path.opening, path.steps[: index + 1])
                     for path, index in wanted.values()
                 ],
                 seeds=[seed(path, index) for path, index in wanted.values()],

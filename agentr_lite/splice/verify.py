@@ -21,6 +21,7 @@ from agentr_lite.agent.step import take_step
 from agentr_lite.agent.turns import AnswerFormat
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.messages import Message
+from agentr_lite.core.openings import Opening
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import ModelCall
@@ -102,8 +103,7 @@ def final_reward(steps: Sequence[Step]) -> float:
 class Recovery:
     """One failed splice for which a continuation is searched."""
 
-    opening: tuple[str, str]
-    """Instructions and first observation."""
+    opening: Opening
     steps: tuple[Step, ...]
     """Executed so far: prefix, bad steps, revision turn."""
     state: State | None
@@ -221,7 +221,7 @@ def _live_groups(recoveries: Iterable[Recovery]) -> Generator[tuple[Recovery, li
 def _request(item: Recovery, members: Sequence[int], sampling: Sampling) -> GenerateRequest:
     first = item.attempts[members[0]]
     taken = first.steps
-    messages: list[Message] = conversation(*item.opening, [*item.steps, *taken])
+    messages: list[Message] = conversation(item.opening, [*item.steps, *taken])
     seeds = tuple(item.seed(number, len(taken)) for number in members)
     grammar = first.state.grammar if first.state else ""
     return GenerateRequest(messages, seeds, replace(sampling, grammar=grammar))

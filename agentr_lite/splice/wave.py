@@ -14,6 +14,7 @@ from agentr_lite.agent.grammar import TurnGrammar
 from agentr_lite.agent.turns import AnswerFormat, answer_format
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.messages import Message
+from agentr_lite.core.openings import Opening
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
@@ -38,8 +39,7 @@ class TreeInput:
 
     tree_id: int
     task: Task
-    opening: tuple[str, str]
-    """Instructions and first observation."""
+    opening: Opening
     nodes: Sequence[NodeRow]
 
 

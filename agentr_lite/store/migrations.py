@@ -158,6 +158,29 @@ def allow_imitation(conn: sqlite3.Connection) -> None:
     )
 
 
+def add_examples_table(conn: sqlite3.Connection) -> None:
+    """The demonstrations that a run shows in its prompts.
+
+    They are copied, not pointed to: what a run has shown must not change with what is stored or
+    deleted later.
+    """
+    run_script(
+        conn,
+        """
+        CREATE TABLE examples (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            task_id INTEGER NOT NULL REFERENCES tasks (id),
+            -- From 0, in each environment.
+            position INTEGER NOT NULL,
+            observation_id INTEGER NOT NULL REFERENCES texts (id),
+            -- As in eval_items.
+            steps_json TEXT NOT NULL CHECK (json_valid(steps_json)),
+            PRIMARY KEY (run_id, task_id)
+        ) STRICT, WITHOUT ROWID;
+        """,
+    )
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
@@ -171,6 +194,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_thinking,
     add_demonstrations_table,
     allow_imitation,
+    add_examples_table,
 )
 """In the order in which they are applied; the first one makes schema 1."""
 

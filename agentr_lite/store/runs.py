@@ -162,6 +162,7 @@ def delete_run(store: Store, run_id: str) -> None:
                     UNION SELECT reflection_id FROM revisions
                     UNION SELECT instructions_id FROM demonstrations
                     UNION SELECT observation_id FROM demonstrations
+                    UNION SELECT observation_id FROM examples
                 )
                 """
             )

@@ -6,10 +6,12 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
+from agentr_lite.core.openings import Opening
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import ModelCall
 from agentr_lite.store.database import Store, encodable, to_json
+from agentr_lite.store.examples import list_examples
 from agentr_lite.store.records import CallPurpose, ModelCallRow, NodeRow, TreeRow
 from agentr_lite.store.runs import task_ids, task_of
 
@@ -258,20 +260,21 @@ def path_steps(store: Store, tree_id: int, leaf_idx: int) -> list[Step]:
     return [node.to_step() for node in path_nodes(store, tree_id, leaf_idx)[1:]]
 
 
-def tree_opening(store: Store, tree_id: int) -> tuple[str, str]:
-    """What comes before the agent's first turn: (instructions, first observation).
+def tree_opening(store: Store, tree_id: int) -> Opening:
+    """What comes before the agent's first turn.
 
     Raises:
         KeyError: no such tree.
     """
     row = store.row(
-        "SELECT i.content, o.content FROM trees r JOIN texts i ON i.id = r.instructions_id"
-        " JOIN texts o ON o.id = r.observation_id WHERE r.id = ?",
+        "SELECT i.content, o.content, r.run_id, k.env FROM trees r"
+        " JOIN texts i ON i.id = r.instructions_id JOIN texts o ON o.id = r.observation_id"
+        " JOIN tasks k ON k.id = r.task_id WHERE r.id = ?",
         (tree_id,),
     )
     if row is None:
         raise KeyError(f"no tree {tree_id} in {store.path}")
-    return row[0], row[1]
+    return Opening(row[0], row[1], list_examples(store, row[2], row[3]))
 
 
 def list_calls(store: Store, tree_id: int) -> list[ModelCallRow]:

@@ -21,6 +21,7 @@ from agentr_lite.agent.turns import (
     reflection_turn,
 )
 from agentr_lite.core.errors import EnvironmentFault
+from agentr_lite.core.openings import Opening
 from agentr_lite.envs.base import StepResult
 from tests.support.corridor import Corridor
 
@@ -152,7 +153,7 @@ def test_the_boundary_lets_pass_what_is_not_the_environments() -> None:
 
 def test_conversations(env: Corridor) -> None:
     steps = [take_step(env, f"Action: {word}") for word in ("forward", "back")]
-    messages = conversation("Rules.", "Goal.", steps)
+    messages = conversation(Opening("Rules.", "Goal."), steps)
     assert [m["role"] for m in messages] == ["system", "user", *["assistant", "user"] * 2]
     assert messages[:2] == [
         {"role": "system", "content": "Rules."},
@@ -160,4 +161,4 @@ def test_conversations(env: Corridor) -> None:
     ]
     assert messages[2:] == turns(steps)
     assert messages[2]["content"] == "Action: forward"
-    assert conversation("Rules.", "Goal.")[-1]["role"] == "user"
+    assert conversation(Opening("Rules.", "Goal."))[-1]["role"] == "user"

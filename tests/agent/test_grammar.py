@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentr_lite.actors.base import GenerateRequest, Sampling
@@ -51,6 +51,7 @@ def allows(grammar: str, text: str) -> bool:
     return accepts(Grammars(VOCABULARY, ByteTokens.SIZE).compiled(grammar), text)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(LINE, min_size=1, max_size=12), LINE)
 def test_exactly_the_listed_actions_and_a_reflection_end_a_turn(
     actions: list[str], other: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentr_lite.agent.turns import REFLECT_REPLY, REFLECTIONS, parse_action
+from agentr_lite.core.openings import Opening
 from agentr_lite.core.steps import Step
 from agentr_lite.splice.splice import (
     flag_executed,
@@ -110,7 +111,7 @@ def test_executed_steps_get_the_same_marks() -> None:
 def test_messages_have_one_flag_each_and_end_with_the_agent() -> None:
     spliced = splice(steps("a"), steps("x"), 2, "Oh.", steps("c."))
 
-    messages, loss = flagged_messages(("Rules", "Goal"), spliced)
+    messages, loss = flagged_messages(Opening("Rules", "Goal"), spliced)
 
     assert [m["role"] for m in messages] == ["system", "user"] + ["assistant", "user"] * 3 + [
         "assistant"
@@ -123,7 +124,7 @@ def test_messages_have_one_flag_each_and_end_with_the_agent() -> None:
 
 def test_no_user_turn_ever_carries_loss() -> None:
     messages, loss = flagged_messages(
-        ("R", "G"), splice(steps("a"), steps("x"), 2, "O", steps("c d e."))
+        Opening("R", "G"), splice(steps("a"), steps("x"), 2, "O", steps("c d e."))
     )
 
     assert not any(f for m, f in zip(messages, loss, strict=True) if m["role"] != "assistant")

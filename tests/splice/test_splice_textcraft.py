@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from agentr_lite.core.messages import Message
+from agentr_lite.core.openings import Opening
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.world import custom_task
@@ -29,7 +30,7 @@ def revise(task: Task, plan: Sequence[str], bad: Sequence[str], actor: RuleActor
     env = TextCraft()
     nodes = walk(env, task, [plan, bad])
     [result] = splice_wave(
-        [TreeInput(1, task, (env.instructions(brief=True), nodes[0].observation), nodes)],
+        [TreeInput(1, task, Opening(env.instructions(brief=True), nodes[0].observation), nodes)],
         recipe=Recipe(search=SearchSettings(depth=20), splice=SpliceSettings(alpha=(1.0,))),
         round_index=1,
         env=env,

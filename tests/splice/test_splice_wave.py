@@ -12,6 +12,7 @@ import pytest
 
 from agentr_lite.actors.base import Completion, GenerateRequest, GenerateResult
 from agentr_lite.core.messages import Message
+from agentr_lite.core.openings import Opening
 from agentr_lite.envs.base import StepResult
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
@@ -40,7 +41,7 @@ def run(
     env = env or Corridor()
     task = env.tasks("train")[0]
     nodes = walk(Corridor(), task, paths)
-    opening = (env.instructions(), nodes[0].observation)
+    opening = Opening(env.instructions(), nodes[0].observation)
     [result] = splice_wave(
         [TreeInput(7, task, opening, nodes)],
         recipe=settings or recipe(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from agentr_lite.console.outcomes import (
     turn_mark,
     verdict_shares,
 )
+from agentr_lite.core.openings import Opening
 from agentr_lite.core.steps import Step
 from agentr_lite.core.verdicts import VERDICTS, Verdict
 from agentr_lite.store.records import JudgementRow, ModelCallRow, NodeRow
@@ -95,6 +97,17 @@ def view_of_step(number: int, step: Step, *, saw: str, facts: Sequence[Line] = (
         facts,
         thinking=step.thinking,
     )
+
+
+def text_before_task(opening: Opening) -> str:
+    """The instructions, and the examples that are shown between them and the task."""
+    parts = [opening.instructions]
+    for number, example in enumerate(opening.examples, 1):
+        parts.append(f"[example {number}: {example.task}]\n{example.observation}")
+        parts += [step.text for step in example.steps[:1]]
+        for before, step in itertools.pairwise(example.steps):
+            parts += [before.observation, step.text]
+    return "\n\n".join(parts)
 
 
 def view_of_opening(instructions: str, observation: str) -> StepView:

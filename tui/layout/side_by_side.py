@@ -14,6 +14,7 @@ from agentr_lite.console.outcomes import (
     revision_outcome,
     segment_of,
 )
+from agentr_lite.core.messages import without_examples
 from agentr_lite.core.steps import Step
 from agentr_lite.store.records import JudgementRow, RevisionRow
 
@@ -39,7 +40,7 @@ class SpliceView:
 
 def spliced_turns(revision: RevisionRow) -> list[tuple[str, str, bool]]:
     """(assistant turn, answer, learnt) of the revision's conversation; empty where rejected."""
-    messages, loss = revision.messages or (), revision.loss or ()
+    messages, loss = without_examples(revision.messages or (), revision.loss or ())
     turns = []
     for at, message in enumerate(messages):
         if message["role"] == "assistant":

@@ -33,6 +33,7 @@ from ..layout.documents import (
     lay_out_conversation,
     lay_out_step,
     plain_text,
+    text_before_task,
     view_of_node,
 )
 from ..layout.lines import Span, one_line
@@ -90,7 +91,7 @@ class TreeScreen(FilterScreen):
         super().__init__(store)
         self.tree_id = tree_id
         self._tree = self._read()
-        self._opening = tree_opening(store, tree_id)
+        self._before_task = text_before_task(tree_opening(store, tree_id))
         self._alpha = 1.0
         self._whole = False
         self._searched = ""
@@ -202,7 +203,7 @@ class TreeScreen(FilterScreen):
     def _view(self, idx: int) -> StepView:
         parent = self.tree_view.tree_rows.shape.parent[idx]
         nodes = load_nodes(self.store, self.tree_id, {idx, parent} - {-1})
-        saw = nodes[parent].observation if parent >= 0 else self._opening[0]
+        saw = nodes[parent].observation if parent >= 0 else self._before_task
         calls = expansion_calls(self.store, self.tree_id, [parent])
         return view_of_node(
             nodes[idx], saw=saw, call=calls.get(parent), judgements=self._judgements.get(idx, ())
@@ -211,7 +212,7 @@ class TreeScreen(FilterScreen):
     def _path(self, leaf: int) -> list[StepView]:
         nodes = path_nodes(self.store, self.tree_id, leaf)
         calls = expansion_calls(self.store, self.tree_id, [node.idx for node in nodes[:-1]])
-        views = [view_of_node(nodes[0], saw=self._opening[0])]
+        views = [view_of_node(nodes[0], saw=self._before_task)]
         for before, node in pairwise(nodes):
             views.append(
                 view_of_node(

@@ -1,7 +1,7 @@
 """Conversations to tokens: the same ones to play, to score and to train on.
 
-A conversation is a head (system prompt and task) and exchanges: an answer of the assistant and the
-reply to it. ``History`` says how exchanges become tokens:
+A conversation is a head (system prompt, examples and task) and exchanges: an answer of the
+assistant and the reply to it. ``History`` says how exchanges become tokens:
 
 * ``exact``: the answer's tokens as the model drew them, between pieces of the chat template. A
   conversation is then always a prefix of its continuations, whatever the template does::
@@ -342,11 +342,17 @@ _REWRITTEN = (
 def split_exchanges(
     messages: Sequence[Message],
 ) -> tuple[list[Message], list[list[Message]]]:
-    """The turns up to the first user turn, and the exchanges after it.
+    """The turns up to the task, examples included, and the exchanges after it.
 
-    An exchange starts with an assistant turn and ends before the next one.
+    The task is the first user turn that is not part of an example. An exchange starts with an
+    assistant turn and ends before the next one.
     """
-    first = next((i for i, m in enumerate(messages) if m["role"] == "user"), len(messages) - 1)
+    own_user_turns = (
+        index
+        for index, message in enumerate(messages)
+        if message["role"] == "user" and not message.get("example")
+    )
+    first = next(own_user_turns, len(messages) - 1)
     head = list(messages[: first + 1])
     exchanges: list[list[Message]] = []
     for message in messages[first + 1 :]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from agentr_lite.core.messages import without_examples
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import get_trajectory
 from agentr_lite.store.splices import list_revisions
@@ -89,7 +90,8 @@ def _untrue(store: Store, run_id: str) -> set[int]:
         joined = path_steps(store, good.tree_id, good.leaf_idx)[revision.parting_step :]
         # Two messages before the first turn, two a turn; the reflection is turn t'.
         first = 2 + 2 * (revision.cut_step + 1) + 1
-        executed = [message["content"] for message in revision.messages[first::2]]
+        messages, _ = without_examples(revision.messages, revision.loss or ())
+        executed = [message["content"] for message in messages[first::2]]
         # The last observation is not part of a conversation that is learnt from.
         if executed != [step.observation for step in joined][: len(executed)]:
             untrue.add(revision.id)

@@ -18,6 +18,7 @@ from agentr_lite.console.outcomes import (
     turn_mark,
     verdict_words,
 )
+from agentr_lite.core.messages import without_examples
 from agentr_lite.report.render.excerpts import shorten
 from agentr_lite.store.database import Store
 from agentr_lite.store.inspection import get_trajectory
@@ -110,7 +111,7 @@ def splice_page(
     good_nodes = path_nodes(store, good.tree_id, good.leaf_idx)[1:]
     parting = revision.parting_step
     choice = stored_choice(get_run(store, revision.run_id).recipe, revision.env)
-    instructions, observation = tree_opening(store, tree.id)
+    instructions, observation, _ = tree_opening(store, tree.id)
     return SplicePage(
         anchor=anchor,
         where=where,
@@ -170,7 +171,7 @@ def _judged(judgement: JudgementRow) -> str:
 
 
 def _result(revision: RevisionRow, form: AnswerFormat) -> Side:
-    messages, loss = revision.messages or (), revision.loss or ()
+    messages, loss = without_examples(revision.messages or (), revision.loss or ())
     turns: list[Turn] = []
     count = 0
     for at, message in enumerate(messages):

@@ -16,6 +16,7 @@ from agentr_lite.agent.grammar import TurnGrammar
 from agentr_lite.agent.turns import answer_format
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
 from agentr_lite.runs.environments import RunEnvironment
+from agentr_lite.runs.examples import run_examples
 from agentr_lite.runs.stages.record import StageRecord
 from agentr_lite.store.evals import list_eval_items, save_eval_items
 from agentr_lite.store.records import EpisodeStep, EvalItemRow, EvalMode, TaskRow
@@ -128,6 +129,7 @@ class ModeEpisodes:
             self._actor,
             group.starts,
             instructions=instructions,
+            examples=run_examples(self.record.store, self.record.run_id, group.environment),
             form=answer_format(recipe.agent.action, env),
             max_steps=recipe.eval.recovery_steps if recovers else recipe.eval.max_steps,
             sampling=Sampling(

@@ -9,9 +9,11 @@ from typing import Any
 
 from agentr_lite.agent.boundary import environment_boundary
 from agentr_lite.core.errors import AgentrError
+from agentr_lite.core.openings import Example
 from agentr_lite.imitate.choice import choose_demonstrations, imitation_messages
 from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.runs.environments import RunEnvironment
+from agentr_lite.runs.examples import run_examples
 from agentr_lite.runs.stages.training import TrainingStage
 from agentr_lite.store.demonstrations import Demonstration, add_demonstrations
 from agentr_lite.store.records import DemonstrationRow
@@ -49,14 +51,16 @@ class ImitateStage(TrainingStage):
         total = sum(environment.recipe.imitation.tasks for environment in self.environments)
         self.show_progress("demonstrations", total)
         for environment in self.environments:
+            examples = run_examples(self.store, self.run_id, environment)
             chosen = choose_demonstrations(
                 self.store,
                 environment.env,
                 environment.recipe,
                 save=partial(self._save, environment.name),
                 on_task=partial(self.progress.advance, 1),
+                without=[example.task for example in examples],
             )
-            demonstrations += self._candidates(environment, chosen.rows)
+            demonstrations += self._candidates(environment, chosen.rows, examples)
             missing += chosen.missing
             reasons += [chosen.reason] if chosen.reason else []
         if not demonstrations:
@@ -82,14 +86,17 @@ class ImitateStage(TrainingStage):
             add_demonstrations(self.store, env, [made])
 
     def _candidates(
-        self, environment: RunEnvironment, rows: Sequence[DemonstrationRow]
+        self,
+        environment: RunEnvironment,
+        rows: Sequence[DemonstrationRow],
+        examples: tuple[Example, ...],
     ) -> list[Candidate]:
         env = environment.env
         with environment_boundary(env, "instructions()"):
             instructions = env.instructions(brief=environment.recipe.agent.brief)
         candidates = []
         for row in rows:
-            example = TrainExample(*imitation_messages(row, instructions))
+            example = TrainExample(*imitation_messages(row, instructions, examples))
             if any(example.loss):
                 group = f"{row.task.env}/{row.task.name}"
                 candidates.append(

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentr_lite.core.openings import Example
 from agentr_lite.core.tasks import Task
 from agentr_lite.runs.environments import RunEnvironment
+from agentr_lite.runs.examples import run_examples
 from agentr_lite.runs.stages.stage import Stage, StageContext
 from agentr_lite.runs.stages.tasks import round_tasks, split_waves, train_tasks
 from agentr_lite.search.context import SearchContext, search_context
@@ -69,8 +71,13 @@ class SearchStage(Stage):
         Raises:
             UsageError: the environment has no training tasks.
             EnvironmentFault: the environment cannot list its tasks or give instructions.
+            AgentrError: there is no demonstration to show as an example.
         """
-        self._waves = plan_waves(self.environments, self.round, self._tasks)
+        examples = {
+            environment.name: run_examples(self.store, self.run_id, environment)
+            for environment in self.environments
+        }
+        self._waves = plan_waves(self.environments, self.round, self._tasks, examples)
 
     def clear(self) -> None:
         if self.redo:
@@ -121,7 +128,10 @@ class PlannedWave:
 
 
 def plan_waves(
-    environments: Sequence[RunEnvironment], round_index: int, tasks: Sequence[Task] | None = None
+    environments: Sequence[RunEnvironment],
+    round_index: int,
+    tasks: Sequence[Task] | None = None,
+    examples: Mapping[str, tuple[Example, ...]] | None = None,
 ) -> list[PlannedWave]:
     """A round's waves; those of several environments take turns, evenly over the round.
 
@@ -129,14 +139,18 @@ def plan_waves(
         environments: of the run.
         round_index: the round, from 1.
         tasks: instead of the round's share of the training tasks.
+        examples: by environment, shown before every task; their own tasks are not searched.
     """
     placed: list[tuple[float, int, PlannedWave]] = []
     for number, environment in enumerate(environments):
         recipe = environment.recipe
+        shown = (examples or {}).get(environment.name, ())
         chosen = tasks
         if chosen is None:
-            chosen = round_tasks(train_tasks(environment.env), recipe, round_index)
-        context = search_context(recipe, environment.env, round_index)
+            without = {example.task for example in shown}
+            others = [task for task in train_tasks(environment.env) if task.name not in without]
+            chosen = round_tasks(others, recipe, round_index)
+        context = search_context(recipe, environment.env, round_index, shown)
         waves = split_waves(chosen, recipe.search.wave)
         placed += [
             ((index + 0.5) / len(waves), number, PlannedWave(context, wave))

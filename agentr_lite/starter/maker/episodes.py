@@ -10,6 +10,7 @@ from typing import Protocol
 from agentr_lite.agent.conversation import conversation
 from agentr_lite.agent.turns import REFLECT_REPLY, is_reflection, parse_action
 from agentr_lite.core.messages import Message
+from agentr_lite.core.openings import Opening
 from agentr_lite.core.steps import Step
 from agentr_lite.core.verdicts import VERDICTS, Verdict
 from agentr_lite.envs.expert import Move
@@ -99,14 +100,15 @@ def demonstration(episode: Episode, rng: random.Random, *, judged: bool) -> Demo
     if judged:
         last = _judged_step(episode, rng)
         steps = episode.steps[: last + 1]
-        messages = judge_message(conversation(episode.instructions, episode.opening, steps))
+        opening = Opening(episode.instructions, episode.opening)
+        messages = judge_message(conversation(opening, steps))
         verdict = episode.verdicts[last]
         if verdict not in ANSWERS:
             raise ValueError(f"not a verdict: {verdict!r}")
         messages.append({"role": "assistant", "content": ANSWERS[verdict]})
         kind = "judge"
     else:
-        messages = conversation(episode.instructions, episode.opening, episode.steps)
+        messages = conversation(Opening(episode.instructions, episode.opening), episode.steps)
         # No turn follows the last observation.
         messages.pop()
         kind = "play"

@@ -20,6 +20,7 @@ from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.equipment import adapter_in_use
 from agentr_lite.runs.general import usable_general
 from agentr_lite.store import Store, splices
+from agentr_lite.store.examples import copy_examples, examples_key
 from agentr_lite.store.records import AdapterRow, RunRow, Stage
 from agentr_lite.store.runs import stage_status
 from agentr_lite.store.trees import copy_trees
@@ -62,11 +63,21 @@ def copy_cached_stage(
         row = stage_status(store, other.id, number, stage)
         if row is None or not row.finished or stage_inputs(stage, settings) != inputs:
             continue
+        if not _same_examples(store, other.id, run_id):
+            continue
         if _copy_if_equal(store, other, run_id, recipe, number, stage):
+            if not examples_key(store, run_id):
+                copy_examples(store, other.id, run_id)
             name = round_name(number, imitates=recipe.imitates)
             say(f"{name} {stage}: the same as in {other.id}")
             return other.id
     return None
+
+
+def _same_examples(store: Store, source: str, target: str) -> bool:
+    """Whether a run shows the same examples in its prompts, or has not chosen any yet."""
+    own = examples_key(store, target)
+    return not own or own == examples_key(store, source)
 
 
 def _copy_if_equal(

@@ -223,8 +223,11 @@ def _short(counts: LearningCounts) -> str:
 
 _SEE_TREES = "`agentr-lite trees RUN` shows where its code failed."
 _CHECK = "`agentr-lite envs check ENV` tries the environment alone."
-_GRAMMAR = "Let the model write legal actions only: --set agent.grammar=env, or a GBNF file."
-_EXAMPLE = "Show the form of an action, with an example, in the environment's instructions."
+_GRAMMAR = (
+    "Let the model write legal actions only: --set agent.grammar=env, or agent.grammar=actions for"
+    " an environment that lists its valid actions, or a GBNF file."
+)
+_EXAMPLE = "Show the model solved tasks in its prompt: --set agent.examples=2."
 _IMITATE = (
     "Let the model learn from demonstrations first: --set imitation.tasks=100 (docs/imitation.md)."
 )

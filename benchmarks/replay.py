@@ -19,6 +19,7 @@ from agentr_lite.actors.base import Sampling
 from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.isolated import IsolatedLane
 from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
+from agentr_lite.actors.llamacpp.library import uses_gpu
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.plan import LanePlan, plan_isolated, plan_lanes
 from agentr_lite.actors.llamacpp.sampler import Row, Seeded
@@ -119,7 +120,11 @@ def timed_context() -> Iterator[Timer]:
 def make_plan(model: Model, *, context: int, n_threads: int, settings: Settings) -> LanePlan:
     """The engine's own plan with the changes in the settings."""
     plan = plan_lanes(
-        model, context_tokens=context, n_cells=settings.n_cells, gpu=False, n_threads=n_threads
+        model,
+        context_tokens=context,
+        n_cells=settings.n_cells,
+        gpu=uses_gpu(),
+        n_threads=n_threads,
     )
     if settings.lanes is not None:
         total = plan.count

@@ -43,6 +43,8 @@ class Measured:
     """The share of the answer tokens that was run; the seconds of the rest are estimated."""
     native_seconds: float = 0.0
     """Seconds inside llama.cpp, all lanes together."""
+    drawing_seconds: float = 0.0
+    """The part of ``native_seconds`` in which tokens are drawn."""
     side_by_side: bool = False
     """Whether several lanes ran at the same time."""
     counters: Counters = field(default_factory=Counters)
@@ -78,7 +80,9 @@ class Recorded:
         """See ``agentr_lite.actors.llamacpp.sampler.Chooser``."""
         started = time.perf_counter()
         self._seeded.choose(row)
-        self._timer.seconds += time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        self._timer.seconds += seconds
+        self._timer.drawing += seconds
         return next(self._tokens)
 
     def close(self) -> None:
@@ -90,6 +94,8 @@ class Timer:
     """Seconds inside llama.cpp."""
 
     seconds = 0.0
+    drawing = 0.0
+    """The part in which tokens are drawn from logits, on the processor."""
 
 
 @contextmanager
@@ -179,6 +185,7 @@ def ours(
         load.answer_tokens,
         decoded,
         native_seconds=timer.seconds,
+        drawing_seconds=timer.drawing,
         side_by_side=plan.parallel and n_threads > 1 and plan.count > 1,
         counters=counters,
     )

@@ -88,9 +88,7 @@ def test_a_gpus_cache_is_planned_by_its_own_memory(
     def cells(*cards: Gpu, ram: int) -> int:
         monkeypatch.setattr(planning, "gpus", lambda: list(cards))
         monkeypatch.setattr(planning, "available_bytes", lambda: ram)
-        return plan_lanes(
-            model, context_tokens=64, n_cells=None, gpu=True, n_threads=4
-        ).n_cells
+        return plan_lanes(model, context_tokens=64, n_cells=None, gpu=True, n_threads=4).n_cells
 
     much, little = 10**6 * cell, 10**4 * cell
     assert cells(card(much), ram=little) == 65_536

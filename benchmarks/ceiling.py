@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from agentr_lite.actors.llamacpp.lanes import Lanes
+from agentr_lite.actors.llamacpp.library import uses_gpu
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from benchmarks.replay import Recorded, Settings, Timer, make_plan
@@ -72,7 +73,8 @@ class BatchedBench:
 
     def best_way(self, load: Load) -> Way:
         """The fastest way for a load, with one measurement of each."""
-        processes = sorted({1, min(self._threads, load.width)})
+        # On a GPU, several processes would only wait for each other.
+        processes = [1] if uses_gpu() else sorted({1, min(self._threads, load.width)})
         ways = [Way(count, flash) for count in processes for flash in (False, True)]
         return max(ways, key=lambda way: self.speed(load, way))
 

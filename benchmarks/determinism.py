@@ -20,6 +20,7 @@ from pathlib import Path
 from agentr_lite.actors.base import Sampling
 from agentr_lite.actors.llamacpp.isolated import IsolatedLane
 from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
+from agentr_lite.actors.llamacpp.library import uses_gpu
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.plan import LanePlan, plan_isolated, plan_lanes
@@ -113,7 +114,7 @@ def main() -> None:
     calls = random.Random(7).sample(calls, min(options.prompts, len(calls)))
     model = Model(options.model)
     plan = plan_lanes(
-        model, context_tokens=CONTEXT, n_cells=None, gpu=False, n_threads=options.threads
+        model, context_tokens=CONTEXT, n_cells=None, gpu=uses_gpu(), n_threads=options.threads
     )
     isolated = plan_isolated(plan, context_tokens=CONTEXT, n_threads=options.threads)
     kinds: list[tuple[str, type[Lane], LanePlan]] = [

@@ -21,7 +21,8 @@ The class runs for at most ``--slow-seconds``. The time of the rest is estimated
 shows which share was run.
 
 llama-server and llama-batched-bench come from ``make llama-tools`` (or ``--tools DIR``). Python
-uses the same libraries, so all sides run the same kernels. On 2 cores, the starter takes about 6
+uses the same libraries, so all sides run the same kernels. With a llama.cpp for GPUs, all sides
+compute on the GPU. On 2 cores, the starter takes about 6
 minutes and the 0.5B shape, with its default of ``--ticks``, about 15.
 """
 
@@ -31,6 +32,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from agentr_lite.actors.llamacpp.library import uses_gpu
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.tuning import machine_name
 from agentr_lite.actors.registry import resolve_model
@@ -69,6 +71,7 @@ def main() -> None:
         tables.warn("no llama-server and llama-batched-bench: run `make llama-tools`")
     with tempfile.TemporaryDirectory() as scratch:
         path = _model(options, options.work or Path(scratch))
+        load = load.spelled_for(path)
         tables.note(f"{machine_name()}, {options.threads} threads. {kernels.describe()}")
         ours = replay.ours(
             path,
@@ -88,7 +91,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--model", type=Path, help="GGUF with the starter's vocabulary")
+    parser.add_argument("--model", type=Path, help="another GGUF file")
     parser.add_argument("--shape", choices=["qwen2-0.5b"], help="random weights of that shape")
     parser.add_argument(
         "--quant", choices=QUANTIZATIONS, default="q4_k_m", help="quantization of the shape"
@@ -189,9 +192,10 @@ def _server(options: argparse.Namespace, path: Path, load: Workload) -> Measured
         SetUp(most, lockstep=False),
         SetUp(most, options=("--flash-attn", "off")),
         SetUp(most, options=("--no-cache-idle-slots",)),
-        SetUp(most, options=("--threads", "1")),
         SetUp(4, together=False),
     ]
+    if not uses_gpu():
+        set_ups.append(SetUp(most, options=("--threads", "1")))
 
     def play(part: Workload, set_up: SetUp) -> Measured:
         measured, described = replay_on_server(
@@ -260,7 +264,8 @@ def _python_share(options: argparse.Namespace, path: Path, load: Workload, whole
         whole = replay.ours(path, part, context=CONTEXT, n_threads=threads)
     share = 1 - whole.native_seconds / whole.seconds
     tables.note(
-        f"Outside llama.cpp, {threads} thread{'s'[: threads > 1]}: {share:.1%} of the time."
+        f"Outside llama.cpp, {threads} thread{'s'[: threads > 1]}: {share:.1%} of the time;"
+        f" drawing tokens: {whole.drawing_seconds / whole.seconds:.1%}."
     )
 
 

@@ -47,7 +47,9 @@ def _library_names(folder: Path) -> set[str]:
 
 def python_kernels() -> str:
     """The instructions for which the Python sides' llama.cpp was compiled."""
-    return str(load_library().llama_print_system_info().decode("utf-8", "replace")).strip()
+    text = str(load_library().llama_print_system_info().decode("utf-8", "replace")).strip()
+    # A GPU's part comes first; the programs' logs are read from the processor's on.
+    return text[max(0, text.find("CPU :")) :]
 
 
 def repacks() -> bool:

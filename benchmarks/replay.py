@@ -19,6 +19,7 @@ from agentr_lite.actors.base import Sampling
 from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.isolated import IsolatedLane
 from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
+from agentr_lite.actors.llamacpp.library import uses_gpu
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.plan import LanePlan, plan_isolated, plan_lanes
 from agentr_lite.actors.llamacpp.sampler import Row, Seeded
@@ -42,6 +43,8 @@ class Measured:
     """The share of the answer tokens that was run; the seconds of the rest are estimated."""
     native_seconds: float = 0.0
     """Seconds inside llama.cpp, all lanes together."""
+    drawing_seconds: float = 0.0
+    """The part of ``native_seconds`` in which tokens are drawn."""
     side_by_side: bool = False
     """Whether several lanes ran at the same time."""
     counters: Counters = field(default_factory=Counters)
@@ -77,7 +80,9 @@ class Recorded:
         """See ``agentr_lite.actors.llamacpp.sampler.Chooser``."""
         started = time.perf_counter()
         self._seeded.choose(row)
-        self._timer.seconds += time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        self._timer.seconds += seconds
+        self._timer.drawing += seconds
         return next(self._tokens)
 
     def close(self) -> None:
@@ -89,6 +94,8 @@ class Timer:
     """Seconds inside llama.cpp."""
 
     seconds = 0.0
+    drawing = 0.0
+    """The part in which tokens are drawn from logits, on the processor."""
 
 
 @contextmanager
@@ -119,7 +126,11 @@ def timed_context() -> Iterator[Timer]:
 def make_plan(model: Model, *, context: int, n_threads: int, settings: Settings) -> LanePlan:
     """The engine's own plan with the changes in the settings."""
     plan = plan_lanes(
-        model, context_tokens=context, n_cells=settings.n_cells, gpu=False, n_threads=n_threads
+        model,
+        context_tokens=context,
+        n_cells=settings.n_cells,
+        gpu=uses_gpu(),
+        n_threads=n_threads,
     )
     if settings.lanes is not None:
         total = plan.count
@@ -174,6 +185,7 @@ def ours(
         load.answer_tokens,
         decoded,
         native_seconds=timer.seconds,
+        drawing_seconds=timer.drawing,
         side_by_side=plan.parallel and n_threads > 1 and plan.count > 1,
         counters=counters,
     )

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from agentr_lite.actors.base import GenerateRequest, GenerateResult
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
+from agentr_lite.actors.llamacpp.model import Model
+from agentr_lite.actors.registry import STARTER, resolve_model
 from agentr_lite.envs.registry import make_env
 from agentr_lite.recipe.loading import load_recipe
 from agentr_lite.runs.stages.tasks import round_tasks
@@ -38,6 +40,10 @@ class Call:
     parent: tuple[int, int] | None = None
     """(call, sample) whose prompt and answer are the start of this prompt; calls are numbered over
     all ticks. None: the call is the tree's first."""
+
+    def all_tokens(self) -> list[list[int]]:
+        """The prompt and the answers."""
+        return [self.prompt, *self.samples]
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,38 @@ class Workload:
             moved.append([Call(call.tree, call.prompt, call.samples, parent)])
         return Workload(moved)
 
+    def spelled_for(self, path: Path) -> Workload:
+        """The same load in tokens that another model has, none of which ends its answers.
+
+        Args:
+            path: the model's GGUF file. With the recording's vocabulary, nothing is changed.
+        """
+        used = {token for call in self.calls for tokens in call.all_tokens() for token in tokens}
+        model = Model(path, n_gpu_layers=0)
+        try:
+            starter = resolve_model(STARTER).gguf
+            if path == starter or (model.n_vocab > max(used) and _begins_like(model, starter)):
+                return self
+            words = [t for t in range(model.n_vocab) if t not in model.end_tokens]
+        finally:
+            model.close()
+        if len(words) <= max(used):
+            raise SystemExit(f"{path} has only {len(words):,} tokens, the load {max(used) + 1:,}")
+        return Workload(
+            [
+                [
+                    Call(
+                        call.tree,
+                        [words[t] for t in call.prompt],
+                        [[words[t] for t in sample] for sample in call.samples],
+                        call.parent,
+                    )
+                    for call in tick
+                ]
+                for tick in self.ticks
+            ]
+        )
+
     def save(self, path: Path) -> None:
         """Write gzipped JSON, in which a prompt is what it adds to its parent."""
         calls = self.calls
@@ -135,6 +173,16 @@ class Workload:
             ticks.append(calls[at : at + size])
             at += size
         return cls(ticks)
+
+
+def _begins_like(model: Model, other: Path) -> bool:
+    """Whether a vocabulary begins with another model's, as the synthetic models' do."""
+    known = Model(other, n_gpu_layers=0)
+    try:
+        some = range(0, known.n_vocab, max(1, known.n_vocab // 64))
+        return all(model.token_text(token) == known.token_text(token) for token in some)
+    finally:
+        known.close()
 
 
 def _walk(trie: dict[tuple[int, int], int], node: int, tokens: Sequence[int]) -> int:
@@ -172,8 +220,6 @@ def record(recipe_name: str, overrides: Sequence[str]) -> Workload:
         recipe_name: the recipe; its model must run on llama.cpp.
         overrides: ``key=value``, as for ``--set``.
     """
-    from agentr_lite.actors.registry import resolve_model
-
     recipe = load_recipe(recipe_name, list(overrides))
     if len(recipe.env) > 1:
         raise SystemExit("a recording needs a recipe with one environment")

@@ -81,7 +81,7 @@ def _packages() -> list[Finding]:
 
 
 def _processor() -> list[Finding]:
-    from agentr_lite.actors.llamacpp.library import has_unsafe_amx, system_info, uses_gpu
+    from agentr_lite.actors.llamacpp.library import gpus, has_unsafe_amx, system_info
     from agentr_lite.actors.llamacpp.machine import physical_cores
 
     features = [name for name, there in system_info().items() if there]
@@ -97,7 +97,11 @@ def _processor() -> list[Finding]:
                 "not used: compiled by GCC, llama.cpp's AMX kernels crash",
             )
         )
-    findings.append(Finding("GPU", "ok", "used" if uses_gpu() else "not used by this llama.cpp"))
+    cards = [
+        f"{gpu.name}, {gpu.free_bytes / 2**30:.1f} of {gpu.total_bytes / 2**30:.1f} GiB free"
+        for gpu in gpus()
+    ]
+    findings.append(Finding("GPU", "ok", "; ".join(cards) or "not used by this llama.cpp"))
     return findings
 
 

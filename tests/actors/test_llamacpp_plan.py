@@ -10,6 +10,7 @@ import pytest
 from agentr_lite.actors.llamacpp import machine
 from agentr_lite.actors.llamacpp import plan as planning
 from agentr_lite.actors.llamacpp.lanes import Lanes
+from agentr_lite.actors.llamacpp.library import Gpu
 from agentr_lite.actors.llamacpp.machine import available_bytes, physical_cores
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.plan import LanePlan, plan_lanes
@@ -67,11 +68,41 @@ def test_few_cells_mean_few_lanes(model: Model) -> None:
     assert plan_lanes(model, context_tokens=300, n_cells=10, gpu=False, n_threads=4).n_cells == 300
 
 
-def test_a_gpu_gets_one_wide_lane(model: Model) -> None:
+def card(free: int, *, shares_ram: bool = False) -> Gpu:
+    return Gpu("a card", free, 2 * free, shares_ram)
+
+
+def test_a_gpu_gets_one_wide_lane(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "gpus", lambda: [card(1 << 30)])
     plan = plan_lanes(model, context_tokens=300, n_cells=None, gpu=True, n_threads=4)
     assert plan.count == 1
     assert plan.flash_attention
     assert plan.width > 32
+
+
+def test_a_gpus_cache_is_planned_by_its_own_memory(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = model.header.cell_bytes()
+
+    def cells(*cards: Gpu, ram: int) -> int:
+        monkeypatch.setattr(planning, "gpus", lambda: list(cards))
+        monkeypatch.setattr(planning, "available_bytes", lambda: ram)
+        return plan_lanes(model, context_tokens=64, n_cells=None, gpu=True, n_threads=4).n_cells
+
+    much, little = 10**6 * cell, 10**4 * cell
+    assert cells(card(much), ram=little) == 65_536
+    assert cells(card(little), ram=much) < 4_096
+    # Several cards hold a part of the layers each.
+    assert cells(card(much // 2), card(much // 2), ram=little) == 65_536
+    # A Mac's GPU has no memory of its own.
+    assert cells(card(much, shares_ram=True), ram=little) < 4_096
+
+
+def test_too_little_memory_on_a_gpu_is_said(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "gpus", lambda: [card(100_000)])
+    with pytest.raises(ModelError, match="more than is free on the GPU"):
+        plan_lanes(model, context_tokens=4096, n_cells=None, gpu=True, n_threads=4)
 
 
 def test_too_little_memory_is_said(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

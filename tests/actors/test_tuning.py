@@ -13,6 +13,7 @@ from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import calibrate, tuning
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.actors.llamacpp.calibrate import Shape, _choose
+from agentr_lite.actors.llamacpp.library import Gpu
 from agentr_lite.actors.llamacpp.tuning import Tuning
 from agentr_lite.core.errors import ModelError
 from tests.support.command_line import Call, one_error
@@ -74,6 +75,18 @@ def test_what_is_fast_at_one_width_only_is_not_chosen() -> None:
     found = shapes()
     found[1] = Shape(256, True, 1000.0, {4: 20.0, 32: 80.0, 64: 800.0})
     assert _choose(found, DEFAULT, 1, 0.0).best == DEFAULT
+
+
+def test_a_measurement_is_valid_for_the_card_that_it_was_made_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = []
+    for cards in ([], ["A"], ["B"], ["A", "A"]):
+        found = [Gpu(name, 1, 1, False) for name in cards]
+        monkeypatch.setattr(tuning, "gpus", lambda found=found: found)
+        names.append(tuning.machine_name())
+    assert len(set(names)) == 4
+    assert "CPU" in names[0]
 
 
 def test_settings_are_kept_by_model_and_machine(

@@ -26,7 +26,7 @@ from agentr_lite.actors.llamacpp import tuning
 from agentr_lite.actors.llamacpp.grammar import Constrained
 from agentr_lite.actors.llamacpp.isolated import IsolatedLane
 from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
-from agentr_lite.actors.llamacpp.library import library_version, uses_gpu
+from agentr_lite.actors.llamacpp.library import gpus, library_version, uses_gpu
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.plan import plan_isolated, plan_lanes
 from agentr_lite.actors.llamacpp.sampler import Chooser, Forced, make_chooser
@@ -106,11 +106,13 @@ class LlamaCppActor(Actor):
             self._context_tokens = context_tokens
             self._encoder = self._weights.encoder
             self._threads = n_threads or physical_cores()
+            on_gpu = uses_gpu() and n_gpu_layers != 0
+            self._gpus = [gpu.name for gpu in gpus()] if on_gpu else []
             plan = plan_lanes(
                 model,
                 context_tokens=context_tokens,
                 n_cells=n_cells,
-                gpu=uses_gpu() and n_gpu_layers != 0,
+                gpu=on_gpu,
                 n_threads=self._threads,
             )
             # The digest of a large file takes seconds: compute it only if anything is stored.
@@ -163,6 +165,7 @@ class LlamaCppActor(Actor):
             "context_tokens": self._context_tokens,
             "cache_tokens": [lane.context.n_cells for lane in self._lanes.lanes],
             "threads": self._threads,
+            **({"gpus": self._gpus} if self._gpus else {}),
             "deterministic": self._deterministic,
             **({"tuning": asdict(self._tuning)} if self._tuning is not None else {}),
             "chat_template": file_sha256(self._chat_template) if self._chat_template else "model",

@@ -8,7 +8,9 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import sys
 from collections import deque
+from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -16,6 +18,8 @@ from typing import Any
 from agentr_lite.core.errors import ModelError
 
 _LEVEL_ERROR, _LEVEL_CONTINUE = 4, 5
+_GPU, _INTEGRATED_GPU = 1, 2
+"""ggml_backend_dev_type; the other types compute in RAM beside the processor."""
 
 _errors: deque[str] = deque(maxlen=20)
 _last_level = 0
@@ -67,6 +71,47 @@ def system_info() -> dict[str, bool]:
 def uses_gpu() -> bool:
     """Whether this build of llama.cpp can use a GPU of this machine."""
     return bool(load_library().llama_supports_gpu_offload())
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU that llama.cpp computes on."""
+
+    name: str
+    """The card's own, e.g. ``NVIDIA H100``."""
+    free_bytes: int
+    total_bytes: int
+    shares_ram: bool
+    """Its memory is the machine's RAM, as on a Mac."""
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that layers are spread over; empty: this build or machine has none."""
+    lib: Any = load_library()._lib
+    # llama.cpp's library depends on ggml's, so their functions are found through it.
+    count, get = lib.ggml_backend_dev_count, lib.ggml_backend_dev_get
+    kind, describe, memory = (
+        lib.ggml_backend_dev_type,
+        lib.ggml_backend_dev_description,
+        lib.ggml_backend_dev_memory,
+    )
+    count.restype, get.restype = ctypes.c_size_t, ctypes.c_void_p
+    get.argtypes = [ctypes.c_size_t]
+    kind.argtypes, describe.argtypes = [ctypes.c_void_p], [ctypes.c_void_p]
+    describe.restype = ctypes.c_char_p
+    memory.argtypes = [ctypes.c_void_p] + [ctypes.POINTER(ctypes.c_size_t)] * 2
+    memory.restype = None
+    found = []
+    for index in range(count()):
+        device = get(index)
+        if kind(device) not in (_GPU, _INTEGRATED_GPU):
+            continue
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        memory(device, ctypes.byref(free), ctypes.byref(total))
+        name = (describe(device) or b"").decode("utf-8", "replace")
+        shares = kind(device) == _INTEGRATED_GPU or sys.platform == "darwin"
+        found.append(Gpu(name, free.value, total.value, shares))
+    return found
 
 
 def has_unsafe_amx() -> bool:

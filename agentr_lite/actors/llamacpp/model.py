@@ -13,6 +13,7 @@ from agentr_lite.actors.llamacpp.library import (
     has_unsafe_amx,
     last_error,
     load_library,
+    uses_gpu,
 )
 from agentr_lite.core.errors import ModelError
 
@@ -41,10 +42,13 @@ def check_vocabulary(path: Path) -> None:
 
 
 def _not_loadable(path: Path) -> ModelError:
-    return ModelError(
-        f"llama.cpp cannot load {path}: {last_error() or 'no reason given'}",
-        hint="The file may be damaged, or this llama.cpp may not know its architecture.",
-    )
+    reason = last_error()
+    hint = "The file may be damaged, or this llama.cpp may not know its architecture."
+    if re.search(r"alloc|out of memory", reason):
+        hint = "Close other programs, or use a smaller model or a smaller quantization of it."
+        if uses_gpu():
+            hint += " With CUDA_VISIBLE_DEVICES= (empty), the processor computes in RAM instead."
+    return ModelError(f"llama.cpp cannot load {path}: {reason or 'no reason given'}", hint=hint)
 
 
 class Model:
@@ -59,6 +63,10 @@ class Model:
     def __init__(self, path: Path, *, n_gpu_layers: int = -1) -> None:
         """Check the file's header, then load it.
 
+        Args:
+            path: a GGUF file.
+            n_gpu_layers: layers to compute on GPUs; -1: all, 0: no GPU is used for anything.
+
         Raises:
             ModelError: the file is missing, truncated, no GGUF file or no text decoder, or
                 llama.cpp refuses it.
@@ -69,6 +77,11 @@ class Model:
         clear_errors()
         params = lib.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
+        if n_gpu_layers == 0:
+            # Without layers, llama.cpp would still compute large batches on a GPU. An empty list of
+            # devices, which ends with NULL, leaves none.
+            self._devices = (ctypes.c_void_p * 1)(None)
+            params.devices = ctypes.addressof(self._devices)
         params.use_extra_bufts = not has_unsafe_amx()
         self.handle = lib.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:

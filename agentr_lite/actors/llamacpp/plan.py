@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from agentr_lite.actors.llamacpp.context import SEQUENCES
+from agentr_lite.actors.llamacpp.library import gpus
 from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.tuning import Tuning
@@ -89,18 +90,19 @@ def plan_lanes(
         model: the loaded model.
         context_tokens: longest conversation; each cache holds at least one.
         n_cells: cells of all caches together; None: chosen by the free memory.
-        gpu: whether layers are computed on a GPU.
+        gpu: whether layers are computed on a GPU; then the cache is in the GPU's memory.
         n_threads: threads of all lanes together.
 
     Raises:
         ModelError: one conversation does not fit the free memory.
     """
     cell = max(1, model.header.cell_bytes())
-    affordable = int(available_bytes() * _MEMORY_SHARE) // cell
-    if affordable < context_tokens and n_cells is None and not gpu:
+    affordable = int((_gpu_bytes() if gpu else available_bytes()) * _MEMORY_SHARE) // cell
+    if affordable < context_tokens and n_cells is None:
         raise ModelError(
             f"a conversation of {context_tokens:,} tokens needs"
-            f" {context_tokens * cell / 2**30:.1f} GiB for its cache, more than is free",
+            f" {context_tokens * cell / 2**30:.1f} GiB for its cache, more than is free"
+            + (" on the GPU" if gpu else ""),
             hint="Lower agent.context_tokens, close other programs, or use a smaller model.",
         )
     # Powers of two, so that small changes of the free memory do not change evictions, which
@@ -160,6 +162,13 @@ def plan_isolated(plan: LanePlan, *, context_tokens: int, n_threads: int) -> Lan
     return replace(
         plan, count=count, n_cells=2 * context_tokens, spill_bytes=spill, lends_threads=False
     )
+
+
+def _gpu_bytes() -> int:
+    """Free memory of all GPUs, over which llama.cpp spreads the layers and their caches."""
+    found = gpus()
+    free = sum(gpu.free_bytes for gpu in found)
+    return min(free, available_bytes()) if any(gpu.shares_ram for gpu in found) else free
 
 
 def _halved(cells: int, affordable: int) -> int:

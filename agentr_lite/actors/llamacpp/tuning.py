@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.actors.llamacpp.library import library_version, uses_gpu
+from agentr_lite.actors.llamacpp.library import gpus, library_version
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.core.config import config_dir
 from agentr_lite.core.errors import ModelError
@@ -40,8 +40,9 @@ def tuning_file() -> Path:
 
 
 def machine_name() -> str:
-    """What a measurement is valid for: processor, usable cores, GPU or not, llama.cpp's version."""
-    parts = [_processor(), f"{physical_cores()} cores", "GPU" if uses_gpu() else "CPU"]
+    """What a measurement is valid for: processor, usable cores, GPUs, llama.cpp's version."""
+    cards = " + ".join(gpu.name for gpu in gpus())
+    parts = [_processor(), f"{physical_cores()} cores", cards or "CPU"]
     return ", ".join([*parts, f"llama-cpp-python {library_version()}"])
 
 

@@ -22,7 +22,6 @@ from agentr_lite.actors.chat.encoder import ChatEncoder, History, Prompt
 from agentr_lite.actors.chat.template import model_template
 from agentr_lite.actors.chat.tokenizer import Tokenizer
 from agentr_lite.actors.digest import directory_sha256, file_sha256
-from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.actors.shared import open_beside
 from agentr_lite.core.errors import ModelError
@@ -162,7 +161,9 @@ class MlxActor(Actor):
 
     def _plan(self, n_cells: int | None) -> tuple[int, int]:
         """The pool's number of slots, and the batch's number of rows for as much memory again."""
-        affordable = int(available_bytes() * _MEMORY_SHARE) // max(1, self._pool.cell_bytes)
+        from agentr_lite.actors.mlx.device import free_bytes
+
+        affordable = int(free_bytes() * _MEMORY_SHARE) // max(1, self._pool.cell_bytes)
         if n_cells is None and affordable < self._context_tokens:
             gib = self._context_tokens * self._pool.cell_bytes / 2**30
             raise ModelError(

@@ -58,7 +58,8 @@ def use_fast_blas() -> BlasStatus:
     mlx, numpy = _packages_dirs("mlx"), _packages_dirs("numpy")
     if not mlx or not numpy:
         return BlasStatus(False, "MLX is not installed")
-    if not _beside(mlx, "mlx_cpu.libs/libblas*"):
+    # The wheels for CUDA bring the same BLAS, for what runs on the processor.
+    if not _beside(mlx, "mlx_c*.libs/libblas*"):
         return BlasStatus(True, "this MLX does not use the reference BLAS")
     if "mlx.core" in sys.modules:
         return BlasStatus(False, "MLX was imported before the fast BLAS could be loaded")

@@ -18,6 +18,7 @@ from huggingface_hub.errors import StrictDataclassError
 from mlx_lm import load
 from mlx_lm.utils import maybe_set_recommended_wired_limit
 
+from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.mlx.model_settings import mlx_settings
 from agentr_lite.core.errors import ModelError
 
@@ -85,6 +86,15 @@ def _scale_embeddings_exactly(model: Any) -> None:
 def on_cpu() -> bool:
     """Whether MLX computes on the CPU."""
     return bool(mx.default_device() == mx.Device(mx.cpu))
+
+
+def free_bytes() -> int:
+    """Free memory where MLX keeps its arrays: a CUDA card's own, or else RAM."""
+    if on_cpu():
+        return available_bytes()
+    # Only cards with a memory of their own report what is free; a Mac's GPU uses the RAM.
+    free = mx.device_info().get("free_memory")
+    return int(free) if isinstance(free, int | float) else available_bytes()
 
 
 def quiet() -> contextlib.redirect_stdout[io.StringIO]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks import tables
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 BEFORE = "<!-- example: environment -->\n```python\n"
 
 

@@ -55,6 +55,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Command -> (where its code is, its line in ``--help``): listing them imports none."""
 
 
+_MESSAGE_CHARS = 1_000
+
 _descriptor_1: TextIO | None = None
 
 
@@ -219,9 +221,9 @@ def _report(error: AgentrError, as_json: bool) -> None:
     if as_json:
         _print_json_error(error.kind, error.message, error.hint)
         return
-    _say(f"Error: {clean(error.message)}")
+    _say(f"Error: {_clipped(clean(error.message))}")
     if error.hint:
-        _say(f"Hint: {clean(error.hint)}")
+        _say(f"Hint: {_clipped(clean(error.hint))}")
 
 
 def _report_usage(error: click.ClickException, as_json: bool) -> None:
@@ -236,8 +238,13 @@ def _report_usage(error: click.ClickException, as_json: bool) -> None:
         return
     if context is not None:
         _say(context.get_usage())
-    _say(f"Error: {clean(message)}")
+    _say(f"Error: {_clipped(clean(message))}")
     _say(f"Hint: `{command} --help` says how it is used.")
+
+
+def _clipped(line: str) -> str:
+    """A line that a person can read: it may quote an argument of any length."""
+    return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}…"
 
 
 def _print_json_error(kind: str, message: str, hint: str) -> None:

@@ -11,6 +11,7 @@ from agentr_lite.actors.chat.sandbox import BROKEN, FAILED, REFUSED, RENDERED, O
 from agentr_lite.actors.chat.template_child import RemoteSandbox
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
+from agentr_lite.core.text_files import read_text
 from agentr_lite.core.unicode import without_surrogates
 
 THOUGHT_OPEN, THOUGHT_CLOSE = "<think>", "</think>"
@@ -197,7 +198,7 @@ def model_template(
     """
     if override is not None:
         try:
-            own = override.read_text("utf-8")
+            own = read_text(override)
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(
                 f"cannot read chat template {override}: {error}",

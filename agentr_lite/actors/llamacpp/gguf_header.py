@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agentr_lite.actors.llamacpp import gguf_checks
 from agentr_lite.core.errors import ModelError
 
 _MAGIC = b"GGUF"
@@ -37,6 +39,8 @@ class ArrayOf:
     """For strings: whether a string that is not empty occurs twice."""
     start: int = field(default=0, compare=False, repr=False)
     """Where the first item begins, in bytes from the start of the file."""
+    kind: int = _STRING
+    """GGUF's number of the items' type."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class Header:
         value = self.metadata.get(f"{self.architecture}.{key}", default)
         if isinstance(value, list):
             value = max(value, default=default)
-        return int(value) if isinstance(value, int | float) else default
+        number = isinstance(value, int | float) and math.isfinite(value)
+        return int(value) if number else default
 
     def cell_bytes(self) -> int:
         """Bytes of one token's f16 keys and values over all layers."""
@@ -171,6 +176,7 @@ def check_model_file(path: Path) -> Header:
             f"{path} is damaged: its vocabulary holds a token twice",
             hint="Download or convert the file again.",
         )
+    _refuse_damage(header, gguf_checks.check_model)
     return header
 
 
@@ -186,6 +192,7 @@ def check_adapter_file(path: Path, base: Header) -> Header:
         raise ModelError(
             f"{path} is a model, not an adapter", hint="Give a GGUF file that holds a LoRA adapter."
         )
+    _refuse_damage(header, gguf_checks.check_adapter)
     if header.architecture != base.architecture:
         raise ModelError(
             f"adapter {path} was made for '{header.architecture}' models,"
@@ -195,21 +202,33 @@ def check_adapter_file(path: Path, base: Header) -> Header:
     shapes = {tensor.name: tensor.shape for tensor in base.tensors}
     for tensor in header.tensors:
         name, _, side = tensor.name.rpartition(".lora_")
-        if side not in ("a", "b"):
-            continue
         base_shape = shapes.get(name)
-        dimension = 0 if side == "a" else 1
-        fits = base_shape is not None and (
-            tensor.shape[dimension] == base_shape[dimension]
-            or name == "token_embd.weight"  # its A is stored transposed
-        )
-        if not fits:
+        if base_shape is None or not _fits(name, side, tensor.shape, base_shape):
             raise ModelError(
                 f"adapter {path} does not fit {base.path}: tensor {tensor.name} is"
                 f" {tensor.shape}, the base's is {base_shape}",
                 hint="Use the adapter with the base model that it was trained on.",
             )
     return header
+
+
+def _fits(name: str, side: str, shape: tuple[int, ...], base: tuple[int, ...]) -> bool:
+    """Whether an adapter's matrix A or B has the size of the base's inputs or outputs."""
+    if len(base) != 2:
+        return False
+    if name == "token_embd.weight":
+        # It is looked up rather than multiplied, so its A is stored transposed.
+        return shape[1] == base[1 if side == "a" else 0]
+    return shape[0] == base[0] if side == "a" else shape[1] == base[1]
+
+
+def _refuse_damage(header: Header, check: Callable[[Header], None]) -> None:
+    try:
+        check(header)
+    except gguf_checks.Damage as error:
+        raise ModelError(
+            f"{header.path} is damaged: {error}", hint="Download or convert the file again."
+        ) from error
 
 
 def _checked(path: Path) -> Header:
@@ -304,13 +323,13 @@ class _Reader:
             if count <= _KEPT_ITEMS:
                 return [self.scalar(kind) for _ in range(count)]
             self.at += count * _SCALARS[kind].size
-            return ArrayOf(count)
+            return ArrayOf(count, kind=kind)
         if count <= _KEPT_ITEMS:
             return [self.value(kind, depth) for _ in range(count)]
         if kind != _STRING:
             for _ in range(count):
                 self.value(kind, depth)
-            return ArrayOf(count)
+            return ArrayOf(count, kind=kind)
         seen: set[bytes] = set()
         empty, start = 0, self.at
         for _ in range(count):

@@ -68,7 +68,7 @@ def check_adapter(header: Header) -> None:
     if kind != "lora":
         raise Damage(f"adapter.type is {_shown(kind)}, not 'lora'")
     alpha = header.metadata.get("adapter.lora.alpha")
-    if not isinstance(alpha, int | float) or not math.isfinite(alpha):
+    if not isinstance(alpha, float) or not math.isfinite(alpha):
         raise Damage(f"adapter.lora.alpha is {_shown(alpha)}")
     if not header.tensors:
         raise Damage("it has no tensors")

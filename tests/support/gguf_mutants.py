@@ -141,6 +141,10 @@ def _packed(kind: int, value: Any) -> bytes:
     return (whole % 2 ** (8 * size)).to_bytes(size, "little")
 
 
+def _shown(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
+
+
 def mutate(file: Gguf, rng: random.Random) -> str:
     """Make one to three mistakes; says which."""
     made: list[str] = []
@@ -157,7 +161,7 @@ def _a_number(file: Gguf, rng: random.Random) -> str:
     index = rng.choice([i for i, (_, v) in enumerate(file.metadata) if v.kind in _FORMATS])
     key, value = file.metadata[index]
     value.value = rng.choice(_FLOATS if value.kind in (6, 12) else _INTEGERS)
-    return f"{key.decode()} = {value.value}"
+    return f"{_shown(key)} = {value.value}"
 
 
 def _a_type(file: Gguf, rng: random.Random) -> str:
@@ -165,14 +169,14 @@ def _a_type(file: Gguf, rng: random.Random) -> str:
     value.kind = rng.choice([*_FORMATS, _STRING])
     if isinstance(value.value, list):
         value.value = value.value[0]
-    return f"{key.decode()} has type {value.kind}"
+    return f"{_shown(key)} has type {value.kind}"
 
 
 def _an_item_type(file: Gguf, rng: random.Random) -> str:
     rows = [row for row in file.metadata if row[1].kind == _ARRAY]
     key, value = rng.choice(rows)
     value.item_kind = rng.choice([*_FORMATS, _STRING])
-    return f"items of {key.decode()} have type {value.item_kind}"
+    return f"items of {_shown(key)} have type {value.item_kind}"
 
 
 def _a_length(file: Gguf, rng: random.Random) -> str:
@@ -180,7 +184,7 @@ def _a_length(file: Gguf, rng: random.Random) -> str:
     key, value = rng.choice(rows)
     length = rng.choice([0, 1, len(value.value) - 1, len(value.value) // 2, len(value.value) * 2])
     value.value = (value.value * 2)[:length]
-    return f"{key.decode()} has {length} items"
+    return f"{_shown(key)} has {length} items"
 
 
 def _an_item(file: Gguf, rng: random.Random) -> str:
@@ -195,7 +199,7 @@ def _an_item(file: Gguf, rng: random.Random) -> str:
             if value.item_kind == _STRING
             else rng.choice(_INTEGERS)
         )
-    return f"items of {key.decode()} changed"
+    return f"items of {_shown(key)} changed"
 
 
 def _a_string(file: Gguf, rng: random.Random) -> str:
@@ -204,7 +208,7 @@ def _a_string(file: Gguf, rng: random.Random) -> str:
     words = [b"", b"llama", b"qwen2", b"gemma", b"bert", b"mamba", b"gpt2", b"spm", b"\xff", b"no"]
     words += [b"t5", b"phi3", b"qwen2moe", b"deepseek2", b"rwkv6", b"wpm", b"ugm", b"x" * 70_000]
     value.value = rng.choice(words)
-    return f"{key.decode()} = {value.value[:20]!r}"
+    return f"{_shown(key)} = {value.value[:20]!r}"
 
 
 def _a_key(file: Gguf, rng: random.Random) -> str:
@@ -217,7 +221,7 @@ def _a_key(file: Gguf, rng: random.Random) -> str:
         file.metadata.append((key, value))
     else:
         file.metadata[index] = (rng.choice([b"", b"\xff", b"x" * 70_000, key + b"2"]), value)
-    return f"{key.decode()} is {what}"
+    return f"{_shown(key)} is {what}"
 
 
 def _a_new_key(file: Gguf, rng: random.Random) -> str:
@@ -246,32 +250,32 @@ def _a_size(file: Gguf, rng: random.Random) -> str:
     tensor.shape[index] = rng.choice(
         [0, 1, old - 1, old + 1, old * 2, old // 2, 2**40, 2**63, 2**64 - 1]
     )
-    return f"{tensor.name.decode()} has shape {tensor.shape}"
+    return f"{_shown(tensor.name)} has shape {tensor.shape}"
 
 
 def _dimensions(file: Gguf, rng: random.Random) -> str:
     tensor = rng.choice(file.tensors)
     tensor.shape = rng.choice([[], tensor.shape[:1], tensor.shape[::-1], [*tensor.shape, 1, 1, 1]])
-    return f"{tensor.name.decode()} has shape {tensor.shape}"
+    return f"{_shown(tensor.name)} has shape {tensor.shape}"
 
 
 def _a_tensor_type(file: Gguf, rng: random.Random) -> str:
     tensor = rng.choice(file.tensors)
     tensor.kind = rng.choice([*range(42), 99, 2**31, 2**32 - 1])
-    return f"{tensor.name.decode()} has type {tensor.kind}"
+    return f"{_shown(tensor.name)} has type {tensor.kind}"
 
 
 def _an_offset(file: Gguf, rng: random.Random) -> str:
     tensor = rng.choice(file.tensors)
     choices = [0, 1, 32, tensor.offset + 32, tensor.offset + 1, len(file.data), 2**40, 2**64 - 32]
     tensor.offset = rng.choice(choices)
-    return f"{tensor.name.decode()} is at {tensor.offset}"
+    return f"{_shown(tensor.name)} is at {tensor.offset}"
 
 
 def _a_tensor(file: Gguf, rng: random.Random) -> str:
     index = rng.randrange(len(file.tensors))
     tensor = file.tensors[index]
-    name = tensor.name.decode(errors="replace")
+    name = _shown(tensor.name)
     what = rng.choice(("gone", "twice", "renamed", "swapped"))
     if what == "gone" and len(file.tensors) > 1:
         del file.tensors[index]

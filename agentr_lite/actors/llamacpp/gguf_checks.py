@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from agentr_lite.actors.llamacpp.gguf_header import Header, TensorInfo
+from agentr_lite.actors.llamacpp.gguf_records import Header, TensorInfo
 
 _NAME = re.compile(r"[\w.-]{1,64}")
 _RANGES = {

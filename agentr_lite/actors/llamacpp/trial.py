@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agentr_lite.actors.digest import file_sha256
+from agentr_lite.actors.llamacpp.gguf_header import read_header
 from agentr_lite.actors.llamacpp.library import library_version
 from agentr_lite.core.child import Child, ChildLost
 from agentr_lite.core.config import home
@@ -22,6 +23,7 @@ _LEAST_BYTES_PER_S = 20_000_000
 _MEMORY_BYTES = 3_000_000_000
 """Beside the file itself: the vocabulary, two small caches, scratch memory."""
 _CHILD = "agentr_lite.actors.llamacpp.trial_child"
+_MOST_FILES = 1_000
 
 _opened: set[str] = set()
 
@@ -62,7 +64,10 @@ def check_opens(path: Path, adapter: Path | None = None) -> None:
 
 
 def _try(path: Path, adapter: Path | None) -> None:
-    size = sum(file.stat().st_size for file in (path, adapter) if file is not None)
+    files = read_header(path).metadata.get("split.count", 1)
+    # llama.cpp reads the others, too; they are about as large as the first.
+    size = path.stat().st_size * (min(max(files, 1), _MOST_FILES) if isinstance(files, int) else 1)
+    size += adapter.stat().st_size if adapter is not None else 0
     child = Child(_CHILD, memory_bytes=_MEMORY_BYTES + 2 * size)
     try:
         question = (str(path), str(adapter) if adapter else "")

@@ -1,8 +1,9 @@
 """Every option and argument of every command, given what nobody means, found by asking click.
 
-As a command, it makes every call and prints those that end otherwise than documented::
+As a command, it makes every call, or those of the commands named, and prints the ones that end
+otherwise than documented::
 
-    python -m tests.support.hostile_options
+    python -m tests.support.hostile_options [COMMAND]...
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 import click
 
 from agentr_lite.cli import cli, main
+from tests.support.report_case import make_database
 
 NUMBERS = ("9" * 400, "-1", f"-{'9' * 30}", "1e999", "nan", "inf", "-inf", "0x10", "1_0", "")
 TEXTS = (
@@ -41,7 +43,8 @@ FIXED = {
     "demos show": ("1",),
     "runs delete": ("nothing",),
     "train": ("nothing",),
-    "export": ("nothing", "-o", "out.jsonl"),
+    "splice": ("nothing",),
+    "export": ("latest", "-o", "out.jsonl"),
     "envs check": ("textcraft", "--episodes", "1"),
     "envs new": ("textcraft",),
     "envs show": ("textcraft",),
@@ -114,17 +117,25 @@ def fault(words: list[str], never_right: bool) -> str:
     return ""
 
 
-if __name__ == "__main__":
-    stopped: Counter[str] = Counter()
+def try_all(names: list[str]) -> None:
+    """Make the calls, beside a database with a whole run in it."""
+    made: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
         os.environ["AGENTR_LITE_HOME"] = str(Path(folder) / "home")
+        os.environ["AGENTR_LITE_DB"] = str(make_database(Path(folder)))
+        os.chdir(folder)
         for name, command in commands(cli):
+            if names and name not in names:
+                continue
             for words, never_right in calls(name, command):
                 print(name, ascii(words[-2:])[:90], file=sys.__stderr__, flush=True)
                 wrong = fault(words, never_right)
-                stopped[name] += 1
+                made[name] += 1
                 if wrong:
-                    print(f"--- {name} {ascii(words[-2:])[:120]}\n{wrong}", file=sys.__stdout__)
-                    sys.__stdout__.flush()
-    print(f"{sum(stopped.values())} calls of {len(stopped)} commands", file=sys.__stdout__)
+                    print(f"--- {ascii(words)[:200]}\n{wrong}", file=sys.__stdout__, flush=True)
+        os.chdir("/")
+    print(f"{sum(made.values()):,} calls of {len(made)} commands", file=sys.__stdout__)
+
+
+if __name__ == "__main__":
+    try_all(sys.argv[1:])

@@ -185,7 +185,7 @@ def test_random_mistakes_in_adapters(tiny: Path, tmp_path: Path) -> None:
         assert outcome(tiny, path)[0] in (REFUSED, DECLINED, CAUGHT, OPENED)
 
 
-def test_a_file_is_tried_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_tried_once(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[Path] = []
     once = trial._try
 
@@ -205,6 +205,10 @@ def test_a_file_is_tried_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> No
     trial.check_opens(tiny)
     assert tried == [tiny, tiny]
     trial.check_opens(resolve_model(STARTER).gguf)
+    monkeypatch.setattr(trial, "_made", set())
+    made = write_tiny_adapter(tmp_path / "adapter.gguf")
+    trial.note_made(made)
+    trial.check_opens(tiny, made)
     assert len(tried) == 2
 
 

@@ -26,6 +26,7 @@ _CHILD = "agentr_lite.actors.llamacpp.trial_child"
 _MOST_FILES = 1_000
 
 _opened: set[str] = set()
+_made: set[str] = set()
 
 
 def opened_files() -> Path:
@@ -44,7 +45,7 @@ def check_opens(path: Path, adapter: Path | None = None) -> None:
         ModelError: llama.cpp refuses one of the files, or crashes, hangs or grows over it.
     """
     subject = adapter or path
-    if subject.resolve().is_relative_to(_OWN_FILES):
+    if subject.resolve().is_relative_to(_OWN_FILES) or file_sha256(subject) in _made:
         return
     names = [file_sha256(file) for file in (path, adapter) if file is not None]
     line = " ".join([*names, library_version()])
@@ -61,6 +62,11 @@ def check_opens(path: Path, adapter: Path | None = None) -> None:
         ) from error
     _opened.add(line)
     _remember(line)
+
+
+def note_made(path: Path) -> None:
+    """Note that this process itself has just written a file, so that it is no unknown one."""
+    _made.add(file_sha256(path))
 
 
 def _try(path: Path, adapter: Path | None) -> None:

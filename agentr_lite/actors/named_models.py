@@ -17,6 +17,7 @@ from typing import Any
 
 from agentr_lite.core.config import config_dir
 from agentr_lite.core.errors import ModelError, UsageError
+from agentr_lite.core.json_values import load_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -52,7 +53,7 @@ def entries() -> dict[str, NamedModel]:
     """
     path = list_file()
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = load_json(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -55,6 +55,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Command -> (where its code is, its line in ``--help``): listing them imports none."""
 
 
+_MESSAGE_CHARS = 1_000
+_NUMBER_BITS = 63
+"""Of a number from the command line, without its sign."""
+
 _descriptor_1: TextIO | None = None
 
 
@@ -69,7 +73,7 @@ class LazyGroup(click.Group):
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
-        _add_debug(command)
+        _prepare(command)
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -98,14 +102,28 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _add_debug(command: click.Command) -> None:
-    """Give a command, and those below it, the option ``--debug``; ``_run`` reads it."""
+def _prepare(command: click.Command) -> None:
+    """Give a command, and those below it, what all have: ``--debug``, and numbers with bounds."""
     for below in command.commands.values() if isinstance(command, click.Group) else ():
-        _add_debug(below)
+        _prepare(below)
     if any("--debug" in parameter.opts for parameter in command.params):
         return
+    for parameter in command.params:
+        _bound(parameter)
     text = "Show the whole traceback of errors, an environment's as well."
     command.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help=text))
+
+
+def _bound(parameter: click.Parameter) -> None:
+    """Refuse whole numbers that neither a database nor an array can hold."""
+    own = parameter.callback
+
+    def check(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        if isinstance(value, int) and value.bit_length() > _NUMBER_BITS:
+            raise click.BadParameter(f"a number of more than {_NUMBER_BITS + 1} bits.", ctx, param)
+        return own(ctx, param, value) if own is not None else value
+
+    parameter.callback = check
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -175,6 +193,8 @@ def _check_arguments(arguments: list[str]) -> None:
     for argument in arguments:
         try:
             argument.encode()
+            if "\0" in argument:
+                raise UsageError(f"the argument {argument[:80]!r} holds a null character")
         except UnicodeEncodeError:
             raise UsageError(
                 f"the argument {argument!r} is not valid UTF-8",
@@ -219,9 +239,9 @@ def _report(error: AgentrError, as_json: bool) -> None:
     if as_json:
         _print_json_error(error.kind, error.message, error.hint)
         return
-    _say(f"Error: {clean(error.message)}")
+    _say(f"Error: {_clipped(clean(error.message))}")
     if error.hint:
-        _say(f"Hint: {clean(error.hint)}")
+        _say(f"Hint: {_clipped(clean(error.hint))}")
 
 
 def _report_usage(error: click.ClickException, as_json: bool) -> None:
@@ -236,8 +256,13 @@ def _report_usage(error: click.ClickException, as_json: bool) -> None:
         return
     if context is not None:
         _say(context.get_usage())
-    _say(f"Error: {clean(message)}")
+    _say(f"Error: {_clipped(clean(message))}")
     _say(f"Hint: `{command} --help` says how it is used.")
+
+
+def _clipped(line: str) -> str:
+    """A line that a person can read: it may quote an argument of any length."""
+    return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}…"
 
 
 def _print_json_error(kind: str, message: str, hint: str) -> None:

@@ -120,8 +120,10 @@ def adapter(
 
 
 def _read_texts(paths: tuple[Path, ...]) -> list[str]:
+    from agentr_lite.core.text_files import read_text
+
     try:
-        return [path.read_text("utf-8") for path in paths]
+        return [read_text(path) for path in paths]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read a --text: {error}") from error
 

@@ -15,6 +15,7 @@ import gguf
 
 from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.core.errors import ModelError
+from agentr_lite.core.json_values import load_json
 
 QWEN2_REGEX = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
@@ -140,7 +141,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ModelError: the file is missing or holds something else.
     """
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = load_json(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise ModelError(
             f"no file {path}", hint="Needed: a model directory in Hugging Face's format."
@@ -231,12 +232,11 @@ def _loaded(model_dir: Path) -> Any:
     """mlx-lm's tokenizer: transformers' classes change what tokenizer.json says."""
     # Before mlx_lm, which imports MLX.
     use_fast_blas()
-    from huggingface_hub.errors import StrictDataclassError
     from mlx_lm.utils import load_tokenizer
 
     try:
         return load_tokenizer(model_dir)
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+    except Exception as error:  # transformers raises nearly anything on damaged files
         reason = " ".join(str(error).split())
         raise ModelError(
             f"transformers cannot load the tokenizer of {model_dir}: {reason}"

@@ -7,14 +7,15 @@ prompt, answered by "OK"). ``agentr-lite export`` and ``demos export`` write all
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agentr_lite.core.errors import UsageError
+from agentr_lite.core.json_values import load_json
 from agentr_lite.core.messages import Message
+from agentr_lite.core.text_files import read_text
 
 _ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -47,9 +48,11 @@ def read_conversations(file: Path) -> list[Conversation]:
         UsageError: the file is not text, or holds nothing.
     """
     try:
-        text = file.read_text("utf-8-sig")
+        text = read_text(file, "utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is not a text file in UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}") from error
     conversations = list(_items(text))
     if not conversations:
         raise UsageError(f"{file} holds no conversations")
@@ -58,7 +61,7 @@ def read_conversations(file: Path) -> list[Conversation]:
 
 def _items(text: str) -> Iterator[Conversation]:
     try:
-        whole = json.loads(text)
+        whole = load_json(text)
     except ValueError:
         whole = None
     if isinstance(whole, list):
@@ -73,7 +76,7 @@ def _items(text: str) -> Iterator[Conversation]:
         if not line.strip():
             continue
         try:
-            item = json.loads(line)
+            item = load_json(line)
         except ValueError as error:
             yield Conversation(f"line {number}", [], problem=f"it is not JSON: {error}")
         else:

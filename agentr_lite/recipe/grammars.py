@@ -8,6 +8,7 @@ from typing import Any
 
 from agentr_lite.core.errors import GrammarError
 from agentr_lite.core.gbnf import FROM_ENVIRONMENT, FROM_VALID_ACTIONS, check_grammar
+from agentr_lite.core.text_files import read_text
 
 
 def with_grammar_text(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def read_grammar(value: str) -> str:
         return value
     path = Path(value).expanduser()
     try:
-        text = path.read_text("utf-8")
+        text = read_text(path)
     except (OSError, ValueError) as error:
         # A name that is too long is an OSError; a NUL in it, or a file that is not UTF-8, is a
         # ValueError.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 from agentr_lite.actors.chat.encoder import ChatEncoder, RewrittenTurns
 from agentr_lite.actors.registry import resolve_model
 from agentr_lite.core.errors import ModelError, RecipeError
+from agentr_lite.core.json_values import load_json
 from agentr_lite.core.messages import Message
+from agentr_lite.core.text_files import read_text
 from agentr_lite.recipe.groups import STARTER_GENERAL
 from agentr_lite.train.batches import TrainExample, split_turns
 
@@ -39,7 +40,7 @@ def load_general(spec: str) -> dict[int, TrainExample]:
         return {}
     path = general_path(spec)
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_text(path).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
             f"cannot read the general data {path}: {error}",
@@ -50,7 +51,7 @@ def load_general(spec: str) -> dict[int, TrainExample]:
         if not line.strip():
             continue
         try:
-            examples[number] = parse_example(json.loads(line))
+            examples[number] = parse_example(load_json(line))
         except (ValueError, RecursionError) as error:
             raise RecipeError(
                 f"general data {path}, line {number}: {error}",

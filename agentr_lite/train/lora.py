@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentr_lite.actors.chat.encoder import History
+from agentr_lite.actors.llamacpp.trial import note_made
 from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE, convert_adapter
 from agentr_lite.core.errors import AgentrError
@@ -147,6 +148,7 @@ def train_lora(
             training.validate_and_save(checkpoint)
         training.run(checkpoint)
         _export(checkpoint, model_dir, out_dir)
+        note_made(out_dir / GGUF_FILE)
         state.finished = True
         # The optimizer's state, the larger part of the folder, is not needed any more.
         checkpoint.save(state, lambda _: None)

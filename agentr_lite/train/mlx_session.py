@@ -25,6 +25,7 @@ from mlx_lm.utils import get_total_parameters
 from agentr_lite.actors.mlx.device import load_model, quiet
 from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE
 from agentr_lite.core.errors import AgentrError, ModelError
+from agentr_lite.core.json_values import load_json
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.train.batches import Tokenized, iterate_batches
@@ -163,7 +164,7 @@ class Session:
         path = folder / ADAPTER_FILE
         try:
             weights: Any = mx.load(str(path))
-            config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+            config = load_json((folder / CONFIG_FILE).read_text("utf-8"))
         except (OSError, RuntimeError, ValueError) as error:
             raise ModelError(f"cannot start from adapter {folder}: {error}") from error
         scale = (config.get("lora_parameters") or {}).get("scale")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from agentr_lite.actors.chat.sandbox import Sandbox
 from agentr_lite.actors.chat.template import ChatTemplate, merge_system
+from agentr_lite.actors.chat.template_child import RemoteSandbox
+from agentr_lite.actors.llamacpp.gguf_header import read_header
+from agentr_lite.actors.registry import STARTER, resolve_model
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
 from tests.support.tiny_gguf import CHATML
@@ -133,8 +137,8 @@ def test_hostile_and_broken_templates_are_errors(source: str) -> None:
     ],
 )
 def test_endless_templates_are_stopped(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentr_lite.actors.chat.template._BUDGET_S", 0.2)
-    with pytest.raises(ModelError, match=r"runs for more|its output does not end"):
+    monkeypatch.setattr("agentr_lite.actors.chat.template_child._LIMIT_S", 0.5)
+    with pytest.raises(ModelError, match=r"ran for more|its output does not end"):
         template(source)
 
 
@@ -151,18 +155,143 @@ def test_printf_formats_work(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["'%1000000000s' % x", "'%*s' % (1000000000, x)", "'%1000000000s' | format(x)"]
+    "expression",
+    [
+        "'%1000000000s' % x",
+        "'%*s' % (1000000000, x)",
+        "'%1000000000s' | format(x)",
+        "'{:>1000000000}'.format(x)",
+        "x | center(10 ** 9)",
+        "x.center(10 ** 9)",
+        "x.ljust(10 ** 10)",
+        "x.zfill(10 ** 10)",
+        "x.expandtabs(10 ** 9) ~ ('\\t' * 9).expandtabs(10 ** 9)",
+        "x * 10 ** 10",
+        "[x] * 10 ** 10",
+        "x | slice(10 ** 10) | list",
+        "x | indent(2 * 10 ** 9, true)",
+        "x | batch(10 ** 10, x) | list",
+        "(x * 99999) | replace(x[0], x * 9999)",
+        "(x * 9999) | list | join(x * 99999)",
+        "(x * 9999).join((x * 9999) | list)",
+        "(x * 99999) | wordwrap(1, true, x * 9999)",
+        "(x * 99999).translate({112: x * 9999})",
+        "messages | tojson(indent=10 ** 10)",
+        "10 ** 10 ** 10",
+        "(10 ** 10 ** 6) | string",
+        "1 | round(10 ** 10)",
+        "range(99999) | map('string') | map('center', 99999) | list",
+        "((range(99999) | list) * 99999) | sum",
+    ],
 )
-def test_printf_formats_cannot_grow_a_text_at_will(form: str) -> None:
-    source = f"{{% for m in messages %}}{{% set x = m.content %}}{{{{ {form} }}}}{{% endfor %}}"
-    with pytest.raises(ModelError, match="too large a width"):
-        ChatTemplate(source, origin="test")
-
-
-def test_centred_text_has_a_bounded_width() -> None:
-    source = "{% for m in messages %}[{{ m.content | center(9) }}]{% endfor %}"
-    assert ChatTemplate(source, origin="test").render([{"role": "user", "content": "abc"}]) == (
-        "[   abc   ]"
+def test_templates_cannot_take_time_or_memory_at_will(
+    expression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentr_lite.actors.chat.template_child._LIMIT_S", 2.0)
+    source = (
+        "{% for m in messages %}{{ m.content }}{% set x = m.content %}"
+        f"{{% if ({expression}) | string | length < 3000000 %}}{{{{ 1 / 0 }}}}{{% endif %}}"
+        "{{ 'small enough' / 0 }}{% endfor %}"
     )
-    with pytest.raises(ModelError, match="too large a width"):
-        ChatTemplate(source.replace("9", "1000000000"), origin="test")
+    with pytest.raises(ModelError, match=r"the chat template of test (fails|does not compile): "):
+        ChatTemplate(source, origin="test")
+    assert template(CHATML).render(CHAT)
+
+
+NESTED = 30_000
+
+
+def ascii_beginning(source: str) -> str:
+    return ascii(source[:40])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ " + "(" * NESTED + ")" * NESTED + " }}",
+        "{{ " + "[" * NESTED + "]" * NESTED + " }}",
+        "{{ " + "not " * NESTED + "x }}",
+        "{{ " + "-" * NESTED + "1 }}",
+        "{{ " + "1 + " * NESTED + "1 }}",
+        "{{ x" + ".y" * NESTED + " }}",
+        "{{ x" + "|trim" * NESTED + " }}",
+        "{% if x %}" * 2_000 + "{% endif %}" * 2_000,
+        "{% for x in y %}" * 200 + "{% endfor %}" * 200,
+        "{{ " + "9" * NESTED + " }}",
+        "{{ 1e" + "9" * 300 + " | int }}",
+        "{{ 1e999 | int }}",
+        "{{ '\\ud800' }}\ud800",
+        "{{ '\\N{NO SUCH NAME}' }}",
+        "{{ '\\x' }}",
+        "{{ 0x }}",
+        "{{ 1_ }}",
+        "{% set messages.x = 1 %}",
+        "{% set ns.x = 1 %}",
+        "{% macro f(f, f) %}{% endmacro %}",
+        "{% block b %}{% endblock %}{% block b %}{% endblock %}",
+        "{% extends 'x' %}",
+        "{% break %}",
+        "{% generation %}",
+        "{{ raise_exception('x' * 10 ** 7) }}",
+        "{{ raise_exception(messages) }}",
+        "{{ strftime_now('\ud800') }}",
+        "{{ messages | random }}",
+        "x" * 300_000,
+        "".join(f"<a{i}>" for i in range(9_999)),
+        "{{ messages | map(attribute='__class__') | list | first }}",
+        "{{ messages | sort(attribute='content.x', case_sensitive=9) | groupby(9) }}",
+        "\0",
+        "{#" * 99,
+        "{{",
+        "{%",
+    ],
+    ids=ascii_beginning,
+)
+def test_templates_that_do_not_compile_are_errors(source: str) -> None:
+    with pytest.raises(ModelError, match=r"the chat template of model\.gguf") as caught:
+        template(source)
+    assert "\n" not in caught.value.message and len(caught.value.message) < 500
+    assert template(CHATML).render(CHAT)
+
+
+def test_half_characters_in_a_template_are_replaced() -> None:
+    made = template("{% for m in messages %}{{ '\\ud800' ~ m.content }}{% endfor %}")
+    assert made.render(CHAT[1:2]) == "\ufffdTask."
+
+
+def test_a_text_of_a_class_of_its_own_is_rendered_as_text() -> None:
+    class Loud(str):
+        def __str__(self) -> str:
+            raise AssertionError
+
+    text = template(CHATML).render([{"role": "user", "content": Loud("seen")}])
+    assert text.startswith("<|im_start|>user\nseen<|im_end|>")
+
+
+def test_a_template_that_turns_later_costs_its_conversation_only() -> None:
+    turning = template(
+        "{% for m in messages %}{{ m.content }}"
+        "{% if m.content == 'turn' %}{{ [0] * 10 ** 10 }}{% endif %}{% endfor %}"
+    )
+    good = template(CHATML)
+    before = good.render(CHAT)
+    with pytest.raises(ModelError, match=r"model\.gguf fails: it takes too much memory"):
+        turning.render([{"role": "user", "content": "turn"}])
+    assert good.render(CHAT) == before
+    assert turning.render([{"role": "user", "content": "x"}]) == "x"
+
+
+def test_more_templates_than_the_child_keeps() -> None:
+    made = [template(f"{CHATML}{n}") for n in range(40)]
+    assert [one.render(CHAT)[-2:].strip() for one in made] == [str(n)[-2:] for n in range(40)]
+
+
+def test_the_bundled_models_template_is_rendered_here() -> None:
+    source = read_header(resolve_model(STARTER).gguf).chat_template
+    assert source is not None
+    ours = template(source)
+    assert isinstance(ours._sandbox, Sandbox)
+    assert ours.render(CHAT) == "".join(
+        [*(f"<|{m['role']}|>{m['content']}<|end|>" for m in CHAT), "<|assistant|>"]
+    )
+    assert isinstance(template(source + " ")._sandbox, RemoteSandbox)

@@ -30,7 +30,10 @@ from agentr_lite.core.messages import Message
 
 History = Literal["exact", "template"]
 
+_Key = tuple[tuple[str, ...], ...]
 _KEPT_PIECES = 20_000
+_KEPT_HEADS = 512
+"""A head is asked for at every turn of its task, and a search plays tens of tasks together."""
 
 
 class RewrittenTurns(ModelError):
@@ -90,7 +93,8 @@ class ChatEncoder:
         """Tokens of the white space between an answer and the token that ends it."""
         self._keeps_thoughts = template.thinks and keeps_thoughts(template)
         """Whether later prompts show what was thought before an answer."""
-        self._pieces: OrderedDict[tuple[tuple[str, str], ...], list[int]] = OrderedDict()
+        self._pieces: OrderedDict[_Key, list[int]] = OrderedDict()
+        self._heads: OrderedDict[_Key, list[int]] = OrderedDict()
 
     @property
     def end_tokens(self) -> frozenset[int]:
@@ -107,7 +111,7 @@ class ChatEncoder:
         if split is None or (split[1] and not split[1][-1].reply):
             return self._rendered(messages)
         head, exchanges = split
-        return [*self._rendered(head), *self._exchanges(exchanges)]
+        return [*self._head(head), *self._exchanges(exchanges)]
 
     def fit(self, messages: Sequence[Message], limit: int) -> Prompt:
         """``prompt`` within ``limit`` tokens.
@@ -213,7 +217,7 @@ class ChatEncoder:
         if split is None:
             return self._rendered_example(messages, learnt)
         head, exchanges = split
-        tokens = self._rendered(head)
+        tokens = [*self._head(head)]
         mask = [False] * len(tokens)
         index = len(head)
         for exchange in exchanges:
@@ -271,6 +275,15 @@ class ChatEncoder:
         thinking = message.get("thinking") if self._keeps_thoughts else None
         return [*self.thoughts(thinking), *answer] if thinking else answer
 
+    def _head(self, messages: Sequence[Message]) -> list[int]:
+        """The turns up to the first user turn; the caller leaves the list as it is."""
+        key = tuple((m["role"], m["content"], m.get("thinking", "")) for m in messages)
+        known = self._heads.get(key)
+        if known is None:
+            return _keep(self._heads, key, self._rendered(messages), _KEPT_HEADS)
+        self._heads.move_to_end(key)
+        return known
+
     def _piece(self, reply: Sequence[Message]) -> list[int]:
         """What the template writes from an answer's end to where the next one begins."""
         key = tuple((message["role"], message["content"]) for message in reply)
@@ -278,12 +291,9 @@ class ChatEncoder:
         if known is None:
             guarded, guard = self.tokenizer.guard(reply)
             text = self.turn.after_answer(self._template, guarded)
-            known = self.tokenizer.template_text(text, guard)
-            self._pieces[key] = known
-            if len(self._pieces) > _KEPT_PIECES:
-                self._pieces.popitem(last=False)
-        else:
-            self._pieces.move_to_end(key)
+            tokens = self.tokenizer.template_text(text, guard)
+            return _keep(self._pieces, key, tokens, _KEPT_PIECES)
+        self._pieces.move_to_end(key)
         return known
 
     def _with_thoughts(self, messages: Sequence[Message]) -> Sequence[Message]:
@@ -337,6 +347,13 @@ _REWRITTEN = (
     "the chat template rewrites finished turns, so the turns of a conversation cannot be learnt in"
     " one sequence"
 )
+
+
+def _keep(kept: OrderedDict[_Key, list[int]], key: _Key, tokens: list[int], most: int) -> list[int]:
+    kept[key] = tokens
+    if len(kept) > most:
+        kept.popitem(last=False)
+    return tokens
 
 
 def split_exchanges(

@@ -8,14 +8,21 @@ from typing import Any
 from agentr_lite.actors.llamacpp.gguf_header import check_adapter_file
 from agentr_lite.actors.llamacpp.library import clear_errors, last_error, load_library
 from agentr_lite.actors.llamacpp.model import Model
+from agentr_lite.actors.llamacpp.trial import check_opens
 from agentr_lite.core.errors import ModelError
 
 
 class Adapters:
-    """The adapters of one model."""
+    """The adapters of one model.
 
-    def __init__(self, model: Model) -> None:
+    Args:
+        model: the model.
+        tried: open each file in this process, known or not; see ``trial``.
+    """
+
+    def __init__(self, model: Model, *, tried: bool = False) -> None:
         self._model = model
+        self._tried = tried
         self._lib = load_library()
         self._loaded: dict[tuple[Path, int, int], Any] = {}
 
@@ -30,6 +37,8 @@ class Adapters:
         key = (path.resolve(), stat.st_mtime_ns, stat.st_size)
         if key in self._loaded:
             return self._loaded[key]
+        if not self._tried:
+            check_opens(self._model.path, path)
         clear_errors()
         handle = self._lib.llama_adapter_lora_init(self._model.handle, str(path).encode())
         # If llama.cpp refuses, this is a NULL pointer: falsy, but not None.

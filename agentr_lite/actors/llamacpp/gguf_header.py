@@ -8,14 +8,25 @@ Source: the GGUF format, https://github.com/ggml-org/ggml/blob/master/docs/gguf.
 
 from __future__ import annotations
 
-import math
 import mmap
 import struct
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agentr_lite.actors.llamacpp import gguf_checks
+from agentr_lite.actors.llamacpp.gguf_records import ArrayOf, Header, TensorInfo
 from agentr_lite.core.errors import ModelError
+
+__all__ = [
+    "ArrayOf",
+    "Header",
+    "TensorInfo",
+    "check_adapter_file",
+    "check_model_file",
+    "read_header",
+    "token_text",
+]
 
 _MAGIC = b"GGUF"
 _STRING, _ARRAY = 8, 9
@@ -26,73 +37,6 @@ _KEPT_ITEMS = 64
 """Longer arrays are skipped and reported as ``ArrayOf``."""
 _MAX_STRING = 1 << 28
 _MAX_COUNT = 1 << 28
-
-
-@dataclass(frozen=True)
-class ArrayOf:
-    """Stands for an array that is too long to keep."""
-
-    items: int
-    repeated: bool = False
-    """For strings: whether a string that is not empty occurs twice."""
-    start: int = field(default=0, compare=False, repr=False)
-    """Where the first item begins, in bytes from the start of the file."""
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """One tensor of the file."""
-
-    name: str
-    shape: tuple[int, ...]
-    """In ggml's order: fastest dimension first."""
-    kind: int
-    """ggml's type number."""
-    offset: int
-    """In bytes from the start of the data section."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """The header of a GGUF file."""
-
-    path: Path
-    version: int
-    metadata: dict[str, Any] = field(repr=False)
-    tensors: tuple[TensorInfo, ...] = field(repr=False)
-    data_offset: int
-    file_bytes: int
-
-    @property
-    def architecture(self) -> str:
-        """``general.architecture``, e.g. ``llama``; empty if missing."""
-        return str(self.metadata.get("general.architecture", ""))
-
-    @property
-    def chat_template(self) -> str | None:
-        """The default chat template, or None."""
-        template = self.metadata.get("tokenizer.chat_template")
-        return template if isinstance(template, str) and template.strip() else None
-
-    def architecture_value(self, key: str, default: int = 0) -> int:
-        """``{architecture}.{key}`` as a number (the largest one of a per-layer array)."""
-        value = self.metadata.get(f"{self.architecture}.{key}", default)
-        if isinstance(value, list):
-            value = max(value, default=default)
-        return int(value) if isinstance(value, int | float) else default
-
-    def cell_bytes(self) -> int:
-        """Bytes of one token's f16 keys and values over all layers."""
-        heads = max(1, self.architecture_value("attention.head_count", 1))
-        kv_heads = self.architecture_value("attention.head_count_kv", heads)
-        width = self.architecture_value("embedding_length") // heads
-        key = self.architecture_value("attention.key_length", width)
-        value = self.architecture_value("attention.value_length", width)
-        return 2 * kv_heads * (key + value) * self.architecture_value("block_count")
-
-    def parameters(self) -> int:
-        """How many numbers all tensors hold together."""
-        return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
 
 def read_header(path: Path) -> Header:
@@ -171,6 +115,7 @@ def check_model_file(path: Path) -> Header:
             f"{path} is damaged: its vocabulary holds a token twice",
             hint="Download or convert the file again.",
         )
+    _refuse_damage(header, gguf_checks.check_model)
     return header
 
 
@@ -186,6 +131,7 @@ def check_adapter_file(path: Path, base: Header) -> Header:
         raise ModelError(
             f"{path} is a model, not an adapter", hint="Give a GGUF file that holds a LoRA adapter."
         )
+    _refuse_damage(header, gguf_checks.check_adapter)
     if header.architecture != base.architecture:
         raise ModelError(
             f"adapter {path} was made for '{header.architecture}' models,"
@@ -195,21 +141,33 @@ def check_adapter_file(path: Path, base: Header) -> Header:
     shapes = {tensor.name: tensor.shape for tensor in base.tensors}
     for tensor in header.tensors:
         name, _, side = tensor.name.rpartition(".lora_")
-        if side not in ("a", "b"):
-            continue
         base_shape = shapes.get(name)
-        dimension = 0 if side == "a" else 1
-        fits = base_shape is not None and (
-            tensor.shape[dimension] == base_shape[dimension]
-            or name == "token_embd.weight"  # its A is stored transposed
-        )
-        if not fits:
+        if base_shape is None or not _fits(name, side, tensor.shape, base_shape):
             raise ModelError(
                 f"adapter {path} does not fit {base.path}: tensor {tensor.name} is"
                 f" {tensor.shape}, the base's is {base_shape}",
                 hint="Use the adapter with the base model that it was trained on.",
             )
     return header
+
+
+def _fits(name: str, side: str, shape: tuple[int, ...], base: tuple[int, ...]) -> bool:
+    """Whether an adapter's matrix A or B has the size of the base's inputs or outputs."""
+    if len(base) != 2:
+        return False
+    if name == "token_embd.weight":
+        # It is looked up rather than multiplied, so its A is stored transposed.
+        return shape[1] == base[1 if side == "a" else 0]
+    return shape[0] == base[0] if side == "a" else shape[1] == base[1]
+
+
+def _refuse_damage(header: Header, check: Callable[[Header], None]) -> None:
+    try:
+        check(header)
+    except gguf_checks.Damage as error:
+        raise ModelError(
+            f"{header.path} is damaged: {error}", hint="Download or convert the file again."
+        ) from error
 
 
 def _checked(path: Path) -> Header:
@@ -304,13 +262,13 @@ class _Reader:
             if count <= _KEPT_ITEMS:
                 return [self.scalar(kind) for _ in range(count)]
             self.at += count * _SCALARS[kind].size
-            return ArrayOf(count)
+            return ArrayOf(count, kind=kind)
         if count <= _KEPT_ITEMS:
             return [self.value(kind, depth) for _ in range(count)]
         if kind != _STRING:
             for _ in range(count):
                 self.value(kind, depth)
-            return ArrayOf(count)
+            return ArrayOf(count, kind=kind)
         seen: set[bytes] = set()
         empty, start = 0, self.at
         for _ in range(count):

@@ -20,6 +20,7 @@ from agentr_lite.core.errors import ModelError
 _LEVEL_ERROR, _LEVEL_CONTINUE = 4, 5
 _GPU, _INTEGRATED_GPU = 1, 2
 """ggml_backend_dev_type; the other types compute in RAM beside the processor."""
+_MESSAGE_CHARS = 300
 
 _errors: deque[str] = deque(maxlen=20)
 _last_level = 0
@@ -130,7 +131,7 @@ def clear_errors() -> None:
 
 def last_error() -> str:
     """The first error that llama.cpp logged since ``clear_errors``, on one line; or empty."""
-    return " ".join(_errors[0].split()) if _errors else ""
+    return " ".join(_errors[0].split())[:_MESSAGE_CHARS] if _errors else ""
 
 
 def _on_log(level: int, text: bytes, user_data: Any) -> None:

@@ -15,6 +15,7 @@ from agentr_lite.actors.llamacpp.library import (
     load_library,
     uses_gpu,
 )
+from agentr_lite.actors.llamacpp.trial import check_opens
 from agentr_lite.core.errors import ModelError
 
 _CONTROL_LIKE = re.compile(r"<\|\S+\|>")
@@ -31,6 +32,7 @@ def check_vocabulary(path: Path) -> None:
     Raises:
         ModelError: llama.cpp refuses the file, e.g. because it does not know the architecture.
     """
+    check_opens(path)
     lib = load_library()
     clear_errors()
     params = lib.llama_model_default_params()
@@ -60,8 +62,13 @@ class Model:
         vocab: ``llama_vocab *``, the model's own.
     """
 
-    def __init__(self, path: Path, *, n_gpu_layers: int = -1) -> None:
-        """Check the file's header, then load it.
+    def __init__(self, path: Path, *, n_gpu_layers: int = -1, tried: bool = False) -> None:
+        """Check the file's header, open it in a child process if it is unknown, then load it.
+
+        Args:
+            path: a GGUF file.
+            n_gpu_layers: -1 = all, if llama.cpp was built with GPU support.
+            tried: open it in this process, known or not.
 
         Args:
             path: a GGUF file.
@@ -73,6 +80,8 @@ class Model:
         """
         self.path = path
         self.header = check_model_file(path)
+        if not tried:
+            check_opens(path)
         lib = self._lib = load_library()
         clear_errors()
         params = lib.llama_model_default_params()

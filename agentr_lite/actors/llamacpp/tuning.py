@@ -19,6 +19,7 @@ from agentr_lite.actors.llamacpp.library import gpus, library_version
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.core.config import config_dir
 from agentr_lite.core.errors import ModelError
+from agentr_lite.core.json_values import load_json
 
 _HINT = "Delete it; `agentr-lite doctor --tune` creates it again."
 
@@ -101,7 +102,7 @@ def forget(digest: str) -> bool:
 def _read() -> dict[str, Any]:
     path = tuning_file()
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = load_json(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from huggingface_hub.errors import StrictDataclassError
 from mlx_lm import load
 from mlx_lm.utils import maybe_set_recommended_wired_limit
 
 from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.mlx.model_settings import mlx_settings
 from agentr_lite.core.errors import ModelError
+from agentr_lite.core.json_values import load_json
 
 
 def load_model(model_dir: Path) -> tuple[Any, Any]:
@@ -37,18 +36,11 @@ def load_model(model_dir: Path) -> tuple[Any, Any]:
             hint="Needed: a directory in Hugging Face's or MLX's format, with config.json.",
         )
     try:
-        config = json.loads((model_dir / "config.json").read_text("utf-8"))
+        config = load_json((model_dir / "config.json").read_text("utf-8"))
         with quiet():
             model, tokenizer = load(str(model_dir), model_config=mlx_settings(config))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        StrictDataclassError,
-    ) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # mlx-lm and transformers raise nearly anything on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelError(f"mlx-lm cannot load {model_dir}: {reason}") from error
     if config.get("model_type") == "gemma3_text":
         _scale_embeddings_exactly(model)

@@ -31,6 +31,7 @@ from agentr_lite.actors.openai.servers import find_model
 from agentr_lite.actors.openai.spec import ServerSpec
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message, spoken
+from agentr_lite.core.text_files import read_text
 from agentr_lite.core.unicode import without_surrogates
 from agentr_lite.core.usage import Usage
 
@@ -318,7 +319,7 @@ def _load_template(path: Path | None) -> ChatTemplate | None:
     if path is None:
         return None
     try:
-        source = path.read_text("utf-8")
+        source = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(
             f"cannot read chat template {path}: {error}",

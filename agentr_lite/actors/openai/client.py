@@ -17,6 +17,7 @@ from agentr_lite.actors.openai.spec import ServerSpec
 from agentr_lite.console.streams import warn
 from agentr_lite.core.config import ServerSettings
 from agentr_lite.core.errors import ModelError
+from agentr_lite.core.json_values import load_json
 
 T = TypeVar("T")
 
@@ -247,7 +248,7 @@ class Client:
         """The server's message on one line; the key is removed from it."""
         text = response.text
         try:
-            answer = json.loads(text)
+            answer = load_json(text)
         except ValueError:
             pass
         else:

@@ -12,7 +12,6 @@ tags). Files are read in sorted order; upstream uses the directory's order.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from importlib.resources.abc import Traversable
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agentr_lite.core.errors import UsageError
+from agentr_lite.core.json_values import load_json
+from agentr_lite.core.text_files import check_ends
 from agentr_lite.envs.textcraft.rules import NAMESPACE, Recipe, RecipeTable
 
 _HINT = (
@@ -47,7 +48,7 @@ def load_datapack(location: str) -> RecipeTable:
     loader = _Loader()
     for name, file in _recipe_files(_root(location), location):
         try:
-            loader.add(json.loads(file.read_bytes().decode("utf-8-sig")))
+            loader.add(load_json(file.read_bytes().decode("utf-8-sig")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             # The file comes from outside, so every error in it is reported with its name.
             raise UsageError(
@@ -67,6 +68,7 @@ def _root(location: str) -> Traversable:
     if not path.exists():
         raise UsageError(f"no data pack at {location}", hint=_HINT)
     try:
+        check_ends(path)
         # zipfile.Path has all methods of the protocol that are used here.
         return zipfile.Path(zipfile.ZipFile(path))
     except (OSError, zipfile.BadZipFile) as error:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentr_lite.core.errors import UsageError
+from agentr_lite.core.json_values import load_json
+from agentr_lite.core.text_files import read_text
 
 GoalKind = Literal["synthetic", "human"]
 
@@ -102,7 +104,7 @@ def products_file(place: Path) -> Path:
 
 def _read(path: Path, kind: type) -> Any:
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = load_json(read_text(path))
     except (OSError, ValueError) as error:
         raise UsageError(
             f"webshop: cannot read {path}: {error}",

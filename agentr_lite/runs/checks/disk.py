@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import defaultdict
@@ -14,6 +13,7 @@ from agentr_lite.actors.openai.spec import is_server
 from agentr_lite.actors.registry import expand, resolve_model
 from agentr_lite.core.config import home
 from agentr_lite.core.errors import AgentrError, ModelError, StoreError
+from agentr_lite.core.json_values import load_json
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.checks.checklist import Checklist
 
@@ -193,7 +193,7 @@ def _config(folder: Path | None) -> dict[str, object]:
     if folder is None:
         return {}
     try:
-        data = json.loads((folder / "config.json").read_text("utf-8"))
+        data = load_json((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     text = data.get("text_config") if isinstance(data, dict) else None

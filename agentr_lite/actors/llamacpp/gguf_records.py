@@ -1,0 +1,80 @@
+"""What a GGUF file's header says, as records."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_STRING = 8
+
+
+@dataclass(frozen=True)
+class ArrayOf:
+    """Stands for an array that is too long to keep."""
+
+    items: int
+    repeated: bool = False
+    """For strings: whether a string that is not empty occurs twice."""
+    start: int = field(default=0, compare=False, repr=False)
+    """Where the first item begins, in bytes from the start of the file."""
+    kind: int = _STRING
+    """GGUF's number of the items' type."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    """In ggml's order: fastest dimension first."""
+    kind: int
+    """ggml's type number."""
+    offset: int
+    """In bytes from the start of the data section."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of a GGUF file."""
+
+    path: Path
+    version: int
+    metadata: dict[str, Any] = field(repr=False)
+    tensors: tuple[TensorInfo, ...] = field(repr=False)
+    data_offset: int
+    file_bytes: int
+
+    @property
+    def architecture(self) -> str:
+        """``general.architecture``, e.g. ``llama``; empty if missing."""
+        return str(self.metadata.get("general.architecture", ""))
+
+    @property
+    def chat_template(self) -> str | None:
+        """The default chat template, or None."""
+        template = self.metadata.get("tokenizer.chat_template")
+        return template if isinstance(template, str) and template.strip() else None
+
+    def architecture_value(self, key: str, default: int = 0) -> int:
+        """``{architecture}.{key}`` as a number (the largest one of a per-layer array)."""
+        value = self.metadata.get(f"{self.architecture}.{key}", default)
+        if isinstance(value, list):
+            value = max(value, default=default)
+        number = isinstance(value, int | float) and math.isfinite(value)
+        return int(value) if number else default
+
+    def cell_bytes(self) -> int:
+        """Bytes of one token's f16 keys and values over all layers."""
+        heads = max(1, self.architecture_value("attention.head_count", 1))
+        kv_heads = self.architecture_value("attention.head_count_kv", heads)
+        width = self.architecture_value("embedding_length") // heads
+        key = self.architecture_value("attention.key_length", width)
+        value = self.architecture_value("attention.value_length", width)
+        return 2 * kv_heads * (key + value) * self.architecture_value("block_count")
+
+    def parameters(self) -> int:
+        """How many numbers all tensors hold together."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)

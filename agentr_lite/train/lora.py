@@ -191,8 +191,6 @@ class _Training:
         self._settings = settings
         self._state = state
         self._report = report
-        # Its order does not matter, only that it stays the same.
-        self._valid_plan = plan_batches(_lengths(held_out), settings.batch_size, 1.0, 0)
 
     def run(self, checkpoint: CheckpointFolder) -> None:
         """Train to the end of the plan or to the early stop; the checkpoint then is the result."""
@@ -222,7 +220,7 @@ class _Training:
         state = self._state
         if self._held_out:
             began = time.perf_counter()
-            loss = self._session.validate(self._held_out, self._valid_plan)
+            loss = self._session.validate(self._held_out)
             state.seconds += time.perf_counter() - began
             state.valid_losses.append((state.step, loss))
             self._report({"event": "valid", "step": state.step, "valid_loss": loss})

@@ -355,5 +355,5 @@ def test_fast_blas_explains_a_missing_compiler(
     monkeypatch.setenv("CC", str(tmp_path / "no-such-compiler"))
     monkeypatch.setenv("AGENTR_LITE_HOME", str(tmp_path))
     with pytest.raises(OSError, match="no-such-compiler"):
-        mlx_blas._shim_library()
+        mlx_blas.compiled_library("some", "int some;")
     assert not list((tmp_path / "cache").iterdir())

@@ -80,16 +80,18 @@ class Kernels:
             Shape (rows, heads, tokens, size).
         """
 
-        @mx.custom_function  # type: ignore[untyped-decorator]
+        @mx.custom_function
         def attend(q: mx.array, k: mx.array, v: mx.array) -> tuple[mx.array, mx.array]:
             return self._attend(q, k, v, scale)
 
-        @attend.vjp  # type: ignore[untyped-decorator]
+        @attend.vjp
         def gradient(primals: Any, cotangents: Any, outputs: Any) -> tuple[mx.array, ...]:
-            return self._attention_gradient(*primals, *outputs, cotangents[0], scale)
+            (q, k, v), (out, sums) = primals, outputs
+            return self._attention_gradient(q, k, v, out, sums, cotangents[0], scale)
 
-        out: mx.array = attend(q, k, v)[0]
-        return out.transpose(0, 2, 1, 3)
+        results: Any = attend(q, k, v)
+        out: mx.array = results[0].transpose(0, 2, 1, 3)
+        return out
 
     def cross_entropy(
         self, logits: mx.array, targets: npt.NDArray[np.int32], weights: Floats
@@ -115,14 +117,14 @@ class Kernels:
         return losses, mx.array(rows)
 
     def _differentiable_silu(self) -> Any:
-        @mx.custom_function  # type: ignore[untyped-decorator]
+        @mx.custom_function
         def silu(x: mx.array) -> mx.array:
             values = _dense(x)
             result = np.empty_like(values)
             self._lib.silu(*map(_pointer, (values, result)), ctypes.c_int64(values.size))
             return mx.array(result)
 
-        @silu.vjp  # type: ignore[untyped-decorator]
+        @silu.vjp
         def gradient(x: mx.array, cotangent: mx.array, _: mx.array) -> mx.array:
             mx.eval(x, cotangent)
             values, incoming = _dense(x), _dense(cotangent)

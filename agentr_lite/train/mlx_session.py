@@ -18,7 +18,7 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from agentr_lite.actors.mlx.device import load_model, quiet, wire_memory
+from agentr_lite.actors.mlx.device import load_model, on_cpu, quiet, wire_memory
 from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE
 from agentr_lite.core.errors import AgentrError, ModelError
 from agentr_lite.core.seeds import stream_seed
@@ -47,6 +47,7 @@ class Session:
     """A model with LoRA layers in training.
 
     Attributes:
+        on_gpu: whether MLX computes on a GPU.
         memory: how batches are computed; it changes the speed and the memory, not the result.
     """
 
@@ -58,6 +59,7 @@ class Session:
         """
         self.model, self.tokenizer = load_model(model_dir)
         self.config: dict[str, Any] = {}
+        self.on_gpu = not on_cpu()
         self.memory = MemoryPlan()
 
     def prepare(

@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentr_lite.train.batches import Tokenized
-
-PART_TOKENS = {"cpu": 512, "gpu": 8192}
-"""Rows share a part up to this many tokens with padding. A CPU gains nothing from more."""
+from agentr_lite.train.memory import PART_TOKENS
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,11 @@ class Part:
     picks: npt.NDArray[np.int32]
     targets: npt.NDArray[np.int32]
     weights: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        # A kernel in C reads as many targets and weights as there are picks.
+        if not len(self.picks) == len(self.targets) == len(self.weights):
+            raise ValueError("picks, targets and weights differ in number")
 
     @property
     def weight(self) -> float:

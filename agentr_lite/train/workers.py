@@ -20,7 +20,7 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from agentr_lite.actors.mlx.device import on_cpu
 from agentr_lite.actors.mlx.weights import own_layers
-from agentr_lite.train.loss import Halves, comes_apart, summed_loss
+from agentr_lite.train.loss import Halves, comes_apart, number, summed_loss
 from agentr_lite.train.parts import Part
 
 
@@ -53,7 +53,7 @@ class Workers:
 
         def compute(part: Part) -> float:
             _, halves = self._local.model
-            return float(summed_loss(halves, part, learns=False).item())
+            return number(summed_loss(halves, part, learns=False))
 
         parameters = self._model.trainable_parameters()
         total = sum(self._computed(compute, parameters, parts))
@@ -73,7 +73,7 @@ class Workers:
             # A tree of this thread's own: MLX exchanges its arrays while it differentiates.
             value, gradient = mx.value_and_grad(loss)(tree_map(lambda each: each, parameters))
             mx.eval(value, gradient)
-            return value.item(), gradient
+            return number(value), gradient
 
         total, summed = 0.0, None
         for value, gradient in self._computed(compute, parameters, parts):
@@ -116,15 +116,16 @@ def _recompute(layer: Any) -> None:
     kind = type(layer)
 
     def call(self: Any, x: mx.array, *rest: Any, **named: Any) -> mx.array:
-        names, adapter = zip(*tree_flatten(self.trainable_parameters()), strict=True)
+        adapter: list[Any] = tree_flatten(self.trainable_parameters())
 
-        def compute(x: mx.array, *adapter: mx.array) -> mx.array:
-            self.update(tree_unflatten(list(zip(names, adapter, strict=True))))
+        def compute(x: mx.array, *arrays: mx.array) -> mx.array:
+            named_arrays = [(name, each) for (name, _), each in zip(adapter, arrays, strict=True)]
+            self.update(tree_unflatten(named_arrays))
             out: mx.array = kind.__call__(self, x, *rest, **named)
             return out
 
         checkpoint = _checkpointed_now if on_cpu() else mx.checkpoint
-        out: mx.array = checkpoint(compute)(x, *adapter)
+        out: mx.array = checkpoint(compute)(x, *(each for _, each in adapter))
         return out
 
     layer.__class__ = type(kind.__name__, (kind,), {"__call__": call})
@@ -137,13 +138,13 @@ def _checkpointed_now(compute: Callable[..., mx.array]) -> Any:
     in and what goes out are leaves, and everything between them is freed at once.
     """
 
-    @mx.custom_function  # type: ignore[untyped-decorator]
+    @mx.custom_function
     def computed(*inputs: mx.array) -> mx.array:
         return _leaf(compute(*map(_leaf, inputs)))
 
-    @computed.vjp  # type: ignore[untyped-decorator]
+    @computed.vjp
     def gradient(inputs: Any, cotangent: mx.array, _: mx.array) -> Any:
-        _, gradients = mx.vjp(compute, [*map(_leaf, inputs)], [_leaf(cotangent)])
+        gradients = mx.vjp(compute, [_leaf(each) for each in inputs], [_leaf(cotangent)])[1]
         mx.eval(gradients)
         return tuple(map(_leaf, gradients))
 

@@ -18,7 +18,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class BlasStatus:
 
     fast: bool
     reason: str
-    sgemm: int | None = None
+    sgemm: int | None = field(default=None, repr=False)
     """Address of OpenBLAS's ``cblas_sgemm`` with 64-bit integers, if MLX uses it."""
 
 

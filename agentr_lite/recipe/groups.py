@@ -336,7 +336,7 @@ class TrainSettings:
     )
     memory: float = setting(
         0.0,
-        "Most memory that training takes, in GB; 0 = 70 % of what is free. Less memory makes it"
+        "Most memory that training takes, in GB; 0 = half of what is free. Less memory makes it"
         " slower and does not change the result.",
         low=0,
         high=10**6,

@@ -25,15 +25,19 @@ from agentr_lite.recipe.groups import TrainSettings
 
 PART_TOKENS = {"cpu": 512, "gpu": 8192}
 """Rows share a part up to this many tokens with padding. A CPU gains nothing from more."""
-_PROGRAM_BYTES = 350_000_000
-_FREE_SHARE = 0.7
+_PROGRAM_BYTES = 280_000_000
+_FREE_SHARE = 0.5
 """Share of the free memory that a training takes, if the recipe does not say."""
 _FLOAT = 4
-_LAYER = {"width": 30, "attention": 20, "feed_forward": 24}
+_LAYER = {"width": 15, "attention": 9, "feed_forward": 14}
 """Numbers that a layer's passes hold for a token, times these sizes."""
+_KEPT = 0.75
+"""Share of these that is kept of a layer which is not computed again."""
 _ADAPTER_COPIES = 9
 """The adapter, its two moments, their successors, and sums of gradients."""
-_LOGITS_BYTES = 3 * (32 << 20)
+_LOGITS = 3
+_LOGITS_BYTES = 32 << 20
+"""So many arrays of logits, each at most of this size."""
 _GPU_RECOMPUTES = 150_000_000
 """On a GPU, models of this many parameters compute all layers again."""
 
@@ -144,7 +148,8 @@ def plan_memory(
         return _plan_gpu(shape, fixed, budget if settings.memory else 0, longest)
     tokens = max(longest, PART_TOKENS["cpu"])
     layer = _FLOAT * tokens * shape.layer_numbers()
-    worker = _FLOAT * tokens * shape.layers * shape.width + layer + _LOGITS_BYTES + 2 * adapter
+    logits = _LOGITS * min(_LOGITS_BYTES, _FLOAT * tokens * shape.vocabulary)
+    worker = _FLOAT * tokens * shape.layers * shape.width + layer + logits + 2 * adapter
     # Explicit limits are the user's; the automatic one may be exceeded if memory is there.
     most = budget if settings.memory else free
     if fixed + worker > most:
@@ -155,11 +160,12 @@ def plan_memory(
             hint="Lower train.max_length, use a smaller model, or set train.memory higher.",
         )
     workers = max(1, min(cores, settings.batch_size, (budget - fixed) // worker))
-    kept = max(0, min(shape.layers, (budget - fixed - workers * worker) // (workers * layer)))
+    a_kept = int(_KEPT * layer)
+    kept = max(0, min(shape.layers, (budget - fixed - workers * worker) // (workers * a_kept)))
     return MemoryPlan(
         workers,
         shape.layers - kept,
-        peak_bytes=fixed + workers * (worker + kept * layer),
+        peak_bytes=fixed + workers * (worker + kept * a_kept),
     )
 
 
@@ -170,4 +176,6 @@ def _plan_gpu(shape: ModelShape, fixed: int, budget: int, longest: int) -> Memor
     part = PART_TOKENS["gpu"]
     while budget and part > longest and fixed + part * a_token > budget:
         part //= 2
-    return MemoryPlan(1, recomputed, part, fixed + max(part, longest) * a_token + _LOGITS_BYTES)
+    return MemoryPlan(
+        1, recomputed, part, fixed + max(part, longest) * a_token + _LOGITS * _LOGITS_BYTES
+    )

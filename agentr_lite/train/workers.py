@@ -15,11 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
-from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from mlx.utils import tree_map
 
 from agentr_lite.actors.mlx.device import on_cpu
 from agentr_lite.actors.mlx.weights import own_layers
+from agentr_lite.train.kernels import kernels
+from agentr_lite.train.layers import make_lean, recompute
 from agentr_lite.train.loss import Halves, comes_apart, number, summed_loss
 from agentr_lite.train.parts import Part
 
@@ -40,8 +41,10 @@ class Workers:
         apart = comes_apart(model)
         free = [own_layers(model) for _ in range(count)]
         for layers in free:
+            if kernels() is not None and on_cpu():
+                make_lean(layers)
             for layer in layers.layers[:recomputed]:
-                _recompute(layer)
+                recompute(layer)
         self._halves = [(layers, Halves(layers, apart=apart)) for layers in free]
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(count, "train", self._begin) if count > 1 else None
@@ -106,55 +109,6 @@ class Workers:
             return result
 
         return map(work, parts) if self._pool is None else self._pool.map(work, parts)
-
-
-def _recompute(layer: Any) -> None:
-    """Let a layer keep only its input for the backward pass.
-
-    Source: gradient checkpointing (arXiv 1604.06174).
-    """
-    kind = type(layer)
-
-    def call(self: Any, x: mx.array, *rest: Any, **named: Any) -> mx.array:
-        adapter: list[Any] = tree_flatten(self.trainable_parameters())
-
-        def compute(x: mx.array, *arrays: mx.array) -> mx.array:
-            named_arrays = [(name, each) for (name, _), each in zip(adapter, arrays, strict=True)]
-            self.update(tree_unflatten(named_arrays))
-            out: mx.array = kind.__call__(self, x, *rest, **named)
-            return out
-
-        checkpoint = _checkpointed_now if on_cpu() else mx.checkpoint
-        out: mx.array = checkpoint(compute)(x, *(each for _, each in adapter))
-        return out
-
-    layer.__class__ = type(kind.__name__, (kind,), {"__call__": call})
-
-
-def _checkpointed_now(compute: Callable[..., mx.array]) -> Any:
-    """``mx.checkpoint`` for functions that evaluate arrays, as our kernels do.
-
-    While MLX differentiates, an evaluated array keeps all that it was computed from. So what comes
-    in and what goes out are leaves, and everything between them is freed at once.
-    """
-
-    @mx.custom_function
-    def computed(*inputs: mx.array) -> mx.array:
-        return _leaf(compute(*map(_leaf, inputs)))
-
-    @computed.vjp
-    def gradient(inputs: Any, cotangent: mx.array, _: mx.array) -> Any:
-        gradients = mx.vjp(compute, [_leaf(each) for each in inputs], [_leaf(cotangent)])[1]
-        mx.eval(gradients)
-        return tuple(map(_leaf, gradients))
-
-    return computed
-
-
-def _leaf(array: mx.array) -> mx.array:
-    """The evaluated values alone."""
-    mx.eval(array)
-    return mx.array(np.array(array, copy=False))
 
 
 def _positive(weight: float) -> float:

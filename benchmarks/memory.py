@@ -136,6 +136,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     session = Session(Path(options.model))
     shape = directory_shape(Path(options.model))
+    if shape is None:
+        raise SystemExit(f"{options.model}: config.json does not say the model's sizes")
     session.prepare(TrainSettings(), seed=1, steps=2, start_adapter=None)
     rng = np.random.default_rng(1)
     # An adapter that has been trained: its second factor is not 0.

@@ -13,7 +13,6 @@ imported here, so that a plan can be shown without it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,8 @@ _PROGRAM_BYTES = 280_000_000
 _FREE_SHARE = 0.5
 """Share of the free memory that a training takes, if the recipe does not say."""
 _FLOAT = 4
-_LAYER = {"width": 15, "attention": 9, "feed_forward": 14}
-"""Numbers that a layer's passes hold for a token, times these sizes."""
+_WIDTHS, _ATTENTION, _FEED_FORWARD = 15, 9, 14
+"""Numbers that a layer's passes hold for a token: so many times each of its widths."""
 _KEPT = 0.75
 """Share of these that is kept of a layer which is not computed again."""
 _ADAPTER_COPIES = 9
@@ -48,8 +47,10 @@ class ModelShape:
 
     layers: int
     width: int
-    attention: int
-    """Width of the queries and of the keys and values together."""
+    queries: int
+    """Width of all heads' queries together."""
+    keys: int
+    """The same of their keys; the values are as wide."""
     feed_forward: int
     vocabulary: int
     tied: bool
@@ -58,18 +59,18 @@ class ModelShape:
     @property
     def parameters(self) -> int:
         """How many numbers the matrices hold."""
-        # Queries and outputs are equally wide.
-        layer = self.width * (2 * self.attention + 3 * self.feed_forward)
+        layer = self.width * (2 * self.queries + 2 * self.keys + 3 * self.feed_forward)
         return self.layers * layer + self.vocabulary * self.width * (1 if self.tied else 2)
 
     def adapter_parameters(self, rank: int, layers: int) -> int:
         """How many numbers an adapter holds; ``layers`` as in ``train.layers``."""
-        sides = 4 * self.width + 2 * self.attention + 3 * (self.width + self.feed_forward)
+        sides = 7 * self.width + 2 * self.queries + 2 * self.keys + 3 * self.feed_forward
         return rank * sides * (self.layers if layers < 0 else min(layers, self.layers))
 
     def layer_numbers(self) -> int:
         """Numbers that one layer's passes hold for a token."""
-        return sum(factor * int(getattr(self, name)) for name, factor in _LAYER.items())
+        attention = self.queries + 2 * self.keys
+        return _WIDTHS * self.width + _ATTENTION * attention + _FEED_FORWARD * self.feed_forward
 
 
 @dataclass(frozen=True)
@@ -86,32 +87,41 @@ class MemoryPlan:
     """Estimate of the process's largest memory."""
 
 
-def directory_shape(folder: Path) -> ModelShape:
-    """The shape of a model in Hugging Face's or MLX's format, from its ``config.json``."""
-    config: Mapping[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
-    config = config.get("text_config", config)
-    width, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
-    head = int(config.get("head_dim") or width // heads)
-    return ModelShape(
-        layers=int(config["num_hidden_layers"]),
-        width=width,
-        attention=head * (heads + 2 * int(config.get("num_key_value_heads") or heads)),
-        feed_forward=int(config["intermediate_size"]),
-        vocabulary=int(config["vocab_size"]),
-        tied=bool(config.get("tie_word_embeddings", True)),
-    )
+def directory_shape(folder: Path) -> ModelShape | None:
+    """The shape of a model in Hugging Face's or MLX's format, from its ``config.json``.
+
+    Returns:
+        None where the file does not say it in the usual words.
+    """
+    try:
+        config: Any = json.loads((folder / "config.json").read_text("utf-8"))
+        config = config.get("text_config", config)
+        width, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+        head = int(config.get("head_dim") or width // heads)
+        return ModelShape(
+            layers=int(config["num_hidden_layers"]),
+            width=width,
+            queries=head * heads,
+            keys=head * int(config.get("num_key_value_heads") or heads),
+            feed_forward=int(config["intermediate_size"]),
+            vocabulary=int(config["vocab_size"]),
+            tied=bool(config.get("tie_word_embeddings", True)),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
+        return None
 
 
 def header_shape(header: Header) -> ModelShape:
     """The shape of a model in a GGUF file."""
     value = header.architecture_value
     shapes = {tensor.name: tensor.shape for tensor in header.tensors}
-    width, heads = value("embedding_length", 1), value("attention.head_count", 1)
+    width, heads = value("embedding_length", 1), max(1, value("attention.head_count", 1))
     head = value("attention.key_length", width // heads)
     return ModelShape(
         layers=value("block_count", 1),
         width=width,
-        attention=head * (heads + 2 * value("attention.head_count_kv", heads)),
+        queries=head * heads,
+        keys=head * value("attention.head_count_kv", heads),
         feed_forward=value("feed_forward_length", 4 * width),
         vocabulary=max(shapes.get("token_embd.weight", (0,))),
         tied="output.weight" not in shapes,
@@ -119,7 +129,7 @@ def header_shape(header: Header) -> ModelShape:
 
 
 def plan_memory(
-    shape: ModelShape,
+    shape: ModelShape | None,
     settings: TrainSettings,
     *,
     longest: int,
@@ -130,7 +140,7 @@ def plan_memory(
     """Choose how batches are computed.
 
     Args:
-        shape: of the model.
+        shape: of the model; None: unknown, and then the memory is not limited.
         settings: ``memory``, ``batch_size``, ``rank``, ``layers``.
         longest: tokens of the longest example.
         cores: that may be used.
@@ -140,6 +150,9 @@ def plan_memory(
     Raises:
         AgentrError: not even one example at a time fits.
     """
+    if shape is None:
+        workers = 1 if gpu else max(1, min(cores, settings.batch_size))
+        return MemoryPlan(workers, part_tokens=PART_TOKENS["gpu" if gpu else "cpu"])
     free = available_bytes() if free is None else free
     budget = round(settings.memory * 1e9) or int(_FREE_SHARE * free)
     adapter = _FLOAT * shape.adapter_parameters(settings.rank, settings.layers)

@@ -11,14 +11,18 @@ one cache with flash attention takes 72 s of processor time, four caches without
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from agentr_lite.actors.llamacpp.context import SEQUENCES
 from agentr_lite.actors.llamacpp.gguf_header import Header
 from agentr_lite.actors.llamacpp.machine import available_bytes
-from agentr_lite.actors.llamacpp.tuning import Tuning
 from agentr_lite.core.errors import ModelError
 
+if TYPE_CHECKING:
+    # It asks llama.cpp, which the plan of a run does without.
+    from agentr_lite.actors.llamacpp.tuning import Tuning
+
+SEQUENCES = 256
+"""llama.cpp's number of sequence ids; a larger id aborts the process."""
 _SMALL = 200e6
 """Up to this many parameters, a step is too short to divide it between threads."""
 _LANES = ((50e6, 16, 4096), (_SMALL, 8, 2048))

@@ -95,6 +95,8 @@ def _training(recipe: Recipe) -> str:
         if weights is None
         else directory_shape(weights)
     )
+    if shape is None:
+        return "not known: config.json does not say the model's sizes"
     longest = recipe.train.max_length
     # MLX is not asked: importing it takes a while.
     gpu = sys.platform == "darwin"

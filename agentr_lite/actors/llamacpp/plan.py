@@ -28,8 +28,11 @@ _SMALL = 200e6
 _LANES = ((50e6, 16, 4096), (_SMALL, 8, 2048))
 """(parameters, lanes, cells): the plan up to this many parameters; larger models get 1 or 2. A lane
 has at least the cells of one conversation."""
-_LITTLE_BYTES = 128 << 20
+_LITTLE_BYTES = 320 << 20
 """Caches up to this size are not made smaller where fewer tokens are in play."""
+_MUCH_BYTES = 256 << 20
+"""Caches that take more get fewer lanes, but two for each thread; not those of the smallest
+models, whose lanes matter most."""
 _MOST_SEQUENCES = SEQUENCES - 1
 _FEW_SEQUENCES = 95
 """Sequence ids of a small model's lane: enough for twice 32 branches and for idle prefixes."""
@@ -160,6 +163,10 @@ def plan_lanes(
     count, cells = next(
         ((count, cells) for limit, count, cells in _LANES if model.n_params < limit), large
     )
+    # Idle prefixes wait in RAM, so a lane seldom holds more than the conversation that it computes.
+    medium = _LANES[0][0] <= model.n_params < _SMALL
+    while medium and spill and count > 2 * n_threads and count * cells * cell > _MUCH_BYTES:
+        count //= 2
     total = n_cells or min(live, _halved(count * max(cells, context_tokens), affordable))
     while count > 1 and total // count < context_tokens:
         count //= 2

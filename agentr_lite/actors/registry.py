@@ -206,6 +206,7 @@ def _open_local(settings: ActorSettings, spec: str) -> LlamaCppActor | MlxActor:
         return MlxActor(
             files.gguf,
             context_tokens=settings.context_tokens,
+            live_tokens=settings.live_tokens,
             chat_template=settings.chat_template,
             history=settings.history,
             thinking=settings.thinking > 0,
@@ -216,6 +217,7 @@ def _open_local(settings: ActorSettings, spec: str) -> LlamaCppActor | MlxActor:
     return LlamaCppActor(
         files.gguf,
         context_tokens=settings.context_tokens,
+        live_tokens=settings.live_tokens,
         chat_template=settings.chat_template,
         history=settings.history,
         thinking=settings.thinking > 0,

@@ -27,5 +27,8 @@ class ActorSettings:
     """Most tokens of thoughts before an answer; 0: the model does not think."""
     deterministic: bool = False
     """Answer each request by itself, so that its answers do not depend on other requests."""
+    live_tokens: int | None = None
+    """Most tokens of all conversations that are in play at a time; None: unknown. No cache is
+    larger than this."""
     grammar: bool = False
     """Whether answers will have to follow a grammar; a back end that cannot do this is refused."""

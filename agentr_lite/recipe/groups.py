@@ -323,8 +323,9 @@ class TrainSettings:
     )
     validations: int = setting(
         10,
-        "How often a training stops to take the validation loss and to save a checkpoint. Unless"
-        " `patience` is 0, the best of these adapters is kept.",
+        "How often a training stops to save a checkpoint and to take the validation loss; the best"
+        " of these adapters is kept. With `patience: 0` no adapter is chosen, and the validation"
+        " loss is taken at the beginning, at the end, and once an epoch.",
         low=1,
         high=10_000,
     )
@@ -342,6 +343,13 @@ class TrainSettings:
     )
     accumulate: bool = setting(
         True, "Train on the data of all rounds so far. Off: only on this round's data."
+    )
+    memory: float = setting(
+        0.0,
+        "Most memory that training takes, in GB; 0 = half of what is free. Less memory makes it"
+        " slower and does not change the result.",
+        low=0,
+        high=10**6,
     )
     max_examples: int = setting(
         0, "At most this many of the agent's own examples; 0 = all.", low=0, high=10**9

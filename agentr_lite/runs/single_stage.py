@@ -37,7 +37,13 @@ from agentr_lite.store.splices import get_adapter
 
 @contextmanager
 def _equipped(
-    store: Store, run: RunRow, number: int, recipe: Recipe, adapter_round: int | None
+    store: Store,
+    run: RunRow,
+    number: int,
+    recipe: Recipe,
+    adapter_round: int | None,
+    *,
+    searches: bool = True,
 ) -> Generator[StageContext]:
     """The context of a stage, with the environments open and the model loaded.
 
@@ -47,10 +53,11 @@ def _equipped(
         number: the stage's round.
         recipe: the run's, as it is used now.
         adapter_round: whose adapter the model wears; None: the base.
+        searches: whether trees are searched, and not only episodes played.
     """
     with (
         open_environments(recipe) as environments,
-        closing(actors.open_actor(recipe)) as actor,
+        closing(actors.open_actor(recipe, searches=searches)) as actor,
     ):
         equip(store, run, actor, adapter_round)
         with Progress() as progress:
@@ -238,7 +245,9 @@ def evaluate_round(
             first, wearing = number, worn
             if paired and reference is not None:
                 first, wearing = reference, adapter_in_use(store, run.id, reference)
-            context = stack.enter_context(_equipped(store, run, first, recipe, wearing))
+            context = stack.enter_context(
+                _equipped(store, run, first, recipe, wearing, searches=False)
+            )
             contexts = [context]
             if first != number and worn is not None:
                 contexts.append(_beside(stack, context, run, number, worn))

@@ -24,7 +24,7 @@ def training_weights(recipe: Recipe) -> Path:
         ModelError: see ``check_training_weights``.
     """
     check_training_weights(recipe)
-    given = _given_weights(recipe)
+    given = given_weights(recipe)
     if given is not None:
         return given
     from agentr_lite.convert.cached import copy_of
@@ -40,7 +40,7 @@ def check_training_weights(recipe: Recipe) -> None:
             could not load the adapter that training makes.
     """
     check_trainable(recipe.model)
-    path = _given_weights(recipe)
+    path = given_weights(recipe)
     if path is None:
         from agentr_lite.convert.gguf_to_hf import check_convertible
 
@@ -71,7 +71,7 @@ def training_template(recipe: Recipe) -> FileTemplate:
     from agentr_lite.actors.chat.files import directory_template, gguf_template
 
     override, thinking = template_override(recipe), recipe.agent.thinking > 0
-    path = _given_weights(recipe)
+    path = given_weights(recipe)
     if path is not None:
         return directory_template(path, override, thinking=thinking)
     return gguf_template(resolve_model(recipe.model).gguf, override, thinking=thinking)
@@ -89,8 +89,12 @@ def has_bundled_template(recipe: Recipe) -> bool:
     return is_bundled and not recipe.agent.chat_template and not recipe.agent.thinking
 
 
-def _given_weights(recipe: Recipe) -> Path | None:
-    """The directory to train; None: the weights are taken from the GGUF file."""
+def given_weights(recipe: Recipe) -> Path | None:
+    """The directory to train; None: the weights are taken from the GGUF file.
+
+    Raises:
+        ModelError: the model is not known.
+    """
     if recipe.train_model:
         return Path(recipe.train_model).expanduser()
     return resolve_model(recipe.model).train_dir
@@ -103,7 +107,7 @@ def prepared_weights(recipe: Recipe, progress: Progress) -> Path:
         ModelError: see ``training_weights``; or the weights do not compute the same as the file.
     """
     path = training_weights(recipe)
-    if _given_weights(recipe) is not None:
+    if given_weights(recipe) is not None:
         return path
     files = resolve_model(recipe.model)
     from agentr_lite.convert.cached import has_copy, make_copy

@@ -1,4 +1,4 @@
-"""Chat examples to padded token batches with a loss mask for each token.
+"""Chat examples to tokens with a loss mask for each token, and the batches that they go into.
 
 mlx-lm's own ``--mask-prompt`` trains only the last message and cuts long examples with no more
 than a warning; here each assistant turn has its own flag, and what is too long is left out whole
@@ -7,13 +7,12 @@ and counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from agentr_lite.actors.chat.encoder import ChatEncoder, History, RewrittenTurns
 from agentr_lite.actors.chat.template import model_template
@@ -22,8 +21,8 @@ from agentr_lite.actors.mlx.vocabulary import HfVocabulary
 from agentr_lite.core.messages import Message
 from agentr_lite.core.seeds import stream_seed
 
-PAD_MULTIPLE = 32
-"""Batches are padded to a multiple of this: few shapes, so few recompilations."""
+ROUNDING = 32
+"""Lengths that are equal when they are rounded up to a multiple of this count as equal."""
 
 
 @dataclass(frozen=True)
@@ -159,19 +158,6 @@ def split_turns(example: TrainExample) -> list[TrainExample]:
     ]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What one training step sees."""
-
-    tokens: npt.NDArray[np.int32]
-    """Shape (rows, length); padded with 0 on the right."""
-    picks: npt.NDArray[np.int32]
-    """Shape (rows, most picks): positions whose *next* token is to be learnt, in order; padded
-    with 0. Only these need the projection to the vocabulary, often the largest matrix."""
-    weights: npt.NDArray[np.float32]
-    """Same shape: the example's weight; 0 on padding."""
-
-
 def plan_batches(
     lengths: Sequence[int], batch_size: int, epochs: float, seed: int
 ) -> list[list[int]]:
@@ -199,44 +185,9 @@ def plan_batches(
     while len(plan) < steps:
         rng = np.random.default_rng(stream_seed(seed, "batches", epoch))
         order = rng.permutation(len(lengths))
-        # Stable: equal padded lengths stay in their random order.
-        order = order[np.argsort([_padded(lengths[i]) for i in order], kind="stable")]
+        # Stable: equal rounded lengths stay in their random order.
+        order = order[np.argsort([-(-lengths[i] // ROUNDING) for i in order], kind="stable")]
         batches = [part.tolist() for part in np.array_split(order, steps_per_epoch)]
         plan += [batches[i] for i in rng.permutation(len(batches))]
         epoch += 1
     return plan[:steps]
-
-
-def make_batch(examples: Sequence[Tokenized]) -> Batch:
-    """Pad examples to one common length."""
-    # A first token cannot be predicted.
-    picks = [np.flatnonzero(example.mask[1:]) for example in examples]
-    rows = len(examples)
-    # One more than a multiple: the model's input is all tokens but the last.
-    length = 1 + _padded(max(len(example.tokens) for example in examples) - 1)
-    tokens = np.zeros((rows, length), np.int32)
-    padded_picks = np.zeros((rows, _padded(max(map(len, picks)))), np.int32)
-    weights = np.zeros(padded_picks.shape, np.float32)
-    for row, (example, positions) in enumerate(zip(examples, picks, strict=True)):
-        tokens[row, : len(example.tokens)] = example.tokens
-        padded_picks[row, : len(positions)] = positions
-        weights[row, : len(positions)] = example.weight
-    return Batch(tokens, padded_picks, weights)
-
-
-def iterate_batches(
-    examples: Sequence[Tokenized], plan: Sequence[Sequence[int]]
-) -> Iterator[tuple[Any, Any, Any]]:
-    """The planned batches as MLX arrays ``(tokens, picks, weights)``.
-
-    For mlx-lm's ``iterate_batches=``; it passes them on to ``loss=``.
-    """
-    import mlx.core as mx
-
-    for rows in plan:
-        batch = make_batch([examples[i] for i in rows])
-        yield mx.array(batch.tokens), mx.array(batch.picks), mx.array(batch.weights)
-
-
-def _padded(length: int) -> int:
-    return PAD_MULTIPLE * max(1, -(-length // PAD_MULTIPLE))

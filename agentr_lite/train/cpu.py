@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from agentr_lite.actors.mlx.device import compiled_on_gpu_only, on_cpu
+from agentr_lite.train.kernels import kernels
 
 BLOCK = 256
 """Queries that attend at a time."""
@@ -31,6 +33,7 @@ def fast_steps() -> Iterator[None]:
         stack.enter_context(compiled_on_gpu_only())
         if on_cpu():
             stack.enter_context(blockwise_attention())
+            stack.enter_context(fast_kernels())
             stack.enter_context(freed_memory_kept())
         yield
 
@@ -62,6 +65,34 @@ def blockwise_attention(block: int = BLOCK) -> Iterator[None]:
         yield
     finally:
         mx.fast.scaled_dot_product_attention = stock
+
+
+@contextlib.contextmanager
+def fast_kernels() -> Iterator[None]:
+    """Within: causal attention and SiLU are computed by our kernels, if they can be compiled."""
+    fast = kernels()
+    if fast is None:
+        yield
+        return
+    attention, silu = mx.fast.scaled_dot_product_attention, nn.silu
+
+    def attend(
+        q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any = None, **rest: Any
+    ) -> mx.array:
+        is_causal = isinstance(mask, str) and mask == "causal" and rest.get("sinks") is None
+        if is_causal and q.shape[2] == k.shape[2] and q.dtype == k.dtype == v.dtype == mx.float32:
+            return fast.attention(q, k, v, scale)
+        return attention(q, k, v, scale=scale, mask=mask, **rest)
+
+    def activate(x: mx.array) -> mx.array:
+        return fast.silu(x) if x.dtype == mx.float32 else silu(x)
+
+    # mlx-lm's models look both up at every call.
+    mx.fast.scaled_dot_product_attention, nn.silu = attend, activate
+    try:
+        yield
+    finally:
+        mx.fast.scaled_dot_product_attention, nn.silu = attention, silu
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentr_lite.actors.chat.encoder import History
+from agentr_lite.actors.llamacpp.machine import available_bytes, physical_cores
 from agentr_lite.actors.llamacpp.trial import note_made
 from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE, convert_adapter
@@ -24,6 +25,7 @@ from agentr_lite.train.batches import (
     tokenize_all,
 )
 from agentr_lite.train.checkpoint import CheckpointFolder, TrainingState, fingerprint
+from agentr_lite.train.memory import directory_shape, plan_memory
 
 if TYPE_CHECKING:
     from agentr_lite.train.mlx_session import Session
@@ -96,13 +98,15 @@ def train_lora(
 
     Raises:
         ModelError: the model or the adapter cannot be used.
-        AgentrError: nothing to train on, the training diverged, or the disk is full.
+        AgentrError: nothing to train on, too little memory, the training diverged, or the disk is
+            full.
     """
     blas = use_fast_blas()
     # Not earlier: it imports MLX, which must find the fast BLAS loaded.
     from agentr_lite.train.mlx_session import Session
 
     report: Report = on_report or (lambda _: None)
+    free = available_bytes()
     session = Session(model_dir)
     encoder = chat_encoder(
         session.tokenizer,
@@ -119,6 +123,14 @@ def train_lora(
             f" {settings.max_length} tokens and {dropped.no_loss} have no turn to learn",
             hint="Raise train.max_length, or collect more data.",
         )
+    memory = plan_memory(
+        directory_shape(model_dir),
+        settings,
+        longest=max(_lengths([*examples, *held_out])),
+        cores=physical_cores(),
+        gpu=session.on_gpu,
+        free=free,
+    )
     plan = plan_batches(_lengths(examples), settings.batch_size, settings.epochs, seed)
     out_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = CheckpointFolder(out_dir)
@@ -135,12 +147,14 @@ def train_lora(
             "examples": len(examples),
             "validation_examples": len(held_out),
             "dropped": dataclasses.asdict(dropped),
+            "memory": dataclasses.asdict(memory),
             "fast_blas": blas.fast,
             "blas": blas.reason,
         }
     )
     if not state.finished:
         session.prepare(settings, seed=seed, steps=len(plan), start_adapter=start_adapter)
+        session.memory = memory
         training = _Training(session, examples, held_out, plan, settings, state, report)
         if saved:
             session.restore(checkpoint.path)
@@ -170,11 +184,7 @@ def train_lora(
 
 
 class _Training:
-    """The loop over segments: train, validate, save, perhaps stop.
-
-    mlx-lm's ``train`` neither stops early nor resumes, so it is called for one segment at a time
-    with the same model and optimizer; its step and its evaluation are used as they are.
-    """
+    """The loop over segments: train, validate, save, perhaps stop."""
 
     def __init__(
         self,
@@ -193,8 +203,6 @@ class _Training:
         self._settings = settings
         self._state = state
         self._report = report
-        # Its order does not matter, only that it stays the same.
-        self._valid_plan = plan_batches(_lengths(held_out), settings.batch_size, 1.0, 0)
 
     def run(self, checkpoint: CheckpointFolder) -> None:
         """Train to the end of the plan or to the early stop; the checkpoint then is the result."""
@@ -213,6 +221,14 @@ class _Training:
         patience = self._settings.patience
         return patience > 0 and self._state.validations_since_best >= patience
 
+    def _validates(self) -> bool:
+        """Whether the validation loss is due: no decision depends on it without patience."""
+        state, steps = self._state, len(self._plan)
+        if self._settings.patience or not state.valid_losses or state.step == steps:
+            return True
+        an_epoch = -(-len(self._examples) // self._settings.batch_size)
+        return state.step // an_epoch > state.valid_losses[-1][0] // an_epoch
+
     def _on_step(self, loss: float) -> None:
         state = self._state
         state.step += 1
@@ -220,11 +236,11 @@ class _Training:
         self._report({"event": "step", "step": state.step, "steps": len(self._plan), "loss": loss})
 
     def validate_and_save(self, checkpoint: CheckpointFolder) -> None:
-        """Take the validation loss and replace the checkpoint."""
+        """Take the validation loss, if it is due, and replace the checkpoint."""
         state = self._state
-        if self._held_out:
+        if self._held_out and self._validates():
             began = time.perf_counter()
-            loss = self._session.validate(self._held_out, self._valid_plan)
+            loss = self._session.validate(self._held_out)
             state.seconds += time.perf_counter() - began
             state.valid_losses.append((state.step, loss))
             self._report({"event": "valid", "step": state.step, "valid_loss": loss})

@@ -1,74 +1,166 @@
-"""Cross-entropy on the tokens to be learnt, on as many CPU cores as there are."""
+"""The loss of a part, without ever holding the logits of all its positions."""
 
 from __future__ import annotations
 
-import os
-from functools import lru_cache
+import copy
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
-MAX_STREAMS = 8
+from agentr_lite.train.kernels import kernels
+from agentr_lite.train.parts import Part
 
-_SPLITTABLE = ("llama", "qwen2", "qwen3")
-"""mlx-lm's models that are ``model.model`` and then nothing but the projection to the
-vocabulary (others scale or cap their logits)."""
+_LOGITS_BYTES = 32 << 20
+"""Logits that exist at a time. There are about three arrays of this size."""
+_SAME = 1e-3
+"""Largest difference, relative to the largest logit, of a model and its two halves."""
 
 
-def masked_loss(
-    model: Any, tokens: mx.array, picks: mx.array, weights: mx.array
-) -> tuple[mx.array, mx.array]:
-    """Mean loss of predicting the tokens that follow the picked positions.
+class Halves:
+    """A model as its layers, and the projection to the vocabulary with all that follows it.
 
-    On a CPU, MLX computes one stream of operations on one core; so the rows are dealt out to
-    several streams and computed side by side.
+    The projection treats each position by itself in every model; so it is given only the positions
+    with loss, and these in small groups. A model that cannot be taken apart is all layers.
+    """
+
+    def __init__(self, model: Any, *, apart: bool) -> None:
+        """Take a model of mlx-lm apart.
+
+        Args:
+            model: its layers may be replaced by adapters' at any time.
+            apart: the result of ``comes_apart``.
+        """
+        self._whole = model
+        self._given: _Given | None = None
+        if apart:
+            self._given = _Given(model.model)
+            # The same modules, but for the one that is exchanged.
+            self._last = copy.copy(model)
+            self._last.model = self._given
+
+    def body(self, tokens: mx.array) -> mx.array:
+        """Hidden states, shape (rows, length, width); without halves, the logits."""
+        states: mx.array = (self._whole if self._given is None else self._whole.model)(tokens)
+        return states
+
+    def head(self, states: mx.array) -> mx.array:
+        """Logits of ``body``'s states, shape (positions, width) to (positions, vocabulary)."""
+        if self._given is None:
+            return states
+        self._given.give(states[None])
+        try:
+            logits: mx.array = self._last(mx.zeros((1, len(states)), mx.int32))[0]
+        finally:
+            self._given.give(None)
+        return logits.astype(mx.float32)
+
+
+class _Given(nn.Module):
+    """Stands where the layers were and returns given states; the rest is the layers' own."""
+
+    def __init__(self, layers: Any) -> None:
+        super().__init__()
+        # Not as a member: the model's parameters would count twice.
+        object.__setattr__(self, "_layers", layers)
+        self.give(None)
+
+    def give(self, states: mx.array | None) -> None:
+        object.__setattr__(self, "_states", states)
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        return self._states
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_layers"), name)
+
+
+def comes_apart(model: Any) -> bool:
+    """Whether a model's layers and its projection, one after the other, are the model."""
+    if not isinstance(getattr(model, "model", None), nn.Module):
+        return False
+    tokens = mx.arange(1, 6)[None]
+    halves = Halves(model, apart=True)
+    try:
+        states = halves.body(tokens)[0]
+        # One by one, to notice a projection that looks at several positions.
+        ours = mx.concatenate([halves.head(states[i : i + 1]) for i in range(len(states))])
+    except (TypeError, ValueError, AttributeError):
+        return False
+    whole = model(tokens)[0].astype(mx.float32)
+    if ours.shape != whole.shape:
+        return False
+    return bool((mx.abs(ours - whole).max() <= _SAME * mx.abs(whole).max()).item())
+
+
+def summed_loss(halves: Halves, part: Part, *, learns: bool) -> mx.array:
+    """Weighted sum of the losses, in nats, of predicting the tokens to be learnt.
 
     Args:
-        model: one of mlx-lm's.
-        tokens: shape (rows, length), int32.
-        picks: shape (rows, picks), int32: positions below length - 1.
-        weights: shape (rows, picks): >= 0; 0 where a pick is padding.
-
-    Returns:
-        The weighted mean in nats, and the sum of the weights: mlx-lm's ``loss=`` seam.
+        halves: the model.
+        part: some rows.
+        learns: a gradient will be asked for; without one this takes half of the time.
     """
-    rows, streams = tokens.shape[0], _streams()
-    parts = min(rows, len(streams))
-    losses = []
-    for part in range(parts):
-        here = slice(part * rows // parts, (part + 1) * rows // parts)
-        with mx.stream(streams[part]):
-            losses.append(_summed(model, tokens[here], picks[here], weights[here]))
-    total = weights.sum()
-    # A batch without any weight must give 0, not 0 / 0.
-    return sum(losses[1:], losses[0]) / mx.maximum(total, 1e-9), total
+    states = halves.body(mx.array(part.tokens[:, :-1]))
+    picked = states.reshape(-1, states.shape[-1])[mx.array(part.picks)]
+    if not learns:
+        return mx.array(_losses(halves, picked, part, learns=False)[0])
+
+    @mx.custom_function
+    def loss(picked: mx.array) -> tuple[mx.array, mx.array]:
+        total, gradients = _losses(halves, picked, part, learns=True)
+        return mx.array(total), mx.concatenate(gradients)
+
+    @loss.vjp
+    def gradient(_: Any, cotangents: Any, outputs: Any) -> mx.array:
+        # The gradient was computed with the loss: the logits are gone.
+        return cotangents[0] * outputs[1]
+
+    results: Any = loss(picked)
+    summed: mx.array = results[0]
+    return summed
 
 
-def _summed(model: Any, tokens: mx.array, picks: mx.array, weights: mx.array) -> mx.array:
-    logits = _picked_logits(model, tokens[:, :-1], picks)
-    targets = mx.take_along_axis(tokens[:, 1:], picks, axis=1)
-    return (nn.losses.cross_entropy(logits.astype(mx.float32), targets) * weights).sum()
+def _losses(
+    halves: Halves, picked: mx.array, part: Part, *, learns: bool
+) -> tuple[float, list[mx.array]]:
+    """The sum of the losses and, if ``learns``, its gradients with respect to the states."""
+    total, gradients = 0.0, [picked[:0]]
+    fast = kernels() if mx.default_device() == mx.Device(mx.cpu) else None
+    begin = 0
+    while begin < len(part.picks):
+        # The vocabulary's size is known only from a row of logits.
+        if begin == 0:
+            width = halves.head(picked[:1]).shape[-1]
+        here = slice(begin, begin + max(1, _LOGITS_BYTES // (4 * width)))
+        states, targets, weights = picked[here], part.targets[here], part.weights[here]
+        begin = here.stop
+        if fast is not None:
+            losses, incoming = fast.cross_entropy(halves.head(states), targets, weights)
+            total += float(losses.sum(dtype=np.float64))
+            if learns:
+                (outgoing,) = mx.vjp(halves.head, [states], [incoming])[1]
+        else:
+            part_loss, outgoing = _differentiated(halves, states, targets, weights, learns)
+            total += number(part_loss)
+        if learns:
+            mx.eval(outgoing)
+            gradients.append(outgoing)
+    return total, gradients
 
 
-def _picked_logits(model: Any, inputs: mx.array, picks: mx.array) -> mx.array:
-    """Logits at the picked positions, shape (rows, picks, vocabulary)."""
-    if getattr(model, "model_type", None) not in _SPLITTABLE:
-        return mx.take_along_axis(model(inputs), picks[:, :, None], axis=1)
-    hidden = mx.take_along_axis(model.model(inputs), picks[:, :, None], axis=1)
-    if model.args.tie_word_embeddings:
-        logits: mx.array = model.model.embed_tokens.as_linear(hidden)
-    else:
-        logits = model.lm_head(hidden)
-    return logits
+def _differentiated(
+    halves: Halves, states: mx.array, targets: Any, weights: Any, learns: bool
+) -> tuple[mx.array, Any]:
+    def loss(states: mx.array) -> mx.array:
+        losses = nn.losses.cross_entropy(halves.head(states), mx.array(targets))
+        return (losses * mx.array(weights)).sum()
+
+    return mx.value_and_grad(loss)(states) if learns else (loss(states), None)
 
 
-@lru_cache(maxsize=1)
-def _streams() -> tuple[Any, ...]:
-    """One stream a core on a CPU; the default stream alone on a GPU, which is parallel itself."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    if mx.default_device() != mx.Device(mx.cpu) or cores == 1:
-        return (mx.default_stream(mx.default_device()),)
-    # The default stream stays free for the optimizer, which waits for all of them.
-    return tuple(mx.new_stream(mx.cpu) for _ in range(min(cores, MAX_STREAMS)))
+def number(array: mx.array) -> float:
+    """The value of an array without axes."""
+    value: Any = array.item()
+    return float(value)

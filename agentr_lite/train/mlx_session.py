@@ -1,15 +1,14 @@
-"""The MLX side of LoRA training: model, adapter layers, optimizer, and mlx-lm's training loop.
+"""The MLX side of LoRA training: model, adapter layers, optimizer, steps, validation.
 
 Import this after ``agentr_lite.actors.mlx.blas.use_fast_blas``: it imports MLX.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,19 @@ import mlx.core as mx
 import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
-from mlx_lm.tuner.callbacks import TrainingCallback
-from mlx_lm.tuner.trainer import TrainingArgs, evaluate, grad_checkpoint, train
 from mlx_lm.tuner.utils import linear_to_lora_layers
-from mlx_lm.utils import get_total_parameters
 
-from agentr_lite.actors.mlx.device import load_model, quiet
+from agentr_lite.actors.mlx.device import load_model, on_cpu, quiet, wire_memory
 from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE
 from agentr_lite.core.errors import AgentrError, ModelError
 from agentr_lite.core.json_values import load_json
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.recipe.groups import TrainSettings
-from agentr_lite.train.batches import Tokenized, iterate_batches
+from agentr_lite.train.batches import Tokenized
 from agentr_lite.train.cpu import fast_steps
-from agentr_lite.train.loss import masked_loss
+from agentr_lite.train.memory import MemoryPlan
+from agentr_lite.train.parts import Part, make_part, split
+from agentr_lite.train.workers import Workers
 
 PROJECTIONS = (
     "self_attn.q_proj",
@@ -43,15 +41,16 @@ PROJECTIONS = (
 )
 """The matrices that get adapters, in every adapted layer."""
 
-_LARGE_MODEL = 150_000_000
-"""Parameters from which activations are computed again in the backward pass: a quarter more work,
-many times less memory."""
-
 _OPTIMIZER_FILE = "optimizer.safetensors"
 
 
 class Session:
-    """A model with LoRA layers in training."""
+    """A model with LoRA layers in training.
+
+    Attributes:
+        on_gpu: whether MLX computes on a GPU.
+        memory: how batches are computed; it changes the speed and the memory, not the result.
+    """
 
     def __init__(self, model_dir: Path) -> None:
         """Load the model and its tokenizer.
@@ -61,6 +60,8 @@ class Session:
         """
         self.model, self.tokenizer = load_model(model_dir)
         self.config: dict[str, Any] = {}
+        self.on_gpu = not on_cpu()
+        self.memory = MemoryPlan()
 
     def prepare(
         self, settings: TrainSettings, *, seed: int, steps: int, start_adapter: Path | None
@@ -82,8 +83,6 @@ class Session:
         self.config = _add_adapters(self.model, settings)
         if start_adapter is not None:
             self._start_from(start_adapter)
-        if get_total_parameters(self.model) >= _LARGE_MODEL:
-            _recompute_activations(self.model)
         warmup = round(settings.warmup * steps)
         self.optimizer = _ClippedAdamW(
             settings.clip_norm, _schedule(settings.learning_rate, steps, warmup)
@@ -107,40 +106,42 @@ class Session:
         Raises:
             AgentrError: the loss is not a number any more.
         """
-        with tempfile.TemporaryDirectory() as scratch, quiet(), fast_steps():
-            arguments = TrainingArgs(
-                iters=len(plan),
-                steps_per_report=1,
-                # It saves the adapter at its end in any case; our checkpoint is what counts.
-                steps_per_save=sys.maxsize,
-                adapter_file=str(Path(scratch) / ADAPTER_FILE),
-            )
-            train(
-                self.model,
-                self.optimizer,
-                train_dataset=examples,
-                args=arguments,
-                loss=masked_loss,
-                iterate_batches=lambda **_: iterate_batches(examples, plan),
-                training_callback=_StepReport(on_step),
-            )
+        self.model.train()
+        with self._computing() as workers:
+            for rows in plan:
+                loss, gradients = workers.gradients(list(self._parts(examples, rows)))
+                self.optimizer.update(self.model, gradients)
+                mx.eval(self.model.trainable_parameters(), self.optimizer.state)
+                on_step(_finite(loss))
 
-    def validate(self, examples: Sequence[Tokenized], plan: Sequence[Sequence[int]]) -> float:
-        """Mean loss over the planned batches, in nats a token.
+    def validate(self, examples: Sequence[Tokenized]) -> float:
+        """Mean loss over the examples, in nats a token.
 
         Raises:
             AgentrError: it is not a number.
         """
-        with fast_steps():
-            loss = evaluate(
-                self.model,
-                examples,
-                batch_size=1,
-                num_batches=-1,
-                loss=masked_loss,
-                iterate_batches=lambda **_: iterate_batches(examples, plan),
+        self.model.eval()
+        with self._computing() as workers:
+            loss = workers.loss(list(self._parts(examples, range(len(examples)))))
+        return _finite(loss)
+
+    def _parts(self, examples: Sequence[Tokenized], rows: Sequence[int]) -> Iterator[Part]:
+        lengths = [len(example.tokens) for example in examples]
+        for part in split(lengths, rows, most_tokens=self.memory.part_tokens):
+            yield make_part([examples[row] for row in part])
+
+    @contextlib.contextmanager
+    def _computing(self) -> Iterator[Workers]:
+        with quiet(), fast_steps():
+            unwire = wire_memory()
+            workers = Workers(
+                self.model, count=self.memory.workers, recomputed=self.memory.recomputed
             )
-        return _finite(float(loss))
+            try:
+                yield workers
+            finally:
+                workers.close()
+                unwire()
 
     def save(self, folder: Path) -> None:
         """Write the adapter as mlx-lm does, and the optimizer's state beside it.
@@ -209,14 +210,6 @@ def _add_adapters(model: Any, settings: TrainSettings) -> dict[str, Any]:
     return {"fine_tune_type": "lora", "num_layers": layers, "lora_parameters": parameters}
 
 
-def _recompute_activations(model: Any) -> None:
-    """mlx-lm's gradient checkpointing; it wraps the layers' class, so once is enough."""
-    kind = type(model.layers[0])
-    if not getattr(kind, "_recomputes_activations", False):
-        grad_checkpoint(model.layers[0])
-        kind._recomputes_activations = True
-
-
 def _schedule(peak: float, steps: int, warmup: int) -> Callable[[mx.array], mx.array]:
     """Linear warm-up to ``peak``, then a cosine to 0 after the last step."""
 
@@ -241,16 +234,6 @@ class _ClippedAdamW(optim.AdamW):
         if self._clip_norm > 0:
             gradients, _ = optim.clip_grad_norm(gradients, self._clip_norm)
         return super().apply_gradients(gradients, parameters)
-
-
-class _StepReport(TrainingCallback):
-    """Passes each step's loss on."""
-
-    def __init__(self, on_step: Callable[[float], None]) -> None:
-        self._on_step = on_step
-
-    def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
-        self._on_step(_finite(float(train_info["train_loss"])))
 
 
 def _finite(loss: float) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +62,60 @@ def test_a_small_model_gets_many_lanes_that_each_hold_a_conversation(model: Mode
         assert plan.count > 1
         assert plan.parallel
         assert plan.n_cells >= context
+
+
+@dataclass(frozen=True)
+class SmolLm2:
+    """Sizes of SmolLM2-135M; a token's keys and values take 23 kB."""
+
+    header: Any
+    n_params: int = 134_515_008
+
+
+@pytest.fixture
+def smollm2(model: Model) -> SmolLm2:
+    sizes = {
+        "embedding_length": 576,
+        "block_count": 30,
+        "attention.head_count": 9,
+        "attention.head_count_kv": 3,
+    }
+    metadata = {f"llama.{key}": value for key, value in sizes.items()}
+    return SmolLm2(replace(model.header, metadata={"general.architecture": "llama", **metadata}))
+
+
+def test_caches_hold_no_more_than_is_in_play(
+    smollm2: SmolLm2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "available_bytes", lambda: 64 << 30)
+    cell = smollm2.header.cell_bytes()
+    assert cell == 23_040
+
+    def taken(live_tokens: int | None) -> tuple[int, int]:
+        plan = plan_lanes(
+            smollm2,
+            context_tokens=3072,
+            n_cells=None,
+            gpu=False,
+            n_threads=2,
+            live_tokens=live_tokens,
+        )
+        assert plan.n_cells >= 3072
+        return plan.count * plan.n_cells * cell, plan.count * plan.spill_bytes
+
+    cells, spill = taken(12 * 3072)
+    assert cells < 0.3e9 and spill <= 12 * 3072 * cell
+    assert taken(4 * 3072)[0] == 4 * 3072 * cell
+    assert taken(1)[0] <= planning._LITTLE_BYTES
+    assert taken(None)[1] > 4e9
+
+
+def test_a_medium_model_with_many_threads_keeps_its_lanes(smollm2: SmolLm2) -> None:
+    counts = [
+        plan_lanes(smollm2, context_tokens=512, n_cells=None, gpu=False, n_threads=n).count
+        for n in (1, 2, 4, 16)
+    ]
+    assert counts == [4, 4, 8, 8]
 
 
 def test_few_cells_mean_few_lanes(model: Model) -> None:

@@ -17,12 +17,12 @@ from agentr_lite.core.messages import Message
 from agentr_lite.train.batches import (
     TrainExample,
     chat_encoder,
-    make_batch,
     plan_batches,
     split_turns,
     tokenize_all,
     tokenize_example,
 )
+from agentr_lite.train.parts import make_part, split
 from tests.support.tiny_hf import CHAT_TEMPLATE, make_tiny_hf
 
 CHATML = (
@@ -230,110 +230,33 @@ class TestPlan:
         )
         assert padded < 1.15 * sum(self.LENGTHS)
 
-    def test_batch_shapes_and_weights(self, codec: Any) -> None:
+    def test_parts_hold_each_row_once_and_little_padding(self) -> None:
+        rows = list(range(5, 60))
+        parts = split(self.LENGTHS, rows, most_tokens=512)
+        assert sorted(row for part in parts for row in part) == rows
+        longest = [max(self.LENGTHS[row] for row in part) for part in parts]
+        assert longest == sorted(longest, reverse=True)
+        for part, length in zip(parts, longest, strict=True):
+            assert len(part) == 1 or len(part) * length <= 512
+        padded = sum(len(part) * length for part, length in zip(parts, longest, strict=True))
+        assert padded < 1.05 * sum(self.LENGTHS[row] for row in rows)
+
+    def test_a_part_points_at_what_is_learnt(self, codec: Any) -> None:
         tokenizer = chat_encoder(codec, origin="tiny")
         light = TrainExample(MESSAGES[:5], FLAGS[:5], weight=0.5)
         rows, _ = tokenize_all(tokenizer, [EXAMPLE, light], 1000)
-        batch = make_batch(rows)
-        assert batch.tokens.shape[1] % 32 == 1 and batch.picks.shape[1] % 32 == 0
-        assert not batch.tokens[1, len(rows[1].tokens) :].any()
-        assert batch.picks.shape == batch.weights.shape
-        for row, weight in enumerate((1.0, 0.5)):
-            count = sum(rows[row].mask)
-            assert (batch.weights[row, :count] == weight).all()
-            assert not batch.weights[row, count:].any()
-            learnt_ids = batch.tokens[row, batch.picks[row, :count] + 1].tolist()
-            pairs = zip(rows[row].tokens, rows[row].mask, strict=True)
-            assert learnt_ids == [token for token, flag in pairs if flag]
-
-
-class TestLoss:
-    @pytest.fixture
-    def streams(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-        use_fast_blas()
-        import mlx.core as mx
-
-        from agentr_lite.train import loss
-
-        def use(count: int) -> None:
-            made = tuple(mx.new_stream(mx.cpu) for _ in range(count))
-            monkeypatch.setattr(loss, "_streams", lambda: made)
-
-        return use
-
-    @pytest.mark.parametrize("cores", [1, 3])
-    def test_no_gradient_outside_the_flagged_turns(
-        self, codec: Any, streams: Callable[[int], None], cores: int
-    ) -> None:
-        streams(cores)
-        import mlx.core as mx
-
-        from agentr_lite.train.loss import masked_loss
-
-        rows, _ = tokenize_all(chat_encoder(codec, origin="tiny"), [EXAMPLE] * 3, 1000)
-        batch = make_batch(rows)
-        data = [mx.array(part) for part in (batch.tokens, batch.picks, batch.weights)]
-        logits = mx.random.normal((*batch.tokens[:, 1:].shape, len(codec)), key=mx.random.key(0))
-
-        def loss(logits: mx.array) -> mx.array:
-            parts = iter(mx.split(logits, cores))
-            model: Any = lambda tokens: next(parts)  # noqa: E731
-            return masked_loss(model, *data)[0]
-
-        touched = np.abs(np.array(mx.grad(loss)(logits))).sum(axis=-1) > 0
-        flagged = np.zeros_like(touched)
-        for row, example in enumerate(rows):
-            # The logits at position i predict token i + 1.
-            flagged[row, : len(example.mask) - 1] = example.mask[1:]
-        assert (touched == flagged).all()
-
-    def test_mean_over_weights(self, streams: Callable[[int], None]) -> None:
-        streams(2)
-        import mlx.core as mx
-
-        from agentr_lite.train.loss import masked_loss
-
-        logits = mx.random.normal((2, 4, 7), key=mx.random.key(1))
-        tokens = mx.array([[1, 2, 3, 4, 5], [6, 5, 4, 3, 2]])
-        picks = mx.array([[1, 3], [0, 0]])
-        weights = mx.array([[1.0, 2.0], [0.0, 0.0]])
-        rows = iter([logits[:1], logits[1:]])
-        model: Any = lambda tokens: next(rows)  # noqa: E731
-        loss, total = masked_loss(model, tokens, picks, weights)
-        values = np.array(logits[0])
-        log_p = values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
-        assert total.item() == 3
-        assert loss.item() == pytest.approx(-(log_p[1, 3] + 2 * log_p[3, 5]) / 3, abs=1e-5)
-
-    @pytest.mark.parametrize("tied", [True, False])
-    def test_projecting_only_what_is_learnt_changes_nothing(
-        self, tmp_path: Path, tied: bool
-    ) -> None:
-        use_fast_blas()
-        import mlx.core as mx
-        from mlx_lm import load
-
-        from agentr_lite.train.loss import masked_loss
-
-        model, codec = load(str(make_tiny_hf(tmp_path / "model", tied=tied)))
-        rows, _ = tokenize_all(chat_encoder(codec, origin="tiny"), [EXAMPLE] * 2, 1000)
-        batch = make_batch(rows)
-        data = [mx.array(part) for part in (batch.tokens, batch.picks, batch.weights)]
-        whole: Any = lambda tokens: model(tokens)  # noqa: E731
-        assert masked_loss(model, *data)[0].item() == pytest.approx(
-            masked_loss(whole, *data)[0].item(), rel=1e-5
-        )
-
-    def test_batch_without_loss_is_zero_not_nan(self) -> None:
-        use_fast_blas()
-        import mlx.core as mx
-
-        from agentr_lite.train.loss import masked_loss
-
-        model: Any = lambda tokens: mx.zeros((*tokens.shape, 7))  # noqa: E731
-        nothing = mx.zeros((2, 3), mx.int32), mx.zeros((2, 3))
-        loss, total = masked_loss(model, mx.zeros((2, 5), mx.int32), *nothing)
-        assert (loss.item(), total.item()) == (0.0, 0.0)
+        part = make_part(rows)
+        assert part.tokens.shape == (2, max(len(row.tokens) for row in rows))
+        assert not part.tokens[1, len(rows[1].tokens) :].any()
+        learnt = [
+            token for row in rows for token, flag in zip(row.tokens, row.mask, strict=True) if flag
+        ]
+        assert part.targets.tolist() == learnt
+        following = part.tokens[:, 1:].reshape(-1)[part.picks]
+        assert following.tolist() == learnt
+        counts = [sum(row.mask) for row in rows]
+        assert part.weights.tolist() == [1.0] * counts[0] + [0.5] * counts[1]
+        assert part.weight == counts[0] + 0.5 * counts[1]
 
 
 def test_fast_blas_gives_the_right_product() -> None:
@@ -355,5 +278,5 @@ def test_fast_blas_explains_a_missing_compiler(
     monkeypatch.setenv("CC", str(tmp_path / "no-such-compiler"))
     monkeypatch.setenv("AGENTR_LITE_HOME", str(tmp_path))
     with pytest.raises(OSError, match="no-such-compiler"):
-        mlx_blas._shim_library()
+        mlx_blas.compiled_library("some", "int some;")
     assert not list((tmp_path / "cache").iterdir())

@@ -10,8 +10,11 @@ from agentr_lite.actors.mlx.blas import use_fast_blas
 
 use_fast_blas()
 import mlx.core as mx  # noqa: E402
+import mlx.nn as nn  # noqa: E402
 
-from agentr_lite.train.cpu import blockwise_attention, freed_memory_kept  # noqa: E402
+from agentr_lite.train import kernels as kernels_module  # noqa: E402
+from agentr_lite.train.cpu import blockwise_attention, fast_kernels, freed_memory_kept  # noqa: E402
+from agentr_lite.train.kernels import kernels  # noqa: E402
 
 TOLERANCE = 1e-5
 
@@ -59,7 +62,58 @@ def test_other_attention_is_left_alone(length: int, keys: int, mask: str | None)
 
 def test_it_is_undone_also_after_an_error() -> None:
     stock = mx.fast.scaled_dot_product_attention
-    with pytest.raises(RuntimeError), blockwise_attention(), freed_memory_kept():
+    with pytest.raises(RuntimeError), blockwise_attention(), fast_kernels(), freed_memory_kept():
         assert mx.fast.scaled_dot_product_attention is not stock
         raise RuntimeError
     assert mx.fast.scaled_dot_product_attention is stock
+
+
+@pytest.mark.parametrize("length", [1, 5, 127, 128, 129, 300])
+@pytest.mark.parametrize("strided", [False, True])
+def test_the_attention_kernel_is_mlx_attention(length: int, strided: bool) -> None:
+    fast = kernels()
+    if fast is None:
+        pytest.skip("no kernels on this machine")
+
+    def random(heads: int, seed: int) -> mx.array:
+        # As models have them: heads behind tokens, and transposed.
+        shape = (2, length, heads, 16) if strided else (2, heads, length, 16)
+        array = mx.random.normal(shape, key=mx.random.key(seed))
+        return array.transpose(0, 2, 1, 3) if strided else array
+
+    arrays = random(6, 0), random(2, 1), random(2, 2)
+    weights = mx.random.normal((2, 6, length, 16), key=mx.random.key(3))
+
+    def stock(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        out = mx.fast.scaled_dot_product_attention(q, k, v, scale=0.25, mask="causal")
+        return (out * weights).sum()
+
+    def ours(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        return (fast.attention(q, k, v, 0.25) * weights).sum()
+
+    _, wanted = mx.value_and_grad(stock, argnums=(0, 1, 2))(*arrays)
+    _, gradients = mx.value_and_grad(ours, argnums=(0, 1, 2))(*arrays)
+    out = mx.fast.scaled_dot_product_attention(*arrays, scale=0.25, mask="causal")
+    assert mx.abs(fast.attention(*arrays, 0.25) - out).max().item() < TOLERANCE
+    for one, other in zip(wanted, gradients, strict=True):
+        assert mx.abs(one - other).max().item() < TOLERANCE
+
+
+def test_the_silu_kernel_is_silu_also_far_out() -> None:
+    fast = kernels()
+    if fast is None:
+        pytest.skip("no kernels on this machine")
+    x = mx.concatenate([mx.linspace(-200, 200, 999), mx.random.normal((1000,))])
+    wanted, gradient = mx.value_and_grad(lambda x: nn.silu(x).sum())(x)
+    ours, our_gradient = mx.value_and_grad(lambda x: fast.silu(x).sum())(x)
+    assert ours.item() == pytest.approx(wanted.item(), rel=1e-6)
+    assert mx.abs(fast.silu(x) - nn.silu(x)).max().item() < TOLERANCE
+    assert mx.abs(our_gradient - gradient).max().item() < TOLERANCE
+
+
+def test_without_a_compiler_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no compiler")
+
+    monkeypatch.setattr(kernels_module, "compiled_library", fail)
+    assert kernels.__wrapped__() is None

@@ -13,10 +13,11 @@ from agentr_lite.convert.hf_to_gguf import convert_to_gguf
 from agentr_lite.core.errors import AgentrError, ModelError
 from agentr_lite.core.messages import Message
 from agentr_lite.recipe.groups import TrainSettings
-from agentr_lite.train import checkpoint
+from agentr_lite.train import checkpoint, lora
 from agentr_lite.train.batches import TrainExample
 from agentr_lite.train.checkpoint import fingerprint
 from agentr_lite.train.lora import TrainResult, train_lora
+from agentr_lite.train.memory import MemoryPlan
 from tests.convert.test_convert import CHAT, EXACT, mlx_logits
 from tests.support.llama_logits import llama_logits, llama_tokens
 from tests.support.tiny_hf import TEXTS, make_tiny_hf
@@ -137,11 +138,14 @@ def test_cut_and_resumed_is_as_uninterrupted(
 def test_the_recipe_says_how_often_a_training_validates(
     uninterrupted: TrainResult, model_dir: Path, tmp_path: Path
 ) -> None:
+    # Nothing depends on it without patience: once an epoch, at the beginning and at the end.
+    assert [step for step, _ in uninterrupted.valid_losses] == [0, 6, 12, 18, 24]
     # 24 steps; by default a validation after each 3 (24 / 10, rounded up).
-    assert [step for step, _ in uninterrupted.valid_losses] == list(range(0, 25, 3))
-    few = fit(model_dir, tmp_path, settings=changed(validations=2))
+    often = fit(model_dir, tmp_path / "often", settings=changed(patience=100))
+    assert [step for step, _ in often.valid_losses] == list(range(0, 25, 3))
+    few = fit(model_dir, tmp_path / "few", settings=changed(validations=2, patience=100))
     assert [step for step, _ in few.valid_losses] == [0, 12, 24]
-    assert few.train_losses == uninterrupted.train_losses
+    assert often.train_losses == few.train_losses == uninterrupted.train_losses
 
 
 def test_the_recipe_says_how_far_gradients_are_clipped(
@@ -298,17 +302,23 @@ def test_nothing_reaches_stdout(
     assert capfd.readouterr().out == ""
 
 
-def test_large_models_recompute_activations_to_the_same_result(
-    uninterrupted: TrainResult, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("workers", "recomputed"), [(1, 0), (1, 9), (3, 1)])
+def test_memory_changes_no_bit_of_the_result(
+    uninterrupted: TrainResult,
+    model_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    recomputed: int,
 ) -> None:
-    from mlx_lm.models import llama
-
-    from agentr_lite.train import mlx_session
-
-    monkeypatch.setattr(mlx_session, "_LARGE_MODEL", 0)
-    monkeypatch.setattr(llama.TransformerBlock, "__call__", llama.TransformerBlock.__call__)
+    monkeypatch.setattr(lora, "plan_memory", lambda *_, **__: MemoryPlan(workers, recomputed))
     result = fit(model_dir, tmp_path)
-    assert llama.TransformerBlock._recomputes_activations
-    del llama.TransformerBlock._recomputes_activations
-    for ours, theirs in zip(result.train_losses, uninterrupted.train_losses, strict=True):
-        assert ours[1] == pytest.approx(theirs[1], rel=1e-3)
+    assert weights(result) == weights(uninterrupted)
+    assert result.train_losses == uninterrupted.train_losses
+    assert result.valid_losses == uninterrupted.valid_losses
+
+
+def test_too_little_memory_is_said_before_training(model_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(AgentrError, match=r"needs about .* GB, but train.memory is 0.1") as caught:
+        fit(model_dir, tmp_path, settings=changed(memory=0.1))
+    assert "train.memory" in (caught.value.hint or "")

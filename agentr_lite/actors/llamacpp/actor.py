@@ -58,6 +58,7 @@ class LlamaCppActor(Actor):
         *,
         context_tokens: int = 4096,
         n_cells: int | None = None,
+        live_tokens: int | None = None,
         n_threads: int | None = None,
         n_gpu_layers: int = -1,
         chat_template: Path | None = None,
@@ -75,6 +76,8 @@ class LlamaCppActor(Actor):
                 context.
             n_cells: tokens that all caches hold together, at least one conversation. Default:
                 chosen by the model's size and the free memory.
+            live_tokens: most tokens of all conversations that are in play at a time, if known; the
+                default of ``n_cells`` is not larger.
             n_threads: default: the physical cores that this process may use.
             n_gpu_layers: -1 = all, if llama.cpp was built with GPU support.
             chat_template: a Jinja file to use instead of the model's own template.
@@ -112,6 +115,7 @@ class LlamaCppActor(Actor):
                 model,
                 context_tokens=context_tokens,
                 n_cells=n_cells,
+                live_tokens=live_tokens,
                 gpu=on_gpu,
                 n_threads=self._threads,
             )
@@ -140,6 +144,7 @@ class LlamaCppActor(Actor):
             path,
             context_tokens=context_tokens,
             n_cells=n_cells,
+            live_tokens=live_tokens,
             n_threads=n_threads,
             n_gpu_layers=n_gpu_layers,
             chat_template=chat_template,

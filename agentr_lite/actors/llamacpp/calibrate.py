@@ -17,11 +17,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agentr_lite.actors.llamacpp.context import SEQUENCES, Context
+from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.library import uses_gpu
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.model import Model
-from agentr_lite.actors.llamacpp.plan import plan_lanes
+from agentr_lite.actors.llamacpp.plan import SEQUENCES, plan_lanes
 from agentr_lite.actors.llamacpp.tuning import Tuning
 
 PROMPT_TOKENS = 512

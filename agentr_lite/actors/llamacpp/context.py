@@ -14,15 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from agentr_lite.actors.llamacpp.library import clear_errors, last_error, load_library
+from agentr_lite.actors.llamacpp.plan import SEQUENCES
 from agentr_lite.actors.llamacpp.segments import CellBytes
 from agentr_lite.core.errors import ModelError
 
 if TYPE_CHECKING:
     from agentr_lite.actors.llamacpp.model import Model
-
-SEQUENCES = 256
-"""llama.cpp's number of sequence ids; a larger id aborts the process."""
-
 
 _REPORT = "If this repeats, please report it with the output of `agentr-lite doctor`."
 _NO_LOGITS = np.empty((0, 0), np.float32)

@@ -11,18 +11,29 @@ one cache with flash attention takes 72 s of processor time, four caches without
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
-from agentr_lite.actors.llamacpp.context import SEQUENCES
+from agentr_lite.actors.llamacpp.gguf_header import Header
 from agentr_lite.actors.llamacpp.library import gpus
 from agentr_lite.actors.llamacpp.machine import available_bytes
-from agentr_lite.actors.llamacpp.model import Model
-from agentr_lite.actors.llamacpp.tuning import Tuning
 from agentr_lite.core.errors import ModelError
 
+if TYPE_CHECKING:
+    # It asks llama.cpp, which the plan of a run does without.
+    from agentr_lite.actors.llamacpp.tuning import Tuning
+
+SEQUENCES = 256
+"""llama.cpp's number of sequence ids; a larger id aborts the process."""
 _SMALL = 200e6
 """Up to this many parameters, a step is too short to divide it between threads."""
-_LANES = ((50e6, 16, 4096), (_SMALL, 8, 8192))
-"""(parameters, lanes, cells): the plan up to this many parameters; larger models get 1 or 2."""
+_LANES = ((50e6, 16, 4096), (_SMALL, 8, 2048))
+"""(parameters, lanes, cells): the plan up to this many parameters; larger models get 1 or 2. A lane
+has at least the cells of one conversation."""
+_LITTLE_BYTES = 320 << 20
+"""Caches up to this size are not made smaller where fewer tokens are in play."""
+_MUCH_BYTES = 256 << 20
+"""Caches that take more get fewer lanes, but two for each thread; not those of the smallest
+models, whose lanes matter most."""
 _MOST_SEQUENCES = SEQUENCES - 1
 _FEW_SEQUENCES = 95
 """Sequence ids of a small model's lane: enough for twice 32 branches and for idle prefixes."""
@@ -39,6 +50,18 @@ width); for the 3M-parameter model, about 1,000 cells."""
 _IDLE = 0.02
 """With spill, an idle prefix is evicted this many times earlier, because restoring it is cheap. On
 a recorded search, values from 0.01 to 0.05 cost the same, and 7 % less than 1."""
+
+
+class Sized(Protocol):
+    """What the plan depends on: a ``Model``, or its file's header alone."""
+
+    @property
+    def header(self) -> Header:
+        """The header of the model's file."""
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +105,24 @@ class LanePlan:
 
 
 def plan_lanes(
-    model: Model, *, context_tokens: int, n_cells: int | None, gpu: bool, n_threads: int
+    model: Sized,
+    *,
+    context_tokens: int,
+    n_cells: int | None,
+    gpu: bool,
+    n_threads: int,
+    live_tokens: int | None = None,
 ) -> LanePlan:
     """Choose lanes for a model.
 
     Args:
-        model: the loaded model.
+        model: the model, which need not be loaded.
         context_tokens: longest conversation; each cache holds at least one.
         n_cells: cells of all caches together; None: chosen by the free memory.
         gpu: whether layers are computed on a GPU; then the cache is in the GPU's memory.
         n_threads: threads of all lanes together.
+        live_tokens: most tokens of all conversations that are in play at a time; None: unknown.
+            Evicted prefixes beyond these are those of conversations that are over.
 
     Raises:
         ModelError: one conversation does not fit the free memory.
@@ -109,9 +140,12 @@ def plan_lanes(
     # change the rounding and thereby near ties.
     spill = min(_SPILL_MAX_BYTES, int(available_bytes() * _SPILL_SHARE))
     spill = 1 << (spill.bit_length() - 1) if spill else 0
+    live = affordable if live_tokens is None else max(live_tokens, context_tokens)
+    spill = min(spill, max(live * cell, _LITTLE_BYTES))
+    live = max(live, _LITTLE_BYTES // cell)
     if gpu:
         # A GPU needs wide batches, and its flash attention is fast.
-        cells = max(n_cells or _halved(_GPU_CELLS, affordable), context_tokens)
+        cells = max(n_cells or min(live, _halved(_GPU_CELLS, affordable)), context_tokens)
         return LanePlan(
             1,
             cells,
@@ -131,7 +165,11 @@ def plan_lanes(
     count, cells = next(
         ((count, cells) for limit, count, cells in _LANES if model.n_params < limit), large
     )
-    total = n_cells or _halved(count * max(cells, context_tokens), affordable)
+    # Idle prefixes wait in RAM, so a lane seldom holds more than the conversation that it computes.
+    medium = _LANES[0][0] <= model.n_params < _SMALL
+    while medium and spill and count > 2 * n_threads and count * cells * cell > _MUCH_BYTES:
+        count //= 2
+    total = n_cells or min(live, _halved(count * max(cells, context_tokens), affordable))
     while count > 1 and total // count < context_tokens:
         count //= 2
     width = model.header.architecture_value("embedding_length", 1)

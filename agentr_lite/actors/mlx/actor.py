@@ -73,6 +73,7 @@ class MlxActor(Actor):
         *,
         context_tokens: int = 4096,
         n_cells: int | None = None,
+        live_tokens: int | None = None,
         width: int = _WIDTH,
         chat_template: Path | None = None,
         history: History = "exact",
@@ -88,6 +89,8 @@ class MlxActor(Actor):
                 context.
             n_cells: tokens that the pool holds, at least one conversation. Default: chosen by the
                 free memory.
+            live_tokens: most tokens of all conversations that are in play at a time, if known; the
+                default of ``n_cells`` is not larger.
             width: most answers that are decoded at once.
             chat_template: a Jinja file to use instead of the model's own template.
             history: how finished turns become tokens; see ``ChatEncoder``.
@@ -133,7 +136,7 @@ class MlxActor(Actor):
         self._device = "cpu" if on_cpu() else "gpu"
         with self._computing():
             self._pool = Pool(self._model, origin=str(path))
-        self._pool.capacity, fitting = self._plan(n_cells)
+        self._pool.capacity, fitting = self._plan(n_cells, live_tokens)
         if getattr(self._model, "model_type", "") in _SINGLE_ROW:
             fitting = 1
         self._decoder = Decoder(
@@ -151,6 +154,7 @@ class MlxActor(Actor):
             path,
             context_tokens=context_tokens,
             n_cells=n_cells,
+            live_tokens=live_tokens,
             width=width,
             chat_template=chat_template,
             history=history,
@@ -159,7 +163,7 @@ class MlxActor(Actor):
         )
         self._closed = False
 
-    def _plan(self, n_cells: int | None) -> tuple[int, int]:
+    def _plan(self, n_cells: int | None, live_tokens: int | None) -> tuple[int, int]:
         """The pool's number of slots, and the batch's number of rows for as much memory again."""
         from agentr_lite.actors.mlx.device import free_bytes
 
@@ -176,6 +180,8 @@ class MlxActor(Actor):
         # change the rounding and thereby near ties.
         while cells > affordable:
             cells //= 2
+        if live_tokens is not None:
+            cells = min(cells, live_tokens)
         rows = _WIDTH
         while rows > 1 and rows * self._context_tokens > affordable:
             rows //= 2

@@ -17,7 +17,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -43,6 +44,8 @@ class BlasStatus:
 
     fast: bool
     reason: str
+    sgemm: int | None = field(default=None, repr=False)
+    """Address of OpenBLAS's ``cblas_sgemm`` with 64-bit integers, if MLX uses it."""
 
 
 @lru_cache(maxsize=1)
@@ -70,11 +73,12 @@ def use_fast_blas() -> BlasStatus:
         openblas = ctypes.CDLL(str(libraries[0]))
         sgemm = openblas.scipy_cblas_sgemm64_
         openblas.scipy_openblas_set_num_threads64_(1)
-        shim = ctypes.CDLL(str(_shim_library()), mode=ctypes.RTLD_GLOBAL)
+        shim = ctypes.CDLL(str(compiled_library("sgemm_shim", _SHIM_SOURCE)), ctypes.RTLD_GLOBAL)
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         return BlasStatus(False, f"MLX cannot use the fast BLAS ({_one_line(error)})")
-    shim.agentr_lite_set_sgemm(ctypes.cast(sgemm, ctypes.c_void_p))
-    return BlasStatus(True, f"OpenBLAS of numpy ({libraries[0].name})")
+    function = ctypes.cast(sgemm, ctypes.c_void_p)
+    shim.agentr_lite_set_sgemm(function)
+    return BlasStatus(True, f"OpenBLAS of numpy ({libraries[0].name})", function.value)
 
 
 def _packages_dirs(package: str) -> list[Path]:
@@ -91,26 +95,32 @@ def _beside(folders: list[Path], pattern: str) -> list[Path]:
     return [file for folder in folders for file in sorted(folder.glob(pattern))]
 
 
-def _shim_library() -> Path:
-    """The compiled shim, from the cache or compiled now.
+def compiled_library(name: str, source: str, flags: Sequence[str] = ("-O2",)) -> Path:
+    """A library of our own C code, from the cache or compiled now.
+
+    Args:
+        name: beginning of the file's name.
+        source: the code.
+        flags: for the compiler; ``-march=native`` is none of them, because the cache may be
+            shared with other machines.
 
     Raises:
         OSError: there is no compiler, or the folder is not writable.
         subprocess.SubprocessError: the compiler fails.
     """
-    digest = hashlib.sha256(_SHIM_SOURCE.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(" ".join([*flags, source]).encode()).hexdigest()[:12]
     folder = home() / "cache"
-    library = folder / f"sgemm_shim_{sysconfig.get_platform()}_{digest}.so"
+    library = folder / f"{name}_{sysconfig.get_platform()}_{digest}.so"
     if library.exists():
         return library
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        source = Path(scratch) / "shim.c"
-        source.write_text(_SHIM_SOURCE)
-        made = Path(scratch) / "shim.so"
+        path = Path(scratch) / f"{name}.c"
+        path.write_text(source)
+        made = Path(scratch) / f"{name}.so"
         compiler = os.environ.get("CC", "cc")
         subprocess.run(
-            [compiler, "-shared", "-fPIC", "-O2", "-o", str(made), str(source)],
+            [compiler, "-shared", "-fPIC", *flags, "-o", str(made), str(path), "-lm"],
             check=True,
             capture_output=True,
             timeout=60,

@@ -48,16 +48,21 @@ class Weights(Shared):
         return self._grammars
 
     def layers(self) -> Any:
-        """A copy of the model's layers over the same arrays; the caller may change the layers.
-
-        Layers never change arrays in place, so replacing one does not affect other copies.
-        """
-        shared = {id(array): array for array in _arrays(self._model)}
-        return copy.deepcopy(self._model, shared)
+        """A copy of the model's layers over the same arrays; the caller may change the layers."""
+        return own_layers(self._model)
 
     def _free(self) -> None:
         self._unwire()
         del self._model
+
+
+def own_layers(model: Any) -> Any:
+    """A copy of a model's layers over the same arrays.
+
+    Layers never change arrays in place, so replacing one does not affect other copies.
+    """
+    shared: dict[int, Any] = {id(array): array for array in _arrays(model)}
+    return copy.deepcopy(model, shared)
 
 
 def _arrays(value: Any) -> Iterator[mx.array]:

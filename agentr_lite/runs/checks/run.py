@@ -14,6 +14,7 @@ from agentr_lite.runs.checks.checklist import Checklist, Finding
 from agentr_lite.runs.checks.disk import check_database, check_disk
 from agentr_lite.runs.checks.environments import TaskCounts, check_environments
 from agentr_lite.runs.checks.general import check_general
+from agentr_lite.runs.checks.memory import check_memory
 from agentr_lite.runs.checks.model import check_adopted, check_learner, check_player
 
 Work = Literal["loop", "imitation", "search", "eval"]
@@ -91,6 +92,8 @@ def check_run(
         check_learner(checks, recipe)
         if not checks.is_refused("training weights"):
             check_general(checks, recipe)
+    if not checks.is_refused("model") and not checks.is_refused("training weights"):
+        check_memory(checks, recipe, trains=trains, searches=work != "eval" and learns)
     check_database(checks, database)
     check_disk(checks, recipe, database, trains=trains, runs=runs)
     return CheckedRun(recipe, checks.findings, tasks)

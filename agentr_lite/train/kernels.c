@@ -1,0 +1,162 @@
+/* The steps of training in which MLX's CPU back end calls exp() for one number at a time: causal
+ * attention, SiLU and the cross-entropy. All arrays are float32; matrix products are OpenBLAS's.
+ * One call uses one core.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+/* The loader chooses the widest version that this processor has. */
+#define WIDE __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#else
+#define WIDE
+#endif
+
+enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
+
+/* OpenBLAS with 64-bit integers, as numpy brings it. */
+typedef void (*sgemm_fn)(int, int, int, int64_t, int64_t, int64_t, float, const float *, int64_t,
+                         const float *, int64_t, float, float *, int64_t);
+static sgemm_fn sgemm;
+
+void set_sgemm(void *function) { sgemm = (sgemm_fn)function; }
+
+/* exp(x) to 2 units in the last place; 0 below -87. Cody and Waite: x = n ln 2 + r, |r| <= ln 2 / 2. */
+static inline float exp_(float x) {
+  const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+  x = x > 88.0f ? 88.0f : x;
+  float c = x < -87.0f ? -87.0f : x;
+  float n = c * 1.44269504f + shift - shift;
+  float r = c - n * 0.693359375f + n * 2.12194440e-4f;
+  float p = 1.0f + r * (1.0f + r * (0.5f + r * (1.0f / 6 + r * (1.0f / 24 + r * (1.0f / 120 +
+            r * (1.0f / 720 + r * (1.0f / 5040)))))));
+  union { int32_t i; float f; } scale = {((int32_t)n + 127) << 23};
+  return x < -87.0f ? 0.0f : p * scale.f;
+}
+
+/* Shapes, in tokens t, heads h and the head's size d; the strides count floats, and d is dense.
+ * Several query heads share a key head: head h uses key head h / (heads / key_heads).
+ *   q (h, t, d)    k, v (key head, t, d)    out, d_out (t, h, d)    lse (h, t): log of the sum
+ */
+typedef struct {
+  const float *q, *k, *v;
+  int64_t q_head, q_token, k_head, k_token, v_head, v_token;
+  int64_t heads, key_heads, tokens, size;
+  float scale;
+} Attention;
+
+enum { BLOCK = 128 }; /* queries at a time; the scratch holds BLOCK * tokens floats */
+
+WIDE static void softmax_row(float *row, int64_t valid, int64_t width, float *lse) {
+  float top = row[0], sum = 0;
+#pragma omp simd reduction(max : top)
+  for (int64_t i = 0; i < valid; i++) top = row[i] > top ? row[i] : top;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < valid; i++) {
+    row[i] = exp_(row[i] - top);
+    sum += row[i];
+  }
+  float inverse = 1 / sum;
+#pragma omp simd
+  for (int64_t i = 0; i < valid; i++) row[i] *= inverse;
+  memset(row + valid, 0, (width - valid) * sizeof(float));
+  *lse = top + logf(sum);
+}
+
+void attention(const Attention *a, float *out, float *lse, float *scores) {
+  int64_t d = a->size, out_token = a->heads * d;
+  for (int64_t h = 0; h < a->heads; h++) {
+    int64_t shared = h / (a->heads / a->key_heads);
+    const float *q = a->q + h * a->q_head, *k = a->k + shared * a->k_head;
+    const float *v = a->v + shared * a->v_head;
+    for (int64_t begin = 0; begin < a->tokens; begin += BLOCK) {
+      int64_t end = begin + BLOCK < a->tokens ? begin + BLOCK : a->tokens, rows = end - begin;
+      sgemm(ROW_MAJOR, PLAIN, TRANSPOSED, rows, end, d, a->scale, q + begin * a->q_token,
+            a->q_token, k, a->k_token, 0, scores, end);
+      for (int64_t i = 0; i < rows; i++)
+        softmax_row(scores + i * end, begin + i + 1, end, lse + h * a->tokens + begin + i);
+      sgemm(ROW_MAJOR, PLAIN, PLAIN, rows, d, end, 1, scores, end, v, a->v_token, 0,
+            out + begin * out_token + h * d, out_token);
+    }
+  }
+}
+
+/* p from scores to probabilities, and dp from their gradient to the scores' gradient. */
+WIDE static void backward_row(float *p, float *dp, int64_t valid, int64_t width, float lse,
+                              const float *out, const float *d_out, int64_t size, float scale) {
+  float delta = 0;
+#pragma omp simd reduction(+ : delta)
+  for (int64_t i = 0; i < size; i++) delta += out[i] * d_out[i];
+#pragma omp simd
+  for (int64_t i = 0; i < valid; i++) {
+    p[i] = exp_(p[i] - lse);
+    dp[i] = p[i] * (dp[i] - delta) * scale;
+  }
+  memset(p + valid, 0, (width - valid) * sizeof(float));
+  memset(dp + valid, 0, (width - valid) * sizeof(float));
+}
+
+/* The gradients: d_q (t, h, d); d_k and d_v (t, key head, d), which must be 0 before. */
+void attention_gradient(const Attention *a, const float *out, const float *d_out, const float *lse,
+                        float *d_q, float *d_k, float *d_v, float *p, float *dp) {
+  int64_t d = a->size, out_token = a->heads * d, key_token = a->key_heads * d;
+  for (int64_t h = 0; h < a->heads; h++) {
+    int64_t shared = h / (a->heads / a->key_heads);
+    const float *q = a->q + h * a->q_head, *k = a->k + shared * a->k_head;
+    const float *v = a->v + shared * a->v_head;
+    for (int64_t begin = 0; begin < a->tokens; begin += BLOCK) {
+      int64_t end = begin + BLOCK < a->tokens ? begin + BLOCK : a->tokens, rows = end - begin;
+      int64_t here = begin * out_token + h * d;
+      sgemm(ROW_MAJOR, PLAIN, TRANSPOSED, rows, end, d, a->scale, q + begin * a->q_token,
+            a->q_token, k, a->k_token, 0, p, end);
+      sgemm(ROW_MAJOR, PLAIN, TRANSPOSED, rows, end, d, 1, d_out + here, out_token, v, a->v_token,
+            0, dp, end);
+      for (int64_t i = 0; i < rows; i++)
+        backward_row(p + i * end, dp + i * end, begin + i + 1, end, lse[h * a->tokens + begin + i],
+                     out + here + i * out_token, d_out + here + i * out_token, d, a->scale);
+      sgemm(ROW_MAJOR, PLAIN, PLAIN, rows, d, end, 1, dp, end, k, a->k_token, 0, d_q + here,
+            out_token);
+      sgemm(ROW_MAJOR, TRANSPOSED, PLAIN, end, d, rows, 1, dp, end, q + begin * a->q_token,
+            a->q_token, 1, d_k + shared * d, key_token);
+      sgemm(ROW_MAJOR, TRANSPOSED, PLAIN, end, d, rows, 1, p, end, d_out + here, out_token, 1,
+            d_v + shared * d, key_token);
+    }
+  }
+}
+
+WIDE void silu(const float *x, float *y, int64_t count) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; i++) y[i] = x[i] / (1 + exp_(-x[i]));
+}
+
+WIDE void silu_gradient(const float *x, const float *d_y, float *d_x, int64_t count) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; i++) {
+    float s = 1 / (1 + exp_(-x[i]));
+    d_x[i] = d_y[i] * s * (1 + x[i] * (1 - s));
+  }
+}
+
+WIDE static float cross_entropy_row(float *row, int64_t target, int64_t width, float weight) {
+  float top = row[0], sum = 0, wanted = row[target];
+#pragma omp simd reduction(max : top)
+  for (int64_t i = 0; i < width; i++) top = row[i] > top ? row[i] : top;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < width; i++) {
+    row[i] = exp_(row[i] - top);
+    sum += row[i];
+  }
+  float factor = weight / sum;
+#pragma omp simd
+  for (int64_t i = 0; i < width; i++) row[i] *= factor;
+  row[target] -= weight;
+  return weight * (top + logf(sum) - wanted);
+}
+
+/* Weighted losses of rows of logits, which become the losses' gradient. */
+void cross_entropy(float *logits, const int32_t *targets, const float *weights, float *losses,
+                   int64_t rows, int64_t width) {
+  for (int64_t i = 0; i < rows; i++)
+    losses[i] = cross_entropy_row(logits + i * width, targets[i], width, weights[i]);
+}

@@ -1,0 +1,32 @@
+"""The plan says how much memory a run takes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.support.command_line import Call
+
+
+def checks(cli: Call, *words: str) -> dict[str, dict[str, Any]]:
+    code, out, _ = cli(*words, "--plan", "--json")
+    assert code == 0
+    return {check["subject"]: check for check in json.loads(out)["checks"]}
+
+
+def test_playing_and_training_are_estimated(cli: Call) -> None:
+    found = checks(cli, "run", "textcraft")
+    assert "GB for caches" in found["memory to play"]["message"]
+    assert "for examples of 1,536 tokens" in found["memory to train"]["message"]
+    assert found["memory to train"]["outcome"] == "ok"
+
+
+def test_what_is_not_trained_needs_no_memory_for_it(cli: Call) -> None:
+    assert "memory to train" not in checks(cli, "run", "textcraft", "--set", "rounds=0")
+
+
+def test_a_limit_below_the_longest_example_is_a_warning(cli: Call) -> None:
+    # Real examples may be shorter than the recipe allows.
+    found = checks(cli, "run", "textcraft", "--set", "train.memory=0.3")["memory to train"]
+    assert found["outcome"] == "warning"
+    assert "train.memory is 0.3" in found["message"] and "train.max_length" in found["hint"]

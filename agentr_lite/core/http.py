@@ -48,6 +48,10 @@ class Unacceptable(httpx.RequestError):
     """The server sends what no client should take; the message says what. No retry would help."""
 
 
+class WrongRange(Unacceptable):
+    """The server sends another part of a file than the one that was asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one exchange may take."""
@@ -253,7 +257,8 @@ class LimitedTransport(httpx.BaseTransport):
 
     Args:
         limits_of: the limits of a request.
-        most_requests: that one transport carries out; a library may follow redirects for ever.
+        budget: one item for each request that may be sent; a library may follow redirects, or
+            try again, for ever.
         trust_env: whether proxies are taken from the environment.
     """
 
@@ -261,11 +266,11 @@ class LimitedTransport(httpx.BaseTransport):
         self,
         limits_of: Callable[[httpx.Request], Limits],
         *,
-        most_requests: int,
+        budget: Iterator[int],
         trust_env: bool = True,
     ) -> None:
         self._limits_of = limits_of
-        self._left = self._most = most_requests
+        self._budget = budget
         self._client = httpx.AsyncClient(
             trust_env=trust_env,
             follow_redirects=False,
@@ -275,15 +280,20 @@ class LimitedTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """See ``httpx.BaseTransport``."""
-        if not self._left:
-            raise Unacceptable(f"it had not given the file after {self._most} requests")
-        self._left -= 1
+        if next(self._budget, None) is None:
+            raise Unacceptable("it sends the same request about, or cuts it, again and again")
         limits = self._limits_of(request)
         asked = httpx.Request(
             request.method, request.url, headers=request.headers, content=request.read()
         )
         began = time.monotonic()
         response = self._wait(send(self._client, asked), limits, began)
+        if response.status_code >= 300:
+            # Not the download, whatever was asked for.
+            limits = Limits(limits.total_s)
+        elif response.status_code == 206 and not _is_rest(request, response):
+            run(response.aclose())
+            raise WrongRange("it sends another part of the file than was asked for")
         headers = httpx.Headers(response.headers)
         if headers.pop("content-encoding", None) is not None:
             # The body is decompressed here, so this length is not its own.
@@ -311,6 +321,12 @@ class LimitedTransport(httpx.BaseTransport):
             return run(limited())
         except TimeoutError as error:
             raise Unacceptable(f"it had not answered after {limits.total_s:g} s") from error
+
+
+def _is_rest(request: httpx.Request, response: httpx.Response) -> bool:
+    """Whether a part of a file begins where it was asked to begin."""
+    start = request.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0]
+    return response.headers.get("content-range", "").startswith(f"bytes {start}-")
 
 
 class _Body(httpx.SyncByteStream):

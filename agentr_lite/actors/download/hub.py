@@ -23,8 +23,14 @@ from agentr_lite.actors.download.hub_session import (
     hub_session,
     shown_endpoint,
 )
-from agentr_lite.actors.download.partial import SUFFIX, Partial, Sink, TooLong, check_target
-from agentr_lite.actors.download.partial import open_partial as open_part
+from agentr_lite.actors.download.partial import (
+    SUFFIX,
+    Partial,
+    Sink,
+    TooLong,
+    check_target,
+    open_partial,
+)
 from agentr_lite.core.errors import ModelError
 
 TRAINING_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
@@ -84,7 +90,7 @@ def fetch(
         check_target(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{target.name}.{checksum[:16]}{SUFFIX}")
-        with open_part(part) as partial:
+        with open_partial(part, keep=True) as partial:
             if _is_there(target, checksum):
                 # Another process has finished it in the meantime.
                 return present

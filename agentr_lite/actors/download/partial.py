@@ -67,16 +67,18 @@ class Sink:
 
 
 class Partial:
-    """A locked partial file; an empty one is deleted at the end, or after a failure.
+    """A locked partial file; an empty one is deleted at the end.
 
     Args:
         path: of the file.
         stream: the file, open for reading and writing.
+        keep: after an interruption, keep it even if it is empty.
     """
 
-    def __init__(self, path: Path, stream: IO[bytes]) -> None:
+    def __init__(self, path: Path, stream: IO[bytes], *, keep: bool = False) -> None:
         self.path = path
         self.stream = stream
+        self._keep = keep
 
     def __enter__(self) -> Partial:
         return self
@@ -91,8 +93,7 @@ class Partial:
             # Bytes that do not fit on the disk any more were reported when they were written.
             with suppress(OSError):
                 self.stream.flush()
-            # After an interruption, the next call goes on with whatever is there.
-            interrupted = kind is not None and not issubclass(kind, Exception)
+            interrupted = self._keep and kind is not None and not issubclass(kind, Exception)
             empty = os.fstat(self.stream.fileno()).st_size == 0
             if empty and not interrupted and self._in_place():
                 self.path.unlink()
@@ -127,15 +128,19 @@ class Partial:
         return False
 
 
-def open_partial(path: Path) -> Partial:
+def open_partial(path: Path, *, keep: bool = False) -> Partial:
     """Open and lock a partial file; it is made if there is none.
+
+    Args:
+        path: of the file.
+        keep: see ``Partial``.
 
     Raises:
         AgentrError: another process writes it, or something else stands in its place.
         OSError: it cannot be opened.
     """
     for _ in range(_ATTEMPTS):
-        partial = Partial(path, os.fdopen(_descriptor(path), "r+b"))
+        partial = Partial(path, os.fdopen(_descriptor(path), "r+b"), keep=keep)
         try:
             _lock(partial)
             if partial._in_place():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ from mlx_lm import load
 from mlx_lm.utils import maybe_set_recommended_wired_limit
 
 from agentr_lite.actors.mlx.model_settings import mlx_settings
+from agentr_lite.core.damaged import damage_explained
 from agentr_lite.core.errors import ModelError
+from agentr_lite.core.json_values import read_json_object
 
 
 def load_model(model_dir: Path) -> tuple[Any, Any]:
@@ -36,17 +37,10 @@ def load_model(model_dir: Path) -> tuple[Any, Any]:
             hint="Needed: a directory in Hugging Face's or MLX's format, with config.json.",
         )
     try:
-        config = json.loads((model_dir / "config.json").read_text("utf-8"))
-        with quiet():
+        config = read_json_object(model_dir / "config.json")
+        with quiet(), damage_explained(model_dir):
             model, tokenizer = load(str(model_dir), model_config=mlx_settings(config))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        StrictDataclassError,
-    ) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"mlx-lm cannot load {model_dir}: {reason}") from error
     if config.get("model_type") == "gemma3_text":

@@ -22,6 +22,7 @@ QWEN2_REGEX = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_LARGEST_ID = 4_000_000
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 LLAMA3_REGEX = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -92,6 +93,8 @@ def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
     written = read_json(model_dir / "tokenizer.json")
     config = read_json(model_dir / "tokenizer_config.json")
     refuse_own_code(config, model_dir / "tokenizer_config.json")
+    with damage_explained(model_dir / "tokenizer.json"):
+        _check_ids(written)
     tokenizer = _loaded(model_dir)
     with damage_explained(model_dir / "tokenizer.json"):
         return _read(tokenizer, written, config, model_dir, vocab_size)
@@ -108,6 +111,21 @@ def refuse_own_code(config: dict[str, Any], path: Path) -> None:
             f"{path} names code of the model's own (auto_map), which is not run",
             hint="Remove the key `auto_map` if the model works without it.",
         )
+
+
+def _check_ids(written: dict[str, Any]) -> None:
+    """Refuse ids that no vocabulary has: the library would count up to the largest one.
+
+    Raises:
+        ModelError, or what a value of another type raises: there is one.
+    """
+    added = [token["id"] for token in written.get("added_tokens") or []]
+    for index in (*written["model"]["vocab"].values(), *added):
+        if type(index) is not int or not 0 <= index <= _LARGEST_ID:
+            raise ModelError(
+                f"tokenizer.json has a token with the id {str(index)[:40]!r}",
+                hint="Download or write it again.",
+            )
 
 
 def _read(

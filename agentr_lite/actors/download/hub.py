@@ -134,7 +134,7 @@ def _fill(partial: Partial, url: str, size: int, file: str, on_bytes: OnBytes | 
         try:
             http_get(
                 url,
-                Sink(partial.stream, size, file),  # type: ignore[arg-type]
+                Sink(partial.stream, size, f"{shown_endpoint()} sends {file}"),  # type: ignore[arg-type]
                 resume_size=partial.size,
                 headers=build_hf_headers(),
                 expected_size=size,

@@ -166,7 +166,7 @@ def answers_explained(repo: str, file: str, revision: str) -> Generator[None]:
             raise from_os_error(error) from error
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"the download of {wanted} is incomplete: {shown(first)}",
+            f"the download of {wanted} from {place} is incomplete: {shown(first)}",
             hint="The same command continues where this one stopped.",
         ) from error
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:

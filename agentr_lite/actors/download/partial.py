@@ -31,7 +31,7 @@ class Sink:
     Args:
         stream: the open file.
         size: bytes of the whole file.
-        what: the file's name, for messages.
+        what: who sends which file, for messages.
     """
 
     def __init__(self, stream: IO[bytes], size: int, what: str) -> None:
@@ -47,7 +47,7 @@ class Sink:
         """
         if self._stream.tell() + len(data) > self._size:
             raise TooLong(
-                f"{self._what}: more than the declared {self._size:,} bytes come; what came was"
+                f"{self._what} with more than the declared {self._size:,} bytes; what came was"
                 " deleted",
                 hint="Try again. If this repeats, a proxy or mirror alters the file.",
             )

@@ -44,7 +44,12 @@ class Refused(ServerFault):
 
     def __init__(self, env: str, what: str, status: int, said: str) -> None:
         shown = " ".join(said.split())[:_QUOTED] or "nothing"
-        super().__init__(env, f"{what} failed with HTTP {status}; the server said: {shown}")
+        hint = "The server's own log says more."
+        if status in (401, 403):
+            hint = "Put its user and password into AGENTR_LITE_AGENTGYM_LOGIN, as USER:PASSWORD."
+        super().__init__(
+            env, f"{what} failed with HTTP {status}; the server said: {shown}", hint=hint
+        )
         self.status = status
         self.said = said[:_SAID]
 
@@ -150,7 +155,9 @@ class Server:
             except httpx.RequestError as error:
                 said = self.shown(str(error))
                 raise Disconnected(
-                    self._env, f"{what}: the connection broke ({type(error).__name__}: {said})"
+                    self._env,
+                    f"{what}: the connection broke ({type(error).__name__}: {said})",
+                    hint="The server's own log says more.",
                 ) from error
             if reply.status != _BUSY or attempt == _BUSY_ATTEMPTS:
                 break

@@ -1,4 +1,4 @@
-"""The user and the password of an AgentGym server: where they come from, and where they never are."""
+"""The login of an AgentGym server: where it comes from, and where it never appears."""
 
 from __future__ import annotations
 

@@ -55,6 +55,7 @@ data directory |
 | `AGENTR_LITE_MODELS` | folder of downloaded models; default: `models` in the folder above |
 | `AGENTR_LITE_API_KEY`, `AGENTR_LITE_SERVER_*` \
 | for models behind a server; see [models](models.md) |
+| `AGENTR_LITE_AGENTGYM_LOGIN` | `USER:PASSWORD` for AgentGym servers that ask for them |
 | `AGENTR_LITE_THEME` | colours of `agentr-lite tui`: `auto`, `dark` or `light`; \
 `--theme` overrides it |
 | `NO_COLOR` | no colours |

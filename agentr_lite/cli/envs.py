@@ -13,6 +13,7 @@ from agentr_lite.cli.env_options import env_settings
 from agentr_lite.console.streams import emit, emit_json, emit_table, say
 from agentr_lite.console.text import Styled, clean
 from agentr_lite.core.errors import EXIT_FAILED, AgentrError
+from agentr_lite.core.secrets import Secrets
 
 if TYPE_CHECKING:
     from agentr_lite.core.tasks import Task
@@ -213,7 +214,9 @@ def check_env(
             ],
         )
         if failed:
-            say(f"{name}: {failed} of {len(findings)} checks failed")
+            # An address may hold a password.
+            shown = Secrets([]).in_message(name)
+            say(f"{shown}: {failed} of {len(findings)} checks failed")
         elif any(finding.detail == UNTRIED for finding in findings):
             say(f"{name}: no check failed, but no real action was tried")
         else:

@@ -22,6 +22,7 @@ from agentr_lite.actors.mlx.model_settings import (
     sliding_pattern,
 )
 from agentr_lite.convert.rope import llama3_factors
+from agentr_lite.convert.shapes import Sizes
 from agentr_lite.core.errors import ModelError
 
 OTHER_CONVERTER = "llama.cpp's convert_hf_to_gguf.py supports more models."
@@ -45,18 +46,20 @@ class ModelSettings:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.layers = int(config["num_hidden_layers"])
-        self.width = int(config["hidden_size"])
-        self.heads = int(config["num_attention_heads"])
-        self.kv_heads = int(config.get("num_key_value_heads") or self.heads)
+        self.layers = whole_number(config, "num_hidden_layers", most=1000)
+        self.width = whole_number(config, "hidden_size")
+        self.heads = whole_number(config, "num_attention_heads")
+        self.kv_heads = whole_number(config, "num_key_value_heads", self.heads)
         self.gemma = str(config["model_type"]).startswith("gemma")
-        self.head_dim = int(config.get("head_dim") or self.width // self.heads)
-        self.feed_forward = int(config["intermediate_size"])
-        self.vocab_size = int(config["vocab_size"])
-        self.context = int(config.get("max_position_embeddings") or 2048)
-        self.epsilon = float(config["rms_norm_eps"])
+        self.head_dim = whole_number(config, "head_dim", self.width // self.heads)
+        self.feed_forward = whole_number(config, "intermediate_size")
+        self.vocab_size = whole_number(config, "vocab_size", most=2_000_000)
+        self.context = whole_number(config, "max_position_embeddings", 2048, most=2**31 - 1)
+        self.epsilon = _positive(config, "rms_norm_eps")
         # Defaults differ between libraries: without the key, what the files hold decides.
         self.tied: bool | None = config.get("tie_word_embeddings")
+        if self.tied not in (None, False, True):
+            raise ValueError(f"tie_word_embeddings is {str(self.tied)[:40]!r}")
         self.rope = rope_settings(config)
         scaling = self.rope.scaling or {}
         kind = scaling.get("rope_type", "default")
@@ -72,6 +75,19 @@ class ModelSettings:
         self.window = self._window(config)
         self.caps = _caps(config)
         self._check_fixed_values(config)
+
+    def sizes(self, architecture: str) -> Sizes:
+        """The sizes of a model of GGUF's ``architecture``."""
+        return Sizes(
+            architecture,
+            self.layers,
+            self.width,
+            self.heads,
+            self.kv_heads,
+            self.head_dim,
+            self.feed_forward,
+            self.vocab_size,
+        )
 
     def write_to(self, writer: gguf.GGUFWriter, file_type: gguf.LlamaFileType) -> None:
         """Add the settings' keys to a GGUF file."""
@@ -108,7 +124,7 @@ class ModelSettings:
         types = config.get("layer_types") or []
         if kind == "gemma3_text":
             self.pattern = sliding_pattern(config)
-            return int(config.get("sliding_window") or GEMMA3_WINDOW)
+            return whole_number(config, "sliding_window", GEMMA3_WINDOW, most=2**31 - 1)
         if kind == "gemma2":
             if types and any((t == "full_attention") != bool(i % 2) for i, t in enumerate(types)):
                 raise ModelError(
@@ -116,7 +132,7 @@ class ModelSettings:
                     " first one included",
                     hint=OTHER_CONVERTER,
                 )
-            return int(config.get("sliding_window") or GEMMA2_WINDOW)
+            return whole_number(config, "sliding_window", GEMMA2_WINDOW, most=2**31 - 1)
         if config.get("use_sliding_window") or "sliding_attention" in types:
             raise ModelError("sliding-window attention is not supported", hint=OTHER_CONVERTER)
         return None
@@ -147,6 +163,30 @@ class ModelSettings:
                 f"activation '{function}' in a '{kind}' model is not supported",
                 hint=OTHER_CONVERTER,
             )
+
+
+def whole_number(
+    config: Mapping[str, Any], key: str, default: int | None = None, *, most: int = 1_000_000
+) -> int:
+    """A size: a positive whole number.
+
+    Raises:
+        KeyError: it is missing and has no default.
+        ValueError: it is something else, or too large for any model.
+    """
+    value = config[key] if default is None else config.get(key)
+    # Some files give null, or 0, for what has a default.
+    value = default if default is not None and value in (None, 0) else value
+    if type(value) is not int or not 0 < value <= most:
+        raise ValueError(f"{key} is {str(value)[:40]!r}; needed: a number from 1 to {most:,}")
+    return value
+
+
+def _positive(config: Mapping[str, Any], key: str) -> float:
+    value = config[key]
+    if type(value) not in (int, float) or not 0 < value < 1e30:
+        raise ValueError(f"{key} is {str(value)[:40]!r}; needed: a positive number")
+    return float(value)
 
 
 def fixed_scalar(kind: str, layers: int, width: int, heads: int, head_dim: int) -> int | None:

@@ -27,15 +27,19 @@ from agentr_lite.convert.hf_settings import (
     check_settings,
     config_of,
     head_counts,
+    head_dim,
 )
 from agentr_lite.convert.names import hf_name, permutes, rotated_heads, unpermute_rows
 from agentr_lite.convert.safetensors_io import LazyTensor, write_tensors
+from agentr_lite.convert.shapes import Sizes, check_complete, check_shape
+from agentr_lite.core.damaged import damage_explained
 from agentr_lite.core.errors import ModelError, UsageError
 
 WEIGHTS_FILE = "model.safetensors"
 _BLOCK_VALUES = 1 << 24
 """Number of values to dequantize at a time: 64 MiB in float32."""
 _F16_MAX = 65504.0
+_MOST_LAYERS = 1000
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def check_convertible(path: Path) -> Header:
         ModelError: the file cannot be converted, or is missing or damaged.
     """
     header = check_model_file(path)
-    check_settings(header)
+    with damage_explained(path, hint=HINT):
+        check_settings(header)
     unknown = [
         tensor.name
         for tensor in header.tensors
@@ -70,8 +75,35 @@ def check_convertible(path: Path) -> Header:
             " (a mixture of experts?)",
             hint=HINT,
         )
-    check_tokenizer(header)
+    with damage_explained(path, hint=HINT):
+        check_tokenizer(header)
+        _check_tensors(header)
     return header
+
+
+def _check_tensors(header: Header) -> None:
+    heads, kv_heads = head_counts(header)
+    shapes = {tensor.name: tensor.shape[::-1] for tensor in header.tensors}
+    # ggml names the fastest dimension first.
+    vocabulary = (shapes.get("token_embd.weight") or (0,))[0]
+    sizes = Sizes(
+        header.architecture,
+        header.architecture_value("block_count"),
+        header.architecture_value("embedding_length"),
+        heads,
+        kv_heads,
+        head_dim(header),
+        header.architecture_value("feed_forward_length"),
+        vocabulary,
+    )
+    if len(shapes) < len(header.tensors):
+        raise ModelError(f"{header.path} is damaged: it has a tensor twice", hint=HINT)
+    if not (0 < sizes.layers <= _MOST_LAYERS and min(heads, kv_heads, sizes.head_dim) > 0):
+        raise ModelError(f"{header.path} is damaged: it has no layers or no heads", hint=HINT)
+    check_complete(header.path, sizes, shapes)
+    for name, shape in shapes.items():
+        if name != ROPE_FACTORS:
+            check_shape(header.path, sizes, name, shape)
 
 
 def convert_to_hf(
@@ -91,6 +123,13 @@ def convert_to_hf(
         ModelError: see ``check_convertible``.
         UsageError: ``out`` cannot be written.
     """
+    with damage_explained(path, hint=HINT):
+        return _convert_to_hf(path, out, on_progress)
+
+
+def _convert_to_hf(
+    path: Path, out: Path, on_progress: Callable[[int, int], None] | None
+) -> Converted:
     header = check_convertible(path)
     reader = gguf.GGUFReader(path)
     tensors = {tensor.name: tensor for tensor in reader.tensors}
@@ -102,7 +141,8 @@ def convert_to_hf(
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
         config = config_of(header, tensors)
-        (scratch / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        text = json.dumps(config, indent=2, allow_nan=False) + "\n"
+        (scratch / "config.json").write_text(text)
         write_tokenizer(reader, header, scratch, int(config["vocab_size"]))
         written = [
             _lazy_tensor(tensor, header, dtype, progress)

@@ -31,6 +31,8 @@ _SPLITS: dict[str, str | None] = {
 """llama.cpp's pre-tokenizer -> the regex that splits a text first; None = only GPT-2's rule;
 ``digits`` = single digits first, then GPT-2's rule."""
 
+_LONGEST_TOKEN = 2000
+"""Characters. The longest tokens of real vocabularies are runs of some hundred spaces."""
 _SPACE = "▁"
 _HINT = "Give the same model in the MLX/HF layout: --set train_model=/path/to/dir"
 
@@ -71,6 +73,13 @@ def write_tokenizer(reader: gguf.GGUFReader, header: Header, folder: Path, vocab
             f"{header.path}: {len(tokens)} tokens, but the embedding has {vocab_size} rows"
         )
     types = _numbers(reader, "tokenizer.ggml.token_type") or [1] * len(tokens)
+    longest = max(map(len, tokens), default=0)
+    if len(types) != len(tokens) or len(set(tokens)) < len(tokens) or longest > _LONGEST_TOKEN:
+        raise ModelError(
+            f"{header.path}: the vocabulary has a token twice, one of {longest:,} characters, or"
+            f" {len(types):,} types for {len(tokens):,} tokens",
+            hint=_HINT,
+        )
     if metadata.get("tokenizer.ggml.model") == "llama":
         data = _sentencepiece(tokens, _numbers(reader, "tokenizer.ggml.scores"), types, metadata)
     else:
@@ -141,12 +150,19 @@ def _byte_level(tokens: list[str], merges: list[str], types: list[int], pre: str
             "byte_fallback": False,
             # Llama 3 does not merge a word that is a token.
             "ignore_merges": split == LLAMA3_REGEX,
-            "merges": [merge.split(" ", 1) for merge in merges],
+            "merges": [_pair(merge) for merge in merges],
         },
         normalizer=None,
         pre_tokenizer={"type": "Sequence", "pretokenizers": steps} if split else byte_level,
         decoder={**byte_level, "use_regex": True},
     )
+
+
+def _pair(merge: str) -> list[str]:
+    parts = merge.split(" ")
+    if len(parts) != 2 or not all(parts):
+        raise ModelError(f"the merge {merge[:80]!r} is not one of two tokens", hint=_HINT)
+    return parts
 
 
 def _sentencepiece(
@@ -252,7 +268,7 @@ def _token(tokens: list[str], index: Any) -> str | None:
 
 def _texts(reader: gguf.GGUFReader, key: str) -> list[str]:
     field = reader.get_field(key)
-    if field is None:
+    if field is None or field.types != [gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.STRING]:
         raise ModelError(f"the file has no {key}", hint=_HINT)
     return [bytes(field.parts[index]).decode("utf-8", "replace") for index in field.data]
 

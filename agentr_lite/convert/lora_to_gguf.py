@@ -16,9 +16,12 @@ import gguf
 import numpy as np
 
 from agentr_lite.actors.llamacpp.gguf_header import check_model_file
+from agentr_lite.convert.gguf_settings import whole_number
 from agentr_lite.convert.names import gguf_name, permute_rows, permutes, rotated_heads
 from agentr_lite.convert.safetensors_io import FloatArray, SafetensorsFile
+from agentr_lite.convert.shapes import SHAPED, Sizes, tensor_shapes
 from agentr_lite.convert.tokenizer import read_json
+from agentr_lite.core.damaged import damage_explained
 from agentr_lite.core.errors import ModelError, UsageError
 
 ADAPTER_FILE = "adapters.safetensors"
@@ -26,6 +29,8 @@ CONFIG_FILE = "adapter_config.json"
 
 _ARCHITECTURE_OF_TYPE = {"mistral": "llama", "gemma3_text": "gemma3"}
 """``model_type`` in config.json -> GGUF's architecture, if the names differ."""
+_MOST_RANK = 65_536
+_F32_MAX = 3e38
 _PEFT = re.compile(r"\.lora_[AB]\.")
 _WRAPPER = re.compile(r"^language_model\.")
 
@@ -81,10 +86,19 @@ def check_adaptable(model_dir: Path) -> None:
     Raises:
         ModelError: the architecture is not supported.
     """
-    config = read_json(model_dir / "config.json")
-    config |= config.get("text_config") or {}
+    config = _language_model(model_dir)
     if kind := config.get("model_type"):
-        permutes(_ARCHITECTURE_OF_TYPE.get(kind, kind))
+        permutes(_ARCHITECTURE_OF_TYPE.get(str(kind), str(kind)))
+
+
+def _language_model(model_dir: Path) -> dict[str, Any]:
+    """The settings in config.json.
+
+    A model for images and text keeps its language model's settings in ``text_config``.
+    """
+    config = read_json(model_dir / "config.json")
+    inner = config.get("text_config")
+    return config | inner if isinstance(inner, dict) else config
 
 
 def convert_adapter(
@@ -109,6 +123,13 @@ def convert_adapter(
         UsageError: ``out`` cannot be written.
     """
     info = base if isinstance(base, BaseInfo) else base_info(base)
+    with damage_explained(adapter):
+        return _convert_adapter(adapter, info, out, config)
+
+
+def _convert_adapter(
+    adapter: Path, info: BaseInfo, out: Path, config: Mapping[str, Any] | None
+) -> AdapterSummary:
     permuted = permutes(info.architecture)
     path = adapter / ADAPTER_FILE if adapter.is_dir() else adapter
     rank, scale = _rank_and_scale(
@@ -171,13 +192,13 @@ def _rank_and_scale(config: Mapping[str, Any]) -> tuple[int, float]:
     parameters = config.get("lora_parameters")
     try:
         rank, scale = int(parameters["rank"]), float(parameters["scale"])  # type: ignore[index]
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelError(
             f"{CONFIG_FILE} lacks lora_parameters with rank and scale ({error})",
             hint="Give the adapter directory that mlx-lm wrote.",
         ) from error
-    if rank < 1:
-        raise ModelError(f"{CONFIG_FILE}: rank {rank} is not positive")
+    if not 1 <= rank <= _MOST_RANK or not abs(scale * rank) < _F32_MAX:
+        raise ModelError(f"{CONFIG_FILE}: rank {rank} or scale {scale:g} is out of range")
     return rank, scale
 
 
@@ -249,18 +270,28 @@ def _check_pair(
 
 
 def _info_from_directory(model_dir: Path) -> BaseInfo:
-    config = read_json(model_dir / "config.json")
-    # A model for images and text keeps its language model's settings in text_config.
-    config |= config.get("text_config") or {}
+    config = _language_model(model_dir)
     kind = str(config.get("model_type"))
+    architecture = _ARCHITECTURE_OF_TYPE.get(kind, kind)
     try:
-        heads = int(config["num_attention_heads"])
-        return BaseInfo(
-            architecture=_ARCHITECTURE_OF_TYPE.get(kind, kind),
-            layers=int(config["num_hidden_layers"]),
-            heads=heads,
-            kv_heads=int(config.get("num_key_value_heads") or heads),
-        )
+        heads = whole_number(config, "num_attention_heads")
+        layers = whole_number(config, "num_hidden_layers", most=1000)
+        kv_heads = whole_number(config, "num_key_value_heads", heads)
+        shapes = None
+        if architecture in SHAPED:
+            width = whole_number(config, "hidden_size")
+            sizes = Sizes(
+                architecture,
+                layers,
+                width,
+                heads,
+                kv_heads,
+                whole_number(config, "head_dim", width // heads),
+                whole_number(config, "intermediate_size"),
+                whole_number(config, "vocab_size", most=2_000_000),
+            )
+            shapes = tensor_shapes(sizes)
+        return BaseInfo(architecture, layers, heads, kv_heads, shapes)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"{model_dir / 'config.json'}: missing or wrong value ({error})"

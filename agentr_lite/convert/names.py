@@ -6,6 +6,7 @@ Source: https://github.com/ggml-org/llama.cpp (convert_hf_to_gguf.py and gguf-py
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import gguf
 import numpy as np
@@ -50,12 +51,17 @@ def gguf_name(architecture: str, layers: int, name: str) -> str | None:
         layers: number of blocks of the model.
         name: Hugging Face's name with ``.weight`` or ``.bias``.
     """
-    arch = _ARCHITECTURE_BY_NAME.get(architecture)
-    if arch is None:
+    names = _names(architecture, layers)
+    if names is None:
         return None
-    names = gguf.get_tensor_name_map(arch, layers)
     target = names.get_name(name, try_suffixes=(".weight", ".bias"))
     return str(target) if target is not None else None
+
+
+@cache
+def _names(architecture: str, layers: int) -> gguf.TensorNameMap | None:
+    arch = _ARCHITECTURE_BY_NAME.get(architecture)
+    return None if arch is None else gguf.get_tensor_name_map(arch, layers)
 
 
 def rotated_heads(gguf_tensor: str, heads: int, kv_heads: int) -> int:

@@ -39,12 +39,18 @@ def llama3_factors(scaling: Mapping[str, Any], base: float, head_dim: int) -> Fl
         raise ModelError(
             f"rope_scaling of type llama3: missing or wrong value ({error})"
         ) from error
-    wavelengths = 2 * math.pi * base ** (np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
-    smooth = (original / wavelengths - low) / (high - low)
-    between = 1 / ((1 - smooth) / factor + smooth)
-    factors = np.where(wavelengths < original / high, 1.0, between)
-    factors = np.where(wavelengths > original / low, factor, factors)
-    return factors.astype(np.float32)
+    if not (factor > 0 and 0 < low < high and original > 0 and base > 0):
+        raise ModelError("rope_scaling of type llama3: its values cannot be used together")
+    with np.errstate(all="ignore"):
+        exponents = np.arange(0, head_dim, 2, dtype=np.float64) / head_dim
+        wavelengths = 2 * math.pi * base**exponents
+        smooth = (original / wavelengths - low) / (high - low)
+        between = 1 / ((1 - smooth) / factor + smooth)
+        factors = np.where(wavelengths < original / high, 1.0, between)
+        factors = np.where(wavelengths > original / low, factor, factors).astype(np.float32)
+    if not np.isfinite(factors).all():
+        raise ModelError("rope_scaling of type llama3: its factors are not finite numbers")
+    return factors
 
 
 def llama3_scaling(factors: FloatArray, base: float, head_dim: int) -> dict[str, Any]:

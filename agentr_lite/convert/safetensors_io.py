@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agentr_lite.core.damaged import damage_explained
 from agentr_lite.core.errors import ModelError
 
 FloatArray = npt.NDArray[np.float32]
@@ -37,6 +38,8 @@ class SafetensorsFile:
         from safetensors import SafetensorError, safe_open
 
         self.path = path
+        if path.exists() and not path.is_file():
+            raise ModelError(f"{path} is not a file")
         try:
             self._file = safe_open(str(path), framework="numpy")
         except FileNotFoundError as error:
@@ -55,18 +58,25 @@ class SafetensorsFile:
         """One tensor as float32 in its own shape.
 
         Raises:
-            ModelError: it is not of a floating-point type (a quantized model).
+            ModelError: it is not of a floating-point type (a quantized model), or not of finite
+                numbers.
         """
-        kind = self._file.get_slice(name).get_dtype()
-        if kind == "BF16":
-            return self._read_bfloat16(name)
-        if kind not in _NUMPY_TYPES:
+        with damage_explained(self.path):
+            kind = self._file.get_slice(name).get_dtype()
+        if kind not in (*_NUMPY_TYPES, "BF16"):
             raise ModelError(
                 f"tensor '{name}' in {self.path} is of type {kind}; needed: F32, F16 or BF16",
                 hint="Quantized weights cannot be converted: use the unquantized model.",
             )
-        tensor: npt.NDArray[Any] = self._file.get_tensor(name)
-        return tensor.astype(np.float32)
+        with damage_explained(self.path), np.errstate(over="ignore"):
+            values = self._read_bfloat16(name) if kind == "BF16" else self._file.get_tensor(name)
+            tensor: FloatArray = values.astype(np.float32)
+        if not np.isfinite(tensor).all():
+            raise ModelError(
+                f"tensor '{name}' in {self.path} contains values that are not finite numbers",
+                hint="The training that wrote it has failed.",
+            )
+        return tensor
 
     def _read_bfloat16(self, name: str) -> FloatArray:
         from agentr_lite.actors.mlx.blas import use_fast_blas

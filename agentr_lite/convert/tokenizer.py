@@ -14,13 +14,15 @@ from typing import Any
 import gguf
 
 from agentr_lite.actors.mlx.blas import use_fast_blas
+from agentr_lite.core.damaged import damage_explained
 from agentr_lite.core.errors import ModelError
-from agentr_lite.core.json_values import load_json
+from agentr_lite.core.json_values import JsonError, read_json_object
 
 QWEN2_REGEX = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_LARGEST_ID = 4_000_000
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 LLAMA3_REGEX = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -90,14 +92,53 @@ def read_tokenizer(model_dir: Path, vocab_size: int) -> BpeTokenizer:
     """
     written = read_json(model_dir / "tokenizer.json")
     config = read_json(model_dir / "tokenizer_config.json")
+    refuse_own_code(config, model_dir / "tokenizer_config.json")
+    with damage_explained(model_dir / "tokenizer.json"):
+        _check_ids(written)
     tokenizer = _loaded(model_dir)
+    with damage_explained(model_dir / "tokenizer.json"):
+        return _read(tokenizer, written, config, model_dir, vocab_size)
+
+
+def refuse_own_code(config: dict[str, Any], path: Path) -> None:
+    """Refuse settings that name code of the model's own: transformers would ask to run it.
+
+    Raises:
+        ModelError: they do.
+    """
+    if "auto_map" in config:
+        raise ModelError(
+            f"{path} names code of the model's own (auto_map), which is not run",
+            hint="Remove the key `auto_map` if the model works without it.",
+        )
+
+
+def _check_ids(written: dict[str, Any]) -> None:
+    """Refuse ids that no vocabulary has: the library would count up to the largest one.
+
+    Raises:
+        ModelError, or what a value of another type raises: there is one.
+    """
+    added = [token["id"] for token in written.get("added_tokens") or []]
+    for index in (*written["model"]["vocab"].values(), *added):
+        if type(index) is not int or not 0 <= index <= _LARGEST_ID:
+            raise ModelError(
+                f"tokenizer.json has a token with the id {str(index)[:40]!r}",
+                hint="Download or write it again.",
+            )
+
+
+def _read(
+    tokenizer: Any,
+    written: dict[str, Any],
+    config: dict[str, Any],
+    model_dir: Path,
+    vocab_size: int,
+) -> BpeTokenizer:
     try:
         data = _as_loaded(tokenizer, written, vocab_size)
         tokens, types = _vocabulary(data, vocab_size)
-        merges = [
-            merge if isinstance(merge, str) else " ".join(merge)
-            for merge in data["model"]["merges"]
-        ]
+        merges = [_merge(merge) for merge in data["model"]["merges"]]
         sentencepiece = bool(data["model"].get("byte_fallback"))
         pre = "default" if sentencepiece else _pre_tokenizer(data)
         scores = _scores(tokens, merges) if sentencepiece else None
@@ -141,16 +182,17 @@ def read_json(path: Path) -> dict[str, Any]:
         ModelError: the file is missing or holds something else.
     """
     try:
-        data = load_json(path.read_text("utf-8"))
+        return read_json_object(path)
     except FileNotFoundError as error:
         raise ModelError(
             f"no file {path}", hint="Needed: a model directory in Hugging Face's format."
         ) from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: {error}") from error
-    if not isinstance(data, dict):
-        raise ModelError(f"{path} does not hold a JSON object")
-    return data
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+    except JsonError as error:
+        raise ModelError(
+            f"cannot read {path}: {error}", hint="Download or write it again."
+        ) from error
 
 
 def _vocabulary(data: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:
@@ -158,12 +200,17 @@ def _vocabulary(data: dict[str, Any], vocab_size: int) -> tuple[list[str], list[
         raise ModelError(
             f"tokenizer model '{data['model'].get('type')}' is not supported; only BPE is"
         )
-    by_id = {int(index): token for token, index in data["model"]["vocab"].items()}
+    by_id = {index: token for token, index in data["model"]["vocab"].items()}
     kinds = dict.fromkeys(by_id, gguf.TokenType.NORMAL)
     for added in data.get("added_tokens") or []:
         by_id[added["id"]] = added["content"]
         kinds[added["id"]] = (
             gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
+        )
+    if min(by_id) < 0 or len(set(by_id.values())) < len(by_id):
+        raise ModelError(
+            "the tokenizer has negative ids, or the same token twice",
+            hint="llama.cpp cannot load such a vocabulary.",
         )
     if max(by_id) >= vocab_size:
         raise ModelError(
@@ -180,6 +227,14 @@ def _vocabulary(data: dict[str, Any], vocab_size: int) -> tuple[list[str], list[
     tokens = [by_id.get(index, filler(index)) for index in range(vocab_size)]
     types = [int(kinds.get(index, gguf.TokenType.UNUSED)) for index in range(vocab_size)]
     return tokens, types
+
+
+def _merge(merge: Any) -> str:
+    """``"left right"``, as GGUF has it."""
+    parts = merge.split(" ") if isinstance(merge, str) else merge
+    if len(parts) != 2 or any(" " in part or not part for part in parts):
+        raise ModelError(f"the tokenizer's merge {str(merge)[:80]!r} is not one of two tokens")
+    return " ".join(parts)
 
 
 def _scores(tokens: list[str], merges: list[str]) -> list[float]:
@@ -232,11 +287,13 @@ def _loaded(model_dir: Path) -> Any:
     """mlx-lm's tokenizer: transformers' classes change what tokenizer.json says."""
     # Before mlx_lm, which imports MLX.
     use_fast_blas()
+    from huggingface_hub.errors import StrictDataclassError
     from mlx_lm.utils import load_tokenizer
 
     try:
-        return load_tokenizer(model_dir)
-    except Exception as error:  # transformers raises nearly anything on damaged files
+        with damage_explained(model_dir / "tokenizer.json"):
+            return load_tokenizer(model_dir)
+    except (OSError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(
             f"transformers cannot load the tokenizer of {model_dir}: {reason}"
@@ -262,6 +319,6 @@ def _chat_template(model_dir: Path, config: dict[str, Any]) -> str | None:
         named = {entry.get("name"): entry.get("template") for entry in template}
         template = named.get("default")
     beside = model_dir / "chat_template.jinja"
-    if not template and beside.exists():
+    if not template and beside.is_file():
         template = beside.read_text("utf-8")
     return template if isinstance(template, str) and template else None

@@ -68,6 +68,19 @@ class ServerSettings:
         return _sendable(self.openai_key, "OPENAI_API_KEY") if own else ""
 
 
+def agentgym_login() -> str:
+    """``AGENTR_LITE_AGENTGYM_LOGIN``: ``USER:PASSWORD`` for AgentGym servers; empty: none.
+
+    Raises:
+        UsageError: it has another form.
+    """
+    text = os.environ.get("AGENTR_LITE_AGENTGYM_LOGIN", "").strip()
+    if text and ":" not in text:
+        # Not repeated in the message: it may be the password alone.
+        raise UsageError("AGENTR_LITE_AGENTGYM_LOGIN needs the form USER:PASSWORD")
+    return text
+
+
 def _sendable(key: str, variable: str) -> str:
     if key.isascii() and key.isprintable():
         return key

@@ -11,6 +11,7 @@ A recipe holds a list of environments, even of one. A file may be shorter:
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,6 +74,7 @@ def named_settings(env: Any) -> dict[str, Any]:
         RecipeError: another form, a name that is no text or stands twice, or no name at all.
     """
     if isinstance(env, str):
+        _refuse_login(env)
         return {env: {}}
     if isinstance(env, Mapping):
         entries = list(env.items())
@@ -86,12 +88,23 @@ def named_settings(env: Any) -> dict[str, Any]:
     for name, own in entries:
         if not isinstance(name, str) or not name:
             raise RecipeError(f"env: an environment's name is text, not {name!r}")
+        _refuse_login(name)
         if name in named:
             raise RecipeError(f"env: '{name}' is named twice")
         named[name] = {} if own is None else own
     return named
 
 
+def _refuse_login(name: str) -> None:
+    if _LOGIN.search(name):
+        # The message does not repeat the name, which holds the password.
+        raise RecipeError(
+            "env: an address must not hold a user name or a password: it is stored with the run",
+            hint="Put them into AGENTR_LITE_AGENTGYM_LOGIN, as USER:PASSWORD.",
+        )
+
+
+_LOGIN = re.compile(r"://[^/?#]*@")
 _WRONG_FORM = "env: needs a name, a list of names or a mapping of names to settings, not {}"
 
 

@@ -11,7 +11,7 @@ from agentr_lite.actors.chat.encoder import ChatEncoder, History
 from agentr_lite.actors.chat.template import ChatTemplate, model_template
 from agentr_lite.actors.chat.tokenizer import Tokenizer
 from agentr_lite.actors.llamacpp.gguf_header import read_header, token_text
-from agentr_lite.core.json_values import load_json
+from agentr_lite.core.json_values import JsonError, read_json_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,9 @@ def directory_template(
 def _json(path: Path) -> Mapping[str, Any]:
     """An object in a file; empty where there is none."""
     try:
-        data = load_json(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        return read_json_object(path)
+    except (OSError, JsonError):
         return {}
-    return data if isinstance(data, dict) else {}
 
 
 def _spelling(token: Any) -> str:

@@ -10,27 +10,39 @@ path, and the next call continues it. A file gets its final name only after its 
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from agentr_lite.actors.download.fetched import Fetched, OnBytes, check_space, file_checksum
-from agentr_lite.core.errors import ModelError, from_os_error
+from agentr_lite.actors.download.hub_session import (
+    answers_explained,
+    endpoint,
+    hub_session,
+    shown_endpoint,
+)
+from agentr_lite.actors.download.partial import (
+    SUFFIX,
+    Partial,
+    Sink,
+    TooLong,
+    check_target,
+    open_partial,
+)
+from agentr_lite.core.errors import ModelError
 
-DEFAULT_ENDPOINT = "https://huggingface.co"
 TRAINING_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
 """The files of a model's repository that training reads."""
 
+_LONGEST_PART = 200
+"""Bytes of a file's or folder's name. File systems take 255; a partial file's name is longer."""
+_TRAINING_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+"""The names of a training directory's files. Others could look like these, and be others."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NOT_SATISFIABLE = 416
 _SHA1 = re.compile(r"[0-9a-f]{40}")
-
-
-def endpoint() -> str:
-    """The hub's address."""
-    return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
 def repository_folder(root: Path, repo: str) -> Path:
@@ -55,51 +67,91 @@ def fetch(
             reached, the checksum is wrong, or there is no space.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
 
     _check_path(file)
     target = repository_folder(root, repo) / file
-    with _explained(repo, file, revision):
+    with answers_explained(repo, file, revision), hub_session():
         url = hf_hub_url(repo, file, revision=revision, endpoint=endpoint())
         about = get_hf_file_metadata(url)
         size, checksum = about.size, (about.etag or "").lower()
-        if size is None or not (_SHA256.fullmatch(checksum) or _SHA1.fullmatch(checksum)):
+        stated = _SHA256.fullmatch(checksum) or _SHA1.fullmatch(checksum)
+        if size is None or size < 0 or not stated:
             raise ModelError(
-                f"{endpoint()} gives no size or checksum for {repo}/{file}",
+                f"{shown_endpoint()} gives no size or checksum for {repo}/{file}",
                 hint="HF_ENDPOINT must be a hub, or a mirror that forwards the hub's headers.",
             )
-        present = Fetched(target, about.commit_hash or revision, checksum, size, True)
-        if target.is_file() and file_checksum(target, checksum) == checksum:
+        # It becomes a part of an address, and is shown and stored.
+        commit = about.commit_hash or ""
+        present = Fetched(
+            target, commit if _SHA1.fullmatch(commit) else revision, checksum, size, True
+        )
+        if _is_there(target, checksum):
             return present
+        check_target(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.{checksum[:16]}.part")
-        have = part.stat().st_size if part.is_file() else 0
-        if have > size:
-            part.unlink()
-            have = 0
-        check_space(target.parent, size - have)
-        # By commit, not by branch: a partial file must be continued from the same version.
-        url = hf_hub_url(repo, file, revision=present.revision, endpoint=endpoint())
-        with part.open("ab") as stream:
+        part = target.with_name(f"{target.name}.{checksum[:16]}{SUFFIX}")
+        with open_partial(part, keep=True) as partial:
+            if _is_there(target, checksum):
+                # Another process has finished it in the meantime.
+                return present
+            if partial.size > size:
+                partial.cut(0)
+            check_space(target.parent, size - partial.size)
+            # By commit, not by branch: a partial file must be continued from the same version.
+            url = hf_hub_url(repo, file, revision=present.revision, endpoint=endpoint())
+            _fill(partial, url, size, file, on_bytes)
+            partial.stream.flush()
+            if file_checksum(part, checksum) != checksum:
+                partial.cut(0)
+                raise ModelError(
+                    f"the download of {repo}/{file} does not have the checksum that"
+                    f" {shown_endpoint()} states ({checksum[:12]}); it was deleted",
+                    hint="Try again. If this repeats, a proxy or mirror alters the file.",
+                )
+            partial.finish(target)
+    return Fetched(target, present.revision, checksum, size, False)
+
+
+def _is_there(target: Path, checksum: str) -> bool:
+    return target.is_file() and file_checksum(target, checksum) == checksum
+
+
+def _fill(partial: Partial, url: str, size: int, file: str, on_bytes: OnBytes | None) -> None:
+    """Fetch what is missing of a file.
+
+    A hub that refuses the missing part, or sends another one, gets a second chance with the whole
+    file: otherwise, no later call could end the download either.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    from agentr_lite.core.http import WrongRange
+
+    for whole in (False, True):
+        if whole:
+            partial.cut(0)
+        try:
             http_get(
                 url,
-                stream,
-                resume_size=have,
+                Sink(partial.stream, size, f"{shown_endpoint()} sends {file}"),  # type: ignore[arg-type]
+                resume_size=partial.size,
                 headers=build_hf_headers(),
                 expected_size=size,
                 displayed_filename=file,
                 tqdm_class=_reporter(file, size, on_bytes),
             )
-        if file_checksum(part, checksum) != checksum:
-            part.unlink()
-            raise ModelError(
-                f"the download of {repo}/{file} does not have the checksum that {endpoint()} states"
-                f" ({checksum[:12]}); it was deleted",
-                hint="Try again. If this repeats, a proxy or mirror alters the file.",
+        except TooLong:
+            partial.cut(0)
+            raise
+        except (HfHubHTTPError, WrongRange) as error:
+            refused = (
+                isinstance(error, WrongRange) or error.response.status_code == _NOT_SATISFIABLE
             )
-        part.replace(target)
-    return Fetched(target, present.revision, checksum, size, False)
+            if whole or not refused or not partial.size:
+                raise
+        else:
+            return
 
 
 def list_files(repo: str, *, revision: str = "main") -> list[str]:
@@ -110,8 +162,11 @@ def list_files(repo: str, *, revision: str = "main") -> list[str]:
     """
     from huggingface_hub import HfApi
 
-    with _explained(repo, "", revision):
-        return sorted(HfApi(endpoint=endpoint()).list_repo_files(repo, revision=revision))
+    with answers_explained(repo, "", revision), hub_session():
+        files = HfApi(endpoint=endpoint()).list_repo_files(repo, revision=revision)
+        if not all(isinstance(name, str) for name in files):
+            raise TypeError("a file's name is no text")
+        return sorted(files)
 
 
 def fetch_model_directory(
@@ -132,6 +187,8 @@ def fetch_model_directory(
             f"{repo} cannot be trained: it has no config.json or no safetensors",
             hint="Name a repository in the Hugging Face or MLX layout.",
         )
+    if len({name.lower() for name in files}) < len(files):
+        raise ModelError(f"{repo} has two files whose names differ in upper and lower case only")
     commit = revision
     for name in files:
         # All files must be of the same commit as the first one.
@@ -141,12 +198,30 @@ def fetch_model_directory(
 
 def _trains(name: str) -> bool:
     # Subfolders hold other formats of the same weights.
-    return "/" not in name and any(fnmatch.fnmatch(name, kind) for kind in TRAINING_FILES)
+    return _TRAINING_NAME.fullmatch(name) is not None and any(
+        fnmatch.fnmatch(name, kind) for kind in TRAINING_FILES
+    )
 
 
 def _check_path(file: str) -> None:
-    if file.startswith("/") or ".." in Path(file).parts or "\\" in file:
-        raise ModelError(f"'{file}' is not the path of a file in a repository")
+    """Refuse what is no path of a file below its repository's folder.
+
+    Raises:
+        ModelError: it is absolute, leads out, is too long, or has characters that cannot be seen
+            or that look like others.
+    """
+    parts = file.split("/")
+    wrong = (
+        any(part in ("", ".", "..") or len(part.encode()) > _LONGEST_PART for part in parts)
+        or "\\" in file
+        or not file.isprintable()
+        # Full-width slashes and dots, and letters that some file systems take for others.
+        or unicodedata.normalize("NFKC", file) != file
+        # Our own files beside a download.
+        or file.endswith(SUFFIX)
+    )
+    if wrong:
+        raise ModelError(f"{file[:_LONGEST_PART]!r} is not the path of a file in a repository")
 
 
 def _reporter(file: str, size: int, on_bytes: OnBytes | None) -> Any:
@@ -169,69 +244,6 @@ def _reporter(file: str, size: int, on_bytes: OnBytes | None) -> Any:
             return None
 
     return Reporter
-
-
-@contextmanager
-def _explained(repo: str, file: str, revision: str) -> Generator[None]:
-    """Turn huggingface_hub's exceptions into errors that say what to do."""
-    import httpx2 as httpx
-    from huggingface_hub import errors
-
-    wanted = f"{repo}/{file}" if file else repo
-    place = endpoint()
-    try:
-        yield
-    except ModelError:
-        raise
-    except errors.OfflineModeIsEnabled as error:
-        raise ModelError(
-            f"{wanted} is not on this machine, and HF_HUB_OFFLINE forbids fetching it",
-            hint="Unset HF_HUB_OFFLINE, or copy the file here and add it with"
-            " `agentr-lite models add`.",
-        ) from error
-    except errors.HFValidationError as error:
-        raise ModelError(
-            f"'{repo}' is not a repository's name: {error}", hint="It has the form OWNER/NAME."
-        ) from error
-    except errors.GatedRepoError as error:
-        raise ModelError(
-            f"{repo} is gated: you must accept its licence first",
-            hint=f"Accept it at {place}/{repo}, create a token in your account's settings, and set"
-            " HF_TOKEN.",
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise ModelError(f"{repo} has no revision '{revision}'") from error
-    except errors.EntryNotFoundError as error:
-        raise ModelError(
-            f"{repo} has no file '{file}'", hint=f"{place}/{repo}/tree/{revision} lists them."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise ModelError(
-            f"there is no repository {repo} at {place}, or it is private",
-            hint="Check the name; for a private one, set HF_TOKEN.",
-        ) from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        token = "Check HF_TOKEN: it may be wrong or may not allow reading."
-        raise ModelError(
-            f"{place} refuses {wanted} (HTTP {status})",
-            hint=token
-            if status in (401, 403)
-            else "Try again later; the part fetched so far is kept.",
-        ) from error
-    except httpx.TransportError as error:
-        raise ModelError(
-            f"{place} cannot be reached for {wanted}: {error or type(error).__name__}",
-            hint="Check the network. The same command continues where this one stopped. Without a"
-            " network, copy the file here and add it with `agentr-lite models add`.",
-        ) from error
-    except OSError as error:
-        if error.errno is not None:
-            raise from_os_error(error) from error
-        raise ModelError(
-            f"the download of {wanted} is incomplete: {str(error).splitlines()[0]}",
-            hint="The same command continues where this one stopped.",
-        ) from error
 
 
 def gguf_files(files: Sequence[str]) -> list[str]:

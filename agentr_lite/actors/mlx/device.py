@@ -13,13 +13,15 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from huggingface_hub.errors import StrictDataclassError
 from mlx_lm import load
 from mlx_lm.utils import maybe_set_recommended_wired_limit
 
 from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.mlx.model_settings import mlx_settings
+from agentr_lite.core.damaged import damage_explained
 from agentr_lite.core.errors import ModelError
-from agentr_lite.core.json_values import load_json
+from agentr_lite.core.json_values import read_json_object
 
 
 def load_model(model_dir: Path) -> tuple[Any, Any]:
@@ -36,11 +38,11 @@ def load_model(model_dir: Path) -> tuple[Any, Any]:
             hint="Needed: a directory in Hugging Face's or MLX's format, with config.json.",
         )
     try:
-        config = load_json((model_dir / "config.json").read_text("utf-8"))
-        with quiet():
+        config = read_json_object(model_dir / "config.json")
+        with quiet(), damage_explained(model_dir):
             model, tokenizer = load(str(model_dir), model_config=mlx_settings(config))
-    except Exception as error:  # mlx-lm and transformers raise nearly anything on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
+    except (OSError, ValueError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
         raise ModelError(f"mlx-lm cannot load {model_dir}: {reason}") from error
     if config.get("model_type") == "gemma3_text":
         _scale_embeddings_exactly(model)

@@ -65,6 +65,8 @@ def rope_settings(config: Mapping[str, Any]) -> RopeSettings:
     full |= config.get("rope_scaling") or {}
     default = _GEMMA3_BASE if local else _BASE
     base = float(full.get("rope_theta") or config.get("rope_theta") or default)
+    if not 0 < base < 1e30:
+        raise ModelError(f"rope_theta {base:g} is not a positive number")
     local_base = None
     if local:
         if _kind(sliding) != "default":

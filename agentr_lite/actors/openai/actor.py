@@ -26,7 +26,7 @@ from agentr_lite.actors.chat.template import ChatTemplate
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.openai.client import Client, Refusal
 from agentr_lite.actors.openai.grammar import Form, find_form, grammar_field
-from agentr_lite.actors.openai.scoring import Scorer, cached_tokens, find_scorer
+from agentr_lite.actors.openai.scoring import MOST_TOKENS, Scorer, cached_tokens, find_scorer
 from agentr_lite.actors.openai.servers import find_model
 from agentr_lite.actors.openai.spec import ServerSpec
 from agentr_lite.core.errors import ModelError
@@ -42,6 +42,9 @@ _OVERFLOW = re.compile(
 )
 _SEEN = 120
 """Characters of an unexpected answer that a message shows."""
+_CHARACTERS = 10_000
+_CHARACTERS_A_TOKEN = 200
+"""A text that is longer than this many and so many for each token is no answer to the request."""
 _EOS_MARK = "\ue000end of turn\ue000"
 _EOS_PROBE: list[Message] = [
     {"role": "system", "content": "first probe"},
@@ -278,10 +281,17 @@ class OpenAIActor(Actor):
         rows.sort(key=_index)
         texts = [_text(row) for row in rows]
         if not texts or any(text is None for text in texts):
-            said = answer.get("error") or answer
-            raise ModelError(
-                f"the server at {self.spec.url} answered without a text: {str(said)[:_SEEN]}",
+            said = str(answer.get("error") or answer)[:_SEEN]
+            raise self._client.failed(
+                f"it answered without a text: {said}",
                 hint="It must be a text model, and the server must be OpenAI-compatible.",
+            )
+        longest = max(len(str(text)) for text in texts)
+        if longest > _CHARACTERS + _CHARACTERS_A_TOKEN * sampling.max_tokens:
+            raise self._client.failed(
+                f"it answered with {longest:,} characters where {sampling.max_tokens:,} tokens"
+                " were asked for",
+                hint="It must follow max_tokens.",
             )
         usage = answer.get("usage")
         usage = usage if isinstance(usage, dict) else {}
@@ -360,7 +370,7 @@ def _is_list(value: Any) -> TypeGuard[list[Any]]:
 
 def _index(row: Mapping[str, Any]) -> int:
     index = row.get("index")
-    return index if isinstance(index, int) else 0
+    return index if type(index) is int else 0
 
 
 def _text(row: Mapping[str, Any]) -> str | None:
@@ -368,7 +378,8 @@ def _text(row: Mapping[str, Any]) -> str | None:
     message = row.get("message")
     if isinstance(message, dict):
         # null means that there are only thoughts, or a refusal.
-        content = message.get("content") or ""
+        content = message.get("content")
+        content = "" if content is None else content
         return without_surrogates(content) if isinstance(content, str) else None
     text = row.get("text")
     return without_surrogates(text) if isinstance(text, str) else None
@@ -384,7 +395,7 @@ def _finish(text: str, row: Mapping[str, Any], sampling: Sampling) -> tuple[str,
 
 def _count(usage: Mapping[str, Any], key: str) -> int:
     value = usage.get(key)
-    return value if isinstance(value, int) and value >= 0 else 0
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else 0
 
 
 def _shares(total: int, weights: Sequence[int]) -> list[int]:

@@ -16,20 +16,31 @@ import httpx2 as httpx
 from agentr_lite.actors.openai.spec import ServerSpec
 from agentr_lite.console.streams import warn
 from agentr_lite.core.config import ServerSettings
-from agentr_lite.core.errors import ModelError
-from agentr_lite.core.json_values import load_json
+from agentr_lite.core.errors import EXIT_FAILED, ModelError
+from agentr_lite.core.http import CONNECT_S, Answer, Limits, Unacceptable, exchange, open_client
+from agentr_lite.core.json_values import JsonError
+from agentr_lite.core.secrets import Secrets
+from agentr_lite.core.unicode import without_surrogates
 
 T = TypeVar("T")
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 _LONGEST_RETRY_AFTER_S = 300.0
 """A server that asks to wait longer counts as unreachable: a long wait would look like a hang."""
-_CONNECT_S = 10.0
+_LONGEST_SAID_S = 1e9
 _QUOTED = 200
 """Characters of a server's own message that an error shows."""
+_LOOKED_THROUGH = 20_000
+"""Characters of it that are read at all."""
+
+
+class ServerFailed(ModelError):
+    """The server gives no answer, or one that no server of this kind gives."""
+
+    kind = "server"
+    exit_code = EXIT_FAILED
 
 
 class Refusal(ModelError):
@@ -84,6 +95,7 @@ class Client:
         self._sleep = sleep
         self._jitter = jitter
         self._key = settings.key_for(spec.url)
+        self._secrets = Secrets([self._key])
         self._runner: asyncio.Runner | None = None
         self._http: httpx.AsyncClient | None = None
         self._warned = False
@@ -127,7 +139,8 @@ class Client:
 
         Raises:
             Refusal: the server refuses.
-            ModelError: it cannot be reached, or every attempt fails.
+            ServerFailed: it cannot be reached, every attempt fails, or it sends what no client
+                should take.
         """
         return await self._call("POST", path, body, final)
 
@@ -157,10 +170,10 @@ class Client:
                 if (failed.retry_after_s or 0.0) > _LONGEST_RETRY_AFTER_S:
                     break
         asks = failed.retry_after_s
-        raise ModelError(
+        raise ServerFailed(
             f"the server at {self.spec.url} gave no answer in {attempts}"
             f" attempt{'s' if attempts > 1 else ''}: {failed.reason}"
-            + (f"; it asks to retry in {asks:.0f} s" if asks else ""),
+            + (f"; it asks to retry in {asks:.6g} s" if asks else ""),
             hint="Check that it is running and that the address is right."
             " AGENTR_LITE_SERVER_TIMEOUT_S and AGENTR_LITE_SERVER_RETRIES set how long to try,"
             " AGENTR_LITE_SERVER_CONCURRENCY how many requests are sent at once.",
@@ -183,11 +196,12 @@ class Client:
         self, method: str, url: str, body: Mapping[str, Any] | None, final: Collection[int]
     ) -> dict[str, Any] | _Setback:
         try:
-            # The limit holds for the whole exchange: a server may hang while it sends bytes.
-            async with asyncio.timeout(self._settings.timeout_s):
-                response = await self._client().request(method, url, json=body)
+            request = self._client().build_request(method, url, json=body)
+            answer = await exchange(self._client(), request, Limits(self._settings.timeout_s))
         except TimeoutError:
             return _Setback(f"no answer within {self._settings.timeout_s:g} s")
+        except Unacceptable as error:
+            raise self.failed(self._public(str(error))) from error
         except httpx.TimeoutException as error:
             return _Setback(f"no connection in time ({type(error).__name__})")
         except httpx.RequestError as error:
@@ -195,36 +209,45 @@ class Client:
             return _Setback(self._public(str(error)) or type(error).__name__)
         except httpx.InvalidURL as error:
             raise ModelError(f"{url}: {error}") from error
-        if response.status_code in _RETRIED and response.status_code not in final:
-            return _Setback(
-                f"HTTP {response.status_code}: {self._said(response)}", _retry_after_s(response)
+        if answer.status in _RETRIED and answer.status not in final:
+            return _Setback(f"HTTP {answer.status}: {self._said(answer)}", _retry_after_s(answer))
+        if answer.is_redirect:
+            place = self._short(answer.headers["location"])
+            raise self.failed(
+                f"it sends the request elsewhere (HTTP {answer.status}): {place}",
+                hint="If that is the server, give its address: no request follows by itself,"
+                " because it may hold your key.",
             )
-        if not response.is_success:
-            raise self._refusal(response)
+        if not 200 <= answer.status < 300:
+            raise self._refusal(answer)
         try:
-            answer = response.json()
-        except ValueError:
-            return _Setback(f"its answer is not JSON: {self._said(response)!r}")
-        if not isinstance(answer, dict):
-            return _Setback(f"its answer is not a JSON object: {self._said(response)!r}")
-        return answer
+            value = answer.json(self._secrets)
+        except JsonError as error:
+            return _Setback(f"its answer is not JSON ({error}): {self._said(answer)!r}")
+        if not isinstance(value, dict):
+            return _Setback(f"its answer is not a JSON object: {self._said(answer)!r}")
+        return value
+
+    def failed(self, what: str, *, hint: str = "") -> ServerFailed:
+        """The error that ends the work: what the server did, and what to do."""
+        return ServerFailed(
+            f"the server at {self.spec.url}: {what}",
+            hint=hint or "Check that the address is that of an OpenAI-compatible server.",
+        )
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:
             headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-            self._http = httpx.AsyncClient(
+            self._http = open_client(
+                self.spec.host,
+                connections=self._settings.concurrency,
                 headers=headers,
-                timeout=httpx.Timeout(self._settings.timeout_s, connect=_CONNECT_S),
-                limits=httpx.Limits(max_connections=self._settings.concurrency),
-                # A proxy is not meant for servers on this machine.
-                trust_env=self.spec.host not in LOOPBACK,
-                # The key is sent only to the address that the user gave.
-                follow_redirects=False,
+                timeout=httpx.Timeout(self._settings.timeout_s, connect=CONNECT_S),
             )
         return self._http
 
-    def _refusal(self, response: httpx.Response) -> Refusal:
-        status, said = response.status_code, self._said(response)
+    def _refusal(self, answer: Answer) -> Refusal:
+        status, said = answer.status, self._said(answer)
         hint = ""
         if status in (401, 403):
             hint = (
@@ -234,9 +257,6 @@ class Client:
             )
         elif status == 404:
             hint = "Check that the address is complete; it usually ends in /v1."
-        elif response.is_redirect:
-            said = f"go to {response.headers.get('location', 'nowhere')}"
-            hint = "Give the address that it redirects to."
         return Refusal(
             f"the server at {self.spec.url} refuses (HTTP {status}): {said}",
             status=status,
@@ -244,20 +264,21 @@ class Client:
             hint=hint,
         )
 
-    def _said(self, response: httpx.Response) -> str:
+    def _said(self, answer: Answer) -> str:
         """The server's message on one line; the key is removed from it."""
-        text = response.text
         try:
-            answer = load_json(text)
-        except ValueError:
-            pass
-        else:
-            text = _message(answer) or text
-        text = " ".join(self._public(text).split()) or response.reason_phrase
+            text = _message(answer.json(self._secrets)) or answer.text
+        except JsonError:
+            text = answer.text
+        return self._short(text)
+
+    def _short(self, text: str) -> str:
+        # The key is looked for before the text is cut, because a cut key is not found.
+        text = self._public(" ".join(text[:_LOOKED_THROUGH].split()))
         return text if len(text) <= _QUOTED else text[:_QUOTED] + "…"
 
     def _public(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        return self._secrets.in_message(without_surrogates(text))
 
 
 def _message(answer: Any) -> str:
@@ -269,18 +290,19 @@ def _message(answer: Any) -> str:
         return ""
     said = error.get("message") or error.get("detail") or ""
     kind = error.get("code") if isinstance(error.get("code"), str) else error.get("type")
-    text = said if isinstance(said, str) else json.dumps(said)
+    text = said if isinstance(said, str) else json.dumps(said)[:_LOOKED_THROUGH]
     return f"{text} ({kind})" if text and isinstance(kind, str) and kind else text
 
 
-def _retry_after_s(response: httpx.Response) -> float | None:
+def _retry_after_s(answer: Answer) -> float | None:
     """The wait that a server asks for, in seconds or as a date; None if it asks for none."""
-    value = response.headers.get("retry-after", "").strip()
+    value = answer.headers.get("retry-after", "").strip()
     if value.isdecimal():
-        return float(value)
+        return min(float(value), _LONGEST_SAID_S)
     try:
         moment = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        wait_s = (moment - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return min(max(0.0, wait_s), _LONGEST_SAID_S)

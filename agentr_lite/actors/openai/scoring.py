@@ -16,16 +16,19 @@ from typing import Any
 
 from agentr_lite.actors.base import ScoreRequest, ScoreResult
 from agentr_lite.actors.chat.template import ChatTemplate
-from agentr_lite.actors.openai.client import Client, Refusal
+from agentr_lite.actors.openai.client import Client, Refusal, ServerFailed
 from agentr_lite.actors.openai.servers import Served
-from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message, spoken
 
 _PROBE: list[Message] = [{"role": "user", "content": "Is water wet? Answer with one word."}]
 _PROBE_ANSWER = "Yes"
 
 
-class NoEcho(ModelError):
+MOST_TOKENS = 10**9
+"""Of one answer; a larger count is none."""
+
+
+class NoEcho(ServerFailed):
     """The server's answer does not hold what scoring needs."""
 
 
@@ -103,7 +106,7 @@ class Scorer:
             body["chat_template_kwargs"] = {"enable_thinking": False}
         answer = await self._client.post("!/tokenize", body)
         tokens = answer.get("tokens")
-        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+        if not isinstance(tokens, list) or not all(type(token) is int for token in tokens):
             raise NoEcho(f"the server at {self._client.spec.url} gave no token ids")
         return tokens
 
@@ -128,12 +131,17 @@ class Scorer:
         if isinstance(prompt, list):
             length = len(prompt)
         values = _log_probabilities(answer)
-        if not isinstance(length, int) or len(values) < length or length < 1:
+        if type(length) is not int or not 1 <= length <= len(values):
             raise NoEcho(
                 f"the server at {self._client.spec.url} does not echo a prompt with its"
                 " log-probabilities"
             )
-        return Echo(values[:length], cached_tokens(usage))
+        values = values[:length]
+        if not all(value is None or _is_log_probability(value) for value in values):
+            raise NoEcho(
+                f"the server at {self._client.spec.url} gives log-probabilities that are none"
+            )
+        return Echo(values, cached_tokens(usage))
 
 
 async def find_scorer(
@@ -168,7 +176,12 @@ def cached_tokens(usage: dict[str, Any]) -> int:
     """Prompt tokens that the server reports as cached; 0 if it does not report them."""
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return cached if isinstance(cached, int) else 0
+    return cached if type(cached) is int and 0 <= cached <= MOST_TOKENS else 0
+
+
+def _is_log_probability(value: Any) -> bool:
+    # Rounding may make the logarithm of 1 a little larger than 0.
+    return type(value) in (int, float) and -1e6 < value < 0.01
 
 
 def _log_probabilities(answer: dict[str, Any]) -> list[Any]:

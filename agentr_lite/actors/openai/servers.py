@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from agentr_lite.actors.openai.client import Client, Refusal
 from agentr_lite.core.errors import ModelError
@@ -75,6 +75,13 @@ _OWNERS = {
 }
 
 
+_LONGEST_NAME = 1000
+"""Characters; a path may be a name."""
+_COMPARED = 200
+"""Names of a list in which a similar one is looked for."""
+_MOST_CONTEXT = 2**31
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """A model that a server offers."""
@@ -104,25 +111,26 @@ async def find_model(client: Client) -> Served:
         return Served(_by_address(spec.host) or UNKNOWN, spec.model, None, {})
     rows = answer.get("data")
     rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    names = [str(row.get("id", "")) for row in rows]
+    names = [name for row in rows if (name := _name(row))]
     kind = _by_address(spec.host) or _by_owner(rows)
     if not spec.model:
-        if len(names) != 1:
+        if len(names) != 1 or len(rows) != 1:
             raise ModelError(
                 f"the server at {spec.url} has {_listed(names)}; name one",
                 hint=f"--model 'openai:{spec.url}#{names[0] if names else 'NAME'}'",
             )
-        return _served(kind, rows[0])
+        return _served(kind, rows[0], names[0])
     for row in rows:
         aliases = row.get("aliases")
         known = [row.get("id"), *(aliases if isinstance(aliases, list) else [])]
         if spec.model in known or f"{spec.model}:latest" in known:
-            return _served(kind, row)
+            return _served(kind, row, spec.model)
     if kind is UNKNOWN or not names:
         # mlx_lm.server, for example, lists cached files, not the model that it serves.
         return Served(kind, spec.model, None, {})
     raise ModelError(
-        f"the server at {spec.url} has no model '{spec.model}'{did_you_mean(spec.model, names)};"
+        f"the server at {spec.url} has no model"
+        f" '{spec.model}'{did_you_mean(spec.model, names[:_COMPARED])};"
         f" it has {_listed(names)}",
         hint=f"--model 'openai:{spec.url}#{names[0]}'",
     )
@@ -134,25 +142,33 @@ def _by_address(host: str) -> ServerKind | None:
 
 def _by_owner(rows: Sequence[Mapping[str, Any]]) -> ServerKind:
     for row in rows:
-        kind = _OWNERS.get(str(row.get("owned_by", "")).lower())
+        owner = row.get("owned_by")
+        kind = _OWNERS.get(owner.lower()) if isinstance(owner, str) else None
         if kind is not None:
             return kind
     return UNKNOWN
 
 
-def _served(kind: ServerKind, row: Mapping[str, Any]) -> Served:
+def _served(kind: ServerKind, row: Mapping[str, Any], model: str) -> Served:
     meta = row.get("meta")
     meta = meta if isinstance(meta, dict) else {}
     context = row.get("max_model_len") or meta.get("n_ctx")
     facts = {key: meta[key] for key in ("n_params", "n_vocab", "n_embd", "size") if key in meta}
-    if isinstance(row.get("root"), str):
-        facts["root"] = row["root"]
-    return Served(
-        kind,
-        str(row.get("id", "")),
-        context if isinstance(context, int) and context > 0 else None,
-        facts,
-    )
+    facts = {key: value for key, value in facts.items() if type(value) in (int, float)}
+    root = row.get("root")
+    if isinstance(root, str) and len(root) <= _LONGEST_NAME:
+        facts["root"] = root
+    return Served(kind, _name(row) or model, context if _is_context(context) else None, facts)
+
+
+def _is_context(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 < value <= _MOST_CONTEXT
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """The model's name; empty if the row has none that could be one."""
+    name = row.get("id")
+    return name if isinstance(name, str) and len(name) <= _LONGEST_NAME else ""
 
 
 def _listed(names: Sequence[str]) -> str:

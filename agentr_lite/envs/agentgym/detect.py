@@ -15,7 +15,7 @@ from agentr_lite.envs.agentgym.profiles import (
     SEVERAL,
     Profile,
 )
-from agentr_lite.envs.agentgym.server import Refused, Server
+from agentr_lite.envs.agentgym.server import Refused, Server, without_login
 
 _GREETING = re.compile(r"this is environment ([\w-]+)", re.IGNORECASE)
 _KIND_HINT = "Name it at the end of the address, e.g. agentgym+http://localhost:8000/textcraft."
@@ -47,7 +47,7 @@ def parse_address(address: str) -> Address:
         bad = True
     if bad:
         raise UsageError(
-            f"'{address}' is not the address of an AgentGym server",
+            f"'{without_login(address)}' is not the address of an AgentGym server",
             hint="It has the form agentgym+http://HOST:PORT[/KIND].",
         )
     base = address.rstrip("/")

@@ -10,7 +10,7 @@ from agentr_lite.core.errors import UsageError
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.agentgym.detect import find_profile, parse_address
 from agentr_lite.envs.agentgym.profiles import Profile, split_numbers
-from agentr_lite.envs.agentgym.server import Refused, Server
+from agentr_lite.envs.agentgym.server import Refused, Server, without_login
 from agentr_lite.envs.agentgym.sessions import Place, Sessions
 from agentr_lite.envs.base import Environment, StepResult
 
@@ -63,7 +63,8 @@ class AgentGym(Environment):
         sessions: int = 0,
         timeout_s: float = 300,
     ) -> None:
-        self._name = f"agentgym+{address}"
+        # Names are shown and stored.
+        self._name = f"agentgym+{without_login(address)}"
         for option, value in (("max_steps", max_steps), ("sessions", sessions)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise UsageError(f"agentgym: {option} needs a whole number >= 0, not {value!r}")

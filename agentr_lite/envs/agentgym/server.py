@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx2 as httpx
 
+from agentr_lite.core import http
+from agentr_lite.core.config import agentgym_login
 from agentr_lite.core.errors import EnvironmentFault
+from agentr_lite.core.json_values import JsonError
+from agentr_lite.core.secrets import Secrets, userinfo
+from agentr_lite.core.unicode import without_surrogates
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _BUSY = 503
 _BUSY_ATTEMPTS = 5
 _BUSY_WAIT_S = 0.2
-_CONNECT_S = 10.0
+_MOST_BYTES = 8_000_000
+"""Of one answer; an observation has some thousands."""
+_SAID = 2000
+"""Characters of a server's own message that are kept."""
 _QUOTED = 300
+_CLOSE_S = 10.0
 _NO_SUCH_PATH = frozenset({404, 405})
+_CHECK_ADDRESS = "Check that this is the address of an AgentGym server."
 
 
 class ServerFault(EnvironmentFault):
@@ -34,9 +44,14 @@ class Refused(ServerFault):
 
     def __init__(self, env: str, what: str, status: int, said: str) -> None:
         shown = " ".join(said.split())[:_QUOTED] or "nothing"
-        super().__init__(env, f"{what} failed with HTTP {status}; the server said: {shown}")
+        hint = "The server's own log says more."
+        if status in (401, 403):
+            hint = "Put its user and password into AGENTR_LITE_AGENTGYM_LOGIN, as USER:PASSWORD."
+        super().__init__(
+            env, f"{what} failed with HTTP {status}; the server said: {shown}", hint=hint
+        )
         self.status = status
-        self.said = said
+        self.said = said[:_SAID]
 
 
 class Disconnected(ServerFault):
@@ -48,18 +63,24 @@ class Server:
 
     Args:
         env: the environment's name, for messages.
-        url: base address, without a slash at the end.
+        url: base address, without a slash at the end. A user and a password in it, or those in
+            ``AGENTR_LITE_AGENTGYM_LOGIN``, are sent as HTTP's basic authentication.
         timeout_s: longest wait for an answer.
+
+    Attributes:
+        url: the address without user and password.
     """
 
     def __init__(self, env: str, url: str, *, timeout_s: float) -> None:
-        self.url = url
+        self.url = without_login(url)
         self._env = env
         self._timeout_s = timeout_s
-        self._http = httpx.Client(
-            timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S),
-            # A proxy from the environment is not meant for this machine's own servers.
-            trust_env=urlsplit(url).hostname not in _LOOPBACK,
+        user, password = login(url)
+        self._secrets = Secrets([*userinfo(url), *([password, f"{user}:{password}"] * bool(user))])
+        self._http = http.open_client(
+            urlsplit(url).hostname or "",
+            auth=(user, password) if user or password else None,
+            timeout=httpx.Timeout(timeout_s, connect=http.CONNECT_S),
         )
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
@@ -94,48 +115,98 @@ class Server:
             raise
         return True
 
+    def hurry(self) -> None:
+        """From now on, wait for an answer only a short time: nothing depends on it any more."""
+        self._timeout_s = min(self._timeout_s, _CLOSE_S)
+
+    def shown(self, text: str) -> str:
+        """A text of the server, cut and without its keys, for a message."""
+        return " ".join(self._secrets.in_message(text[: 4 * _SAID]).split())[:_QUOTED]
+
     def close(self) -> None:
         """Close the connection."""
-        self._http.close()
+        # What the connection still has to say does not matter.
+        with contextlib.suppress(httpx.HTTPError, OSError):
+            http.run(self._http.aclose())
 
     def _ask(self, method: str, path: str, **content: Any) -> Any:
         what = f"{method} {path}"
+        limits = http.Limits(self._timeout_s, _MOST_BYTES)
         for attempt in range(1, _BUSY_ATTEMPTS + 1):
+            request = self._http.build_request(method, self.url + path, **content)
             try:
-                reply = self._http.request(method, self.url + path, **content)
-            except httpx.TimeoutException as error:
+                reply = http.run(http.exchange(self._http, request, limits))
+            except (httpx.TimeoutException, TimeoutError) as error:
                 raise ServerFault(
                     self._env,
                     f"{what}: no answer in {self._timeout_s:g} s",
                     hint="Increase env_options.timeout_s.",
                 ) from error
+            except http.Unacceptable as error:
+                raise ServerFault(
+                    self._env, f"{what}: {self.shown(str(error))}", hint=_CHECK_ADDRESS
+                ) from error
             except httpx.ConnectError as error:
                 raise ServerFault(
                     self._env,
-                    f"no server answers at {self.url} ({error})",
+                    f"no server answers at {self.url} ({self.shown(str(error))})",
                     hint="Start the AgentGym server, or correct the host and the port.",
                 ) from error
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
+                said = self.shown(str(error))
                 raise Disconnected(
-                    self._env, f"{what}: the connection broke ({type(error).__name__}: {error})"
+                    self._env,
+                    f"{what}: the connection broke ({type(error).__name__}: {said})",
+                    hint="The server's own log says more.",
                 ) from error
-            if reply.status_code != _BUSY or attempt == _BUSY_ATTEMPTS:
+            if reply.status != _BUSY or attempt == _BUSY_ATTEMPTS:
                 break
             time.sleep(_BUSY_WAIT_S * attempt)
         return self._content(what, reply)
 
-    def _content(self, what: str, reply: httpx.Response) -> Any:
-        if reply.status_code != httpx.codes.OK:
-            raise Refused(self._env, what, reply.status_code, reply.text)
-        try:
-            content = reply.json()
-        except ValueError as error:
-            shown = " ".join(reply.text.split())[:_QUOTED]
+    def _content(self, what: str, reply: http.Answer) -> Any:
+        if reply.is_redirect:
+            place = self.shown(reply.headers["location"])
             raise ServerFault(
                 self._env,
-                f"{what}: the answer is not JSON: {shown!r}",
-                hint="Check that this is the address of an AgentGym server.",
+                f"{what}: the server sends the request elsewhere (HTTP {reply.status}): {place}",
+                hint="If that is the server, give its address.",
+            )
+        if reply.status != httpx.codes.OK:
+            raise self._refused(what, reply.status, reply.text)
+        try:
+            content = reply.json(self._secrets)
+        except JsonError as error:
+            raise ServerFault(
+                self._env,
+                f"{what}: the answer is not JSON ({error}): {self.shown(reply.text)!r}",
+                hint=_CHECK_ADDRESS,
             ) from error
         if isinstance(content, dict) and content.get("error") and "observation" not in content:
-            raise Refused(self._env, what, reply.status_code, str(content["error"]))
+            raise self._refused(what, reply.status, str(content["error"]))
         return content
+
+    def _refused(self, what: str, status: int, said: str) -> Refused:
+        said = self._secrets.in_message(without_surrogates(said[: 4 * _SAID]))
+        return Refused(self._env, what, status, said)
+
+
+def login(url: str) -> tuple[str, str]:
+    """(user, password) for an address; empty: none.
+
+    Raises:
+        UsageError: ``AGENTR_LITE_AGENTGYM_LOGIN`` has another form.
+    """
+    known = userinfo(url)
+    # `userinfo` gives the pair last.
+    user, _, password = known[-1].partition(":") if known else agentgym_login().partition(":")
+    return user, password
+
+
+def without_login(url: str) -> str:
+    """The address without user and password, to show and to store."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return Secrets([]).in_message(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import random
 from typing import Any, NamedTuple
@@ -14,6 +13,8 @@ from agentr_lite.envs.base import StepResult
 
 _ATTEMPTS = 2
 _QUOTED = 200
+_LONGEST_HANDLE = 1000
+"""Characters of a session's id."""
 
 
 class Place(NamedTuple):
@@ -110,18 +111,23 @@ class Sessions:
         raise AssertionError("unreachable")
 
     def close(self) -> None:
-        """Close the sessions, if the server can close them."""
+        """Close the sessions, if the server can close them and answers soon."""
+        self._server.hurry()
         for session in self._sessions:
             if not self._close(session):
                 break
         self._sessions.clear()
 
     def _close(self, session: _Session) -> bool:
-        """Close one session; False: the server cannot close sessions."""
-        # Faults of the session or its server no longer matter.
-        with contextlib.suppress(ServerFault):
+        """Close one session; False: the server cannot close sessions, or does not answer."""
+        try:
             return self._server.has(self._path("close"), self._body(session))
-        return True
+        except Refused:
+            # It may have forgotten the session, which is as good.
+            return True
+        except ServerFault:
+            # Nothing depends on it. To ask for the other sessions would take as long again.
+            return False
 
     def _path(self, verb: str) -> str:
         return f"{self._profile.prefix}/{verb}"
@@ -156,6 +162,8 @@ class Sessions:
             reply = self._server.post(path, body)
         handle = reply.get(self._profile.handle) if isinstance(reply, dict) else reply
         if isinstance(handle, bool) or not isinstance(handle, int | str):
+            raise self._malformed("create", reply)
+        if len(str(handle)) > _LONGEST_HANDLE:
             raise self._malformed("create", reply)
         return handle
 
@@ -204,10 +212,13 @@ class Sessions:
         text = reply[0] if isinstance(reply, list) and reply else reply
         if isinstance(text, dict):
             text = text.get("observation")
+            if not isinstance(text, str):
+                raise self._malformed("reset", reply)
             if choices is not None:
                 text = f"{text}\nAVAILABLE ACTIONS: {','.join(choices)}"
             if profile.lead:
-                text = f"{reply.get(profile.lead, '')}\n{text}"
+                lead = reply.get(profile.lead, "")
+                text = f"{lead}\n{text}" if isinstance(lead, str) else None
         if not isinstance(text, str):
             raise self._malformed("reset", reply)
         return text
@@ -215,7 +226,11 @@ class Sessions:
     def _listed(self, reply: Any) -> list[str] | None:
         if not self._profile.choices or not isinstance(reply, dict):
             return None
-        return [str(choice) for choice in reply.get("available_actions") or []]
+        choices = reply.get("available_actions")
+        choices = [] if choices is None else choices
+        if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+            raise self._malformed("step", reply)
+        return choices
 
     def _send(self, session: _Session, action: str) -> Reply:
         """Carry out one action in a session."""
@@ -234,7 +249,7 @@ class Sessions:
 
     def _result(self, reply: dict[str, Any]) -> StepResult:
         profile = self._profile
-        over = bool(reply.get("terminated", reply.get("done", False)))
+        over = self._flag(reply, "terminated" if "terminated" in reply else "done")
         raw = reply.get("score" if profile.scale in ("score", "percent") else "reward", 0.0)
         if isinstance(raw, bool) or not isinstance(raw, int | float | None):
             raise self._malformed("step", reply)
@@ -248,12 +263,19 @@ class Sessions:
             reply[profile.text],
             min(1.0, max(0.0, value)),
             over,
-            bool(reply.get("truncated", False)) and not over,
+            self._flag(reply, "truncated") and not over,
             {"invalid": False, "disaster": disaster},
         )
 
+    def _flag(self, reply: dict[str, Any], name: str) -> bool:
+        value = reply.get(name)
+        # Servers also answer with nothing and with numbers; a text such as "false" says nothing.
+        if value not in (None, False, True):
+            raise self._malformed("step", reply)
+        return bool(value)
+
     def _malformed(self, verb: str, reply: Any) -> ServerFault:
-        shown = " ".join(repr(reply).split())
+        shown = self._server.shown(repr(reply))
         return ServerFault(
             self._env,
             f"POST {self._path(verb)}: {shown[:_QUOTED]} is not what a '{self._profile.kind}'"

@@ -13,7 +13,7 @@ from agentr_lite.actors.openai.spec import is_server
 from agentr_lite.actors.registry import expand, resolve_model
 from agentr_lite.core.config import home
 from agentr_lite.core.errors import AgentrError, ModelError, StoreError
-from agentr_lite.core.json_values import load_json
+from agentr_lite.core.json_values import JsonError, read_json_object
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.checks.checklist import Checklist
 
@@ -193,11 +193,11 @@ def _config(folder: Path | None) -> dict[str, object]:
     if folder is None:
         return {}
     try:
-        data = load_json((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        data = read_json_object(folder / "config.json")
+    except (OSError, JsonError):
         return {}
-    text = data.get("text_config") if isinstance(data, dict) else None
-    return {**data, **text} if isinstance(text, dict) else data if isinstance(data, dict) else {}
+    text = data.get("text_config")
+    return {**data, **text} if isinstance(text, dict) else data
 
 
 def _number(config: dict[str, object], key: str) -> int:

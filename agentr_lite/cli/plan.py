@@ -101,7 +101,7 @@ def estimate_lines(estimate: Estimate) -> list[str]:
     speeds = estimate.speeds
     lines.append(
         f"measured: the model was loaded in {_duration(speeds.load_s)} and played for"
-        f" {_duration(speeds.play_s)}; upper ends are for answers and episodes of full length"
+        f" {_duration(speeds.play_s)}; upper ends are for episodes of full length"
     )
     for name, game in speeds.games.items():
         for kind, speed in (("evaluation", game.eval), ("search", game.search)):

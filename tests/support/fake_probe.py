@@ -12,6 +12,7 @@ PLAY = PlaySpeed(
     answer_tokens_s=100.0,
     prompt_tokens=50.0,
     answer_tokens=20.0,
+    cut_share=0.0,
     env_s=0.05,
 )
 """An answer takes 0.05 s of reading, 0.2 s of writing and 0.05 s of the environment: 0.3 s."""

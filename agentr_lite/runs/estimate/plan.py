@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 from agentr_lite.console.streams import say
@@ -34,7 +35,9 @@ def estimated(checked: CheckedRun) -> tuple[CheckedRun, Estimate | None]:
     if checked.refusal is not None:
         return checked, None
     recipe = checked.recipe
-    say("measuring how fast the model plays here, for some ten seconds; --no-probe leaves this out")
+    if sys.stderr.isatty():
+        # As with progress: only where someone waits for it.
+        say("measuring how fast the model plays here, for ten seconds; --no-probe leaves this out")
     try:
         speeds = measure_speeds(recipe, trains=recipe.rounds > 0 or recipe.imitates)
     except ModelError as error:

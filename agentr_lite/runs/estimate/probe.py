@@ -63,6 +63,17 @@ class _Timing:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What fits the time of a probe."""
+
+    episodes: int
+    """Played at a time."""
+    answers: int
+    """In a batch of search."""
+    max_tokens: int
+
+
 @dataclass(slots=True)
 class _Sums:
     """What some batches took."""
@@ -70,6 +81,8 @@ class _Sums:
     answers: int = 0
     widest: int = 0
     answer_tokens: int = 0
+    cut: int = 0
+    """Answers that the limit of tokens ended."""
     first_requests: int = 0
     """Requests of the first batch: each begins a conversation."""
     first_prompts: int = 0
@@ -123,6 +136,7 @@ class _Timed(Actor):
         sums.answers += answers
         sums.widest = max(sums.widest, answers)
         sums.answer_tokens += sum(c.output_tokens for r in results for c in r.completions)
+        sums.cut += sum(c.finish_reason == "length" for r in results for c in r.completions)
         sums.model_s += took
         self._answer_s = took / max(1, answers)
         return results
@@ -186,14 +200,12 @@ class _Probe:
         width = min(recipe.eval.batch, len(tasks), self._widest)
         # Splits are often sorted by difficulty.
         spread = [tasks[index * len(tasks) // width] for index in range(width)]
-        allowed, max_tokens = self._grow(spread, took)
+        limits = self._grow(spread, took)
         middle = time.perf_counter() + (self._end - time.perf_counter()) / (1 + self._searches)
-        episodes = self._play(
-            middle, lambda actor: self._episodes(actor, spread, allowed, max_tokens)
-        )
+        episodes = self._play(middle, lambda actor: self._episodes(actor, spread, limits))
         trees = episodes
         if self._searches:
-            trees = self._play(self._end, lambda actor: self._trees(actor, allowed, max_tokens))
+            trees = self._play(self._end, lambda actor: self._trees(actor, limits))
         begun = max(1, episodes.first_requests)
         return Game(
             _speed(episodes, prompt_s),
@@ -231,15 +243,12 @@ class _Probe:
         read = self._actor.usage.decoded_prompt_tokens - before
         return _Timing(read, sum(c.output_tokens for c in result.completions), took)
 
-    def _grow(self, tasks: Sequence[Task], took: float) -> tuple[int, int]:
+    def _grow(self, tasks: Sequence[Task], took: float) -> _Limits:
         """Find the widest batch, and the longest answers, that fit the time.
 
         Args:
             tasks: as many as the widest batch has answers.
             took: seconds for one short answer.
-
-        Returns:
-            Answers in a batch, and tokens of an answer.
         """
         longest = self._recipe.agent.max_tokens
         timed = _Timed(self._actor, self._end)
@@ -259,7 +268,8 @@ class _Probe:
             except _TimeUp:
                 break
             last, width = time.perf_counter() - began, wider
-        return width, longest
+        at_once = max(width, int(share * width / last))
+        return _Limits(width, min(at_once, self._widest), longest)
 
     def _play(self, deadline: float, play: Callable[[_Timed], object]) -> _Sums:
         timed = _Timed(self._actor, deadline)
@@ -270,7 +280,7 @@ class _Probe:
         timed.sums.wall_s = time.perf_counter() - began
         return timed.sums
 
-    def _episodes(self, actor: Actor, tasks: Sequence[Task], width: int, max_tokens: int) -> None:
+    def _episodes(self, actor: Actor, tasks: Sequence[Task], limits: _Limits) -> None:
         run_episodes(
             self._env,
             actor,
@@ -279,21 +289,19 @@ class _Probe:
             examples=self._examples,
             form=answer_format(self._recipe.agent.action, self._env),
             max_steps=self._recipe.eval.max_steps,
-            sampling=Sampling(temperature=0.0, max_tokens=max_tokens),
+            sampling=Sampling(temperature=0.0, max_tokens=limits.max_tokens),
             grammar=TurnGrammar(self._recipe.agent.grammar, self._env),
-            batch=width,
+            batch=limits.episodes,
         )
 
-    def _trees(self, actor: Actor, width: int, max_tokens: int) -> None:
+    def _trees(self, actor: Actor, limits: _Limits) -> None:
         settings = self._recipe.search
         context = search_context(self._recipe, self._env, 1, self._examples)
-        context = replace(context, sampling=replace(context.sampling, max_tokens=max_tokens))
-        # As wide as evaluation was found to be possible.
-        full = min(self._recipe.eval.batch, width) < self._recipe.eval.batch
-        wave = max(1, width // settings.width) if full else settings.wave
+        sampling = replace(context.sampling, max_tokens=limits.max_tokens)
+        context = replace(context, sampling=sampling)
         tasks = round_tasks(train_tasks(self._env), self._recipe, 1)
-        chosen = tasks[: min(wave, settings.wave, max(1, self._widest // settings.width))]
-        run_wave([TreeSearch(task, context) for task in chosen], actor)
+        wave = max(1, min(settings.wave, limits.answers // settings.width))
+        run_wave([TreeSearch(task, context) for task in tasks[:wave]], actor)
 
     def _first_request(self, task: Task, max_tokens: int) -> GenerateRequest:
         sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
@@ -346,6 +354,7 @@ def _speed(sums: _Sums, prompt_s: float) -> PlaySpeed:
         # Of a single batch it is not known. An answer and its observation are read about once.
         prompt_tokens=tokens / answers if later is None else later,
         answer_tokens=tokens / answers,
+        cut_share=sums.cut / answers,
         env_s=max(0.0, sums.wall_s - sums.model_s) / answers,
     )
 

@@ -22,6 +22,8 @@ class PlaySpeed:
     """New prompt tokens of an answer after the first of a conversation, on average."""
     answer_tokens: float
     """Tokens of an answer, on average."""
+    cut_share: float
+    """Share of the answers that did not end by themselves."""
     env_s: float
     """Seconds that the environment and the rest of the loop take for an answer, on average."""
 

@@ -1,6 +1,7 @@
 """How long each stage of a run would take, as a range, from what a probe has measured.
 
-The upper ends are worst cases: every episode and every answer is as long as it may be, and every
+The upper ends are bad cases: every episode is as long as it may be, answers are on average twice
+as long as those that were seen (or as long as they may be, if many of these were cut), and every
 task gives all the data that it can. The lower ends take the oracle's number of steps, or a quarter
 of the most steps, and the mean length of the answers that were seen. How fast a model is on a
 machine with other work varies, so both ends have a margin.
@@ -25,6 +26,11 @@ _LEAST_SEARCH = 1 / 3
 """Least share of a search's worst case: simulations share the beginnings of their episodes."""
 _LEAST_TASKS = 0.25
 """Least share of the searched tasks that give an example."""
+_LONGER = 2.0
+"""How much longer the answers of a stage are at most, on average, than those that were seen: the
+longest that is allowed is seldom reached, and never by all."""
+_CUT = 0.1
+"""Share of answers that were cut, from which on the longest that is allowed counts."""
 _FORWARD = 1 / 3
 """A validation has no backward pass."""
 _QUESTION_TOKENS = 40
@@ -236,8 +242,13 @@ def _steps(game: Game, most: int) -> Seconds:
 
 
 def _answer(recipe: Recipe, speed: PlaySpeed) -> Seconds:
-    """One answer: as long as those that were seen, and as long as it may be."""
-    most = recipe.agent.max_tokens + recipe.agent.thinking
+    """One answer on average: as long as those that were seen, and twice as long.
+
+    Where many were cut, it is not known how long they would have been.
+    """
+    most = float(recipe.agent.max_tokens + recipe.agent.thinking)
+    if speed.cut_share <= _CUT:
+        most = min(most, _LONGER * speed.answer_tokens)
     return Seconds(speed.seconds(speed.answer_tokens), speed.seconds(most))
 
 

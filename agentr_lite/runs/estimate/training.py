@@ -91,7 +91,7 @@ def _by_steps(folder: Path, recipe: Recipe, length: int, seconds: float) -> Trai
     while not steps or spent + spent / steps < seconds:
         spent += _step(session, example, rows)
         steps += 1
-    source = f"{steps} training steps of {rows} x {length} tokens"
+    source = f"{steps} training step{'s'[: steps != 1]} of {rows} x {length} tokens"
     return TrainingSpeed(steps * rows * length / spent, source, setup_s)
 
 

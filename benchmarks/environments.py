@@ -149,7 +149,7 @@ def check(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         env.close()
     return {
         "environment": name,
-        "failed": [finding.check for finding in findings if not finding.ok],
+        "failed": [finding.check for finding in findings if finding.failed],
         "cases": {finding.check: finding.cases for finding in findings},
         "wall_s": time.perf_counter() - started,
     }

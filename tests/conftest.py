@@ -39,6 +39,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_probe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans are estimated from invented speeds: a probe loads the model and plays for seconds."""
+    if "probe" in request.keywords:
+        return
+    from agentr_lite.runs.estimate import plan
+    from tests.support import fake_probe
+
+    monkeypatch.setattr(plan, "measure_speeds", fake_probe.measure)
+
+
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
     """Where a database would be."""

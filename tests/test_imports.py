@@ -55,7 +55,13 @@ def modules_after(arguments: list[str], **env: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["run", "textcraft", "--plan"], ["recipes"], ["runs"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["run", "textcraft", "--plan", "--no-probe"],
+        ["recipes"],
+        ["runs"],
+    ],
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     loaded = modules_after(arguments)

@@ -18,6 +18,7 @@ from agentr_lite.core.secrets import Secrets
 if TYPE_CHECKING:
     from agentr_lite.core.tasks import Task
     from agentr_lite.envs.base import Environment
+    from agentr_lite.envs.checker import Finding
 
 
 @click.group(invoke_without_command=True)
@@ -182,47 +183,87 @@ def check_env(
     settings: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Check determinism, snapshots, rewards, splits, and that the oracle solves every task.
+    """Check that an environment keeps its promises, and that its game can be learnt.
+
+    Broken promises fail: unstable tasks, episodes that differ, snapshots that restore another
+    state, rewards outside [0, 1] or given twice, an oracle that does not win, valid actions that
+    are refused. Remarks do not fail: seeds that change nothing, actions without effect, solutions
+    longer than the recipe's longest episode. What could not be tried is called "not tried".
 
     Exits with 1 if a check fails.
     """
-    from agentr_lite.envs.checker import UNTRIED, check_environment
+    from agentr_lite.envs.checker import check_environment
     from agentr_lite.envs.registry import make_env
     from agentr_lite.runs.closing import closed_at_end
+    from agentr_lite.runs.targets import usual_recipe
 
     with closed_at_end(make_env(name, settings)) as env:
+        recipe, origin = usual_recipe(name, env.name)
         findings = check_environment(
             env,
             other=lambda: make_env(name, settings),
             episodes=episodes,
             solve_all=not quick,
+            limits={
+                "search.depth": recipe.search.depth,
+                "eval.max_steps": recipe.eval.max_steps,
+            },
+            limits_of=origin,
         )
-    failed = sum(not finding.ok for finding in findings)
+    failed = sum(finding.failed for finding in findings)
+    untried = [finding.check for finding in findings if finding.outcome == "not tried"]
     if as_json:
-        emit_json({"environment": name, "ok": not failed, "findings": findings})
-    else:
-        emit_table(
-            ["check", "result", "cases", "detail"],
-            [
-                [
-                    finding.check,
-                    Styled("ok", fg="green") if finding.ok else Styled("FAILED", fg="red"),
-                    finding.cases,
-                    finding.detail,
-                ]
-                for finding in findings
-            ],
+        emit_json(
+            {
+                "environment": name,
+                "ok": not failed,
+                "not_tried": untried,
+                "findings": [finding.to_json() for finding in findings],
+            }
         )
-        if failed:
-            # An address may hold a password.
-            shown = Secrets([]).in_message(name)
-            say(f"{shown}: {failed} of {len(findings)} checks failed")
-        elif any(finding.detail == UNTRIED for finding in findings):
-            say(f"{name}: no check failed, but no real action was tried")
-        else:
-            say(f"{name}: sound")
+    else:
+        _show_findings(name, findings)
     if failed:
         context.exit(EXIT_FAILED)
+
+
+_OUTCOME_COLOURS = {"ok": "green", "remark": "yellow", "not tried": "yellow", "failed": "red"}
+
+
+def _show_findings(name: str, findings: Sequence[Finding]) -> None:
+    """A table on stdout; below it, on stderr, what to do and the verdict."""
+    emit_table(
+        ["check", "result", "cases", "detail"],
+        [
+            [
+                finding.check,
+                Styled(
+                    "FAILED" if finding.failed else finding.outcome,
+                    fg=_OUTCOME_COLOURS[finding.outcome],
+                ),
+                finding.cases,
+                finding.detail,
+            ]
+            for finding in findings
+        ],
+    )
+    by_outcome: dict[str, list[str]] = {}
+    for finding in findings:
+        by_outcome.setdefault(finding.outcome, []).append(finding.check)
+        if finding.outcome != "ok" and finding.hint:
+            say(f"{finding.check}: {finding.hint}")
+    failed, untried = by_outcome.get("failed", []), by_outcome.get("not tried", [])
+    remarks = by_outcome.get("remark", [])
+    also = f"; not tried: {', '.join(untried)}" if untried else ""
+    also += f"; remarks on: {', '.join(remarks)}" if remarks else ""
+    # An address may hold a password.
+    shown = Secrets([]).in_message(name)
+    if failed:
+        say(f"{shown}: {len(failed)} of {len(findings)} checks failed{also}")
+    elif untried:
+        say(f"{shown}: no check failed{also}")
+    else:
+        say(f"{shown}: sound{also}")
 
 
 @envs.command("new")

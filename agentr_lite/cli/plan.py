@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from agentr_lite.console.streams import emit, emit_json
 from agentr_lite.console.text import clean
+from agentr_lite.core.rounds import BEFORE_IMITATION, START
 
 if TYPE_CHECKING:
     from agentr_lite.core.errors import AgentrError
@@ -15,20 +17,29 @@ if TYPE_CHECKING:
     from agentr_lite.runs.checks.checklist import Finding
     from agentr_lite.runs.checks.environments import TaskCounts
     from agentr_lite.runs.checks.run import CheckedRun
+    from agentr_lite.runs.estimate.stages import Estimate, Seconds
 
 
-def show_plan(checked: CheckedRun, as_json: bool) -> None:
-    """Print the plan, what was checked for it, and the verdict."""
+def show_plan(checked: CheckedRun, as_json: bool, estimate: Estimate | None = None) -> None:
+    """Print the plan, what was checked for it, how long it would take, and the verdict.
+
+    Args:
+        checked: the recipe and what was found.
+        as_json: print JSON; ``estimate`` in it is null where there is none.
+        estimate: None: nothing was measured.
+    """
     if as_json:
         emit_json(
             {
                 "plan": checked.recipe.to_dict(),
                 "tasks": {name: asdict(counts) for name, counts in checked.tasks.items()},
+                "estimate": None if estimate is None else estimate.to_json(),
                 **verdict_json(checked.findings, checked.refusal),
             }
         )
         return
     lines = [*plan_lines(checked), "checked:", *finding_lines(checked.findings)]
+    lines += estimate_lines(estimate) if estimate is not None else []
     lines.append(verdict_line(checked.refusal, "run"))
     for line in lines:
         emit(clean(line, keep=""))
@@ -73,6 +84,66 @@ def finding_lines(findings: Iterable[Finding]) -> list[str]:
         lines.append(f"  {finding.outcome:<8} {finding.subject}: {finding.message}")
         lines += [f"{'':11}{finding.hint}"] if finding.hint else []
     return lines
+
+
+def estimate_lines(estimate: Estimate) -> list[str]:
+    """A line for each stage, one for all of them, and what was measured."""
+    several = len(estimate.speeds.games) > 1
+    imitates = any(stage.round == BEFORE_IMITATION for stage in estimate.stages)
+    lines = ["time on this machine, as busy as it is now:"]
+    for stage in estimate.stages:
+        where = _ROUNDS.get(stage.round, f"round {stage.round}")
+        if stage.round == START and not imitates:
+            where = "base"
+        of_env = f" of {stage.env}" if several and stage.env else ""
+        lines.append(f"  {where:<8} {stage.stage}{of_env}: {range_words(stage.seconds)}")
+    lines.append(f"  in all   {range_words(estimate.total)}")
+    speeds = estimate.speeds
+    lines.append(
+        f"measured: the model was loaded in {_duration(speeds.load_s)} and played for"
+        f" {_duration(speeds.play_s)}; upper ends are for episodes of full length"
+    )
+    for name, game in speeds.games.items():
+        for kind, speed in (("evaluation", game.eval), ("search", game.search)):
+            lines.append(
+                f"  {name}, {kind}: {speed.prompt_tokens_s:,.0f} prompt tokens/s and"
+                f" {speed.answer_tokens_s:,.0f} answer tokens/s, {speed.width} answers at a time,"
+                f" {speed.answer_tokens:.0f} tokens each"
+            )
+    if speeds.training is not None:
+        lines.append(
+            f"  training: {speeds.training.tokens_s:,.0f} tokens/s, by {speeds.training.source}"
+        )
+    if estimate.lacks_training:
+        lines.append("  training: not measured, and not in the sum")
+    return lines
+
+
+_ROUNDS = {BEFORE_IMITATION: "base", START: "imitated"}
+
+
+def range_words(seconds: Seconds) -> str:
+    """``about 12 to 30 minutes``; ``up to 20 s`` where it may be nothing."""
+    size, unit = next(
+        ((size, unit) for size, unit in _UNITS if seconds.high >= 2 * size), _UNITS[-1]
+    )
+    # Towards the outside, so that the range still holds what it held.
+    low, high = math.floor(seconds.low / size), math.ceil(seconds.high / size)
+    if high == 0:
+        return "no time"
+    if low == 0:
+        small = "" if seconds.low == 0 else f"{_duration(seconds.low)} to "
+        return f"about {small}{high} {unit}" if small else f"up to {high} {unit}"
+    return f"about {low} {unit}" if low == high else f"about {low} to {high} {unit}"
+
+
+_UNITS = ((86_400, "days"), (3600, "hours"), (60, "minutes"), (1, "s"))
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= 120:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def plan_lines(checked: CheckedRun) -> list[str]:

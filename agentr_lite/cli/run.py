@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Print the plan, check all that the run needs, and stop.",
 )
+@click.option(
+    "--no-probe",
+    is_flag=True,
+    help="With --plan: do not load the model to estimate how long the run takes.",
+)
 @recipe_options
 @db_option
 @json_option
@@ -54,6 +59,7 @@ def run(
     targets: tuple[str, ...],
     resume: str | None,
     plan_only: bool,
+    no_probe: bool,
     chosen: Chosen,
     db: Path | None,
     as_json: bool,
@@ -66,8 +72,9 @@ def run(
 
     Before it begins, a run checks the environments and their tasks, the model's files, its chat
     template, the weights to train, all of the general data, the database and the free space.
-    --plan makes the same checks, prints them, and exits with the code of the run. A run that is
-    refused leaves nothing behind.
+    --plan makes the same checks, prints them, and exits with the code of the run. If nothing is
+    refused, it then loads the model, lets it play for up to ten seconds, and estimates how long
+    each stage will take. A run that is refused leaves nothing behind.
     """
     if (not targets and chosen.recipe is None) == (resume is None):
         raise UsageError(
@@ -80,10 +87,18 @@ def run(
             " --plan",
             hint="Begin a new run with them instead.",
         )
+    if no_probe and not plan_only:
+        raise UsageError("--no-probe goes with --plan", hint="A run measures nothing beforehand.")
     path = database_path(db)
     checked = None if resume is not None else _checked(targets, chosen, path)
     if checked is not None and plan_only:
-        show_plan(checked, as_json)
+        if no_probe:
+            estimate = None
+        else:
+            from agentr_lite.runs.estimate.plan import estimated
+
+            checked, estimate = estimated(checked)
+        show_plan(checked, as_json, estimate)
         if checked.refusal is not None:
             context.exit(checked.refusal.exit_code)
         return

@@ -57,6 +57,10 @@ class Environment(ABC):
     """Whether a full stop at the end of an action belongs to it, as in free text (``say Hello.``).
     If not, it is taken off before ``step``: models often end a line with one."""
 
+    lists_exactly: bool = True
+    """Whether each of ``valid_actions`` is understood. False: the list comes from a simulator that
+    may refuse some of it; ``envs check`` then remarks on those that are refused, and passes."""
+
     path_options: ClassVar[tuple[str, ...]] = ("data_dir", "games_dir", "recipes_dir")
     """Constructor options that name files or directories. A run stores them as absolute paths, so
     that it can be resumed from any working directory. Default: the usual names."""

@@ -35,6 +35,7 @@ class ReplayEnvironment(Environment):
         self._inner = inner
         self.time_limit_s = inner.time_limit_s
         self.keeps_full_stop = inner.keeps_full_stop
+        self.lists_exactly = inner.lists_exactly
         self._task: Task | None = None
         """None if the actions that led to the inner environment's state are not known."""
         self._seed = 0

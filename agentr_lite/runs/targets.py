@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from agentr_lite.core.errors import UsageError
+from agentr_lite.console.streams import warn
+from agentr_lite.core.errors import RecipeError, UsageError
 from agentr_lite.runs.choice import Chosen
 
 if TYPE_CHECKING:
@@ -99,6 +101,53 @@ def new_recipe(target: str, chosen: Chosen) -> Recipe | None:
         apply_overrides(data, overrides)
         return recipe_from_dict(data)
     return load_recipe(recipe, overrides) if recipe is not None else None
+
+
+def usual_recipe(target: str, own_name: str) -> tuple[Recipe, str]:
+    """The recipe that an environment is usually run with.
+
+    That is the bundled recipe of its name, or the ``recipe.yaml`` beside its file, as ``envs new``
+    writes it, or else the defaults.
+
+    Args:
+        target: the environment, as on the command line.
+        own_name: what it calls itself.
+
+    Returns:
+        The recipe for this environment alone, and which one it is, in words.
+    """
+    from agentr_lite.envs.names import absolute_env_name
+    from agentr_lite.recipe.loading import load_recipe, recipe_names
+    from agentr_lite.recipe.settings import Recipe
+
+    if target in recipe_names():
+        return load_recipe(target), f"the recipe {target}"
+    names = {target, absolute_env_name(target), own_name}
+    for path in _recipes_beside(target):
+        try:
+            recipes = load_recipe(str(path)).by_environment()
+        except RecipeError as error:
+            # Any file may be called so; a run with it says what is wrong.
+            warn(f"{path} is not used: {error.message}")
+            continue
+        for recipe in recipes:
+            if names & {recipe.environment.name, absolute_env_name(recipe.environment.name)}:
+                return recipe, str(path)
+    return Recipe(), "the default recipe"
+
+
+def _recipes_beside(target: str) -> Iterator[Path]:
+    """``recipe.yaml`` in the folder of an environment's file and above, up to its package's."""
+    from agentr_lite.envs.names import parse_env_name
+
+    path = parse_env_name(target).path
+    if path is None:
+        return
+    for folder in list(path.expanduser().resolve().parents)[:3]:
+        if (folder / "recipe.yaml").is_file():
+            yield folder / "recipe.yaml"
+        if (folder / "pyproject.toml").is_file():
+            return
 
 
 def _environment(target: str) -> str:

@@ -188,7 +188,7 @@ def test_check_goes_on_where_an_environment_fails(
     assert result.exit_code == 1
     data = json.loads(result.stdout)
     details = {finding["check"]: finding["detail"] for finding in data["findings"]}
-    assert len(details) == 6
+    assert len(details) == 10
     happened = "took longer than 0.5 s" if hangs else f"raised KeyError: '{call}'"
     assert happened in details[check]
 
@@ -238,7 +238,7 @@ def test_list_tasks() -> None:
 def test_check() -> None:
     result = run("check", "textcraft", "--episodes", "5", "--quick")
     assert result.exit_code == 0
-    assert result.stdout.count(" ok ") == 6
+    assert result.stdout.count(" ok ") == 9 and result.stdout.count(" remark ") == 1
 
 
 def test_check_does_not_call_sound_what_it_has_not_tried(
@@ -252,8 +252,15 @@ def test_check_does_not_call_sound_what_it_has_not_tried(
     monkeypatch.setitem(registry._BUILT_IN, "mute", f"{__name__}:Mute")
     result = run("check", "mute", "--episodes", "3")
     assert result.exit_code == 0
-    assert "no real action was tried; implement valid_actions() or solve()" in result.stdout
-    assert "mute: no check failed, but no real action was tried" in result.stderr
+    assert result.stdout.count(" ok ") == 2
+    assert result.stdout.count(" not tried ") == 8
+    assert "rewards: Implement valid_actions() or solve()" in result.stderr
+    assert "mute: no check failed; not tried: rewards, determinism, snapshots," in result.stderr
+    data = json.loads(run("check", "mute", "--episodes", "3", "--json").stdout)
+    assert data["ok"] is True and len(data["not_tried"]) == 8
+    for finding in data["findings"]:
+        assert (finding["ok"] is None) == (finding["check"] in data["not_tried"])
+        assert finding["cases"] > 0 or finding["outcome"] == "not tried"
     assert "textcraft: sound" in run("check", "textcraft", "--episodes", "3", "--quick").stderr
 
 
@@ -263,8 +270,33 @@ def test_check_fails_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 1
     data = json.loads(result.stdout)
     assert data["ok"] is False
-    assert [finding["check"] for finding in data["findings"] if not finding["ok"]] == ["splits"]
+    assert [finding["check"] for finding in data["findings"] if finding["ok"] is False] == [
+        "splits"
+    ]
     assert run("check", "leaky").exit_code == 1
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_limits_are_those_of_the_environments_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limits(name: str) -> Any:
+        data = json.loads(run("check", name, "--episodes", "2", "--quick", "--json").stdout)
+        return data["findings"][-1]
+
+    assert "the recipe textcraft: search.depth 14" in limits("textcraft")["detail"]
+    monkeypatch.chdir(tmp_path)
+    run("new", "river_game")
+    path, recipe = "river_game/src/river_game/env.py", tmp_path / "river_game" / "recipe.yaml"
+    assert "recipe.yaml: search.depth 10, eval.max_steps 10" in limits(path)["detail"]
+    recipe.write_text(recipe.read_text("utf-8").replace("depth: 10", "depth: 2"), "utf-8")
+    short = limits(path)
+    assert short["outcome"] == "remark" and "raise search.depth (2);" in short["detail"]
+    assert "--set search.depth=" in short["hint"]
+    # A file of that name need not be a recipe, nor one of this environment.
+    for text in ("flour: 500 g\n", "env: textcraft\n"):
+        recipe.write_text(text, "utf-8")
+        assert "the default recipe: search.depth 20" in limits(path)["detail"]
 
 
 def test_options(tmp_path: Path) -> None:

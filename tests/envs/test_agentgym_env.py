@@ -82,7 +82,7 @@ def test_the_checker_finds_nothing(kind: str) -> None:
         findings = check_environment(
             env, other=lambda: opened(address, kind), episodes=3, max_steps=6
         )
-        assert [finding for finding in findings if not finding.ok] == []
+        assert [finding for finding in findings if finding.failed] == []
         env.close()
 
 

@@ -14,7 +14,10 @@ from agentr_lite.envs.checker import UNTRIED, Finding, check_environment
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.wrappers import ReplayEnvironment
 
-CHECKS = ["splits", "instructions", "rewards", "determinism", "snapshots", "oracle"]
+CHECKS = [
+    *("splits", "instructions", "rewards", "determinism", "snapshots", "oracle"),
+    *("seeds", "actions", "repeats"),
+]
 
 
 class Door(Environment):
@@ -117,7 +120,13 @@ class Unsaved(Door):
 
 def failed(findings: list[Finding]) -> dict[str, str]:
     assert [finding.check for finding in findings] == CHECKS
-    return {finding.check: finding.detail for finding in findings if not finding.ok}
+    return {finding.check: finding.detail for finding in findings if finding.failed}
+
+
+def untried(findings: list[Finding]) -> list[str]:
+    assert all(finding.ok is None for finding in findings if finding.outcome == "not tried")
+    assert all(finding.outcome != "ok" for finding in findings if not finding.cases)
+    return [finding.check for finding in findings if finding.outcome == "not tried"]
 
 
 def test_textcraft_is_sound() -> None:
@@ -185,13 +194,27 @@ class Misled(Mute):
         return ["push", "knock"]
 
 
+REAL = ["rewards", "determinism", "snapshots", "oracle", "seeds", "actions", "repeats"]
+
+
 @pytest.mark.parametrize(
-    ("kind", "untried"), [(Mute, True), (Misled, True), (NoOracle, False), (Door, False)]
+    ("kind", "checks"),
+    [
+        (Mute, REAL),
+        (Misled, [check for check in REAL if check != "actions"]),
+        (NoOracle, ["oracle"]),
+        (Door, []),
+    ],
 )
-def test_where_no_real_action_is_known_it_is_said(kind: type[Door], untried: bool) -> None:
+def test_what_was_not_tried_is_not_called_ok(kind: type[Door], checks: list[str]) -> None:
     findings = check_environment(kind(), other=kind)
-    assert failed(findings) == {}
-    assert [f.check for f in findings if f.detail == UNTRIED] == ["determinism"] * untried
+    assert untried(findings) == checks
+    for finding in findings:
+        if finding.outcome == "not tried":
+            assert finding.hint.startswith("Implement ")
+    assert [f.check for f in findings if f.detail == UNTRIED] == [
+        check for check in checks if check in ("rewards", "determinism", "snapshots", "seeds")
+    ]
 
 
 def test_valid_actions_are_followed_from_state_to_state() -> None:

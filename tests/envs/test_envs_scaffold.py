@@ -81,7 +81,13 @@ def test_it_is_found_by_name_once_installed(package: Path) -> None:
     assert rows["river_game"]["origin"] == "river_game 0.1.0"
     assert (rows["river_game"]["train"], rows["river_game"]["error"]) == (30, "")
     plan = program(
-        "agentr_lite", "run", "river_game", "--plan", path=package / "src", cwd=elsewhere
+        "agentr_lite",
+        "run",
+        "river_game",
+        "--plan",
+        "--no-probe",
+        path=package / "src",
+        cwd=elsewhere,
     )
     assert "plan: river_game · river_game" in plan.stdout
 

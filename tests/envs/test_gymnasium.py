@@ -72,7 +72,7 @@ def test_the_protocol_is_kept() -> None:
     findings = check_environment(
         env, other=lambda: make_env("gymnasium:Guess-v0", {"train": 3}), episodes=4
     )
-    assert [finding for finding in findings if not finding.ok] == []
+    assert [finding for finding in findings if finding.failed] == []
     assert env.name == "gymnasium:Guess-v0"
     assert [len(env.tasks(split)) for split in ("train", "dev", "test")] == [3, 2, 1]
 

@@ -274,4 +274,4 @@ def test_the_protocol_is_kept() -> None:
         findings = check_environment(
             env, other=lambda: make_env("textcraft", options), episodes=3, solve_all=False
         )
-    assert [finding for finding in findings if not finding.ok] == []
+    assert [finding for finding in findings if finding.failed] == []

@@ -253,7 +253,7 @@ def test_the_checker_finds_nothing(env: SciWorld, task: Task) -> None:
     findings = check_environment(
         few, other=lambda: Few(games="all"), episodes=1, max_steps=4, solve_all=True
     )
-    assert [finding for finding in findings if not finding.ok] == []
+    assert [finding for finding in findings if finding.failed] == []
     few.close()
 
 

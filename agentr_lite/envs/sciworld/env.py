@@ -94,6 +94,8 @@ class SciWorld(Environment):
 
     name: ClassVar[str] = "sciworld"
     path_options: ClassVar[tuple[str, ...]] = ()
+    # Seen in version 1.2: things in closed containers are listed and cannot be named.
+    lists_exactly = False
 
     def __init__(
         self,

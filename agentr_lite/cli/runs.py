@@ -45,14 +45,15 @@ def list_runs(
     """List runs, the newest first."""
     from agentr_lite.console.streams import emit_json, emit_table, say
     from agentr_lite.store import Store
+    from agentr_lite.store.files import database_exists
     from agentr_lite.store.runs import list_runs as stored_runs
 
     path = group_database(context, db)
-    if not path.exists():
+    if not database_exists(path):
         # Nothing has run yet: an empty list, not an error.
         rows: list[dict[str, Any]] = []
     else:
-        with Store.open(path) as store:
+        with Store.open_to_read(path) as store:
             rows = [_overview(store, run) for run in stored_runs(store, env=env)]
     if as_json:
         emit_json(rows)
@@ -95,7 +96,7 @@ def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run, list_stages
 
-    with Store.open(group_database(context, db), create=False) as store:
+    with Store.open_to_read(group_database(context, db)) as store:
         row = get_run(store, run)
         stages = list_stages(store, row.id)
         overview = _overview(store, row)

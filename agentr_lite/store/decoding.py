@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import (
     Any,
@@ -18,6 +18,7 @@ from typing import (
     NotRequired,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -64,7 +65,7 @@ def record(
     for name in decoded:
         if fields[name] is not None:
             fields[name] = from_json(fields[name], f"{name} of {_label(table, values)}")
-    for name, fits in _field_checks(kind):
+    for name, fits in _field_checks(cast(Hashable, kind)):
         if name in fields and not fits(fields[name]):
             raise DamagedError(
                 f"{name} of {_label(table, values)} is damaged: {_shown(fields[name])}"

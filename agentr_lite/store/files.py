@@ -55,10 +55,10 @@ def check_writable(path: Path) -> None:
     """
     hint = "Change the permissions, or give another path with -d. Reading commands work with it."
     if not os.access(path, os.W_OK):
-        raise StoreError(f"database {path} cannot be written: the file is read-only", hint=hint)
+        raise StoreError(f"database {path} cannot be written: the file is readonly", hint=hint)
     if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
         raise StoreError(
-            f"database {path} cannot be written: the folder {path.absolute().parent} is read-only",
+            f"database {path} cannot be written: the folder {path.absolute().parent} is readonly",
             hint=hint,
         )
 

@@ -1,4 +1,4 @@
-"""``agentr-lite runs``: list, show and delete runs."""
+"""``agentr-lite runs``: list, show, copy and delete runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import db_from_command_line, db_option, group_database, json_option
+from agentr_lite.cli.runs_transfer import export_runs, merge_runs
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,10 +29,14 @@ class _RunsGroup(click.Group):
 @json_option
 @click.pass_context
 def runs(context: click.Context, db: Path | None, as_json: bool) -> None:
-    """List runs, show one, delete one."""
+    """List runs, show one, delete one, copy some into another database."""
     context.obj = db if db_from_command_line(context) else None
     if context.invoked_subcommand is None:
         context.invoke(list_runs, db=db, as_json=as_json)
+
+
+runs.add_command(export_runs)
+runs.add_command(merge_runs)
 
 
 @runs.command("list")

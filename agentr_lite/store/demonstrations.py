@@ -75,7 +75,6 @@ def _add(store: Store, env: str, demonstration: Demonstration) -> int:
         raise ValueError(f"the demonstration of '{task.name}' has no steps")
     steps = to_json([step_to_json(replace(step, token_ids=())) for step in demonstration.steps])
     task_id = task_ids(store, env, [task])[task.name]
-    key = to_json([task_id, demonstration.source, steps])
     texts = store.text_ids([demonstration.instructions, demonstration.opening])
     cursor = store.execute(
         "INSERT INTO demonstrations (task_id, source, reward, instructions_id, observation_id,"
@@ -89,10 +88,15 @@ def _add(store: Store, env: str, demonstration: Demonstration) -> int:
             texts[demonstration.opening],
             steps,
             now_utc(),
-            hashlib.sha256(key.encode()).digest()[:16],
+            demonstration_digest(task_id, demonstration.source, steps),
         ),
     )
     return cursor.rowcount
+
+
+def demonstration_digest(task_id: int, source: str, steps_json: str) -> bytes:
+    """The key of a demonstration within its database: the first 16 bytes of a SHA-256."""
+    return hashlib.sha256(to_json([task_id, source, steps_json]).encode()).digest()[:16]
 
 
 _CHOSEN = """

@@ -97,11 +97,13 @@ def opened_to_save(path: Path) -> Generator[Store]:
 
 
 def _copy_with_new_indexes(store: Store, copy: Path) -> None:
+    from agentr_lite.store.damage import FAULTS
+
     conn = sqlite3.connect(copy, isolation_level=None)
     try:
         store.db.conn.backup(conn)
         conn.execute("REINDEX")
-    except sqlite3.DatabaseError:
+    except FAULTS:
         # Pages of tables are damaged as well; the check of each run says what cannot be read.
         if conn.in_transaction:
             conn.rollback()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from agentr_lite.core.errors import StoreError
 from agentr_lite.store import evals, runs, splices, trees
-from agentr_lite.store.damage import file_damage, readable, reference_damage, schema_damage
+from agentr_lite.store.damage import FAULTS, file_damage, readable, reference_damage, schema_damage
 from agentr_lite.store.database import Store, text_digest
 from agentr_lite.store.demonstrations import list_demonstrations
 from agentr_lite.store.faults import UNEXPECTED
@@ -43,7 +43,7 @@ def check_file(store: Store) -> list[Damage]:
     for find in (schema_damage, file_damage, reference_damage):
         try:
             found += [Damage(line) for line in find(conn)]
-        except sqlite3.DatabaseError as error:
+        except FAULTS as error:
             found.append(Damage(readable(error)))
     return found
 

@@ -7,6 +7,9 @@ from functools import cache
 
 from agentr_lite.store.migrations import MIGRATIONS, migrate, schema_version
 
+FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What SQLite's module raises of a damaged file. Its messages name tables and columns, and where the
+bytes of such a name are damaged, Python cannot decode the message."""
 MOST_FINDINGS = 100
 """Lines of SQLite's own check: a destroyed page gives thousands."""
 
@@ -21,7 +24,7 @@ def first_damage(conn: sqlite3.Connection) -> str | None:
             found = find(conn)
             if found:
                 return found[0]
-    except sqlite3.DatabaseError as error:
+    except FAULTS as error:
         return readable(error)
     return None
 
@@ -65,7 +68,7 @@ def file_damage(conn: sqlite3.Connection) -> list[str]:
     try:
         for (line,) in conn.execute(f"PRAGMA integrity_check({MOST_FINDINGS})"):
             lines += str(line).splitlines()
-    except sqlite3.DatabaseError as error:
+    except FAULTS as error:
         lines.append(readable(error))
     return [line for line in lines if line != "ok"]
 
@@ -82,8 +85,10 @@ def reference_damage(conn: sqlite3.Connection) -> list[str]:
     return [*rows, *([f"and {count - len(rows)} more such rows"] if count > len(rows) else [])]
 
 
-def readable(error: sqlite3.Error) -> str:
+def readable(error: Exception) -> str:
     """SQLite's message without the text that could not be decoded."""
+    if isinstance(error, UnicodeDecodeError):
+        return "the name of a table or a column is not valid UTF-8"
     message = str(error)
     if message.startswith("Could not decode to UTF-8"):
         return message.partition(" with text ")[0].replace("Could not decode to", "not valid")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agentr_lite.core.errors import AgentrError, StoreError
-from agentr_lite.store.damage import first_damage, readable, schema_damage
+from agentr_lite.store.damage import FAULTS, first_damage, readable, schema_damage
 from agentr_lite.store.decoding import DAMAGE_HINT, DamagedError
 from agentr_lite.store.files import OTHER_PATH
 
@@ -92,6 +92,8 @@ def translated(path: Path, conn: sqlite3.Connection | None = None) -> Generator[
     """
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise DamagedError(f"database {path} is damaged: {readable(error)}") from error
     except sqlite3.DatabaseError as error:
         # Extended codes carry the primary one in their low byte.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
@@ -114,6 +116,6 @@ def _damage_behind(error: sqlite3.Error, conn: sqlite3.Connection | None) -> str
         return None
     try:
         found = schema_damage(conn)
-    except sqlite3.DatabaseError as worse:
+    except FAULTS as worse:
         return readable(worse)
     return found[0] if found else None

@@ -105,39 +105,49 @@ def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -
         row = get_run(store, run)
         stages = list_stages(store, row.id)
         overview = _overview(store, row)
-    if as_json:
-        emit_json({"run": row, "stages": stages, **overview})
-        return
-    facts = [
-        ("run", row.id),
-        ("status", row.status + (f": {row.error}" if row.error else "")),
-        ("created", row.created_utc),
-        ("finished", row.finished_utc),
-        ("environment", row.env),
-        ("model", f"{overview['model']} {row.model_path}".strip()),
-        ("model sha256", row.model_sha256),
-        ("seed", row.seed),
-        ("versions", ", ".join(f"{name} {number}" for name, number in row.versions.items())),
-    ]
-    emit_table(["", ""], [[name, value] for name, value in facts if value not in (None, "")])
-    emit("")
-    columns = ["round", "stage", "wall", "model", "prompt tokens", "decoded", "output", "counts"]
-    emit_table(
-        columns,
-        [
+        # Inside: a damaged value may only show when it is printed.
+        if as_json:
+            emit_json({"run": row, "stages": stages, **overview})
+            return
+        facts = [
+            ("run", row.id),
+            ("status", row.status + (f": {row.error}" if row.error else "")),
+            ("created", row.created_utc),
+            ("finished", row.finished_utc),
+            ("environment", row.env),
+            ("model", f"{overview['model']} {row.model_path}".strip()),
+            ("model sha256", row.model_sha256),
+            ("seed", row.seed),
+            ("versions", ", ".join(f"{name} {number}" for name, number in row.versions.items())),
+        ]
+        emit_table(["", ""], [[name, value] for name, value in facts if value not in (None, "")])
+        emit("")
+        columns = [
+            "round",
+            "stage",
+            "wall",
+            "model",
+            "prompt tokens",
+            "decoded",
+            "output",
+            "counts",
+        ]
+        emit_table(
+            columns,
             [
-                stage.round,
-                stage.stage + ("" if stage.finished else " (not finished)"),
-                format_duration(stage.wall_s),
-                format_duration(stage.model_ms / 1000),
-                stage.prompt_tokens,
-                stage.decoded_prompt_tokens,
-                stage.output_tokens,
-                _counts(stage),
-            ]
-            for stage in stages
-        ],
-    )
+                [
+                    stage.round,
+                    stage.stage + ("" if stage.finished else " (not finished)"),
+                    format_duration(stage.wall_s),
+                    format_duration(stage.model_ms / 1000),
+                    stage.prompt_tokens,
+                    stage.decoded_prompt_tokens,
+                    stage.output_tokens,
+                    _counts(stage),
+                ]
+                for stage in stages
+            ],
+        )
 
 
 @runs.command("delete")

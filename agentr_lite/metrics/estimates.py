@@ -56,7 +56,7 @@ class Estimate:
             "high": math.inf if high is None else high,
             "n": values["n"],
         }
-        return record(Estimate, typed, "estimates")
+        return record(Estimate, typed, "estimates", finite=False)
 
 
 @dataclass(frozen=True, slots=True)

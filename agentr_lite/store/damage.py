@@ -8,8 +8,8 @@ from functools import cache
 from agentr_lite.store.migrations import MIGRATIONS, migrate, schema_version
 
 FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""What SQLite's module raises of a damaged file. Its messages name tables and columns, and where the
-bytes of such a name are damaged, Python cannot decode the message."""
+"""What SQLite's module raises of a damaged file. Where the bytes of a column's name are damaged,
+Python cannot decode the message that names it."""
 MOST_FINDINGS = 100
 """Lines of SQLite's own check: a destroyed page gives thousands."""
 

@@ -12,6 +12,7 @@ import json
 import types
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cache
+from math import isfinite
 from typing import (
     Any,
     Literal,
@@ -48,7 +49,12 @@ class DamagedError(StoreError):
 
 
 def record(
-    kind: type[T], values: Mapping[str, Any], table: str, *, decoded: Iterable[str] = ()
+    kind: type[T],
+    values: Mapping[str, Any],
+    table: str,
+    *,
+    decoded: Iterable[str] = (),
+    finite: bool = True,
 ) -> T:
     """A row as its dataclass.
 
@@ -57,6 +63,7 @@ def record(
         values: field name to what the row has.
         table: where the row is from, for the message.
         decoded: fields that the row has as JSON; NULL stays None.
+        finite: whether infinity fits no field.
 
     Raises:
         DamagedError: a value does not fit its annotation, or is no JSON.
@@ -66,7 +73,10 @@ def record(
         if fields[name] is not None:
             fields[name] = from_json(fields[name], f"{name} of {_label(table, values)}")
     for name, fits in _field_checks(cast(Hashable, kind)):
-        if name in fields and not fits(fields[name]):
+        if name not in fields:
+            continue
+        value = fields[name]
+        if not fits(value) or (finite and type(value) is float and not isfinite(value)):
             raise DamagedError(
                 f"{name} of {_label(table, values)} is damaged: {_shown(fields[name])}"
             )

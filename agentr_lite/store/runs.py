@@ -365,7 +365,7 @@ def list_metrics(
         """,
         {"run": run_id, "round": round_index, "name": name},
     )
-    return [record(MetricRow, dict(row), "metrics") for row in rows]
+    return [record(MetricRow, dict(row), "metrics", finite=False) for row in rows]
 
 
 def task_of(row: sqlite3.Row) -> TaskRow:

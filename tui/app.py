@@ -19,6 +19,7 @@ from textual.theme import Theme
 
 from agentr_lite.core.errors import AgentrError, StoreError, UsageError
 from agentr_lite.store import Store
+from agentr_lite.store.decoding import DamagedError
 from agentr_lite.store.inspection import data_version
 
 from .keys import binding_ids

@@ -221,16 +221,18 @@ class Store:
     def insert(self, table: str, values: Mapping[str, Any], *, replace: bool = False) -> int:
         """Insert one row; returns its rowid. Dicts and lists become JSON.
 
-        For single rows: it is six times as slow as a prepared ``executemany``.
-
         Args:
             table: the table's name, never from outside.
             values: column name to value.
             replace: take the place of a row that a unique key forbids beside this one.
         """
         with self._translated():
-            row = {name: to_sql(value) for name, value in values.items()}
-            return int(self.db.table(table).insert(row, replace=replace).last_rowid or 0)
+            verb = "REPLACE" if replace else "INSERT"
+            sql = (
+                f"{verb} INTO {table} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
+            )
+            cursor = self.db.execute(sql, [to_sql(value) for value in values.values()])
+            return int(cursor.lastrowid or 0)
 
     def upsert_all(
         self, table: str, rows: Iterable[Mapping[str, Any]], *, key: Sequence[str]
@@ -242,8 +244,16 @@ class Store:
             rows: column name to value; all with the same columns.
             key: the columns of the table's primary key.
         """
-        with self.atomic():
-            self.db.table(table).upsert_all(rows, pk=tuple(key))
+        rows = list(rows)
+        if not rows:
+            return
+        names = list(rows[0])
+        others = [f"{name} = excluded.{name}" for name in names if name not in key]
+        self.executemany(
+            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+            f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(others)}",
+            [[row[name] for name in names] for row in rows],
+        )
 
     def rows(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         """All rows of a query."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "--to",
     "target",
     required=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     help="Database to copy into; it is made where there is none.",
 )
@@ -48,7 +48,11 @@ def export_runs(
 
 @click.command("merge")
 @click.argument(
-    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, readable=False),
 )
 @db_option
 @json_option

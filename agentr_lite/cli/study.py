@@ -110,7 +110,7 @@ class _Request:
 @click.option(
     "-d",
     "--db",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     default=None,
     envvar="AGENTR_LITE_DB",

@@ -79,7 +79,8 @@ class InspectorScreen(Screen[None]):
             self._leave(error.message, severity="warning")
         except (StoreError, *UNEXPECTED) as error:
             explained = self.store.explained(error) or error
-            if not isinstance(explained, StoreError) or not self.app.screen_stack[2:]:
+            is_first = self.app.screen is self and not self.app.screen_stack[2:]
+            if is_first or not isinstance(explained, StoreError):
                 raise
             self._leave(f"{explained.message}. {explained.hint}", severity="error")
 

@@ -19,6 +19,7 @@ from textual.theme import Theme
 
 from agentr_lite.core.errors import AgentrError, StoreError, UsageError
 from agentr_lite.store import Store
+from agentr_lite.store.decoding import DamagedError
 from agentr_lite.store.inspection import data_version
 
 from .keys import binding_ids
@@ -179,7 +180,7 @@ class Inspector(App[None]):
         """See ``Navigator.open_screen``."""
         try:
             screen = screen_for(self.store, destination)
-        except UsageError as error:
+        except (UsageError, DamagedError) as error:
             self.notify(one_line(error.message), severity="warning", markup=False)
             if isinstance(self.screen, InspectorScreen):
                 self.screen.reread()
@@ -258,9 +259,11 @@ class Inspector(App[None]):
     def _handle_exception(self, error: Exception) -> None:
         # Textual prints a traceback of any error. An error that the user can mend ends the program
         # in an orderly way, and the command line reports it.
-        if isinstance(error, AgentrError):
-            self.fault = error
-            self.exit(return_code=error.exit_code)
+        explained = self.store.explained(error)
+        mendable = error if isinstance(error, AgentrError) else explained
+        if mendable is not None:
+            self.fault = mendable
+            self.exit(return_code=mendable.exit_code)
             return
         super()._handle_exception(error)
 

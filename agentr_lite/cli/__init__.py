@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("agentr_lite.cli.train:train", "Train a LoRA adapter on a round's data."),
     "eval": ("agentr_lite.cli.eval:evaluate", "Evaluate a round on held-out tasks."),
     "report": ("agentr_lite.cli.report:report", "Tables of the results of one or more runs."),
-    "runs": ("agentr_lite.cli.runs:runs", "List, show and delete runs."),
+    "runs": ("agentr_lite.cli.runs:runs", "List, show, copy and delete runs."),
     "trees": ("agentr_lite.cli.trees:trees", "Look at the search trees of a run."),
     "tui": ("agentr_lite.cli.tui:tui", "Walk through runs and trees in the terminal."),
     "demos": ("agentr_lite.cli.demos:demos", "Collect demonstrations to learn from."),

@@ -28,7 +28,7 @@ def db_option(function: F) -> F:
         "-d",
         "--db",
         # The store checks the path, so that every unusable database has the same exit code.
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         metavar="FILE",
         default=None,
         envvar="AGENTR_LITE_DB",

@@ -253,8 +253,9 @@ def _stored(
     """The chosen demonstrations; none where there is no database yet."""
     from agentr_lite.store import Store
     from agentr_lite.store.demonstrations import list_demonstrations
+    from agentr_lite.store.files import database_exists
 
-    if not path.exists():
+    if not database_exists(path):
         return []
     with Store.open_to_read(path) as store:
         return list_demonstrations(store, env, source, task=task)

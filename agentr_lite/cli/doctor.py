@@ -9,8 +9,8 @@ import click
 from agentr_lite.cli.common import database_path, db_option, json_option
 from agentr_lite.console.streams import emit_json, emit_table, say
 from agentr_lite.console.text import Styled
-from agentr_lite.core.errors import EXIT_FAILED, UsageError
-from agentr_lite.runs.installation import Status
+from agentr_lite.core.errors import EXIT_FAILED, EXIT_STORE, UsageError
+from agentr_lite.runs.installation import OF_DATABASE, Status
 
 _COLOURS: dict[Status, str] = {"ok": "green", "warning": "yellow", "failed": "red"}
 _GLYPHS: dict[Status, str] = {"ok": "✓", "warning": "!", "failed": "✗"}
@@ -33,7 +33,9 @@ def doctor(
 ) -> None:
     """Check Python, packages, processor, memory, disk, the starter model and the database.
 
-    Ends with exit code 1 if something that a run needs does not work.
+    Ends with exit code 1 if something that a run needs does not work, and with 4 if that is only
+    the database. All of the database is read: each page, reference, text and JSON value, run by
+    run. What is damaged is listed, and which runs can be saved with `agentr-lite runs export`.
 
     With --tune, try batch widths, micro-batch sizes and flash attention on a model (a minute or
     so; close other programs). Every later command uses the best on this machine. Results may
@@ -71,4 +73,6 @@ def doctor(
             if finding.hint:
                 say(f"{finding.check}: {finding.hint}")
     if not is_sound:
-        context.exit(EXIT_FAILED)
+        failed = [finding.check for finding in findings if finding.status == "failed"]
+        only_database = all(check.startswith(OF_DATABASE) for check in failed)
+        context.exit(EXIT_STORE if only_database else EXIT_FAILED)

@@ -105,7 +105,7 @@ def evaluate(
     checked = checked_target(targets, chosen, path, work="eval", adapter=adapter)
     if checked is not None:
         checked.permitted()
-    with opened_for_work(path) as store:
+    with opened_for_work(path, create=checked is not None) as store:
         if adapter is None:
             changeable = ("eval.", "agent.")
             target = target_run(store, targets, checked, chosen.overrides, changeable=changeable)

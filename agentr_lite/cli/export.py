@@ -66,7 +66,7 @@ def export(
     Bad steps are context: their flag is off. Rejected revisions are not exported.
     """
     from agentr_lite.console.streams import say
-    from agentr_lite.recipe.loading import recipe_from_dict
+    from agentr_lite.recipe.loading import stored_recipe
     from agentr_lite.splice.export import exported, render
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run
@@ -80,7 +80,7 @@ def export(
             store,
             row.id,
             kind=kind,
-            choice=recipe_from_dict(row.recipe).splice,
+            choice=stored_recipe(row.recipe).splice,
             round_index=round_index,
         )
         first = next(items, None)

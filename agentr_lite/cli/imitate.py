@@ -65,7 +65,7 @@ def imitate(
     checked = checked_target(targets, chosen, path, work="imitation")
     if checked is not None:
         checked.permitted()
-    with opened_for_work(path) as store:
+    with opened_for_work(path, create=checked is not None) as store:
         target = target_run(
             store, targets, checked, chosen.overrides, changeable=("imitation.", "train.")
         )

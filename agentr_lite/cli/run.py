@@ -107,7 +107,7 @@ def run(
     from agentr_lite.runs.creation import begin_run, resumed_run
     from agentr_lite.runs.refused import opened_for_work, removed_if_refused
 
-    with opened_for_work(path) as store:
+    with opened_for_work(path, create=checked is not None) as store:
         if checked is not None:
             target = begin_run(store, checked.recipe)
         else:

@@ -1,4 +1,4 @@
-"""``agentr-lite runs``: list, show and delete runs."""
+"""``agentr-lite runs``: list, show, copy and delete runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import db_from_command_line, db_option, group_database, json_option
+from agentr_lite.cli.runs_transfer import export_runs, merge_runs
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,10 +29,14 @@ class _RunsGroup(click.Group):
 @json_option
 @click.pass_context
 def runs(context: click.Context, db: Path | None, as_json: bool) -> None:
-    """List runs, show one, delete one."""
+    """List runs, show one, delete one, copy some into another database."""
     context.obj = db if db_from_command_line(context) else None
     if context.invoked_subcommand is None:
         context.invoke(list_runs, db=db, as_json=as_json)
+
+
+runs.add_command(export_runs)
+runs.add_command(merge_runs)
 
 
 @runs.command("list")
@@ -45,14 +50,15 @@ def list_runs(
     """List runs, the newest first."""
     from agentr_lite.console.streams import emit_json, emit_table, say
     from agentr_lite.store import Store
+    from agentr_lite.store.files import database_exists
     from agentr_lite.store.runs import list_runs as stored_runs
 
     path = group_database(context, db)
-    if not path.exists():
+    if not database_exists(path):
         # Nothing has run yet: an empty list, not an error.
         rows: list[dict[str, Any]] = []
     else:
-        with Store.open(path) as store:
+        with Store.open_to_read(path) as store:
             rows = [_overview(store, run) for run in stored_runs(store, env=env)]
     if as_json:
         emit_json(rows)
@@ -95,43 +101,53 @@ def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run, list_stages
 
-    with Store.open(group_database(context, db), create=False) as store:
+    with Store.open_to_read(group_database(context, db)) as store:
         row = get_run(store, run)
         stages = list_stages(store, row.id)
         overview = _overview(store, row)
-    if as_json:
-        emit_json({"run": row, "stages": stages, **overview})
-        return
-    facts = [
-        ("run", row.id),
-        ("status", row.status + (f": {row.error}" if row.error else "")),
-        ("created", row.created_utc),
-        ("finished", row.finished_utc),
-        ("environment", row.env),
-        ("model", f"{overview['model']} {row.model_path}".strip()),
-        ("model sha256", row.model_sha256),
-        ("seed", row.seed),
-        ("versions", ", ".join(f"{name} {number}" for name, number in row.versions.items())),
-    ]
-    emit_table(["", ""], [[name, value] for name, value in facts if value not in (None, "")])
-    emit("")
-    columns = ["round", "stage", "wall", "model", "prompt tokens", "decoded", "output", "counts"]
-    emit_table(
-        columns,
-        [
+        # Inside: a damaged value may only show when it is printed.
+        if as_json:
+            emit_json({"run": row, "stages": stages, **overview})
+            return
+        facts = [
+            ("run", row.id),
+            ("status", row.status + (f": {row.error}" if row.error else "")),
+            ("created", row.created_utc),
+            ("finished", row.finished_utc),
+            ("environment", row.env),
+            ("model", f"{overview['model']} {row.model_path}".strip()),
+            ("model sha256", row.model_sha256),
+            ("seed", row.seed),
+            ("versions", ", ".join(f"{name} {number}" for name, number in row.versions.items())),
+        ]
+        emit_table(["", ""], [[name, value] for name, value in facts if value not in (None, "")])
+        emit("")
+        columns = [
+            "round",
+            "stage",
+            "wall",
+            "model",
+            "prompt tokens",
+            "decoded",
+            "output",
+            "counts",
+        ]
+        emit_table(
+            columns,
             [
-                stage.round,
-                stage.stage + ("" if stage.finished else " (not finished)"),
-                format_duration(stage.wall_s),
-                format_duration(stage.model_ms / 1000),
-                stage.prompt_tokens,
-                stage.decoded_prompt_tokens,
-                stage.output_tokens,
-                _counts(stage),
-            ]
-            for stage in stages
-        ],
-    )
+                [
+                    stage.round,
+                    stage.stage + ("" if stage.finished else " (not finished)"),
+                    format_duration(stage.wall_s),
+                    format_duration(stage.model_ms / 1000),
+                    stage.prompt_tokens,
+                    stage.decoded_prompt_tokens,
+                    stage.output_tokens,
+                    _counts(stage),
+                ]
+                for stage in stages
+            ],
+        )
 
 
 @runs.command("delete")

@@ -64,7 +64,7 @@ def search(
                 "round 1 of this recipe searches with what imitation gives",
                 hint=f"Begin with `{words}` and the same settings; then search that run.",
             )
-    with opened_for_work(path) as store:
+    with opened_for_work(path, create=checked is not None) as store:
         target = target_run(store, targets, checked, chosen.overrides)
         run_id = target.run.id
         context.with_resource(claimed(store, run_id))

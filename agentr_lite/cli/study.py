@@ -110,7 +110,7 @@ class _Request:
 @click.option(
     "-d",
     "--db",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     default=None,
     envvar="AGENTR_LITE_DB",
@@ -223,10 +223,11 @@ def _show_status(
 
 def _stored_status(path: Path, recipe: StudyRecipe, cells: Sequence[Cell]) -> StudyStatus:
     """How far some cells of a study are, by a database that need not exist."""
+    from agentr_lite.store.files import database_exists
     from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.jobs.status import study_status
 
-    if not path.exists():
+    if not database_exists(path):
         return study_status(None, study_cells(recipe), shown=cells)
     from agentr_lite.store import Store
 
@@ -251,7 +252,7 @@ def _write_study(
 
     if not no_run:
         _check(path, recipe, cells).permit()
-    with Store.open(path, create=False) if no_run else opened_for_work(path) as store:
+    with Store.open_to_read(path) if no_run else opened_for_work(path) as store:
         target = request.out or path.parent / recipe.name
         command = shlex.join(["agentr-lite", *request.words(whole=False)])
         writer = Writer(store, recipe, target, command=command)

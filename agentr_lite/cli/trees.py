@@ -47,7 +47,7 @@ def trees(
     from agentr_lite.store.runs import get_run
     from agentr_lite.store.trees import list_trees, load_tree
 
-    with Store.open(database_path(db), create=False) as store:
+    with Store.open_to_read(database_path(db)) as store:
         run_id = get_run(store, run).id
         rows = list_trees(store, run_id, round_index=round_index, task=task)
         if tree_id is not None:

@@ -46,6 +46,7 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
 
     from agentr_lite.core.config import config_dir
     from agentr_lite.store import Store
+    from agentr_lite.store.inspection import run_overviews
     from agentr_lite.store.runs import get_run
 
     keymap = load_keymap(config_dir() / "keys.yaml", BINDINGS_BY_ID)
@@ -54,6 +55,8 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
         del os.environ["NO_COLOR"]
     path = database_path(db)
     with Store.open_to_read(path) as store:
+        # Where the list of runs cannot be read, there is no screen to begin with.
+        run_overviews(store)
         if follow and not run:
             run = "latest"
         app = Inspector(

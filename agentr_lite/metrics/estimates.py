@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from agentr_lite.store.decoding import record
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -48,12 +50,13 @@ class Estimate:
     def from_json(cls, values: Mapping[str, Any]) -> Estimate:
         """What ``to_json`` wrote; keys of a subclass are ignored."""
         low, high = values["low"], values["high"]
-        return Estimate(
-            values["value"],
-            -math.inf if low is None else low,
-            math.inf if high is None else high,
-            values["n"],
-        )
+        typed = {
+            "value": values["value"],
+            "low": -math.inf if low is None else low,
+            "high": math.inf if high is None else high,
+            "n": values["n"],
+        }
+        return record(Estimate, typed, "estimates", finite=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from agentr_lite.metrics.episodes import (
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.intervals import mcnemar_exact, mean_interval, wilson_interval
 from agentr_lite.metrics.resampling import clustered_paired_bootstrap, clustered_rate
+from agentr_lite.store.decoding import DamagedError, record
 from agentr_lite.store.records import EvalItemRow
 
 
@@ -62,14 +63,13 @@ class VersusBase:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> VersusBase:
         """What ``to_json`` wrote."""
-        return cls(
-            values["pairs"],
-            Estimate.from_json(values["success"]),
-            Estimate.from_json(values["reward"]),
-            values.get("gained"),
-            values.get("lost"),
-            values.get("mcnemar_p"),
-        )
+        typed = {
+            "pairs": values["pairs"],
+            "success": Estimate.from_json(values["success"]),
+            "reward": Estimate.from_json(values["reward"]),
+            **{name: values.get(name) for name in ("gained", "lost", "mcnemar_p")},
+        }
+        return record(cls, typed, "evals")
 
     def to_json(self) -> dict[str, Any]:
         """JSON types; counts of tasks only where there are any."""
@@ -133,7 +133,18 @@ class EvalFigures:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EvalFigures:
-        """An evaluation's stored summary; one that is not finished has no figures."""
+        """An evaluation's stored summary; one that is not finished has no figures.
+
+        Raises:
+            DamagedError: it is no such summary.
+        """
+        try:
+            return cls._from_json(values)
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            raise DamagedError("the figures of an evaluation are damaged") from error
+
+    @classmethod
+    def _from_json(cls, values: Mapping[str, Any]) -> EvalFigures:
         versus, by_env = values.get("versus_base"), values.get("by_env")
         typed: dict[str, Any] = {
             "success": _estimate(values.get("success")),
@@ -157,7 +168,7 @@ class EvalFigures:
             **{name: values.get(name) or 0 for name in COUNTS},
             **{name: values.get(name) for name in MEANS},
         }
-        return cls(**numbers, **typed)
+        return record(cls, {**numbers, **typed}, "evals")
 
     def to_json(self) -> dict[str, Any]:
         """JSON types; ``by_env`` and ``settings`` only where there are any."""

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.core.errors import RecipeError
+from agentr_lite.core.errors import RecipeError, StoreError, UsageError
 from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.core.yaml_values import YamlError, load_yaml, read_limited
 from agentr_lite.recipe.environments import SHORT_KEYS, read_environments
@@ -121,10 +121,28 @@ def with_overrides(stored: Mapping[str, Any], overrides: Sequence[str]) -> Recip
 
     Raises:
         RecipeError: see ``load_recipe``.
+        StoreError: see ``stored_recipe``.
     """
+    stored_recipe(stored)
     data = copy.deepcopy(dict(stored))
     apply_overrides(data, overrides)
     return recipe_from_dict(data)
+
+
+def stored_recipe(stored: Mapping[str, Any]) -> Recipe:
+    """The recipe that a run keeps.
+
+    Raises:
+        StoreError: it is none: the database is damaged, or another version wrote it.
+    """
+    try:
+        return recipe_from_dict(stored)
+    except UsageError as error:
+        raise StoreError(
+            f"the recipe of a run in the database cannot be read: {error.message}",
+            hint="If the run is of another version of agentr-lite, use that one. Otherwise,"
+            " `agentr-lite doctor` with the same -d says what is damaged.",
+        ) from error
 
 
 def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:

@@ -110,9 +110,10 @@ def not_a_recipe(database: Path, name: str) -> NoReturn:
         UsageError: ``name`` is an existing run, or nothing.
     """
     from agentr_lite.store import Store
+    from agentr_lite.store.files import database_exists
     from agentr_lite.store.runs import list_runs
 
-    if database.exists():
+    if database_exists(database):
         with Store.open_to_read(database) as store:
             runs = list_runs(store)
         if runs and (name == "latest" or any(run.id.startswith(name) for run in runs)):
@@ -128,11 +129,11 @@ def resumed_run(store: Store, name: str) -> Target:
     Raises:
         UsageError: there is no such run, or several ids begin like this.
     """
-    from agentr_lite.recipe.loading import recipe_from_dict
+    from agentr_lite.recipe.loading import stored_recipe
     from agentr_lite.store.runs import get_run
 
     run = get_run(store, name)
-    return Target(run, recipe_from_dict(run.recipe), False)
+    return Target(run, stored_recipe(run.recipe), False)
 
 
 def begin_run(store: Store, recipe: Recipe) -> Target:

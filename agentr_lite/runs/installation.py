@@ -18,6 +18,11 @@ _TRAINING = ("mlx", "mlx-lm")
 _SCREEN = ("textual",)
 _LITTLE_MEMORY_BYTES = 2 << 30
 _LITTLE_DISK_BYTES = 1 << 30
+_MOST_LINES = 10
+"""Findings that are shown of the file, and of each run."""
+_OTHER = "Choose another place: --db FILE or AGENTR_LITE_HOME."
+OF_DATABASE = ("database", "damage", "run ")
+"""How the names of checks of the database begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +125,21 @@ def _storage(database: Path) -> list[Finding]:
     import shutil
     import tempfile
 
+    from agentr_lite.store.files import database_exists, is_writable
+
     directory = database.parent
     existing = next(path for path in (directory, *directory.parents) if path.exists())
+    if database_exists(database) and not is_writable(database):
+        return [*_database(database), Finding("disk", "warning", f"{database} is readonly", _OTHER)]
     try:
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(b"agentr-lite")
             file.flush()
     except OSError as error:
-        hint = "Choose another place: --db FILE or AGENTR_LITE_HOME."
-        return [Finding("database", "failed", f"cannot write in {existing}: {error}", hint)]
+        return [Finding("database", "failed", f"cannot write in {existing}: {error}", _OTHER)]
     findings = [Finding("database", "ok", f"{database} can be written")]
-    if database.exists():
-        from agentr_lite.store.database import Store
-
-        with Store.open(database):
-            findings = [Finding("database", "ok", f"{database} opens")]
+    if database_exists(database):
+        findings = _database(database)
     free = shutil.disk_usage(existing).free
     detail = f"{free / 2**30:.1f} GiB free at {existing}"
     if free < _LITTLE_DISK_BYTES:
@@ -142,6 +147,41 @@ def _storage(database: Path) -> list[Finding]:
     else:
         findings.append(Finding("disk", "ok", detail))
     return findings
+
+
+def _database(database: Path) -> list[Finding]:
+    """Everything in the database is read: what is damaged, and what can be saved."""
+    from agentr_lite.runs.condition import condition_of, opened_to_save
+    from agentr_lite.store import Store
+    from agentr_lite.store.checkup import check_file
+
+    with Store.open_to_read(database) as store:
+        file = check_file(store)
+    with opened_to_save(database) as store:
+        condition = condition_of(store)
+    shared = list(dict.fromkeys([*file, *condition.shared]))
+    if not shared and not condition.damaged:
+        count = len(condition.runs)
+        return [Finding("database", "ok", f"{database} opens, and its {count} runs are sound")]
+    hint = (
+        f"{len(condition.sound)} of {len(condition.runs)} runs are sound."
+        f" `agentr-lite runs export --to NEW.db -d {database}` saves them."
+        if condition.sound
+        else "No run is sound. Restore the file from a copy, if you have one."
+    )
+    findings = [Finding("database", "failed", f"{database} is damaged", hint)]
+    lines = [damage.what for damage in shared]
+    findings += [Finding("damage", "failed", line) for line in _shortened(lines)]
+    for run_id in condition.damaged:
+        lines = [damage.what for damage in condition.runs[run_id]]
+        findings += [Finding(f"run {run_id}", "failed", line) for line in _shortened(lines)]
+    findings += [Finding(f"run {run_id}", "ok", "sound") for run_id in condition.sound]
+    return findings
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    more = len(lines) - _MOST_LINES
+    return [*lines[:_MOST_LINES], *([f"and {more} more findings"] if more > 0 else [])]
 
 
 def _starter() -> list[Finding]:

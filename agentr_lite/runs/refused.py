@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened_for_work(path: Path) -> Generator[Store]:
+def opened_for_work(path: Path, *, create: bool = True) -> Generator[Store]:
     """Open a database, and make it where there is none.
 
     If the block raises before the new database holds a run, the file and the folders that were
@@ -24,16 +24,18 @@ def opened_for_work(path: Path) -> Generator[Store]:
 
     Args:
         path: the file.
+        create: False: the work is on a run that exists, so there must be a database.
 
     Raises:
         StoreError: see ``Store.open``.
     """
     from agentr_lite.store import Store
+    from agentr_lite.store.files import database_exists
 
-    is_new = not path.exists()
+    is_new = create and not database_exists(path)
     made = [folder for folder in path.absolute().parents if not folder.exists()] if is_new else []
     try:
-        with Store.open(path) as store:
+        with Store.open(path, create=create) as store:
             try:
                 yield store
             except BaseException:

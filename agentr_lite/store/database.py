@@ -1,7 +1,7 @@
 """Opening the database, transactions, and the content-addressed texts.
 
-SQLite's own errors leave this module as ``StoreError``, so that a full disk or a locked file gives
-one clear line wherever it happens. A violated constraint does not: that is a bug of ours.
+SQLite's own errors leave this module as ``StoreError`` (see ``faults``), so that a full disk, a
+locked or a damaged file gives one clear line wherever it happens.
 """
 
 from __future__ import annotations
@@ -12,10 +12,26 @@ import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from agentr_lite.core.errors import StoreError
+from agentr_lite.store.damage import is_of_schema
+from agentr_lite.store.decoding import DamagedError
+from agentr_lite.store.faults import UNEXPECTED, explanation, translated
+from agentr_lite.store.files import (
+    OTHER_PATH,
+    check_writable,
+    connect_to_read,
+    connect_to_write,
+    database_exists,
+    is_empty,
+    is_writable,
+    make_database,
+    migrated_copy,
+    remove_folder,
+)
 from agentr_lite.store.migrations import SCHEMA_VERSION, migrate, schema_version
 from agentr_lite.store.schema import APPLICATION_ID
 
@@ -25,22 +41,6 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_MS = 10_000
 _IN_LIST = 500
 """Ids in one ``IN (...)``: well under SQLite's limit on parameters."""
-
-_HINTS = {
-    sqlite3.SQLITE_FULL: "Free some space on that disk and resume the run; what was committed is"
-    " kept.",
-    sqlite3.SQLITE_BUSY: "Another agentr-lite is writing to it: wait for it, or use another file"
-    " with -d.",
-    sqlite3.SQLITE_LOCKED: "Another agentr-lite is writing to it: wait for it, or use another file"
-    " with -d.",
-    sqlite3.SQLITE_CORRUPT: "Move the file aside; `sqlite3 FILE .recover` may save part of it.",
-    sqlite3.SQLITE_NOTADB: "Give the path of an agentr-lite database, or of a new file, with -d.",
-    sqlite3.SQLITE_CANTOPEN: "Check that the folder exists and may be written to, or give another"
-    " path with -d.",
-    sqlite3.SQLITE_READONLY: "The file or its folder is not writable: change that, or give another"
-    " path with -d.",
-    sqlite3.SQLITE_IOERR: "The disk reported an error; check it and its free space.",
-}
 
 
 class OutdatedError(StoreError):
@@ -54,27 +54,60 @@ class Store:
 
     Attributes:
         db: the sqlite-utils database, for other queries.
-        path: the file.
+        path: the file that was asked for.
         read_only: whether writes are refused.
     """
 
-    def __init__(self, db: Database, path: Path, *, read_only: bool) -> None:
-        self.db = db
+    def __init__(
+        self,
+        conn: sqlite3.Connection,
+        path: Path,
+        *,
+        read_only: bool,
+        copy: TemporaryDirectory[str] | None = None,
+    ) -> None:
+        """
+        Args:
+            conn: the connection; closed if the database is refused.
+            path: the file that was asked for.
+            read_only: whether writes are refused.
+            copy: the folder with the copy that is read instead; ``close`` removes it.
+
+        Raises:
+            StoreError: see ``open``.
+        """
+        self.db = _wrap(conn)
         self.path = path
         self.read_only = read_only
+        self._copy = copy
+        try:
+            with self._translated():
+                self._prepare()
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def open_to_read(cls, path: str | Path) -> Store:
-        """Open read-only; a database from an older version is brought up to date first.
+        """Open read-only; the right to read the file is enough.
+
+        A database from an older version is brought up to date first: the file itself where it may
+        be written, else a temporary copy, which ``close`` removes.
 
         Raises:
-            StoreError: see ``open``; also where an older one cannot be written.
+            StoreError: see ``open``.
         """
+        path = Path(path)
         try:
             return cls.open(path, read_only=True)
         except OutdatedError:
-            cls.open(path, create=False).close()
-        return cls.open(path, read_only=True)
+            if is_writable(path):
+                cls.open(path, create=False).close()
+                return cls.open(path, read_only=True)
+        with translated(path):
+            folder = migrated_copy(path, BUSY_TIMEOUT_MS / 1000)
+            conn, _ = connect_to_read(Path(folder.name) / path.name, BUSY_TIMEOUT_MS / 1000)
+            return cls(conn, path, read_only=True, copy=folder)
 
     @classmethod
     def open(
@@ -90,46 +123,39 @@ class Store:
         Args:
             path: the file.
             create: make the file (and its folder) where there is none.
-            read_only: for inspection beside a running search; neither creates nor migrates.
+            read_only: for inspection, also beside a running search; neither creates nor migrates,
+                and needs no right to write.
             busy_timeout_ms: how long to wait for another process's write.
 
         Raises:
             StoreError: no such file, not a database, another program's database, a newer schema, an
-                older one with ``read_only``, locked, corrupt, not writable.
+                older one with ``read_only``, locked, damaged, not writable.
         """
         path = Path(path)
+        create = create and not read_only
+        existed = database_exists(path)
         if path.is_dir():
+            raise StoreError(f"{path} is a directory, not a database", hint=OTHER_PATH)
+        if not create and (not existed or is_empty(path)):
             raise StoreError(
-                f"{path} is a directory, not a database",
-                hint="Give the path of an agentr-lite database, or of a new file, with -d.",
-            )
-        existed = path.exists()
-        if not existed and (read_only or not create):
-            raise StoreError(
-                f"there is no database at {path}",
+                f"there is no database at {path}" + (": the file is empty" if existed else ""),
                 hint="`agentr-lite run` makes one; -d names another file.",
             )
-        with _translated(path):
-            if not existed:
-                _make_folder(path.parent)
-            mode = "ro" if read_only else "rwc"
-            conn = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}",
-                uri=True,
-                timeout=busy_timeout_ms / 1000,
-                check_same_thread=not read_only,
-            )
-            try:
-                store = cls(_wrap(conn), path, read_only=read_only)
-                store._prepare()
-            except BaseException:
-                conn.close()
-                raise
-        return store
+        timeout_s = busy_timeout_ms / 1000
+        with translated(path):
+            if read_only:
+                conn, copy = connect_to_read(path, timeout_s)
+                return cls(conn, path, read_only=True, copy=copy)
+            if existed:
+                check_writable(path)
+            else:
+                _make(path)
+            return cls(connect_to_write(path, timeout_s), path, read_only=False)
 
     def close(self) -> None:
         """Close the file; the store cannot be used after."""
         self.db.conn.close()
+        remove_folder(self._copy)
 
     def __enter__(self) -> Store:
         return self
@@ -140,7 +166,24 @@ class Store:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            explained = None if error is None else self.explained(error)
+        finally:
+            self.close()
+        if explained is not None:
+            raise explained from error
+
+    def explained(self, error: BaseException) -> StoreError | None:
+        """What the database has to do with an error of the code that used it.
+
+        An error that damage may cause is looked into: the whole file is checked. A reader that
+        fails without a finding cannot make sense of what is stored; the hint names both causes.
+
+        Returns:
+            The error to raise instead; None where the database is not known to be the cause, or
+            where ``error`` says so itself.
+        """
+        return explanation(error, self.path, self.db.conn, read_only=self.read_only)
 
     @contextmanager
     def atomic(self) -> Generator[Store]:
@@ -150,7 +193,7 @@ class Store:
             StoreError: the database cannot be written.
         """
         conn = self.db.conn
-        with _translated(self.path):
+        with self._translated():
             if conn.in_transaction:
                 with self.db.atomic():
                     yield self
@@ -167,7 +210,7 @@ class Store:
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         """Run one statement; outside ``atomic`` it commits by itself."""
-        with _translated(self.path):
+        with self._translated():
             return self.db.execute(sql, params)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -178,16 +221,18 @@ class Store:
     def insert(self, table: str, values: Mapping[str, Any], *, replace: bool = False) -> int:
         """Insert one row; returns its rowid. Dicts and lists become JSON.
 
-        For single rows: it is six times as slow as a prepared ``executemany``.
-
         Args:
             table: the table's name, never from outside.
             values: column name to value.
             replace: take the place of a row that a unique key forbids beside this one.
         """
-        with _translated(self.path):
-            row = {name: to_sql(value) for name, value in values.items()}
-            return int(self.db.table(table).insert(row, replace=replace).last_rowid or 0)
+        with self._translated():
+            verb = "REPLACE" if replace else "INSERT"
+            sql = (
+                f"{verb} INTO {table} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
+            )
+            cursor = self.db.execute(sql, [to_sql(value) for value in values.values()])
+            return int(cursor.lastrowid or 0)
 
     def upsert_all(
         self, table: str, rows: Iterable[Mapping[str, Any]], *, key: Sequence[str]
@@ -199,12 +244,20 @@ class Store:
             rows: column name to value; all with the same columns.
             key: the columns of the table's primary key.
         """
-        with self.atomic():
-            self.db.table(table).upsert_all(rows, pk=tuple(key))
+        rows = list(rows)
+        if not rows:
+            return
+        names = list(rows[0])
+        others = [f"{name} = excluded.{name}" for name in names if name not in key]
+        self.executemany(
+            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+            f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(others)}",
+            [[row[name] for name in names] for row in rows],
+        )
 
     def rows(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         """All rows of a query."""
-        with _translated(self.path):
+        with self._translated():
             cursor = self.db.conn.cursor()
             cursor.row_factory = sqlite3.Row
             return cursor.execute(sql, params).fetchall()
@@ -241,6 +294,8 @@ class Store:
             ids = dict(
                 self._select_in("SELECT digest, id FROM texts WHERE digest", digests.values())
             )
+        if len(ids) < len(set(digests.values())):
+            raise DamagedError("the index of the texts by their digests is damaged")
         return {content: ids[digest] for content, digest in digests.items()}
 
     def text(self, text_id: int) -> str:
@@ -258,7 +313,7 @@ class Store:
             KeyError: no such id.
         """
         wanted = set(ids)
-        with _translated(self.path):
+        with self._translated():
             texts = dict(self._select_in("SELECT id, content FROM texts WHERE id", sorted(wanted)))
         missing = wanted - texts.keys()
         if missing:
@@ -275,8 +330,8 @@ class Store:
         conn = self.db.conn
         conn.execute("PRAGMA foreign_keys = ON")
         self._check_owner()
+        version = schema_version(conn)
         if self.read_only:
-            version = schema_version(conn)
             if version < SCHEMA_VERSION:
                 raise OutdatedError(
                     f"{self.path} has schema {version}, older than {SCHEMA_VERSION}",
@@ -285,26 +340,46 @@ class Store:
             return
         conn.execute("PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = NORMAL")
-        if schema_version(conn) < SCHEMA_VERSION:
-            with self.atomic():
-                migrate(conn)
+        if version < SCHEMA_VERSION:
+            self._migrate()
+
+    def _migrate(self) -> None:
+        with self.atomic():
+            try:
+                migrate(self.db.conn)
+            except UNEXPECTED as error:
+                raise DamagedError(
+                    f"database {self.path} is damaged: it cannot be brought up to date"
+                ) from error
 
     def _check_owner(self) -> None:
-        """Refuse other people's databases and newer schemas before anything is written."""
+        """Refuse other people's databases, newer and damaged schemas before anything is written."""
         conn = self.db.conn
         owner = conn.execute("PRAGMA application_id").fetchone()[0]
         tables = conn.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if owner != APPLICATION_ID and (tables or self.read_only):
-            raise StoreError(
-                f"{self.path} is a SQLite database, but not agentr-lite's",
-                hint="Give the path of an agentr-lite database, or of a new file, with -d.",
-            )
         version = schema_version(conn)
-        if owner == APPLICATION_ID and version > SCHEMA_VERSION:
+        if owner != APPLICATION_ID:
+            if tables or self.read_only:
+                raise StoreError(
+                    f"{self.path} is a SQLite database, but not agentr-lite's", hint=OTHER_PATH
+                )
+            return
+        if version > SCHEMA_VERSION:
             raise StoreError(
                 f"{self.path} has schema {version}; this agentr-lite knows up to {SCHEMA_VERSION}",
                 hint="Upgrade agentr-lite, or give another file with -d.",
             )
+        if version < SCHEMA_VERSION and not (version > 0 and is_of_schema(conn, version)):
+            # A migration that is applied twice would destroy what it made.
+            raise DamagedError(
+                f"database {self.path} is damaged: it says schema {version}, and its tables are"
+                " of another"
+            )
+
+    @contextmanager
+    def _translated(self) -> Generator[None]:
+        with translated(self.path, self.db.conn):
+            yield
 
 
 def text_digest(content: str) -> bytes:
@@ -332,31 +407,17 @@ def encodable(content: str) -> str:
     return content.encode("utf-8", "replace").decode("utf-8")
 
 
+def _make(path: Path) -> None:
+    try:
+        make_database(path)
+    except OSError as error:
+        raise StoreError(
+            f"cannot make the database {path}: {error.strerror or error}",
+            hint="Check the permissions and the free space, or give another path with -d.",
+        ) from error
+
+
 def _wrap(conn: sqlite3.Connection) -> Database:
     from sqlite_utils import Database
 
     return Database(conn, execute_plugins=False)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"cannot make the folder {folder}: {error.strerror}",
-            hint="Give another path with -d.",
-        ) from error
-
-
-@contextmanager
-def _translated(path: Path) -> Generator[None]:
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise
-    except sqlite3.DatabaseError as error:
-        # Extended codes carry the primary one in their low byte.
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code not in _HINTS:
-            raise
-        raise StoreError(f"database {path}: {error}", hint=_HINTS[code]) from error

@@ -6,15 +6,15 @@ They belong to the database and not to a run, so that every run can learn from t
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from agentr_lite.core.errors import UsageError
-from agentr_lite.core.steps import Step, step_from_json, step_to_json
+from agentr_lite.core.steps import Step, step_to_json
 from agentr_lite.core.tasks import Task
 from agentr_lite.store.database import Store, to_json
+from agentr_lite.store.decoding import DamagedError, record, stored_steps
 from agentr_lite.store.records import DemonstrationRow
 from agentr_lite.store.runs import now_utc, task_ids, task_of
 
@@ -75,7 +75,6 @@ def _add(store: Store, env: str, demonstration: Demonstration) -> int:
         raise ValueError(f"the demonstration of '{task.name}' has no steps")
     steps = to_json([step_to_json(replace(step, token_ids=())) for step in demonstration.steps])
     task_id = task_ids(store, env, [task])[task.name]
-    key = to_json([task_id, demonstration.source, steps])
     texts = store.text_ids([demonstration.instructions, demonstration.opening])
     cursor = store.execute(
         "INSERT INTO demonstrations (task_id, source, reward, instructions_id, observation_id,"
@@ -89,10 +88,15 @@ def _add(store: Store, env: str, demonstration: Demonstration) -> int:
             texts[demonstration.opening],
             steps,
             now_utc(),
-            hashlib.sha256(key.encode()).digest()[:16],
+            demonstration_digest(task_id, demonstration.source, steps),
         ),
     )
     return cursor.rowcount
+
+
+def demonstration_digest(task_id: int, source: str, steps_json: str) -> bytes:
+    """The key of a demonstration within its database: the first 16 bytes of a SHA-256."""
+    return hashlib.sha256(to_json([task_id, source, steps_json]).encode()).digest()[:16]
 
 
 _CHOSEN = """
@@ -134,16 +138,17 @@ def list_demonstrations(
 
 
 def _demonstration(row: sqlite3.Row, texts: dict[int, str]) -> DemonstrationRow:
-    return DemonstrationRow(
-        id=row["id"],
-        task=task_of(row),
-        source=row["source"],
-        reward=row["reward"],
-        instructions=texts[row["instructions_id"]],
-        opening=texts[row["observation_id"]],
-        steps=[step_from_json(values) for values in json.loads(row["steps_json"])],
-        created_utc=row["created_utc"],
-    )
+    values = {key: row[key] for key in ("id", "source", "reward", "created_utc")}
+    steps = stored_steps(row["steps_json"], f"steps_json of demonstration {row['id']}")
+    if not steps:
+        raise DamagedError(f"demonstration {row['id']} is damaged: it has no steps")
+    values |= {
+        "task": task_of(row),
+        "instructions": texts[row["instructions_id"]],
+        "opening": texts[row["observation_id"]],
+        "steps": [step for step, _ in steps],
+    }
+    return record(DemonstrationRow, values, "demonstrations")
 
 
 def delete_demonstrations(

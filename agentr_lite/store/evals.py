@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentr_lite.core.steps import step_from_json, step_to_json
+from agentr_lite.core.steps import step_to_json
 from agentr_lite.store.database import Store, to_json
+from agentr_lite.store.decoding import record, stored_steps
 from agentr_lite.store.records import EpisodeStep, EvalItemRow, EvalMode, EvalRow
 from agentr_lite.store.runs import task_of
 
@@ -56,7 +56,7 @@ def list_evals(
         """,
         {"run": run_id, "round": round_index, "mode": mode},
     )
-    return [EvalRow(**{**dict(row), "summary": json.loads(row["summary"])}) for row in rows]
+    return [record(EvalRow, dict(row), "evals", decoded=("summary",)) for row in rows]
 
 
 def save_eval_items(store: Store, eval_id: int, items: Sequence[tuple[int, EvalItemRow]]) -> None:
@@ -121,26 +121,29 @@ def list_eval_items(
 
 
 def _item(row: sqlite3.Row) -> EvalItemRow:
-    return EvalItemRow(
-        task=task_of(row),
-        sample=row["sample"],
-        reward=row["reward"],
-        success=bool(row["success"]),
-        steps=row["steps"],
-        invalid_actions=row["invalid_actions"],
-        repeated_actions=row["repeated_actions"],
-        reflections=row["reflections"],
-        episode=tuple(map(_step_from_json, json.loads(row["steps_json"]))),
-        error=row["error"],
+    values = {key: row[key] for key in _ITEM_FIELDS}
+    what = f"steps_json of task {row['task_id']}, sample {row['sample']}"
+    episode = tuple(
+        EpisodeStep(step, given=bool(given.get("given")))
+        for step, given in stored_steps(row["steps_json"], what)
     )
+    values |= {"success": bool(row["success"]), "episode": episode, "task": task_of(row)}
+    return record(EvalItemRow, values, "eval_items")
+
+
+_ITEM_FIELDS = (
+    "sample",
+    "reward",
+    "steps",
+    "invalid_actions",
+    "repeated_actions",
+    "reflections",
+    "error",
+)
 
 
 def _step_to_json(played: EpisodeStep) -> dict[str, Any]:
     return step_to_json(played.step) | ({"given": True} if played.given else {})
-
-
-def _step_from_json(values: Mapping[str, Any]) -> EpisodeStep:
-    return EpisodeStep(step_from_json(values), given=bool(values.get("given")))
 
 
 def delete_recovery(store: Store, run_id: str, split: str) -> None:

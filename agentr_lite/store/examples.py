@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import sqlite3
 from collections.abc import Sequence
 
 from agentr_lite.core.openings import Example
-from agentr_lite.core.steps import step_from_json, step_to_json
+from agentr_lite.core.steps import step_to_json
 from agentr_lite.core.tasks import Task
 from agentr_lite.store.database import Store, to_json
+from agentr_lite.store.decoding import stored_steps
 from agentr_lite.store.runs import task_ids
 
 
@@ -50,14 +51,12 @@ def list_examples(store: Store, run_id: str, env: str) -> tuple[Example, ...]:
         " WHERE e.run_id = ? AND k.env = ? ORDER BY e.position",
         (run_id, env),
     )
-    return tuple(
-        Example(
-            row["name"],
-            row["content"],
-            tuple(step_from_json(values) for values in json.loads(row["steps_json"])),
-        )
-        for row in rows
-    )
+    return tuple(_example(row) for row in rows)
+
+
+def _example(row: sqlite3.Row) -> Example:
+    steps = stored_steps(row["steps_json"], f"the example '{row['name']}'")
+    return Example(row["name"], row["content"], tuple(step for step, _ in steps))
 
 
 def copy_examples(store: Store, source_run: str, target_run: str) -> None:

@@ -7,12 +7,12 @@ are kept as numpy arrays, 23 bytes a node. Texts are read for the visible nodes 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agentr_lite.store.database import Store
+from agentr_lite.store.decoding import DamagedError, from_json, record
 from agentr_lite.store.records import (
     EvalMode,
     ModelCallRow,
@@ -24,7 +24,7 @@ from agentr_lite.store.records import (
     TreeRow,
 )
 from agentr_lite.store.runs import list_runs
-from agentr_lite.store.trees import _NODE, _NODE_TEXTS, _node, list_trees
+from agentr_lite.store.trees import _NODE, _NODE_TEXTS, _node, call_of, list_trees
 
 KINDS: tuple[NodeKind, ...] = ("root", "act", "reflect", "none")
 """``TreeShape.kind`` counts these from 0."""
@@ -145,7 +145,9 @@ def run_overviews(store: Store) -> list[RunOverview]:
         " AND json_extract(e.summary, '$.success') IS NOT NULL ORDER BY e.run_id, e.round",
         (mode,),
     ):
-        success.setdefault(row["run_id"], []).append((row["round"], json.loads(row["success"])))
+        what = f"the success of round {row['round']} of {row['run_id']}"
+        figures = from_json(row["success"], what, Mapping[str, float])
+        success.setdefault(row["run_id"], []).append((row["round"], figures))
     overviews = []
     for run in list_runs(store):
         tree, cost = trees.get(run.id), costs.get(run.id)
@@ -220,15 +222,35 @@ def tree_shape(store: Store, tree_id: int) -> TreeShape:
             (tree_id, count, _SHAPE_CHUNK),
         )
         for column, dtype, text in zip(chunks, dtypes, row, strict=True):
-            column.append(np.array(json.loads(text), dtype))
+            column.append(_numbers(text, dtype, tree_id))
         count += len(chunks[0][-1])
         if len(chunks[0][-1]) < _SHAPE_CHUNK:
             break
     if not count:
         return TreeShape()
     parent, visits, value, reward, kind, flags = map(np.concatenate, chunks)
+    if parent[0] != -1 or not (parent[1:] >= 0).all() or (parent >= np.arange(count)).any():
+        raise DamagedError(f"tree {tree_id} is damaged: a node hangs from none before it")
+    if visits.min() < 0:
+        raise DamagedError(f"tree {tree_id} is damaged: a node has {visits.min()} visits")
     visits = visits.astype(np.min_scalar_type(visits.max()))
     return TreeShape(*(column.data for column in (parent, visits, value, reward, kind, flags)))
+
+
+def _numbers(text: str, dtype: Any, tree_id: int) -> Any:
+    """A column of a tree's shape as an array.
+
+    Raises:
+        DamagedError: it holds something that is no number of this type.
+    """
+    import numpy as np
+
+    what = f"a column of the nodes of tree {tree_id}"
+    values = from_json(text, what, list[float])
+    try:
+        return np.array(values, dtype)
+    except (OverflowError, ValueError, TypeError) as error:
+        raise DamagedError(f"{what} is damaged: {error}") from error
 
 
 def node_labels(store: Store, tree_id: int, idxs: Iterable[int]) -> dict[int, tuple[str, int]]:
@@ -289,8 +311,7 @@ def expansion_calls(store: Store, tree_id: int, idxs: Iterable[int]) -> dict[int
         tree_id,
         idxs,
     ):
-        call = ModelCallRow(**{**dict(row), "seeds": json.loads(row["seeds"])})
-        calls.setdefault(row["node_idx"], call)
+        calls.setdefault(row["node_idx"], call_of(row))
     return calls
 
 
@@ -320,7 +341,7 @@ def revision_overviews(
         """,
         {"run": run_id, "tree": tree_id},
     )
-    return [RevisionOverview(*row) for row in rows]
+    return [record(RevisionOverview, dict(row), "revisions") for row in rows]
 
 
 def get_trajectory(store: Store, trajectory_id: int) -> TrajectoryRow:
@@ -335,7 +356,7 @@ def get_trajectory(store: Store, trajectory_id: int) -> TrajectoryRow:
     )
     if row is None:
         raise KeyError(f"no trajectory {trajectory_id} in {store.path}")
-    return TrajectoryRow(*row)
+    return record(TrajectoryRow, dict(row), "trajectories")
 
 
 def _rows_in(store: Store, sql: str, tree_id: int, idxs: Iterable[int]) -> list[Any]:

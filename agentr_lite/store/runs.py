@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import Usage
 from agentr_lite.store.database import Store, to_json
+from agentr_lite.store.decoding import record
 from agentr_lite.store.records import MetricRow, RoundRow, RunRow, RunStatus, Stage, TaskRow
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -366,12 +366,13 @@ def list_metrics(
         """,
         {"run": run_id, "round": round_index, "name": name},
     )
-    return [MetricRow(*row) for row in rows]
+    return [record(MetricRow, dict(row), "metrics", finite=False) for row in rows]
 
 
 def task_of(row: sqlite3.Row) -> TaskRow:
     """The task in a row that joins ``tasks`` with the columns ``task_id, env, name, …``."""
-    return TaskRow(row["task_id"], row["env"], row["name"], row["split"], row["goal"], row["level"])
+    values = {key: row[key] for key in ("env", "name", "split", "goal", "level")}
+    return record(TaskRow, {"id": row["task_id"], **values}, "tasks")
 
 
 def _free_id(store: Store, name: str, now: datetime) -> str:
@@ -413,22 +414,13 @@ def _model_id(store: Store, description: Mapping[str, Any]) -> int:
 
 
 def _run(row: sqlite3.Row) -> RunRow:
-    return RunRow(
-        id=row["id"],
-        created_utc=row["created_utc"],
-        finished_utc=row["finished_utc"],
-        status=row["status"],
-        env=row["env"],
-        seed=row["seed"],
-        recipe=json.loads(row["recipe"]),
-        versions=json.loads(row["versions"]),
-        model_sha256=row["model_sha256"] or "",
-        model_path=row["model_path"] or "",
-        model_description=json.loads(row["model_description"] or "{}"),
-        error=row["error"],
-    )
+    values = {key: row[key] for key in row.keys() if key != "model_id"}  # noqa: SIM118 - a Row
+    for key in ("model_sha256", "model_path"):
+        values[key] = "" if values[key] is None else values[key]
+    if values["model_description"] is None:
+        values["model_description"] = "{}"
+    return record(RunRow, values, "runs", decoded=("recipe", "versions", "model_description"))
 
 
 def _round(row: sqlite3.Row) -> RoundRow:
-    values = dict(row)
-    return RoundRow(**{**values, "summary": json.loads(values["summary"])})
+    return record(RoundRow, dict(row), "rounds", decoded=("summary",))

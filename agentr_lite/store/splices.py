@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentr_lite.core.messages import Message
 from agentr_lite.store.database import Store, to_json
+from agentr_lite.store.decoding import DamagedError, from_json, record
 from agentr_lite.store.records import (
     AdapterRow,
     DatasetItemRow,
@@ -74,7 +74,7 @@ def list_trajectories(
         """,
         {"run": run_id, "round": round_index, "tree": tree_id, "kind": kind},
     )
-    return [TrajectoryRow(*row) for row in rows]
+    return [record(TrajectoryRow, dict(row), "trajectories") for row in rows]
 
 
 def delete_splices(
@@ -145,9 +145,7 @@ def list_judgements(
         """,
         {"run": run_id, "round": round_index, "trajectory": trajectory_id, "tree": tree_id},
     )
-    return [
-        JudgementRow(**{**dict(row), "scores": json.loads(row["scores"] or "null")}) for row in rows
-    ]
+    return [record(JudgementRow, dict(row), "judgements", decoded=("scores",)) for row in rows]
 
 
 def save_revision(
@@ -314,7 +312,7 @@ def list_datasets(store: Store, run_id: str, *, round_index: int | None = None) 
         """,
         {"run": run_id, "round": round_index},
     )
-    return [DatasetRow(**{**dict(row), "settings": json.loads(row["settings"])}) for row in rows]
+    return [record(DatasetRow, dict(row), "datasets", decoded=("settings",)) for row in rows]
 
 
 def list_dataset_items(store: Store, dataset_id: int) -> list[DatasetItemRow]:
@@ -324,7 +322,7 @@ def list_dataset_items(store: Store, dataset_id: int) -> list[DatasetItemRow]:
         " FROM dataset_items WHERE dataset_id = ? ORDER BY idx",
         (dataset_id,),
     )
-    return [DatasetItemRow(*row) for row in rows]
+    return [record(DatasetItemRow, dict(row), "dataset_items") for row in rows]
 
 
 def save_adapter(
@@ -375,9 +373,15 @@ def list_adapters(store: Store, run_id: str) -> list[AdapterRow]:
 
 
 def _adapter(row: sqlite3.Row) -> AdapterRow:
-    return AdapterRow(**{**dict(row), "summary": json.loads(row["summary"])})
+    return record(AdapterRow, dict(row), "adapters", decoded=("summary",))
 
 
 def _revision(row: sqlite3.Row) -> RevisionRow:
-    content = json.loads(row["messages"] or "null") or {"messages": None, "loss": None}
-    return RevisionRow(**{**dict(row), **content})
+    values = {**dict(row), "messages": None, "loss": None}
+    if row["messages"] is not None:
+        what = f"messages of revision {row['id']}"
+        content = from_json(row["messages"], what, Mapping[str, Any])
+        if not 0 < len(content.get("messages") or ()) == len(content.get("loss") or ()):
+            raise DamagedError(f"{what} is damaged: it needs messages with a loss flag each")
+        values |= {"messages": content["messages"], "loss": content["loss"]}
+    return record(RevisionRow, values, "revisions")

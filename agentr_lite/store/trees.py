@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 
 from agentr_lite.core.openings import Opening
 from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import ModelCall
 from agentr_lite.store.database import Store, encodable, to_json
+from agentr_lite.store.decoding import DamagedError, record
 from agentr_lite.store.examples import list_examples
 from agentr_lite.store.records import CallPurpose, ModelCallRow, NodeRow, TreeRow
 from agentr_lite.store.runs import task_ids, task_of
@@ -192,7 +193,30 @@ def load_tree(store: Store, tree_id: int) -> list[NodeRow]:
         f"SELECT {_NODE} FROM nodes n {_NODE_TEXTS} WHERE n.tree_id = ? ORDER BY n.idx",
         (tree_id,),
     )
-    return [_node(row) for row in rows]
+    nodes = [_node(row) for row in rows]
+    _check_shape(tree_id, nodes)
+    return nodes
+
+
+def _check_shape(tree_id: int, nodes: Sequence[NodeRow]) -> None:
+    """Refuse a tree that is not whole: code above follows parents and counts steps.
+
+    Raises:
+        DamagedError: a node is missing, or does not hang from a node before it.
+    """
+    for position, node in enumerate(nodes):
+        parent = node.parent_idx
+        if node.idx != position:
+            raise DamagedError(f"node {position} of tree {tree_id} is missing or damaged")
+        whole = (
+            node.depth == 0 and node.kind == "root"
+            if parent is None
+            else 0 <= parent < position
+            and node.depth == nodes[parent].depth + 1
+            and node.kind != "root"
+        )
+        if not whole or (parent is None) != (position == 0):
+            raise DamagedError(f"node {position} of tree {tree_id} has a damaged place in it")
 
 
 def load_children(
@@ -239,7 +263,8 @@ def path_nodes(store: Store, tree_id: int, leaf_idx: int) -> list[NodeRow]:
             SELECT idx FROM nodes WHERE tree_id = :tree AND idx = :leaf
             UNION ALL
             SELECT n.parent_idx FROM path p JOIN nodes n ON n.tree_id = :tree AND n.idx = p.idx
-            WHERE n.parent_idx IS NOT NULL
+            -- Parents come first; where damage has made a circle, this ends all the same.
+            WHERE n.parent_idx < n.idx
         )
         SELECT {_NODE} FROM path p CROSS JOIN nodes n ON n.tree_id = :tree AND n.idx = p.idx
         {_NODE_TEXTS} ORDER BY n.depth
@@ -248,7 +273,10 @@ def path_nodes(store: Store, tree_id: int, leaf_idx: int) -> list[NodeRow]:
     )
     if not rows:
         raise KeyError(f"no node {leaf_idx} in tree {tree_id} of {store.path}")
-    return [_node(row) for row in rows]
+    nodes = [_node(row) for row in rows]
+    if [node.depth for node in nodes] != list(range(len(nodes))) or nodes[0].kind != "root":
+        raise DamagedError(f"the path to node {leaf_idx} of tree {tree_id} is damaged")
+    return nodes
 
 
 def path_steps(store: Store, tree_id: int, leaf_idx: int) -> list[Step]:
@@ -285,7 +313,12 @@ def list_calls(store: Store, tree_id: int) -> list[ModelCallRow]:
         " WHERE tree_id = ? ORDER BY id",
         (tree_id,),
     )
-    return [ModelCallRow(**{**dict(row), "seeds": json.loads(row["seeds"])}) for row in rows]
+    return [call_of(row) for row in rows]
+
+
+def call_of(row: sqlite3.Row) -> ModelCallRow:
+    """The model call in a row of ``model_calls`` with the columns of a ``ModelCallRow``."""
+    return record(ModelCallRow, dict(row), "model_calls", decoded=("seeds",))
 
 
 def wave_tasks(store: Store, run_id: str, round_index: int) -> dict[int, list[tuple[str, str]]]:
@@ -358,23 +391,30 @@ def copy_trees(store: Store, source_run: str, target_run: str, round_index: int)
 
 
 def _tree(row: sqlite3.Row) -> TreeRow:
-    return TreeRow(
-        id=row["id"],
-        run_id=row["run_id"],
-        round=row["round"],
-        wave=row["wave"],
-        task=task_of(row),
-        best_reward=row["best_reward"],
-        node_count=row["node_count"],
-        simulations=row["simulations"],
-        error=row["error"],
-    )
+    values = {key: row[key] for key in _TREE_FIELDS}
+    return record(TreeRow, {**values, "task": task_of(row)}, "trees")
+
+
+_TREE_FIELDS = (
+    "id",
+    "run_id",
+    "round",
+    "wave",
+    "best_reward",
+    "node_count",
+    "simulations",
+    "error",
+)
 
 
 def _node(row: sqlite3.Row) -> NodeRow:
     values = dict(row)
     for flag in ("terminated", "truncated", "invalid", "disaster"):
         values[flag] = bool(values[flag])
-    values["token_ids"] = tuple(json.loads(values["token_ids"] or "[]"))
-    values["thinking"] = values["thinking"] or ""
-    return NodeRow(**{**values, "text": values["text"] or ""})
+    if values["token_ids"] is None:
+        values["token_ids"] = ()
+    for key in ("thinking", "text"):
+        values[key] = "" if values[key] is None else values[key]
+    decoded = ("token_ids",) if values["token_ids"] else ()
+    node = record(NodeRow, values, "nodes", decoded=decoded)
+    return replace(node, token_ids=tuple(node.token_ids)) if decoded else node

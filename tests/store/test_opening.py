@@ -10,7 +10,7 @@ import pytest
 
 from agentr_lite.core.errors import EXIT_STORE, StoreError
 from agentr_lite.store import Store, runs, trees
-from agentr_lite.store.migrations import SCHEMA_VERSION
+from agentr_lite.store.migrations import MIGRATIONS, SCHEMA_VERSION, migrate
 from tests.support.store_cases import new_run, new_tree
 
 
@@ -102,11 +102,14 @@ class TestOpening:
             with pytest.raises(StoreError, match="readonly"):
                 runs.set_run_status(reader, run_id, "finished")
 
-    def test_read_only_refuses_an_older_schema(self, store: Store) -> None:
-        store.execute("PRAGMA user_version = 0")
-        store.close()
+    def test_read_only_refuses_an_older_schema(self, tmp_path: Path) -> None:
+        path = tmp_path / "old.db"
+        old = sqlite3.connect(path)
+        migrate(old, MIGRATIONS[:3])
+        old.commit()
+        old.close()
         with pytest.raises(StoreError, match="older"):
-            Store.open(store.path, read_only=True)
+            Store.open(path, read_only=True)
 
 
 class TestTransactions:

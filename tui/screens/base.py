@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,8 +11,9 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer
 
-from agentr_lite.core.errors import UsageError
+from agentr_lite.core.errors import StoreError, UsageError
 from agentr_lite.store import Store
+from agentr_lite.store.faults import UNEXPECTED
 
 from ..layout.lines import Line, one_line
 from ..navigation import Destination, Navigator
@@ -67,14 +68,27 @@ class InspectorScreen(Screen[None]):
         raise NotImplementedError
 
     def reread(self) -> None:
-        """``refresh_data``, or leave the screen if its subject has been deleted."""
+        """``refresh_data``, or leave the screen if its subject has been deleted or is damaged.
+
+        Raises:
+            DamagedError: the subject of the first screen, the list of runs, is damaged.
+        """
         try:
             self.refresh_data()
         except UsageError as error:
-            # Mounting and resuming both read: the screen may have been left already.
-            if self.app.screen is self:
-                self.notify(one_line(error.message), severity="warning", markup=False)
-                self.app.pop_screen()
+            self._leave(error.message, severity="warning")
+        except (StoreError, *UNEXPECTED) as error:
+            explained = self.store.explained(error) or error
+            is_first = self.app.screen is self and not self.app.screen_stack[2:]
+            if is_first or not isinstance(explained, StoreError):
+                raise
+            self._leave(f"{explained.message}. {explained.hint}", severity="error")
+
+    def _leave(self, message: str, *, severity: Literal["warning", "error"]) -> None:
+        # Mounting and resuming both read: the screen may have been left already.
+        if self.app.screen is self:
+            self.notify(one_line(message), severity=severity, markup=False)
+            self.app.pop_screen()
 
     def go_to(self, destination: Destination) -> None:
         """Open another screen on top of this one."""

@@ -88,7 +88,7 @@ class RunsScreen(FilterScreen):
         return ((f"hidden: {', '.join(hidden)} ", "dim"),) if hidden else ()
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self.refresh_data)
+        self.call_after_refresh(self.reread)
 
     def action_open(self) -> None:
         """Open the run under the cursor."""

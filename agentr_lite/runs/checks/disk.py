@@ -40,8 +40,10 @@ class Need:
 
 def check_database(checks: Checklist, path: Path) -> None:
     """Look whether the database can be made, or opened and written; nothing is changed."""
+    from agentr_lite.store.files import database_exists
+
     with checks.refusals("database"):
-        if path.exists():
+        if database_exists(path):
             _check_existing(path)
             checks.passed("database", str(path))
             return
@@ -95,22 +97,21 @@ def check_disk(
 def _check_existing(path: Path) -> None:
     from agentr_lite.store import Store
     from agentr_lite.store.database import OutdatedError
+    from agentr_lite.store.files import check_writable, is_empty
 
+    if is_empty(path):
+        # As good as none: the tables are made in it.
+        return check_writable(path)
     # The run brings an outdated one up to date.
     with suppress(OutdatedError):
         Store.open(path, read_only=True).close()
-    if not os.access(path, os.W_OK):
-        raise StoreError(
-            f"database {path}: it is readonly",
-            hint="Change the file's permissions, or give another path with -d.",
-        )
-    _check_writable(path.parent, path)
+    check_writable(path)
 
 
 def _check_writable(folder: Path, path: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StoreError(
-            f"database {path}: the folder {folder} is readonly",
+            f"database {path} cannot be made: the folder {folder} is readonly",
             hint="Change the folder's permissions, or give another path with -d.",
         )
 

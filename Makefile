@@ -102,6 +102,7 @@ bench: dev llama-tools
 	$(BIN)/python -m benchmarks.beside
 	$(BIN)/python -m benchmarks.inspector
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.upstream --tasks 2
 
 results: install

@@ -3,9 +3,10 @@
     python -m benchmarks.training                       # the bundled starter
     python -m benchmarks.training --width 512 --layers 8
 
-This runs mlx-lm's training loop as `agentr-lite train` does, on random tokens, on which speed does
-not depend. MLX's BLAS is fixed when a process starts, so each measurement has its own process, and
-both kinds take turns. Read the ratio: a busy machine slows both.
+This takes training steps as `agentr-lite train` does, on random tokens, on which speed does not
+depend. Without the fast BLAS, training has no kernels of its own either. MLX's BLAS is fixed when a
+process starts, so each measurement has its own process, and both kinds take turns. Read the ratio:
+a busy machine slows both.
 """
 
 from __future__ import annotations
@@ -74,8 +75,10 @@ def measure(options: argparse.Namespace, *, fast: bool) -> dict[str, Any]:
     import mlx.core as mx
     import numpy as np
 
+    from agentr_lite.actors.llamacpp.machine import physical_cores
     from agentr_lite.recipe.groups import TrainSettings
     from agentr_lite.train.batches import Tokenized
+    from agentr_lite.train.memory import directory_shape, plan_memory
     from agentr_lite.train.mlx_session import Session
 
     left = mx.random.normal((MATRIX, MATRIX))
@@ -92,7 +95,15 @@ def measure(options: argparse.Namespace, *, fast: bool) -> dict[str, Any]:
     ]
     plan = [list(range(step * batch, (step + 1) * batch)) for step in range(steps)]
     session = Session(options.model)
-    session.prepare(TrainSettings(), seed=1, steps=steps, start_adapter=None)
+    settings = TrainSettings(batch_size=batch)
+    session.prepare(settings, seed=1, steps=steps, start_adapter=None)
+    session.memory = plan_memory(
+        directory_shape(options.model),
+        settings,
+        longest=length,
+        cores=physical_cores(),
+        gpu=session.on_gpu,
+    )
     session.run(examples, plan[:1], lambda _: None)
     started = time.perf_counter()
     session.run(examples, plan[1:], lambda _: None)

@@ -139,19 +139,26 @@ WIDE void silu_gradient(const float *x, const float *d_y, float *d_x, int64_t co
 }
 
 WIDE static float cross_entropy_row(float *row, int64_t target, int64_t width, float weight) {
-  float top = row[0], sum = 0, wanted = row[target];
+  float top = row[0], wanted = row[target];
 #pragma omp simd reduction(max : top)
   for (int64_t i = 0; i < width; i++) top = row[i] > top ? row[i] : top;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < width; i++) {
-    row[i] = exp_(row[i] - top);
-    sum += row[i];
+  /* A vocabulary is long: a sum of float32 alone would lose two digits. */
+  double sum = 0;
+  for (int64_t begin = 0; begin < width; begin += 256) {
+    int64_t end = begin + 256 < width ? begin + 256 : width;
+    float part = 0;
+#pragma omp simd reduction(+ : part)
+    for (int64_t i = begin; i < end; i++) {
+      row[i] = exp_(row[i] - top);
+      part += row[i];
+    }
+    sum += part;
   }
-  float factor = weight / sum;
+  float factor = (float)(weight / sum);
 #pragma omp simd
   for (int64_t i = 0; i < width; i++) row[i] *= factor;
   row[target] -= weight;
-  return weight * (top + logf(sum) - wanted);
+  return (float)(weight * (log(sum) + ((double)top - wanted)));
 }
 
 /* Weighted losses of rows of logits, which become the losses' gradient. */

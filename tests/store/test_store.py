@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agentr_lite.core.errors import UsageError
+from agentr_lite.core.openings import Opening
 from agentr_lite.core.steps import Step
 from agentr_lite.core.usage import Usage
 from agentr_lite.recipe.settings import Recipe
@@ -129,7 +130,7 @@ class TestTrees:
                 expected.value_sum,
                 expected.merged,
             )
-        assert trees.tree_opening(store, tree_id) == ("play", "observation 0")
+        assert trees.tree_opening(store, tree_id) == Opening("play", "observation 0")
         calls = trees.list_calls(store, tree_id)
         assert [(call.node_idx, tuple(call.seeds)) for call in calls] == [
             (0, (5, 6, 7, 8)),

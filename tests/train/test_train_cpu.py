@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from agentr_lite.actors.mlx.blas import use_fast_blas
@@ -109,6 +110,27 @@ def test_the_silu_kernel_is_silu_also_far_out() -> None:
     assert ours.item() == pytest.approx(wanted.item(), rel=1e-6)
     assert mx.abs(fast.silu(x) - nn.silu(x)).max().item() < TOLERANCE
     assert mx.abs(our_gradient - gradient).max().item() < TOLERANCE
+
+
+def test_the_cross_entropy_kernel_is_that_of_double_precision() -> None:
+    fast = kernels()
+    if fast is None:
+        pytest.skip("no kernels on this machine")
+    rng = np.random.default_rng(0)
+    # As many columns as a large vocabulary, where sums of float32 lose digits.
+    logits = (4 * rng.standard_normal((5, 50_001))).astype(np.float32)
+    targets = rng.integers(0, 50_001, 5).astype(np.int32)
+    weights = np.array([1, 0.5, 2, 1, 0], np.float32)
+    losses, gradient = fast.cross_entropy(mx.array(logits), targets, weights)
+    exact = logits.astype(np.float64)
+    exact -= exact.max(axis=1, keepdims=True)
+    sums = np.exp(exact).sum(axis=1, keepdims=True)
+    picked = exact[np.arange(5), targets]
+    assert losses == pytest.approx(weights * (np.log(sums[:, 0]) - picked), rel=1e-6)
+    wanted = np.exp(exact) / sums
+    wanted[np.arange(5), targets] -= 1
+    wanted *= weights[:, None]
+    assert np.abs(np.array(gradient) - wanted).max() < 1e-6
 
 
 def test_without_a_compiler_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -294,7 +294,8 @@ class Store:
         conn = self.db.conn
         owner = conn.execute("PRAGMA application_id").fetchone()[0]
         tables = conn.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if owner != APPLICATION_ID and (tables or self.read_only):
+        # A kill between the making of the file and its first commit leaves one without anything.
+        if owner != APPLICATION_ID and (tables or owner):
             raise StoreError(
                 f"{self.path} is a SQLite database, but not agentr-lite's",
                 hint="Give the path of an agentr-lite database, or of a new file, with -d.",

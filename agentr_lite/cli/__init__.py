@@ -124,8 +124,13 @@ def main(args: list[str] | None = None) -> None:
     """Entry point: runs the command and turns every error into one line and an exit code."""
     _prepare_streams()
     _keep_stdout_for_data()
+    arguments = sys.argv[1:] if args is None else args
     with terminations_interrupt():
-        code = _run(sys.argv[1:] if args is None else args)
+        try:
+            code = _run(arguments)
+        except KeyboardInterrupt:  # before the command began, or while its end was reported
+            _report(Interrupted("interrupted"), "--json" in arguments)
+            code = EXIT_INTERRUPTED
     _release_streams()
     sys.exit(code)
 

@@ -22,11 +22,13 @@ from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.faults import raised_at
 from agentr_lite.envs.foreign import text_of
-from agentr_lite.envs.limits import time_limit
+from agentr_lite.envs.limits import bounded, time_limit
 
 _LOG = logging.getLogger(__name__)
 _NONSENSE = ("", "  ", "inventory", "go \x1b[2J", "get 1 nothing", "x" * 500, "工作 £ \u202e")
 _SHOWN_EXAMPLES = 3
+_LISTS = ("tasks", "solve", "plan", "valid_actions")
+"""Calls that give lists."""
 UNTRIED = (
     "no real action was tried; implement valid_actions() or solve() so that rewards, determinism"
     " and snapshots are checked"
@@ -124,7 +126,10 @@ class _Limited:
                 time_limit(self._env.time_limit_s, self._env.name, what),
                 redirect_stdout(sys.stderr),
             ):
-                return attribute(*arguments, **named)
+                given = attribute(*arguments, **named)
+                # Within the limit: a generator does its work while it is read.
+                listed = name in _LISTS and given is not None
+                return bounded(given, self._env.name, what) if listed else given
 
         return call
 

@@ -17,6 +17,7 @@ from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.steps import Step, turn_text
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import PLAIN_THOUGHT, Environment
+from agentr_lite.envs.limits import bounded
 from agentr_lite.store.demonstrations import SPLIT, Demonstration
 
 ALPHA = 1.0
@@ -119,9 +120,10 @@ def own_demonstration(
         with environment_boundary(env, call):
             try:
                 if source == "expert":
-                    turns = list(env.demonstrate(task))
+                    turns = bounded(env.demonstrate(task), env.name, call)
                 else:
-                    turns = [turn_text(PLAIN_THOUGHT, action) for action in env.solve(task)]
+                    actions = bounded(env.solve(task), env.name, call)
+                    turns = [turn_text(PLAIN_THOUGHT, action) for action in actions]
             except NotImplementedError:
                 return Verified(None, no_oracle(env))
     except EnvironmentFault as fault:

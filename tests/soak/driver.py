@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.soak.kind import Bench, Kind, Outcome
+from tests.soak.program import end_all
 
 _STATUS_S = 60.0
 
@@ -70,6 +71,7 @@ class Soak:
         began = shown = time.monotonic()
         self.tallies = {kind.name: Tally() for kind in self.kinds}
         with ExitStack() as closing:
+            closing.callback(end_all)
             kept: dict[str, Any] = {}
             while kind := self._next(minutes * 60 - (time.monotonic() - began), count):
                 self._try(kind, kept, closing)

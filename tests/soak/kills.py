@@ -129,14 +129,16 @@ def _kill(
             running.send(signal.SIGKILL)
     ended = running.ended()
     killed = ended.code == -signal.SIGKILL
-    outcome.counts["kills"] += killed or child_killed
-    outcome.counts["too late"] += not (killed or child_killed)
-    if not killed:
-        # A study that lost a worker says that its cell failed.
-        allowed = (0, 1, 5) if child_killed else (whole.codes[moment.command],)
-        outcome.faults += ended.judged(*allowed)
-    else:
+    # A study says so of its workers.
+    workers = max(child_killed, ended.err.count("failed: signal 9"))
+    outcome.counts["kills"] += killed + workers
+    outcome.counts["too late"] += not (killed or workers)
+    if killed:
         outcome.faults += ended.judged(ended.code)
+    else:
+        # A study that lost a worker says that its cell failed.
+        allowed = (0, 1, 5) if workers else (whole.codes[moment.command],)
+        outcome.faults += ended.judged(*allowed)
 
 
 def _kill_process(pid: int) -> bool:

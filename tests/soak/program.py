@@ -22,6 +22,8 @@ DOCUMENTED = (0, 1, 2, 3, 4, 5, 6, 130)
 """The exit codes in docs/commands.md."""
 _MARK = "AGENTR_LITE_SOAK_TRIAL"
 _LOOK_S = 0.02
+_at_work: set[str] = set()
+"""The marks of commands whose end has not been seen yet."""
 _SHOWN = 1500
 
 
@@ -74,6 +76,7 @@ class Running:
     ) -> None:
         self.words = tuple(str(word) for word in words)
         self._mark = uuid.uuid4().hex
+        _at_work.add(self._mark)
         folder.mkdir(parents=True, exist_ok=True)
         self._out, self._err = folder / "stdout.txt", folder / "stderr.txt"
         ready, told = os.pipe()
@@ -143,12 +146,23 @@ class Running:
             time.sleep(_LOOK_S)
         if left:
             faults.append(f"{len(left)} processes left behind: {', '.join(map(_command, left))}")
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _kill(left)
         os.close(self._ready)
+        _at_work.discard(self._mark)
         out, err = (path.read_text("utf-8", "replace") for path in (self._out, self._err))
         return Ended(self.words, code, out, err, tuple(faults))
+
+
+def end_all() -> None:
+    """Kill what is still at work, because the soak itself was cut."""
+    while _at_work:
+        _kill(_marked(_at_work.pop()))
+
+
+def _kill(pids: Sequence[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _environment(folder: Path, mark: str, ready: int, more: Mapping[str, str]) -> dict[str, str]:

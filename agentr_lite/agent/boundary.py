@@ -11,6 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from agentr_lite.core.errors import EnvironmentFault
+from agentr_lite.core.interruptions import interruption_kept
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.unicode import without_surrogates
 from agentr_lite.envs.base import Environment, StepResult
@@ -40,9 +41,14 @@ def environment_boundary(env: Environment, call: str) -> Generator[None]:
     Raises:
         EnvironmentFault: the block raised an exception, would have ended the process, or took
             longer than the environment's ``time_limit_s``.
+        KeyboardInterrupt: the user stopped the work, even where the environment caught that.
     """
     try:
-        with time_limit(env.time_limit_s, env.name, call), redirect_stdout(sys.stderr):
+        with (
+            interruption_kept(),
+            time_limit(env.time_limit_s, env.name, call),
+            redirect_stdout(sys.stderr),
+        ):
             yield
     except EnvironmentFault:
         raise

@@ -17,6 +17,7 @@ from agentr_lite.console.interrupts import terminations_interrupt
 from agentr_lite.console.stdout import (
     command_begins,
     data_stream,
+    has_data,
     keep_stdout_for_data,
     release_streams,
 )
@@ -241,7 +242,8 @@ def _show_traceback(error: BaseException) -> None:
 def _report(error: AgentrError, as_json: bool) -> None:
     from agentr_lite.console.text import clean
 
-    if as_json:
+    # After data, an error would be a second document.
+    if as_json and not has_data():
         _print_json_error(error.kind, error.message, error.hint)
         return
     _say(f"Error: {clean(error.message)}")

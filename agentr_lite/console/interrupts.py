@@ -11,6 +11,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
+from agentr_lite.core.interruptions import note_request
+
 REPEATS_S = 2.0
 """Further requests within this time are the same request: ``timeout`` and many supervisors send one
 to the process and one to its group. The second would stop the saving that the first began."""
@@ -36,6 +38,7 @@ def terminations_interrupt() -> Generator[None]:
         now = time.monotonic()
         is_repeated, last = now - last < REPEATS_S, now
         if not is_repeated:
+            note_request()
             raise KeyboardInterrupt
 
     before = {number: signal.getsignal(number) for number in _requests()}

@@ -13,11 +13,23 @@ from typing import TextIO
 
 _data: TextIO | None = None
 _narration: TextIO | None = None
+_has_data = False
 
 
 def data_stream() -> TextIO:
     """Where a command writes its data."""
     return sys.stdout if _data is None else _data
+
+
+def note_data() -> None:
+    """Remember that data has been printed: ``--json`` promises a single document."""
+    global _has_data
+    _has_data = True
+
+
+def has_data() -> bool:
+    """Whether this command has printed data."""
+    return _has_data
 
 
 def keep_stdout_for_data() -> None:
@@ -26,7 +38,8 @@ def keep_stdout_for_data() -> None:
     ``sys.stdout`` follows when a command begins (``command_begins``); until then, click prints help
     there. A terminal shows both streams, and there line editing needs the real one.
     """
-    global _data, _narration
+    global _data, _narration, _has_data
+    _has_data = False
     stream = sys.stdout
     if stream is not sys.__stdout__ or not isinstance(stream, io.TextIOWrapper) or stream.isatty():
         return

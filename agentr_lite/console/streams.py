@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import click
 
 from agentr_lite.console.json import dump_json
-from agentr_lite.console.stdout import data_stream
+from agentr_lite.console.stdout import data_stream, note_data
 from agentr_lite.console.tables import Align, format_table
 from agentr_lite.console.text import Styled, clean
 
@@ -30,6 +30,7 @@ def set_bar(clear: Callable[[], None] | None) -> None:
 def emit(text: str) -> None:
     """Print data on stdout as it is; the caller has cleaned foreign text."""
     _pause_bar()
+    note_data()
     click.echo(text, file=data_stream(), color=_color())
 
 

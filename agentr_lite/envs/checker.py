@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from agentr_lite.core.errors import AgentrError, GrammarError
 from agentr_lite.core.gbnf import check_grammar
+from agentr_lite.core.interruptions import interruption_kept
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.faults import raised_at
@@ -123,6 +124,7 @@ class _Limited:
             what = f"{name}({', '.join(repr(a) for a in shown if isinstance(a, str))})"
             # An environment's output must not be mixed with data on stdout.
             with (
+                interruption_kept(),
                 time_limit(self._env.time_limit_s, self._env.name, what),
                 redirect_stdout(sys.stderr),
             ):

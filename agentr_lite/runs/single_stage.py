@@ -94,8 +94,8 @@ def _has_only(store: Store, target: Target, stage: str) -> bool:
 def imitate(store: Store, target: Target, *, redo: bool) -> dict[str, Any]:
     """Learn from demonstrations, or go on from the last checkpoint; returns the stage's summary.
 
-    The status of a run is left as the imitation ends, unless the run has other stages: then it keeps
-    its status.
+    The status of a run is left as the imitation ends, unless the run has other stages: then the run
+    keeps its status.
 
     Args:
         store: the database.

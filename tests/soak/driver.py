@@ -18,6 +18,8 @@ from tests.soak.kind import Bench, Kind, Outcome
 from tests.soak.program import end_all
 
 _STATUS_S = 60.0
+MOST_FAILURES = 50
+"""After this many, a soak finds nothing new."""
 
 
 @dataclass
@@ -81,8 +83,10 @@ class Soak:
                     _say(f"{(shown - began) / 60:.0f} min: {said}; {len(self.failures)} failed")
 
     def _next(self, left_s: float, count: int) -> Kind[Any] | None:
-        """The kind that is furthest behind its share; None: it is over."""
+        """The kind that is furthest behind its share; None: the soak is over."""
         tallies = self.tallies
+        if len(self.failures) >= MOST_FAILURES:
+            return None
         if count:
             owed = [kind for kind in self.kinds if tallies[kind.name].trials < count]
             return owed[0] if owed else None

@@ -124,6 +124,13 @@ class Running:
         """Its other processes; empty where the system does not tell."""
         return [pid for pid in _marked(self._mark) if pid != self.process.pid]
 
+    def _wait_for_children(self, seconds: float) -> list[int]:
+        """Those that are still there after some time."""
+        end = time.monotonic() + seconds
+        while (left := self.children()) and time.monotonic() < end:
+            time.sleep(_LOOK_S)
+        return left
+
     def ended(self, deadline_s: float = DEADLINE_S, left_s: float = LEFT_S) -> Ended:
         """Wait for the end of the command and of all that it started.
 
@@ -141,12 +148,10 @@ class Running:
             if not self.wait(10):
                 self.process.kill()
         code = self.process.wait()
-        end = time.monotonic() + left_s
-        while (left := self.children()) and time.monotonic() < end:
-            time.sleep(_LOOK_S)
-        if left:
+        if left := self._wait_for_children(left_s):
             faults.append(f"{len(left)} processes left behind: {', '.join(map(_command, left))}")
-        _kill(left)
+            _kill(left)
+            self._wait_for_children(left_s)
         os.close(self._ready)
         _at_work.discard(self._mark)
         out, err = (path.read_text("utf-8", "replace") for path in (self._out, self._err))

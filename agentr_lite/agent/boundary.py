@@ -6,7 +6,7 @@ import itertools
 import logging
 import operator
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -147,17 +147,32 @@ def guarded_actions(env: Environment, task: Task | None = None) -> list[str] | N
     Raises:
         EnvironmentFault: the environment's code raised, took too long, or gave no texts.
     """
-    call = "plan()" if task is None else f"solve({task.name!r})"
+    if task is None:
+        return _guarded_texts(env, "plan()", env.plan, "an action")
+    return _guarded_texts(env, f"solve({task.name!r})", lambda: env.solve(task), "an action")
+
+
+def guarded_demonstration(env: Environment, task: Task) -> list[str] | None:
+    """The turns of the environment's expert for a task; None where there is no expert.
+
+    Raises:
+        EnvironmentFault: the environment's code raised, took too long, or gave no texts.
+    """
+    call = f"demonstrate({task.name!r})"
+    return _guarded_texts(env, call, lambda: env.demonstrate(task), "a turn")
+
+
+def _guarded_texts(
+    env: Environment, call: str, texts: Callable[[], Iterable[str]], what: str
+) -> list[str] | None:
     with environment_boundary(env, call):
         try:
-            actions = list(
-                itertools.islice(env.plan() if task is None else env.solve(task), MAX_ACTIONS + 1)
-            )
+            listed = list(itertools.islice(texts(), MAX_ACTIONS + 1))
         except NotImplementedError:
             return None
-        if len(actions) > MAX_ACTIONS:
+        if len(listed) > MAX_ACTIONS:
             raise EnvironmentFault(env.name, f"{call} returned more than {MAX_ACTIONS:,} actions")
-        return [_checked_text(env, call, action, "an action") for action in actions]
+        return [_checked_text(env, call, text, what) for text in listed]
 
 
 def _plain_info(info: Any) -> dict[str, Any]:

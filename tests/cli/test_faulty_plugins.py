@@ -58,6 +58,7 @@ def test_a_wrong_call_is_no_crash(
                 ("search", "faulty", "--recipe", "smoke", *sets, *grammar, *own, "-d", db),
                 ("eval", "faulty", "--recipe", "smoke", *sets, *grammar, *own, "-d", db),
             ]
+        commands.append(("demos", "make", "faulty", "--tasks", "2", *own, "-d", db))
         for words in commands:
             monkeypatch.setattr("sys.stdin", io.StringIO("?\nforward\n??\n:undo\n:quit\n"))
             try:
@@ -69,7 +70,7 @@ def test_a_wrong_call_is_no_crash(
                 continue
             if code not in (0, 1, 2, 5) or "Traceback" in err:
                 wrong.append((fault, words[0], code, err[-300:]))
-            if words[0] != "play" and not isinstance(json.loads(out), dict):
+            if words[0] != "play" and not isinstance(json.loads(out), dict | list):
                 wrong.append((fault, words[0], code, out[:200]))
             if code == 0 and out == "":
                 wrong.append((fault, words[0], code, "nothing printed"))

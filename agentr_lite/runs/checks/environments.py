@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agentr_lite.agent.boundary import environment_boundary
+from agentr_lite.agent.boundary import guarded_instructions
 from agentr_lite.agent.grammar import turn_grammar
 from agentr_lite.evaluate.starts import eval_tasks
 from agentr_lite.recipe.settings import Recipe
@@ -48,8 +48,7 @@ def check_environments(
         for each in environments:
             name = each.recipe.environment.name
             with checks.refusals(SUBJECT):
-                with environment_boundary(each.env, "instructions()"):
-                    each.env.instructions(brief=each.recipe.agent.brief)
+                guarded_instructions(each.env, brief=each.recipe.agent.brief)
                 count = _count(each, searches=searches, evaluates=evaluates)
                 counts[name] = count
                 checks.passed(SUBJECT, f"{name}: {_words(count, each.recipe)}")

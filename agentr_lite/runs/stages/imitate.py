@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from agentr_lite.agent.boundary import environment_boundary
+from agentr_lite.agent.boundary import guarded_instructions
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.imitate.choice import choose_demonstrations, imitation_messages
 from agentr_lite.recipe.groups import TrainSettings
@@ -85,8 +85,7 @@ class ImitateStage(TrainingStage):
         self, environment: RunEnvironment, rows: Sequence[DemonstrationRow]
     ) -> list[Candidate]:
         env = environment.env
-        with environment_boundary(env, "instructions()"):
-            instructions = env.instructions(brief=environment.recipe.agent.brief)
+        instructions = guarded_instructions(env, brief=environment.recipe.agent.brief)
         candidates = []
         for row in rows:
             example = TrainExample(*imitation_messages(row, instructions))

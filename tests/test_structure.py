@@ -190,7 +190,7 @@ def test_files_can_be_read_in_one_sitting(folder: str) -> None:
 
 
 def test_tests_lie_where_their_package_does() -> None:
-    shared = {"support", "data", "golden", "benchmarks"}
+    shared = {"support", "data", "golden", "benchmarks", "soak"}
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
     assert folders - {"__pycache__"} - shared <= {*LAYERS, *TOP}
 

@@ -6,11 +6,12 @@ import itertools
 import logging
 import operator
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from agentr_lite.core.errors import EnvironmentFault
+from agentr_lite.core.interruptions import interruption_kept
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.unicode import without_surrogates
 from agentr_lite.envs.base import Environment, StepResult
@@ -40,9 +41,14 @@ def environment_boundary(env: Environment, call: str) -> Generator[None]:
     Raises:
         EnvironmentFault: the block raised an exception, would have ended the process, or took
             longer than the environment's ``time_limit_s``.
+        KeyboardInterrupt: the user stopped the work, even where the environment caught that.
     """
     try:
-        with time_limit(env.time_limit_s, env.name, call), redirect_stdout(sys.stderr):
+        with (
+            interruption_kept(),
+            time_limit(env.time_limit_s, env.name, call),
+            redirect_stdout(sys.stderr),
+        ):
             yield
     except EnvironmentFault:
         raise
@@ -141,17 +147,32 @@ def guarded_actions(env: Environment, task: Task | None = None) -> list[str] | N
     Raises:
         EnvironmentFault: the environment's code raised, took too long, or gave no texts.
     """
-    call = "plan()" if task is None else f"solve({task.name!r})"
+    if task is None:
+        return _guarded_texts(env, "plan()", env.plan, "an action")
+    return _guarded_texts(env, f"solve({task.name!r})", lambda: env.solve(task), "an action")
+
+
+def guarded_demonstration(env: Environment, task: Task) -> list[str] | None:
+    """The turns of the environment's expert for a task; None where there is no expert.
+
+    Raises:
+        EnvironmentFault: the environment's code raised, took too long, or gave no texts.
+    """
+    call = f"demonstrate({task.name!r})"
+    return _guarded_texts(env, call, lambda: env.demonstrate(task), "a turn")
+
+
+def _guarded_texts(
+    env: Environment, call: str, texts: Callable[[], Iterable[str]], what: str
+) -> list[str] | None:
     with environment_boundary(env, call):
         try:
-            actions = list(
-                itertools.islice(env.plan() if task is None else env.solve(task), MAX_ACTIONS + 1)
-            )
+            listed = list(itertools.islice(texts(), MAX_ACTIONS + 1))
         except NotImplementedError:
             return None
-        if len(actions) > MAX_ACTIONS:
+        if len(listed) > MAX_ACTIONS:
             raise EnvironmentFault(env.name, f"{call} returned more than {MAX_ACTIONS:,} actions")
-        return [_checked_text(env, call, action, "an action") for action in actions]
+        return [_checked_text(env, call, text, what) for text in listed]
 
 
 def guarded_valid_actions(env: Environment) -> list[str] | None:

@@ -57,14 +57,17 @@ def answer_format(choice: Choice, env: Environment) -> AnswerFormat:
     return AnswerFormat(choice, keeps_full_stop=env.keeps_full_stop)
 
 
-_LINE = re.compile(r"^\s*Action:[ \t]*(?P<content>\S.*?)\s*$", re.MULTILINE)
+# An answer may be of any length, and a blank of it is read once: each line has one indent, and what
+# follows the content on its line is cut off afterwards.
+_INDENT = r"^[^\S\n]*"
+_LINE = re.compile(rf"{_INDENT}Action:[ \t]*(?P<content>\S.*)", re.MULTILINE)
 """``Action: x``: the form that the prompts ask for."""
 
 _MARK = r"\*\*Action:\*\*|\*\*Action\*\*:|__Action:__|__Action__:|(?P<open>\*\*)Action:|Action:"
 """In ``open``, the bold ends after the action."""
 _FENCE = r"(?:```\w*[ \t]*\n\s*)?"
-_CONTENT = rf"\s*{_FENCE}(?!(?:Thought|Action|Observation):|(?:\*\*|__)\s*$)(?P<content>\S.*?)\s*$"
-_DECORATED = re.compile(rf"^\s*(?:{_MARK}){_CONTENT}", re.MULTILINE)
+_CONTENT = rf"\s*{_FENCE}(?!(?:Thought|Action|Observation):|(?:\*\*|__)\s*$)(?P<content>\S.*)"
+_DECORATED = re.compile(rf"{_INDENT}(?:{_MARK}){_CONTENT}", re.MULTILINE)
 """Also in bold, and with the content on a later line or in a fence.
 
 AgentGym's prompts ask for ``Action:`` and the action on the next line.
@@ -73,7 +76,7 @@ _AFTER_THOUGHT = re.compile(rf"(?:{_MARK}){_CONTENT}", re.MULTILINE)
 """Also in the middle of a line, which is read only after a ``Thought:``."""
 
 _THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
-_THOUGHT = re.compile(r"^\s*(?:\*\*|__)?Thought", re.MULTILINE)
+_THOUGHT = re.compile(rf"{_INDENT}(?:\*\*|__)?Thought", re.MULTILINE)
 _FENCE_OPENS = re.compile(r"```\w*")
 _WRAPPERS = ("```", "`", "**", "__")
 
@@ -107,7 +110,7 @@ def _contents(pattern: re.Pattern[str], text: str) -> list[str]:
     contents = []
     for match in pattern.finditer(text):
         groups = match.groupdict()
-        content = groups["content"]
+        content = groups["content"].rstrip()
         contents.append(content.removesuffix("**").rstrip() if groups.get("open") else content)
     # The opening of a fence is none: the action is on the next line, which another pattern reads.
     return [content for content in contents if not _FENCE_OPENS.fullmatch(content)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import os
@@ -13,6 +14,13 @@ import click
 
 from agentr_lite import __version__
 from agentr_lite.console.interrupts import terminations_interrupt
+from agentr_lite.console.stdout import (
+    command_begins,
+    data_stream,
+    has_data,
+    keep_stdout_for_data,
+    release_streams,
+)
 from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -24,7 +32,7 @@ from agentr_lite.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from click.shell_completion import CompletionItem
 
@@ -59,8 +67,6 @@ _MESSAGE_CHARS = 1_000
 _NUMBER_BITS = 63
 """Of a number from the command line, without its sign."""
 
-_descriptor_1: TextIO | None = None
-
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are asked for."""
@@ -73,7 +79,7 @@ class LazyGroup(click.Group):
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
-        _prepare(command)
+        _prepare_command(command)
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -102,16 +108,32 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _prepare(command: click.Command) -> None:
-    """Give a command, and those below it, what all have: ``--debug``, and numbers with bounds."""
+def _prepare_command(command: click.Command) -> None:
+    """Give a command, and those below it, what all have: ``--debug``, and numbers with bounds.
+
+    When one of them begins, stdout is kept for what it prints itself.
+    """
     for below in command.commands.values() if isinstance(command, click.Group) else ():
-        _prepare(below)
+        _prepare_command(below)
     if any("--debug" in parameter.opts for parameter in command.params):
         return
     for parameter in command.params:
         _bound(parameter)
     text = "Show the whole traceback of errors, an environment's as well."
     command.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help=text))
+    if command.callback is not None:
+        command.callback = _beginning(command.callback)
+
+
+def _beginning(callback: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(callback)
+    def begin(*arguments: Any, **named: Any) -> Any:
+        # A group's callback comes before a command below it, whose help may be asked for.
+        if click.get_current_context().invoked_subcommand is None:
+            command_begins()
+        return callback(*arguments, **named)
+
+    return begin
 
 
 def _bound(parameter: click.Parameter) -> None:
@@ -141,10 +163,15 @@ def cli(ctx: click.Context) -> None:
 def main(args: list[str] | None = None) -> None:
     """Entry point: runs the command and turns every error into one line and an exit code."""
     _prepare_streams()
-    _keep_stdout_for_data()
+    keep_stdout_for_data()
+    arguments = sys.argv[1:] if args is None else args
     with terminations_interrupt():
-        code = _run(sys.argv[1:] if args is None else args)
-    _release_streams()
+        try:
+            code = _run(arguments)
+        except KeyboardInterrupt:  # before the command began, or while its end was reported
+            _report(Interrupted("interrupted"), "--json" in arguments)
+            code = EXIT_INTERRUPTED
+    release_streams()
     sys.exit(code)
 
 
@@ -236,7 +263,8 @@ def _show_traceback(error: BaseException) -> None:
 def _report(error: AgentrError, as_json: bool) -> None:
     from agentr_lite.console.text import clean
 
-    if as_json:
+    # After data, an error would be a second document.
+    if as_json and not has_data():
         _print_json_error(error.kind, error.message, error.hint)
         return
     _say(f"Error: {_clipped(clean(error.message))}")
@@ -270,7 +298,7 @@ def _print_json_error(kind: str, message: str, hint: str) -> None:
 
     payload: dict[str, Any] = {"error": {"kind": kind, "message": message, "hint": hint}}
     with contextlib.suppress(OSError):
-        click.echo(dump_json(payload, indent=None))
+        click.echo(dump_json(payload, indent=None), file=data_stream())
 
 
 def _say(line: str) -> None:
@@ -287,42 +315,6 @@ def _prepare_streams() -> None:
         narrow = (stream.encoding or "").lower().replace("-", "") != "utf8"
         if narrow and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _keep_stdout_for_data() -> None:
-    """Let only ``sys.stdout`` write to stdout; what anything else writes there goes to stderr.
-
-    That is the output of a plugin's machine code and of the processes that it starts. A terminal
-    shows both streams, and there line editing needs the real one.
-    """
-    global _descriptor_1
-    stream = sys.stdout
-    if stream is not sys.__stdout__ or not isinstance(stream, io.TextIOWrapper) or stream.isatty():
-        return
-    try:
-        if stream.fileno() != 1:
-            return
-        stream.flush()
-        data = os.dup(1)
-        os.dup2(2, 1)
-    except OSError:
-        return  # one of them is closed
-    # The old object would close descriptor 1 when nothing holds it any more.
-    _descriptor_1 = stream
-    sys.stdout = sys.__stdout__ = io.TextIOWrapper(  # type: ignore[misc]
-        os.fdopen(data, "wb"), encoding=stream.encoding, errors=stream.errors
-    )
-
-
-def _release_streams() -> None:
-    """Drop what can no longer be written; otherwise the interpreter complains as it ends."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        except ValueError:
-            continue  # closed
 
 
 def _null() -> TextIO:

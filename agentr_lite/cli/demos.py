@@ -181,6 +181,7 @@ def export_demos(
 ) -> None:
     """Write demonstrations for other trainers."""
     from agentr_lite.console.files import write_whole
+    from agentr_lite.console.stdout import data_stream
     from agentr_lite.console.streams import say
     from agentr_lite.splice.export import render
 
@@ -193,8 +194,8 @@ def export_demos(
     pieces = render(map(_exported, rows), layout)
     if to_stdout:
         for piece in pieces:
-            sys.stdout.write(piece)
-        sys.stdout.flush()
+            data_stream().write(piece)
+        data_stream().flush()
     else:
         write_whole(output, pieces)
     say(f"{len(rows)} demonstrations" + ("" if to_stdout else f" in {output}"))

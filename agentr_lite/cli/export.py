@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +64,7 @@ def export(
 
     Bad steps are context: their flag is off. Rejected revisions are not exported.
     """
+    from agentr_lite.console.stdout import data_stream
     from agentr_lite.console.streams import say
     from agentr_lite.recipe.loading import stored_recipe
     from agentr_lite.splice.export import exported, render
@@ -93,8 +93,8 @@ def export(
         pieces = render(counter, layout)
         if to_stdout:
             for piece in pieces:
-                sys.stdout.write(piece)
-            sys.stdout.flush()
+                data_stream().write(piece)
+            data_stream().flush()
         else:
             write_whole(output, pieces)
     say(f"{counter.count} conversations of {row.id}" + ("" if to_stdout else f" in {output}"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option
 from agentr_lite.console.files import write_whole
+from agentr_lite.console.stdout import data_stream
 from agentr_lite.console.streams import emit, emit_json, say, terminal_width
 from agentr_lite.core.errors import UsageError
 
@@ -144,8 +144,8 @@ def _write_page(sources: Sources, target: Path, tasks: Sequence[str], trees: int
             )
     page = render_page(sources, tasks=tasks, trees=trees)
     if str(target) == "-":
-        sys.stdout.write(page)
-        sys.stdout.flush()
+        data_stream().write(page)
+        data_stream().flush()
         return
     write_whole(target, [page])
     say(f"Wrote {target} ({len(page.encode()) / 1000:,.0f} kB). Open it in a browser.")

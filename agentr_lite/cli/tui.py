@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from agentr_lite.cli.common import database_path, db_option
+from agentr_lite.console.stdout import data_stream
 from agentr_lite.core.errors import UsageError
 
 
@@ -36,7 +37,7 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
     deleting a run writes. Keys can be changed in keys.yaml in AGENTR_LITE_HOME or in agentr-lite
     in the XDG configuration directory, e.g. `tree.next_good: ctrl+g`.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and data_stream().isatty()):
         raise UsageError(
             "the inspector needs a terminal, and this is a pipe or a file",
             hint="`agentr-lite runs` and `agentr-lite trees` print the same as text or --json.",

@@ -1,7 +1,8 @@
-"""Being asked to end: SIGTERM, and the loss of the terminal, are interruptions like Ctrl-C."""
+"""Being asked to end: Ctrl-C, SIGTERM and the loss of the terminal are the same interruption."""
 
 from __future__ import annotations
 
+import atexit
 import math
 import signal
 import threading
@@ -10,18 +11,22 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
+from agentr_lite.core.interruptions import note_request
+
 REPEATS_S = 2.0
 """Further requests within this time are the same request: ``timeout`` and many supervisors send one
 to the process and one to its group. The second would stop the saving that the first began."""
 
+_PYTHONS_OWN = (signal.SIG_DFL, signal.default_int_handler)
+
 
 @contextmanager
 def terminations_interrupt() -> Generator[None]:
-    """Raise ``KeyboardInterrupt`` in the main thread at SIGTERM and SIGHUP.
+    """Raise ``KeyboardInterrupt`` in the main thread at SIGINT, SIGTERM and SIGHUP.
 
-    What a command does at Ctrl-C, it then does at these as well: it keeps what is finished, records
-    the status ``interrupted`` and names the command that resumes. A signal that is ignored (by
-    ``nohup``) or handled by somebody else stays so.
+    At each of them a command keeps what is finished, records the status ``interrupted`` and names
+    the command that resumes. Repeated requests, of the same kind or another, are one. A signal that
+    is ignored (by ``nohup``) or handled by somebody else stays so.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -33,10 +38,11 @@ def terminations_interrupt() -> Generator[None]:
         now = time.monotonic()
         is_repeated, last = now - last < REPEATS_S, now
         if not is_repeated:
+            note_request()
             raise KeyboardInterrupt
 
-    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    before = {number: signal.getsignal(number) for number in _requests()}
+    ours = [number for number, handler in before.items() if handler in _PYTHONS_OWN]
     for number in ours:
         signal.signal(number, interrupt)
     try:
@@ -44,19 +50,34 @@ def terminations_interrupt() -> Generator[None]:
     finally:
         # After a request this process is about to end, and a repeated one must not cut that short.
         # Ignored, not handled: the interpreter gives up handlers of its own before it has ended.
-        after = signal.SIG_DFL if last < 0 else signal.SIG_IGN
         for number in ours:
-            signal.signal(number, after)
+            signal.signal(number, before[number] if last < 0 else signal.SIG_IGN)
 
 
 @contextmanager
 def interrupts_ignored() -> Generator[None]:
     """Ignore Ctrl-C and its like in the block, which must come to its end."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    numbers += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
+    numbers = _requests()
     before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:
         yield
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+@atexit.register
+def ignore_interrupts_at_exit() -> None:
+    """Ignore further requests: the work is done, and the exit code is decided.
+
+    Python would print a traceback, or end by the signal, if one came while it takes itself down.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in _requests():
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _requests() -> list[signal.Signals]:
+    """The signals that ask a process to end; not every system has all of them."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]

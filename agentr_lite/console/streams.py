@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 import click
 
 from agentr_lite.console.json import dump_json
+from agentr_lite.console.stdout import data_stream, note_data
 from agentr_lite.console.tables import Align, format_table
 from agentr_lite.console.text import Styled, clean
 
@@ -30,7 +30,8 @@ def set_bar(clear: Callable[[], None] | None) -> None:
 def emit(text: str) -> None:
     """Print data on stdout as it is; the caller has cleaned foreign text."""
     _pause_bar()
-    click.echo(text, color=_color())
+    note_data()
+    click.echo(text, file=data_stream(), color=_color())
 
 
 def emit_json(value: Any) -> None:
@@ -74,7 +75,7 @@ def is_terminal(stream: TextIO) -> bool:
 
 def terminal_width(stream: TextIO | None = None) -> int | None:
     """Columns of the terminal behind ``stream`` (default: stdout); None if there is no terminal."""
-    if not is_terminal(stream or sys.stdout):
+    if not is_terminal(stream or data_stream()):
         return None
     return shutil.get_terminal_size((100, 24)).columns
 

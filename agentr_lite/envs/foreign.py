@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stdout
 
 from agentr_lite.core.errors import AgentrError, EnvironmentFault
+from agentr_lite.core.interruptions import interruption_kept
 from agentr_lite.core.unicode import without_surrogates
 from agentr_lite.envs.limits import time_limit
 
@@ -46,7 +47,7 @@ def foreign_code(
         EnvironmentFault: anything else, but for Ctrl-C.
     """
     try:
-        with time_limit(limit_s, name, doing), redirect_stdout(sys.stderr):
+        with interruption_kept(), time_limit(limit_s, name, doing), redirect_stdout(sys.stderr):
             yield
     except (AgentrError, KeyboardInterrupt):
         raise

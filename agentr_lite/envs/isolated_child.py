@@ -19,6 +19,7 @@ from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.foreign import text_of
 from agentr_lite.envs.isolated import HEADER, pickled
+from agentr_lite.envs.limits import bounded
 
 _LOOK_S = 1.0
 
@@ -60,7 +61,7 @@ class Server:
             (*map(portable, (task.name, task.split, task.goal, task.level)), pickled(task))
             if isinstance(task, Task)
             else portable(task)
-            for task in self._made.tasks(split)
+            for task in bounded(self._made.tasks(split), self._made.name, "tasks()")
         ]
 
     def _reset(self, task: bytes, seed: int) -> Any:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from agentr_lite.core.errors import EnvironmentFault
 
 _AGAIN_S = 1.0
+MOST_ITEMS = 1_000_000
+"""Of a list that an environment gives; a longer one is taken for one without an end."""
 
 
 class _Expired(BaseException):
@@ -56,3 +60,21 @@ def time_limit(seconds: float, env: str, call: str) -> Generator[None]:
         ) from None
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+def bounded(items: Iterable[Any], env: str, call: str) -> list[Any]:
+    """A list of what an environment gives, which may come from a generator without an end.
+
+    Args:
+        items: what the call gave.
+        env: name of the environment, for the message.
+        call: the call, for the message.
+
+    Raises:
+        EnvironmentFault: there are more than ``MOST_ITEMS``.
+        TypeError: it is nothing that can be listed.
+    """
+    listed = list(itertools.islice(items, MOST_ITEMS + 1))
+    if len(listed) > MOST_ITEMS:
+        raise EnvironmentFault(env, f"{call} returned more than {MOST_ITEMS:,} items")
+    return listed

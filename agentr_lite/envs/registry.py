@@ -34,6 +34,7 @@ ENTRY_POINT_GROUP = "agentr_lite.envs"
 TIME_LIMIT = "time_limit_s"
 ISOLATE = "isolate"
 """Options that every environment has; its constructor does not get them."""
+_LONGEST_NAME = 200
 
 _BUILT_IN: dict[str, str] = {
     "sciworld": "agentr_lite.envs.sciworld:SciWorld",
@@ -136,14 +137,28 @@ def make_env(name: str, options: Mapping[str, Any] | None = None) -> Environment
             f"made a {type(env).__name__}, which is not an environment",
             hint="It must be a subclass of agentr_lite.envs.base.Environment.",
         )
-    if not isinstance(own_name, str) or not own_name.strip():
-        raise EnvironmentFault(
-            name, f"its name is a {type(own_name).__name__}; needed: a text", hint=_whose(name)
-        )
+    if problem := _name_problem(own_name):
+        raise EnvironmentFault(name, f"its name is {problem}", hint=_whose(name))
     made = env if _saves_state(env) else ReplayEnvironment(env)
     if limit is not None:
         made.time_limit_s = limit
     return made
+
+
+def _name_problem(own_name: Any) -> str:
+    """Why an environment cannot have this name; empty: it can.
+
+    The name stands in messages, in the database and in the names of folders.
+    """
+    # No subclass: its methods are a plugin's code, and may do anything.
+    if type(own_name) is not str:
+        return f"a {type(own_name).__name__}; needed: a text"
+    if not own_name.strip() or len(own_name) > _LONGEST_NAME or not own_name.isprintable():
+        return (
+            f"{own_name[:_LONGEST_NAME]!r}; needed: 1 to {_LONGEST_NAME} printable characters,"
+            " and not only blanks"
+        )
+    return ""
 
 
 def replays_quickly(name: str) -> bool:

@@ -10,7 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agentr_lite.agent.boundary import environment_boundary, guarded_reset
+from agentr_lite.agent.boundary import (
+    guarded_actions,
+    guarded_demonstration,
+    guarded_instructions,
+    guarded_reset,
+)
 from agentr_lite.agent.step import take_step
 from agentr_lite.agent.turns import Choice, answer_format
 from agentr_lite.core.errors import EnvironmentFault
@@ -61,8 +66,7 @@ def verify_turns(
         return Verified(None, f"'{task.name}' is a {task.split} task, not a training task")
     steps: list[Step] = []
     try:
-        with environment_boundary(env, "instructions()"):
-            instructions = env.instructions()
+        instructions = guarded_instructions(env, brief=False)
         opening = guarded_reset(env, task)
         for turn in turns:
             steps.append(take_step(env, turn, form=form))
@@ -114,16 +118,14 @@ def own_demonstration(
     """
     if task.split != SPLIT:
         return Verified(None, f"'{task.name}' is a {task.split} task, not a training task")
-    call = f"{'demonstrate' if source == 'expert' else 'solve'}({task.name!r})"
     try:
-        with environment_boundary(env, call):
-            try:
-                if source == "expert":
-                    turns = list(env.demonstrate(task))
-                else:
-                    turns = [turn_text(PLAIN_THOUGHT, action) for action in env.solve(task)]
-            except NotImplementedError:
-                return Verified(None, no_oracle(env))
+        if source == "expert":
+            turns = guarded_demonstration(env, task)
+        else:
+            actions = guarded_actions(env, task)
+            turns = actions and [turn_text(PLAIN_THOUGHT, action) for action in actions]
     except EnvironmentFault as fault:
         return Verified(None, fault.message)
+    if turns is None:
+        return Verified(None, no_oracle(env))
     return verify_turns(env, task, turns, source=source, alpha=alpha)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from agentr_lite.actors.base import Actor, Sampling
-from agentr_lite.agent.boundary import environment_boundary
+from agentr_lite.agent.boundary import guarded_instructions
 from agentr_lite.agent.grammar import TurnGrammar
 from agentr_lite.agent.turns import answer_format
 from agentr_lite.core.errors import UsageError
@@ -208,8 +208,7 @@ def _episodes(
     env, recipe = environment.env, environment.recipe
     if not tasks:
         return
-    with environment_boundary(env, "instructions()"):
-        instructions = env.instructions(brief=recipe.agent.brief)
+    instructions = guarded_instructions(env, brief=recipe.agent.brief)
     yield from run_episodes(
         env,
         actor,

@@ -81,7 +81,7 @@ def search_round(store: Store, target: Target, number: int, *, redo: bool) -> di
         AgentrError: see ``SearchStage``.
     """
     run, recipe = target.run, target.recipe
-    with recorded_status(store, run.id, applies=lambda: _is_search_only(store, target)):
+    with recorded_status(store, run.id, applies=lambda: _has_only(store, target, "search")):
         check_searchable(store, run.id, number)
         worn = adapter_in_use(store, run.id, number - 1)
         with _equipped(store, run, number, recipe, worn) as context:
@@ -89,15 +89,20 @@ def search_round(store: Store, target: Target, number: int, *, redo: bool) -> di
             return SearchStage(context, redo=redo).run()
 
 
-def _is_search_only(store: Store, target: Target) -> bool:
+def _has_only(store: Store, target: Target, stage: str) -> bool:
+    """Whether a run was begun by this stage's own command, be it now or before a cut.
+
+    The whole loop begins with an evaluation.
+    """
     stages = list_stages(store, target.run.id)
-    return target.is_new or all(row.stage == "search" for row in stages)
+    return target.is_new or all(row.stage == stage for row in stages)
 
 
 def imitate(store: Store, target: Target, *, redo: bool) -> dict[str, Any]:
     """Learn from demonstrations, or go on from the last checkpoint; returns the stage's summary.
 
-    The status of a new run is left as the imitation ends; an existing run keeps its status.
+    The status of a run is left as the imitation ends, unless the run has other stages: then the run
+    keeps its status.
 
     Args:
         store: the database.
@@ -116,7 +121,7 @@ def imitate(store: Store, target: Target, *, redo: bool) -> dict[str, Any]:
         )
     searched = any(row.round > START for row in list_stages(store, run.id))
     with (
-        recorded_status(store, run.id, applies=lambda: target.is_new),
+        recorded_status(store, run.id, applies=lambda: _has_only(store, target, "imitate")),
         open_environments(recipe) as environments,
         Progress() as progress,
     ):

@@ -359,7 +359,8 @@ class Store:
         tables = conn.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         version = schema_version(conn)
         if owner != APPLICATION_ID:
-            if tables or self.read_only:
+            # A kill before the first commit leaves a file without anything.
+            if tables or owner or self.read_only:
                 raise StoreError(
                     f"{self.path} is a SQLite database, but not agentr-lite's", hint=OTHER_PATH
                 )

@@ -240,3 +240,19 @@ def test_every_reader_of_answers_passes_the_format() -> None:
             if wanted and len(node.args) < wanted and not named:
                 missing.append(f"{path.name}:{node.lineno}")
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("\n" * 300_000 + "Action: go", "go"),
+        ("Action: go" + " " * 300_000 + "on", "go" + " " * 300_000 + "on"),
+        ("Thought: a" + "\n \n" * 100_000 + "Action: go\n" + "\n" * 300_000, "go"),
+        ("Action:" + "\n" * 300_000 + "go", "go"),
+        ("\n" * 300_000, None),
+    ],
+    ids=["before", "inside", "between", "after", "alone"],
+)
+def test_a_long_answer_is_read_once(text: str, action: str | None) -> None:
+    """Hours, if every blank began another reading of all that follow."""
+    assert parse_action(text) == action

@@ -80,6 +80,19 @@ def test_an_environment_without_an_oracle_says_what_else_there_is(
     assert "`play --record`" in err and stored(db) == []
 
 
+def test_data_and_an_error_are_not_two_documents(
+    loop: Call, db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(env: Any, action: str) -> Any:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(Corridor, "step", broken)
+    code, out, err = loop("demos", "make", "corridor", "--tasks", 2, "-d", db, "--json")
+    [made] = json.loads(out)
+    assert code == 1 and made["added"] == 0 and len(made["refused"]) == 2
+    assert one_error(err) == "Error: no task gave a demonstration"
+
+
 def test_another_models_successes_are_kept(loop: Call, db: Path) -> None:
     make = ("demos", "make", "corridor", "-d", db, "--model", "/models/big.gguf", "--seed", 5)
     [made] = data(loop, *make, "--attempts", 3)

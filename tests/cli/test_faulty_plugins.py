@@ -58,6 +58,7 @@ def test_a_wrong_call_is_no_crash(
                 ("search", "faulty", "--recipe", "smoke", *sets, *grammar, *own, "-d", db),
                 ("eval", "faulty", "--recipe", "smoke", *sets, *grammar, *own, "-d", db),
             ]
+        commands.append(("demos", "make", "faulty", "--tasks", "2", *own, "-d", db))
         for words in commands:
             monkeypatch.setattr("sys.stdin", io.StringIO("?\nforward\n??\n:undo\n:quit\n"))
             try:
@@ -69,7 +70,7 @@ def test_a_wrong_call_is_no_crash(
                 continue
             if code not in (0, 1, 2, 5) or "Traceback" in err:
                 wrong.append((fault, words[0], code, err[-300:]))
-            if words[0] != "play" and not isinstance(json.loads(out), dict):
+            if words[0] != "play" and not isinstance(json.loads(out), dict | list):
                 wrong.append((fault, words[0], code, out[:200]))
             if code == 0 and out == "":
                 wrong.append((fault, words[0], code, "nothing printed"))
@@ -136,6 +137,75 @@ def test_only_data_is_on_stdout(tmp_path: Path) -> None:
     assert "findings" in json.loads(ended.stdout)
     for words_of_plugin in ("import", "from a child", "to the descriptor", "to stdout"):
         assert words_of_plugin in ended.stderr
+
+
+NOISY = """
+import atexit, logging, os, sys, threading, weakref
+from tests.support.corridor import Corridor
+
+kept, real = sys.stdout, sys.__stdout__
+log = logging.getLogger("noisy")
+for stream in (kept, real):
+    log.addHandler(logging.StreamHandler(stream))
+atexit.register(print, "at exit")
+atexit.register(lambda: sys.__stdout__.write("real at exit\\n"))
+atexit.register(lambda: os.system("echo child at exit"))
+
+
+def talk():
+    while True:
+        print("from a thread")
+        wait.wait(0.002)
+
+
+wait = threading.Event()
+threading.Thread(target=talk, daemon=True).start()
+
+
+class Game(Corridor):
+    name = "game"
+
+    def __init__(self):
+        super().__init__()
+        weakref.finalize(self, print, "finalized")
+
+    def __del__(self):
+        print("deleted")
+
+    def step(self, action):
+        log.warning("logged")
+        kept.write("kept\\n")
+        sys.__stdout__.write("real\\n")
+        return super().step(action)
+"""
+
+
+@pytest.mark.parametrize("verb", ["check", "show"])
+def test_whatever_a_plugin_prints_to_is_not_stdout(tmp_path: Path, verb: str) -> None:
+    """Threads, finalizers, handlers and what is kept of the streams: none of them is the data's."""
+    path = tmp_path / "game.py"
+    path.write_text(NOISY)
+    words = ["envs", verb, str(path), "--json"]
+    words += ["--episodes", "2", "--quick"] if verb == "check" else []
+    ended = subprocess.run(
+        [sys.executable, "-m", "agentr_lite", *words], capture_output=True, text=True, check=False
+    )
+    assert isinstance(json.loads(ended.stdout), dict)
+    said = ["from a thread", "at exit", "real at exit", "child at exit"]
+    said += ["logged", "kept", "real"] if verb == "check" else []
+    for line in said:
+        assert line in ended.stderr.splitlines()
+
+
+def test_help_is_data(tmp_path: Path) -> None:
+    for words in (["--help"], ["--version"], ["envs", "--help"], ["envs", "show", "--help"]):
+        ended = subprocess.run(
+            [sys.executable, "-m", "agentr_lite", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout
 
 
 @pytest.mark.parametrize("words", [["run", b"text\xffcraft"], ["runs", "-d", b"\xff.db"]])

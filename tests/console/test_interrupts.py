@@ -1,9 +1,11 @@
-"""SIGTERM is an interruption, once."""
+"""Ctrl-C, SIGTERM and a closed terminal are one interruption, however often they come."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -13,11 +15,12 @@ from agentr_lite.console.interrupts import interrupts_ignored, terminations_inte
 
 
 def reset() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_request_to_end_interrupts_once(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,6 +46,51 @@ def test_a_request_to_end_interrupts_once(
             os.kill(os.getpid(), number)
             time.sleep(5)
     reset()
+
+
+def test_requests_of_several_kinds_are_one() -> None:
+    saved = []
+    with pytest.raises(KeyboardInterrupt), terminations_interrupt():
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(5)
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+                os.kill(os.getpid(), number)
+            time.sleep(0.05)
+            saved.append("saved")
+    assert saved == ["saved"]
+    reset()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_request_while_the_process_ends_changes_nothing(number: signal.Signals) -> None:
+    # What is registered first is called last: after the handlers of our own.
+    program = (
+        "import atexit, os, sys\n"
+        f"atexit.register(lambda: os.kill(os.getpid(), {int(number)}))\n"
+        "from agentr_lite.cli import main\n"
+        "main(['--version'])\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("agentr-lite")
+
+
+def test_a_request_before_a_command_begins_is_reported() -> None:
+    program = (
+        "import os, signal\n"
+        "from agentr_lite import cli\n"
+        "cli._check_arguments = lambda words: signal.raise_signal(signal.SIGINT)\n"
+        "cli.main(['runs'])\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "Error: interrupted\n"
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

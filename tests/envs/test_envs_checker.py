@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from agentr_lite.core.tasks import Task
+from agentr_lite.envs import limits
 from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.checker import UNTRIED, Finding, check_environment
 from agentr_lite.envs.textcraft import TextCraft
@@ -219,3 +221,31 @@ def test_what_was_not_tried_is_not_called_ok(kind: type[Door], checks: list[str]
 
 def test_valid_actions_are_followed_from_state_to_state() -> None:
     assert "'go': reward 2.0 is outside [0, 1]" in failed(check_environment(Guarded()))["rewards"]
+
+
+class Endless(Door):
+    """A generator does its work, and may never end, when it is read."""
+
+    def tasks(self, split: str) -> Any:
+        return (Task(f"{split}{index}", split, "go through") for index in itertools.count())
+
+
+class EndlessOracle(Door):
+    def solve(self, task: Task) -> Any:
+        return itertools.repeat("open")
+
+    def valid_actions(self) -> Any:
+        return itertools.repeat("open")
+
+
+@pytest.mark.parametrize(
+    ("env", "check", "call"),
+    [(Endless(), "splits", "tasks('train')"), (EndlessOracle(), "oracle", "solve('train0')")],
+)
+def test_a_list_without_an_end_is_given_up(
+    env: Environment, check: str, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MOST_ITEMS", 1000)
+    findings = {finding.check: finding for finding in check_environment(env, episodes=1)}
+    assert not findings[check].ok
+    assert f"{call} returned more than 1,000 items" in findings[check].detail

@@ -269,3 +269,28 @@ def test_asking_for_an_oracle_that_is_none_keeps_the_episode() -> None:
 def test_snapshot_before_reset_is_a_fault() -> None:
     with pytest.raises(EnvironmentFault, match="before the first reset"):
         make_env("counting").snapshot()
+
+
+class Text(str):
+    """A text whose methods are a plugin's code."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "  ", "\ud800", "a\nb", "\x1b[2J", "\u202e", "x" * 201, Text("odd"), b"odd", None, 3],
+)
+def test_a_name_is_a_short_plain_text(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Counting, "name", name)
+    known = {**registry._BUILT_IN, "counting": f"{__name__}:Counting"}
+    monkeypatch.setattr(registry, "_BUILT_IN", known)
+    with pytest.raises(EnvironmentFault, match="'counting': its name is ") as caught:
+        make_env("counting")
+    assert "\x1b" not in caught.value.message
+    caught.value.message.encode()
+
+
+def test_a_name_may_have_any_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Counting, "name", "zählen/工作 2")
+    known = {**registry._BUILT_IN, "counting": f"{__name__}:Counting"}
+    monkeypatch.setattr(registry, "_BUILT_IN", known)
+    assert make_env("counting").name == "zählen/工作 2"

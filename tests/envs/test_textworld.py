@@ -107,6 +107,7 @@ def test_a_game_is_won_by_its_plan(env: TextWorld) -> None:
     [
         *("look. save", "look.SAVE", "look, quit", "me, save", "look; restart", "look then q"),
         *(". save", "\nundo", "look.\n save", "look. save\0x", "transcripzz", "look. superbrieF"),
+        *("long", "look. Short", "me, normal"),
         *("look. tw-trace-actions", "TW-print facts", "print_state", "restrict commands", "o save"),
         *("look. again", "g, look", "look. " + "." * 188 + "saved", '"save', 'look."undo"'),
         *(

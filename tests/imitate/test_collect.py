@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any, Literal
+
 import pytest
 
+from agentr_lite.agent import boundary
 from agentr_lite.agent.turns import parse_action
 from agentr_lite.core.steps import turn_text
 from agentr_lite.core.tasks import Task
@@ -41,6 +45,35 @@ def test_an_environments_own_demonstrations_are_true(source: str) -> None:
         assert (shown.steps[0].text == turn_text(PLAIN_THOUGHT, "forward")) == (
             source == "solve" and shown.steps[0].action == "forward"
         )
+
+
+@pytest.mark.parametrize(
+    ("turns", "reason"),
+    [
+        ([3], "returned a int as a turn"),
+        (None, "raised TypeError"),
+        (itertools.repeat("Action: back"), "returned more than 1,000 actions"),
+        (["Action: \ud800"], "not valid Unicode"),
+    ],
+)
+@pytest.mark.parametrize("source", ["solve", "expert"])
+def test_what_is_no_list_of_texts_is_the_environments_fault(
+    turns: Any, reason: str, source: Literal["solve", "expert"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boundary, "MAX_ACTIONS", 1000)
+
+    class Wrong(Corridor):
+        def demonstrate(self, task: Task) -> Any:
+            return turns
+
+        solve = demonstrate
+
+    env = Wrong()
+    verified = own_demonstration(env, env.tasks("train")[0], source=source)
+    assert verified.demonstration is None
+    assert reason.replace("a turn", "an action" if source == "solve" else "a turn") in (
+        verified.reason
+    )
 
 
 def test_an_environment_without_an_oracle_says_so() -> None:

@@ -139,6 +139,16 @@ def test_stage_by_stage_is_the_same_as_the_whole_loop(
     assert evaluated == [row for row in map(json.loads, stages) if row[:2] == [0, "greedy"]]
 
 
+def test_an_imitation_that_was_cut_and_goes_on_is_finished(
+    loop: Call, recipe: Path, db: Path
+) -> None:
+    killed = cut("train_lora", 1, signal.SIGKILL, "imitate", recipe, "-d", db)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert json.loads(loop_case.contents(db)[0]) == "running"
+    assert loop("imitate", "latest", "-d", db)[0] == 0
+    assert json.loads(loop_case.contents(db)[0]) == "finished"
+
+
 def test_redo_and_other_settings(loop: Call, recipe: Path, db: Path) -> None:
     assert loop("imitate", recipe, "-d", db)[0] == 0
     code, out, _ = loop("imitate", "latest", "--json", "-d", db)

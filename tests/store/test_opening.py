@@ -68,6 +68,14 @@ class TestOpening:
             Store.open(path)
         assert path.read_bytes() == before
 
+    def test_a_file_whose_making_was_cut_is_a_new_one(self, tmp_path: Path) -> None:
+        path = tmp_path / "cut.db"
+        cut = sqlite3.connect(path)
+        cut.execute("PRAGMA journal_mode = WAL")
+        cut.close()
+        with Store.open_to_read(path) as store:
+            assert runs.list_runs(store) == []
+
     def test_newer_schema_is_refused(self, store: Store) -> None:
         store.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
         store.close()

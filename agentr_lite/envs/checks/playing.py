@@ -9,14 +9,18 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from agentr_lite.core.interruptions import interruption_kept
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment, StepResult
-from agentr_lite.envs.limits import time_limit
+from agentr_lite.envs.limits import bounded, time_limit
 
 T = TypeVar("T")
 
 NONSENSE = ("", "  ", "inventory", "go \x1b[2J", "get 1 nothing", "x" * 500, "工作 £ \u202e")
 """Actions that any environment must answer, most of them by refusing them."""
+
+_LISTS = ("tasks", "solve", "plan", "valid_actions")
+"""Calls that give lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,14 @@ class _Limited:
             what = f"{name}({', '.join(repr(a) for a in shown if isinstance(a, str))})"
             # An environment's output must not be mixed with data on stdout.
             with (
+                interruption_kept(),
                 time_limit(self._env.time_limit_s, self._env.name, what),
                 redirect_stdout(sys.stderr),
             ):
-                return attribute(*arguments, **named)
+                given = attribute(*arguments, **named)
+                # Within the limit: a generator does its work while it is read.
+                listed = name in _LISTS and given is not None
+                return bounded(given, self._env.name, what) if listed else given
 
         return call
 

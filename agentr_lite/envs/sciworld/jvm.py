@@ -10,6 +10,7 @@ is played in between, and is the same as with the package alone.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import subprocess
@@ -91,6 +92,7 @@ class Jvm:
         self._current: Turn | None = None
         self._last_words: deque[str] = deque(maxlen=_KEPT_LINES)
         self._gateway: Any = None
+        logging.getLogger().addFilter(_no_interruption)
         java = find_java()
         self._directory = tempfile.TemporaryDirectory(prefix="agentr-lite-sciworld-")
         self._process = _start(java, heap_mb, Path(self._directory.name))
@@ -301,3 +303,8 @@ def _connect(port: int, token: str) -> Any:
             enable_memory_management=False,
         )
     )
+
+
+def _no_interruption(record: logging.LogRecord) -> bool:
+    """Whether the root logger may log a record: py4j logs a traceback there at Ctrl-C."""
+    return not record.getMessage().startswith("KeyboardInterrupt while sending")

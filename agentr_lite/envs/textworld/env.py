@@ -54,6 +54,8 @@ _BRIEF = "Play the text adventure. Answer with a Thought line and an Action line
 _NOT_PLAYED = {
     *("quit", "q", "restart", "restore", "save", "undo", "script", "transcript", "unscript"),
     *("verify", "version", "oops", "o", "pronouns", "notify", "superbrief", "brief", "verbose"),
+    # The other names of these three.
+    *("short", "normal", "long"),
     *("enable", "disable", "restrict"),
 }
 """Commands to the interpreter, not to the game: they would ask questions, write files or undo

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agentr_lite.agent.boundary import (
-    environment_boundary,
+    guarded_instructions,
     guarded_reset,
     guarded_tasks,
     guarded_valid_actions,
@@ -54,8 +54,7 @@ def check_environments(
         for each in environments:
             name = each.recipe.environment.name
             with checks.refusals(SUBJECT):
-                with environment_boundary(each.env, "instructions()"):
-                    each.env.instructions(brief=each.recipe.agent.brief)
+                guarded_instructions(each.env, brief=each.recipe.agent.brief)
                 count = _count(each, searches=searches, evaluates=evaluates)
                 counts[name] = count
                 checks.passed(SUBJECT, f"{name}: {_words(count, each.recipe)}")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from agentr_lite.agent.boundary import environment_boundary
+from agentr_lite.agent.boundary import guarded_instructions
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.core.openings import Example
 from agentr_lite.imitate.choice import choose_demonstrations, imitation_messages
@@ -92,8 +92,7 @@ class ImitateStage(TrainingStage):
         examples: tuple[Example, ...],
     ) -> list[Candidate]:
         env = environment.env
-        with environment_boundary(env, "instructions()"):
-            instructions = env.instructions(brief=environment.recipe.agent.brief)
+        instructions = guarded_instructions(env, brief=environment.recipe.agent.brief)
         candidates = []
         for row in rows:
             example = TrainExample(*imitation_messages(row, instructions, examples))

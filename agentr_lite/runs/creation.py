@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from agentr_lite.core.errors import UsageError
 from agentr_lite.runs.choice import Chosen
-from agentr_lite.runs.targets import changed_recipe, existing_run, recipe_for, unknown_target
+from agentr_lite.runs.targets import (
+    changed_recipe,
+    existing_run,
+    recipe_for,
+    refuse_unknown_name,
+    unknown_target,
+)
 
 if TYPE_CHECKING:
     from agentr_lite.recipe.settings import Recipe
@@ -60,11 +66,15 @@ def checked_target(
 
     Raises:
         RecipeError: the recipe is wrong.
+        UsageError: they can only name a run, and there is no database.
     """
     from agentr_lite.runs.checks.run import check_run
 
     recipe = recipe_for(targets, chosen)
     if recipe is None:
+        # The whole loop is never begun on a run: `--resume` names it.
+        if work != "loop" and not database.exists():
+            refuse_unknown_name(targets[0], database)
         return None
     if adapter is not None:
         # An adapter from elsewhere is evaluated; nothing is trained.

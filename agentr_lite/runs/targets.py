@@ -181,21 +181,40 @@ def unknown_target(target: str) -> NoReturn:
     )
 
 
+def refuse_unknown_name(target: str, database: Path) -> NoReturn:
+    """Refuse what could only name a run, where there is no database yet.
+
+    Raises:
+        UsageError: always.
+    """
+    close = _close_names(target)
+    raise UsageError(
+        f"there is no run, environment or recipe '{target}'{close}"
+        + ("" if close else f": there is no database at {database}"),
+        hint="`agentr-lite envs` and `agentr-lite recipes` list names; -d names another database.",
+    )
+
+
+def _close_names(target: str) -> str:
+    from agentr_lite.core.suggestions import did_you_mean
+    from agentr_lite.envs.registry import env_names
+    from agentr_lite.recipe.loading import recipe_names
+
+    return did_you_mean(target, sorted({*env_names(), *recipe_names()}))
+
+
 def existing_run(store: Store, target: str) -> RunRow:
     """A run, where a recipe or an environment could have been named as well.
 
     Raises:
         UsageError: there is no such run, or several ids begin like this.
     """
-    from agentr_lite.core.suggestions import did_you_mean
-    from agentr_lite.envs.registry import env_names
-    from agentr_lite.recipe.loading import recipe_names
     from agentr_lite.store.runs import get_run
 
     try:
         return get_run(store, target)
     except UsageError as error:
-        close = did_you_mean(target, sorted({*env_names(), *recipe_names()}))
+        close = _close_names(target)
         if not close:
             raise
         message = f"there is no run, environment or recipe '{target}'{close}"

@@ -188,7 +188,7 @@ class TestRecipes:
             (("run", "x", "--recipe", "smoek"), "no recipe 'smoek' (did you mean 'smoke'?)"),
             (("run", "textcaft", "--recipe", "smoke"), "no environment 'textcaft' (did you mean"),
             (("search", "textcaft"), "(did you mean 'textcraft'?)"),
-            (("eval", "nonsense"), "there is no run 'nonsense'"),
+            (("eval", "nonsense"), "there is no run, environment or recipe 'nonsense'"),
             (("recipes", "show", "smok"), "no recipe 'smok' (did you mean 'smoke'?)"),
             (("envs", "show", "textcaft"), "no environment 'textcaft' (did you mean 'textcraft'?)"),
             (("play", "textcaft"), "no environment 'textcaft' (did you mean 'textcraft'?)"),
@@ -196,8 +196,6 @@ class TestRecipes:
             (("run",), "name what to run or what to resume"),
             (("run", "a", "--resume", "b"), "name what to run or what to resume"),
             (("run", "--resume", "latest", "--seed", "3"), "settings are fixed"),
-            (("run", "--resume", "nonsense"), "there is no run 'nonsense'"),
-            (("run", "--resume", "textcraft"), "there is no run 'textcraft'"),
             (("run", "textcraft", "--seed", "x"), "'x' is not a valid integer"),
             (("run", "textcraft", "--sede", "1"), "No such option '--sede'"),
         ],
@@ -212,6 +210,13 @@ class TestRecipes:
             assert code == 2 and error["hint"]
             assert error["kind"] in ("usage", "recipe")
         assert json.loads(cli("runs", "--json")[1]) == []
+
+
+@pytest.mark.parametrize("name", ["nonsense", "textcraft", "latest"])
+def test_without_a_database_nothing_is_resumed(cli: Call, home: Path, name: str) -> None:
+    code, out, err = cli("run", "--resume", name)
+    assert code == 4 and out == "" and "there is no database at" in one_error(err)
+    assert not list(home.rglob("*.db"))
 
 
 def test_a_mock_is_closed_even_when_it_fails(

@@ -142,7 +142,7 @@ class TestSearch:
     @pytest.mark.parametrize(
         ("arguments", "code", "text"),
         [
-            (["search", "nonsense"], 2, "no run 'nonsense'"),
+            (["search", "nonsense"], 2, "no run, environment or recipe 'nonsense'"),
             (["search", "corridor", "--set", "search.widht=2"], 2, "did you mean 'width'"),
             (["search", "corridor", "--set", "search.width=0"], 2, "outside"),
             (["search", "--recipe", "no.yaml", "x"], 2, "no recipe"),

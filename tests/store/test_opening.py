@@ -73,6 +73,8 @@ class TestOpening:
         cut = sqlite3.connect(path)
         cut.execute("PRAGMA journal_mode = WAL")
         cut.close()
+        with Store.open(path) as store:
+            assert runs.list_runs(store) == []
         with Store.open_to_read(path) as store:
             assert runs.list_runs(store) == []
 

@@ -374,6 +374,10 @@ class PrefixTree:
         segment.start += size
         segment.decoded -= upper.decoded
         segment.parent = upper
+        if not segment.decoded and segment.sequence != NO_SEQUENCE:
+            # The lower half has no cells yet, so the id marks the end of the upper one.
+            self.owners[segment.sequence] = upper
+            segment.sequence = NO_SEQUENCE
         return upper
 
     def segments(self) -> Iterator[Segment]:

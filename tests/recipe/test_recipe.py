@@ -93,7 +93,7 @@ class TestValues:
     def test_an_environment_may_have_its_own_values_of_these_groups(self) -> None:
         groups = {name for name, hint in typing.get_type_hints(EnvironmentSettings).items()}
         assert set(own_keys()) == groups - {"name", "share", "options"}
-        assert own_keys()["agent"] == ("brief", "max_tokens", "grammar", "action")
+        assert own_keys()["agent"] == ("brief", "max_tokens", "grammar", "examples", "action")
 
     @given(st.sampled_from(sorted(RANGES)), st.data())
     def test_ranges_hold(self, key: str, data: st.DataObject) -> None:

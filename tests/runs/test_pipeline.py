@@ -60,13 +60,22 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
         yield loop_case.contents(db)
 
 
+def heed_hangups() -> None:
+    """Where `nohup` began the tests, a child would ignore SIGHUP as they do."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def cut(
     point: str, number: int, how: signal.Signals, *arguments: object
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in a process that gets a signal at a point."""
     command = [sys.executable, PROGRAM, point, number, int(how), *arguments]
     return subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, check=False
+        [str(word) for word in command],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=heed_hangups,
     )
 
 

@@ -80,6 +80,13 @@ class Running:
         folder.mkdir(parents=True, exist_ok=True)
         self._out, self._err = folder / "stdout.txt", folder / "stderr.txt"
         ready, told = os.pipe()
+
+        def begin() -> None:
+            # Where `nohup` began the soak, a child would ignore SIGHUP as it does.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            if prepare is not None:
+                prepare()
+
         try:
             with self._out.open("wb") as out, self._err.open("wb") as err:
                 self.process = subprocess.Popen(
@@ -90,7 +97,7 @@ class Running:
                     cwd=folder,
                     env=_environment(folder, self._mark, told, env or {}),
                     pass_fds=(told,),
-                    preexec_fn=prepare,
+                    preexec_fn=begin,
                     start_new_session=True,
                 )
         finally:

@@ -305,7 +305,7 @@ def test_general_lines_of_both_layouts(tmp_path: Path) -> None:
         ('{"messages": [{"role": "assistant", "content": "x"}], "loss": [1]}', "true and false"),
         ('{"messages": [{"role": "assistant", "content": "x"}], "loss": []}', "0 loss flags"),
         ('{"messages": [{"role": "user", "content": "x"}], "loss": [true]}', "only assistant"),
-        ("[" * 100_000, "recursion"),
+        pytest.param("[" * 100_000, "nested more than 100 levels deep", id="deep"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path: Path, line: str, problem: str) -> None:

@@ -49,6 +49,26 @@ def turns(steps: Iterable[Step]) -> list[Message]:
     return messages
 
 
+def learnt_conversation(
+    opening: Opening, steps: Sequence[tuple[Step, bool]]
+) -> tuple[list[Message], list[bool]]:
+    """A chat with one loss flag a message, without the last observation, which has no answer.
+
+    Args:
+        opening: what comes before the first step.
+        steps: each with whether its turn is learnt.
+
+    Returns:
+        (messages, loss), of equal length; ``loss`` is True on learnt assistant turns only.
+    """
+    messages = opening_messages(opening)
+    loss = [False] * len(messages)
+    messages += turns(step for step, _ in steps)
+    for _, learnt in steps:
+        loss += [learnt, False]
+    return (messages[:-1], loss[:-1]) if steps else (messages, loss)
+
+
 def conversation(opening: Opening, steps: Sequence[Step] = ()) -> list[Message]:
     """The whole chat after ``steps``; it ends with a user turn."""
     return opening_messages(opening) + turns(steps)

@@ -20,9 +20,8 @@ reflect ::= "{REFLECT}"
 _ANY_ACTION = "action ::= [^\\n]+"
 _MAX_DEPTH = 40
 """Parentheses in each other; grammars may have 64."""
-_KEPT = 10_000
-"""Grammars of lists of actions. A list that comes again gets the same text, which is compiled
-once."""
+_KEPT = 256
+"""Grammars of lists of actions: as many as an actor keeps compiled. One may have 40 kB."""
 
 
 class TurnGrammar:

@@ -124,12 +124,10 @@ class Child:
         process = self._process
         assert process is not None and process.stdin is not None
         message = marshal.dumps(question)
-        data = memoryview(_HEADER.pack(len(message), limit_s) + message)
         try:
-            while data:
-                data = data[os.write(process.stdin.fileno(), data) :]
+            write_all(process.stdin.fileno(), _HEADER.pack(len(message), limit_s) + message)
         except BrokenPipeError:
-            raise ChildLost(_how_it_ended(process)) from None
+            raise ChildLost(how_it_ended(process)) from None
         deadline = time.monotonic() + limit_s
         size, _ = _HEADER.unpack(self._read(process, _HEADER.size, deadline, limit_s))
         return marshal.loads(self._read(process, size, deadline, limit_s))
@@ -152,7 +150,7 @@ class Child:
                     continue
                 part = os.read(pipe, min(size - len(data), 1 << 20))
                 if not part:
-                    raise ChildLost(_how_it_ended(process))
+                    raise ChildLost(how_it_ended(process))
                 data += part
         return data
 
@@ -178,9 +176,7 @@ def serve(answer: Callable[[Any], Any]) -> None:
         signal.setitimer(signal.ITIMER_REAL, limit_s + _ALARM_AFTER_S)
         message = marshal.dumps(answer(question) if question is not None else None)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        data = memoryview(_HEADER.pack(len(message), 0.0) + message)
-        while data:
-            data = data[os.write(answers, data) :]
+        write_all(answers, _HEADER.pack(len(message), 0.0) + message)
     os._exit(0)
 
 
@@ -209,6 +205,13 @@ def resident_bytes(pid: int) -> int:
     return int(shown) * 1024 if shown.isdigit() else 0
 
 
+def write_all(pipe: int, data: bytes) -> None:
+    """Write ``data`` to a file descriptor that may take only a part at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(pipe, rest) :]
+
+
 def _wait(pipe: int, parent: int) -> bool:
     """Wait for a question; False: the parent is gone."""
     # Another process may hold the parent's end of the pipe, so its end is not enough.
@@ -229,7 +232,8 @@ def _receive(pipe: int, size: int) -> bytes:
     return data
 
 
-def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
+def how_it_ended(process: subprocess.Popen[bytes]) -> str:
+    """What a process did whose output has ended, e.g. ``ended its process by SIGSEGV``."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_END_S)
     code = process.returncode

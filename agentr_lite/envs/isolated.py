@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from agentr_lite.core import errors
+from agentr_lite.core.child import how_it_ended, write_all
 from agentr_lite.core.errors import AgentrError, EnvironmentFault
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment, StepResult
@@ -194,7 +195,7 @@ class IsolatedEnvironment(Environment):
         assert child is not None and child.stdin is not None and child.stdout is not None
         message = marshal.dumps((call, tuple(arguments)))
         try:
-            _write(child.stdin.fileno(), HEADER.pack(len(message)) + message)
+            write_all(child.stdin.fileno(), HEADER.pack(len(message)) + message)
         except BrokenPipeError:
             raise self._death(call) from None
         deadline = time.monotonic() + limit_s if limit_s > 0 else None
@@ -225,14 +226,7 @@ class IsolatedEnvironment(Environment):
     def _death(self, call: str) -> EnvironmentFault:
         """How the child ended."""
         assert self._child is not None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(_CLOSE_S)
-        code = self._child.returncode
-        how = f"with exit code {code}"
-        if code is not None and code < 0:
-            with contextlib.suppress(ValueError):
-                how = f"by {signal.Signals(-code).name}"
-        return EnvironmentFault(self._name, f"{call}() ended its process {how}")
+        return EnvironmentFault(self._name, f"{call}() {how_it_ended(self._child)}")
 
     def _kill(self) -> None:
         child, self._child, self._plays = self._child, None, False
@@ -260,12 +254,6 @@ class IsolatedEnvironment(Environment):
             error: AgentrError = known(message, hint=hint)
             return error
         return EnvironmentFault(self._name, f"{call}() raised {kind}: {message}", hint=hint)
-
-
-def _write(pipe: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(pipe, view) :]
 
 
 def _plain(value: Any) -> Any:

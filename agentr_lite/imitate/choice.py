@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from agentr_lite.agent.boundary import guarded_tasks
-from agentr_lite.agent.conversation import conversation
+from agentr_lite.agent.conversation import learnt_conversation
 from agentr_lite.core.messages import Message
 from agentr_lite.core.openings import Example, Opening
 from agentr_lite.core.seeds import stream_seed
@@ -154,8 +154,6 @@ def imitation_messages(
         instructions: the system prompt with which the model will play.
         examples: shown before the task.
     """
-    messages = conversation(Opening(instructions, row.opening, examples), row.steps)
-    loss = [False] * (len(messages) - 2 * len(row.steps))
-    for step in row.steps:
-        loss += [step.kind == "act" and not step.invalid, False]
-    return messages[:-1], loss[:-1]
+    opening = Opening(instructions, row.opening, examples)
+    learnt = [(step, step.kind == "act" and not step.invalid) for step in row.steps]
+    return learnt_conversation(opening, learnt)

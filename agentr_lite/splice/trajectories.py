@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from agentr_lite.agent.conversation import conversation
+from agentr_lite.agent.conversation import learnt_conversation
 from agentr_lite.core.messages import Message
 from agentr_lite.core.openings import Opening
 from agentr_lite.core.steps import Step
@@ -67,11 +67,7 @@ def flagged_messages(
     Returns:
         (messages, loss), of equal length; ``loss`` is True on learnt assistant turns only.
     """
-    messages = conversation(opening, [item.step for item in steps])
-    loss = [False] * (len(messages) - 2 * len(steps))
-    for item in steps:
-        loss += [item.loss, False]
-    return (messages[:-1], loss[:-1]) if steps else (messages, loss)
+    return learnt_conversation(opening, [(item.step, item.loss) for item in steps])
 
 
 def flaws(steps: Sequence[Step]) -> list[int]:

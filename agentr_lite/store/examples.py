@@ -59,15 +59,6 @@ def _example(row: sqlite3.Row) -> Example:
     return Example(row["name"], row["content"], tuple(step for step, _ in steps))
 
 
-def copy_examples(store: Store, source_run: str, target_run: str) -> None:
-    """Give a run without examples those of another run on the same environments."""
-    store.execute(
-        "INSERT INTO examples (run_id, task_id, position, observation_id, steps_json)"
-        " SELECT ?, task_id, position, observation_id, steps_json FROM examples WHERE run_id = ?",
-        (target_run, source_run),
-    )
-
-
 def examples_key(store: Store, run_id: str) -> list[tuple[int, int, str]]:
     """What tells the examples of two runs apart, all environments together."""
     rows = store.rows(

@@ -12,7 +12,6 @@ imported here, so that a plan can be shown without it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from agentr_lite.actors.llamacpp.gguf_header import Header
 from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.core.errors import AgentrError
+from agentr_lite.core.json_values import read_json_object
 from agentr_lite.recipe.groups import TrainSettings
 
 PART_TOKENS = {"cpu": 512, "gpu": 8192}
@@ -94,7 +94,7 @@ def directory_shape(folder: Path) -> ModelShape | None:
         None where the file does not say it in the usual words.
     """
     try:
-        config: Any = json.loads((folder / "config.json").read_text("utf-8"))
+        config: Any = read_json_object(folder / "config.json")
         config = config.get("text_config", config)
         width, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
         head = int(config.get("head_dim") or width // heads)

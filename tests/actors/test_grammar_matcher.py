@@ -239,3 +239,17 @@ def test_llguidance_forces_nothing() -> None:
     with pytest.raises(RuntimeError, match="nothing is forced"):
         matcher_module._TokenBytes(VOCABULARY, ByteTokens.SIZE)(b"text")
     assert '"no_forcing": true' in to_lark(parse_grammar(TURN))
+
+
+def test_only_the_latest_grammars_stay_compiled() -> None:
+    kept = matcher_module.KEPT_GRAMMARS
+    many = Grammars(VOCABULARY, ByteTokens.SIZE)
+    texts = [f'root ::= "a{number}"' for number in range(kept + 1)]
+    compiled = [many.compiled(text) for text in texts[:kept]]
+    # The first is used again, so the second is the one that goes.
+    assert many.compiled(texts[0]) is compiled[0]
+    many.compiled(texts[kept])
+    assert many.compiled(texts[0]) is compiled[0]
+    again = many.compiled(texts[1])
+    assert again is not compiled[1]
+    assert accepts(again, "a1") and not accepts(again, "a0")

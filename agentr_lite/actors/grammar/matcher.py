@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
@@ -33,6 +34,8 @@ limits of the parser stay: larger ones mostly turn errors into waits of many sec
 _MOST_SECONDS = 5.0
 """Processor time for one answer. A usual answer takes a millisecond."""
 _SHOWN = 200
+KEPT_GRAMMARS = 256
+"""With ``agent.grammar: actions`` every state of a game may have its own: they must not pile up."""
 
 T = TypeVar("T")
 Mask = npt.NDArray[np.bool_]
@@ -54,7 +57,7 @@ class Vocabulary(Protocol):
 
 
 class Grammars:
-    """The grammars over one model's vocabulary, each compiled once."""
+    """The grammars over one model's vocabulary; the latest ones stay compiled."""
 
     def __init__(self, vocabulary: Vocabulary, size: int) -> None:
         """
@@ -65,7 +68,7 @@ class Grammars:
         self._vocabulary = vocabulary
         self._size = size
         self._tokenizer: LLTokenizer | None = None
-        self._compiled: dict[str, Grammar] = {}
+        self._compiled: OrderedDict[str, Grammar] = OrderedDict()
 
     def compiled(self, text: str) -> Grammar:
         """The grammar of a GBNF text.
@@ -73,12 +76,16 @@ class Grammars:
         Raises:
             GrammarError: it is not well formed, or too large.
         """
-        if text not in self._compiled:
+        grammar = self._compiled.pop(text, None)
+        if grammar is None:
             if self._tokenizer is None:
                 self._tokenizer = _tokenizer(self._vocabulary, self._size)
             ends = self._vocabulary.end_tokens
-            self._compiled[text] = Grammar(text, self._tokenizer, self._size, ends)
-        return self._compiled[text]
+            grammar = Grammar(text, self._tokenizer, self._size, ends)
+        self._compiled[text] = grammar
+        if len(self._compiled) > KEPT_GRAMMARS:
+            self._compiled.popitem(last=False)
+        return grammar
 
 
 class Grammar:

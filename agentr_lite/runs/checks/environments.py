@@ -10,7 +10,7 @@ from agentr_lite.agent.boundary import (
     guarded_tasks,
     guarded_valid_actions,
 )
-from agentr_lite.agent.grammar import TurnGrammar
+from agentr_lite.agent.grammar import TurnGrammar, actions_grammar
 from agentr_lite.core.errors import UsageError
 from agentr_lite.evaluate.starts import eval_tasks
 from agentr_lite.recipe.settings import Recipe
@@ -78,13 +78,14 @@ def _grammar(environment: RunEnvironment) -> str:
     tasks = guarded_tasks(env, "train") or guarded_tasks(env, split)
     if tasks:
         guarded_reset(env, tasks[0])
-        if guarded_valid_actions(env) is None:
+        actions = guarded_valid_actions(env)
+        if actions is None:
             raise UsageError(
                 f"environment '{env.name}' does not list its valid actions",
                 hint="Give it `valid_actions`; or set agent.grammar to 'env', to a GBNF file, or to"
                 " '' for none.",
             )
-        return grammar.next_turn()
+        return actions_grammar(actions)
     return ""
 
 

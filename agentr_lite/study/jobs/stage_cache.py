@@ -20,7 +20,7 @@ from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.equipment import adapter_in_use
 from agentr_lite.runs.general import usable_general
 from agentr_lite.store import Store, splices
-from agentr_lite.store.examples import copy_examples, examples_key
+from agentr_lite.store.examples import examples_key
 from agentr_lite.store.records import AdapterRow, RunRow, Stage
 from agentr_lite.store.runs import stage_status
 from agentr_lite.store.trees import copy_trees
@@ -67,7 +67,7 @@ def copy_cached_stage(
             continue
         if _copy_if_equal(store, other, run_id, recipe, number, stage):
             if not examples_key(store, run_id):
-                copy_examples(store, other.id, run_id)
+                _copy(store, "examples", {"run_id": other.id}, {"run_id": run_id})
             name = round_name(number, imitates=recipe.imitates)
             say(f"{name} {stage}: the same as in {other.id}")
             return other.id

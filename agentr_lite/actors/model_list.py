@@ -18,7 +18,7 @@ def list_models() -> list[dict[str, Any]]:
     """A row for each model; JSON types.
 
     Returns:
-        ``name``, ``state`` (bundled, named, downloaded, server, missing, broken, to pull),
+        ``name``, ``state`` (bundled, named, downloaded, copied, server, missing, broken, to pull),
         ``path``, ``file_bytes``, ``n_params``, ``train_dir``, and what else is known; ``places``
         for a model to pull, in the order in which they are tried. A catalogue model whose name the
         user has given to another is left out.
@@ -66,11 +66,17 @@ def _bundled() -> dict[str, Any]:
     }
 
 
+def _state(entry: NamedModel) -> str:
+    if entry.source.startswith("copy:"):
+        return "copied"
+    return "downloaded" if entry.source else "named"
+
+
 def _named(entry: NamedModel) -> dict[str, Any]:
     """A row for a named model; a missing or broken file is a state, not an error."""
     row: dict[str, Any] = {
         "name": entry.name,
-        "state": "downloaded" if entry.source else "named",
+        "state": _state(entry),
         "path": entry.model,
         "file_bytes": None,
         "n_params": None,

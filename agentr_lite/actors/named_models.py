@@ -33,11 +33,11 @@ class NamedModel:
     """Directory of the same weights for training; empty: not known."""
     source: str = ""
     """Where the program downloaded it from, ``REPOSITORY/FILE`` or ``index:PACKAGE==VERSION/FILE``;
-    empty: it was not downloaded."""
+    ``copy:SHA256/TYPE`` for a copy of another file; empty: the program did not write it."""
     revision: str = ""
     """Commit of that repository, or version of that package."""
     sha256: str = ""
-    """SHA-256 of the downloaded file."""
+    """SHA-256 of the file that the program wrote."""
 
 
 def list_file() -> Path:

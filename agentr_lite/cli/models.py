@@ -11,6 +11,7 @@ from agentr_lite.actors.download.removal import delete_files
 from agentr_lite.actors.download.repository import repository_file
 from agentr_lite.cli.common import json_option
 from agentr_lite.cli.downloads import Megabytes
+from agentr_lite.cli.model_copies import copy_model
 from agentr_lite.console.progress import Progress
 from agentr_lite.console.streams import emit, emit_json, emit_table, say
 from agentr_lite.console.text import truncate
@@ -168,12 +169,15 @@ def pull_model(
     say(f"Play with it: agentr-lite eval textcraft --recipe instruct --model {name}{template}")
 
 
+models.add_command(copy_model)
+
+
 @models.command("remove")
 @click.argument("name")
 @click.option("--keep-files", is_flag=True, help="Remove the name only.")
 @json_option
 def remove_model(name: str, keep_files: bool, as_json: bool) -> None:
-    """Remove NAME, and its files if `pull` fetched them and no other name needs them."""
+    """Remove NAME, and its files if `pull` or `copy` wrote them and no other name needs them."""
     from agentr_lite.actors import named_models
     from agentr_lite.actors.registry import STARTER
 
@@ -219,6 +223,7 @@ def show_model(model: str, as_json: bool) -> None:
         "sha256": file_sha256(files.gguf),
         "file_bytes": header.file_bytes,
         "type": str(header.metadata.get("general.type", "model")),
+        "matrices": header.matrix_type(),
         "architecture": header.architecture,
         "n_params": header.parameters(),
         "context_tokens": header.architecture_value("context_length") or None,
@@ -238,6 +243,11 @@ def show_model(model: str, as_json: bool) -> None:
         [(key, truncate(_one_line(value), _TEXT_COLUMNS)) for key, value in metadata.items()],
         align=["left", "left"],
     )
+    if header.matrix_type().startswith(("q", "iq")):
+        say(
+            f"An f16 copy may search faster on processors: agentr-lite models copy {model}"
+            " (docs/models.md)"
+        )
 
 
 def _list(as_json: bool) -> None:

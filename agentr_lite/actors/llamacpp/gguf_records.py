@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,18 @@ class Header:
     def parameters(self) -> int:
         """How many numbers all tensors hold together."""
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
+
+    def matrix_type(self) -> str:
+        """ggml's name of the type that most parameters have, e.g. ``q4_1``."""
+        from gguf.constants import GGMLQuantizationType
+
+        counts: Counter[int] = Counter()
+        for tensor in self.tensors:
+            counts[tensor.kind] += math.prod(tensor.shape)
+        if not counts:
+            return ""
+        [(kind, _)] = counts.most_common(1)
+        try:
+            return GGMLQuantizationType(kind).name.lower()
+        except ValueError:
+            return f"type {kind}"

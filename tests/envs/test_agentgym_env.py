@@ -269,6 +269,16 @@ def test_what_a_server_fails_at_twice_is_told_to_the_agent(textcraft: tuple[str,
     env.close()
 
 
+def test_what_the_game_refuses_is_invalid(textcraft: tuple[str, State]) -> None:
+    env = opened(textcraft[0], train="0", dev="1", test="2")
+    env.reset(env.tasks("train")[0])
+    assert env.step("up").info["invalid"] is False
+    refused = env.step("jump 3 stick")
+    assert refused.observation == "Could not jump 3 stick"
+    assert refused.info["invalid"] is True
+    env.close()
+
+
 def test_an_error_within_an_ordinary_answer_is_an_error(textcraft: tuple[str, State]) -> None:
     env = opened(textcraft[0], train="5000", dev="1", test="2")
     with pytest.raises(EnvironmentFault, match="list index out of range"):

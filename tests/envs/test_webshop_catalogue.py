@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from agentr_lite.core.errors import UsageError
 from agentr_lite.envs.webshop import Catalogue
 from agentr_lite.envs.webshop.catalogue import parse_options, parse_pricing
+from agentr_lite.envs.webshop.original import load_products, write_original
 from tests.support.webshop_case import CUP, KNOWN, MUG, ROWS, row, shop
 
 
@@ -79,3 +81,12 @@ def test_a_search_is_the_same_when_it_is_asked_again() -> None:
     assert [product.asin for product in catalogue.search("mug")] == ["B000000MUG"]
     assert catalogue.search("mug") is catalogue.search("mug")
     assert catalogue.search("the of and") == ()
+
+
+def test_a_written_catalogue_has_a_picture_of_each_product(tmp_path: Path) -> None:
+    # The original shop opens the first one without looking.
+    write_original(tmp_path, ROWS, KNOWN)
+    products, known = load_products(tmp_path / "items_shuffle.json")
+    assert all(product["images"] for product in products)
+    assert [product["asin"] for product in products] == [product["asin"] for product in ROWS]
+    assert known == KNOWN

@@ -61,13 +61,24 @@ def test_the_product_page_does_not_show_what_is_chosen() -> None:
     [
         ("description", "Keeps tea hot."),
         ("features", "Dishwasher safe glaze [SEP] Holds a pint"),
-        ("reviews", "No reviews found"),
     ],
 )
 def test_sub_pages(page: str, rest: str) -> None:
     visit = advance(shop(), ITEM, f"click[{page}]")
     assert visit is not None
     assert text(visit) == f"{HEAD} [SEP] < Prev [SEP] {rest}"
+
+
+def test_a_product_without_reviews_has_an_empty_page() -> None:
+    visit = advance(shop(), ITEM, "click[reviews]")
+    assert visit is not None
+    assert text(visit) == f"{HEAD} [SEP] < Prev"
+
+
+def test_an_empty_feature_keeps_its_place() -> None:
+    bare = Catalogue([row("B000000MUG", "Mug", small_description=["Holds a pint", "", " "])], {})
+    page = page_text(bare, ITEM._replace(page="features"), WISH)
+    assert page.endswith("< Prev [SEP] Holds a pint [SEP]  [SEP] ")
 
 
 def test_a_missing_description_leaves_nothing_behind() -> None:

@@ -144,6 +144,8 @@ class AgentGym(Environment):
             place, choices = state.place, state.choices
         else:
             result, place, choices = reply
+            is_refused = result.observation.lstrip().startswith(self._profile.refusals)
+            result = result._replace(info={**result.info, "invalid": is_refused})
         if steps >= self._max_steps and not result.terminated:
             result = result._replace(truncated=True)
         self._state = AgentGymSnapshot(state.task, place, steps, result, choices)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agentr_lite.envs.agentgym.prompts import PROMPTS
+from agentr_lite.envs.sciworld.world import INVALID, NOT_AN_ACTION
 
 Json = Any
 Numbers = Mapping[str, Sequence[int]]
@@ -21,6 +22,7 @@ Scale = Literal["reward", "score", "percent", "maze"]
 ``percent``: a score of up to 100, negative after a fatal mistake; ``maze``: a step costs 1, the
 goal costs nothing."""
 _GAMES = 200
+_NOTHING = "Nothing happens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Profile:
     """Whether the first observation must be requested after the reset."""
     keeps_full_stop: bool = False
     """Whether a full stop at the end belongs to an action; see ``Environment``."""
+    refusals: tuple[str, ...] = ()
+    """How observations begin that say that an action was not understood or not possible."""
     choices: bool = False
     """Whether replies list ``available_actions``; the first observation then ends with them."""
     games: int = _GAMES
@@ -110,6 +114,7 @@ PROFILES: dict[str, Profile] = {
             20,
             lambda number: {"data_idx": number},
             splits=_textcraft_splits,
+            refusals=("Could not ",),
             sessions=16,
         ),
         Profile(
@@ -119,17 +124,34 @@ PROFILES: dict[str, Profile] = {
             scale="percent",
             lead="task_description",
             splits=_sciworld_splits,
+            refusals=(INVALID, NOT_AN_ACTION),
             # Each session is a Java process of about a gigabyte on the server.
             sessions=2,
         ),
-        Profile("babyai", 20, lambda number: {"data_idx": number}, scale="score"),
         Profile(
-            "alfworld", 30, lambda number: {"game": number, "world_type": "Text"}, choices=True
+            "babyai",
+            20,
+            lambda number: {"data_idx": number},
+            scale="score",
+            refusals=(_NOTHING,),
+        ),
+        Profile(
+            "alfworld",
+            30,
+            lambda number: {"game": number, "world_type": "Text"},
+            refusals=(_NOTHING,),
+            choices=True,
         ),
         Profile(
             "maze", 15, lambda number: {"game": number}, prefix="/maze", scale="maze", games=26
         ),
-        Profile("wordle", 8, lambda number: {"seed": number}, prefix="/wordle"),
+        Profile(
+            "wordle",
+            8,
+            lambda number: {"seed": number},
+            prefix="/wordle",
+            refusals=("invalid word",),
+        ),
         Profile(
             "webshop",
             10,

@@ -34,6 +34,7 @@ PUBLISHED_DEPTHS = {1: 125, 2: 291, 3: 117, 4: 11}
 PUBLISHED_TEST_IDS = (*range(31), *range(140, 181), *range(420, 445), *range(533, 536))
 """Source: Agent-R's 100 TextCraft test ids (31/41/25/3 by depth)."""
 PUBLISHED_TRAIN_RANGE = range(31, 538)
+"""The published splits do not use the ids after it, 538 to 543."""
 PUBLISHED_TRAIN_SIZE = 374
 
 
@@ -107,7 +108,7 @@ def published_split(names: Sequence[str]) -> dict[str, list[str]]:
     """The published benchmark's splits over the 544 goals of the Minecraft 1.16.5 data.
 
     Test: the published ids. Train: 374 of the 438 other ids in 31-537, evenly spread, because the
-    ids used by the authors were not published. Dev: the other 64.
+    ids used by the authors were not published. Dev: the other 64, and the six after the range.
     """
     test = set(PUBLISHED_TEST_IDS)
     candidates = [index for index in PUBLISHED_TRAIN_RANGE if index not in test]
@@ -116,7 +117,8 @@ def published_split(names: Sequence[str]) -> dict[str, list[str]]:
     }
     return {
         "train": [names[index] for index in sorted(train)],
-        "dev": [names[index] for index in candidates if index not in train],
+        "dev": [names[index] for index in candidates if index not in train]
+        + list(names[PUBLISHED_TRAIN_RANGE.stop :]),
         "test": [names[index] for index in PUBLISHED_TEST_IDS],
     }
 

@@ -19,6 +19,8 @@ from agentr_lite.core.text_files import read_text
 GoalKind = Literal["synthetic", "human"]
 
 _PRODUCTS, _ATTRIBUTES, _HUMAN = "items_shuffle", "items_ins_v2", "items_human_ins"
+_NO_PICTURE = "none"
+"""In place of a picture's address, for products that have none."""
 
 
 def load_products(products: Path, limit: int = 0) -> tuple[list[Any], dict[str, Any]]:
@@ -66,6 +68,8 @@ def write_original(
         known: as in ``items_ins_v2.json``.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    # The original shop shows the first picture of each product, and fails where there is none.
+    rows = [{**row, "images": row.get("images") or [_NO_PICTURE]} for row in rows]
     for name, data in ((_PRODUCTS, rows), (_ATTRIBUTES, known)):
         text = json.dumps(data, ensure_ascii=False, indent=1)
         (directory / f"{name}.json").write_text(text + "\n", "utf-8")

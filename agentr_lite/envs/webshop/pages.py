@@ -125,8 +125,10 @@ def _body(catalogue: Catalogue, visit: Visit) -> Iterable[str]:
     if visit.page == "description":
         return [PREVIOUS, product.description]
     if visit.page == "features":
-        return [PREVIOUS, *product.features]
-    return [PREVIOUS, "No reviews found"]
+        # The original writes each into an element with lines of its own, so an empty one is kept.
+        return [PREVIOUS, *(feature.strip() or _BLANK for feature in product.features)]
+    # There are no reviews, and the original page then ends here.
+    return [PREVIOUS]
 
 
 def _results(catalogue: Catalogue, visit: Visit) -> list[str]:
@@ -164,6 +166,10 @@ def _end(visit: Visit, reward: float) -> list[str]:
 def _options_json(options: Mapping[str, str]) -> str:
     text = json.dumps(options, sort_keys=True)
     return "".join(_JSON_ESCAPES.get(letter, letter) for letter in text)
+
+
+_BLANK = " "
+"""A field without text: ``_joined`` ignores texts that are empty, and keeps this."""
 
 
 def _joined(texts: Iterable[str]) -> str:

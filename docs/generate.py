@@ -246,7 +246,7 @@ _TREE = ("<!-- tree -->\n", "<!-- end of tree -->\n")
 _OTHER_FOLDERS = {
     "recipes": "The bundled recipes",
     "benchmarks": "Speed, side by side; each module is a command",
-    "docs": "The pages; generate.py writes two of them and this tree",
+    "docs": "The pages (index.md lists them); generate.py writes two of them and this tree",
     "tests": "Tests, which mirror the packages; no network, and no model but the bundled one",
 }
 _BY_LAYER = (

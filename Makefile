@@ -13,7 +13,7 @@ ifeq ($(shell $(CC) $(NO_AMX) -x c -E /dev/null >/dev/null 2>&1 && echo yes),yes
 export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_C_FLAGS='$(NO_AMX)' -DCMAKE_CXX_FLAGS='$(NO_AMX)'
 endif
 
-.PHONY: help install dev run run-smollm2 test test-models soak smoke lint docs llama-tools bench results starter clean
+.PHONY: help install dev run run-smollm2 test test-models soak smoke lint docs llama-tools bench package results starter clean
 
 help:
 	@echo "make run      set up, then run the whole loop on TextCraft with the bundled model"
@@ -23,6 +23,7 @@ help:
 	@echo "make soak     random faults over random small runs, for an hour (MINUTES=5, SEED=17)"
 	@echo "make smoke    the whole loop in about a minute"
 	@echo "make lint     ruff and mypy"
+	@echo "make package  sdist and wheel, each installed by itself and tried on the smoke recipe"
 	@echo "make docs     write docs/commands.md and docs/recipes.md anew, draw the inspector"
 	@echo "make llama-tools  llama-server and llama-batched-bench, for tests and benchmarks"
 	@echo "make bench    the benchmarks, about an hour (docs/performance.md)"
@@ -85,6 +86,19 @@ lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The wheel is built from the sdist, so nothing that it needs is missing there.
+PACKAGE := .work/package
+TRIED = cd $(PACKAGE) && env/bin/agentr-lite run textcraft --recipe smoke --set rounds=1 --db
+package: dev
+	rm -rf $(PACKAGE)
+	$(BIN)/python -m build --outdir $(PACKAGE)
+	$(PYTHON) -m venv $(PACKAGE)/env
+	$(PACKAGE)/env/bin/pip install --quiet -c constraints.txt $(PACKAGE)/*.whl
+	$(TRIED) wheel.db
+	$(PACKAGE)/env/bin/pip uninstall --quiet --yes agentr-lite
+	$(PACKAGE)/env/bin/pip install --quiet -c constraints.txt $(PACKAGE)/*.tar.gz
+	$(TRIED) sdist.db
 
 docs: dev
 	$(BIN)/python docs/generate.py

@@ -139,13 +139,14 @@ class Session:
         Raises:
             AgentrError: the loss is not a number any more.
         """
+        packed = pairs is not None and self.takes_branches
         self.model.train()
         with self._computing() as workers:
             for number, rows in enumerate(plan):
                 groups: list[list[Part]] = [list(self._parts(examples, rows))]
                 factors = [1.0]
                 if pairs is not None:
-                    groups.append(list(self._pair_parts(pairs, pairs.plan[number])))
+                    groups.append(list(self._pair_parts(pairs, pairs.plan[number], packed)))
                     factors.append(pairs.weight)
                 steps = workers.several_gradients(groups)
                 loss = sum(by * step.loss for by, step in zip(factors, steps, strict=True))
@@ -170,11 +171,13 @@ class Session:
         Raises:
             AgentrError: one is not a number.
         """
+        packed = self.takes_branches
         self.model.eval()
-        everything = PairBatches(pairs, [], np.zeros((len(pairs), 2)), PreferenceLoss(), 1.0)
+        rows = range(len(pairs))
+        everything = PairBatches(pairs, [rows], np.zeros((len(pairs), 2)), PreferenceLoss(), 1.0)
         with self._computing() as workers:
-            found = workers.likelihoods(list(self._pair_parts(everything, range(len(pairs)))))
-        result = np.array([found[row] for row in range(len(pairs))]).reshape(-1, 2)
+            found = workers.likelihoods(list(self._pair_parts(everything, rows, packed)))
+        result = np.array([found[row] for row in rows]).reshape(-1, 2)
         _finite(float(result.sum()))
         return result
 
@@ -183,8 +186,9 @@ class Session:
         for part in split(lengths, rows, most_tokens=self.memory.part_tokens):
             yield make_part([examples[row] for row in part])
 
-    def _pair_parts(self, pairs: PairBatches, rows: Sequence[int]) -> Iterator[PairPart]:
-        packed = self.takes_branches
+    def _pair_parts(
+        self, pairs: PairBatches, rows: Sequence[int], packed: bool
+    ) -> Iterator[PairPart]:
         most = self.memory.part_tokens
         for part in split_pairs(pairs.pairs, rows, most_tokens=most, packed=packed):
             yield make_pair_part(pairs.pairs, part, pairs.references, pairs.loss, packed=packed)

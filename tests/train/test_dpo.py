@@ -118,11 +118,11 @@ def plain(model: Any, rows: list[TokenizedPair], references: Any, loss: Preferen
 def test_a_step_has_the_gradient_of_the_definition(loss: PreferenceLoss, packed: bool) -> None:
     model, rows = tiny("llama"), pairs()
     part = part_of(rows, packed=packed, loss=loss)
-    # So that the margins are of the size at which the loss bends.
     with fast_steps(), branches_possible():
         workers = Workers(model, count=1, recomputed=0)
         found = workers.likelihoods([part])
         part.references[:] = [found[row] for row in range(len(rows))]
+        # Margins at which the loss bends.
         part.references[:, 0] -= np.linspace(-8, 8, len(rows)) * 0.2 / loss.beta
         loss_value, gradient = workers.gradients([part])
         assert workers.loss([part]) == pytest.approx(loss_value, rel=1e-6)

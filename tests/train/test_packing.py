@@ -1,4 +1,4 @@
-"""Sequences with common beginnings in one row: every one is found again, and nothing stands twice."""
+"""Sequences with common beginnings in one row: each is found again, and nothing stands twice."""
 
 from __future__ import annotations
 

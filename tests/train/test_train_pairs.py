@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -218,10 +219,14 @@ def test_cut_and_resumed_is_as_uninterrupted(
     assert result.valid_pair_figures == expected.valid_pair_figures
 
 
-def test_a_finished_training_is_not_repeated(model_dir: Path, tmp_path: Path) -> None:
-    first = fit(model_dir, tmp_path, settings=changed(epochs=1))
-    again = fit(model_dir, tmp_path, settings=changed(epochs=1), resume=True)
-    assert again == first and again.pair_figures
+@pytest.fixture(scope="module")
+def one_epoch(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    return fit(model_dir, tmp_path_factory.mktemp("short"), settings=changed(epochs=0.2))
+
+
+def test_a_finished_training_is_not_repeated(model_dir: Path, one_epoch: TrainResult) -> None:
+    again = fit(model_dir, one_epoch.adapter_dir, settings=changed(epochs=0.2), resume=True)
+    assert again == one_epoch and again.pair_figures
 
 
 @pytest.mark.parametrize(
@@ -230,16 +235,16 @@ def test_a_finished_training_is_not_repeated(model_dir: Path, tmp_path: Path) ->
         {"pairs": PAIRS[:-1]},
         {"valid_pairs": HELD_OUT[:-1]},
         {"pairs": [*PAIRS[:-1], replace(PAIRS[-1], weight=2.0)]},
-        {"settings": changed(epochs=1, beta=0.4)},
-        {"settings": changed(epochs=1, label_smoothing=0.1)},
-        {"settings": changed(epochs=1, length_normalised=True)},
+        {"settings": changed(epochs=0.2, beta=0.4)},
+        {"settings": changed(epochs=0.2, label_smoothing=0.1)},
+        {"settings": changed(epochs=0.2, length_normalised=True)},
     ],
 )
 def test_the_references_of_another_training_are_not_used(
-    model_dir: Path, tmp_path: Path, changes: dict[str, Any]
+    model_dir: Path, tmp_path: Path, one_epoch: TrainResult, changes: dict[str, Any]
 ) -> None:
-    settings = changed(epochs=1)
-    fit(model_dir, tmp_path, settings=settings)
+    settings = changed(epochs=0.2)
+    shutil.copytree(one_epoch.adapter_dir, tmp_path, dirs_exist_ok=True)
     starts: list[int] = []
     fit(
         model_dir,
@@ -462,8 +467,7 @@ def test_the_sequences_of_a_pair_are_planned_as_one(
         fit(model_dir, tmp_path, settings=changed(memory=0.1))
 
 
-def test_the_state_of_a_checkpoint_is_plain_json(model_dir: Path, tmp_path: Path) -> None:
-    result = fit(model_dir, tmp_path, settings=changed(epochs=1))
-    data = json.loads((tmp_path / "checkpoint" / "state.json").read_text())
+def test_the_state_of_a_checkpoint_is_plain_json(one_epoch: TrainResult) -> None:
+    data = json.loads((one_epoch.adapter_dir / "checkpoint" / "state.json").read_text())
     assert np.array(data["references"]).shape == (len(PAIRS) + len(HELD_OUT), 2)
-    assert data["pair_figures"][0]["loss"] == result.pair_figures[0].loss
+    assert data["pair_figures"][0]["loss"] == one_epoch.pair_figures[0].loss

@@ -74,17 +74,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     rng = np.random.default_rng(1)
     count = options.batch * (options.steps + 1)
-    pairs = [
-        TokenizedPair(
-            *(
-                [Tokenized(prefix + own, [False] * len(prefix) + [True] * len(own))]
-                for size in (options.continuation, options.continuation * 3 // 4)
-                for own in [rng.integers(5, 250, size).tolist()]
-            )
-        )
-        for _ in range(count)
-        for prefix in [rng.integers(5, 250, options.prefix).tolist()]
-    ]
+    pairs = []
+    for _ in range(count):
+        prefix = rng.integers(5, 250, options.prefix).tolist()
+        sizes = options.continuation, options.continuation * 3 // 4
+        chosen, rejected = (rng.integers(5, 250, size).tolist() for size in sizes)
+        rows = [
+            [Tokenized(prefix + own, [False] * len(prefix) + [True] * len(own))]
+            for own in (chosen, rejected)
+        ]
+        pairs.append(TokenizedPair(rows[0], rows[1]))
     plan = [
         list(range(step * options.batch, (step + 1) * options.batch))
         for step in range(options.steps + 1)

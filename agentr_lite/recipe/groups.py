@@ -354,6 +354,26 @@ class TrainSettings:
     max_examples: int = setting(
         0, "At most this many of the agent's own examples; 0 = all.", low=0, high=10**9
     )
+    objective: Literal["sft", "dpo", "sft+dpo"] = setting(
+        "sft",
+        "What the training minimises. `sft`: the loss of the examples; `dpo`: that of pairs of"
+        " continuations (direct preference optimisation); `sft+dpo`: the sum of both.",
+    )
+    beta: float = setting(
+        0.1,
+        "DPO's beta: the larger, the closer the model stays to where it started.",
+        low=1e-4,
+        high=100,
+    )
+    label_smoothing: float = setting(
+        0.0, "DPO: assumed share of pairs that are the wrong way round.", low=0, high=0.49
+    )
+    length_normalised: bool = setting(
+        False, "DPO: compare mean log-likelihoods of a token instead of their sums."
+    )
+    dpo_weight: float = setting(
+        1.0, "Weight of DPO's loss beside that of the examples in `sft+dpo`.", low=1e-4, high=10**4
+    )
 
 
 @dataclass(frozen=True)

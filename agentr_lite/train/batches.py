@@ -159,7 +159,13 @@ def split_turns(example: TrainExample) -> list[TrainExample]:
 
 
 def plan_batches(
-    lengths: Sequence[int], batch_size: int, epochs: float, seed: int
+    lengths: Sequence[int],
+    batch_size: int,
+    epochs: float,
+    seed: int,
+    *,
+    beside: int = 0,
+    stream: str = "batches",
 ) -> list[list[int]]:
     """Which examples each training step takes.
 
@@ -172,21 +178,27 @@ def plan_batches(
         batch_size: most rows a batch; an epoch is cut into batches of nearly equal size.
         epochs: >= 0; at least one batch is planned if there are examples and epochs > 0.
         seed: of the order.
+        beside: number of other things of which each epoch also takes each once, in the same steps.
+            If these are more, they say how many steps an epoch has, and its steps take less than
+            ``batch_size`` examples, some perhaps none.
+        stream: name of the order among those of one seed.
 
     Returns:
         Indices into ``lengths``, a list a step.
     """
-    steps_per_epoch = -(-len(lengths) // batch_size)
+    most = max(len(lengths), beside)
+    steps_per_epoch = -(-most // batch_size)
     steps = round(epochs * steps_per_epoch)
-    if epochs > 0 and lengths:
+    if epochs > 0 and most:
         steps = max(1, steps)
     plan: list[list[int]] = []
     epoch = 0
     while len(plan) < steps:
-        rng = np.random.default_rng(stream_seed(seed, "batches", epoch))
+        rng = np.random.default_rng(stream_seed(seed, stream, epoch))
         order = rng.permutation(len(lengths))
         # Stable: equal rounded lengths stay in their random order.
-        order = order[np.argsort([-(-lengths[i] // ROUNDING) for i in order], kind="stable")]
+        rounded = np.array([-(-lengths[i] // ROUNDING) for i in order], np.int64)
+        order = order[np.argsort(rounded, kind="stable")]
         batches = [part.tolist() for part in np.array_split(order, steps_per_epoch)]
         plan += [batches[i] for i in rng.permutation(len(batches))]
         epoch += 1

@@ -14,9 +14,19 @@ from typing import Any
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.train.batches import Tokenized
+from agentr_lite.train.dpo import PairFigures
+from agentr_lite.train.preferences import TokenizedPair
 
 _STATE = "state.json"
-LATER_KEYS = ("validations", "clip_norm")
+LATER_KEYS = (
+    "validations",
+    "clip_norm",
+    "objective",
+    "beta",
+    "label_smoothing",
+    "length_normalised",
+    "dpo_weight",
+)
 """Keys that count only where they differ from their defaults: a checkpoint that was written before
 they existed was made with these, and can be resumed."""
 
@@ -36,6 +46,13 @@ class TrainingState:
     """(step, loss in nats a token); step 1 is the first."""
     valid_losses: list[tuple[int, float]] = field(default_factory=list)
     """(steps taken, loss in nats a token); the first is before any training."""
+    pair_figures: list[PairFigures] = field(default_factory=list)
+    """Of the pairs of each step that has some."""
+    valid_pair_figures: list[PairFigures] = field(default_factory=list)
+    """Of the held-out pairs, at each validation."""
+    references: list[list[float]] | None = None
+    """Log-likelihoods in nats, of chosen and rejected, before the training: those of the pairs
+    that are trained on, then those of the held-out ones. None: not computed yet, or no pairs."""
     finished: bool = False
 
     @property
@@ -69,6 +86,8 @@ class CheckpointFolder:
         # JSON has no tuples.
         data["train_losses"] = [(step, loss) for step, loss in data["train_losses"]]
         data["valid_losses"] = [(step, loss) for step, loss in data["valid_losses"]]
+        for key in ("pair_figures", "valid_pair_figures"):
+            data[key] = [PairFigures(**row) for row in data.get(key, ())]
         state = TrainingState(**data)
         return state if state.fingerprint == fingerprint else None
 
@@ -98,8 +117,18 @@ def fingerprint(
     seed: int,
     start_adapter: Path | None,
     examples: Sequence[Sequence[Tokenized]],
+    pairs: Sequence[Sequence[TokenizedPair]] = (),
 ) -> str:
-    """A digest of everything that decides a training's result."""
+    """A digest of everything that decides a training's result.
+
+    Args:
+        model_dir: the base.
+        settings: from the recipe.
+        seed: of the training.
+        start_adapter: its directory, if there is one.
+        examples: those to learn, and those held out.
+        pairs: the same, if the objective takes pairs.
+    """
     # The mixture's settings show in the examples themselves.
     relevant: dict[str, Any] = {
         name: getattr(settings, name)
@@ -118,7 +147,19 @@ def fingerprint(
         digest.update(file_sha256(path).encode())
     for part in examples:
         for example in part:
-            row = [example.tokens, [int(flag) for flag in example.mask], example.weight]
-            digest.update(json.dumps(row).encode())
+            digest.update(_row(example))
+        digest.update(b"|")
+    for pair_part in pairs:
+        for pair in pair_part:
+            for continuation in pair.continuations:
+                for sequence in continuation:
+                    digest.update(_row(sequence))
+                digest.update(b"/")
+            digest.update(json.dumps(pair.weight).encode())
         digest.update(b"|")
     return digest.hexdigest()
+
+
+def _row(example: Tokenized) -> bytes:
+    row = [example.tokens, [int(flag) for flag in example.mask], example.weight]
+    return json.dumps(row).encode()

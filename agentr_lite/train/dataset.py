@@ -11,7 +11,7 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from agentr_lite.core.errors import RecipeError
@@ -22,6 +22,7 @@ from agentr_lite.splice.trajectories import good_examples
 from agentr_lite.store import Store, splices, trees
 from agentr_lite.store.records import DatasetItemRow, ItemKind, ItemSplit
 from agentr_lite.train.batches import TrainExample
+from agentr_lite.train.preferences import PreferenceExample
 
 T = TypeVar("T")
 
@@ -42,6 +43,10 @@ class Dataset:
     the first two); ``duplicates`` and ``over_limit`` agent examples left out;
     ``general_repeated``: general examples beyond one of each line; ``general_refused``: general
     chats left out because the chat template refuses them, if any."""
+    pairs: list[PreferenceExample] = field(default_factory=list)
+    """What a preference objective (``train.objective``) learns from."""
+    valid_pairs: list[PreferenceExample] = field(default_factory=list)
+    """Pairs of tasks that ``pairs`` has none of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,16 +37,17 @@ static inline float exp_(float x) {
 
 /* Shapes, in tokens t, heads h and the head's size d; the strides count floats, and d is dense.
  * Several query heads share a key head: head h uses key head h / (heads / key_heads).
- *   q (h, t, d)    k, v (key head, t, d)    out, d_out (t, h, d)    lse (h, t): log of the sum
+ *   q (h, t, d)    k, v (key head, first + t, d)    out, d_out (t, h, d)    lse (h, t): log of the sum
+ * Query i attends to the first + i + 1 first keys.
  */
 typedef struct {
   const float *q, *k, *v;
   int64_t q_head, q_token, k_head, k_token, v_head, v_token;
-  int64_t heads, key_heads, tokens, size;
+  int64_t heads, key_heads, tokens, first, size;
   float scale;
 } Attention;
 
-enum { BLOCK = 128 }; /* queries at a time; the scratch holds BLOCK * tokens floats */
+enum { BLOCK = 128 }; /* queries at a time; the scratch holds BLOCK * keys floats */
 
 WIDE static void softmax_row(float *row, int64_t valid, int64_t width, float *lse) {
   float top = row[0], sum = 0;
@@ -72,11 +73,13 @@ void attention(const Attention *a, float *out, float *lse, float *scores) {
     const float *v = a->v + shared * a->v_head;
     for (int64_t begin = 0; begin < a->tokens; begin += BLOCK) {
       int64_t end = begin + BLOCK < a->tokens ? begin + BLOCK : a->tokens, rows = end - begin;
-      sgemm(ROW_MAJOR, PLAIN, TRANSPOSED, rows, end, d, a->scale, q + begin * a->q_token,
-            a->q_token, k, a->k_token, 0, scores, end);
+      int64_t keys = a->first + end;
+      sgemm(ROW_MAJOR, PLAIN, TRANSPOSED, rows, keys, d, a->scale, q + begin * a->q_token,
+            a->q_token, k, a->k_token, 0, scores, keys);
       for (int64_t i = 0; i < rows; i++)
-        softmax_row(scores + i * end, begin + i + 1, end, lse + h * a->tokens + begin + i);
-      sgemm(ROW_MAJOR, PLAIN, PLAIN, rows, d, end, 1, scores, end, v, a->v_token, 0,
+        softmax_row(scores + i * keys, a->first + begin + i + 1, keys,
+                    lse + h * a->tokens + begin + i);
+      sgemm(ROW_MAJOR, PLAIN, PLAIN, rows, d, keys, 1, scores, keys, v, a->v_token, 0,
             out + begin * out_token + h * d, out_token);
     }
   }
@@ -97,7 +100,8 @@ WIDE static void backward_row(float *p, float *dp, int64_t valid, int64_t width,
   memset(dp + valid, 0, (width - valid) * sizeof(float));
 }
 
-/* The gradients: d_q (t, h, d); d_k and d_v (t, key head, d), which must be 0 before. */
+/* The gradients: d_q (t, h, d), which is set; d_k and d_v (first + t, key head, d), to which is
+ * added. */
 void attention_gradient(const Attention *a, const float *out, const float *d_out, const float *lse,
                         float *d_q, float *d_k, float *d_v, float *p, float *dp) {
   int64_t d = a->size, out_token = a->heads * d, key_token = a->key_heads * d;
@@ -107,19 +111,20 @@ void attention_gradient(const Attention *a, const float *out, const float *d_out
     const float *v = a->v + shared * a->v_head;
     for (int64_t begin = 0; begin < a->tokens; begin += BLOCK) {
       int64_t end = begin + BLOCK < a->tokens ? begin + BLOCK : a->tokens, rows = end - begin;
-      int64_t here = begin * out_token + h * d;
-      sgemm(ROW_MAJOR, PLAIN, TRANSPOSED, rows, end, d, a->scale, q + begin * a->q_token,
-            a->q_token, k, a->k_token, 0, p, end);
-      sgemm(ROW_MAJOR, PLAIN, TRANSPOSED, rows, end, d, 1, d_out + here, out_token, v, a->v_token,
-            0, dp, end);
+      int64_t keys = a->first + end, here = begin * out_token + h * d;
+      sgemm(ROW_MAJOR, PLAIN, TRANSPOSED, rows, keys, d, a->scale, q + begin * a->q_token,
+            a->q_token, k, a->k_token, 0, p, keys);
+      sgemm(ROW_MAJOR, PLAIN, TRANSPOSED, rows, keys, d, 1, d_out + here, out_token, v, a->v_token,
+            0, dp, keys);
       for (int64_t i = 0; i < rows; i++)
-        backward_row(p + i * end, dp + i * end, begin + i + 1, end, lse[h * a->tokens + begin + i],
-                     out + here + i * out_token, d_out + here + i * out_token, d, a->scale);
-      sgemm(ROW_MAJOR, PLAIN, PLAIN, rows, d, end, 1, dp, end, k, a->k_token, 0, d_q + here,
+        backward_row(p + i * keys, dp + i * keys, a->first + begin + i + 1, keys,
+                     lse[h * a->tokens + begin + i], out + here + i * out_token,
+                     d_out + here + i * out_token, d, a->scale);
+      sgemm(ROW_MAJOR, PLAIN, PLAIN, rows, d, keys, 1, dp, keys, k, a->k_token, 0, d_q + here,
             out_token);
-      sgemm(ROW_MAJOR, TRANSPOSED, PLAIN, end, d, rows, 1, dp, end, q + begin * a->q_token,
+      sgemm(ROW_MAJOR, TRANSPOSED, PLAIN, keys, d, rows, 1, dp, keys, q + begin * a->q_token,
             a->q_token, 1, d_k + shared * d, key_token);
-      sgemm(ROW_MAJOR, TRANSPOSED, PLAIN, end, d, rows, 1, p, end, d_out + here, out_token, 1,
+      sgemm(ROW_MAJOR, TRANSPOSED, PLAIN, keys, d, rows, 1, p, keys, d_out + here, out_token, 1,
             d_v + shared * d, key_token);
     }
   }

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentr_lite.actors.mlx.blas import compiled_library, use_fast_blas
+from agentr_lite.train.packing import Branch
 
 _FLAGS = ("-O3", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math")
 _BLOCK = 128
@@ -35,7 +37,7 @@ class _Attention(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_void_p) for name in "qkv"),
         *((f"{name}_{axis}", ctypes.c_int64) for name in "qkv" for axis in ("head", "token")),
-        *((name, ctypes.c_int64) for name in ("heads", "key_heads", "tokens", "size")),
+        *((name, ctypes.c_int64) for name in ("heads", "key_heads", "tokens", "first", "size")),
         ("scale", ctypes.c_float),
     )
 
@@ -67,7 +69,14 @@ class Kernels:
         library.set_sgemm(ctypes.c_void_p(sgemm))
         self.silu = self._differentiable_silu()
 
-    def attention(self, q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
+    def attention(
+        self,
+        q: mx.array,
+        k: mx.array,
+        v: mx.array,
+        scale: float,
+        branches: Sequence[Branch] = (),
+    ) -> mx.array:
         """Causal attention of each row with itself.
 
         Args:
@@ -75,19 +84,21 @@ class Kernels:
             k: shape (rows, key heads, tokens, size).
             v: the same.
             scale: factor of the scores.
+            branches: of every row (``packing``); empty for rows without.
 
         Returns:
             Shape (rows, heads, tokens, size).
         """
+        branches = branches or (((0, q.shape[2]),),)
 
         @mx.custom_function
         def attend(q: mx.array, k: mx.array, v: mx.array) -> tuple[mx.array, mx.array]:
-            return self._attend(q, k, v, scale)
+            return self._attend(q, k, v, scale, branches)
 
         @attend.vjp
         def gradient(primals: Any, cotangents: Any, outputs: Any) -> tuple[mx.array, ...]:
             (q, k, v), (out, sums) = primals, outputs
-            return self._attention_gradient(q, k, v, out, sums, cotangents[0], scale)
+            return self._attention_gradient(q, k, v, out, sums, cotangents[0], scale, branches)
 
         results: Any = attend(q, k, v)
         out: mx.array = results[0].transpose(0, 2, 1, 3)
@@ -136,20 +147,22 @@ class Kernels:
         return silu
 
     def _attend(
-        self, q: mx.array, k: mx.array, v: mx.array, scale: float
+        self, q: mx.array, k: mx.array, v: mx.array, scale: float, branches: Sequence[Branch]
     ) -> tuple[mx.array, mx.array]:
         """The output, shape (rows, tokens, heads, size), and the logarithms of the sums."""
         mx.eval(q, k, v)
         views = [_view(array) for array in (q, k, v)]
         rows, heads, tokens, size = q.shape
         out = np.empty((rows, tokens, heads, size), np.float32)
-        sums = np.empty((rows, heads, tokens), np.float32)
+        # Of each branch, shape (heads, own tokens), one after the other.
+        sums = np.empty((rows, heads * tokens), np.float32)
         scores = np.empty(min(_BLOCK, tokens) * tokens, np.float32)
         for row in range(rows):
-            self._lib.attention(
-                ctypes.byref(_described(views, row, scale)),
-                *map(_pointer, (out[row], sums[row], scores)),
-            )
+            for branch in branches:
+                begin, end = branch[-1]
+                described, _kept = _described(views, row, branch, scale)
+                parts = out[row, begin:end], sums[row, heads * begin : heads * end], scores
+                self._lib.attention(ctypes.byref(described), *map(_pointer, parts))
         return mx.array(out), mx.array(sums)
 
     def _attention_gradient(
@@ -161,6 +174,7 @@ class Kernels:
         sums: mx.array,
         cotangent: mx.array,
         scale: float,
+        branches: Sequence[Branch],
     ) -> tuple[mx.array, ...]:
         mx.eval(q, k, v, out, sums, cotangent)
         views = [_view(array) for array in (q, k, v)]
@@ -171,20 +185,50 @@ class Kernels:
         d_k, d_v = np.zeros((2, rows, tokens, key_heads, size), np.float32)
         scratch = np.empty((2, min(_BLOCK, tokens) * tokens), np.float32)
         for row in range(rows):
-            parts = (outs[row], incoming[row], logs[row], d_q[row], d_k[row], d_v[row], *scratch)
-            self._lib.attention_gradient(
-                ctypes.byref(_described(views, row, scale)), *map(_pointer, parts)
-            )
+            for branch in branches:
+                begin, end = branch[-1]
+                own, logs_here = slice(begin, end), logs[row, heads * begin : heads * end]
+                described, _kept = _described(views, row, branch, scale)
+                to_k, to_v = d_k[row, own], d_v[row, own]
+                if len(branch) > 1:
+                    keys = sum(span[1] - span[0] for span in branch)
+                    to_k, to_v = np.zeros((2, keys, key_heads, size), np.float32)
+                parts = outs[row, own], incoming[row, own], logs_here, d_q[row, own], to_k, to_v
+                self._lib.attention_gradient(
+                    ctypes.byref(described), *map(_pointer, (*parts, *scratch))
+                )
+                if len(branch) > 1:
+                    _scatter(to_k, d_k[row], branch)
+                    _scatter(to_v, d_v[row], branch)
         return tuple(mx.array(part).transpose(0, 2, 1, 3) for part in (d_q, d_k, d_v))
 
 
-def _described(views: list[Floats], row: int, scale: float) -> _Attention:
-    """One row's arrays, each of shape (rows, heads, tokens, size), with their strides."""
-    q, k, v = (view[row] for view in views)
-    strides = (stride // 4 for array in (q, k, v) for stride in array.strides[:2])
-    return _Attention(
-        *map(_pointer, (q, k, v)), *strides, len(q), len(k), q.shape[1], q.shape[2], scale
-    )
+def _described(
+    views: list[Floats], row: int, branch: Branch, scale: float
+) -> tuple[_Attention, list[Floats]]:
+    """One branch of a row of arrays of shape (rows, heads, tokens, size), with their strides.
+
+    Returns:
+        The description, and the arrays that must live as long as it.
+    """
+    begin, end = branch[-1]
+    arrays = [views[0][row][:, begin:end]]
+    for view in views[1:]:
+        spans = [view[row][:, slice(*span)] for span in branch]
+        arrays.append(spans[0] if len(spans) == 1 else np.concatenate(spans, axis=1))
+    q, k, _ = arrays
+    strides = (stride // 4 for array in arrays for stride in array.strides[:2])
+    first = k.shape[1] - q.shape[1]
+    sizes = len(q), len(k), q.shape[1], first, q.shape[2]
+    return _Attention(*map(_pointer, arrays), *strides, *sizes, scale), arrays
+
+
+def _scatter(gradient: Floats, target: Floats, branch: Branch) -> None:
+    """Add the gradient of the keys on a branch's way to that of the row, along axis 0."""
+    done = 0
+    for begin, end in branch:
+        target[begin:end] += gradient[done : done + end - begin]
+        done += end - begin
 
 
 def _view(array: mx.array) -> Floats:

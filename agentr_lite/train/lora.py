@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from agentr_lite.actors.chat.encoder import History
 from agentr_lite.actors.llamacpp.machine import available_bytes, physical_cores
@@ -17,23 +15,15 @@ from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE, convert_adapter
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.recipe.groups import TrainSettings
-from agentr_lite.train.batches import (
-    Tokenized,
-    TrainExample,
-    chat_encoder,
-    plan_batches,
-    tokenize_all,
-)
+from agentr_lite.train.batches import TrainExample, chat_encoder, tokenize_all
 from agentr_lite.train.checkpoint import CheckpointFolder, TrainingState, fingerprint
+from agentr_lite.train.dpo import FALLING_HINT, PairFigures, falling_likelihood
+from agentr_lite.train.loop import BEST, Material, Report, Training
 from agentr_lite.train.memory import directory_shape, plan_memory
-
-if TYPE_CHECKING:
-    from agentr_lite.train.mlx_session import Session
+from agentr_lite.train.parts import pair_tokens
+from agentr_lite.train.preferences import DroppedPairs, PreferenceExample, tokenize_pairs
 
 GGUF_FILE = "adapter.gguf"
-_BEST = "best"
-
-Report = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +35,7 @@ class TrainResult:
     gguf_path: Path
     """The same adapter for llama.cpp."""
     train_losses: list[tuple[int, float]]
-    """(step, loss in nats a token), one a step."""
+    """(step, loss), one a step; in nats a token for ``sft``, a pair for ``dpo``, or their sum."""
     valid_losses: list[tuple[int, float]]
     """(steps taken, loss); the first is the model before training. Empty without examples."""
     steps: int
@@ -58,6 +48,14 @@ class TrainResult:
     seconds: float
     dropped: int
     """Sequences left out: too long, or without a turn that carries loss."""
+    pair_figures: list[PairFigures] = field(default_factory=list)
+    """Of each step that has pairs."""
+    valid_pair_figures: list[PairFigures] = field(default_factory=list)
+    """Of the held-out pairs at each validation."""
+    dropped_pairs: DroppedPairs = field(default_factory=DroppedPairs)
+    """Pairs left out, held-out ones too."""
+    warning: str = ""
+    """What the pairs' figures warn of, and what to do; empty if nothing."""
 
 
 def train_lora(
@@ -74,16 +72,23 @@ def train_lora(
     thinking: bool = False,
     on_report: Report | None = None,
     resume: bool = False,
+    pairs: Sequence[PreferenceExample] = (),
+    valid_pairs: Sequence[PreferenceExample] = (),
 ) -> TrainResult:
-    """Train a LoRA adapter on the flagged turns of ``train``.
+    """Train a LoRA adapter on the flagged turns of ``train``, on ``pairs``, or on both.
 
     The same arguments on the same machine give the same adapter, cut and resumed or not.
 
+    An epoch takes each example and each pair once. With ``sft+dpo`` a step takes a batch of
+    examples and a batch of pairs: the larger set, ``batch_size`` at a time, says how many steps an
+    epoch has, and the other one is spread evenly over them.
+
     Args:
         model_dir: the base's weights in Hugging Face's or MLX's format.
-        train: what to learn.
+        train: what to learn; not looked at with ``dpo``.
         valid: held out; its loss decides when to stop and which adapter to keep, unless
-            ``settings.patience`` is 0: then the last one is kept.
+            ``settings.patience`` is 0: then the last one is kept. With ``sft+dpo``, the sum of its
+            loss and that of ``valid_pairs`` decides; of a set that is empty, nothing is added.
         settings: from the recipe; ``eta``, ``general`` and ``validation`` are the caller's.
         seed: of the adapter's initial values and of the order of the examples.
         out_dir: for the adapter and, while training, the checkpoint.
@@ -92,9 +97,13 @@ def train_lora(
         history: how finished turns become tokens, as in play.
         thinking: turns begin with thoughts, as in play.
         on_report: called with ``{"event": "start" | "step" | "valid" | "end", "step": n, ...}``;
-            ``steps`` and ``loss`` at a step, ``valid_loss`` at a validation.
+            ``steps`` and ``loss`` at a step, and ``margin`` if it has pairs; ``valid_loss`` at a
+            validation; ``warning`` at the end.
         resume: continue from the checkpoint in ``out_dir`` if it belongs to this same training. A
             checkpoint of other settings, other data or another model is replaced.
+        pairs: what to prefer; not looked at with ``sft``. The log-likelihoods to compare with are
+            those of the model from which the training starts, computed once.
+        valid_pairs: held out.
 
     Raises:
         ModelError: the model or the adapter cannot be used.
@@ -115,51 +124,74 @@ def train_lora(
         history=history,
         thinking=thinking,
     )
-    examples, dropped = tokenize_all(encoder, train, settings.max_length)
-    held_out, dropped_valid = tokenize_all(encoder, valid, settings.max_length)
-    if not examples:
+    takes_examples, takes_pairs = settings.objective != "dpo", settings.objective != "sft"
+    used = (train, valid) if takes_examples else ((), ())
+    examples, dropped = tokenize_all(encoder, used[0], settings.max_length)
+    held_out, dropped_valid = tokenize_all(encoder, used[1], settings.max_length)
+    if takes_examples and not examples:
         raise AgentrError(
             f"nothing to train on: of {len(train)} examples {dropped.too_long} are longer than"
             f" {settings.max_length} tokens and {dropped.no_loss} have no turn to learn",
             hint="Raise train.max_length, or collect more data.",
         )
+    used_pairs = (pairs, valid_pairs) if takes_pairs else ((), ())
+    compared, dropped_pairs = tokenize_pairs(encoder, used_pairs[0], settings.max_length)
+    held_out_pairs, dropped_valid_pairs = tokenize_pairs(
+        encoder, used_pairs[1], settings.max_length
+    )
+    if takes_pairs and not compared:
+        raise _no_pairs(len(pairs), dropped_pairs, settings)
+    material = Material(examples, held_out, compared, held_out_pairs, settings=settings, seed=seed)
+    packed = takes_pairs and session.takes_branches
     memory = plan_memory(
         directory_shape(model_dir),
         settings,
-        longest=max(_lengths([*examples, *held_out])),
+        longest=_longest(material, packed=packed),
         cores=physical_cores(),
         gpu=session.on_gpu,
         free=free,
     )
-    plan = plan_batches(_lengths(examples), settings.batch_size, settings.epochs, seed)
     out_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = CheckpointFolder(out_dir)
-    mark = fingerprint(model_dir, settings, seed, start_adapter, [examples, held_out])
+    mark = fingerprint(
+        model_dir,
+        settings,
+        seed,
+        start_adapter,
+        [examples, held_out],
+        [compared, held_out_pairs] if takes_pairs else [],
+    )
     saved = checkpoint.load(mark) if resume else None
     if saved and saved.finished and not (out_dir / GGUF_FILE).exists():
         saved = None
     state = saved or TrainingState(mark)
-    report(
-        {
-            "event": "start",
-            "step": state.step,
-            "steps": len(plan),
-            "examples": len(examples),
-            "validation_examples": len(held_out),
-            "dropped": dataclasses.asdict(dropped),
-            "memory": dataclasses.asdict(memory),
-            "fast_blas": blas.fast,
-            "blas": blas.reason,
+    start = {
+        "event": "start",
+        "step": state.step,
+        "steps": material.steps,
+        "examples": len(examples),
+        "validation_examples": len(held_out),
+        "dropped": dataclasses.asdict(dropped),
+        "memory": dataclasses.asdict(memory),
+        "fast_blas": blas.fast,
+        "blas": blas.reason,
+    }
+    if takes_pairs:
+        start |= {
+            "pairs": len(compared),
+            "validation_pairs": len(held_out_pairs),
+            "dropped_pairs": dataclasses.asdict(dropped_pairs),
+            "prefixes_shared": packed,
         }
-    )
+    report(start)
     if not state.finished:
-        session.prepare(settings, seed=seed, steps=len(plan), start_adapter=start_adapter)
+        session.prepare(settings, seed=seed, steps=material.steps, start_adapter=start_adapter)
         session.memory = memory
-        training = _Training(session, examples, held_out, plan, settings, state, report)
+        training = Training(session, material, state, report)
         if saved:
             session.restore(checkpoint.path)
         else:
-            training.validate_and_save(checkpoint)
+            training.begin(checkpoint)
         training.run(checkpoint)
         _export(checkpoint, model_dir, out_dir)
         note_made(out_dir / GGUF_FILE)
@@ -167,6 +199,10 @@ def train_lora(
         # The optimizer's state, the larger part of the folder, is not needed any more.
         checkpoint.save(state, lambda _: None)
     best = state.best if settings.patience else None
+    warning = falling_likelihood(
+        state.pair_figures,
+        [row for row in state.valid_pair_figures if best is None or row.step <= best[0]],
+    )
     result = TrainResult(
         adapter_dir=out_dir,
         gguf_path=out_dir / GGUF_FILE,
@@ -174,98 +210,46 @@ def train_lora(
         valid_losses=state.valid_losses,
         steps=state.step,
         best_step=best[0] if best else state.step,
-        stopped_early=state.step < len(plan),
+        stopped_early=state.step < material.steps,
         tokens=state.tokens,
         seconds=state.seconds,
         dropped=dropped.total + dropped_valid.total,
+        pair_figures=state.pair_figures,
+        valid_pair_figures=state.valid_pair_figures,
+        dropped_pairs=dropped_pairs + dropped_valid_pairs,
+        warning=f"{warning}. {FALLING_HINT}" if warning else "",
     )
-    report({"event": "end", "step": result.steps, "best_step": result.best_step})
+    end = {"event": "end", "step": result.steps, "best_step": result.best_step}
+    report({**end, "warning": result.warning})
     return result
-
-
-class _Training:
-    """The loop over segments: train, validate, save, perhaps stop."""
-
-    def __init__(
-        self,
-        session: Session,
-        examples: Sequence[Tokenized],
-        held_out: Sequence[Tokenized],
-        plan: Sequence[Sequence[int]],
-        settings: TrainSettings,
-        state: TrainingState,
-        report: Report,
-    ) -> None:
-        self._session = session
-        self._examples = examples
-        self._held_out = held_out
-        self._plan = plan
-        self._settings = settings
-        self._state = state
-        self._report = report
-
-    def run(self, checkpoint: CheckpointFolder) -> None:
-        """Train to the end of the plan or to the early stop; the checkpoint then is the result."""
-        state = self._state
-        segment = max(1, -(-len(self._plan) // self._settings.validations))
-        while state.step < len(self._plan) and not self._should_stop():
-            began = time.perf_counter()
-            start = state.step
-            batches = self._plan[start : start + segment]
-            self._session.run(self._examples, batches, self._on_step)
-            state.tokens += sum(len(self._examples[i].tokens) for rows in batches for i in rows)
-            state.seconds += time.perf_counter() - began
-            self.validate_and_save(checkpoint)
-
-    def _should_stop(self) -> bool:
-        patience = self._settings.patience
-        return patience > 0 and self._state.validations_since_best >= patience
-
-    def _validates(self) -> bool:
-        """Whether the validation loss is due: no decision depends on it without patience."""
-        state, steps = self._state, len(self._plan)
-        if self._settings.patience or not state.valid_losses or state.step == steps:
-            return True
-        an_epoch = -(-len(self._examples) // self._settings.batch_size)
-        return state.step // an_epoch > state.valid_losses[-1][0] // an_epoch
-
-    def _on_step(self, loss: float) -> None:
-        state = self._state
-        state.step += 1
-        state.train_losses.append((state.step, loss))
-        self._report({"event": "step", "step": state.step, "steps": len(self._plan), "loss": loss})
-
-    def validate_and_save(self, checkpoint: CheckpointFolder) -> None:
-        """Take the validation loss, if it is due, and replace the checkpoint."""
-        state = self._state
-        if self._held_out and self._validates():
-            began = time.perf_counter()
-            loss = self._session.validate(self._held_out)
-            state.seconds += time.perf_counter() - began
-            state.valid_losses.append((state.step, loss))
-            self._report({"event": "valid", "step": state.step, "valid_loss": loss})
-        improved = (
-            self._settings.patience == 0
-            or not state.valid_losses
-            or state.validations_since_best == 0
-        )
-
-        def write(folder: Path) -> None:
-            self._session.save(folder)
-            kept = folder if improved else checkpoint.path / _BEST
-            (folder / _BEST).mkdir()
-            for name in (ADAPTER_FILE, CONFIG_FILE):
-                shutil.copyfile(kept / name, folder / _BEST / name)
-
-        checkpoint.save(state, write)
 
 
 def _export(checkpoint: CheckpointFolder, model_dir: Path, out_dir: Path) -> None:
     """Put the best adapter where it belongs, in both formats."""
     for name in (ADAPTER_FILE, CONFIG_FILE):
-        shutil.copyfile(checkpoint.path / _BEST / name, out_dir / name)
+        shutil.copyfile(checkpoint.path / BEST / name, out_dir / name)
     convert_adapter(out_dir, model_dir, out_dir / GGUF_FILE)
 
 
-def _lengths(examples: Sequence[Tokenized]) -> list[int]:
-    return [len(example.tokens) for example in examples]
+def _longest(material: Material, *, packed: bool) -> int:
+    """Tokens of the longest example, or of the longest pair, whose sequences go together."""
+    examples = (len(row.tokens) for row in (*material.examples, *material.held_out))
+    pairs = (
+        pair_tokens([pair], packed=packed) for pair in (*material.pairs, *material.held_out_pairs)
+    )
+    return max((*examples, *pairs))
+
+
+def _no_pairs(given: int, dropped: DroppedPairs, settings: TrainSettings) -> AgentrError:
+    """The error of a training on pairs that has none."""
+    if not given:
+        return AgentrError(
+            f"train.objective is {settings.objective}, but there is no pair to learn from",
+            hint="Collect more data, or set train.objective to sft.",
+        )
+    return AgentrError(
+        f"no pair to learn from: of {given} pairs {dropped.too_long} are longer than"
+        f" {settings.max_length} tokens, {dropped.ties} have two equal continuations and"
+        f" {dropped.no_loss} have one without a turn to learn",
+        hint="Raise train.max_length, collect more data, or set train.objective to sft.",
+    )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+import numpy.typing as npt
 
+from agentr_lite.train.dpo import Floats
 from agentr_lite.train.kernels import kernels
-from agentr_lite.train.parts import Part
+from agentr_lite.train.parts import PairPart, Part
 
 _LOGITS_BYTES = 32 << 20
 """Logits that exist at a time. There are about three arrays of this size."""
@@ -94,22 +97,34 @@ def comes_apart(model: Any) -> bool:
     return bool((mx.abs(ours - whole).max() <= _SAME * mx.abs(whole).max()).item())
 
 
-def summed_loss(halves: Halves, part: Part, *, learns: bool) -> mx.array:
-    """Weighted sum of the losses, in nats, of predicting the tokens to be learnt.
+@dataclass
+class Computed:
+    """What a part's loss was made of."""
+
+    likelihoods: Floats | None = None
+    """Of a part of pairs: log-likelihoods of chosen and rejected in nats, shape (pairs, 2)."""
+
+
+def summed_loss(
+    halves: Halves, part: Part, *, learns: bool, computed: Computed | None = None
+) -> mx.array:
+    """Weighted sum of a part's losses in nats: of predicting the tokens to be learnt, or of pairs.
 
     Args:
         halves: the model.
         part: some rows.
         learns: a gradient will be asked for; without one this takes half of the time.
+        computed: is filled.
     """
     states = halves.body(mx.array(part.tokens[:, :-1]))
     picked = states.reshape(-1, states.shape[-1])[mx.array(part.picks)]
+    computed = computed or Computed()
     if not learns:
-        return mx.array(_losses(halves, picked, part, learns=False)[0])
+        return mx.array(_losses(halves, picked, part, computed, learns=False)[0])
 
     @mx.custom_function
     def loss(picked: mx.array) -> tuple[mx.array, mx.array]:
-        total, gradients = _losses(halves, picked, part, learns=True)
+        total, gradients = _losses(halves, picked, part, computed, learns=True)
         return mx.array(total), mx.concatenate(gradients)
 
     @loss.vjp
@@ -123,10 +138,11 @@ def summed_loss(halves: Halves, part: Part, *, learns: bool) -> mx.array:
 
 
 def _losses(
-    halves: Halves, picked: mx.array, part: Part, *, learns: bool
+    halves: Halves, picked: mx.array, part: Part, computed: Computed, *, learns: bool
 ) -> tuple[float, list[mx.array]]:
     """The sum of the losses and, if ``learns``, its gradients with respect to the states."""
     total, gradients = 0.0, [picked[:0]]
+    losses: list[Floats] = [np.empty(0)]
     fast = kernels() if mx.default_device() == mx.Device(mx.cpu) else None
     begin = 0
     while begin < len(part.picks):
@@ -137,27 +153,53 @@ def _losses(
         states, targets, weights = picked[here], part.targets[here], part.weights[here]
         begin = here.stop
         if fast is not None:
-            losses, incoming = fast.cross_entropy(halves.head(states), targets, weights)
-            total += float(losses.sum(dtype=np.float64))
+            each, incoming = fast.cross_entropy(halves.head(states), targets, weights)
             if learns:
                 (outgoing,) = mx.vjp(halves.head, [states], [incoming])[1]
         else:
-            part_loss, outgoing = _differentiated(halves, states, targets, weights, learns)
-            total += number(part_loss)
+            each, outgoing = _differentiated(halves, states, targets, weights, learns)
+        total += float(each.sum(dtype=np.float64))
+        losses.append(each.astype(np.float64))
         if learns:
             mx.eval(outgoing)
             gradients.append(outgoing)
+    if isinstance(part, PairPart):
+        total, factors = _preferences(part, np.concatenate(losses), computed)
+        if learns:
+            # Each pick's gradient so far is that of its own loss alone.
+            gradients = [mx.concatenate(gradients) * mx.array(factors[:, None])]
     return total, gradients
+
+
+def _preferences(
+    part: PairPart, losses: Floats, computed: Computed
+) -> tuple[float, npt.NDArray[np.float32]]:
+    """The sum of the pairs' losses, and its derivatives with respect to the picks' losses."""
+    pairs = len(part.pairs)
+    summed: Floats = np.asarray(np.bincount(part.groups, losses, 2 * pairs), np.float64)
+    likelihoods = -summed.reshape(pairs, 2)
+    computed.likelihoods = likelihoods
+    values, slopes, _ = part.loss(likelihoods, part.references, part.sizes.counts)
+    weights = part.sizes.weights
+    slopes = weights[:, None] * slopes
+    return float(weights @ values), -slopes.reshape(-1)[part.groups].astype(np.float32)
 
 
 def _differentiated(
     halves: Halves, states: mx.array, targets: Any, weights: Any, learns: bool
-) -> tuple[mx.array, Any]:
-    def loss(states: mx.array) -> mx.array:
-        losses = nn.losses.cross_entropy(halves.head(states), mx.array(targets))
-        return (losses * mx.array(weights)).sum()
+) -> tuple[npt.NDArray[np.float32], Any]:
+    """Weighted losses, and their sum's gradient with respect to the states."""
 
-    return mx.value_and_grad(loss)(states) if learns else (loss(states), None)
+    def loss(states: mx.array) -> tuple[mx.array, mx.array]:
+        losses = nn.losses.cross_entropy(halves.head(states), mx.array(targets))
+        losses = losses * mx.array(weights)
+        return losses.sum(), losses
+
+    if learns:
+        (_, losses), outgoing = mx.value_and_grad(loss)(states)
+    else:
+        (_, losses), outgoing = loss(states), None
+    return np.array(losses), outgoing
 
 
 def number(array: mx.array) -> float:

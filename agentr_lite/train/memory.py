@@ -34,6 +34,9 @@ _KEPT = 0.75
 """Share of these that is kept of a layer which is not computed again."""
 _ADAPTER_COPIES = 9
 """The adapter, its two moments, their successors, and sums of gradients."""
+_MIXED_COPIES = 2
+"""So many more where two losses have a gradient each."""
+_LEARNT = {"sft": "examples", "dpo": "pairs", "sft+dpo": "examples and pairs"}
 _LOGITS = 3
 _LOGITS_BYTES = 32 << 20
 """So many arrays of logits, each at most of this size."""
@@ -141,8 +144,9 @@ def plan_memory(
 
     Args:
         shape: of the model; None: unknown, and then the memory is not limited.
-        settings: ``memory``, ``batch_size``, ``rank``, ``layers``.
-        longest: tokens of the longest example.
+        settings: ``memory``, ``batch_size``, ``rank``, ``layers``, ``objective``.
+        longest: tokens of the longest example, or of the longest pair: its sequences are computed
+            together, and what they share counts once if the model can compute it once.
         cores: that may be used.
         gpu: whether MLX computes on a GPU; then only the size of the parts is chosen.
         free: bytes of free memory before the model is loaded; default: ask the system.
@@ -156,7 +160,8 @@ def plan_memory(
     free = available_bytes() if free is None else free
     budget = round(settings.memory * 1e9) or int(_FREE_SHARE * free)
     adapter = _FLOAT * shape.adapter_parameters(settings.rank, settings.layers)
-    fixed = _PROGRAM_BYTES + _FLOAT * shape.parameters + _ADAPTER_COPIES * adapter
+    copies = _ADAPTER_COPIES + (_MIXED_COPIES if settings.objective == "sft+dpo" else 0)
+    fixed = _PROGRAM_BYTES + _FLOAT * shape.parameters + copies * adapter
     if gpu:
         return _plan_gpu(shape, fixed, budget if settings.memory else 0, longest)
     tokens = max(longest, PART_TOKENS["cpu"])
@@ -167,7 +172,7 @@ def plan_memory(
     most = budget if settings.memory else free
     if fixed + worker > most:
         raise AgentrError(
-            f"training on examples of up to {longest:,} tokens needs about"
+            f"training on {_LEARNT[settings.objective]} of up to {longest:,} tokens needs about"
             f" {(fixed + worker) / 1e9:.1f} GB, but"
             + (f" train.memory is {settings.memory:g}" if settings.memory else " less is free"),
             hint="Lower train.max_length, use a smaller model, or set train.memory higher.",

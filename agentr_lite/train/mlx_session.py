@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.optimizers as optim
 import numpy as np
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from agentr_lite.actors.mlx.device import load_model, on_cpu, quiet, wire_memory
@@ -25,10 +27,14 @@ from agentr_lite.core.json_values import load_json
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.train.batches import Tokenized
+from agentr_lite.train.branches import branches_possible, takes_branches
 from agentr_lite.train.cpu import fast_steps
+from agentr_lite.train.dpo import Floats, PreferenceLoss
+from agentr_lite.train.loss import Halves, comes_apart
 from agentr_lite.train.memory import MemoryPlan
-from agentr_lite.train.parts import Part, make_part, split
-from agentr_lite.train.workers import Workers
+from agentr_lite.train.parts import PairPart, Part, make_pair_part, make_part, split, split_pairs
+from agentr_lite.train.preferences import TokenizedPair
+from agentr_lite.train.workers import Differentiated, Workers
 
 PROJECTIONS = (
     "self_attn.q_proj",
@@ -42,6 +48,21 @@ PROJECTIONS = (
 """The matrices that get adapters, in every adapted layer."""
 
 _OPTIMIZER_FILE = "optimizer.safetensors"
+
+
+@dataclass(frozen=True)
+class PairBatches:
+    """The pairs of some steps."""
+
+    pairs: Sequence[TokenizedPair]
+    """What ``plan`` indexes."""
+    plan: Sequence[Sequence[int]]
+    """Those of each step."""
+    references: Floats
+    """Log-likelihoods of chosen and rejected before the training, in nats; shape (pairs, 2)."""
+    loss: PreferenceLoss
+    weight: float
+    """Factor on this loss."""
 
 
 class Session:
@@ -90,29 +111,48 @@ class Session:
         self.optimizer.init(self.model.trainable_parameters())
         mx.eval(self.model.parameters(), self.optimizer.state)
 
+    @cached_property
+    def takes_branches(self) -> bool:
+        """Whether the sequences of a pair become one row, and what they share is computed once."""
+        self.model.eval()
+        with quiet(), fast_steps(), branches_possible():
+            return takes_branches(Halves(self.model, apart=comes_apart(self.model)))
+
     def run(
         self,
         examples: Sequence[Tokenized],
         plan: Sequence[Sequence[int]],
-        on_step: Callable[[float], None],
+        on_step: Callable[[float, Mapping[int, tuple[float, float]]], None],
+        *,
+        pairs: PairBatches | None = None,
     ) -> None:
         """Take one optimizer step for each batch of ``plan``.
 
         Args:
             examples: what ``plan`` indexes.
             plan: rows of each batch.
-            on_step: called with each step's loss, in nats a token.
+            on_step: called with each step's loss (in nats a token, or DPO's, or their sum), and
+                with the log-likelihoods, in nats, of the chosen and the rejected continuation of
+                each of the step's pairs.
+            pairs: those of each step.
 
         Raises:
             AgentrError: the loss is not a number any more.
         """
+        packed = pairs is not None and self.takes_branches
         self.model.train()
         with self._computing() as workers:
-            for rows in plan:
-                loss, gradients = workers.gradients(list(self._parts(examples, rows)))
-                self.optimizer.update(self.model, gradients)
+            for number, rows in enumerate(plan):
+                groups: list[list[Part]] = [list(self._parts(examples, rows))]
+                factors = [1.0]
+                if pairs is not None:
+                    groups.append(list(self._pair_parts(pairs, pairs.plan[number], packed)))
+                    factors.append(pairs.weight)
+                steps = workers.several_gradients(groups)
+                loss = sum(by * step.loss for by, step in zip(factors, steps, strict=True))
+                self.optimizer.update(self.model, _weighted(steps, factors))
                 mx.eval(self.model.trainable_parameters(), self.optimizer.state)
-                on_step(_finite(loss))
+                on_step(_finite(loss), steps[-1].likelihoods)
 
     def validate(self, examples: Sequence[Tokenized]) -> float:
         """Mean loss over the examples, in nats a token.
@@ -125,14 +165,37 @@ class Session:
             loss = workers.loss(list(self._parts(examples, range(len(examples)))))
         return _finite(loss)
 
+    def likelihoods(self, pairs: Sequence[TokenizedPair]) -> Floats:
+        """Log-likelihoods of chosen and rejected continuations in nats, shape (pairs, 2).
+
+        Raises:
+            AgentrError: one is not a number.
+        """
+        packed = self.takes_branches
+        self.model.eval()
+        rows = range(len(pairs))
+        everything = PairBatches(pairs, [rows], np.zeros((len(pairs), 2)), PreferenceLoss(), 1.0)
+        with self._computing() as workers:
+            found = workers.likelihoods(list(self._pair_parts(everything, rows, packed)))
+        result = np.array([found[row] for row in rows]).reshape(-1, 2)
+        _finite(float(result.sum()))
+        return result
+
     def _parts(self, examples: Sequence[Tokenized], rows: Sequence[int]) -> Iterator[Part]:
         lengths = [len(example.tokens) for example in examples]
         for part in split(lengths, rows, most_tokens=self.memory.part_tokens):
             yield make_part([examples[row] for row in part])
 
+    def _pair_parts(
+        self, pairs: PairBatches, rows: Sequence[int], packed: bool
+    ) -> Iterator[PairPart]:
+        most = self.memory.part_tokens
+        for part in split_pairs(pairs.pairs, rows, most_tokens=most, packed=packed):
+            yield make_pair_part(pairs.pairs, part, pairs.references, pairs.loss, packed=packed)
+
     @contextlib.contextmanager
     def _computing(self) -> Iterator[Workers]:
-        with quiet(), fast_steps():
+        with quiet(), fast_steps(), branches_possible():
             unwire = wire_memory()
             workers = Workers(
                 self.model, count=self.memory.workers, recomputed=self.memory.recomputed
@@ -234,6 +297,17 @@ class _ClippedAdamW(optim.AdamW):
         if self._clip_norm > 0:
             gradients, _ = optim.clip_grad_norm(gradients, self._clip_norm)
         return super().apply_gradients(gradients, parameters)
+
+
+def _weighted(steps: Sequence[Differentiated], factors: Sequence[float]) -> Any:
+    """The weighted sum of gradients, those of no parts left out."""
+    parts = [
+        # Not multiplied by 1: a loss alone takes no more memory than before.
+        step.gradient if by == 1 else tree_map(lambda each, by=by: by * each, step.gradient)
+        for step, by in zip(steps, factors, strict=True)
+        if step.gradient is not None
+    ]
+    return parts[0] if len(parts) == 1 else tree_map(mx.add, *parts)
 
 
 def _finite(loss: float) -> float:

@@ -97,13 +97,16 @@ def _training(recipe: Recipe) -> str:
     )
     if shape is None:
         return "not known: config.json does not say the model's sizes"
-    longest = recipe.train.max_length
+    # The two sequences of a pair are computed together; at worst, they share nothing.
+    pairs = recipe.train.objective != "sft"
+    longest = recipe.train.max_length * (2 if pairs else 1)
     # MLX is not asked: importing it takes a while.
     gpu = sys.platform == "darwin"
     plan = plan_memory(shape, recipe.train, longest=longest, cores=physical_cores(), gpu=gpu)
     again = f"{plan.recomputed} of {shape.layers} layers are computed twice"
     return (
-        f"about {_gb(plan.peak_bytes)} for examples of {longest:,} tokens, {plan.workers} at a time"
+        f"about {_gb(plan.peak_bytes)} for {'pairs' if pairs else 'examples'} of {longest:,}"
+        f" tokens, {plan.workers} at a time"
         f" ({again}); {_gb(available_bytes())} are free"
     )
 

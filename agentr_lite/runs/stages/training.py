@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentr_lite.core.config import artifacts_dir
 from agentr_lite.core.seeds import stream_seed
@@ -16,6 +16,10 @@ from agentr_lite.runs.stages.stage import Stage, StageContext
 from agentr_lite.runs.weights import prepared_weights, training_weights
 from agentr_lite.store import evals, runs, splices
 from agentr_lite.train.dataset import Dataset
+from agentr_lite.train.dpo import PairFigures
+
+if TYPE_CHECKING:
+    from agentr_lite.train.lora import TrainResult
 
 
 class TrainingStage(Stage):
@@ -74,6 +78,10 @@ class TrainingStage(Stage):
         )
         series = [("train_loss", step, loss) for step, loss in result.train_losses]
         series += [("valid_loss", step, loss) for step, loss in result.valid_losses]
+        # With DPO alone, its loss is the training's.
+        mixed = self.settings.objective == "sft+dpo"
+        series += _pair_series("", result.pair_figures, with_loss=mixed)
+        series += _pair_series("valid_", result.valid_pair_figures, with_loss=mixed)
         runs.add_metrics(self.store, self.run_id, self.round, series)
         summary = {
             "examples": len(dataset.train),
@@ -87,6 +95,7 @@ class TrainingStage(Stage):
             "train_loss": result.train_losses[-1][1] if result.train_losses else None,
             "valid_loss_first": result.valid_losses[0][1] if result.valid_losses else None,
             "valid_loss": min((loss for _, loss in result.valid_losses), default=None),
+            **_pair_summary(result),
         }
         self._save_adapter(dataset.id, result.adapter_dir, result.gguf_path, summary)
         return summary
@@ -110,7 +119,50 @@ class TrainingStage(Stage):
         )
 
     def headline(self, summary: Mapping[str, Any]) -> str:
-        return "" if "skipped" in summary else f"{summary['steps']} steps"
+        if "skipped" in summary:
+            return ""
+        warning = summary.get("warning")
+        return f"{summary['steps']} steps" + (f"; warning: {warning}" if warning else "")
+
+
+def _pair_series(
+    prefix: str, figures: Sequence[PairFigures], *, with_loss: bool
+) -> list[tuple[str, int, float]]:
+    """The figures of pairs as the points of series."""
+    names = {
+        "margin": "margin",
+        "pair_accuracy": "accuracy",
+        "chosen_change": "chosen",
+        "rejected_change": "rejected",
+        **({"dpo_loss": "loss"} if with_loss else {}),
+    }
+    return [
+        (f"{prefix}{name}", row.step, getattr(row, attribute))
+        for row in figures
+        for name, attribute in names.items()
+    ]
+
+
+def _pair_summary(result: TrainResult) -> dict[str, Any]:
+    """What a training on pairs gave; empty of one without.
+
+    The figures are those of the kept adapter on the held-out pairs, or, where none are held out,
+    those of the last step.
+    """
+    if not result.pair_figures:
+        return {}
+    held_out = [row for row in result.valid_pair_figures if row.step <= result.best_step]
+    last = (held_out or result.pair_figures)[-1]
+    summary: dict[str, Any] = {
+        "dropped_pairs": result.dropped_pairs.total,
+        "tied_pairs": result.dropped_pairs.ties,
+        "dpo_loss": last.loss,
+        "margin": last.margin,
+        "pair_accuracy": last.accuracy,
+        "chosen_change": last.chosen,
+        "rejected_change": last.rejected,
+    }
+    return {**summary, "warning": result.warning} if result.warning else summary
 
 
 class _ProgressReport:

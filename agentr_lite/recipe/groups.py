@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from agentr_lite.core.preferences import PreferenceKind
 from agentr_lite.recipe.fields import setting
 
 
@@ -259,6 +260,44 @@ class SpliceSettings:
         True,
         "Also learn good trajectories that hold an impossible action or a reflection: of these, the"
         " reflections and what follows the last flaw. Off: learn only those without any flaw.",
+    )
+    preferences: tuple[PreferenceKind, ...] = setting(
+        (),
+        "Which pairs of a better and a worse continuation to look for: `episode` (a successful and"
+        " a failed episode of one task, from where they part), `step` (two actions in one state"
+        " whose values differ) and `revision` (a revision, and going on as the bad trajectory did)."
+        " They are trained on with `train.objective` `dpo` or `sft+dpo` (docs/preferences.md).",
+    )
+    preference_margin: float = setting(
+        0.25,
+        "By how much the values (mean rewards) of two actions must differ at least to make a `step`"
+        " pair.",
+        low=0,
+        high=1,
+        per_env=True,
+    )
+    preference_visits: int = setting(
+        1,
+        "How often the search must have visited each of the two actions of a `step` pair.",
+        low=1,
+        high=10**6,
+        per_env=True,
+    )
+    preferences_per_task: int = setting(
+        8,
+        "At most this many pairs of each kind from each tree; 0 = all.",
+        low=0,
+        high=10**6,
+        per_env=True,
+    )
+    late_cuts: float = setting(
+        0.0,
+        "Share of the revisions that leave the bad trajectory later than at its first error: at a"
+        " step that the seed draws between there and its end. They teach recovery from a long bad"
+        " beginning.",
+        low=0,
+        high=1,
+        per_env=True,
     )
     data: Literal["revision", "good", "both", "none"] = setting(
         "both",

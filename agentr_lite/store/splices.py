@@ -80,7 +80,8 @@ def list_trajectories(
 def delete_splices(
     store: Store, run_id: str, round_index: int, *, tree_id: int | None = None
 ) -> None:
-    """Delete trajectories, judgements, revisions and their calls, so that they can be made again.
+    """Delete trajectories, judgements, revisions, preferences and their calls, so that they can be
+    made again.
 
     Args:
         store: the database.
@@ -94,6 +95,7 @@ def delete_splices(
         " AND (:tree IS NULL OR id = :tree))"
     )
     with store.atomic():
+        store.execute(f"DELETE FROM preferences WHERE {trees}", params)
         store.execute(f"DELETE FROM trajectories WHERE {trees}", params)
         store.execute(
             f"DELETE FROM model_calls WHERE {trees} AND purpose IN ('judge', 'recover')", params
@@ -283,7 +285,7 @@ def save_dataset(
         store.executemany(
             "INSERT INTO dataset_items"
             " (dataset_id, idx, kind, revision_id, trajectory_id, general_line,"
-            " demonstration_id, split) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            " demonstration_id, preference_id, split) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     dataset_id,
@@ -293,6 +295,7 @@ def save_dataset(
                     item.trajectory_id,
                     item.general_line,
                     item.demonstration_id,
+                    item.preference_id,
                     item.split,
                 )
                 for item in items
@@ -318,8 +321,8 @@ def list_datasets(store: Store, run_id: str, *, round_index: int | None = None) 
 def list_dataset_items(store: Store, dataset_id: int) -> list[DatasetItemRow]:
     """A training set's examples in order."""
     rows = store.rows(
-        "SELECT idx, kind, split, revision_id, trajectory_id, general_line, demonstration_id"
-        " FROM dataset_items WHERE dataset_id = ? ORDER BY idx",
+        "SELECT idx, kind, split, revision_id, trajectory_id, general_line, demonstration_id,"
+        " preference_id FROM dataset_items WHERE dataset_id = ? ORDER BY idx",
         (dataset_id,),
     )
     return [record(DatasetItemRow, dict(row), "dataset_items") for row in rows]

@@ -18,7 +18,8 @@ from agentr_lite.runs.stages.training import TrainingStage
 from agentr_lite.store.demonstrations import Demonstration, add_demonstrations
 from agentr_lite.store.records import DemonstrationRow
 from agentr_lite.train.batches import TrainExample
-from agentr_lite.train.dataset import Candidate, build_imitation_set
+from agentr_lite.train.candidates import Candidate
+from agentr_lite.train.dataset import build_imitation_set
 
 
 class ImitateStage(TrainingStage):

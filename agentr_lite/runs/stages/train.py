@@ -11,6 +11,13 @@ from agentr_lite.runs.stages.training import TrainingStage
 from agentr_lite.store import evals, splices
 from agentr_lite.train.dataset import build_dataset
 
+_WANTED = {
+    "sft": "no revision or good trajectory",
+    "dpo": "no pair of a better and a worse continuation",
+    "sft+dpo": "no revision, good trajectory or pair of a better and a worse continuation",
+}
+"""What an objective learns from, and did not find."""
+
 
 class TrainStage(TrainingStage):
     """Builds the round's data set and trains its adapter.
@@ -31,15 +38,17 @@ class TrainStage(TrainingStage):
             refused=len(self.general.refused),
         )
         summary: dict[str, Any] = {"dataset_id": dataset.id, **dataset.counts}
-        if dataset.train:
+        objective = self.recipe.train.objective
+        if objective != "sft":
+            summary["objective"] = objective
+        if dataset.train or dataset.pairs:
             return {**summary, **self.train(dataset)}
         with self.store.atomic():
             # An adapter of an earlier training no longer belongs to this round; it is what the
             # round's evaluation was played with.
             if splices.delete_adapter(self.store, self.run_id, self.round):
                 evals.delete_evals(self.store, self.run_id, self.round)
-        reason = "no revision or good trajectory was found in this round's trees"
-        return {**summary, "skipped": reason}
+        return {**summary, "skipped": f"{_WANTED[objective]} was found in this round's trees"}
 
     def start_adapter(self) -> Path | None:
         """The previous round's adapter with ``train.start: previous``, else that of imitation."""

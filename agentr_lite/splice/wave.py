@@ -28,7 +28,7 @@ from agentr_lite.splice.pairs import Pair, Trajectory, choose_pairs, find_trajec
 from agentr_lite.splice.preferences import Preference, episode_preferences, step_preferences
 from agentr_lite.splice.splice import flag_executed, reflection, splice
 from agentr_lite.splice.trajectories import FlaggedStep, flagged_messages
-from agentr_lite.splice.transition import BadPath, Cut, Judgements, direct_cut
+from agentr_lite.splice.transition import BadPath, Cut, Judgements, direct_cut, late_cut
 from agentr_lite.splice.verify import Recovery, Replay, recover, replay
 from agentr_lite.store.records import NodeRow, RevisionStatus
 
@@ -238,7 +238,15 @@ def _choose_cuts(
         if judgements is not None:
             work.revision.cut = judgements.cut(work.path)
         leaves = (work.pair.bad.leaf_idx, work.pair.good.leaf_idx)
-        work.revision.signal = reflection(recipe.seed, round_index, work.tree.task.name, *leaves)
+        names = (round_index, work.tree.task.name, *leaves)
+        if recipe.splice.late_cuts:
+            work.revision.cut = late_cut(
+                work.path,
+                work.revision.cut,
+                share=recipe.splice.late_cuts,
+                seed=stream_seed(recipe.seed, "late cut", *names),
+            )
+        work.revision.signal = reflection(recipe.seed, *names)
         if work.revision.cut.kind == "impossible":
             work.revision.reject("nothing to revise", work.revision.cut.reason)
         elif work.revision.cut.kind == "none judged bad" and recipe.splice.unseen == "drop":

@@ -240,6 +240,14 @@ def add_preferences_table(conn: sqlite3.Connection) -> None:
     )
 
 
+def add_first_error(conn: sqlite3.Connection) -> None:
+    """Where the first error of a bad trajectory is that a revision leaves later.
+
+    NULL where t' is at the first error or at the end of the trajectory, as in all revisions before.
+    """
+    conn.execute("ALTER TABLE revisions ADD COLUMN first_error INTEGER")
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
@@ -255,6 +263,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     allow_imitation,
     add_examples_table,
     add_preferences_table,
+    add_first_error,
 )
 """In the order in which they are applied; the first one makes schema 1."""
 

@@ -261,6 +261,8 @@ class RevisionRow:
     """Name of the task."""
     env: str = ""
     """The task's environment."""
+    first_error: int | None = None
+    """Of a late cut, what t' is at the first error; None where ``cut_step`` is no late cut."""
 
 
 @dataclass(frozen=True, slots=True)

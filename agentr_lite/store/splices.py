@@ -24,7 +24,7 @@ from agentr_lite.store.runs import now_utc
 _REVISION = """
 SELECT v.id, v.run_id, v.round, v.good_id, v.bad_id, v.parting_step, v.cut_step,
     x.content AS reflection, v.revision_length, v.naive_reward, v.status, v.reason, v.messages,
-    k.name AS task, k.env AS env
+    v.first_error, k.name AS task, k.env AS env
 FROM revisions v JOIN texts x ON x.id = v.reflection_id
     JOIN trajectories b ON b.id = v.bad_id JOIN trees r ON r.id = b.tree_id
     JOIN tasks k ON k.id = r.task_id
@@ -166,6 +166,7 @@ def save_revision(
     reason: str,
     messages: Sequence[Message] | None = None,
     loss: Sequence[bool] | None = None,
+    first_error: int | None = None,
 ) -> int:
     """Store a pair's outcome; returns its id. One for the same pair is replaced.
 
@@ -184,6 +185,7 @@ def save_revision(
         reason: why, in a few words that can be counted.
         messages: the conversation; None where rejected.
         loss: one flag a message.
+        first_error: of a late cut, what t' is at the first error.
 
     Raises:
         ValueError: ``messages`` without as many ``loss`` flags.
@@ -209,6 +211,7 @@ def save_revision(
                 "status": status,
                 "reason": reason,
                 "messages": content,
+                "first_error": first_error,
             },
             replace=True,
         )

@@ -314,6 +314,8 @@ def training_section(report: RunReport) -> Section:
     kinds = ["revision", "good", "general"]
     if any(line.examples.get("demonstration") for line in report.training):
         kinds.insert(0, "demonstration")
+    if any(line.examples.get("preference") for line in report.training):
+        kinds.insert(-1, "preference")
     has_refused = any("refused" in line.examples for line in report.training)
     kinds += ["refused"] if has_refused else []
     rows: list[list[Cell]] = []
@@ -336,6 +338,8 @@ def training_section(report: RunReport) -> Section:
         "Examples by kind. Held out: how many of them are kept for the validation loss, which is"
         " shown from its first to its best value."
     ]
+    if "preference" in kinds:
+        notes.append("Preference: pairs of a better and a worse continuation.")
     if has_refused:
         notes.append(
             "Refused: chats of the general data that were left out because the model's chat"

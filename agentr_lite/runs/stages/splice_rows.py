@@ -98,6 +98,7 @@ def _save_revision(
         reason=revision.reason,
         messages=revision.messages,
         loss=revision.loss,
+        first_error=revision.cut.first_error,
     )
 
 

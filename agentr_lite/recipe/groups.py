@@ -393,6 +393,14 @@ class TrainSettings:
     max_examples: int = setting(
         0, "At most this many of the agent's own examples; 0 = all.", low=0, high=10**9
     )
+    max_tokens: int = setting(
+        0,
+        "Stop a training before it has seen more tokens than this, whatever `epochs` says; 0 = no"
+        " limit. With enough epochs, methods that find more or less to learn from train equally"
+        " long. What the two continuations of a pair share counts once.",
+        low=0,
+        high=10**12,
+    )
     objective: Literal["sft", "dpo", "sft+dpo"] = setting(
         "sft",
         "What the training minimises. `sft`: the loss of the examples; `dpo`: that of pairs of"

@@ -38,6 +38,9 @@ class ImitateStage(TrainingStage):
         imitation, train = self.recipe.imitation, self.recipe.train
         return replace(
             train,
+            # A demonstration is followed, not compared, and all of them are taken.
+            objective="sft",
+            max_tokens=0,
             epochs=imitation.epochs or train.epochs,
             learning_rate=imitation.learning_rate or train.learning_rate,
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agentr_lite.core.rounds import START
+from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.runs.equipment import adapter_in_use
 from agentr_lite.runs.stages.training import TrainingStage
 from agentr_lite.store import evals, splices
@@ -27,6 +29,12 @@ class TrainStage(TrainingStage):
     """
 
     name = "train"
+    _objective: Literal["sft", "dpo", "sft+dpo"] = "sft"
+    """What is minimised with what was found."""
+
+    @property
+    def settings(self) -> TrainSettings:
+        return replace(self.recipe.train, objective=self._objective)
 
     def work(self) -> dict[str, Any]:
         dataset = build_dataset(
@@ -39,8 +47,12 @@ class TrainStage(TrainingStage):
         )
         summary: dict[str, Any] = {"dataset_id": dataset.id, **dataset.counts}
         objective = self.recipe.train.objective
-        if objective != "sft":
+        if objective == "sft+dpo":
+            # What was not found adds nothing to the sum.
+            objective = "sft" if not dataset.pairs else objective if dataset.train else "dpo"
+        if self.recipe.train.objective != "sft":
             summary["objective"] = objective
+        self._objective = objective
         if dataset.train or dataset.pairs:
             return {**summary, **self.train(dataset)}
         with self.store.atomic():

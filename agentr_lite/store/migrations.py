@@ -240,7 +240,7 @@ def add_preferences_table(conn: sqlite3.Connection) -> None:
     )
 
 
-def add_first_error(conn: sqlite3.Connection) -> None:
+def add_late_cuts(conn: sqlite3.Connection) -> None:
     """Where the first error of a bad trajectory is that a revision leaves later.
 
     NULL where t' is at the first error or at the end of the trajectory, as in all revisions before.
@@ -263,7 +263,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     allow_imitation,
     add_examples_table,
     add_preferences_table,
-    add_first_error,
+    add_late_cuts,
 )
 """In the order in which they are applied; the first one makes schema 1."""
 

@@ -109,6 +109,18 @@ def list_preferences(
     return [row for row in found if row.kind in wanted]
 
 
+def get_preference(store: Store, preference_id: int) -> PreferenceRow:
+    """A pair.
+
+    Raises:
+        KeyError: no such pair.
+    """
+    row = store.row(f"{_PREFERENCE} WHERE p.id = ?", (preference_id,))
+    if row is None:
+        raise KeyError(f"no preference {preference_id} in {store.path}")
+    return record(PreferenceRow, dict(row), "preferences")
+
+
 def preference_counts(store: Store, run_id: str, round_index: int) -> dict[PreferenceKind, int]:
     """How many pairs of each kind a round has; kinds without any are left out."""
     rows = store.rows(

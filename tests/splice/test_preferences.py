@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentr_lite.core.steps import Step
@@ -104,6 +104,7 @@ class TestSteps:
         assert steps_of(*nodes) == [(1, 3, 4), (0, 1, 2), (2, 5, 6)]
         assert steps_of(*nodes, limit=2) == [(1, 3, 4), (0, 1, 2)]
 
+    @settings(deadline=None)
     @given(
         st.lists(
             st.tuples(

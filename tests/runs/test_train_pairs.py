@@ -85,6 +85,16 @@ def test_what_was_not_found_adds_nothing_to_the_sum(
     assert bool(seen["pairs"]) == (gone == "trajectories")
 
 
+def test_where_neither_was_found_the_round_says_what_it_looked_for(
+    planted: tuple[Store, str], seen: Seen
+) -> None:
+    store, run_id = planted
+    store.execute("DELETE FROM preferences")
+    store.execute("DELETE FROM trajectories")
+    summary = train_stage(store, run_id, 1, pair_recipe(objective="sft+dpo"))
+    assert "no revision, good trajectory or pair" in summary["skipped"] and not seen
+
+
 def test_imitation_depends_on_no_key_of_preferences() -> None:
     def inputs(recipe: Recipe) -> dict[str, Any]:
         return stage_inputs("imitate", plain_settings(recipe))

@@ -60,7 +60,8 @@ class TrainStage(TrainingStage):
             # round's evaluation was played with.
             if splices.delete_adapter(self.store, self.run_id, self.round):
                 evals.delete_evals(self.store, self.run_id, self.round)
-        return {**summary, "skipped": f"{_WANTED[objective]} was found in this round's trees"}
+        wanted = _WANTED[self.recipe.train.objective]
+        return {**summary, "skipped": f"{wanted} was found in this round's trees"}
 
     def start_adapter(self) -> Path | None:
         """The previous round's adapter with ``train.start: previous``, else that of imitation."""

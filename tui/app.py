@@ -31,6 +31,8 @@ from .navigation import (
     ToEpisode,
     ToEpisodes,
     ToEvals,
+    ToPreference,
+    ToPreferences,
     ToSplice,
     ToSplices,
     ToSteps,
@@ -44,6 +46,7 @@ from .screens.episodes import EpisodesScreen
 from .screens.evals import EvalsScreen
 from .screens.filter import FilterScreen
 from .screens.help import HelpScreen
+from .screens.preferences import PreferenceScreen, PreferencesScreen
 from .screens.runs import RunsScreen
 from .screens.splice import SpliceScreen
 from .screens.splices import SplicesScreen
@@ -285,6 +288,10 @@ def screen_for(store: Store, destination: Destination) -> InspectorScreen:
             return SplicesScreen(store, run_id, tree_id=tree_id)
         case ToSplice(revision_ids, at):
             return SpliceScreen(store, revision_ids, at)
+        case ToPreferences(run_id, tree_id):
+            return PreferencesScreen(store, run_id, tree_id=tree_id)
+        case ToPreference(preference_ids, at):
+            return PreferenceScreen(store, preference_ids, at)
         case ToEvals(run_id):
             return EvalsScreen(store, run_id)
         case ToEpisodes(run_id, eval_id, env):
@@ -317,6 +324,8 @@ BINDINGS_BY_ID = binding_ids(
         StepScreen,
         SplicesScreen,
         SpliceScreen,
+        PreferencesScreen,
+        PreferenceScreen,
         EvalsScreen,
         EpisodesScreen,
         CompareScreen,

@@ -65,6 +65,25 @@ class ToSplice:
 
 
 @dataclass(frozen=True, slots=True)
+class ToPreferences:
+    """The pairs of a better and a worse continuation of a run."""
+
+    run_id: str
+    tree_id: int | None = None
+    """Only this tree's; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToPreference:
+    """One such pair."""
+
+    preference_ids: Sequence[int]
+    """The pairs that left and right go through."""
+    at: int
+    """The place of the one to begin with."""
+
+
+@dataclass(frozen=True, slots=True)
 class ToEvals:
     """The evaluations of a run."""
 
@@ -107,6 +126,8 @@ Destination = (
     | ToSteps
     | ToSplices
     | ToSplice
+    | ToPreferences
+    | ToPreference
     | ToEvals
     | ToEpisodes
     | ToComparison

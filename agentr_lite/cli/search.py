@@ -78,7 +78,9 @@ def search(
             raise Interrupted(
                 "search interrupted; whole waves of trees are kept", hint=f"Go on with: {again}"
             ) from None
-    why = search_outlook(counts, contested=target.recipe.splice.contested)
+    why = search_outlook(
+        counts, contested=target.recipe.splice.contested, objective=target.recipe.train.objective
+    )
     if as_json:
         emit_json({"run": run_id, "round": number, "search": summary, **learning_json(counts, why)})
     else:

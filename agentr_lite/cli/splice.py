@@ -79,7 +79,9 @@ def splice(
             raise Interrupted(
                 "splicing interrupted; whole waves of trees are kept", hint=f"Go on with: {again}"
             ) from None
-    why = search_outlook(counts, contested=recipe.splice.contested)
+    why = search_outlook(
+        counts, contested=recipe.splice.contested, objective=recipe.train.objective
+    )
     if as_json:
         emit_json({"run": row.id, "round": number, "splice": summary, **learning_json(counts, why)})
     else:
@@ -105,6 +107,10 @@ def _show(run_id: str, number: int, summary: Mapping[str, Any]) -> None:
         *([f"  {status}", count] for status, count in summary["accepted"].items()),
         ["rejected", sum(summary["rejected"].values())],
         *([f"  {reason}", count] for reason, count in summary["rejected"].items()),
+        *(
+            [f"preferences of kind {kind}", count]
+            for kind, count in summary.get("preferences", {}).items()
+        ),
         ["mean revision length", None if length is None else f"{length:.1f}"],
     ]
     emit_table([f"round {number}", ""], rows, align=["left", "right"])

@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agentr_lite.store.database import Store
+from agentr_lite.store.preferences import preference_counts
 from agentr_lite.store.runs import stage_status
 
 Cause = Literal[
     "environment", "no action", "illegal actions", "no reward", "all rewarded", "ties", "no pair",
-    "no cut", "left out",
+    "no cut", "left out", "no preference",
 ]  # fmt: skip
 
 MOSTLY = 0.5
 """From this share of the answers on, what is wrong with them is what stops the learning."""
+
+PAIRS_ONLY = "dpo"
+"""The ``train.objective`` that learns from pairs alone."""
 
 NOT_AN_ERROR = "no action in %"
 """The error of a tree whose environment worked, but whose answers held no action."""
@@ -51,6 +55,8 @@ class LearningCounts:
     """Pairs that became a revision trajectory."""
     rejected: Mapping[str, int] = field(default_factory=dict)
     """Why the other pairs did not, most frequent first."""
+    preferences: int = 0
+    """Pairs of a better and a worse continuation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,7 @@ def learning_counts(store: Store, run_id: str, round_index: int) -> LearningCoun
         pairs=len(revisions),
         revisions=len(revisions) - sum(rejected.values()),
         rejected=dict(sorted(rejected.items(), key=lambda item: (-item[1], item[0]))),
+        preferences=sum(preference_counts(store, run_id, round_index).values()),
     )
 
 
@@ -144,7 +151,8 @@ def round_diagnosis(store: Store, run_id: str, round_index: int) -> Diagnosis | 
     training = stage_status(store, run_id, round_index, "train")
     if training is None or not training.finished or "skipped" not in training.summary:
         return None
-    return diagnose(learning_counts(store, run_id, round_index))
+    pairs_only = training.summary.get("objective") == PAIRS_ONLY
+    return diagnose(learning_counts(store, run_id, round_index), pairs_only=pairs_only)
 
 
 def partial_notes(counts: LearningCounts) -> list[str]:
@@ -161,22 +169,29 @@ def partial_notes(counts: LearningCounts) -> list[str]:
     return notes
 
 
-def search_outlook(counts: LearningCounts, *, contested: bool) -> Diagnosis | None:
+def search_outlook(
+    counts: LearningCounts, *, contested: bool, objective: str = "sft"
+) -> Diagnosis | None:
     """Why nothing will come of a round's trees, if that is clear before they are spliced.
 
     Args:
         counts: of the round.
         contested: a recipe's ``splice.contested``: good trajectories count only beside bad ones.
+        objective: a recipe's ``train.objective``.
     """
-    clear = not counts.rewarded or (contested and counts.tied == counts.ended)
-    return diagnose(counts) if clear and not counts.revisions else None
+    pairs_only = objective == PAIRS_ONLY
+    # Where all rewards tie, all values do: no continuation is better than another.
+    clear = not counts.rewarded or ((contested or pairs_only) and counts.tied == counts.ended)
+    useful = counts.preferences if pairs_only else counts.revisions
+    return diagnose(counts, pairs_only=pairs_only) if clear and not useful else None
 
 
-def diagnose(counts: LearningCounts) -> Diagnosis:
+def diagnose(counts: LearningCounts, *, pairs_only: bool = False) -> Diagnosis:
     """Why a round with these counts gave nothing to learn from.
 
     Args:
         counts: of a round that gave no example; of one that was not spliced yet, as far as known.
+        pairs_only: only pairs of a better and a worse continuation are learnt.
     """
     if counts.broken and counts.broken == counts.trees:
         finding = f"the environment broke in all {counts.trees} trees"
@@ -185,7 +200,11 @@ def diagnose(counts: LearningCounts) -> Diagnosis:
         return _without_reward(counts)
     if counts.always_rewarded == counts.ended or (counts.good and not counts.bad):
         finding = f"every episode of all {counts.ended} trees was rewarded"
-        return Diagnosis("all rewarded", finding, (_HARDER, _UNCONTESTED))
+        return Diagnosis(
+            "all rewarded", finding, (_HARDER, *(() if pairs_only else (_UNCONTESTED,)))
+        )
+    if pairs_only:
+        return _without_preference(counts)
     if counts.pairs and not counts.revisions:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in counts.rejected.items())
         finding = f"none of {counts.pairs} pairs became a revision ({reasons})"
@@ -217,6 +236,17 @@ def _without_reward(counts: LearningCounts) -> Diagnosis:
     return Diagnosis("no reward", finding, (_IMITATE, _EASIER, _DEEPER, _LARGER))
 
 
+def _without_preference(counts: LearningCounts) -> Diagnosis:
+    if counts.tied == counts.ended:
+        finding = f"rewards tie in all {counts.ended} trees: no continuation is better than another"
+        return Diagnosis("ties", finding, (_DEEPER, _HOTTER))
+    finding = (
+        f"{counts.good} good and {counts.bad} bad trajectories gave no pair of a better and a worse"
+        " continuation"
+    )
+    return Diagnosis("no preference", finding, (_KINDS, _MARGIN, _ALPHA, _MORE_PAIRS))
+
+
 def _short(counts: LearningCounts) -> str:
     return f"{counts.best_reward:.2g}"
 
@@ -242,4 +272,6 @@ _ALPHA = "Accept less as good in the early rounds: --set 'splice.alpha=[0.1, 0.5
 _RECOVERY = "Try more ways back: --set splice.recovery_attempts=8."
 _CRITIC = "Let splices begin without the critic's verdict: --set splice.critic=none."
 _MORE_PAIRS = "Search more tasks: --set search.tasks=…"
+_KINDS = "Look for other pairs: --set splice.preferences=[episode,step,revision]."
+_MARGIN = "Let smaller differences count: --set splice.preference_margin=0.1 --set splice.beta=0."
 _CHOICE = "Change what is trained on: --set splice.data=both --set splice.contested=false."

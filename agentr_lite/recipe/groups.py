@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from agentr_lite.core.preferences import PreferenceKind
 from agentr_lite.recipe.fields import setting
 
 
@@ -74,39 +75,6 @@ class AgentSettings:
         False,
         "Answer each request by itself: no bit of an answer then depends on the other requests."
         " This is slower. Without it, only the same requests at the same times give the same bits.",
-    )
-
-
-@dataclass(frozen=True)
-class ImitationSettings:
-    """Imitation of demonstrations before round 1 (behaviour cloning).
-
-    Source: the SFT of ETO (arXiv 2403.02502) section 3.1 and of AgentGym (arXiv 2406.04151).
-    """
-
-    tasks: int = setting(
-        0,
-        "From how many training tasks to learn by imitation, one demonstration each; 0 = no"
-        " imitation. The seed chooses the tasks; one without a demonstration is passed over.",
-        low=0,
-        high=10**9,
-        per_env=True,
-    )
-    source: Literal["any", "expert", "solve", "person", "import", "model"] = setting(
-        "any",
-        "Whose demonstrations. `any`: the best stored one, or else the environment's own; `expert`"
-        " or `solve`: the environment's own, with thoughts or from its oracle's actions alone;"
-        " `person`, `import` or `model`: stored ones of this source (docs/imitation.md).",
-        per_env=True,
-    )
-    epochs: float = setting(
-        0.0, "Passes over the demonstrations; 0 = as many as in `train`.", low=0, high=1000
-    )
-    learning_rate: float = setting(
-        0.0,
-        "The highest learning rate, reached after the warm-up; 0 = the one of `train`.",
-        low=0,
-        high=1,
     )
 
 
@@ -260,6 +228,44 @@ class SpliceSettings:
         "Also learn good trajectories that hold an impossible action or a reflection: of these, the"
         " reflections and what follows the last flaw. Off: learn only those without any flaw.",
     )
+    preferences: tuple[PreferenceKind, ...] = setting(
+        (),
+        "Which pairs of a better and a worse continuation to look for: `episode` (a successful and"
+        " a failed episode of one task, from where they part), `step` (two actions in one state"
+        " whose values differ) and `revision` (a revision, and going on as the bad trajectory did)."
+        " They are trained on with `train.objective` `dpo` or `sft+dpo` (docs/preferences.md).",
+    )
+    preference_margin: float = setting(
+        0.25,
+        "By how much the values (mean rewards) of two actions must differ at least to make a `step`"
+        " pair.",
+        low=0,
+        high=1,
+        per_env=True,
+    )
+    preference_visits: int = setting(
+        1,
+        "How often the search must have visited each of the two actions of a `step` pair.",
+        low=1,
+        high=10**6,
+        per_env=True,
+    )
+    preferences_per_task: int = setting(
+        8,
+        "At most this many pairs of each kind from each tree; 0 = all.",
+        low=0,
+        high=10**6,
+        per_env=True,
+    )
+    late_cuts: float = setting(
+        0.0,
+        "Share of the revisions that leave the bad trajectory later than at its first error: at a"
+        " step that the seed draws between there and its end. They teach recovery from a long bad"
+        " beginning.",
+        low=0,
+        high=1,
+        per_env=True,
+    )
     data: Literal["revision", "good", "both", "none"] = setting(
         "both",
         "What goes into the training set: revision trajectories, good trajectories, both, or"
@@ -353,6 +359,14 @@ class TrainSettings:
     )
     max_examples: int = setting(
         0, "At most this many of the agent's own examples; 0 = all.", low=0, high=10**9
+    )
+    max_tokens: int = setting(
+        0,
+        "Stop a training before it has seen more tokens than this, whatever `epochs` says; 0 = no"
+        " limit. With enough epochs, methods that find more or less to learn from train equally"
+        " long. What the two continuations of a pair share counts once.",
+        low=0,
+        high=10**12,
     )
     objective: Literal["sft", "dpo", "sft+dpo"] = setting(
         "sft",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agentr_lite.core.errors import RecipeError, StoreError, UsageError
+from agentr_lite.core.preferences import PREFERENCE_KINDS
 from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.core.yaml_values import YamlError, load_yaml, read_limited
 from agentr_lite.recipe.environments import SHORT_KEYS, read_environments
@@ -158,8 +159,28 @@ def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
     recipe = build(Recipe, with_grammar_text(others), more_keys=list(SHORT_KEYS))
     if not recipe.splice.alpha:
         raise RecipeError("splice.alpha: needs at least one value")
+    _check_preferences(recipe)
     recipe = dataclasses.replace(recipe, env=environments)
     # This checks what the environments have of their own, too. Where there is only one, its own
     # settings are simply the recipe's.
     alone = recipe.by_environment()
     return alone[0] if len(alone) == 1 else recipe
+
+
+def _check_preferences(recipe: Recipe) -> None:
+    """Refuse a preference objective that would never see a pair.
+
+    Raises:
+        RecipeError: it has no kind of pairs to learn from, or one twice.
+    """
+    kinds = recipe.splice.preferences
+    repeated = [kind for index, kind in enumerate(kinds) if kind in kinds[:index]]
+    if repeated:
+        raise RecipeError(f"splice.preferences: {repeated[0]} occurs twice")
+    if recipe.train.objective != "sft" and not kinds:
+        raise RecipeError(
+            f"train.objective={recipe.train.objective} learns from pairs, but splice.preferences"
+            " is empty",
+            hint=f"Name the kinds of pairs, e.g. --set splice.preferences=[step]; there are"
+            f" {', '.join(PREFERENCE_KINDS)} (docs/preferences.md).",
+        )

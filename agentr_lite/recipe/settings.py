@@ -12,11 +12,11 @@ from agentr_lite.recipe.fields import per_env_keys, setting
 from agentr_lite.recipe.groups import (
     AgentSettings,
     EvalSettings,
-    ImitationSettings,
     SearchSettings,
     SpliceSettings,
     TrainSettings,
 )
+from agentr_lite.recipe.imitation import ImitationSettings
 from agentr_lite.recipe.shares import divide
 from agentr_lite.recipe.values import own_values, plain
 

@@ -3,7 +3,8 @@
 Source: ``openai``: OpenAI's fine-tuning chats, where ``weight`` 0 or 1 on an assistant message
 says whether it is trained on; ``sharegpt``: ``conversations`` of ``from``/``value``; ``agent-r``:
 the layout of the Agent-R and AgentGym releases (a JSON list; ``loss`` null on turns that are not
-the agent's, and no system role).
+the agent's, and no system role). ``dpo``: TRL's conversational preference format with an explicit
+prompt (``prompt``, ``chosen``, ``rejected``: lists of messages).
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from agentr_lite.core.messages import Message, spoken
+from agentr_lite.core.preferences import PreferenceKind
 from agentr_lite.recipe.groups import SpliceSettings
+from agentr_lite.splice.preferences import PreferenceChat, preference_chat
 from agentr_lite.splice.trajectories import good_examples
-from agentr_lite.store import Store, splices, trees
+from agentr_lite.store import Store, preferences, splices, trees
+from agentr_lite.store.records import PreferenceRow
 
 Format = Literal["openai", "sharegpt", "agent-r"]
 Kind = Literal["revision", "good", "all"]
@@ -80,6 +84,44 @@ def render(items: Iterable[Exported], layout: Format) -> Generator[str]:
         yield ("[\n" if not opened else ",\n") + _json(_agent_r(item))
         opened = True
     yield "\n]\n" if opened else "[]\n"
+
+
+def exported_pairs(
+    store: Store,
+    run_id: str,
+    *,
+    kinds: Iterable[PreferenceKind],
+    round_index: int | None = None,
+) -> Generator[tuple[PreferenceRow, PreferenceChat]]:
+    """A run's pairs of a better and a worse continuation.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        kinds: which of them.
+        round_index: only this round's.
+    """
+    for row in preferences.list_preferences(store, run_id, round_index=round_index, kinds=kinds):
+        chat = preference_chat(store, row)
+        if chat is not None:
+            yield row, chat
+
+
+def render_pairs(items: Iterable[tuple[PreferenceRow, PreferenceChat]]) -> Generator[str]:
+    """The lines of a file for DPO: what TRL reads, and beside it values and loss flags."""
+    for row, chat in items:
+        line = {
+            "id": f"{row.env}/{row.task}/{row.round}/{row.kind}/{row.id}",
+            "kind": row.kind,
+            "prompt": spoken(chat.messages),
+            "chosen": spoken(chat.chosen),
+            "rejected": spoken(chat.rejected),
+            "chosen_value": row.chosen_value,
+            "rejected_value": row.rejected_value,
+            "chosen_loss": chat.chosen_loss,
+            "rejected_loss": chat.rejected_loss,
+        }
+        yield _json(line) + "\n"
 
 
 def _openai(item: Exported) -> dict[str, Any]:

@@ -116,7 +116,12 @@ def parting_step(good: Trajectory, bad: Trajectory) -> int:
 
 
 def choose_pairs(
-    trajectories: Sequence[Trajectory], *, alpha: float, beta: float, limit: int
+    trajectories: Sequence[Trajectory],
+    *,
+    alpha: float,
+    beta: float,
+    limit: int,
+    revisable: bool = True,
 ) -> list[Pair]:
     """At most ``limit`` pairs of one tree, best first; deterministic.
 
@@ -133,12 +138,13 @@ def choose_pairs(
         alpha: least reward of a good trajectory, inclusive.
         beta: the good reward must exceed the bad one by more than this.
         limit: most pairs to choose.
+        revisable: whether a pair needs a bad step after which the bad trajectory could continue.
     """
     good = good_trajectories(trajectories, alpha)
     first: list[Pair] = []
     second: list[Pair] = []
     for bad in trajectories:
-        partners = _partners(bad, good, beta)
+        partners = _partners(bad, good, beta, revisable=revisable)
         first.extend(partners[:1])
         used = {pair.parting_idx for pair in partners[:1]}
         for pair in partners[1:]:
@@ -151,12 +157,18 @@ def choose_pairs(
     return chosen
 
 
-def _partners(bad: Trajectory, good: Sequence[Trajectory], beta: float) -> list[Pair]:
+def _partners(
+    bad: Trajectory, good: Sequence[Trajectory], beta: float, *, revisable: bool
+) -> list[Pair]:
     """All pairs of ``bad``, nearest partner first."""
     pairs = [
         Pair(item, bad, parting_step(item, bad)) for item in good if item.reward - bad.reward > beta
     ]
-    pairs = [pair for pair in pairs if pair.parting_step < pair.good.steps and _revisable(pair)]
+    pairs = [
+        pair
+        for pair in pairs
+        if pair.parting_step < pair.good.steps and (_revisable(pair) or not revisable)
+    ]
 
     def rank(pair: Pair) -> tuple[bool, int, float, int, int]:
         flawed = any(pair.good.flaws[pair.parting_step :])

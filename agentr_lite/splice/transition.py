@@ -6,6 +6,7 @@ true: t' is never before the node where the pair parts, and each step of a tree 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,7 +23,7 @@ _AHEAD: dict[Critic, int] = {"score": 4, "reason": 1}
 """Steps of one path judged in one batch. Scoring ahead is nearly free, as the conversations are
 prefixes of each other; reasoning is not."""
 
-CutKind = Literal["judged", "none judged bad", "direct", "impossible"]
+CutKind = Literal["judged", "none judged bad", "direct", "late", "impossible"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Cut:
     """t': how many steps from reset are kept."""
     kind: CutKind
     reason: str
+    first_error: int | None = None
+    """Of a late cut: what t' is at the first error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,36 @@ def direct_cut(path: BadPath) -> Cut:
     if path.last <= path.parting_step:
         return impossible(path)
     return Cut(path.last, "direct", "direct revision: the whole path is kept")
+
+
+def late_cut(path: BadPath, first: Cut, *, share: float, seed: int) -> Cut:
+    """A cut later than the first error, for a share of the paths; ``first`` for the others.
+
+    A revision at the first error begins after one or two bad steps, so the model learns to turn
+    back early and not from a long bad beginning. The place is drawn evenly from the steps between
+    the first error and the end of the path that can be revised (``BadPath.last``). Where there are
+    none, and where ``first`` is no verdict of the critic, ``first`` is kept.
+
+    Args:
+        path: the bad trajectory.
+        first: t' at the first error.
+        share: in [0, 1].
+        seed: decides whether and where.
+    """
+    if first.kind != "judged":
+        return first
+    # No reflection may come right before the one that is inserted.
+    later = [
+        step
+        for step in range(first.step + 1, path.last + 1)
+        if path.steps[step - 1].kind != "reflect"
+    ]
+    rng = random.Random(seed)
+    if rng.random() >= share or not later:
+        return first
+    step = rng.choice(later)
+    said = f"left at step {step}, though step {first.step} was judged bad"
+    return Cut(step, "late", said, first_error=first.step)
 
 
 def impossible(path: BadPath) -> Cut:

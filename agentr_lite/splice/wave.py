@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agentr_lite.actors.base import Actor, Sampling
+from agentr_lite.agent.conversation import conversation
 from agentr_lite.agent.grammar import TurnGrammar
 from agentr_lite.agent.turns import AnswerFormat, answer_format
 from agentr_lite.core.errors import EnvironmentFault
@@ -20,12 +21,14 @@ from agentr_lite.core.steps import Step
 from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import ModelCall
 from agentr_lite.envs.base import Environment
+from agentr_lite.recipe.groups import SpliceSettings
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.splice.critic import Judged
 from agentr_lite.splice.pairs import Pair, Trajectory, choose_pairs, find_trajectories, is_good
+from agentr_lite.splice.preferences import Preference, episode_preferences, step_preferences
 from agentr_lite.splice.splice import flag_executed, reflection, splice
 from agentr_lite.splice.trajectories import FlaggedStep, flagged_messages
-from agentr_lite.splice.transition import BadPath, Cut, Judgements, direct_cut
+from agentr_lite.splice.transition import BadPath, Cut, Judgements, direct_cut, late_cut
 from agentr_lite.splice.verify import Recovery, Replay, recover, replay
 from agentr_lite.store.records import NodeRow, RevisionStatus
 
@@ -54,6 +57,8 @@ class Revision:
     reason: str = ""
     """``kind: details``; the kind is what the summary counts."""
     naive_reward: float | None = None
+    reward: float = 0.0
+    """Of the accepted trajectory; of one that was never executed, its good trajectory's."""
     messages: list[Message] | None = None
     loss: list[bool] | None = None
 
@@ -88,6 +93,7 @@ class TreeResult:
     revisions: list[Revision] = field(default_factory=list)
     judged: list[JudgedStep] = field(default_factory=list)
     recovery_calls: list[ModelCall] = field(default_factory=list)
+    preferences: list[Preference] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -152,7 +158,57 @@ def splice_wave(
         mine = [work for work in works if work.tree.tree_id == result.tree_id]
         result.revisions = [work.revision for work in mine]
         result.judged = _judged_steps(mine, judgements)
+    for tree, result in zip(trees, results, strict=True):
+        mine = [work for work in works if work.tree.tree_id == result.tree_id]
+        result.preferences = _preferences(tree, result.trajectories, mine, recipe.splice, alpha)
     return results
+
+
+def _preferences(
+    tree: TreeInput,
+    trajectories: Sequence[Trajectory],
+    works: Sequence[_Work],
+    settings: SpliceSettings,
+    alpha: float,
+) -> list[Preference]:
+    """The pairs of the kinds that are wanted, of one tree."""
+    limit = settings.preferences_per_task
+    found: list[Preference] = []
+    if "episode" in settings.preferences:
+        found += episode_preferences(trajectories, alpha=alpha, beta=settings.beta, limit=limit)
+    if "step" in settings.preferences:
+        found += step_preferences(
+            tree.nodes,
+            margin=settings.preference_margin,
+            visits=settings.preference_visits,
+            limit=limit,
+        )
+    if "revision" in settings.preferences:
+        pairs = [_revision_preference(work, settings.beta) for work in works]
+        found += [pair for pair in pairs if pair is not None][: limit or None]
+    return found
+
+
+def _revision_preference(work: _Work, beta: float) -> Preference | None:
+    """An accepted revision against the rest of its bad trajectory.
+
+    None where there is no rest that could be unlearnt, where it earns as much, and where the
+    environment answered the steps before the revision otherwise than in the tree: the rest then
+    belongs to another conversation.
+    """
+    revision, pair = work.revision, work.pair
+    cut = revision.cut.step
+    if revision.messages is None or revision.reward - pair.bad.reward <= beta:
+        return None
+    if all(step.kind == "reflect" for step in work.path.steps[cut:]):
+        return None
+    before = conversation(work.tree.opening, work.path.steps[:cut])
+    if revision.messages[: len(before)] != before:
+        return None
+    good, bad = pair.good.leaf_idx, pair.bad.leaf_idx
+    return Preference(
+        "revision", pair.bad.path[cut - 1], good, bad, revision.reward, pair.bad.reward
+    )
 
 
 def _pair_work(tree: TreeInput, pair: Pair) -> _Work:
@@ -182,7 +238,15 @@ def _choose_cuts(
         if judgements is not None:
             work.revision.cut = judgements.cut(work.path)
         leaves = (work.pair.bad.leaf_idx, work.pair.good.leaf_idx)
-        work.revision.signal = reflection(recipe.seed, round_index, work.tree.task.name, *leaves)
+        names = (round_index, work.tree.task.name, *leaves)
+        if recipe.splice.late_cuts:
+            work.revision.cut = late_cut(
+                work.path,
+                work.revision.cut,
+                share=recipe.splice.late_cuts,
+                seed=stream_seed(recipe.seed, "late cut", *names),
+            )
+        work.revision.signal = reflection(recipe.seed, *names)
         if work.revision.cut.kind == "impossible":
             work.revision.reject("nothing to revise", work.revision.cut.reason)
         elif work.revision.cut.kind == "none judged bad" and recipe.splice.unseen == "drop":
@@ -213,17 +277,18 @@ def _naive_splice(work: _Work) -> list[FlaggedStep]:
 
 
 def _accept(
-    work: _Work, status: RevisionStatus, steps: Sequence[FlaggedStep], outcome: str
+    work: _Work, status: RevisionStatus, steps: Sequence[FlaggedStep], outcome: str, reward: float
 ) -> None:
     revision = work.revision
     revision.status = status
+    revision.reward = reward
     revision.reason = f"{revision.cut.kind}: {revision.cut.reason}; {outcome}"
     revision.messages, revision.loss = flagged_messages(work.tree.opening, steps)
 
 
 def _accept_unverified(works: Sequence[_Work]) -> None:
     for work in _undecided(works):
-        _accept(work, "naive", _naive_splice(work), "never executed")
+        _accept(work, "naive", _naive_splice(work), "never executed", work.pair.good.reward)
 
 
 def _verify(
@@ -289,7 +354,8 @@ def _replay(
         revision.reject("episode over", executed.problem)
     elif is_good(executed.reward, alpha):
         steps = flag_executed(executed.steps, revision.cut.step)
-        _accept(work, "replayed", steps, f"replayed with reward {executed.reward:g}")
+        outcome = f"replayed with reward {executed.reward:g}"
+        _accept(work, "replayed", steps, outcome, executed.reward)
 
 
 def _recovery(work: _Work, recipe: Recipe, round_index: int, alpha: float) -> Recovery:
@@ -317,7 +383,7 @@ def _finish_recovery(work: _Work) -> None:
         work.revision.reject("no way back", recovery.outcome)
         return
     steps = flag_executed([*recovery.steps, *best.steps], work.revision.cut.step)
-    _accept(work, "recovered", steps, recovery.outcome)
+    _accept(work, "recovered", steps, recovery.outcome, best.reward)
 
 
 def _judged_steps(works: Sequence[_Work], judgements: Judgements | None) -> list[JudgedStep]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from agentr_lite.core.errors import StoreError
-from agentr_lite.store import evals, runs, splices, trees
+from agentr_lite.store import evals, preferences, runs, splices, trees
 from agentr_lite.store.damage import FAULTS, file_damage, readable, reference_damage, schema_damage
 from agentr_lite.store.database import Store, text_digest
 from agentr_lite.store.demonstrations import list_demonstrations
@@ -103,6 +103,7 @@ def _parts(
     yield lambda: _check_examples(store, run_id)
     yield lambda: _check_trees(store, run_id)
     yield lambda: _check_splices(store, run_id)
+    yield lambda: _check_preferences(store, run_id)
     yield lambda: _check_datasets(store, run_id)
     yield lambda: _check_evals(store, run_id)
 
@@ -144,6 +145,15 @@ def _check_splices(store: Store, run_id: str) -> None:
             raise StoreError(f"revision {row.id} has lost a trajectory")
         if not (0 <= row.parting_step <= bad.steps and 0 <= row.cut_step <= bad.steps):
             raise StoreError(f"revision {row.id} is cut where its trajectory has no step")
+
+
+def _check_preferences(store: Store, run_id: str) -> None:
+    stored = store.scalar("SELECT count(*) FROM preferences WHERE run_id = ?", (run_id,))
+    rows = preferences.list_preferences(store, run_id)
+    if len(rows) != stored:
+        raise StoreError(f"{stored - len(rows)} preferences have lost their tree or task")
+    for row in rows:
+        preferences.continuations(store, row)
 
 
 def _check_datasets(store: Store, run_id: str) -> None:

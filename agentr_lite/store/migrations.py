@@ -181,6 +181,73 @@ def add_examples_table(conn: sqlite3.Connection) -> None:
     )
 
 
+def add_preferences_table(conn: sqlite3.Connection) -> None:
+    """Pairs of a better and a worse continuation, and data sets that hold some.
+
+    A pair names nodes: its texts are the tree's, or its revision's. SQLite cannot change a CHECK,
+    so the items of data sets are made anew.
+    """
+    run_script(
+        conn,
+        """
+        CREATE TABLE preferences (
+            id INTEGER PRIMARY KEY,
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            round INTEGER NOT NULL,
+            tree_id INTEGER NOT NULL REFERENCES trees (id) ON DELETE CASCADE,
+            kind TEXT NOT NULL CHECK (kind IN ('episode', 'step', 'revision')),
+            -- The last node that the two share; 0 is the root.
+            parting_idx INTEGER NOT NULL,
+            -- Where each continuation ends: the leaves of two episodes, or two children of the
+            -- parting node. Of a revision, chosen_idx is the leaf of its good trajectory.
+            chosen_idx INTEGER NOT NULL,
+            rejected_idx INTEGER NOT NULL,
+            -- Rewards of the two episodes, or the nodes' mean rewards.
+            chosen_value REAL NOT NULL,
+            rejected_value REAL NOT NULL CHECK (rejected_value <= chosen_value),
+            -- The revision that is preferred; its conversation is there.
+            revision_id INTEGER REFERENCES revisions (id) ON DELETE CASCADE,
+            CHECK ((kind = 'revision') = (revision_id IS NOT NULL)),
+            UNIQUE (tree_id, kind, parting_idx, chosen_idx, rejected_idx)
+        ) STRICT;
+        CREATE INDEX preferences_by_run ON preferences (run_id, round);
+        CREATE INDEX preferences_by_revision ON preferences (revision_id);
+
+        CREATE TABLE new_dataset_items (
+            dataset_id INTEGER NOT NULL REFERENCES datasets (id) ON DELETE CASCADE,
+            idx INTEGER NOT NULL,
+            kind TEXT NOT NULL CHECK (
+                kind IN ('revision', 'good', 'general', 'demonstration', 'preference')
+            ),
+            revision_id INTEGER REFERENCES revisions (id) ON DELETE CASCADE,
+            trajectory_id INTEGER REFERENCES trajectories (id) ON DELETE CASCADE,
+            -- Line of the general file; its text is not copied.
+            general_line INTEGER,
+            demonstration_id INTEGER REFERENCES demonstrations (id) ON DELETE SET NULL,
+            preference_id INTEGER REFERENCES preferences (id) ON DELETE CASCADE,
+            split TEXT NOT NULL CHECK (split IN ('train', 'valid')),
+            PRIMARY KEY (dataset_id, idx)
+        ) STRICT, WITHOUT ROWID;
+        INSERT INTO new_dataset_items SELECT dataset_id, idx, kind, revision_id, trajectory_id,
+            general_line, demonstration_id, NULL, split FROM dataset_items;
+        DROP TABLE dataset_items;
+        ALTER TABLE new_dataset_items RENAME TO dataset_items;
+        CREATE INDEX items_by_revision ON dataset_items (revision_id);
+        CREATE INDEX items_by_trajectory ON dataset_items (trajectory_id);
+        CREATE INDEX items_by_demonstration ON dataset_items (demonstration_id);
+        CREATE INDEX items_by_preference ON dataset_items (preference_id);
+        """,
+    )
+
+
+def add_late_cuts(conn: sqlite3.Connection) -> None:
+    """Where the first error of a bad trajectory is that a revision leaves later.
+
+    NULL where t' is at the first error or at the end of the trajectory, as in all revisions before.
+    """
+    conn.execute("ALTER TABLE revisions ADD COLUMN first_error INTEGER")
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
@@ -195,6 +262,8 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_demonstrations_table,
     allow_imitation,
     add_examples_table,
+    add_preferences_table,
+    add_late_cuts,
 )
 """In the order in which they are applied; the first one makes schema 1."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from agentr_lite.core.messages import Message
+from agentr_lite.core.preferences import PreferenceKind
 from agentr_lite.core.steps import Step, StepKind
 from agentr_lite.core.verdicts import Verdict
 
@@ -20,7 +21,7 @@ CallPurpose = Literal["expand", "judge", "recover", "eval"]
 TrajectoryKind = Literal["good", "bad"]
 Critic = Literal["score", "reason", "none"]
 RevisionStatus = Literal["naive", "replayed", "recovered", "rejected"]
-ItemKind = Literal["revision", "good", "general", "demonstration"]
+ItemKind = Literal["revision", "good", "general", "demonstration", "preference"]
 ItemSplit = Literal["train", "valid"]
 EvalMode = Literal["greedy", "sampled", "recovery"]
 
@@ -260,6 +261,35 @@ class RevisionRow:
     """Name of the task."""
     env: str = ""
     """The task's environment."""
+    first_error: int | None = None
+    """Of a late cut, what t' is at the first error; None where ``cut_step`` is no late cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceRow:
+    """Two continuations from one node of a tree, of which the first is preferred."""
+
+    id: int
+    run_id: str
+    round: int
+    tree_id: int
+    kind: PreferenceKind
+    parting_idx: int
+    """The last node that the two share; 0 is the root."""
+    chosen_idx: int
+    """Where the preferred one ends: a leaf, or a child of the parting node (kind ``step``). Of a
+    revision, the leaf of its good trajectory."""
+    rejected_idx: int
+    """Where the other one ends."""
+    chosen_value: float
+    """Reward of the preferred episode; of a step, its node's mean reward. In [0, 1]."""
+    rejected_value: float
+    revision_id: int | None
+    """The preferred revision (kind ``revision``)."""
+    task: str
+    """Name of the task."""
+    env: str = ""
+    """The task's environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +306,8 @@ class DatasetRow:
 
 @dataclass(frozen=True, slots=True)
 class DatasetItemRow:
-    """One example: a revision, a good trajectory, a demonstration or a line of the general file."""
+    """One example: a revision, a good trajectory, a demonstration, a preference or a line of the
+    general file."""
 
     idx: int
     kind: ItemKind
@@ -286,6 +317,7 @@ class DatasetItemRow:
     general_line: int | None = None
     demonstration_id: int | None = None
     """None as well where the demonstration has been deleted since."""
+    preference_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

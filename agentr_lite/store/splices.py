@@ -24,7 +24,7 @@ from agentr_lite.store.runs import now_utc
 _REVISION = """
 SELECT v.id, v.run_id, v.round, v.good_id, v.bad_id, v.parting_step, v.cut_step,
     x.content AS reflection, v.revision_length, v.naive_reward, v.status, v.reason, v.messages,
-    k.name AS task, k.env AS env
+    v.first_error, k.name AS task, k.env AS env
 FROM revisions v JOIN texts x ON x.id = v.reflection_id
     JOIN trajectories b ON b.id = v.bad_id JOIN trees r ON r.id = b.tree_id
     JOIN tasks k ON k.id = r.task_id
@@ -80,7 +80,8 @@ def list_trajectories(
 def delete_splices(
     store: Store, run_id: str, round_index: int, *, tree_id: int | None = None
 ) -> None:
-    """Delete trajectories, judgements, revisions and their calls, so that they can be made again.
+    """Delete trajectories, judgements, revisions, preferences and their calls, so that they can be
+    made again.
 
     Args:
         store: the database.
@@ -94,6 +95,7 @@ def delete_splices(
         " AND (:tree IS NULL OR id = :tree))"
     )
     with store.atomic():
+        store.execute(f"DELETE FROM preferences WHERE {trees}", params)
         store.execute(f"DELETE FROM trajectories WHERE {trees}", params)
         store.execute(
             f"DELETE FROM model_calls WHERE {trees} AND purpose IN ('judge', 'recover')", params
@@ -164,6 +166,7 @@ def save_revision(
     reason: str,
     messages: Sequence[Message] | None = None,
     loss: Sequence[bool] | None = None,
+    first_error: int | None = None,
 ) -> int:
     """Store a pair's outcome; returns its id. One for the same pair is replaced.
 
@@ -182,6 +185,7 @@ def save_revision(
         reason: why, in a few words that can be counted.
         messages: the conversation; None where rejected.
         loss: one flag a message.
+        first_error: of a late cut, what t' is at the first error.
 
     Raises:
         ValueError: ``messages`` without as many ``loss`` flags.
@@ -207,6 +211,7 @@ def save_revision(
                 "status": status,
                 "reason": reason,
                 "messages": content,
+                "first_error": first_error,
             },
             replace=True,
         )
@@ -283,7 +288,7 @@ def save_dataset(
         store.executemany(
             "INSERT INTO dataset_items"
             " (dataset_id, idx, kind, revision_id, trajectory_id, general_line,"
-            " demonstration_id, split) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            " demonstration_id, preference_id, split) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     dataset_id,
@@ -293,6 +298,7 @@ def save_dataset(
                     item.trajectory_id,
                     item.general_line,
                     item.demonstration_id,
+                    item.preference_id,
                     item.split,
                 )
                 for item in items
@@ -318,8 +324,8 @@ def list_datasets(store: Store, run_id: str, *, round_index: int | None = None) 
 def list_dataset_items(store: Store, dataset_id: int) -> list[DatasetItemRow]:
     """A training set's examples in order."""
     rows = store.rows(
-        "SELECT idx, kind, split, revision_id, trajectory_id, general_line, demonstration_id"
-        " FROM dataset_items WHERE dataset_id = ? ORDER BY idx",
+        "SELECT idx, kind, split, revision_id, trajectory_id, general_line, demonstration_id,"
+        " preference_id FROM dataset_items WHERE dataset_id = ? ORDER BY idx",
         (dataset_id,),
     )
     return [record(DatasetItemRow, dict(row), "dataset_items") for row in rows]

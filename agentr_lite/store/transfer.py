@@ -66,6 +66,13 @@ _TABLES = (
         {"good_id": "trajectories", "bad_id": "trajectories", "reflection_id": "texts"},
         numbered=True,
     ),
+    _Table(
+        "preferences",
+        _BY_RUN,
+        "x.id",
+        {"tree_id": "trees", "revision_id": "revisions"},
+        numbered=True,
+    ),
     _Table("datasets", _BY_RUN, "x.id", numbered=True),
     _Table(
         "dataset_items",
@@ -76,6 +83,7 @@ _TABLES = (
             "revision_id": "revisions",
             "trajectory_id": "trajectories",
             "demonstration_id": "demonstrations",
+            "preference_id": "preferences",
         },
         has_id=False,
     ),

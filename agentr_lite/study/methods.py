@@ -1,6 +1,8 @@
 """The methods that a study compares: their names, and how each differs from the recipe.
 
-Source: Agent-R (arXiv 2501.11425) section 4 for the comparisons; the verified splice is ours.
+Source: Agent-R (arXiv 2501.11425) section 4 for the comparisons; the verified splice is ours. ETO
+(arXiv 2403.02502) trains on good trajectories first and then on pairs of episodes; here one
+training minimises both losses, since each round trains anew from where the rounds start.
 """
 
 from __future__ import annotations
@@ -31,11 +33,20 @@ class Method:
     def changes_text(self) -> str:
         """The changes as ``splice.data=both, …``."""
         return ", ".join(
-            f"{group}.{key}={value}"
+            f"{group}.{key}={_shown(value)}"
             for group, keys in self.changes.items()
             for key, value in keys.items()
         )
 
+
+def _shown(value: Any) -> str:
+    """A value as ``--set`` takes it."""
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
+
+
+_VERIFIED_CHANGES: Mapping[str, Any] = {
+    "splice": {"data": "both", "critic": "score", "verify": "replay"}
+}
 
 METHODS: Mapping[str, Method] = {
     method.key: method
@@ -45,7 +56,7 @@ METHODS: Mapping[str, Method] = {
         Method(
             VERIFIED,
             "Agent-R, verified",
-            {"splice": {"data": "both", "critic": "score", "verify": "replay"}},
+            _VERIFIED_CHANGES,
         ),
         Method(
             NAIVE,
@@ -59,6 +70,27 @@ METHODS: Mapping[str, Method] = {
         ),
         Method(GOOD, "good data only", {"splice": {"data": "good"}}),
         Method("general", "general data only", {"splice": {"data": "none"}}),
+        Method(
+            "eto",
+            "good data, episode DPO",
+            {
+                "splice": {"data": "good", "preferences": ["episode"]},
+                "train": {"objective": "sft+dpo"},
+            },
+        ),
+        Method(
+            "step-dpo",
+            "step DPO",
+            {"splice": {"preferences": ["step"]}, "train": {"objective": "dpo"}},
+        ),
+        Method(
+            "agent-r+step-dpo",
+            "Agent-R, step DPO",
+            {
+                "splice": {**_VERIFIED_CHANGES["splice"], "preferences": ["step"]},
+                "train": {"objective": "sft+dpo"},
+            },
+        ),
     )
 }
 """By key. ``base`` is only evaluated and ``imitation`` has no rounds; the study's recipe sets the

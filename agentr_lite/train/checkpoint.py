@@ -26,6 +26,7 @@ LATER_KEYS = (
     "label_smoothing",
     "length_normalised",
     "dpo_weight",
+    "max_tokens",
 )
 """Keys that count only where they differ from their defaults: a checkpoint that was written before
 they existed was made with these, and can be resumed."""

@@ -1,4 +1,4 @@
-"""A round's training set: revision and good trajectories, mixed with general data.
+"""A round's training set: revision and good trajectories, mixed with general data, and preferences.
 
 Source: Agent-R (arXiv 2501.11425) section 3.3: eta of agent data to 1 - eta of general chats. The
 split by task, the balance and the de-duplication are ours.
@@ -15,13 +15,21 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from agentr_lite.core.errors import RecipeError
+from agentr_lite.core.preferences import PREFERENCE_KINDS
 from agentr_lite.core.rounds import START
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.splice.trajectories import good_examples
-from agentr_lite.store import Store, splices, trees
+from agentr_lite.store import Store, splices
 from agentr_lite.store.records import DatasetItemRow, ItemKind, ItemSplit
 from agentr_lite.train.batches import TrainExample
+from agentr_lite.train.candidates import (
+    Candidate,
+    agent_candidates,
+    content,
+    pair_candidates,
+    pair_examples,
+    single_examples,
+)
 from agentr_lite.train.preferences import PreferenceExample
 
 T = TypeVar("T")
@@ -42,37 +50,12 @@ class Dataset:
     """``revision``, ``good`` and ``general`` examples (of imitation, ``demonstration`` instead of
     the first two); ``duplicates`` and ``over_limit`` agent examples left out;
     ``general_repeated``: general examples beyond one of each line; ``general_refused``: general
-    chats left out because the chat template refuses them, if any."""
+    chats left out because the chat template refuses them, if any. With a preference objective also
+    ``preference`` pairs, and of these ``episode_pairs``, ``step_pairs`` and ``revision_pairs``."""
     pairs: list[PreferenceExample] = field(default_factory=list)
     """What a preference objective (``train.objective``) learns from."""
     valid_pairs: list[PreferenceExample] = field(default_factory=list)
     """Pairs of tasks that ``pairs`` has none of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One example that may go into the set."""
-
-    kind: ItemKind
-    source: int
-    """Id of the revision, trajectory or demonstration, or the general file's line."""
-    group: str
-    """Examples of one group never part: environment and task, or the general line."""
-    example: TrainExample
-    env: str = ""
-    """The task's environment; empty for general data."""
-
-    def to_row(self, idx: int, split: ItemSplit) -> DatasetItemRow:
-        """The row that records it."""
-        return DatasetItemRow(
-            idx,
-            self.kind,
-            split,
-            revision_id=self.source if self.kind == "revision" else None,
-            trajectory_id=self.source if self.kind == "good" else None,
-            general_line=self.source if self.kind == "general" else None,
-            demonstration_id=self.source if self.kind == "demonstration" else None,
-        )
 
 
 def build_dataset(
@@ -86,6 +69,9 @@ def build_dataset(
 ) -> Dataset:
     """Choose, mix, split and record a round's examples; the same rows give the same set.
 
+    With ``train.objective: dpo`` it has pairs only, with ``sft+dpo`` pairs besides; a task is held
+    out of both or of none.
+
     With ``splice.data: none`` the set has no agent data, but as many examples as it would have
     had with ``both``: the control for what training on general data alone does.
 
@@ -98,32 +84,43 @@ def build_dataset(
         refused: lines of the general data that were left out, for the counts.
 
     Returns:
-        The set; ``train`` is empty where no agent example was found.
+        The set; ``train`` and ``pairs`` are empty where no agent example was found.
 
     Raises:
         RecipeError: ``splice.data: none`` without general data.
     """
     settings = recipe.train
-    control = recipe.splice.data == "none"
+    pairs_only, with_pairs = settings.objective == "dpo", settings.objective != "sft"
+    control = recipe.splice.data == "none" and not pairs_only
     if control and not general:
         raise RecipeError(
             "splice.data=none trains on general data alone, but train.general is empty",
             hint="Set train.general to a JSONL file, or to 'starter'.",
         )
-    distinct, duplicates = _distinct(_agent_examples(store, run_id, round_index, recipe))
+    examples = [] if pairs_only else agent_candidates(store, run_id, round_index, recipe)
+    distinct, duplicates = _distinct(examples)
     agent = _limit(distinct, settings.max_examples, _stream(recipe, round_index, "limit"))
     wanted = _general_share(len(agent), settings.eta)
     over_limit = len(distinct) - len(agent)
     if control:
         wanted, agent, over_limit = wanted + len(agent), [], 0
-    chosen = _Chosen(agent, wanted, duplicates, over_limit)
-    recorded = {
+    pairs: list[Candidate] = []
+    if with_pairs:
+        compared = pair_candidates(store, run_id, round_index, recipe)
+        distinct, repeated = _distinct(compared)
+        pairs = _limit(distinct, settings.max_examples, _stream(recipe, round_index, "limit pairs"))
+        duplicates += repeated
+        over_limit += len(distinct) - len(pairs)
+    chosen = _Chosen(agent, wanted, duplicates, over_limit, pairs if with_pairs else None)
+    recorded: dict[str, Any] = {
         "data": recipe.splice.data,
         "contested": recipe.splice.contested,
         "good_flaws": recipe.splice.good_flaws,
         "accumulate": settings.accumulate,
         "max_examples": settings.max_examples,
     }
+    if with_pairs:
+        recorded["objective"] = settings.objective
     kinds: tuple[ItemKind, ...] = ("revision", "good")
     return _mixed(store, run_id, round_index, recipe, chosen, general, recorded, kinds, refused)
 
@@ -162,6 +159,8 @@ class _Chosen:
     """How many general examples to add."""
     duplicates: int
     over_limit: int
+    pairs: Sequence[Candidate] | None = None
+    """Of the kind ``preference``; None: the set is not for a preference objective."""
 
 
 def _mixed(
@@ -177,12 +176,15 @@ def _mixed(
 ) -> Dataset:
     """Add general data, split into train and validation, and record the set."""
     settings, agent, wanted = recipe.train, chosen.agent, chosen.general
+    pairs = list(chosen.pairs or ())
     mixed = _sample_general(general, wanted, _stream(recipe, round_index, "general"))
-    (agent_train, agent_valid), (general_train, general_valid) = (
+    (own_train, own_valid), (general_train, general_valid) = (
         _split(candidates, settings.validation, _stream(recipe, round_index, "split", name))
-        for name, candidates in (("agent", agent), ("general", mixed))
+        for name, candidates in (("agent", [*agent, *pairs]), ("general", mixed))
     )
+    (agent_train, train_pairs), (agent_valid, valid_pairs) = map(_parted, (own_train, own_valid))
     train = _shuffle(agent_train + general_train, _stream(recipe, round_index, "order"))
+    train_pairs = _shuffle(train_pairs, _stream(recipe, round_index, "order", "pairs"))
     valid = agent_valid + general_valid
     counts: dict[str, int] = {
         **{kind: sum(item.kind == kind for item in agent) for kind in kinds},
@@ -193,10 +195,16 @@ def _mixed(
     }
     if refused:
         counts["general_refused"] = refused
-    rows = [item.to_row(idx, "train") for idx, item in enumerate(train)]
-    rows += [item.to_row(idx, "valid") for idx, item in enumerate(valid, start=len(train))]
-    examples = [item.example for item in train], [item.example for item in valid]
-    sha256 = _sha256(*examples)
+    if chosen.pairs is not None:
+        counts |= _pair_counts(pairs)
+    parts: tuple[tuple[ItemSplit, list[Candidate]], ...] = (
+        ("train", train), ("valid", valid), ("train", train_pairs), ("valid", valid_pairs),
+    )  # fmt: skip
+    placed = [(item, split) for split, part in parts for item in part]
+    rows = [item.to_row(idx, split) for idx, (item, split) in enumerate(placed)]
+    examples = single_examples(train), single_examples(valid)
+    compared = pair_examples(train_pairs), pair_examples(valid_pairs)
+    sha256 = _sha256(*examples, *(compared if any(compared) else ()))
     everything = {
         **recorded_settings,
         "eta": settings.eta,
@@ -206,39 +214,14 @@ def _mixed(
         "counts": counts,
     }
     recorded = _record(store, run_id, round_index, everything, rows)
-    return Dataset(recorded, *examples, sha256, counts)
-
-
-def _agent_examples(store: Store, run_id: str, round_index: int, recipe: Recipe) -> list[Candidate]:
-    data = recipe.splice.data
-    candidates = []
-    first = 1 if recipe.train.accumulate else round_index
-    for number in range(first, round_index + 1):
-        if data != "good":
-            for revision in splices.list_revisions(
-                store, run_id, round_index=number, accepted=True
-            ):
-                example = TrainExample(list(revision.messages or ()), list(revision.loss or ()))
-                group = f"{revision.env}/{revision.task}"
-                candidates.append(Candidate("revision", revision.id, group, example, revision.env))
-        if data != "revision":
-            tasks = {
-                tree.id: tree.task for tree in trees.list_trees(store, run_id, round_index=number)
-            }
-            good = good_examples(store, run_id, recipe.splice, round_index=number)
-            for row, messages, loss in good:
-                task = tasks[row.tree_id]
-                group = f"{task.env}/{task.name}"
-                example = TrainExample(messages, loss)
-                candidates.append(Candidate("good", row.id, group, example, task.env))
-    return [item for item in candidates if any(item.example.loss)]
+    return Dataset(recorded, *examples, sha256, counts, *compared)
 
 
 def _distinct(items: Sequence[Candidate]) -> tuple[list[Candidate], int]:
     """Examples with different texts or flags, and how many were left out."""
     seen: dict[str, Candidate] = {}
     for item in items:
-        key = json.dumps([item.example.messages, item.example.loss], sort_keys=True)
+        key = json.dumps(content(item.example), sort_keys=True)
         seen.setdefault(key, item)
     return list(seen.values()), len(items) - len(seen)
 
@@ -308,10 +291,21 @@ def _stream(recipe: Recipe, round_index: int, *purpose: str) -> int:
     return stream_seed(recipe.seed, "dataset", round_index, *purpose)
 
 
-def _sha256(*parts: Sequence[TrainExample]) -> str:
-    texts = [
-        [[example.messages, example.loss, example.weight] for example in part] for part in parts
-    ]
+def _pair_counts(pairs: Sequence[Candidate]) -> dict[str, int]:
+    by_kind = {
+        f"{kind}_pairs": sum(item.pair_kind == kind for item in pairs) for kind in PREFERENCE_KINDS
+    }
+    return {"preference": len(pairs), **by_kind}
+
+
+def _parted(items: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
+    """(single examples, pairs), each in order."""
+    pairs = [item for item in items if item.kind == "preference"]
+    return [item for item in items if item.kind != "preference"], pairs
+
+
+def _sha256(*parts: Sequence[TrainExample | PreferenceExample]) -> str:
+    texts = [[[*content(example), example.weight] for example in part] for part in parts]
     return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
 
 

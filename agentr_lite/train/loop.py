@@ -34,7 +34,8 @@ class Material:
     """What a training learns from and is measured by, and in which steps.
 
     An epoch takes each example and each pair once. The larger of the two sets says how many steps
-    that takes; the other one is spread evenly over them.
+    that takes; the other one is spread evenly over them. The plan ends before the step that would
+    exceed ``train.max_tokens``.
     """
 
     examples: Sequence[Tokenized]
@@ -65,6 +66,22 @@ class Material:
         object.__setattr__(self, "pair_plan", by_pair)
         longest = max(len(lengths), len(pair_lengths))
         object.__setattr__(self, "steps_an_epoch", -(-longest // settings.batch_size))
+        if settings.max_tokens:
+            steps = self._affordable(settings.max_tokens)
+            object.__setattr__(self, "plan", self.plan[:steps])
+            object.__setattr__(self, "pair_plan", self.pair_plan[:steps])
+
+    def _affordable(self, most: int) -> int:
+        """How many of the first steps take at most ``most`` tokens together; at least one."""
+        lengths = [len(example.tokens) for example in self.examples]
+        pair_lengths = [pair_tokens([pair], packed=True) for pair in self.pairs]
+        tokens = 0
+        for step, rows in enumerate(self.plan):
+            pairs = self.pair_plan[step] if self.pair_plan else ()
+            tokens += sum(lengths[row] for row in rows) + sum(pair_lengths[row] for row in pairs)
+            if tokens > most:
+                return max(1, step)
+        return len(self.plan)
 
     @property
     def steps(self) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agentr_lite.core.errors import NothingToLearn
 from agentr_lite.metrics.learning import (
     LearningCounts,
     diagnose,
@@ -15,7 +16,10 @@ from agentr_lite.metrics.learning import (
     round_diagnosis,
     search_outlook,
 )
+from agentr_lite.runs.dead_end import stop_at_dead_end
 from agentr_lite.store import Store, runs, trees
+from tests.support.preference_cases import pair_recipe, planted_run
+from tests.support.stages import train_stage
 
 PLAYED = LearningCounts(trees=48, answers=1000, ended=48)
 
@@ -127,3 +131,59 @@ def test_the_counts_are_those_of_the_trees(filled: Path) -> None:
         assert counts.pairs == counts.revisions + sum(counts.rejected.values()) > 0
         assert round_diagnosis(store, run, 1) is None
         assert learning_counts(store, run, 9) == LearningCounts(0)
+
+
+SPLICED = replace(PLAYED, rewarded=9, tied=39, best_reward=1.0, good=9, bad=90, revisions=12)
+
+
+@pytest.mark.parametrize(
+    ("counts", "cause", "finding", "advice"),
+    [
+        (
+            SPLICED,
+            "no preference",
+            "9 good and 90 bad trajectories gave no pair of a better and a worse continuation",
+            ["splice.preferences", "splice.preference_margin"],
+        ),
+        (
+            replace(PLAYED, rewarded=20, always_rewarded=20, tied=48),
+            "ties",
+            "rewards tie in all 48 trees: no continuation is better than another",
+            ["search.depth", "search.temperature"],
+        ),
+        (replace(SPLICED, tied=48, always_rewarded=48), "all rewarded", None, ["harder"]),
+        (replace(PLAYED, illegal=100), "no reward", None, ["imitation.tasks"]),
+    ],
+)  # fmt: skip
+def test_where_only_pairs_are_learnt_the_reasons_are_those_of_pairs(
+    counts: LearningCounts, cause: str, finding: str | None, advice: list[str]
+) -> None:
+    diagnosis = diagnose(counts, pairs_only=True)
+    assert diagnosis.cause == cause and finding in (None, diagnosis.finding)
+    text = " ".join(diagnosis.advice)
+    assert all(each in text for each in advice)
+    # Good trajectories of other tasks are no pairs.
+    assert "contested" not in text
+
+
+def test_before_splicing_trees_whose_rewards_tie_give_no_pair() -> None:
+    tied = replace(PLAYED, rewarded=9, tied=48)
+    outlook = search_outlook(tied, contested=False, objective="dpo")
+    assert outlook is not None and outlook.cause == "ties"
+    assert search_outlook(tied, contested=False, objective="sft+dpo") is None
+    assert search_outlook(replace(tied, tied=47), contested=True, objective="dpo") is None
+    assert search_outlook(replace(tied, preferences=1), contested=True, objective="dpo") is None
+
+
+def test_a_round_without_pairs_says_so(tmp_path: Path) -> None:
+    # Revisions are there, and pairs of other kinds would be.
+    recipe = pair_recipe(("step",), splice={"preference_margin": 1.0})
+    store, run = planted_run(tmp_path / "runs.db", recipe)
+    with store:
+        assert learning_counts(store, run, 1).preferences == 0
+        summary = train_stage(store, run, 1, recipe)
+        assert "no pair of a better and a worse continuation" in summary["skipped"]
+        diagnosis = round_diagnosis(store, run, 1)
+        assert diagnosis is not None and diagnosis.cause == "no preference"
+        with pytest.raises(NothingToLearn, match="4 good and 8 bad trajectories gave no pair"):
+            stop_at_dead_end(store, run, 1)

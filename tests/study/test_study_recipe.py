@@ -216,13 +216,15 @@ def test_every_method_is_on_the_page() -> None:
 
 
 def test_the_pages_example_is_a_study(tmp_path: Path) -> None:
-    example, after_imitation = re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL)
+    example, equal_tokens, after_imitation = re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL)
     path = tmp_path / "mine.yaml"
     path.write_text(example)
     loaded = load_study(str(path))
     assert loaded.env_recipe("deep").search.depth == 30
     assert study_cells(loaded)
     assert load_study(str(path), quick=True).rounds == 1
+    path.write_text(yaml.safe_dump(yaml.safe_load(example) | yaml.safe_load(equal_tokens)))
+    assert {cell.recipe.train.max_tokens for cell in study_cells(load_study(str(path)))} == {200000}
     path.write_text(yaml.safe_dump(yaml.safe_load(example) | yaml.safe_load(after_imitation)))
     assert load_study(str(path)).start == "imitation"
 
@@ -230,4 +232,6 @@ def test_the_pages_example_is_a_study(tmp_path: Path) -> None:
 def test_what_is_said_of_defaults_holds() -> None:
     bare = study_from_dict({"environments": ["textcraft"]})
     assert (bare.seeds, bare.rounds) == ((1, 2, 3), 3)
-    assert set(bare.methods) == set(METHODS) - {"general", "imitation"}
+    pairs = {key for key in METHODS if "dpo" in METHODS[key].changes_text}
+    assert pairs == {"eto", "step-dpo", "agent-r+step-dpo"}
+    assert set(bare.methods) == set(METHODS) - {"general", "imitation"} - pairs

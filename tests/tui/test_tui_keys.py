@@ -315,7 +315,7 @@ def test_no_key_file_is_no_error(tmp_path: Path) -> None:
 def test_every_binding_has_an_id_and_a_test() -> None:
     for kind in (Inspector, RunsScreen, TasksScreen, TreeScreen, StepScreen, SplicesScreen):
         assert all(isinstance(b, Binding) and b.id for b in kind.__dict__["BINDINGS"])
-    for name in ("test_tui_tree_keys", "test_tui_step_keys"):
+    for name in ("test_tui_tree_keys", "test_tui_step_keys", "test_tui_preferences"):
         importlib.import_module(f"tests.tui.{name}")
     assert set(BINDINGS_BY_ID) - PRESSED == set()
     # The manual names them all.

@@ -17,7 +17,7 @@ from agentr_lite.store.runs import get_run
 from ..layout.columns import Column, Row
 from ..layout.figures import percent
 from ..layout.lines import Line, Span, one_line
-from ..navigation import ToSplice
+from ..navigation import ToPreferences, ToSplice
 from ..widgets.table import Table
 from .base import SORT
 from .filter import ASK, FilterScreen
@@ -38,6 +38,7 @@ class SplicesScreen(FilterScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Side by side", id="splices.open"),
         Binding("u", "which", "Filter", id="splices.which"),
+        Binding("p", "preferences", "Preferences", show=False, id="splices.preferences"),
         *SORT,
         ASK,
     ]
@@ -113,6 +114,10 @@ class SplicesScreen(FilterScreen):
         if table.current is not None:
             ids = [int(str(row.key)) for row in table.rows]
             self.go_to(ToSplice(ids, table.cursor))
+
+    def action_preferences(self) -> None:
+        """Open the pairs of a better and a worse continuation from the same trees."""
+        self.go_to(ToPreferences(self.run_id, self.tree_id))
 
     def action_which(self) -> None:
         """Show all, accepted or rejected pairs in turn."""

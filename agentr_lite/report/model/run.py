@@ -19,6 +19,7 @@ from agentr_lite.metrics.learning import (
     round_diagnosis,
 )
 from agentr_lite.metrics.resampling import clustered_rate
+from agentr_lite.report.model.preferences import PreferenceLine, preference_lines
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalMode, RunRow, Stage
@@ -143,6 +144,8 @@ class SpliceLine:
     """Mean number of bad steps up to the reflection, over what was kept."""
     verdicts: Mapping[str, int]
     """The critic's judgements: good, bad, uncertain."""
+    late: int
+    """Kept revisions that leave the bad trajectory later than at its first error."""
     env: str = ""
     """The environment, where this line is of one of several; empty: all of the run's."""
 
@@ -185,6 +188,7 @@ class RunReport:
     training: list[TrainLine] = field(default_factory=list)
     learning: list[LearningLine] = field(default_factory=list)
     """Rounds whose trees gave little or nothing to learn from."""
+    preferences: list[PreferenceLine] = field(default_factory=list)
     envs: list[str] = field(default_factory=list)
     """What its environments call themselves, where its recipe names several."""
 
@@ -221,6 +225,7 @@ def gather(store: Store, run_id: str) -> RunReport:
         ],
         training=_training(store, run.id),
         learning=_learning(store, run.id),
+        preferences=preference_lines(store, run.id),
         envs=envs,
     )
 
@@ -319,7 +324,8 @@ def _splices(store: Store, run_id: str, *, seed: int, env: str | None = None) ->
     )
     pairs: dict[int, list[Mapping[str, Any]]] = {}
     for row in store.rows(
-        "SELECT v.round, v.status, v.reason, v.naive_reward, v.revision_length, r.task_id"
+        "SELECT v.round, v.status, v.reason, v.naive_reward, v.revision_length, v.first_error,"
+        " r.task_id"
         " FROM revisions v JOIN trajectories b ON b.id = v.bad_id JOIN trees r ON r.id = b.tree_id"
         f" WHERE v.run_id = :run AND {where} ORDER BY v.id",
         params,
@@ -353,6 +359,7 @@ def _splices(store: Store, run_id: str, *, seed: int, env: str | None = None) ->
                     sum(row["revision_length"] for row in kept) / len(kept) if kept else None
                 ),
                 verdicts=verdicts.get(number, {}),
+                late=sum(row["first_error"] is not None for row in kept),
                 env=env or "",
             )
         )

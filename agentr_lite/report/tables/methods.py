@@ -34,8 +34,17 @@ from agentr_lite.report.tables.wording import (
 )
 from agentr_lite.report.words import Cell, count, p_value, signed
 
-_TRAINED = ("revision", "good", "general", "valid_examples", "dropped", "steps", "tokens")
-"""Counts of a training's summary, in the order of the table's columns."""
+_TRAINED = {
+    "revision": "revisions",
+    "good": "good",
+    "preference": "pairs",
+    "general": "general",
+    "valid_examples": "held out",
+    "dropped": "too long",
+    "steps": "steps",
+    "tokens": "tokens",
+}
+"""Counts of a training's summary, and the columns of the table."""
 
 
 def method_sections(results: MethodRuns[Any]) -> list[Section]:
@@ -230,6 +239,8 @@ def seed_section(results: MethodRuns[Any]) -> Section:
 def training_section(results: MethodRuns[Any]) -> Section:
     """What each method's adapters were trained on."""
     rows: list[list[Cell]] = []
+    with_pairs = any("preference" in row.summary for run in results.runs for row in run.stages)
+    counted = [key for key in _TRAINED if key != "preference" or with_pairs]
     for method in results.methods:
         for number in range(1, results.last_round(method) + 1):
             summaries = [
@@ -241,27 +252,19 @@ def training_section(results: MethodRuns[Any]) -> Section:
             if not summaries:
                 continue
             cells: list[Cell] = [f"{results.label(method)}, {round_name(number)}", len(summaries)]
-            for key in _TRAINED:
+            for key in counted:
                 values = [summary.get(key) or 0 for summary in summaries]
                 cells.append(count(round(sum(values) / len(values))))
             rows.append(cells)
-    columns = [
-        "",
-        "runs",
-        "revisions",
-        "good",
-        "general",
-        "held out",
-        "too long",
-        "steps",
-        "tokens",
-    ]
+    columns = ["", "runs", *(_TRAINED[key] for key in counted)]
     notes = [
         "Means per run. Revisions, good, general: numbers of examples. Held out: examples that were"
         " kept for the validation loss. Too long: examples that exceed train.max_length and were"
         " left out. All methods have the same budget, but a method that finds fewer examples takes"
         " fewer steps."
     ]
+    if with_pairs:
+        notes.append("Pairs: of a better and a worse continuation, for a preference objective.")
     return Section("What was trained on", columns, rows, notes)
 
 

@@ -9,6 +9,7 @@ from agentr_lite.core.rounds import START, round_name
 from agentr_lite.core.verdicts import VERDICTS
 from agentr_lite.metrics.evaluation import EvalFigures
 from agentr_lite.report.model.run import EvalLine, RunReport, SpliceLine, StageLine
+from agentr_lite.report.tables.preferences import preference_section
 from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import (
     Cell,
@@ -40,7 +41,8 @@ def run_sections(report: RunReport) -> list[Section]:
         lines = with_envs(report.evals_of("recovery", split))
         if lines:
             sections.append(recovery_section(lines, split=split))
-    sections += [splice_section(report), dead_end_section(report), training_section(report)]
+    sections += [splice_section(report), preference_section(report.preferences)]
+    sections += [dead_end_section(report), training_section(report)]
     sections.append(cost_section(report))
     return [section for section in sections if section.rows]
 
@@ -280,6 +282,9 @@ def splice_section(report: RunReport) -> Section:
         if line.verdicts:
             said = ", ".join(f"{line.verdicts.get(v, 0)} {v}" for v in VERDICTS)
             notes.append(f"{name}: the critic judged steps: {said}.")
+        if line.late:
+            kept = line.replayed + line.naive + line.recovered
+            notes.append(f"{name}: {line.late} of {kept} revisions come after the first error.")
         if line.naive:
             notes.append(f"{name}: {line.naive} splices were accepted unverified.")
         if line.reasons:
@@ -314,6 +319,8 @@ def training_section(report: RunReport) -> Section:
     kinds = ["revision", "good", "general"]
     if any(line.examples.get("demonstration") for line in report.training):
         kinds.insert(0, "demonstration")
+    if any(line.examples.get("preference") for line in report.training):
+        kinds.insert(-1, "preference")
     has_refused = any("refused" in line.examples for line in report.training)
     kinds += ["refused"] if has_refused else []
     rows: list[list[Cell]] = []
@@ -336,6 +343,8 @@ def training_section(report: RunReport) -> Section:
         "Examples by kind. Held out: how many of them are kept for the validation loss, which is"
         " shown from its first to its best value."
     ]
+    if "preference" in kinds:
+        notes.append("Preference: pairs of a better and a worse continuation.")
     if has_refused:
         notes.append(
             "Refused: chats of the general data that were left out because the model's chat"

@@ -18,7 +18,8 @@ from agentr_lite.runs.stages.training import TrainingStage
 from agentr_lite.store.demonstrations import Demonstration, add_demonstrations
 from agentr_lite.store.records import DemonstrationRow
 from agentr_lite.train.batches import TrainExample
-from agentr_lite.train.dataset import Candidate, build_imitation_set
+from agentr_lite.train.candidates import Candidate
+from agentr_lite.train.dataset import build_imitation_set
 
 
 class ImitateStage(TrainingStage):
@@ -37,6 +38,9 @@ class ImitateStage(TrainingStage):
         imitation, train = self.recipe.imitation, self.recipe.train
         return replace(
             train,
+            # A demonstration is followed, not compared, and all of them are taken.
+            objective="sft",
+            max_tokens=0,
             epochs=imitation.epochs or train.epochs,
             learning_rate=imitation.learning_rate or train.learning_rate,
         )

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from agentr_lite.core.preferences import PREFERENCE_KINDS
 from agentr_lite.splice.wave import ENVIRONMENT_FAULT
-from agentr_lite.store import Store, splices, trees
+from agentr_lite.store import Store, preferences, splices, trees
 
 
 def splice_counts(
@@ -26,7 +27,7 @@ def splice_counts(
         ``verdicts`` by name; ``cuts`` of accepted revisions by kind; ``naive_replayed`` pairs and
         ``naive_failed`` ones with their ``naive_failed_share`` (None where nothing was replayed);
         ``accepted`` by status and ``rejected`` by reason; ``revision_length``: mean over accepted
-        revisions (None without any).
+        revisions (None without any); ``preferences`` by kind, where there are any.
     """
     tree_ids = {
         tree.id
@@ -52,7 +53,12 @@ def splice_counts(
     accepted = [row for row in pairs if row.status != "rejected"]
     replayed = [row for row in pairs if row.naive_reward is not None]
     naive_failed = [row for row in replayed if row.status != "replayed"]
-    return {
+    compared = Counter(
+        row.kind
+        for row in preferences.list_preferences(store, run_id, round_index=round_index)
+        if row.tree_id in tree_ids
+    )
+    counts: dict[str, Any] = {
         "trees": len(tree_ids),
         "trajectories": len(paths),
         "good": sum(path.kind == "good" for path in paths),
@@ -70,6 +76,9 @@ def splice_counts(
             sum(row.revision_length for row in accepted) / len(accepted) if accepted else None
         ),
     }
+    if compared:
+        counts["preferences"] = {kind: compared[kind] for kind in PREFERENCE_KINDS}
+    return counts
 
 
 def environment_faults(counts: Mapping[str, Any]) -> int:
@@ -81,6 +90,8 @@ def splice_headline(counts: Mapping[str, Any]) -> str:
     """The counts in a few words, for the progress line."""
     revisions = sum(counts["accepted"].values())
     text = f"{revisions} revisions from {counts['pairs']} pairs"
+    pairs = sum(counts.get("preferences", {}).values())
+    text += f", {pairs} preferences" if pairs else ""
     share = counts["naive_failed_share"]
     return text if share is None else f"{text}; {share:.0%} of naive splices failed their replay"
 

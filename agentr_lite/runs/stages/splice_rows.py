@@ -1,4 +1,4 @@
-"""Writes what splicing one tree made: trajectories, judgements, revisions, model calls."""
+"""Writes what splicing one tree made: trajectories, judgements, revisions, pairs, model calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from agentr_lite.core.usage import ModelCall
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.splice.pairs import is_good
 from agentr_lite.splice.wave import JudgedStep, Revision, TreeResult
-from agentr_lite.store import Store, splices, trees
+from agentr_lite.store import Store, preferences, splices, trees
 from agentr_lite.store.records import JudgementRow
 
 
@@ -52,8 +52,27 @@ def save_splices(
             for item in result.judged
         ],
     )
-    for revision in result.revisions:
-        _save_revision(store, run_id, round_index, revision, path_ids)
+    revision_ids = {
+        (revision.pair.good.leaf_idx, revision.pair.bad.leaf_idx): _save_revision(
+            store, run_id, round_index, revision, path_ids
+        )
+        for revision in result.revisions
+    }
+    for pair in result.preferences:
+        of_revision = pair.kind == "revision"
+        preferences.save_preference(
+            store,
+            run_id=run_id,
+            round_index=round_index,
+            tree_id=result.tree_id,
+            kind=pair.kind,
+            parting_idx=pair.parting_idx,
+            chosen_idx=pair.chosen_idx,
+            rejected_idx=pair.rejected_idx,
+            chosen_value=pair.chosen_value,
+            rejected_value=pair.rejected_value,
+            revision_id=revision_ids[pair.chosen_idx, pair.rejected_idx] if of_revision else None,
+        )
     judge_calls = _judge_calls(result.judged)
     trees.add_calls(store, run_id, round_index, "judge", judge_calls, tree_id=result.tree_id)
     trees.add_calls(
@@ -63,8 +82,8 @@ def save_splices(
 
 def _save_revision(
     store: Store, run_id: str, round_index: int, revision: Revision, path_ids: Mapping[int, int]
-) -> None:
-    splices.save_revision(
+) -> int:
+    return splices.save_revision(
         store,
         run_id=run_id,
         round_index=round_index,
@@ -79,6 +98,7 @@ def _save_revision(
         reason=revision.reason,
         messages=revision.messages,
         loss=revision.loss,
+        first_error=revision.cut.first_error,
     )
 
 

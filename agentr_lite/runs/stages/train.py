@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agentr_lite.core.rounds import START
+from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.runs.equipment import adapter_in_use
 from agentr_lite.runs.stages.training import TrainingStage
 from agentr_lite.store import evals, splices
 from agentr_lite.train.dataset import build_dataset
+
+_WANTED = {
+    "sft": "no revision or good trajectory",
+    "dpo": "no pair of a better and a worse continuation",
+    "sft+dpo": "no revision, good trajectory or pair of a better and a worse continuation",
+}
+"""What an objective learns from, and did not find."""
 
 
 class TrainStage(TrainingStage):
@@ -20,6 +29,12 @@ class TrainStage(TrainingStage):
     """
 
     name = "train"
+    _objective: Literal["sft", "dpo", "sft+dpo"] = "sft"
+    """What is minimised with what was found."""
+
+    @property
+    def settings(self) -> TrainSettings:
+        return replace(self.recipe.train, objective=self._objective)
 
     def work(self) -> dict[str, Any]:
         dataset = build_dataset(
@@ -31,15 +46,22 @@ class TrainStage(TrainingStage):
             refused=len(self.general.refused),
         )
         summary: dict[str, Any] = {"dataset_id": dataset.id, **dataset.counts}
-        if dataset.train:
+        objective = self.recipe.train.objective
+        if objective == "sft+dpo":
+            # What was not found adds nothing to the sum.
+            objective = "sft" if not dataset.pairs else objective if dataset.train else "dpo"
+        if self.recipe.train.objective != "sft":
+            summary["objective"] = objective
+        self._objective = objective
+        if dataset.train or dataset.pairs:
             return {**summary, **self.train(dataset)}
         with self.store.atomic():
             # An adapter of an earlier training no longer belongs to this round; it is what the
             # round's evaluation was played with.
             if splices.delete_adapter(self.store, self.run_id, self.round):
                 evals.delete_evals(self.store, self.run_id, self.round)
-        reason = "no revision or good trajectory was found in this round's trees"
-        return {**summary, "skipped": reason}
+        wanted = _WANTED[self.recipe.train.objective]
+        return {**summary, "skipped": f"{wanted} was found in this round's trees"}
 
     def start_adapter(self) -> Path | None:
         """The previous round's adapter with ``train.start: previous``, else that of imitation."""

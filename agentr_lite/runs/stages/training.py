@@ -75,6 +75,8 @@ class TrainingStage(Stage):
             thinking=self.recipe.agent.thinking > 0,
             on_report=_ProgressReport(self),
             resume=not self.redo,
+            pairs=dataset.pairs,
+            valid_pairs=dataset.valid_pairs,
         )
         series = [("train_loss", step, loss) for step, loss in result.train_losses]
         series += [("valid_loss", step, loss) for step, loss in result.valid_losses]

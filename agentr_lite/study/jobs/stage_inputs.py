@@ -41,7 +41,10 @@ def stage_inputs(stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
     return inputs
 
 
-_OF_ROUNDS = ("start", "accumulate", "max_examples")
+_OF_ROUNDS = (
+    "start", "accumulate", "max_examples", "max_tokens", "objective", "beta", "label_smoothing",
+    "length_normalised", "dpo_weight",
+)  # fmt: skip
 """Keys of ``train`` that do not count in imitation."""
 
 

@@ -111,7 +111,8 @@ def critic_rounds(store: Store, run_id: str, env: Environment) -> dict[int, Crit
         if error is None:
             judged.without_error += 1
             continue
-        cut = revision.cut_step - 1
+        # Where a late cut is was drawn: the critic said where the first error is.
+        cut = (revision.first_error or revision.cut_step) - 1
         # The root comes before a path's first step.
         node = path_nodes(store, tree.id, path.leaf_idx)[cut + 1]
         by_verdict = (tree.id, node.idx) in called_bad

@@ -11,6 +11,7 @@ from textual.widget import Widget
 from agentr_lite.console.outcomes import BROKEN, RUN_STATUS, reward_mark
 from agentr_lite.core.rounds import round_name
 from agentr_lite.store import Store
+from agentr_lite.store.first_errors import TreeSplicing, splicing_of_trees
 from agentr_lite.store.inspection import TreeOverview, newest_tree, tree_overviews, tree_rounds
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import get_run, list_stages
@@ -18,6 +19,7 @@ from agentr_lite.store.trees import get_tree
 
 from ..layout.columns import Column, Row, put_env, with_env
 from ..layout.figures import reward_span, short
+from ..layout.first_errors import splicing_span
 from ..layout.lines import Line, Span, one_line
 from ..navigation import ToEvals, ToSplices, ToTree
 from ..widgets.table import Table
@@ -62,15 +64,16 @@ class TasksScreen(EnvFilterScreen):
 
     COLUMNS = (
         Column("mark", " "),
-        Column("goal", "goal", flex=True, least=36),
+        Column("goal", "goal", flex=True, least=24),
         Column("task", "task", flex=True, least=16, drop=5),
         Column("split", "split", drop=6),
-        Column("level", "level", right=True, drop=1),
+        Column("level", "level", right=True, drop=4),
         Column("best", "best", right=True),
+        Column("error", "first error", flex=True, least=34),
         Column("nodes", "nodes", right=True),
-        Column("sims", "sims", right=True, drop=4),
-        Column("tokens", "tokens", right=True, drop=2),
-        Column("splices", "splices", right=True, drop=3),
+        Column("sims", "sims", right=True, drop=7),
+        Column("tokens", "tokens", right=True, drop=3),
+        Column("splices", "splices", right=True, drop=2),
     )
 
     def __init__(self, store: Store, run_id: str) -> None:
@@ -91,6 +94,7 @@ class TasksScreen(EnvFilterScreen):
         if self._round not in self._rounds:
             self._round = self._rounds[-1] if self._rounds else 0
         searched = tree_overviews(self.store, run.id, self._round)
+        splicing = splicing_of_trees(self.store, run.id, self._round)
         self.set_envs(overview.tree.task.env for overview in searched)
         overviews = [overview for overview in searched if self.in_env(overview.tree.task.env)]
         shown = [
@@ -105,8 +109,12 @@ class TasksScreen(EnvFilterScreen):
             [
                 Row(
                     overview.tree.id,
-                    put_env(_cells(overview), self._columns, overview.tree.task.env),
-                    _sort_values(overview),
+                    put_env(
+                        _cells(overview, splicing.get(overview.tree.id)),
+                        self._columns,
+                        overview.tree.task.env,
+                    ),
+                    _sort_values(overview, splicing.get(overview.tree.id)),
                 )
                 for overview in shown
             ]
@@ -193,7 +201,7 @@ class TasksScreen(EnvFilterScreen):
             self.reread()
 
 
-def _cells(overview: TreeOverview) -> list[Span]:
+def _cells(overview: TreeOverview, splicing: TreeSplicing | None) -> list[Span]:
     tree = overview.tree
     mark = BROKEN if tree.error else reward_mark(tree.best_reward)
     goal = tree.task.goal if not tree.error else f"{tree.task.goal}  ({tree.error})"
@@ -205,6 +213,7 @@ def _cells(overview: TreeOverview) -> list[Span]:
         (one_line(tree.task.split), "dim"),
         (str(tree.task.level), "plain"),
         reward_span(tree.best_reward, reached=not tree.error),
+        splicing_span(splicing) if splicing is not None else ("", "dim"),
         (str(tree.node_count), "plain"),
         (str(tree.simulations), "plain"),
         (short(overview.tokens), "dim"),
@@ -212,8 +221,11 @@ def _cells(overview: TreeOverview) -> list[Span]:
     ]
 
 
-def _sort_values(overview: TreeOverview) -> dict[str, float | str | None]:
+def _sort_values(
+    overview: TreeOverview, splicing: TreeSplicing | None
+) -> dict[str, float | str | None]:
     tree = overview.tree
+    error = splicing.first_error if splicing is not None else None
     return {
         "mark": -1.0 if tree.error else tree.best_reward,
         "goal": tree.task.goal,
@@ -222,6 +234,7 @@ def _sort_values(overview: TreeOverview) -> dict[str, float | str | None]:
         "split": tree.task.split,
         "level": tree.task.level,
         "best": None if tree.error else tree.best_reward,
+        "error": error.judgement.step + 1 if error is not None else None,
         "nodes": tree.node_count,
         "sims": tree.simulations,
         "tokens": overview.tokens,

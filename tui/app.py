@@ -27,6 +27,7 @@ from .layout.lines import one_line
 from .layout.pictures import svg_of
 from .navigation import (
     Destination,
+    ToBeside,
     ToComparison,
     ToEpisode,
     ToEpisodes,
@@ -38,6 +39,7 @@ from .navigation import (
     ToTree,
 )
 from .screens.base import InspectorScreen
+from .screens.beside import BesideScreen
 from .screens.compare import CompareScreen
 from .screens.confirm import ConfirmScreen
 from .screens.episodes import EpisodesScreen
@@ -293,6 +295,8 @@ def screen_for(store: Store, destination: Destination) -> InspectorScreen:
             return CompareScreen(store, run_id, eval_id, env)
         case ToEpisode(run_id, evaluation, key):
             return episode_screen(store, run_id, evaluation, key)
+        case ToBeside(evals, rounds, keys, at):
+            return BesideScreen(store, evals, rounds, keys, at)
 
 
 def _mixed(variables: Mapping[str, str], colour_name: str, share: float) -> str:
@@ -320,6 +324,7 @@ BINDINGS_BY_ID = binding_ids(
         EvalsScreen,
         EpisodesScreen,
         CompareScreen,
+        BesideScreen,
         HelpScreen,
         ConfirmScreen,
         LineList,

@@ -42,6 +42,10 @@ class Episode:
     output_tokens: int = 0
     error: str | None = None
     """Why the episode could not go on: a broken environment, or the context's end."""
+    instructions: str = ""
+    """The system prompt."""
+    observation: str = ""
+    """The first observation; empty where the environment could not be reset."""
 
     @property
     def played(self) -> tuple[Step, ...]:
@@ -111,7 +115,7 @@ class _Live:
         if self.steps:
             self.steps[-1] = replace(self.steps[-1], truncated=True)
 
-    def finish(self) -> Episode:
+    def finish(self, instructions: str) -> Episode:
         return Episode(
             self.task,
             self.sample,
@@ -119,6 +123,8 @@ class _Live:
             self.prefix_steps,
             self.output_tokens,
             self.error,
+            instructions,
+            self.observation,
         )
 
 
@@ -184,7 +190,7 @@ def run_episodes(
             if at_limit and not episode.ended:
                 episode.cut()
             if episode.ended or at_limit:
-                finished[episode.index] = episode.finish()
+                finished[episode.index] = episode.finish(instructions)
                 if on_finish:
                     on_finish(finished[episode.index])
         live[:] = [episode for episode in live if episode.index not in finished]

@@ -181,6 +181,20 @@ def add_examples_table(conn: sqlite3.Connection) -> None:
     )
 
 
+def add_eval_openings(conn: sqlite3.Connection) -> None:
+    """What the model had seen before an evaluated episode's first turn.
+
+    NULL where an older release played the episode; readers then say that it was not stored.
+    """
+    run_script(
+        conn,
+        """
+        ALTER TABLE eval_items ADD COLUMN instructions_id INTEGER REFERENCES texts (id);
+        ALTER TABLE eval_items ADD COLUMN observation_id INTEGER REFERENCES texts (id);
+        """,
+    )
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
@@ -195,6 +209,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_demonstrations_table,
     allow_imitation,
     add_examples_table,
+    add_eval_openings,
 )
 """In the order in which they are applied; the first one makes schema 1."""
 

@@ -45,6 +45,8 @@ class StepView:
     """The critic's verdict, if it was asked."""
     thinking: str = ""
     """What the model thought before the turn."""
+    is_given: bool = False
+    """Whether the step was given to the model, not chosen by it."""
     verdicts: Sequence[Line] = ()
     """The lines of ``facts`` that hold the critic's verdicts and t′."""
 
@@ -88,11 +90,13 @@ def view_of_node(
         (facts[0], *seen, *facts[1:]),
         judgements[0].verdict if judgements else None,
         node.thinking,
-        tuple(seen),
+        verdicts=tuple(seen),
     )
 
 
-def view_of_step(number: int, step: Step, *, saw: str, facts: Sequence[Line] = ()) -> StepView:
+def view_of_step(
+    number: int, step: Step, *, saw: str, facts: Sequence[Line] = (), is_given: bool = False
+) -> StepView:
     """A step of an episode that is not in a tree."""
     return StepView(
         number,
@@ -103,6 +107,7 @@ def view_of_step(number: int, step: Step, *, saw: str, facts: Sequence[Line] = (
         step.observation,
         facts,
         thinking=step.thinking,
+        is_given=is_given,
     )
 
 
@@ -117,9 +122,9 @@ def text_before_task(opening: Opening) -> str:
     return "\n\n".join(parts)
 
 
-def view_of_opening(instructions: str, observation: str) -> StepView:
+def view_of_opening(instructions: str, observation: str, facts: Sequence[Line] = ()) -> StepView:
     """The start of an episode."""
-    return StepView(0, ROOT, "start", instructions, "", observation)
+    return StepView(0, ROOT, "start", instructions, "", observation, facts)
 
 
 def verdict_line(judgement: JudgementRow) -> Line:

@@ -165,4 +165,6 @@ def eval_item(env: str, task_id: int, episode: Episode) -> EvalItemRow:
             for index, step in enumerate(episode.steps)
         ],
         error=episode.error,
+        instructions=episode.instructions,
+        observation=episode.observation,
     )

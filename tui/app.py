@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from agentr_lite.store import Store
 from agentr_lite.store.decoding import DamagedError
 from agentr_lite.store.inspection import data_version
 
+from .key_sentences import KEY_SENTENCES
 from .keys import binding_ids
 from .layout.lines import one_line
 from .layout.pictures import svg_of
@@ -46,6 +48,7 @@ from .screens.episodes import EpisodesScreen
 from .screens.evals import EvalsScreen
 from .screens.filter import FilterScreen
 from .screens.help import HelpScreen
+from .screens.preview import PreviewScreen
 from .screens.runs import RunsScreen
 from .screens.splice import SpliceScreen
 from .screens.splices import SplicesScreen
@@ -105,7 +108,7 @@ class Inspector(App[None]):
     TITLE = "agentr-lite"
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = True
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (96, "-wide")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (96, "-wide"), (140, "-roomy")]  # noqa: RUF012
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "follow", "Follow", show=False, id="app.follow"),
@@ -231,25 +234,19 @@ class Inspector(App[None]):
     def action_help(self) -> None:
         """Show the keys of the screen below."""
         screen = self.screen
-        keys: dict[str, tuple[str, str, str]] = {}
+        actions = _actions(screen)
         # The keys in the footer first, then the others.
-        for active in sorted(screen.active_bindings.values(), key=lambda a: not a.binding.show):
-            binding = active.binding
-            if binding.description and binding.id:
-                shown = format_key(binding.key)
-                if binding.id in keys:
-                    shown = f"{keys[binding.id][0]} {shown}"
-                keys[binding.id] = (shown, binding.description, binding.id)
+        actions.sort(key=lambda action: not action.binding.show)
+        keys = [(action.keys, KEY_SENTENCES[action.id]) for action in actions]
         hint = screen.HINT if isinstance(screen, InspectorScreen) else ""
-        self.push_screen(HelpScreen(hint, list(keys.values())))
+        self.push_screen(HelpScreen(hint, keys))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The actions of all keys on the screen, then the themes; not Textual's other commands."""
-        for node, binding, enabled, _ in screen.active_bindings.values():
-            if binding.id and enabled and binding.description and node is not None:
-                keys = self.get_key_display(binding)
-                act = partial(self._run_binding, node, binding.action)
-                yield SystemCommand(binding.description, f"{keys}  {binding.id}", act)
+        for action in _actions(screen):
+            act = partial(self._run_binding, action.node, action.binding.action)
+            text = f"{action.keys}: {KEY_SENTENCES[action.id]}"
+            yield SystemCommand(action.binding.description, text, act)
         for command in super().get_system_commands(screen):
             if command.title == "Theme":
                 yield command
@@ -268,6 +265,30 @@ class Inspector(App[None]):
             self.exit(return_code=mendable.exit_code)
             return
         super()._handle_exception(error)
+
+
+@dataclass(slots=True)
+class _Action:
+    """What one binding of a screen does, however many keys it has."""
+
+    id: str
+    node: DOMNode
+    binding: Binding
+    keys: str
+
+
+def _actions(screen: Screen[object]) -> list[_Action]:
+    """The bindings that are active on a screen, each once."""
+    actions: dict[str, _Action] = {}
+    for node, binding, enabled, _ in screen.active_bindings.values():
+        if not (binding.id and binding.description and enabled):
+            continue
+        shown = format_key(binding.key)
+        if binding.id in actions:
+            actions[binding.id].keys += f" {shown}"
+        else:
+            actions[binding.id] = _Action(binding.id, node, binding, shown)
+    return list(actions.values())
 
 
 def screen_for(store: Store, destination: Destination) -> InspectorScreen:
@@ -315,6 +336,7 @@ BINDINGS_BY_ID = binding_ids(
         Inspector,
         InspectorScreen,
         FilterScreen,
+        PreviewScreen,
         RunsScreen,
         TasksScreen,
         TreeScreen,

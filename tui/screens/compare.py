@@ -17,20 +17,25 @@ from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
 from agentr_lite.store.runs import get_run
 
+from ..episode_reader import read_episode
+from ..error_reader import failing_step
 from ..layout.columns import Column, Row, put_env, with_env
+from ..layout.documents import lay_out_step
 from ..layout.episodes import Key, episode_mark, flip, flip_span, kept, key_of, keys_of
 from ..layout.figures import percent
 from ..layout.lines import Line, Span, one_line
 from ..navigation import ToBeside, ToEpisode
+from ..widgets.document_view import Layout
 from ..widgets.table import Table
 from .base import SORT
 from .env_filter import ENV, EnvFilterScreen, has_several
 from .filter import ASK
+from .preview import PreviewScreen
 
 _WHICH = ("all", "changed", "gained", "lost", "kept")
 
 
-class CompareScreen(EnvFilterScreen):
+class CompareScreen(PreviewScreen, EnvFilterScreen):
     """A row per task, a column per round: what training gained and what it lost."""
 
     HINT = (
@@ -116,7 +121,7 @@ class CompareScreen(EnvFilterScreen):
         self._columns = with_env(columns, several=has_several(self.store, self.run_id))
         table = Table(self._columns, id="compare")
         table.empty = (("No such tasks.", "dim"),)
-        yield table
+        yield from self.with_preview(table)
 
     def refresh_data(self) -> None:
         evals = self._evals_of_kind()
@@ -154,6 +159,7 @@ class CompareScreen(EnvFilterScreen):
                 for key, item in shown.items()
             ]
         )
+        self.show_preview()
         mode, split = self._kind or ("", "")
         self.crumbs([self.run_id, f"task by task, {mode}, {split}"])
         self.caption(self._counts(tasks, by_round, len(shown)), self._tabs())
@@ -226,10 +232,18 @@ class CompareScreen(EnvFilterScreen):
         table = self.query_one(Table)
         if table.current is not None:
             key = keys_of(table.rows)[table.cursor]
-            # A round that is still being evaluated has not played every task.
-            played = [at for at, keys in enumerate(self._played) if key in keys]
-            last = max((at for at in played if at <= self._chosen), default=played[0])
-            self.go_to(ToEpisode(self.run_id, self._evals[last], key))
+            self.go_to(ToEpisode(self.run_id, self._eval_of(key), key))
+
+    def _eval_of(self, key: Key) -> EvalRow:
+        """The chosen round's evaluation; an earlier one where that has not come to the task."""
+        played = [at for at, keys in enumerate(self._played) if key in keys]
+        return self._evals[max((at for at in played if at <= self._chosen), default=played[0])]
+
+    def preview_of(self, key: object) -> Layout:
+        """The step where the chosen round's episode goes wrong."""
+        assert isinstance(key, tuple)
+        view = failing_step(read_episode(self.store, self._eval_of(key), key).views)
+        return lambda width: lay_out_step(view, width)
 
     def action_beside(self) -> None:
         """Show the chosen round's episode beside the first round's."""

@@ -19,20 +19,25 @@ from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
 from agentr_lite.store.runs import get_run
 
+from ..episode_reader import read_episode
+from ..error_reader import failing_step
 from ..layout.columns import Column, Row, put_env, with_env
+from ..layout.documents import lay_out_step
 from ..layout.episodes import Key, episode_mark, flip, flip_span, kept, key_of, keys_of
-from ..layout.figures import reward_span
+from ..layout.figures import percent, reward_span
 from ..layout.lines import Line, Span, one_line
 from ..navigation import ToBeside, ToEpisode
+from ..widgets.document_view import Layout
 from ..widgets.table import Table
 from .base import SORT
 from .env_filter import ENV, EnvFilterScreen, has_several
 from .filter import ASK
+from .preview import PreviewScreen
 
 _WHICH = ("all", "gained", "lost", "failed", "kept")
 
 
-class EpisodesScreen(EnvFilterScreen):
+class EpisodesScreen(PreviewScreen, EnvFilterScreen):
     """A table of episodes; enter steps through one."""
 
     HINT = (
@@ -91,7 +96,7 @@ class EpisodesScreen(EnvFilterScreen):
     def body(self) -> Iterable[Widget]:
         table = Table(self._columns, id="episodes")
         table.empty = (("No such episodes.", "dim"),)
-        yield table
+        yield from self.with_preview(table)
 
     def refresh_data(self) -> None:
         self._eval, self._base = self._find()
@@ -117,9 +122,16 @@ class EpisodesScreen(EnvFilterScreen):
                 for item in shown
             ]
         )
+        self.show_preview()
         name = round_name(self._eval.round, imitates=self._imitates)
         self.crumbs([self.run_id, f"{name}, {self._eval.mode}, {self._eval.split}"])
         self.caption(self._counts(items, base, len(shown)))
+
+    def preview_of(self, key: object) -> Layout:
+        """The step where the episode goes wrong."""
+        assert isinstance(key, tuple)
+        view = failing_step(read_episode(self.store, self._eval, key).views)
+        return lambda width: lay_out_step(view, width)
 
     def _find(self) -> tuple[EvalRow, EvalRow | None]:
         evals = list_evals(self.store, self.run_id)
@@ -195,6 +207,11 @@ def _flip(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> int:
     return flip(base.get(key_of(item)), item)
 
 
+def _repeated(item: EvalItemRow) -> float:
+    """The share of the played steps that repeat the ones just before, as in the report."""
+    return item.repeated_actions / item.steps if item.steps else 0.0
+
+
 def _cells(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> list[Span]:
     mark = episode_mark(item)
     before = base.get(key_of(item))
@@ -209,7 +226,7 @@ def _cells(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> list[Span]:
         reward_span(before.reward) if before else ("–", "dim"),
         (str(item.steps), "plain"),
         (str(item.invalid_actions), "odd" if item.invalid_actions else "dim"),
-        (str(item.repeated_actions), "partial" if item.repeated_actions else "dim"),
+        (percent(_repeated(item)), "partial" if item.repeated_actions else "dim"),
     ]
 
 
@@ -228,5 +245,5 @@ def _sort_values(
         "base": before.reward if before else None,
         "steps": item.steps,
         "invalid": item.invalid_actions,
-        "repeated": item.repeated_actions,
+        "repeated": _repeated(item),
     }

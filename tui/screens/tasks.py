@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -17,20 +17,24 @@ from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import get_run, list_stages
 from agentr_lite.store.trees import get_tree
 
+from ..error_reader import read_first_error
 from ..layout.columns import Column, Row, put_env, with_env
+from ..layout.documents import lay_out_step
 from ..layout.figures import reward_span, short
-from ..layout.first_errors import splicing_span
-from ..layout.lines import Line, Span, one_line
+from ..layout.first_errors import NO_PAIR, splicing_span, why_no_pair
+from ..layout.lines import Line, Span, fold, one_line
 from ..navigation import ToEvals, ToSplices, ToTree
+from ..widgets.document_view import Layout
 from ..widgets.table import Table
 from .base import SORT
 from .env_filter import ENV, EnvFilterScreen, has_several
 from .filter import ASK
+from .preview import PreviewScreen
 
 _WHICH = ("all", "unsolved", "has revision")
 
 
-class TasksScreen(EnvFilterScreen):
+class TasksScreen(PreviewScreen, EnvFilterScreen):
     """A table of tasks with their trees; enter opens a tree."""
 
     HINT = (
@@ -82,11 +86,12 @@ class TasksScreen(EnvFilterScreen):
         self._round = 0
         self._rounds: list[int] = []
         self._which = "all"
+        self._splicing: Mapping[int, TreeSplicing] = {}
 
     def body(self) -> Iterable[Widget]:
         table = Table(self._columns, id="tasks")
         table.empty = (("No trees yet: they appear when a wave of the search ends.", "dim"),)
-        yield table
+        yield from self.with_preview(table)
 
     def refresh_data(self) -> None:
         run = get_run(self.store, self.run_id)
@@ -119,9 +124,29 @@ class TasksScreen(EnvFilterScreen):
                 for overview in shown
             ]
         )
+        self._splicing = splicing
+        self.show_preview()
         parts = [run.id, *([round_name(self._round)] if self._round else [])]
         self.crumbs(parts, self._status(run))
         self.caption(self._counts(overviews, len(shown)), self._round_tabs())
+
+    def preview_of(self, key: object) -> Layout:
+        """The first error of a task's tree, or why there is none."""
+        tree_id = int(str(key))
+        splicing = self._splicing.get(tree_id)
+        notes: list[Line] = []
+        if splicing is not None:
+            if splicing.first_error is None:
+                notes.append((splicing_span(splicing),))
+            if not splicing.pairs:
+                notes.append(((NO_PAIR[why_no_pair(splicing.good, splicing.bad)], "partial"),))
+        view = read_first_error(self.store, tree_id, splicing)
+
+        def lay_out(width: int) -> list[Line]:
+            top = [part for note in notes for part in fold(note, width)]
+            return [*top, *(lay_out_step(view, width) if view is not None else ())]
+
+        return lay_out
 
     def _status(self, run: RunRow) -> Line:
         """The run's status; while it runs, its stage."""

@@ -3,7 +3,8 @@
     python -m benchmarks.inspector
 
 This makes a database in a temporary folder: a run with many trees, one of which is very large and
-one very deep. Keys are pressed without a terminal. The benchmark measures the processor time from a
+one very deep. All trees are spliced, so that verdicts and t' mark their nodes, hundreds of them in
+a large tree. Keys are pressed without a terminal. The benchmark measures the processor time from a
 key to the drawn screen, because wall time would include the test driver's waiting. Memory is what
 Python's allocator holds for a tree after it was opened and its nodes were visited, for trees of
 several sizes.
@@ -30,16 +31,18 @@ from textual.screen import Screen
 from agentr_lite.core.tasks import Task
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.creation import create_run
-from agentr_lite.store import Store, trees
-from agentr_lite.store.records import NodeRow
+from agentr_lite.store import Store, runs, splices, trees
+from agentr_lite.store.records import JudgementRow, NodeRow
 
 _KEY_LINES = (
     "down down right down space g g b b p s end up",
     "pageup c down c s s left left z m m z m m m",
-    "n N G B o home asterisk pagedown",
+    "n N G B e E o home asterisk pagedown",
 )
 KEYS = tuple(key for line in _KEY_LINES for key in line.split())
 """Keys that are pressed on every screen, even if a screen has no binding for them."""
+MARKED = 200
+"""Bad trajectories of a tree that are judged, at most."""
 WALK = ("g", "b", "b", "s", "n", "o", "pagedown", "down", "c")
 """Keys that are pressed before the memory is measured."""
 
@@ -74,13 +77,64 @@ def make_tree(count: int, *, width: int, seed: int = 0) -> list[NodeRow]:
     return nodes
 
 
+def splice_tree(store: Store, run_id: str, tree_id: int, nodes: Sequence[NodeRow]) -> None:
+    """Verdicts on the bad trajectories of a tree, up to ``MARKED`` of them, each with its t'."""
+    leaves = [node for node in nodes if node.terminated]
+    good = [node for node in leaves if node.reward >= 1][:1]
+    bad = [node for node in leaves if node.reward < 1][:: max(1, len(leaves) // MARKED)]
+    with store.atomic():
+        ids = {
+            leaf.idx: splices.save_trajectory(
+                store,
+                tree_id,
+                leaf.idx,
+                kind="good" if leaf.reward >= 1 else "bad",
+                reward=leaf.reward,
+                steps=leaf.depth,
+            )
+            for leaf in (*good, *bad)
+        }
+        for leaf in bad:
+            path = [leaf.idx]
+            while (parent := nodes[path[-1]].parent_idx) is not None:
+                path.append(parent)
+            path.reverse()
+            judged = [
+                JudgementRow(
+                    ids[leaf.idx],
+                    step - 1,
+                    path[step],
+                    "bad" if step == len(path) // 2 else "good",
+                    "score",
+                    scores=(-2.0, -0.2, -3.0) if step == len(path) // 2 else (-0.2, -2.0, -3.0),
+                )
+                for step in range(1, len(path))
+            ]
+            splices.save_judgements(store, judged)
+            if good and len(path) > 2:
+                splices.save_revision(
+                    store,
+                    run_id=run_id,
+                    round_index=1,
+                    good_id=ids[good[0].idx],
+                    bad_id=ids[leaf.idx],
+                    parting_step=0,
+                    cut_step=max(1, len(path) // 2),
+                    reflection="Stop.",
+                    revision_length=1,
+                    naive_reward=None,
+                    status="rejected",
+                    reason="no way back: none",
+                )
+
+
 def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, dict[int, int], int]:
     """(run, its large trees by their number of nodes, its deepest tree)."""
     with Store.open(path) as store:
         run_id = create_run(store, Recipe())
 
         def save(name: str, of: Sequence[NodeRow]) -> int:
-            return trees.save_tree(
+            tree_id = trees.save_tree(
                 store,
                 run_id=run_id,
                 round_index=1,
@@ -92,6 +146,8 @@ def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, dict[in
                 calls=[],
                 simulations=8,
             )
+            splice_tree(store, run_id, tree_id, of)
+            return tree_id
 
         sizes = sorted({nodes // 100, nodes // 10, nodes})
         large = {size: save(f"large {size}", make_tree(size, width=4)) for size in sizes}
@@ -99,6 +155,8 @@ def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, dict[in
         few = make_tree(100, width=4)
         for number in range(tree_count - len(large) - 1):
             save(f"task {number}", few)
+        runs.stage_started(store, run_id, 1, "splice")
+        runs.stage_finished(store, run_id, 1, "splice", summary={}, wall_s=1.0)
         return run_id, large, deep
 
 

@@ -6,11 +6,27 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TextIO
 
 from agentr_lite.console.streams import is_terminal, set_bar
 from agentr_lite.console.text import clean, format_duration, truncate
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressState:
+    """How far a stage is."""
+
+    label: str
+    count: int
+    total: int | None
+    """None: unknown."""
+    note: str
+    part_left_s: float | None
+    """Seconds until ``total`` is reached; None: unknown."""
+    run_left_s: float | None
+    """Seconds to the end of all work; None: unknown."""
 
 
 class Progress:
@@ -51,6 +67,11 @@ class Progress:
         self._later_s: float | None = None
         self._expected_from = 0.0
         self._drawn = False
+        self._watcher: Callable[[ProgressState], None] | None = None
+
+    def watch(self, watcher: Callable[[ProgressState], None] | None) -> None:
+        """Call a function with every state from now on, shown or not; None: no longer."""
+        self._watcher = watcher
 
     def expect(self, stage_s: float | None, later_s: float | None) -> None:
         """Say how long the work is expected to take, for the time that is left of all of it.
@@ -69,6 +90,7 @@ class Progress:
         self._count = self._initial = initial
         self._started = self._last = self._clock()
         set_bar(self.clear)
+        self._tell()
         if self._tty:
             self._draw()
 
@@ -76,6 +98,7 @@ class Progress:
         """Count ``n`` more items as finished; ``note`` replaces the remark after the counts."""
         self._count += n
         self._note = note or self._note
+        self._tell()
         now = self._clock()
         if now - self._last < (0.1 if self._tty else self._interval_s):
             return
@@ -130,6 +153,15 @@ class Progress:
     @property
     def _tty(self) -> bool:
         return is_terminal(self._stream or sys.stderr)
+
+    def _tell(self) -> None:
+        if self._watcher is not None:
+            left = self._eta_s()
+            self._watcher(
+                ProgressState(
+                    self._label, self._count, self._total, self._note, left, self._left_s(left)
+                )
+            )
 
     def _counts(self) -> str:
         return str(self._count) if self._total is None else f"{self._count}/{self._total}"

@@ -154,6 +154,7 @@ def run_episodes(
     batch: int,
     grammar: TurnGrammar | None = None,
     on_finish: Callable[[Episode], None] | None = None,
+    on_turn: Callable[[Task, int], None] | None = None,
 ) -> list[Episode]:
     """Play every episode to its end, ``batch`` of them at a time.
 
@@ -173,6 +174,7 @@ def run_episodes(
         batch: the most episodes that are played at a time.
         grammar: of the agent's turns in ``env``; None: any turn is allowed.
         on_finish: called with each episode as it ends, in the order of ending.
+        on_turn: called before each turn with a task that is played, and the number of its step.
 
     Returns:
         The episodes in the order of ``starts``. The last step of an episode that reached
@@ -202,6 +204,8 @@ def run_episodes(
                 retire()
         if not live:
             return [finished[index] for index in range(len(starts))]
+        if on_turn:
+            on_turn(live[0].task, len(live[0].steps) + 1)
         requests = [
             _request(e, Opening(instructions, e.observation, examples), sampling) for e in live
         ]

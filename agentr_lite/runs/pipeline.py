@@ -141,8 +141,9 @@ def run_pipeline(
             left = TimeLeft(store, run_id)
             for place, (number, kind) in enumerate(plan):
                 later = [stage.name for _, stage in plan[place + 1 :]]
-                progress.expect(left.of([kind.name]), left.of(later))
+                # The model is known to the store once the adapter is in place.
                 adapter.put_on(kind.model_round(number))
+                progress.expect(left.of([kind.name]), left.of(later))
                 before(number, kind.name)
                 context = StageContext(store, run_id, number, recipe, environments, actor, progress)
                 summary = kind(context).run()

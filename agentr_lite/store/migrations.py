@@ -195,6 +195,32 @@ def add_eval_openings(conn: sqlite3.Connection) -> None:
     )
 
 
+def add_live_table(conn: sqlite3.Connection) -> None:
+    """What a running stage does at this moment: one row a run, which the end of a stage deletes.
+
+    It is no result, so it is neither copied with a run nor compared.
+    """
+    run_script(
+        conn,
+        """
+        CREATE TABLE live (
+            run_id TEXT PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+            round INTEGER NOT NULL,
+            stage TEXT NOT NULL,
+            label TEXT NOT NULL,
+            count INTEGER NOT NULL,
+            total INTEGER,
+            note TEXT NOT NULL,
+            -- Generated tokens.
+            tokens_per_s REAL,
+            part_left_s REAL,
+            run_left_s REAL,
+            updated_utc TEXT NOT NULL
+        ) STRICT;
+        """,
+    )
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
@@ -210,6 +236,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     allow_imitation,
     add_examples_table,
     add_eval_openings,
+    add_live_table,
 )
 """In the order in which they are applied; the first one makes schema 1."""
 

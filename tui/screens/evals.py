@@ -94,6 +94,7 @@ class EvalsScreen(InspectorScreen):
                 stay=True,
             )
         self.crumbs([run.id, "evaluations"])
+        self.show_live(run)
         self.caption(((f"{len(evals)} evaluation{'' if len(evals) == 1 else 's'}", "dim"),))
 
     def action_open(self) -> None:

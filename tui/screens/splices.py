@@ -90,6 +90,7 @@ class SplicesScreen(PreviewScreen, FilterScreen):
         if self.tree_id is not None and pairs:
             parts.append(pairs[0].goal)
         self.crumbs(parts)
+        self.show_live(run)
         self.caption(self._counts(pairs, len(shown)))
 
     def _counts(self, pairs: Sequence[RevisionOverview], shown: int) -> Line:

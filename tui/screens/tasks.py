@@ -128,6 +128,7 @@ class TasksScreen(PreviewScreen, EnvFilterScreen):
         self.show_preview()
         parts = [run.id, *([round_name(self._round)] if self._round else [])]
         self.crumbs(parts, self._status(run))
+        self.show_live(run)
         self.caption(self._counts(overviews, len(shown)), self._round_tabs())
 
     def preview_of(self, key: object) -> Layout:

@@ -145,6 +145,7 @@ class TreeScreen(FilterScreen):
             shape = self.tree_view.tree_rows.shape
             self.tree_view.mark_errors(TreeErrors.of(shape, self._judgements, cuts))
             self._shown = None
+        self.show_live(run)
         self._tree = tree
         self._no_pair = self._why_no_pair()
         self._show_node()

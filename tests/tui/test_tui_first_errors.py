@@ -209,7 +209,9 @@ def test_what_a_chain_shows(made: tuple[Path, str]) -> None:
     assert TreeErrors.of(shape, judged, ()).first_in(chain, shape) == 3
     cut = BadPathCut(leaf_idx=6, parting_step=0, cut_step=2)
     errors = TreeErrors.of(shape, judged, [cut])
-    assert errors.first_in(chain, shape) == 2
+    assert errors.first_in(chain, shape) == 3, "a verdict comes before a t′ of another path"
+    assert TreeErrors.of(shape, {}, [cut]).first_in(chain, shape) == 2
+    assert errors.first == [3] and TreeErrors.of(shape, {}, [cut]).first == [2]
     assert errors.nodes == [2, 3]
     assert errors.leads == {0, 1, 2}
     nothing = BadPathCut(leaf_idx=6, parting_step=3, cut_step=3)

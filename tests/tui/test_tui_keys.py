@@ -239,7 +239,7 @@ def test_help(made: tuple[Path, str]) -> None:
     async def script(app: Inspector, pilot: Pilot[None]) -> None:
         await press(pilot, "question_mark")
         assert isinstance(app.screen, HelpScreen)
-        assert "tasks.which" in picture(app)
+        assert "Shows all tasks, unsolved ones" in picture(app)
         await press(pilot, "escape")
         assert isinstance(app.screen, TasksScreen)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agentr_lite.console.outcomes import VERDICT, verdict_shares
@@ -62,6 +62,11 @@ class TreeErrors:
         """All nodes that were judged bad or are t′, by ``idx``."""
         return sorted({*self.cuts, *(idx for idx in self.verdicts if self.is_bad(idx))})
 
+    @property
+    def first(self) -> list[int]:
+        """The nodes that were judged bad; where there is none, those that are t′."""
+        return [idx for idx in self.nodes if self.is_bad(idx)] or sorted(self.cuts)
+
     def is_bad(self, idx: int) -> bool:
         """Whether the critic judged a node bad."""
         return any(judgement.verdict == "bad" for judgement in self.verdicts.get(idx, ()))
@@ -75,27 +80,23 @@ class TreeErrors:
     def first_in(self, chain: Sequence[int], shape: TreeShape) -> int:
         """The node of a chain that shows best what went wrong in it.
 
-        That is the first one that was judged bad or is t′; without one, the first fatal mistake;
-        then the first turn without a possible action; then the last node.
+        That is the first one that was judged bad; without one, the first t′ (where no step was
+        judged bad, a revision keeps the whole path); then the first fatal mistake; then the first
+        turn without a possible action; then the last node.
         """
         if len(chain) == 1:
             return chain[0]
-        error = next((idx for idx in chain if idx in self.cuts or self.is_bad(idx)), None)
-        if error is not None:
-            return error
-        for is_wrong in (_is_fatal, _is_invalid):
-            wrong = next((idx for idx in chain if is_wrong(shape, idx)), None)
+        checks: tuple[Callable[[int], bool], ...] = (
+            self.is_bad,
+            self.cuts.__contains__,
+            lambda idx: bool(shape.flags[idx] & DISASTER),
+            lambda idx: bool(shape.flags[idx] & INVALID) or KINDS[shape.kind[idx]] == "none",
+        )
+        for is_wrong in checks:
+            wrong = next((idx for idx in chain if is_wrong(idx)), None)
             if wrong is not None:
                 return wrong
         return chain[-1]
-
-
-def _is_fatal(shape: TreeShape, idx: int) -> bool:
-    return bool(shape.flags[idx] & DISASTER)
-
-
-def _is_invalid(shape: TreeShape, idx: int) -> bool:
-    return bool(shape.flags[idx] & INVALID) or KINDS[shape.kind[idx]] == "none"
 
 
 def verdict_span(judgement: JudgementRow) -> Span:

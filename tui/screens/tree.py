@@ -66,7 +66,7 @@ class TreeScreen(FilterScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "walk", "Walk", id="tree.walk"),
         Binding("space", "fold", "Fold", id="tree.fold"),
-        Binding("s", "sort", "Sort", id="tree.sort"),
+        Binding("s", "sort", "Sort", show=False, id="tree.sort"),
         ASK,
         Binding("g", "leaf(True)", "Good", id="tree.next_good"),
         Binding("G", "leaf(True, True)", "Previous good leaf", show=False, id="tree.previous_good"),
@@ -210,7 +210,7 @@ class TreeScreen(FilterScreen):
 
     def _open_first_error(self, view: TreeView) -> None:
         """Open the path to the first error as well, and fold no chain out for it."""
-        rows, errors = view.tree_rows, view.errors.nodes
+        rows, errors = view.tree_rows, view.errors.first
         if errors:
             first = min(errors, key=lambda idx: (rows.depth(idx), idx))
             rows.reveal(rows.row_of(first))

@@ -37,12 +37,14 @@ from agentr_lite.store.records import JudgementRow, NodeRow
 _KEY_LINES = (
     "down down right down space g g b b p s end up",
     "pageup c down c s s left left z m m z m m m",
-    "n N G B e E o home asterisk pagedown",
+    "n N G B o home asterisk pagedown",
 )
 KEYS = tuple(key for line in _KEY_LINES for key in line.split())
 """Keys that are pressed on every screen, even if a screen has no binding for them."""
-MARKED = 200
-"""Bad trajectories of a tree that are judged, at most."""
+TREE_KEYS = ("e", "e", "E")
+"""Keys that are pressed in trees besides."""
+MARKED_LARGE, MARKED_SMALL = 200, 4
+"""Bad trajectories of a large and of another tree that are judged; 4 is the recipes' default."""
 WALK = ("g", "b", "b", "s", "n", "o", "pagedown", "down", "c")
 """Keys that are pressed before the memory is measured."""
 
@@ -77,11 +79,13 @@ def make_tree(count: int, *, width: int, seed: int = 0) -> list[NodeRow]:
     return nodes
 
 
-def splice_tree(store: Store, run_id: str, tree_id: int, nodes: Sequence[NodeRow]) -> None:
-    """Verdicts on the bad trajectories of a tree, up to ``MARKED`` of them, each with its t'."""
+def splice_tree(
+    store: Store, run_id: str, tree_id: int, nodes: Sequence[NodeRow], marked: int
+) -> None:
+    """Verdicts on ``marked`` bad trajectories of a tree or a few more, each with its t'."""
     leaves = [node for node in nodes if node.terminated]
     good = [node for node in leaves if node.reward >= 1][:1]
-    bad = [node for node in leaves if node.reward < 1][:: max(1, len(leaves) // MARKED)]
+    bad = [node for node in leaves if node.reward < 1][:: max(1, len(leaves) // marked)]
     with store.atomic():
         ids = {
             leaf.idx: splices.save_trajectory(
@@ -146,7 +150,8 @@ def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, dict[in
                 calls=[],
                 simulations=8,
             )
-            splice_tree(store, run_id, tree_id, of)
+            marked = MARKED_LARGE if len(of) >= nodes // 100 else MARKED_SMALL
+            splice_tree(store, run_id, tree_id, of, marked)
             return tree_id
 
         sizes = sorted({nodes // 100, nodes // 10, nodes})
@@ -160,14 +165,20 @@ def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, dict[in
         return run_id, large, deep
 
 
-async def bench(app: Inspector, pilot: Pilot[None], name: str, screen: Screen[None]) -> None:
+async def bench(
+    app: Inspector,
+    pilot: Pilot[None],
+    name: str,
+    screen: Screen[None],
+    keys: Sequence[str] = KEYS,
+) -> None:
     """Open a screen and press the keys; print the times."""
     before, clock = time.process_time(), time.perf_counter()
     app.push_screen(screen)
     await pilot.pause()
     opened, wall = time.process_time() - before, time.perf_counter() - clock
     costs = []
-    for key in KEYS:
+    for key in keys:
         before = time.process_time()
         await pilot.press(key)
         costs.append((time.process_time() - before) * 1000)
@@ -239,14 +250,16 @@ def main() -> None:
     async def session(path: Path, run_id: str, large: Mapping[int, int], deep: int) -> None:
         with Store.open(path, read_only=True) as store:
             app = Inspector(store, poll_s=0)
+            all_keys = (*KEYS, *TREE_KEYS)
             gc.freeze()  # The command does this, too.
             async with app.run_test(size=(120, 40)) as pilot:
                 await pilot.pause()
                 tasks = TasksScreen(store, run_id)
                 await bench(app, pilot, f"run of {options.trees:,} trees", tasks)
                 tree = TreeScreen(store, large[options.nodes])
-                await bench(app, pilot, f"tree of {options.nodes:,} nodes", tree)
-                await bench(app, pilot, "chain of 2,000 nodes", TreeScreen(store, deep))
+                await bench(app, pilot, f"tree of {options.nodes:,} nodes", tree, all_keys)
+                chain = TreeScreen(store, deep)
+                await bench(app, pilot, "chain of 2,000 nodes", chain, all_keys)
                 await search(app, pilot, large[options.nodes])
                 await weigh(app, pilot, large)
 

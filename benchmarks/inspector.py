@@ -3,7 +3,8 @@
     python -m benchmarks.inspector
 
 This makes a database in a temporary folder: a run with many trees, one of which is very large and
-one very deep. Keys are pressed without a terminal. The benchmark measures the processor time from a
+one very deep. All trees are spliced, so that verdicts and t' mark their nodes, hundreds of them in
+a large tree. Keys are pressed without a terminal. The benchmark measures the processor time from a
 key to the drawn screen, because wall time would include the test driver's waiting. Memory is what
 Python's allocator holds for a tree after it was opened and its nodes were visited, for trees of
 several sizes.
@@ -30,8 +31,8 @@ from textual.screen import Screen
 from agentr_lite.core.tasks import Task
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.creation import create_run
-from agentr_lite.store import Store, trees
-from agentr_lite.store.records import NodeRow
+from agentr_lite.store import Store, runs, splices, trees
+from agentr_lite.store.records import JudgementRow, NodeRow
 
 _KEY_LINES = (
     "down down right down space g g b b p s end up",
@@ -40,6 +41,10 @@ _KEY_LINES = (
 )
 KEYS = tuple(key for line in _KEY_LINES for key in line.split())
 """Keys that are pressed on every screen, even if a screen has no binding for them."""
+TREE_KEYS = ("e", "e", "E")
+"""Keys that are pressed in trees besides."""
+MARKED_LARGE, MARKED_SMALL = 200, 4
+"""Bad trajectories of a large and of another tree that are judged; 4 is the recipes' default."""
 WALK = ("g", "b", "b", "s", "n", "o", "pagedown", "down", "c")
 """Keys that are pressed before the memory is measured."""
 
@@ -74,13 +79,66 @@ def make_tree(count: int, *, width: int, seed: int = 0) -> list[NodeRow]:
     return nodes
 
 
+def splice_tree(
+    store: Store, run_id: str, tree_id: int, nodes: Sequence[NodeRow], marked: int
+) -> None:
+    """Verdicts on ``marked`` bad trajectories of a tree or a few more, each with its t'."""
+    leaves = [node for node in nodes if node.terminated]
+    good = [node for node in leaves if node.reward >= 1][:1]
+    bad = [node for node in leaves if node.reward < 1][:: max(1, len(leaves) // marked)]
+    with store.atomic():
+        ids = {
+            leaf.idx: splices.save_trajectory(
+                store,
+                tree_id,
+                leaf.idx,
+                kind="good" if leaf.reward >= 1 else "bad",
+                reward=leaf.reward,
+                steps=leaf.depth,
+            )
+            for leaf in (*good, *bad)
+        }
+        for leaf in bad:
+            path = [leaf.idx]
+            while (parent := nodes[path[-1]].parent_idx) is not None:
+                path.append(parent)
+            path.reverse()
+            judged = [
+                JudgementRow(
+                    ids[leaf.idx],
+                    step - 1,
+                    path[step],
+                    "bad" if step == len(path) // 2 else "good",
+                    "score",
+                    scores=(-2.0, -0.2, -3.0) if step == len(path) // 2 else (-0.2, -2.0, -3.0),
+                )
+                for step in range(1, len(path))
+            ]
+            splices.save_judgements(store, judged)
+            if good and len(path) > 2:
+                splices.save_revision(
+                    store,
+                    run_id=run_id,
+                    round_index=1,
+                    good_id=ids[good[0].idx],
+                    bad_id=ids[leaf.idx],
+                    parting_step=0,
+                    cut_step=max(1, len(path) // 2),
+                    reflection="Stop.",
+                    revision_length=1,
+                    naive_reward=None,
+                    status="rejected",
+                    reason="no way back: none",
+                )
+
+
 def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, dict[int, int], int]:
     """(run, its large trees by their number of nodes, its deepest tree)."""
     with Store.open(path) as store:
         run_id = create_run(store, Recipe())
 
         def save(name: str, of: Sequence[NodeRow]) -> int:
-            return trees.save_tree(
+            tree_id = trees.save_tree(
                 store,
                 run_id=run_id,
                 round_index=1,
@@ -92,6 +150,9 @@ def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, dict[in
                 calls=[],
                 simulations=8,
             )
+            marked = MARKED_LARGE if len(of) >= nodes // 100 else MARKED_SMALL
+            splice_tree(store, run_id, tree_id, of, marked)
+            return tree_id
 
         sizes = sorted({nodes // 100, nodes // 10, nodes})
         large = {size: save(f"large {size}", make_tree(size, width=4)) for size in sizes}
@@ -99,17 +160,25 @@ def make_database(path: Path, nodes: int, tree_count: int) -> tuple[str, dict[in
         few = make_tree(100, width=4)
         for number in range(tree_count - len(large) - 1):
             save(f"task {number}", few)
+        runs.stage_started(store, run_id, 1, "splice")
+        runs.stage_finished(store, run_id, 1, "splice", summary={}, wall_s=1.0)
         return run_id, large, deep
 
 
-async def bench(app: Inspector, pilot: Pilot[None], name: str, screen: Screen[None]) -> None:
+async def bench(
+    app: Inspector,
+    pilot: Pilot[None],
+    name: str,
+    screen: Screen[None],
+    keys: Sequence[str] = KEYS,
+) -> None:
     """Open a screen and press the keys; print the times."""
     before, clock = time.process_time(), time.perf_counter()
     app.push_screen(screen)
     await pilot.pause()
     opened, wall = time.process_time() - before, time.perf_counter() - clock
     costs = []
-    for key in KEYS:
+    for key in keys:
         before = time.process_time()
         await pilot.press(key)
         costs.append((time.process_time() - before) * 1000)
@@ -181,14 +250,16 @@ def main() -> None:
     async def session(path: Path, run_id: str, large: Mapping[int, int], deep: int) -> None:
         with Store.open(path, read_only=True) as store:
             app = Inspector(store, poll_s=0)
+            all_keys = (*KEYS, *TREE_KEYS)
             gc.freeze()  # The command does this, too.
             async with app.run_test(size=(120, 40)) as pilot:
                 await pilot.pause()
                 tasks = TasksScreen(store, run_id)
                 await bench(app, pilot, f"run of {options.trees:,} trees", tasks)
                 tree = TreeScreen(store, large[options.nodes])
-                await bench(app, pilot, f"tree of {options.nodes:,} nodes", tree)
-                await bench(app, pilot, "chain of 2,000 nodes", TreeScreen(store, deep))
+                await bench(app, pilot, f"tree of {options.nodes:,} nodes", tree, all_keys)
+                chain = TreeScreen(store, deep)
+                await bench(app, pilot, "chain of 2,000 nodes", chain, all_keys)
                 await search(app, pilot, large[options.nodes])
                 await weigh(app, pilot, large)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,11 +23,13 @@ from agentr_lite.store import Store
 from agentr_lite.store.decoding import DamagedError
 from agentr_lite.store.inspection import data_version
 
+from .key_sentences import KEY_SENTENCES
 from .keys import binding_ids
 from .layout.lines import one_line
 from .layout.pictures import svg_of
 from .navigation import (
     Destination,
+    ToBeside,
     ToComparison,
     ToEpisode,
     ToEpisodes,
@@ -40,6 +43,7 @@ from .navigation import (
     ToTree,
 )
 from .screens.base import InspectorScreen
+from .screens.beside import BesideScreen
 from .screens.compare import CompareScreen
 from .screens.confirm import ConfirmScreen
 from .screens.episodes import EpisodesScreen
@@ -47,6 +51,7 @@ from .screens.evals import EvalsScreen
 from .screens.filter import FilterScreen
 from .screens.help import HelpScreen
 from .screens.preferences import PreferenceScreen, PreferencesScreen
+from .screens.preview import PreviewScreen
 from .screens.runs import RunsScreen
 from .screens.splice import SpliceScreen
 from .screens.splices import SplicesScreen
@@ -106,7 +111,7 @@ class Inspector(App[None]):
     TITLE = "agentr-lite"
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = True
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (96, "-wide")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (96, "-wide"), (140, "-roomy")]  # noqa: RUF012
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "follow", "Follow", show=False, id="app.follow"),
@@ -232,25 +237,19 @@ class Inspector(App[None]):
     def action_help(self) -> None:
         """Show the keys of the screen below."""
         screen = self.screen
-        keys: dict[str, tuple[str, str, str]] = {}
+        actions = _actions(screen)
         # The keys in the footer first, then the others.
-        for active in sorted(screen.active_bindings.values(), key=lambda a: not a.binding.show):
-            binding = active.binding
-            if binding.description and binding.id:
-                shown = format_key(binding.key)
-                if binding.id in keys:
-                    shown = f"{keys[binding.id][0]} {shown}"
-                keys[binding.id] = (shown, binding.description, binding.id)
+        actions.sort(key=lambda action: not action.binding.show)
+        keys = [(action.keys, KEY_SENTENCES[action.id]) for action in actions]
         hint = screen.HINT if isinstance(screen, InspectorScreen) else ""
-        self.push_screen(HelpScreen(hint, list(keys.values())))
+        self.push_screen(HelpScreen(hint, keys))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The actions of all keys on the screen, then the themes; not Textual's other commands."""
-        for node, binding, enabled, _ in screen.active_bindings.values():
-            if binding.id and enabled and binding.description and node is not None:
-                keys = self.get_key_display(binding)
-                act = partial(self._run_binding, node, binding.action)
-                yield SystemCommand(binding.description, f"{keys}  {binding.id}", act)
+        for action in _actions(screen):
+            act = partial(self._run_binding, action.node, action.binding.action)
+            text = f"{action.keys}: {KEY_SENTENCES[action.id]}"
+            yield SystemCommand(action.binding.description, text, act)
         for command in super().get_system_commands(screen):
             if command.title == "Theme":
                 yield command
@@ -269,6 +268,30 @@ class Inspector(App[None]):
             self.exit(return_code=mendable.exit_code)
             return
         super()._handle_exception(error)
+
+
+@dataclass(slots=True)
+class _Action:
+    """What one binding of a screen does, however many keys it has."""
+
+    id: str
+    node: DOMNode
+    binding: Binding
+    keys: str
+
+
+def _actions(screen: Screen[object]) -> list[_Action]:
+    """The bindings that are active on a screen, each once."""
+    actions: dict[str, _Action] = {}
+    for node, binding, enabled, _ in screen.active_bindings.values():
+        if not (binding.id and binding.description and enabled):
+            continue
+        shown = format_key(binding.key)
+        if binding.id in actions:
+            actions[binding.id].keys += f" {shown}"
+        else:
+            actions[binding.id] = _Action(binding.id, node, binding, shown)
+    return list(actions.values())
 
 
 def screen_for(store: Store, destination: Destination) -> InspectorScreen:
@@ -300,6 +323,8 @@ def screen_for(store: Store, destination: Destination) -> InspectorScreen:
             return CompareScreen(store, run_id, eval_id, env)
         case ToEpisode(run_id, evaluation, key):
             return episode_screen(store, run_id, evaluation, key)
+        case ToBeside(evals, rounds, keys, at):
+            return BesideScreen(store, evals, rounds, keys, at)
 
 
 def _mixed(variables: Mapping[str, str], colour_name: str, share: float) -> str:
@@ -318,6 +343,7 @@ BINDINGS_BY_ID = binding_ids(
         Inspector,
         InspectorScreen,
         FilterScreen,
+        PreviewScreen,
         RunsScreen,
         TasksScreen,
         TreeScreen,
@@ -329,6 +355,7 @@ BINDINGS_BY_ID = binding_ids(
         EvalsScreen,
         EpisodesScreen,
         CompareScreen,
+        BesideScreen,
         HelpScreen,
         ConfirmScreen,
         LineList,

@@ -46,7 +46,7 @@ def load_keymap(path: Path, known: Iterable[str]) -> dict[str, str]:
         if name not in known:
             raise UsageError(
                 f"{path}: there is no binding '{name}'{did_you_mean(str(name), known)}",
-                hint="docs/inspector.md lists the ids; ? in the inspector also shows them.",
+                hint="docs/inspector.md lists the ids.",
             )
         if not isinstance(keys, str) or not keys.strip():
             raise UsageError(f"{path}: the keys of '{name}' are not a text", hint=_HINT)

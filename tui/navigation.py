@@ -14,6 +14,7 @@ from agentr_lite.agent.states import Origin
 from agentr_lite.store.records import EvalRow
 
 from .layout.documents import StepView
+from .layout.episodes import Key
 from .state_reader import StateReader
 
 
@@ -116,8 +117,22 @@ class ToEpisode:
 
     run_id: str
     evaluation: EvalRow
-    key: object
+    key: Key
     """(task id, sample)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToBeside:
+    """Two rounds' episodes of a task, side by side."""
+
+    evals: Sequence[EvalRow]
+    """The evaluations of one mode and split, by round."""
+    rounds: tuple[int, int]
+    """The places of the left and of the right one among them."""
+    keys: Sequence[Key]
+    """(task id, sample) of the tasks to go through."""
+    at: int
+    """The place of the one to begin with."""
 
 
 Destination = (
@@ -132,6 +147,7 @@ Destination = (
     | ToEpisodes
     | ToComparison
     | ToEpisode
+    | ToBeside
 )
 
 

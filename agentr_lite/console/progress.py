@@ -6,11 +6,27 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TextIO
 
 from agentr_lite.console.streams import is_terminal, set_bar
 from agentr_lite.console.text import clean, format_duration, truncate
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressState:
+    """How far a stage is."""
+
+    label: str
+    count: int
+    total: int | None
+    """None: unknown."""
+    note: str
+    part_left_s: float | None
+    """Seconds until ``total`` is reached; None: unknown."""
+    run_left_s: float | None
+    """Seconds to the end of all work; None: unknown."""
 
 
 class Progress:
@@ -47,7 +63,25 @@ class Progress:
         self._count = self._initial = 0
         self._note = ""
         self._started = self._last = 0.0
+        self._expected_s: float | None = None
+        self._later_s: float | None = None
+        self._expected_from = 0.0
         self._drawn = False
+        self._watcher: Callable[[ProgressState], None] | None = None
+
+    def watch(self, watcher: Callable[[ProgressState], None] | None) -> None:
+        """Call a function with every state from now on, shown or not; None: no longer."""
+        self._watcher = watcher
+
+    def expect(self, stage_s: float | None, later_s: float | None) -> None:
+        """Say how long the work is expected to take, for the time that is left of all of it.
+
+        Args:
+            stage_s: seconds of what begins now, in one part or several; None: unknown.
+            later_s: seconds of all that follows; None: unknown, and no such time is shown.
+        """
+        self._expected_s, self._later_s = stage_s, later_s
+        self._expected_from = self._clock()
 
     def start(self, label: str, total: int | None = None, *, initial: int = 0) -> None:
         """Begin a stage of ``total`` items (None: unknown); ``initial`` of them are finished."""
@@ -56,6 +90,7 @@ class Progress:
         self._count = self._initial = initial
         self._started = self._last = self._clock()
         set_bar(self.clear)
+        self._tell()
         if self._tty:
             self._draw()
 
@@ -63,6 +98,7 @@ class Progress:
         """Count ``n`` more items as finished; ``note`` replaces the remark after the counts."""
         self._count += n
         self._note = note or self._note
+        self._tell()
         now = self._clock()
         if now - self._last < (0.1 if self._tty else self._interval_s):
             return
@@ -118,6 +154,15 @@ class Progress:
     def _tty(self) -> bool:
         return is_terminal(self._stream or sys.stderr)
 
+    def _tell(self) -> None:
+        if self._watcher is not None:
+            left = self._eta_s()
+            self._watcher(
+                ProgressState(
+                    self._label, self._count, self._total, self._note, left, self._left_s(left)
+                )
+            )
+
     def _counts(self) -> str:
         return str(self._count) if self._total is None else f"{self._count}/{self._total}"
 
@@ -126,6 +171,9 @@ class Progress:
         remaining = self._eta_s()
         if remaining is not None:
             parts.append(f"ETA {format_duration(remaining)}")
+        left = self._left_s(remaining)
+        if left is not None:
+            parts.append(f"run {format_duration(left)} left")
         if self._note:
             parts.append(self._note)
         return clean(" · ".join(parts), keep="")
@@ -135,6 +183,14 @@ class Progress:
         if self._total is None or done <= 0 or self._count >= self._total:
             return None
         return (self._clock() - self._started) / done * (self._total - self._count)
+
+    def _left_s(self, part_s: float | None) -> float | None:
+        """Seconds to the end of all work; ``part_s``: to the end of this part, if known."""
+        if self._later_s is None or (self._expected_s is None and part_s is None):
+            return None
+        spent = self._clock() - self._expected_from
+        stage_s = max(0.0, (self._expected_s or 0.0) - spent)
+        return self._later_s + max(stage_s, part_s or 0.0)
 
     def _draw(self) -> None:
         bar = ""

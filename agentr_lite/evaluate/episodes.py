@@ -42,6 +42,10 @@ class Episode:
     output_tokens: int = 0
     error: str | None = None
     """Why the episode could not go on: a broken environment, or the context's end."""
+    instructions: str = ""
+    """The system prompt."""
+    observation: str = ""
+    """The first observation; empty where the environment could not be reset."""
 
     @property
     def played(self) -> tuple[Step, ...]:
@@ -111,7 +115,7 @@ class _Live:
         if self.steps:
             self.steps[-1] = replace(self.steps[-1], truncated=True)
 
-    def finish(self) -> Episode:
+    def finish(self, instructions: str) -> Episode:
         return Episode(
             self.task,
             self.sample,
@@ -119,6 +123,8 @@ class _Live:
             self.prefix_steps,
             self.output_tokens,
             self.error,
+            instructions,
+            self.observation,
         )
 
 
@@ -148,6 +154,7 @@ def run_episodes(
     batch: int,
     grammar: TurnGrammar | None = None,
     on_finish: Callable[[Episode], None] | None = None,
+    on_turn: Callable[[Task, int], None] | None = None,
 ) -> list[Episode]:
     """Play every episode to its end, ``batch`` of them at a time.
 
@@ -167,6 +174,7 @@ def run_episodes(
         batch: the most episodes that are played at a time.
         grammar: of the agent's turns in ``env``; None: any turn is allowed.
         on_finish: called with each episode as it ends, in the order of ending.
+        on_turn: called before each turn with a task that is played, and the number of its step.
 
     Returns:
         The episodes in the order of ``starts``. The last step of an episode that reached
@@ -184,7 +192,7 @@ def run_episodes(
             if at_limit and not episode.ended:
                 episode.cut()
             if episode.ended or at_limit:
-                finished[episode.index] = episode.finish()
+                finished[episode.index] = episode.finish(instructions)
                 if on_finish:
                     on_finish(finished[episode.index])
         live[:] = [episode for episode in live if episode.index not in finished]
@@ -196,6 +204,8 @@ def run_episodes(
                 retire()
         if not live:
             return [finished[index] for index in range(len(starts))]
+        if on_turn:
+            on_turn(live[0].task, len(live[0].steps) + 1)
         requests = [
             _request(e, Opening(instructions, e.observation, examples), sampling) for e in live
         ]

@@ -186,6 +186,11 @@ class SpliceSettings:
         high=100,
         per_env=True,
     )
+    judge_failures: bool = setting(
+        False,
+        "Also ask the critic about tasks that no trajectory solved. They give no pair and nothing"
+        " to train on; the inspector then shows their first error, too.",
+    )
     unseen: Literal["last", "drop"] = setting(
         "last",
         "What to do with a bad trajectory in which the model finds no error. `last`: the model"

@@ -6,7 +6,7 @@ sees wide batches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agentr_lite.actors.base import Actor, Sampling
@@ -24,7 +24,14 @@ from agentr_lite.envs.base import Environment
 from agentr_lite.recipe.groups import SpliceSettings
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.splice.critic import Judged
-from agentr_lite.splice.pairs import Pair, Trajectory, choose_pairs, find_trajectories, is_good
+from agentr_lite.splice.pairs import (
+    Pair,
+    Trajectory,
+    choose_pairs,
+    find_trajectories,
+    good_trajectories,
+    is_good,
+)
 from agentr_lite.splice.preferences import Preference, episode_preferences, step_preferences
 from agentr_lite.splice.splice import flag_executed, reflection, splice
 from agentr_lite.splice.trajectories import FlaggedStep, flagged_messages
@@ -147,6 +154,10 @@ def splice_wave(
         )
         works.extend(_pair_work(tree, pair) for pair in pairs)
     judgements = _choose_cuts(works, recipe, round_index, actor)
+    failed = _failed_paths(trees, results, recipe, alpha)
+    if judgements is not None:
+        # After the pairs and apart from them: their batches, and so their verdicts, stay the same.
+        judgements.ask(actor, failed, _judge_seed(trees, recipe, round_index))
     _drop_duplicates(works)
     if recipe.splice.verify == "off":
         _accept_unverified(works)
@@ -157,7 +168,9 @@ def splice_wave(
     for result in results:
         mine = [work for work in works if work.tree.tree_id == result.tree_id]
         result.revisions = [work.revision for work in mine]
-        result.judged = _judged_steps(mine, judgements)
+        paths = [work.path for work in mine]
+        paths += [path for path in failed if path.tree_id == result.tree_id]
+        result.judged = _judged_steps(paths, judgements)
     for tree, result in zip(trees, results, strict=True):
         mine = [work for work in works if work.tree.tree_id == result.tree_id]
         result.preferences = _preferences(tree, result.trajectories, mine, recipe.splice, alpha)
@@ -226,12 +239,7 @@ def _choose_cuts(
     judgements = None
     critic = recipe.splice.critic
     if critic != "none":
-        task_of = {work.tree.tree_id: work.tree.task.name for work in works}
-
-        def seed(path: BadPath, step: int) -> int:
-            names = (round_index, task_of[path.tree_id], path.nodes[step])
-            return stream_seed(recipe.seed, "judge", *names)
-
+        seed = _judge_seed([work.tree for work in works], recipe, round_index)
         judgements = Judgements(critic, recipe.splice.critic_tokens, recipe.splice.critic_margin)
         judgements.ask(actor, [work.path for work in works], seed)
     for work in works:
@@ -252,6 +260,42 @@ def _choose_cuts(
         elif work.revision.cut.kind == "none judged bad" and recipe.splice.unseen == "drop":
             work.revision.reject("no error seen", "the model judged no step bad")
     return judgements
+
+
+def _judge_seed(
+    trees: Iterable[TreeInput], recipe: Recipe, round_index: int
+) -> Callable[[BadPath, int], int]:
+    """The seeds of the critic that reasons, by path and step."""
+    task_of = {tree.tree_id: tree.task.name for tree in trees}
+
+    def seed(path: BadPath, step: int) -> int:
+        names = (round_index, task_of[path.tree_id], path.nodes[step])
+        return stream_seed(recipe.seed, "judge", *names)
+
+    return seed
+
+
+def _failed_paths(
+    trees: Sequence[TreeInput], results: Sequence[TreeResult], recipe: Recipe, alpha: float
+) -> list[BadPath]:
+    """Bad trajectories of the trees without any good one, as many a tree as there are pairs.
+
+    They give no pair. The critic is asked about them only so that people see the first error.
+    """
+    if not recipe.splice.judge_failures:
+        return []
+    paths = []
+    for tree, result in zip(trees, results, strict=True):
+        if good_trajectories(result.trajectories, alpha):
+            continue
+        rows = {node.idx: node for node in tree.nodes}
+        clean_first = sorted(
+            result.trajectories, key=lambda path: (sum(path.flaws), path.steps, path.leaf_idx)
+        )
+        for bad in clean_first[: recipe.splice.pairs_per_task]:
+            steps = tuple(rows[idx].to_step() for idx in bad.path)
+            paths.append(BadPath(tree.tree_id, tree.opening, steps, bad.path, parting_step=0))
+    return paths
 
 
 def _drop_duplicates(works: Sequence[_Work]) -> None:
@@ -386,13 +430,13 @@ def _finish_recovery(work: _Work) -> None:
     _accept(work, "recovered", steps, recovery.outcome, best.reward)
 
 
-def _judged_steps(works: Sequence[_Work], judgements: Judgements | None) -> list[JudgedStep]:
+def _judged_steps(paths: Iterable[BadPath], judgements: Judgements | None) -> list[JudgedStep]:
     """The judged steps of one tree, each under the first bad trajectory that it belongs to."""
     by_node: dict[int, JudgedStep] = {}
-    for work in works if judgements else ():
-        for step in work.path.candidates:
-            judged = judgements.of(work.path, step) if judgements else None
+    for path in paths if judgements else ():
+        for step in path.candidates:
+            judged = judgements.of(path, step) if judgements else None
             if judged is not None:
-                node = work.path.nodes[step]
-                by_node.setdefault(node, JudgedStep(work.pair.bad.leaf_idx, step, node, judged))
+                node = path.nodes[step]
+                by_node.setdefault(node, JudgedStep(path.nodes[-1], step, node, judged))
     return list(by_node.values())

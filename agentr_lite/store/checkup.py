@@ -26,6 +26,10 @@ _TEXTS_OF_A_RUN = """
         JOIN judgements u ON u.trajectory_id = j.id WHERE r.run_id = :run
     UNION SELECT reflection_id FROM revisions WHERE run_id = :run
     UNION SELECT observation_id FROM examples WHERE run_id = :run
+    UNION SELECT i.instructions_id FROM evals e JOIN eval_items i ON i.eval_id = e.id
+        WHERE e.run_id = :run
+    UNION SELECT i.observation_id FROM evals e JOIN eval_items i ON i.eval_id = e.id
+        WHERE e.run_id = :run
 """
 
 

@@ -67,29 +67,38 @@ def save_eval_items(store: Store, eval_id: int, items: Sequence[tuple[int, EvalI
         eval_id: the evaluation.
         items: (task id from ``runs.task_ids``, episode); the episode's own ``task`` is not read.
     """
-    store.executemany(
-        "INSERT OR REPLACE INTO eval_items (eval_id, task_id, sample, reward, success, steps,"
-        " invalid_actions, repeated_actions, reflections, steps_json, error)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                eval_id,
-                task_id,
-                item.sample,
-                item.reward,
-                item.success,
-                item.steps,
-                item.invalid_actions,
-                item.repeated_actions,
-                item.reflections,
-                to_json([_step_to_json(step) for step in item.episode]),
-                item.error,
-            )
-            for task_id, item in items
-        ],
-    )
+    with store.atomic():
+        openings = [text for _, item in items for text in (item.instructions, item.observation)]
+        texts = store.text_ids(text for text in openings if text is not None)
+        store.executemany(
+            "INSERT OR REPLACE INTO eval_items (eval_id, task_id, sample, reward, success, steps,"
+            " invalid_actions, repeated_actions, reflections, steps_json, error, instructions_id,"
+            " observation_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    eval_id,
+                    task_id,
+                    item.sample,
+                    item.reward,
+                    item.success,
+                    item.steps,
+                    item.invalid_actions,
+                    item.repeated_actions,
+                    item.reflections,
+                    to_json([_step_to_json(step) for step in item.episode]),
+                    item.error,
+                    None if item.instructions is None else texts[item.instructions],
+                    None if item.observation is None else texts[item.observation],
+                )
+                for task_id, item in items
+            ],
+        )
 
 
+_WHOLE = "i.steps_json, xi.content AS instructions, xo.content AS observation"
+_WHOLE_JOINS = (
+    "LEFT JOIN texts xi ON xi.id = i.instructions_id LEFT JOIN texts xo ON xo.id = i.observation_id"
+)
 _LAST_STEP = """CASE WHEN json_array_length(i.steps_json)
     THEN json_array(json_extract(i.steps_json, '$[#-1]')) ELSE '[]' END AS steps_json"""
 
@@ -102,22 +111,39 @@ def list_eval_items(
     Args:
         store: the database.
         eval_id: the evaluation.
-        with_episodes: also load the steps; without them ``episode`` is empty.
+        with_episodes: also load the steps, and what the model saw before them; without them
+            ``episode`` is empty.
         last_step_only: of the steps, load only each episode's last one.
     """
-    steps = "i.steps_json" if with_episodes else "'[]' AS steps_json"
+    steps, joins = "'[]' AS steps_json", ""
     if last_step_only:
         steps = _LAST_STEP
+    elif with_episodes:
+        steps, joins = _WHOLE, _WHOLE_JOINS
     rows = store.rows(
         f"""
         SELECT i.task_id, k.env, k.name, k.split, k.goal, k.level, i.sample, i.reward, i.success,
             i.steps, i.invalid_actions, i.repeated_actions, i.reflections, {steps}, i.error
-        FROM eval_items i JOIN tasks k ON k.id = i.task_id
+        FROM eval_items i JOIN tasks k ON k.id = i.task_id {joins}
         WHERE i.eval_id = ? ORDER BY i.task_id, i.sample
         """,
         (eval_id,),
     )
     return [_item(row) for row in rows]
+
+
+def get_eval_item(store: Store, eval_id: int, task_id: int, sample: int) -> EvalItemRow | None:
+    """One episode with its steps; None where it is not stored."""
+    row = store.row(
+        f"""
+        SELECT i.task_id, k.env, k.name, k.split, k.goal, k.level, i.sample, i.reward, i.success,
+            i.steps, i.invalid_actions, i.repeated_actions, i.reflections, {_WHOLE}, i.error
+        FROM eval_items i JOIN tasks k ON k.id = i.task_id {_WHOLE_JOINS}
+        WHERE i.eval_id = ? AND i.task_id = ? AND i.sample = ?
+        """,
+        (eval_id, task_id, sample),
+    )
+    return None if row is None else _item(row)
 
 
 def _item(row: sqlite3.Row) -> EvalItemRow:
@@ -127,6 +153,8 @@ def _item(row: sqlite3.Row) -> EvalItemRow:
         EpisodeStep(step, given=bool(given.get("given")))
         for step, given in stored_steps(row["steps_json"], what)
     )
+    if "instructions" in row.keys():  # noqa: SIM118 - a row iterates over its values
+        values |= {"instructions": row["instructions"], "observation": row["observation"]}
     values |= {"success": bool(row["success"]), "episode": episode, "task": task_of(row)}
     return record(EvalItemRow, values, "eval_items")
 

@@ -248,6 +248,46 @@ def add_late_cuts(conn: sqlite3.Connection) -> None:
     conn.execute("ALTER TABLE revisions ADD COLUMN first_error INTEGER")
 
 
+def add_eval_openings(conn: sqlite3.Connection) -> None:
+    """What the model had seen before an evaluated episode's first turn.
+
+    NULL where an older release played the episode; readers then say that it was not stored.
+    """
+    run_script(
+        conn,
+        """
+        ALTER TABLE eval_items ADD COLUMN instructions_id INTEGER REFERENCES texts (id);
+        ALTER TABLE eval_items ADD COLUMN observation_id INTEGER REFERENCES texts (id);
+        """,
+    )
+
+
+def add_live_table(conn: sqlite3.Connection) -> None:
+    """What a running stage does at this moment: one row a run, which the end of a stage deletes.
+
+    It is no result, so it is neither copied with a run nor compared.
+    """
+    run_script(
+        conn,
+        """
+        CREATE TABLE live (
+            run_id TEXT PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+            round INTEGER NOT NULL,
+            stage TEXT NOT NULL,
+            label TEXT NOT NULL,
+            count INTEGER NOT NULL,
+            total INTEGER,
+            note TEXT NOT NULL,
+            -- Generated tokens.
+            tokens_per_s REAL,
+            part_left_s REAL,
+            run_left_s REAL,
+            updated_utc TEXT NOT NULL
+        ) STRICT;
+        """,
+    )
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
@@ -264,6 +304,8 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_examples_table,
     add_preferences_table,
     add_late_cuts,
+    add_eval_openings,
+    add_live_table,
 )
 """In the order in which they are applied; the first one makes schema 1."""
 

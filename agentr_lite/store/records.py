@@ -375,6 +375,10 @@ class EvalItemRow:
     episode: Sequence[EpisodeStep] = ()
     """Its steps in order; empty where they were not loaded."""
     error: str | None = None
+    instructions: str | None = None
+    """The system prompt. None: not loaded, or played by a release that did not store it."""
+    observation: str | None = None
+    """The first observation; None as for ``instructions``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,8 @@ def delete_run(store: Store, run_id: str) -> None:
                     UNION SELECT instructions_id FROM demonstrations
                     UNION SELECT observation_id FROM demonstrations
                     UNION SELECT observation_id FROM examples
+                    UNION SELECT instructions_id FROM eval_items WHERE instructions_id IS NOT NULL
+                    UNION SELECT observation_id FROM eval_items WHERE observation_id IS NOT NULL
                 )
                 """
             )

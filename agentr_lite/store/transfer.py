@@ -95,7 +95,12 @@ _TABLES = (
         # Tasks have other ids in another database, and the same names.
         "x.eval_id, (SELECT k.env || ' ' || k.split || ' ' || k.name FROM tasks k"
         " WHERE k.id = x.task_id), x.sample",
-        {"eval_id": "evals", "task_id": "tasks"},
+        {
+            "eval_id": "evals",
+            "task_id": "tasks",
+            "instructions_id": "texts",
+            "observation_id": "texts",
+        },
         has_id=False,
     ),
     _Table(

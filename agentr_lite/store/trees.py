@@ -305,6 +305,16 @@ def tree_opening(store: Store, tree_id: int) -> Opening:
     return Opening(row[0], row[1], list_examples(store, row[2], row[3]))
 
 
+def run_instructions(store: Store, run_id: str, env: str) -> str:
+    """The instructions that a run's searches showed in an environment; empty without a search."""
+    text = store.scalar(
+        "SELECT i.content FROM trees r JOIN texts i ON i.id = r.instructions_id"
+        " JOIN tasks k ON k.id = r.task_id WHERE r.run_id = ? AND k.env = ? ORDER BY r.id LIMIT 1",
+        (run_id, env),
+    )
+    return "" if text is None else str(text)
+
+
 def list_calls(store: Store, tree_id: int) -> list[ModelCallRow]:
     """A tree's model calls in the order they were made."""
     rows = store.rows(

@@ -294,6 +294,31 @@ def test_the_same_revision_is_made_once() -> None:
     assert dropped.status == "rejected"
 
 
+def test_tasks_that_were_never_solved_are_judged_where_the_recipe_says_so() -> None:
+    failed = ["forward, back, leave it", "back, back", "forward, back, throw"]
+
+    unasked = run(failed, RuleActor(["leave it", "back"]))
+    asked = run(failed, actor := RuleActor(["back"]), recipe(judge_failures=True))
+
+    assert not unasked.judged and not unasked.revisions
+    assert not asked.revisions
+    bad = [item for item in asked.judged if item.judged.verdict == "bad"]
+    assert {item.step for item in bad} == {0, 1}
+    assert len(actor.judged) == len(set(actor.judged)), "a shared step is judged once"
+    assert {path.leaf_idx for path in asked.trajectories} >= {item.bad_leaf for item in bad}
+
+
+def test_judging_failures_leaves_the_pairs_as_they_are() -> None:
+    paths = [GOOD, "forward, take, back, leave it"]
+
+    without = run(paths, RuleActor(["back"]), recipe(verify="off"))
+    own = recipe(verify="off", judge_failures=True)
+    asked = run(paths, actor := RuleActor(["back"]), own)
+
+    assert asked.judged == without.judged and len(asked.revisions) == 1
+    assert len(actor.judged) == len(asked.judged), "a tree with a good end has its pairs only"
+
+
 class Broken(Corridor):
     def step(self, action: str) -> StepResult:
         if action == "throw":

@@ -239,7 +239,7 @@ def test_help(made: tuple[Path, str]) -> None:
     async def script(app: Inspector, pilot: Pilot[None]) -> None:
         await press(pilot, "question_mark")
         assert isinstance(app.screen, HelpScreen)
-        assert "tasks.which" in picture(app)
+        assert "Shows all tasks, unsolved ones" in picture(app)
         await press(pilot, "escape")
         assert isinstance(app.screen, TasksScreen)
 
@@ -315,8 +315,9 @@ def test_no_key_file_is_no_error(tmp_path: Path) -> None:
 def test_every_binding_has_an_id_and_a_test() -> None:
     for kind in (Inspector, RunsScreen, TasksScreen, TreeScreen, StepScreen, SplicesScreen):
         assert all(isinstance(b, Binding) and b.id for b in kind.__dict__["BINDINGS"])
-    for name in ("test_tui_tree_keys", "test_tui_step_keys", "test_tui_preferences"):
-        importlib.import_module(f"tests.tui.{name}")
+    others = ("tree_keys", "step_keys", "preferences", "first_errors", "beside", "preview")
+    for name in others:
+        importlib.import_module(f"tests.tui.test_tui_{name}")
     assert set(BINDINGS_BY_ID) - PRESSED == set()
     # The manual names them all.
     manual = (Path(__file__).parents[2] / "docs" / "inspector.md").read_text()

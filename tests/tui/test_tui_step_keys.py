@@ -124,10 +124,10 @@ def test_evaluations(made: tuple[Path, str]) -> None:
         await press(pilot, "e", "end", "enter")
         assert isinstance(app.screen, EpisodesScreen)
         counts = []
-        for _ in range(4):
+        for _ in range(5):
             counts.append(table(app).count)
             await press(pilot, "u")
-        assert counts == [4, 2, 0, 2]
+        assert counts == [4, 2, 0, 2, 0]
         await press(pilot, "enter")
         assert isinstance(app.screen, StepScreen)
 
@@ -142,7 +142,7 @@ def test_task_by_task(made: tuple[Path, str]) -> None:
         text = picture(app)
         assert "base  round 1  round 2" in text and "4 tasks" in text
         shown = []
-        for _ in range(4):
+        for _ in range(5):
             shown.append(table(app).count)
             await press(pilot, "u")
         assert shown[0] == 4 and shown[1] >= shown[2] + shown[3]

@@ -45,6 +45,10 @@ class StepView:
     """The critic's verdict, if it was asked."""
     thinking: str = ""
     """What the model thought before the turn."""
+    is_given: bool = False
+    """Whether the step was given to the model, not chosen by it."""
+    verdicts: Sequence[Line] = ()
+    """The lines of ``facts`` that hold the critic's verdicts and t′."""
 
 
 def view_of_node(
@@ -53,6 +57,7 @@ def view_of_node(
     saw: str,
     call: ModelCallRow | None = None,
     judgements: Sequence[JudgementRow] = (),
+    is_cut: bool = False,
 ) -> StepView:
     """A tree's node as a step.
 
@@ -61,6 +66,7 @@ def view_of_node(
         saw: the parent's observation; at the root, the instructions.
         call: the model call that made the node and its siblings.
         judgements: the critic's verdicts on it, in all trajectories.
+        is_cut: whether it is t′ of a revision.
     """
     facts: list[Line] = [_numbers(node)]
     if call is not None:
@@ -70,6 +76,8 @@ def view_of_node(
         line = verdict_line(judgement)
         if line not in seen:
             seen.append(line)
+    if is_cut:
+        seen.append((("◀ t′", "bad"), (" the last bad step that a revision keeps", "dim")))
     title = "start" if node.kind == "root" else node.action or "(no action)"
     return StepView(
         node.depth,
@@ -82,10 +90,13 @@ def view_of_node(
         (facts[0], *seen, *facts[1:]),
         judgements[0].verdict if judgements else None,
         node.thinking,
+        verdicts=tuple(seen),
     )
 
 
-def view_of_step(number: int, step: Step, *, saw: str, facts: Sequence[Line] = ()) -> StepView:
+def view_of_step(
+    number: int, step: Step, *, saw: str, facts: Sequence[Line] = (), is_given: bool = False
+) -> StepView:
     """A step of an episode that is not in a tree."""
     return StepView(
         number,
@@ -96,6 +107,7 @@ def view_of_step(number: int, step: Step, *, saw: str, facts: Sequence[Line] = (
         step.observation,
         facts,
         thinking=step.thinking,
+        is_given=is_given,
     )
 
 
@@ -110,9 +122,9 @@ def text_before_task(opening: Opening) -> str:
     return "\n\n".join(parts)
 
 
-def view_of_opening(instructions: str, observation: str) -> StepView:
+def view_of_opening(instructions: str, observation: str, facts: Sequence[Line] = ()) -> StepView:
     """The start of an episode."""
-    return StepView(0, ROOT, "start", instructions, "", observation)
+    return StepView(0, ROOT, "start", instructions, "", observation, facts)
 
 
 def verdict_line(judgement: JudgementRow) -> Line:
@@ -172,6 +184,8 @@ def lay_out_conversation(views: Sequence[StepView], width: int) -> list[Line]:
             lines += [rule(("task", "saw"), width), *barred(view.answer, "saw", "plain", width)]
             continue
         lines.append(rule((f"{view.number} {view.mark.glyph}", view.mark.style), width))
+        for verdict in view.verdicts:
+            lines += [(("  ", "plain"), *part) for part in fold(verdict, width - 2)]
         lines += lay_out_turn(view.turn, width)
         lines += barred(view.answer, "saw", "dim", width)
     return lines

@@ -86,6 +86,15 @@ def lay_out_splice(view: SpliceView, width: int, *, with_shared: bool = False) -
     return lines + _result(view, first, width)
 
 
+def lay_out_cut(view: SpliceView, width: int) -> list[Line]:
+    """The last bad step that is kept, with the critic's verdict, and the pair's outcome."""
+    lines = _facts(view, width)
+    at = view.revision.cut_step - 1
+    if view.revision.parting_step <= at < len(view.bad):
+        lines += _bad_step(view, at, width)
+    return [*lines, (), *fold([_naive(view)], width)]
+
+
 def _result(view: SpliceView, first: int, width: int) -> list[Line]:
     """The outcome of the pair, then the revision turn by turn from step ``first`` on."""
     revision = view.revision

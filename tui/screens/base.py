@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import ClassVar, Literal, cast
 
 from textual.app import ComposeResult
@@ -14,8 +15,11 @@ from textual.widgets import Footer
 from agentr_lite.core.errors import StoreError, UsageError
 from agentr_lite.store import Store
 from agentr_lite.store.faults import UNEXPECTED
+from agentr_lite.store.live import get_live
+from agentr_lite.store.records import RunRow
 
 from ..layout.lines import Line, one_line
+from ..layout.live import live_line
 from ..navigation import Destination, Navigator
 from ..widgets.bars import Bar, Crumbs
 from ..widgets.line_list import LineList
@@ -45,6 +49,7 @@ class InspectorScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Crumbs(id="crumbs")
+        yield Bar(id="live")
         yield from self.body()
         yield Bar(id="caption")
         yield Footer(compact=True, show_command_palette=False)
@@ -129,6 +134,14 @@ class InspectorScreen(Screen[None]):
     def caption(self, left: Line, right: Line = ()) -> None:
         """Show the line above the keys."""
         self.query_one("#caption", Bar).show(((" ", "plain"), *left), right)
+
+    def show_live(self, run: RunRow | None) -> None:
+        """Show what a run does now, below the path; nothing if it does not run."""
+        row = get_live(self.store, run.id) if run is not None and run.status == "running" else None
+        bar = self.query_one("#live", Bar)
+        bar.display = row is not None
+        if row is not None:
+            bar.show(*live_line(row, datetime.now(UTC)))
 
     def action_back(self) -> None:
         """Leave the screen; the first one stays."""

@@ -94,6 +94,7 @@ class EvalsScreen(InspectorScreen):
                 stay=True,
             )
         self.crumbs([run.id, "evaluations"])
+        self.show_live(run)
         self.caption(((f"{len(evals)} evaluation{'' if len(evals) == 1 else 's'}", "dim"),))
 
     def action_open(self) -> None:
@@ -181,7 +182,7 @@ def _cells(row: EvalRow, imitates: bool) -> list[Span]:
         value = summary.get(name)
         return ("–", "dim") if value is None else (format(value, form), "plain")
 
-    valid = summary.get("valid_actions")
+    valid, repeated = summary.get("valid_actions"), summary.get("repeated_share")
     return [
         (str(row.round) if row.round > START else name, "strong"),
         (row.mode, "plain"),
@@ -192,7 +193,7 @@ def _cells(row: EvalRow, imitates: bool) -> list[Span]:
         (f"{reward['value']:.3f}", "plain") if reward else ("–", "dim"),
         figure("steps", ".1f"),
         ("–", "dim") if valid is None else (percent(valid), "plain"),
-        figure("repeated_actions", ".2f"),
+        ("–", "dim") if repeated is None else (percent(repeated), "plain"),
     ]
 
 
@@ -209,7 +210,7 @@ def _sort_values(row: EvalRow) -> dict[str, float | str | None]:
         ("episodes", "episodes"),
         ("steps", "steps"),
         ("valid", "valid_actions"),
-        ("repeated", "repeated_actions"),
+        ("repeated", "repeated_share"),
     ):
         values[key] = summary.get(name)
     return values

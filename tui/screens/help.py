@@ -1,4 +1,4 @@
-"""The keys of a screen and the meaning of the signs."""
+"""The keys of a screen, and the meaning of words and signs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
-from agentr_lite.console.outcomes import LEGEND, ROOT, STEP
-
-from ..layout.lines import Line, paragraphs, rule
+from ..layout.glossary import GLOSSARY, SIGNS
+from ..layout.lines import Line, Span, fold, pad, paragraphs, rule
 from ..widgets.document_view import DocumentView
 
 _KEY_CELLS = 16
@@ -24,11 +23,11 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,question_mark,q,enter", "dismiss", "Close", id="help.close"),
     ]
 
-    def __init__(self, hint: str, keys: Sequence[tuple[str, str, str]]) -> None:
+    def __init__(self, hint: str, keys: Sequence[tuple[str, str]]) -> None:
         """
         Args:
             hint: what the screen below shows.
-            keys: (key as shown, what it does, binding id) of each binding.
+            keys: (keys as shown, what they do) of each binding.
         """
         super().__init__()
         self._hint = hint
@@ -47,17 +46,21 @@ class HelpScreen(ModalScreen[None]):
     def _lay_out(self, width: int) -> list[Line]:
         lines: list[Line] = [((part, "plain"),) for part in paragraphs(self._hint, width)]
         lines += [(), rule(("keys", "title"), width)]
-        for key, does, name in self._keys:
-            shown = f" {key:<{_KEY_CELLS}}"
-            lines.append(((shown, "key"), (f"{does:<24}", "plain"), (f" {name}", "dim")))
+        for key, does in self._keys:
+            lines += _entry((key, "key"), does, width)
+        lines += [(), rule(("words", "title"), width)]
+        for word, meaning in GLOSSARY:
+            lines += _entry((word, "strong"), meaning, width)
         lines += [(), rule(("signs", "title"), width)]
-        for mark in (*LEGEND, STEP, ROOT):
-            lines.append(((f" {mark.glyph:<{_KEY_CELLS}}", mark.style), (mark.word, "plain")))
-        lines.append(
-            ((f" {'bold':<{_KEY_CELLS}}", "strong"), ("on the path to the best end", "plain"))
-        )
-        lines.append(
-            ((f" {'×2':<{_KEY_CELLS}}", "dim"), ("candidates with the same action", "plain"))
-        )
-        lines.append(((f" {'+3':<{_KEY_CELLS}}", "dim"), ("children of a closed node", "plain")))
+        for sign, meaning in SIGNS:
+            lines += _entry(sign, meaning, width)
         return lines
+
+
+def _entry(head: Span, text: str, width: int) -> list[Line]:
+    """A key, a word or a sign, with its meaning beside it."""
+    name, style = head
+    room = max(10, width - _KEY_CELLS - 1)
+    first, *others = fold([(text, "plain")], room)
+    blank: Span = (" " * (_KEY_CELLS + 1), "plain")
+    return [(*pad([(f" {name}", style)], _KEY_CELLS + 1), *first), *((blank, *o) for o in others)]

@@ -14,7 +14,9 @@ from textual.widget import Widget
 from agentr_lite.console.outcomes import RUN_STATUS
 from agentr_lite.console.text import format_duration
 from agentr_lite.core.errors import AgentrError
+from agentr_lite.store import Store
 from agentr_lite.store.inspection import RunOverview, run_overviews
+from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import list_runs
 from agentr_lite.store.splices import list_adapters
 
@@ -22,6 +24,7 @@ from ..layout.columns import Column, Row
 from ..layout.figures import interval, percent, short
 from ..layout.lines import Line, Span, one_line
 from ..navigation import ToEvals, ToTasks
+from ..widgets.line_list import LineList
 from ..widgets.table import Table
 from .base import SORT
 from .confirm import ConfirmScreen
@@ -58,6 +61,10 @@ class RunsScreen(FilterScreen):
         Column("time", "time", right=True, drop=1),
     )
 
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._at_work: list[RunRow] = []
+
     def body(self) -> Iterable[Widget]:
         table = Table(self.COLUMNS, id="runs")
         table.empty = (("No runs yet. Start with: agentr-lite run textcraft", "dim"),)
@@ -75,7 +82,9 @@ class RunsScreen(FilterScreen):
         table = self.query_one(Table)
         table.fill([Row(row.run.id, _cells(row), _sort_values(row)) for row in shown])
         self.crumbs(["runs"], ((f"{self.store.path.name} ", "dim"),))
-        running = sum(overview.run.status == "running" for overview in overviews)
+        self._at_work = [it.run for it in overviews if it.run.status == "running"]
+        running = len(self._at_work)
+        self._show_live()
         left: list[Span] = [(f"{len(overviews)} run{'' if len(overviews) == 1 else 's'}", "dim")]
         if running:
             left.append((f" · {running} running", "good"))
@@ -101,6 +110,15 @@ class RunsScreen(FilterScreen):
         row = self.query_one(Table).current
         if row is not None:
             self.go_to(ToEvals(str(row.key)))
+
+    def _show_live(self) -> None:
+        """Show what the run under the cursor does, or else the newest run that is at work."""
+        here = self.query_one(Table).current
+        first = self._at_work[0] if self._at_work else None
+        self.show_live(next((run for run in self._at_work if here and run.id == here.key), first))
+
+    def on_line_list_moved(self, event: LineList.Moved) -> None:
+        self._show_live()
 
     def follow(self) -> None:
         """Go to the newest run that is running, or else to the newest."""

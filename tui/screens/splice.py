@@ -9,13 +9,10 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from agentr_lite.console.outcomes import SEGMENT_WORDS
-from agentr_lite.core.errors import UsageError
 from agentr_lite.store import Store
-from agentr_lite.store.inspection import get_trajectory
-from agentr_lite.store.splices import get_revision, list_judgements
-from agentr_lite.store.trees import get_tree, path_steps
 
-from ..layout.side_by_side import SpliceView, lay_out_splice
+from ..error_reader import read_splice
+from ..layout.side_by_side import lay_out_splice
 from ..widgets.document_view import DocumentView
 from .base import InspectorScreen
 
@@ -64,7 +61,7 @@ class SpliceScreen(InspectorScreen):
     def refresh_data(self) -> None:
         if self._shown == (self._at, self._with_shared):
             return
-        self._view = view = load_splice(self.store, self._ids[self._at])
+        self._view = view = read_splice(self.store, self._ids[self._at])
         revision, with_shared = view.revision, self._with_shared
         self.query_one(DocumentView).show(
             lambda width: lay_out_splice(view, width, with_shared=with_shared)
@@ -109,27 +106,3 @@ class SpliceScreen(InspectorScreen):
             return
         text = "\n\n".join(message["content"] for message in messages)
         self.copy(text, f"splice {self._view.revision.id}")
-
-
-def load_splice(store: Store, revision_id: int) -> SpliceView:
-    """A revision with its trajectories and verdicts.
-
-    Raises:
-        UsageError: the revision no longer exists: its round was spliced again.
-    """
-    try:
-        revision = get_revision(store, revision_id)
-        bad = get_trajectory(store, revision.bad_id)
-        good = get_trajectory(store, revision.good_id)
-    except KeyError as error:
-        raise UsageError(f"splice {revision_id} is gone: its round was spliced again") from error
-    judgements = list_judgements(store, revision.run_id, trajectory_id=bad.id)
-    return SpliceView(
-        revision,
-        get_tree(store, bad.tree_id).task.goal,
-        path_steps(store, bad.tree_id, bad.leaf_idx),
-        bad.reward,
-        path_steps(store, good.tree_id, good.leaf_idx),
-        good.reward,
-        {judgement.step: judgement for judgement in judgements},
-    )

@@ -14,18 +14,22 @@ from agentr_lite.store import Store
 from agentr_lite.store.inspection import RevisionOverview, revision_overviews
 from agentr_lite.store.runs import get_run
 
+from ..error_reader import read_splice
 from ..layout.columns import Column, Row
 from ..layout.figures import percent
 from ..layout.lines import Line, Span, one_line
+from ..layout.side_by_side import lay_out_cut
 from ..navigation import ToPreferences, ToSplice
+from ..widgets.document_view import Layout
 from ..widgets.table import Table
 from .base import SORT
 from .filter import ASK, FilterScreen
+from .preview import PreviewScreen
 
 _WHICH = ("all", "accepted", "rejected")
 
 
-class SplicesScreen(FilterScreen):
+class SplicesScreen(PreviewScreen, FilterScreen):
     """A table of pairs and their outcomes; enter opens a pair side by side."""
 
     HINT = (
@@ -69,7 +73,7 @@ class SplicesScreen(FilterScreen):
     def body(self) -> Iterable[Widget]:
         table = Table(self.COLUMNS, id="splices")
         table.empty = (("No splices yet: they come after a round's search.", "dim"),)
-        yield table
+        yield from self.with_preview(table)
 
     def refresh_data(self) -> None:
         run = get_run(self.store, self.run_id)
@@ -82,10 +86,12 @@ class SplicesScreen(FilterScreen):
         ]
         rows = [Row(pair.id, _cells(pair), _sort_values(pair)) for pair in shown]
         self.query_one(Table).fill(rows)
+        self.show_preview()
         parts = [run.id, "splices"]
         if self.tree_id is not None and pairs:
             parts.append(pairs[0].goal)
         self.crumbs(parts)
+        self.show_live(run)
         self.caption(self._counts(pairs, len(shown)))
 
     def _counts(self, pairs: Sequence[RevisionOverview], shown: int) -> Line:
@@ -101,6 +107,11 @@ class SplicesScreen(FilterScreen):
         if shown < len(pairs):
             spans.append((f" · {shown} shown", "dim"))
         return (*spans, *self.needle_note())
+
+    def preview_of(self, key: object) -> Layout:
+        """The last bad step that is kept, t′, with the critic's verdict and the pair's outcome."""
+        splice = read_splice(self.store, int(str(key)))
+        return lambda width: lay_out_cut(splice, width)
 
     def follow(self) -> None:
         """Go to the pair that was written last."""

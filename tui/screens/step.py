@@ -13,15 +13,13 @@ from textual.widget import Widget
 
 from agentr_lite.agent.states import Origin, States, stored_episode
 from agentr_lite.console.outcomes import VERDICT, Mark
-from agentr_lite.core.errors import UsageError
-from agentr_lite.core.rounds import round_name
 from agentr_lite.store import Store
-from agentr_lite.store.evals import list_eval_items
 from agentr_lite.store.records import EvalRow
 from agentr_lite.store.runs import get_run
 
+from ..episode_reader import read_episode
 from ..layout.documents import StepView, lay_out_conversation, lay_out_step, plain_text
-from ..layout.episodes import episode_views
+from ..layout.episodes import Key
 from ..layout.lines import Line, Span, fold, one_line, paragraphs, rule
 from ..widgets.bars import Bar
 from ..widgets.document_view import DocumentView
@@ -129,7 +127,9 @@ class StepScreen(InspectorScreen):
         self.query_one("#verdicts", Bar).show(self._verdicts())
         self._show_state()
         end = self._end
-        self.caption((("ends ", "dim"), (f"{end.glyph} {end.word}", end.style)))
+        given = sum(view.is_given for view in self._views)
+        note: Line = ((f" · {given} of {last} steps given", "signal"),) if given else ()
+        self.caption((("ends ", "dim"), (f"{end.glyph} {end.word}", end.style), *note))
 
     def _show_state(self) -> None:
         self.query_one("#state", DocumentView).show(self._lay_out_state)
@@ -169,7 +169,8 @@ class StepScreen(InspectorScreen):
         for at, view in enumerate(self._views[first : first + room], first):
             # A step takes two columns: the bracket before it, and its sign.
             lead = "[" if at == self._at else "]" if at == self._at + 1 else " "
-            spans += [(lead, "strong"), (view.mark.glyph, view.mark.style)]
+            style = "guide" if view.is_given else view.mark.style
+            spans += [(lead, "strong"), (view.mark.glyph, style)]
         if self._at == min(first + room, len(self._views)) - 1:
             spans.append(("]", "strong"))
         if first + room < len(self._views):
@@ -215,7 +216,7 @@ class StepScreen(InspectorScreen):
         self.copy(plain_text(views), f"step {view.number}")
 
 
-def episode_screen(store: Store, run_id: str, evaluation: EvalRow, key: object) -> StepScreen:
+def episode_screen(store: Store, run_id: str, evaluation: EvalRow, key: Key) -> StepScreen:
     """One episode of an evaluation, step by step.
 
     Args:
@@ -227,12 +228,8 @@ def episode_screen(store: Store, run_id: str, evaluation: EvalRow, key: object) 
     Raises:
         UsageError: the episode no longer exists: its round was evaluated again.
     """
-    for item in list_eval_items(store, evaluation.id):
-        if (item.task.id, item.sample) == key:
-            run = get_run(store, run_id)
-            task = item.task
-            origin = stored_episode(run.recipe, task.env, task.split, task.name)
-            crumbs = [run.id, round_name(evaluation.round, imitates=run.imitates), item.task.name]
-            views, end = episode_views(item)
-            return StepScreen(store, crumbs, views, 0, origin=origin, end=end)
-    raise UsageError("this episode no longer exists: its round was evaluated again")
+    episode = read_episode(store, evaluation, key)
+    run, task = get_run(store, run_id), episode.item.task
+    origin = stored_episode(run.recipe, task.env, task.split, task.name)
+    crumbs = [run.id, episode.round, task.name]
+    return StepScreen(store, crumbs, episode.views, 0, origin=origin, end=episode.end)

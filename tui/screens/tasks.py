@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -11,24 +11,30 @@ from textual.widget import Widget
 from agentr_lite.console.outcomes import BROKEN, RUN_STATUS, reward_mark
 from agentr_lite.core.rounds import round_name
 from agentr_lite.store import Store
+from agentr_lite.store.first_errors import TreeSplicing, splicing_of_trees
 from agentr_lite.store.inspection import TreeOverview, newest_tree, tree_overviews, tree_rounds
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import get_run, list_stages
 from agentr_lite.store.trees import get_tree
 
+from ..error_reader import read_first_error
 from ..layout.columns import Column, Row, put_env, with_env
+from ..layout.documents import lay_out_step
 from ..layout.figures import reward_span, short
-from ..layout.lines import Line, Span, one_line
+from ..layout.first_errors import NO_PAIR, splicing_span, why_no_pair
+from ..layout.lines import Line, Span, fold, one_line
 from ..navigation import ToEvals, ToSplices, ToTree
+from ..widgets.document_view import Layout
 from ..widgets.table import Table
 from .base import SORT
 from .env_filter import ENV, EnvFilterScreen, has_several
 from .filter import ASK
+from .preview import PreviewScreen
 
 _WHICH = ("all", "unsolved", "has revision")
 
 
-class TasksScreen(EnvFilterScreen):
+class TasksScreen(PreviewScreen, EnvFilterScreen):
     """A table of tasks with their trees; enter opens a tree."""
 
     HINT = (
@@ -62,15 +68,16 @@ class TasksScreen(EnvFilterScreen):
 
     COLUMNS = (
         Column("mark", " "),
-        Column("goal", "goal", flex=True, least=36),
+        Column("goal", "goal", flex=True, least=24),
         Column("task", "task", flex=True, least=16, drop=5),
         Column("split", "split", drop=6),
-        Column("level", "level", right=True, drop=1),
+        Column("level", "level", right=True, drop=4),
         Column("best", "best", right=True),
         Column("nodes", "nodes", right=True),
-        Column("sims", "sims", right=True, drop=4),
-        Column("tokens", "tokens", right=True, drop=2),
-        Column("splices", "splices", right=True, drop=3),
+        Column("error", "first error", flex=True, least=34),
+        Column("sims", "sims", right=True, drop=7),
+        Column("tokens", "tokens", right=True, drop=3),
+        Column("splices", "splices", right=True, drop=2),
     )
 
     def __init__(self, store: Store, run_id: str) -> None:
@@ -79,11 +86,12 @@ class TasksScreen(EnvFilterScreen):
         self._round = 0
         self._rounds: list[int] = []
         self._which = "all"
+        self._splicing: Mapping[int, TreeSplicing] = {}
 
     def body(self) -> Iterable[Widget]:
         table = Table(self._columns, id="tasks")
         table.empty = (("No trees yet: they appear when a wave of the search ends.", "dim"),)
-        yield table
+        yield from self.with_preview(table)
 
     def refresh_data(self) -> None:
         run = get_run(self.store, self.run_id)
@@ -91,6 +99,7 @@ class TasksScreen(EnvFilterScreen):
         if self._round not in self._rounds:
             self._round = self._rounds[-1] if self._rounds else 0
         searched = tree_overviews(self.store, run.id, self._round)
+        splicing = splicing_of_trees(self.store, run.id, self._round)
         self.set_envs(overview.tree.task.env for overview in searched)
         overviews = [overview for overview in searched if self.in_env(overview.tree.task.env)]
         shown = [
@@ -105,15 +114,40 @@ class TasksScreen(EnvFilterScreen):
             [
                 Row(
                     overview.tree.id,
-                    put_env(_cells(overview), self._columns, overview.tree.task.env),
-                    _sort_values(overview),
+                    put_env(
+                        _cells(overview, splicing.get(overview.tree.id)),
+                        self._columns,
+                        overview.tree.task.env,
+                    ),
+                    _sort_values(overview, splicing.get(overview.tree.id)),
                 )
                 for overview in shown
             ]
         )
+        self._splicing = splicing
+        self.show_preview()
         parts = [run.id, *([round_name(self._round)] if self._round else [])]
         self.crumbs(parts, self._status(run))
+        self.show_live(run)
         self.caption(self._counts(overviews, len(shown)), self._round_tabs())
+
+    def preview_of(self, key: object) -> Layout:
+        """The first error of a task's tree, or why there is none."""
+        tree_id = int(str(key))
+        splicing = self._splicing.get(tree_id)
+        notes: list[Line] = []
+        if splicing is not None:
+            if splicing.first_error is None:
+                notes.append((splicing_span(splicing),))
+            if not splicing.pairs:
+                notes.append(((NO_PAIR[why_no_pair(splicing.good, splicing.bad)], "partial"),))
+        view = read_first_error(self.store, tree_id, splicing)
+
+        def lay_out(width: int) -> list[Line]:
+            top = [part for note in notes for part in fold(note, width)]
+            return [*top, *(lay_out_step(view, width) if view is not None else ())]
+
+        return lay_out
 
     def _status(self, run: RunRow) -> Line:
         """The run's status; while it runs, its stage."""
@@ -193,7 +227,7 @@ class TasksScreen(EnvFilterScreen):
             self.reread()
 
 
-def _cells(overview: TreeOverview) -> list[Span]:
+def _cells(overview: TreeOverview, splicing: TreeSplicing | None) -> list[Span]:
     tree = overview.tree
     mark = BROKEN if tree.error else reward_mark(tree.best_reward)
     goal = tree.task.goal if not tree.error else f"{tree.task.goal}  ({tree.error})"
@@ -206,14 +240,18 @@ def _cells(overview: TreeOverview) -> list[Span]:
         (str(tree.task.level), "plain"),
         reward_span(tree.best_reward, reached=not tree.error),
         (str(tree.node_count), "plain"),
+        splicing_span(splicing) if splicing is not None else ("", "dim"),
         (str(tree.simulations), "plain"),
         (short(overview.tokens), "dim"),
         (splices, "signal" if overview.accepted else "dim"),
     ]
 
 
-def _sort_values(overview: TreeOverview) -> dict[str, float | str | None]:
+def _sort_values(
+    overview: TreeOverview, splicing: TreeSplicing | None
+) -> dict[str, float | str | None]:
     tree = overview.tree
+    error = splicing.first_error if splicing is not None else None
     return {
         "mark": -1.0 if tree.error else tree.best_reward,
         "goal": tree.task.goal,
@@ -222,6 +260,7 @@ def _sort_values(overview: TreeOverview) -> dict[str, float | str | None]:
         "split": tree.task.split,
         "level": tree.task.level,
         "best": None if tree.error else tree.best_reward,
+        "error": error.judgement.step + 1 if error is not None else None,
         "nodes": tree.node_count,
         "sims": tree.simulations,
         "tokens": overview.tokens,

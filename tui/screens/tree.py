@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from textual.widget import Widget
 from agentr_lite.agent.states import stored_episode
 from agentr_lite.core.errors import UsageError
 from agentr_lite.store import Store
+from agentr_lite.store.first_errors import BadPathCut, cuts_of_tree
 from agentr_lite.store.inspection import (
     expansion_calls,
     find_nodes,
@@ -24,7 +26,7 @@ from agentr_lite.store.inspection import (
     tree_shape,
 )
 from agentr_lite.store.records import JudgementRow, RunRow, TreeRow
-from agentr_lite.store.runs import get_run
+from agentr_lite.store.runs import get_run, stage_status
 from agentr_lite.store.splices import list_judgements
 from agentr_lite.store.trees import get_tree, path_nodes, tree_opening
 
@@ -36,7 +38,8 @@ from ..layout.documents import (
     text_before_task,
     view_of_node,
 )
-from ..layout.lines import Span, one_line
+from ..layout.first_errors import NO_PAIR, TreeErrors, why_no_pair
+from ..layout.lines import Line, Span, one_line
 from ..layout.node_set import NodeSet
 from ..layout.tree_rows import TreeRows
 from ..navigation import ToSplices, ToSteps, ToTree
@@ -63,12 +66,14 @@ class TreeScreen(FilterScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "walk", "Walk", id="tree.walk"),
         Binding("space", "fold", "Fold", id="tree.fold"),
-        Binding("s", "sort", "Sort", id="tree.sort"),
+        Binding("s", "sort", "Sort", show=False, id="tree.sort"),
         ASK,
         Binding("g", "leaf(True)", "Good", id="tree.next_good"),
         Binding("G", "leaf(True, True)", "Previous good leaf", show=False, id="tree.previous_good"),
         Binding("b", "leaf(False)", "Bad", id="tree.next_bad"),
         Binding("B", "leaf(False, True)", "Previous bad leaf", show=False, id="tree.previous_bad"),
+        Binding("e", "error", "Error", id="tree.next_error"),
+        Binding("E", "error(True)", "Previous error", show=False, id="tree.previous_error"),
         Binding("n", "match", "Next match", show=False, id="tree.next_match"),
         Binding("N", "match(True)", "Previous match", show=False, id="tree.previous_match"),
         Binding("o", "best", "Best path", show=False, id="tree.best"),
@@ -98,6 +103,8 @@ class TreeScreen(FilterScreen):
         self._pause: Timer | None = None
         self._shown: tuple[int, bool] | None = None
         self._judgements: dict[int, list[JudgementRow]] = {}
+        self._cuts: list[BadPathCut] = []
+        self._no_pair = ""
 
     def body(self) -> Iterable[Widget]:
         with Container(id="panes"):
@@ -112,6 +119,7 @@ class TreeScreen(FilterScreen):
     def on_mount(self) -> None:
         self._open_best(self.tree_view)
         super().on_mount()
+        self._open_first_error(self.tree_view)
 
     @property
     def tree_view(self) -> TreeView:
@@ -125,18 +133,34 @@ class TreeScreen(FilterScreen):
         judgements: dict[int, list[JudgementRow]] = defaultdict(list)
         for judgement in list_judgements(self.store, run.id, tree_id=self.tree_id):
             judgements[judgement.node_idx].append(judgement)
-        if judgements != self._judgements:
-            self._judgements = dict(judgements)
-            self._shown = None
-        if tree != self._tree:
+        cuts = cuts_of_tree(self.store, self.tree_id)
+        grown = tree != self._tree
+        if grown:
             shape = tree_shape(self.store, self.tree_id)
             rows = self.tree_view.tree_rows
             self.tree_view.refresh_tree(lambda: rows.refresh(shape))
             self._mark_matches()
+        if grown or judgements != self._judgements or cuts != self._cuts:
+            self._judgements, self._cuts = dict(judgements), cuts
+            shape = self.tree_view.tree_rows.shape
+            self.tree_view.mark_errors(TreeErrors.of(shape, self._judgements, cuts))
             self._shown = None
+        self.show_live(run)
         self._tree = tree
+        self._no_pair = self._why_no_pair()
         self._show_node()
         self._show_captions()
+
+    def _why_no_pair(self) -> str:
+        """Why splicing paired nothing in this tree; empty where it did, or has not come here."""
+        tree = self._tree
+        splicing = stage_status(self.store, tree.run_id, tree.round, "splice")
+        if self._cuts or splicing is None or not splicing.finished or tree.error:
+            return ""
+        leaves = self.tree_view.tree_rows.leaves
+        return why_no_pair(
+            len(leaves(good=True, alpha=self._alpha)), len(leaves(good=False, alpha=self._alpha))
+        )
 
     def follow(self) -> None:
         """Go to the run's newest tree."""
@@ -169,6 +193,8 @@ class TreeScreen(FilterScreen):
             left += [(" · ", "dim"), ("chains unfolded", "match")]
         if self.needle:
             left += [*self.needle_note(), (f" {len(self.tree_view.matches)} found", "dim")]
+        if self._no_pair:
+            left += [(" · ", "dim"), (f"no pair: {self._no_pair}", "partial")]
         self.caption(tuple(left))
 
     def _open_best(self, view: TreeView) -> None:
@@ -182,13 +208,21 @@ class TreeScreen(FilterScreen):
             rows.reveal(rows.descend(0))
         view.recount()
 
+    def _open_first_error(self, view: TreeView) -> None:
+        """Open the path to the first error as well, and fold no chain out for it."""
+        rows, errors = view.tree_rows, view.errors.first
+        if errors:
+            first = min(errors, key=lambda idx: (rows.depth(idx), idx))
+            rows.reveal(rows.row_of(first))
+            view.recount()
+
     def on_line_list_moved(self, event: LineList.Moved) -> None:
         self._show_node()
         self._show_captions()
 
     def _show_node(self) -> None:
         """Fill the detail pane, unless it shows the node already."""
-        node = self.tree_view.node
+        node = self.tree_view.node if self._whole else self.tree_view.focus_node
         if self._shown == (node, self._whole) or not len(self.tree_view.tree_rows.shape):
             return
         self._shown = (node, self._whole)
@@ -205,9 +239,23 @@ class TreeScreen(FilterScreen):
         nodes = load_nodes(self.store, self.tree_id, {idx, parent} - {-1})
         saw = nodes[parent].observation if parent >= 0 else self._before_task
         calls = expansion_calls(self.store, self.tree_id, [parent])
-        return view_of_node(
-            nodes[idx], saw=saw, call=calls.get(parent), judgements=self._judgements.get(idx, ())
+        view = view_of_node(
+            nodes[idx],
+            saw=saw,
+            call=calls.get(parent),
+            judgements=self._judgements.get(idx, ()),
+            is_cut=idx in self.tree_view.errors.cuts,
         )
+        notes: list[Line] = []
+        chain = self.tree_view.tree_rows.chain(self.tree_view.tree_rows.row_of(idx))
+        if len(chain) > 1:
+            text = f"the first bad step of {len(chain)} in this row; → gives each its own row"
+            if idx == chain[-1]:
+                text = f"the last of {len(chain)} steps in this row; → gives each its own row"
+            notes.append(((text, "dim"),))
+        if idx == 0 and self._no_pair:
+            notes.append(((NO_PAIR[self._no_pair], "partial"),))
+        return replace(view, facts=(*view.facts, *notes)) if notes else view
 
     def _path(self, leaf: int) -> list[StepView]:
         nodes = path_nodes(self.store, self.tree_id, leaf)
@@ -220,6 +268,7 @@ class TreeScreen(FilterScreen):
                     saw=before.observation,
                     call=calls.get(before.idx),
                     judgements=self._judgements.get(node.idx, ()),
+                    is_cut=node.idx in self.tree_view.errors.cuts,
                 )
             )
         return views
@@ -234,7 +283,7 @@ class TreeScreen(FilterScreen):
             return
         leaf = view.tree_rows.descend(view.node)
         crumbs = [self._tree.run_id, self._tree.task.name, f"to node {leaf}"]
-        at = view.tree_rows.depth(view.node)
+        at = view.tree_rows.depth(view.focus_node)
         run, task = get_run(self.store, self._tree.run_id), self._tree.task
         origin = stored_episode(run.recipe, task.env, task.split, task.name)
         self.go_to(ToSteps(crumbs, self._path(leaf), at, origin))
@@ -259,6 +308,16 @@ class TreeScreen(FilterScreen):
         if target is None:
             what = f"earned α = {self._alpha:.2g} or more" if good else "fell short"
             self.notify(f"No leaf {what}.", timeout=3)
+            return
+        view.go_to_node(target)
+
+    def action_error(self, back: bool = False) -> None:
+        """Go to the next step that was judged bad, or t′."""
+        view = self.tree_view
+        errors = NodeSet.of(view.errors.nodes, len(view.tree_rows.shape))
+        target = view.tree_rows.next_of(errors, view.focus_node, back=back)
+        if target is None:
+            self.notify("No step of this tree was judged bad.", timeout=3)
             return
         view.go_to_node(target)
 
@@ -333,7 +392,7 @@ class TreeScreen(FilterScreen):
 
     def action_copy(self, whole: bool = False) -> None:
         """Copy the node's turn and answer to the clipboard, or the conversation up to them."""
-        node = self.tree_view.node
+        node = self.tree_view.node if whole else self.tree_view.focus_node
         views = self._path(node) if whole else [self._view(node)]
         self.copy(plain_text(views), f"node {node}")
 

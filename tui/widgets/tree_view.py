@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -11,7 +11,9 @@ from textual.binding import Binding, BindingType
 
 from agentr_lite.console.outcomes import STEP, UNVISITED
 
+from ..layout.chains import fitted, joined, named
 from ..layout.figures import reward_span
+from ..layout.first_errors import CUT_SIGN, TreeErrors, verdict_span
 from ..layout.lines import Line, Span, crop, one_line, pad, width_of
 from ..layout.node_set import NodeSet
 from ..layout.tree_marks import mark_in
@@ -29,12 +31,13 @@ _LABELS_KEPT = 4_000
 _BAR = " ▏▎▍▌▋▊▉█"
 _BAR_CELLS = 5
 _SHIFT_LEVELS = 8
-_CHAIN_SHOWN = 5
-"""Nodes of a longer chain that are shown: its first ones and its last."""
 LEAST_VISITS = (0, 1, 2, 4, 8)
 """The values of ``least_visits`` that "hide" goes through."""
 
 _ORDINARY = (STEP, UNVISITED)
+_VERDICT_CELLS = 7
+_BAR_FROM, _REWARD_FROM, _VERDICTS_FROM = 44, 56, 40
+"""Terminal columns from which a tree shows the bar, the reward and the verdicts."""
 
 
 class TreeView(LineList):
@@ -68,6 +71,9 @@ class TreeView(LineList):
         """Nodes drawn in bold: the path to the best end."""
         self.matches = NodeSet()
         """Nodes that match the search."""
+        self.errors = TreeErrors()
+        """The critic's verdicts and t′, which mark nodes; set with ``mark_errors``."""
+        self._focus: dict[tuple[int, int], int] = {}
 
     @property
     def count(self) -> int:
@@ -83,12 +89,39 @@ class TreeView(LineList):
         row = self.tree_rows.rows[self.cursor] if self.count else 0
         return row if row >= 0 else ~row
 
+    @property
+    def focus_node(self) -> int:
+        """The node that shows best what the row under the cursor is about.
+
+        Of a folded chain that is the first bad step, if there is one; else ``node``.
+        """
+        row = self.tree_rows.rows[self.cursor] if self.count else 0
+        return self.node if row < 0 else self.focus_of(row)
+
+    def focus_of(self, row: int) -> int:
+        """``focus_node`` of any row that stands for nodes."""
+        chain = self.tree_rows.chain(row)
+        if len(chain) == 1:
+            return row
+        # A chain can be thousands of nodes long. Unfolding changes which nodes a row stands for.
+        key = (row, len(chain))
+        if key not in self._focus:
+            self._focus[key] = self.errors.first_in(chain, self.tree_rows.shape)
+        return self._focus[key]
+
+    def mark_errors(self, errors: TreeErrors) -> None:
+        """Replace the verdicts and t′ that mark nodes."""
+        self.errors = errors
+        self._focus.clear()
+        self.refresh()
+
     def refresh_tree(self, rows_changed: Callable[[], None]) -> None:
         """Change the rows; the cursor stays on its row, or goes to the nearest ancestor."""
         row, node = self.tree_rows.rows[self.cursor] if self.count else 0, self.node
         offset = self.cursor - round(self.scroll_target_y)
         rows_changed()
         self._labels.clear()
+        self._focus.clear()
         self.recount()
         if node >= len(self.tree_rows.shape):
             node = 0
@@ -122,10 +155,12 @@ class TreeView(LineList):
             left += f"   (from level {shift})"
         visits = "n▾" if sort == "visits" else "n"
         value = "value▾" if sort == "value" else "value"
-        room = 5 + (_BAR_CELLS + 1 if width >= 44 else 0)
+        room = 5 + (_BAR_CELLS + 1 if width >= self._bar_width else 0)
         right = f"{visits:>5} {value:>{room}} "
-        if width >= 56:
+        if width >= self._reward_width:
             right += f"{'reward':>6} "
+        if self._shows_verdicts(width):
+            right = f"{'critic':>{_VERDICT_CELLS}} " + right
         return (*pad([(left, "header")], max(0, width - len(right))), (right, "header"))
 
     def line(self, index: int, width: int) -> Line:
@@ -167,21 +202,29 @@ class TreeView(LineList):
             notes.append((f" ⋯{len(chain)}", "dim"))
         if kids and row not in rows.expanded:
             notes.append((f" +{kids}", "dim"))
-        long = len(chain) > _CHAIN_SHOWN
-        for idx in chain[: _CHAIN_SHOWN - 1] if long else chain[:-1]:
-            spans += self._step_spans(idx)
-        end = self._step_spans(row)
-        if long:
-            end.insert(0, (" › …", "dim"))
-        # Of a chain that is too long for the line, show the beginning and the end.
+        if row not in rows.expanded and self.errors.leads.intersection(chain[-1:]):
+            notes.append((" ✗↓", "bad"))
         free = room - width_of(notes)
-        if len(chain) > 1 and width_of(spans) + width_of(end) > free:
-            spans = [*crop(spans, max(free - width_of(end), free // 3))]
-        spans += end
+        spans += self._chain_spans(chain, free - width_of(spans))
         return (*pad([*crop(spans, room - width_of(notes)), *notes], room), *right)
 
-    def _step_spans(self, idx: int) -> list[Span]:
-        """A node's mark and action; in a chain, after the node before it."""
+    def _chain_spans(self, chain: Sequence[int], room: int) -> list[Span]:
+        """The nodes of a row: of a chain its beginning, its first bad step and its end.
+
+        Where the line is too short, the bad step and the end are kept.
+        """
+        if len(chain) == 1:
+            return fitted(*self._step_spans(chain[0]), room)
+        focus = self.focus_of(chain[-1])
+        return joined(
+            [(at, *self._step_spans(chain[at], in_chain=True)) for at in named(chain, focus)],
+            focus=chain.index(focus),
+            last=len(chain) - 1,
+            room=room,
+        )
+
+    def _step_spans(self, idx: int, *, in_chain: bool = False) -> tuple[list[Span], list[Span]]:
+        """A node's mark and action, in a chain after the node before it; and its error."""
         rows, shape = self.tree_rows, self.tree_rows.shape
         mark = mark_in(shape, idx)
         text = self._title if idx == 0 else one_line(self._label(idx)[0]) or "(no action)"
@@ -193,19 +236,47 @@ class TreeView(LineList):
             style = {"plain": "strong", "accent": "title"}.get(mark.style, mark.style)
         elif not shape.visits[idx] and not shape.ended(idx):
             style = "dim"
+        error: list[Span] = []
+        if in_chain and self.errors.is_bad(idx):
+            # The row has one verdict of all its nodes; each bad one says so itself.
+            judgement = self.errors.of_node(idx)
+            assert judgement is not None
+            sign, sign_style = verdict_span(judgement)
+            error.append((f" {sign.replace(' ', '')}", sign_style))
+        if idx in self.errors.cuts:
+            error.append(CUT_SIGN)
         inner = idx and rows.inside(idx)
         if not inner:
-            return [(f"{mark.glyph} ", mark.style), (text, style)]
+            return [(f"{mark.glyph} ", mark.style), (text, style)], error
         # Within a chain an ordinary step needs no mark.
         glyph: list[Span] = [(f"{mark.glyph} ", mark.style)] if mark not in _ORDINARY else []
-        return [(" › ", "dim"), *glyph, (text, style)]
+        return [(" › ", "dim"), *glyph, (text, style)], error
+
+    def _shows_verdicts(self, width: int) -> bool:
+        return bool(self.errors.verdicts) and width >= _VERDICTS_FROM
+
+    @property
+    def _bar_width(self) -> int:
+        return _BAR_FROM + (_VERDICT_CELLS + 1 if self.errors.verdicts else 0)
+
+    @property
+    def _reward_width(self) -> int:
+        return _REWARD_FROM + (_VERDICT_CELLS + 1 if self.errors.verdicts else 0)
 
     def _numbers(self, idx: int, width: int) -> Line:
+        if not self._shows_verdicts(width):
+            return self._figures(idx, width)
+        judgement = self.errors.of_node(self.focus_of(idx))
+        sign: Span = verdict_span(judgement) if judgement is not None else ("", "dim")
+        return ((f"{sign[0]:>{_VERDICT_CELLS}} ", sign[1]), *self._figures(idx, width))
+
+    def _figures(self, idx: int, width: int) -> Line:
+        """The node's visits, value and reward."""
         shape = self.tree_rows.shape
         visits, value = shape.visits[idx], shape.value[idx]
-        wide = width >= 44
+        wide = width >= self._bar_width
         reward: Span = ("", "dim")
-        if width >= 56:
+        if width >= self._reward_width:
             ended = shape.ended(idx)
             text, style = reward_span(shape.reward[idx], reached=ended)
             reward = (f"{text if ended else '':>6} ", style)
@@ -233,7 +304,8 @@ class TreeView(LineList):
             wanted = {idx}
             for row in rows.rows[top : top + 2 * self.page_lines]:
                 if row >= 0:
-                    wanted.update([*rows.chain(row)[: _CHAIN_SHOWN - 1], row])
+                    chain = rows.chain(row)
+                    wanted.update(chain[at] for at in named(chain, self.focus_of(row)))
             self._labels.update(self._read_labels(wanted - self._labels.keys()))
         return self._labels.get(idx, ("", 1))
 

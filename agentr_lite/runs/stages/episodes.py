@@ -14,6 +14,7 @@ from agentr_lite.actors.base import Actor, Sampling
 from agentr_lite.agent.boundary import guarded_instructions
 from agentr_lite.agent.grammar import TurnGrammar
 from agentr_lite.agent.turns import answer_format
+from agentr_lite.core.tasks import Task
 from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
 from agentr_lite.runs.environments import RunEnvironment
 from agentr_lite.runs.examples import run_examples
@@ -92,12 +93,18 @@ class ModeEpisodes:
         """Episodes that were stored already."""
         return self.total - sum(len(group.starts) for group in self.missing)
 
-    def play(self, group: EpisodeGroup, on_finish: Callable[[], None]) -> None:
+    def play(
+        self,
+        group: EpisodeGroup,
+        on_finish: Callable[[], None],
+        on_turn: Callable[[Task, int], None] | None = None,
+    ) -> None:
         """Play and save one group.
 
         Args:
             group: of ``missing``.
             on_finish: called after each episode, when ``solved`` is counted up.
+            on_turn: called before each turn with a task that is played, and its step's number.
         """
         solved_before = self.solved
 
@@ -107,7 +114,7 @@ class ModeEpisodes:
 
         self._actor.reset_cache()
         try:
-            episodes = self._run(group, count)
+            episodes = self._run(group, count, on_turn)
         except BaseException:
             self.solved = solved_before
             raise
@@ -120,7 +127,12 @@ class ModeEpisodes:
                 self.record.store, self._eval_id, [(item.task.id, item) for item in items]
             )
 
-    def _run(self, group: EpisodeGroup, on_finish: Callable[[Episode], None]) -> list[Episode]:
+    def _run(
+        self,
+        group: EpisodeGroup,
+        on_finish: Callable[[Episode], None],
+        on_turn: Callable[[Task, int], None] | None,
+    ) -> list[Episode]:
         env, recipe = group.environment.env, group.environment.recipe
         instructions = guarded_instructions(env, brief=recipe.agent.brief)
         recovers = self._mode == "recovery"
@@ -139,6 +151,7 @@ class ModeEpisodes:
             grammar=TurnGrammar(recipe.agent.grammar, env),
             batch=recipe.eval.batch,
             on_finish=on_finish,
+            on_turn=on_turn,
         )
 
 
@@ -165,4 +178,6 @@ def eval_item(env: str, task_id: int, episode: Episode) -> EvalItemRow:
             for index, step in enumerate(episode.steps)
         ],
         error=episode.error,
+        instructions=episode.instructions,
+        observation=episode.observation,
     )

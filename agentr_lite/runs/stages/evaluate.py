@@ -10,6 +10,7 @@ from typing import Any
 from agentr_lite.console.progress import Progress
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.rounds import START, reference_round, round_name
+from agentr_lite.core.tasks import Task
 from agentr_lite.evaluate.episodes import Start
 from agentr_lite.evaluate.starts import eval_starts, eval_tasks, find_eval
 from agentr_lite.metrics.environments import figures_by_env
@@ -298,12 +299,21 @@ def _play_mode(playing: Sequence[tuple[EvaluateStage, ModeEpisodes]], mode: Eval
             if several_rounds:
                 each.record.restart_clock()
             now = f", now {group.environment.name}" if first.several else ""
-            each.play(group, partial(_advance, first.progress, episodes, now))
+            narrate = partial(_advance, first.progress, episodes, now)
+            each.play(group, partial(narrate, 1), lambda *at, say=narrate: say(0, *at))
 
 
-def _advance(progress: Progress, episodes: Sequence[ModeEpisodes], where: str) -> None:
+def _advance(
+    progress: Progress,
+    episodes: Sequence[ModeEpisodes],
+    where: str,
+    count: int,
+    task: Task | None = None,
+    step: int = 0,
+) -> None:
     solved = " and ".join(str(each.solved) for each in episodes)
-    progress.advance(1, f"{solved} solved{where}")
+    now = f", now {task.name} step {step}" if task is not None else where
+    progress.advance(count, f"{solved} solved{now}")
 
 
 def _outcome(figures: Sequence[Mapping[str, Any]]) -> str:

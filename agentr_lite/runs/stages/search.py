@@ -212,7 +212,12 @@ class _RunningWave:
             for search in self._searches
         )
         nodes = sum(len(search.tree.nodes) for search in self._searches)
-        self._stage.progress.advance(done - self._counted, f"wave {self._index + 1}: {nodes} nodes")
+        note = f"wave {self._index + 1}: {nodes} nodes"
+        # The searches advance together; the first one that is not over stands for them.
+        search = next((one for one in self._searches if one.wanted is not None), None)
+        if search is not None:
+            note += f", now {search.tree.task.name} step {search.tree.nodes[-1].depth}"
+        self._stage.progress.advance(done - self._counted, note)
         self._counted = done
 
 

@@ -11,8 +11,10 @@ from agentr_lite.actors.base import Actor
 from agentr_lite.console.progress import Progress, silent_progress
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.environments import RunEnvironment, is_for_several
+from agentr_lite.runs.stages.live import LivePublisher
 from agentr_lite.runs.stages.record import StageRecord
 from agentr_lite.store import Store, runs, trees
+from agentr_lite.store.live import clear_live
 from agentr_lite.store.records import RoundRow
 from agentr_lite.store.records import Stage as StageName
 
@@ -118,6 +120,9 @@ class Stage(ABC):
         with self.store.atomic():
             self.record.begin()
             self.clear()
+        self.progress.watch(
+            LivePublisher(self.store, self.run_id, self.round, self.name, self.context.actor)
+        )
 
     def prepare(self) -> None:  # noqa: B027 - optional hook
         """Read and check what the stage needs; called before anything is written."""
@@ -135,7 +140,10 @@ class Stage(ABC):
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Record that the stage is finished; returns its summary."""
-        self.record.finish(summary)
+        self.progress.watch(None)
+        with self.store.atomic():
+            clear_live(self.store, self.run_id)
+            self.record.finish(summary)
         headline = self.headline(summary)
         if headline:
             self.progress.finish(headline)

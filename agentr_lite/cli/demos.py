@@ -83,7 +83,8 @@ def list_demos(
         emit_table(
             ["id", "environment", "task", "level", "source", "reward", "steps"],
             [list(_facts(row).values()) for row in rows],
-            keep=["id", "task"],
+            keep=["id", "task", "reward"],
+            hide=["level", "environment"],
         )
         return
     groups = _groups(rows)

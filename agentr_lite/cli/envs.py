@@ -112,6 +112,7 @@ def _show_splits(
             ["task", "split", "level", "goal"],
             [[task.name, task.split, task.level, task.goal] for task in tasks],
             keep=["task"],
+            hide=["level", "split"],
         )
         return
     instructions = guarded_instructions(env, brief=brief)
@@ -246,6 +247,8 @@ def _show_findings(name: str, findings: Sequence[Finding]) -> None:
             ]
             for finding in findings
         ],
+        keep=["result"],
+        hide=["cases"],
     )
     by_outcome: dict[str, list[str]] = {}
     for finding in findings:

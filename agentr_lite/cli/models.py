@@ -252,6 +252,7 @@ def _list(as_json: bool) -> None:
         [cells for row in rows for cells in _cells(row)],
         align=["left", "left", "right", "right", "left", "left"],
         keep=["model"],
+        hide=["where"],
     )
 
 

@@ -53,4 +53,9 @@ def _list(as_json: bool) -> None:
         keys = ("name", "env", "model", "rounds", "about")
         emit_json([dict(zip(keys, row, strict=True)) for row in rows])
     else:
-        emit_table(["recipe", "environment", "model", "rounds", "about"], rows, keep=["recipe"])
+        emit_table(
+            ["recipe", "environment", "model", "rounds", "about"],
+            rows,
+            keep=["recipe"],
+            hide=["rounds", "model"],
+        )

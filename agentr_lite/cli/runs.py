@@ -13,6 +13,8 @@ from agentr_lite.cli.runs_transfer import export_runs, merge_runs
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from agentr_lite.store import Store
     from agentr_lite.store.records import RoundRow, RunRow
 
@@ -48,7 +50,7 @@ def list_runs(
     context: click.Context, db: Path | None, env: str | None = None, as_json: bool = False
 ) -> None:
     """List runs, the newest first."""
-    from agentr_lite.console.streams import emit_json, emit_table, say
+    from agentr_lite.console.streams import emit_json, emit_table, say, terminal_width
     from agentr_lite.store import Store
     from agentr_lite.store.files import database_exists
     from agentr_lite.store.runs import list_runs as stored_runs
@@ -66,26 +68,29 @@ def list_runs(
     if not rows:
         say(f"No runs in {path}. Begin with `agentr-lite run textcraft`.")
         return
-    columns = ["run", "status", "created", "env", "model", "seed", "last stage", "trees", "success"]
     graded = any(row["graded"] for row in rows)
+    results = ["success", *(["reward"] if graded else [])]
+    columns = ["run", *results, "status", "created", "model", "last stage", "env", "seed", "trees"]
+    width = terminal_width()
+    short = width is not None and _width(rows, results) > width
     emit_table(
-        [*columns, *(["reward"] if graded else [])],
+        columns,
         [
             [
                 row["id"],
+                *_results(row, results, short=short),
                 row["status"],
                 row["created_utc"][:16].replace("T", " "),
-                row["env"],
                 row["model"],
-                row["seed"],
                 row["last_stage"],
+                row["env"],
+                row["seed"],
                 row["trees"],
-                " → ".join(f"{value:.1%}" for value in row["success"]),
-                *([_rewards(row)] if graded else []),
             ]
             for row in rows
         ],
-        keep=["run"],
+        # The result comes early and stays: it is what the list is for.
+        keep=["run", *results],
     )
 
 
@@ -122,18 +127,8 @@ def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -
         ]
         emit_table(["", ""], [[name, value] for name, value in facts if value not in (None, "")])
         emit("")
-        columns = [
-            "round",
-            "stage",
-            "wall",
-            "model",
-            "prompt tokens",
-            "decoded",
-            "output",
-            "counts",
-        ]
         emit_table(
-            columns,
+            ["round", "stage", "wall", "model", "prompt tokens", "decoded", "output"],
             [
                 [
                     stage.round,
@@ -143,11 +138,15 @@ def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -
                     stage.prompt_tokens,
                     stage.decoded_prompt_tokens,
                     stage.output_tokens,
-                    _counts(stage),
                 ]
                 for stage in stages
             ],
         )
+        for stage in stages:
+            counts = _counts(stage)
+            if counts:
+                emit("")
+                emit_table([f"round {stage.round} {stage.stage}", ""], counts)
 
 
 @runs.command("delete")
@@ -229,17 +228,39 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
     }
 
 
-def _rewards(overview: dict[str, Any]) -> str | None:
-    """Mean rewards by round, where the environment gives rewards between 0 and 1."""
-    return (
-        " → ".join(f"{value:.3f}" for value in overview["reward"]) if overview["graded"] else None
-    )
+def _results(
+    overview: Mapping[str, Any], measures: Sequence[str], *, short: bool = False
+) -> list[str | None]:
+    """A run's results by round, a cell for each measure.
+
+    Args:
+        overview: of the run.
+        measures: ``success`` and, where any run's environment gives rewards between 0 and 1,
+            ``reward``.
+        short: show the first and the last value only.
+    """
+    cells: list[str | None] = []
+    for measure in measures:
+        form = "{:.3f}" if measure == "reward" else "{:.1%}"
+        values = [form.format(value) for value in overview[measure]]
+        if short and len(values) > 2:
+            values = [values[0], "…", values[-1]]
+        has_values = measure != "reward" or overview["graded"]
+        cells.append(" → ".join(values) if has_values else None)
+    return cells
 
 
-def _counts(stage: RoundRow) -> str:
-    """A stage's plain counts as ``name value`` pairs; ``--json`` has the nested ones."""
-    return ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+def _width(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> int:
+    """Terminal columns of a list that shows the runs' ids, whole results and status."""
+    cells = [[row["id"], *_results(row, measures), row["status"]] for row in rows]
+    columns = zip(*cells, strict=True)
+    return sum(max(len(cell or "") for cell in column) + 2 for column in columns)
+
+
+def _counts(stage: RoundRow) -> list[list[Any]]:
+    """A stage's plain counts as rows of a name and a value; ``--json`` has the nested ones."""
+    return [
+        [name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else value]
         for name, value in stage.summary.items()
         if isinstance(value, int | float | str) and not name.endswith("_tokens")
-    )
+    ]

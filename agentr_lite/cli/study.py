@@ -217,6 +217,7 @@ def _show_status(
         status_rows(status),
         align=["left", "left", "right", "right", "left"],
         keep=["cell"],
+        hide=["spent"],
     )
     say(status.summary(jobs))
 

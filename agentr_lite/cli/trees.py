@@ -79,7 +79,8 @@ def trees(
                     ]
                     for tree in rows
                 ],
-                keep=["task"],
+                keep=["task", "best"],
+                hide=["wave", "sims", "nodes", "level"],
             )
             return
         if as_json:

@@ -7,7 +7,7 @@ from typing import Any
 
 from agentr_lite.actors import named_models
 from agentr_lite.actors.digest import file_sha256
-from agentr_lite.actors.download.catalog import CATALOG
+from agentr_lite.actors.download import catalog
 from agentr_lite.actors.llamacpp.gguf_header import read_header
 from agentr_lite.actors.named_models import NamedModel
 from agentr_lite.actors.registry import STARTER, resolve_model
@@ -45,7 +45,7 @@ def list_models() -> list[dict[str, Any]]:
                 for place in item.places
             ],
         }
-        for item in CATALOG
+        for item in catalog.CATALOG
         if item.name not in taken
     ]
     return rows

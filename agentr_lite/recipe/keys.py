@@ -1,4 +1,4 @@
-"""Full names of recipe keys, such as ``search.width``, and the ones that a mistyped key may mean."""
+"""Full names of recipe keys, such as ``search.width``, and what a mistyped key may mean."""
 
 from __future__ import annotations
 

@@ -62,8 +62,15 @@ data directory |
 
 No variable changes a result; only a recipe, `--set`, `--model` and `--seed` do.
 
-Completion for bash, zsh and fish comes with click, e.g. in `~/.bashrc`:
-`eval "$(_AGENTR_LITE_COMPLETE=bash_source agentr-lite)"`.
+The Tab key completes commands, options, environments, recipes and their keys, run ids and models,
+once the shell has read one line:
+
+| shell | file | line |
+|---|---|---|
+| bash | `~/.bashrc` | `eval "$(_AGENTR_LITE_COMPLETE=bash_source agentr-lite)"` |
+| zsh | `~/.zshrc` | `eval "$(_AGENTR_LITE_COMPLETE=zsh_source agentr-lite)"` |
+| fish | `~/.config/fish/completions/agentr-lite.fish` | \
+`_AGENTR_LITE_COMPLETE=fish_source agentr-lite \\| source` |
 """
 
 _RECIPES_HEAD = """\

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import db_from_command_line, db_option, group_database, json_option
+from agentr_lite.cli.completion import complete_environments
 from agentr_lite.cli.demos_collect import import_demos, make_demos
 from agentr_lite.cli.export import FORMATS
 from agentr_lite.core.errors import AgentrError, UsageError
@@ -28,7 +29,11 @@ def _choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--source",
             help="Only of this source; `import` and `model` stand for all files and all models.",
         ),
-        click.option("--env", help="Only of this environment, as `agentr-lite demos` lists it."),
+        click.option(
+            "--env",
+            help="Only of this environment, as `agentr-lite demos` lists it.",
+            shell_complete=complete_environments,
+        ),
     ):
         function = option(function)
     return function

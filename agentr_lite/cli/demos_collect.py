@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import db_option, group_database, json_option, result_overrides
+from agentr_lite.cli.completion import complete_keys, complete_models, complete_new
 from agentr_lite.cli.env_options import env_settings
 from agentr_lite.core.errors import AgentrError, UsageError
 from agentr_lite.runs.choice import Chosen
@@ -34,7 +35,7 @@ _ALPHA = click.option(
 
 
 @click.command("make")
-@click.argument("env", metavar="ENV|RECIPE")
+@click.argument("env", metavar="ENV|RECIPE", shell_complete=complete_new)
 @click.option("--tasks", type=click.IntRange(0), default=0, help="Tasks to show.  [default: all]")
 @click.option(
     "--source",
@@ -46,6 +47,7 @@ _ALPHA = click.option(
     "--model",
     help="Another model plays instead, and its successes are kept: a GGUF, a name, mlx:DIRECTORY,"
     " openai:URL#MODEL.",
+    shell_complete=complete_models,
 )
 @click.option(
     "--attempts",
@@ -56,7 +58,12 @@ _ALPHA = click.option(
 )
 @_ALPHA
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe key."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a recipe key.",
+    shell_complete=complete_keys,
 )
 @click.option("--seed", type=int, help="Shorthand for --set seed=N; it chooses the tasks.")
 @env_settings
@@ -170,7 +177,13 @@ def _show_reasons(reasons: Sequence[tuple[str, str]]) -> None:
 
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--env", metavar="ENV|RECIPE", required=True, help="Where they are replayed.")
+@click.option(
+    "--env",
+    metavar="ENV|RECIPE",
+    required=True,
+    help="Where they are replayed.",
+    shell_complete=complete_new,
+)
 @click.option("--name", help="Name of the source import:NAME.  [default: the file's]")
 @_ALPHA
 @env_settings

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentr_lite.cli.common import database_path, db_option
+from agentr_lite.cli.completion import complete_runs
 from agentr_lite.console.files import write_whole
 from agentr_lite.core.errors import AgentrError, UsageError
 
@@ -22,7 +23,7 @@ KINDS = ("revision", "good", "all")
 
 
 @click.command()
-@click.argument("run", default="latest")
+@click.argument("run", default="latest", shell_complete=complete_runs)
 @click.option(
     "--format",
     "layout",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option
+from agentr_lite.cli.completion import complete_runs
 from agentr_lite.console.files import write_whole
 from agentr_lite.console.stdout import data_stream
 from agentr_lite.console.streams import emit, emit_json, say, terminal_width
@@ -25,7 +26,7 @@ Sources = list[tuple["Store", str]]
 
 
 @click.command()
-@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=complete_runs)
 @click.option(
     "--html",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option, recipe_options
+from agentr_lite.cli.completion import complete_new, complete_runs
 from agentr_lite.cli.plan import plan_lines, show_plan
 from agentr_lite.console.progress import Progress
 from agentr_lite.console.streams import emit, say, terminal_width, warn
@@ -37,8 +38,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("targets", metavar="[ENV|RECIPE]", nargs=-1)
-@click.option("--resume", metavar="RUN", help="Go on with an interrupted run (`latest` works).")
+@click.argument("targets", metavar="[ENV|RECIPE]", nargs=-1, shell_complete=complete_new)
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Go on with an interrupted run (`latest` works).",
+    shell_complete=complete_runs,
+)
 @click.option(
     "--plan",
     "plan_only",

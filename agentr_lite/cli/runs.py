@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import db_from_command_line, db_option, group_database, json_option
+from agentr_lite.cli.completion import complete_environments, complete_runs
 from agentr_lite.cli.runs_transfer import export_runs, merge_runs
 from agentr_lite.core.errors import UsageError
 
@@ -42,7 +43,7 @@ runs.add_command(merge_runs)
 
 
 @runs.command("list")
-@click.option("--env", help="Only runs of this environment.")
+@click.option("--env", help="Only runs of this environment.", shell_complete=complete_environments)
 @db_option
 @json_option
 @click.pass_context
@@ -95,7 +96,7 @@ def list_runs(
 
 
 @runs.command("show")
-@click.argument("run", default="latest")
+@click.argument("run", default="latest", shell_complete=complete_runs)
 @db_option
 @json_option
 @click.pass_context
@@ -150,7 +151,7 @@ def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -
 
 
 @runs.command("delete")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--keep-files", is_flag=True, help="Leave the adapters beside the database.")
 @db_option

@@ -30,6 +30,27 @@ def dotted_keys(kind: type, prefix: str = "") -> list[str]:
     return keys
 
 
+def key_values(kind: type, prefix: str = "") -> dict[str, tuple[str, ...]]:
+    """The keys of a dataclass of settings that hold a value, each with the values that it may have.
+
+    Args:
+        kind: see ``dotted_keys``.
+        prefix: see ``dotted_keys``.
+
+    Returns:
+        Full names to values; no values where any number or text is allowed.
+    """
+    values: dict[str, tuple[str, ...]] = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            values |= key_values(hint, f"{prefix}{name}.")
+        elif typing.get_origin(hint) is typing.Literal:
+            values[f"{prefix}{name}"] = tuple(map(str, typing.get_args(hint)))
+        else:
+            values[f"{prefix}{name}"] = ("true", "false") if hint is bool else ()
+    return values
+
+
 def key_suggestion(key: str, known: Iterable[str]) -> str:
     """`` (did you mean 'search.tasks' or 'eval.tasks'?)``, with full names, or nothing.
 

@@ -47,7 +47,20 @@ class Progress:
         self._count = self._initial = 0
         self._note = ""
         self._started = self._last = 0.0
+        self._expected_s: float | None = None
+        self._later_s: float | None = None
+        self._expected_from = 0.0
         self._drawn = False
+
+    def expect(self, stage_s: float | None, later_s: float | None) -> None:
+        """Say how long the work is expected to take, for the time that is left of all of it.
+
+        Args:
+            stage_s: seconds of what begins now, in one part or several; None: unknown.
+            later_s: seconds of all that follows; None: unknown, and no such time is shown.
+        """
+        self._expected_s, self._later_s = stage_s, later_s
+        self._expected_from = self._clock()
 
     def start(self, label: str, total: int | None = None, *, initial: int = 0) -> None:
         """Begin a stage of ``total`` items (None: unknown); ``initial`` of them are finished."""
@@ -126,6 +139,9 @@ class Progress:
         remaining = self._eta_s()
         if remaining is not None:
             parts.append(f"ETA {format_duration(remaining)}")
+        left = self._left_s(remaining)
+        if left is not None:
+            parts.append(f"run {format_duration(left)} left")
         if self._note:
             parts.append(self._note)
         return clean(" · ".join(parts), keep="")
@@ -135,6 +151,14 @@ class Progress:
         if self._total is None or done <= 0 or self._count >= self._total:
             return None
         return (self._clock() - self._started) / done * (self._total - self._count)
+
+    def _left_s(self, part_s: float | None) -> float | None:
+        """Seconds to the end of all work; ``part_s``: to the end of this part, if known."""
+        if self._later_s is None or (self._expected_s is None and part_s is None):
+            return None
+        spent = self._clock() - self._expected_from
+        stage_s = max(0.0, (self._expected_s or 0.0) - spent)
+        return self._later_s + max(stage_s, part_s or 0.0)
 
     def _draw(self) -> None:
         bar = ""

@@ -31,6 +31,7 @@ from agentr_lite.runs.stages.splice import SpliceStage
 from agentr_lite.runs.stages.stage import Stage, StageContext
 from agentr_lite.runs.stages.train import TrainStage
 from agentr_lite.runs.status import recorded_status
+from agentr_lite.runs.time_left import TimeLeft
 from agentr_lite.runs.weights import training_weights
 from agentr_lite.store import Store, runs
 from agentr_lite.store.records import Stage as StageName
@@ -136,7 +137,11 @@ def run_pipeline(
             closing(actors.open_actor(recipe)) as actor,
         ):
             adapter = _Adapter(store, run_id, actor)
-            for number, kind in planned_stages(recipe.rounds, imitates=recipe.imitates):
+            plan = planned_stages(recipe.rounds, imitates=recipe.imitates)
+            left = TimeLeft(store, run_id)
+            for place, (number, kind) in enumerate(plan):
+                later = [stage.name for _, stage in plan[place + 1 :]]
+                progress.expect(left.of([kind.name]), left.of(later))
                 adapter.put_on(kind.model_round(number))
                 before(number, kind.name)
                 context = StageContext(store, run_id, number, recipe, environments, actor, progress)

@@ -186,14 +186,14 @@ def export_demos(
     db: Path | None,
 ) -> None:
     """Write demonstrations for other trainers."""
-    from agentr_lite.console.files import write_whole
+    from agentr_lite.console.files import check_new_file, write_whole
     from agentr_lite.console.stdout import data_stream
     from agentr_lite.console.streams import say
     from agentr_lite.splice.export import render
 
     to_stdout = str(output) == "-"
-    if not to_stdout and output.exists() and not force:
-        raise UsageError(f"{output} exists", hint="Add --force to overwrite it.")
+    if not to_stdout:
+        check_new_file(output, force=force)
     rows = _stored(group_database(context, db), env, source, task)
     if not rows:
         raise AgentrError("there are no such demonstrations", hint="`agentr-lite demos` lists all.")

@@ -97,7 +97,7 @@ def make_demos(
         own_source,
     )
     from agentr_lite.runs.environments import open_environments
-    from agentr_lite.store import Store
+    from agentr_lite.runs.refused import opened_for_work
 
     if model is not None and source is not None:
         raise UsageError("--source is for the environment's own demonstrations, not for --model")
@@ -105,7 +105,7 @@ def make_demos(
     made: list[Made] = []
     with (
         open_environments(recipe) as environments,
-        Store.open(group_database(context, db)) as store,
+        opened_for_work(group_database(context, db)) as store,
         Progress() as progress,
         _model(recipe, wanted=model is not None) as actor,
     ):
@@ -225,9 +225,10 @@ def import_demos(
             on_conversation=progress.advance,
         )
         progress.finish()
-    kept = len(imported.demonstrations)
-    with Store.open(group_database(context, db)) as store:
-        added = add_demonstrations(store, environment.name, imported.demonstrations)
+    kept, added = len(imported.demonstrations), 0
+    if kept:
+        with Store.open(group_database(context, db)) as store:
+            added = add_demonstrations(store, environment.name, imported.demonstrations)
     counts = {"conversations": len(conversations), "kept": kept, "new": added}
     if as_json:
         emit_json({"env": environment.name, **counts, "refused": imported.refusals})

@@ -10,8 +10,8 @@ import click
 
 from agentr_lite.cli.common import database_path, db_option
 from agentr_lite.cli.completion import complete_runs
-from agentr_lite.console.files import write_whole
-from agentr_lite.core.errors import AgentrError, UsageError
+from agentr_lite.console.files import check_new_file, write_whole
+from agentr_lite.core.errors import AgentrError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -73,8 +73,8 @@ def export(
     from agentr_lite.store.runs import get_run
 
     to_stdout = str(output) == "-"
-    if not to_stdout and output.exists() and not force:
-        raise UsageError(f"{output} exists", hint="Add --force to overwrite it.")
+    if not to_stdout:
+        check_new_file(output, force=force)
     with Store.open_to_read(database_path(db)) as store:
         row = get_run(store, run)
         items = exported(

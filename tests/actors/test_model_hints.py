@@ -57,7 +57,7 @@ def test_a_pulled_model_is_named(cli: Call) -> None:
 @pytest.mark.parametrize("name", ["gpt2", "gpt-4o-mini", "ollama:llama3", "Qwen3-0.6B"])
 def test_pull_knows_the_same_names(cli: Call, name: str) -> None:
     code, _, err = cli("models", "pull", name)
-    assert code == 2
+    assert code == 3
     assert meaning_of(name).hint in err
 
 

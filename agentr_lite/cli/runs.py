@@ -10,6 +10,7 @@ import click
 
 from agentr_lite.cli.common import db_from_command_line, db_option, group_database, json_option
 from agentr_lite.cli.completion import complete_environments, complete_runs
+from agentr_lite.cli.runs_labels import name_run, note_run, tag_run
 from agentr_lite.cli.runs_transfer import export_runs, merge_runs
 from agentr_lite.core.errors import UsageError
 
@@ -27,28 +28,46 @@ class _RunsGroup(click.Group):
         return super().get_command(ctx, {"rm": "delete"}.get(cmd_name, cmd_name))
 
 
+_tag_option = click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="TAG",
+    help="Only runs with this tag; several: with all.",
+)
+
+
 @click.group(cls=_RunsGroup, invoke_without_command=True)
+@_tag_option
 @db_option
 @json_option
 @click.pass_context
-def runs(context: click.Context, db: Path | None, as_json: bool) -> None:
-    """List runs, show one, delete one, copy some into another database."""
+def runs(context: click.Context, tags: tuple[str, ...], db: Path | None, as_json: bool) -> None:
+    """List runs, show, name, tag or delete one, copy some into another database."""
     context.obj = db if db_from_command_line(context) else None
     if context.invoked_subcommand is None:
-        context.invoke(list_runs, db=db, as_json=as_json)
+        context.invoke(list_runs, db=db, tags=tags, as_json=as_json)
 
 
 runs.add_command(export_runs)
 runs.add_command(merge_runs)
+runs.add_command(name_run)
+runs.add_command(note_run)
+runs.add_command(tag_run)
 
 
 @runs.command("list")
+@_tag_option
 @click.option("--env", help="Only runs of this environment.", shell_complete=complete_environments)
 @db_option
 @json_option
 @click.pass_context
 def list_runs(
-    context: click.Context, db: Path | None, env: str | None = None, as_json: bool = False
+    context: click.Context,
+    db: Path | None,
+    env: str | None = None,
+    tags: tuple[str, ...] = (),
+    as_json: bool = False,
 ) -> None:
     """List runs, the newest first."""
     from agentr_lite.console.streams import emit_json, emit_table, say, terminal_width
@@ -63,15 +82,20 @@ def list_runs(
     else:
         with Store.open_to_read(path) as store:
             rows = [_overview(store, run) for run in stored_runs(store, env=env)]
+        rows = [row for row in rows if set(tags) <= set(row["tags"])]
     if as_json:
         emit_json(rows)
         return
     if not rows:
-        say(f"No runs in {path}. Begin with `agentr-lite run textcraft`.")
+        chosen = f" with {', '.join(tags)}" if tags else ""
+        say(f"No runs{chosen} in {path}. Begin with `agentr-lite run textcraft`.")
         return
     graded = any(row["graded"] for row in rows)
     results = ["success", *(["reward"] if graded else [])]
-    columns = ["run", *results, "status", "created", "model", "last stage", "env", "seed", "trees"]
+    named = any(row["name"] for row in rows)
+    tagged = ["tags"] if any(row["tags"] for row in rows) else []
+    columns = ["run", *(["name"] if named else []), *results, *tagged, "status", "created", "model"]
+    columns += ["last stage", "env", "seed", "trees"]
     width = terminal_width()
     short = width is not None and _width(rows, results) > width
     emit_table(
@@ -79,7 +103,9 @@ def list_runs(
         [
             [
                 row["id"],
+                *([row["name"]] if named else []),
                 *_results(row, results, short=short),
+                *([", ".join(row["tags"])] if tagged else []),
                 row["status"],
                 row["created_utc"][:16].replace("T", " "),
                 row["model"],
@@ -117,6 +143,9 @@ def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -
             return
         facts = [
             ("run", row.id),
+            ("name", overview["name"]),
+            ("note", overview["note"]),
+            ("tags", ", ".join(overview["tags"])),
             ("status", row.status + (f": {row.error}" if row.error else "")),
             ("created", row.created_utc),
             ("finished", row.finished_utc),
@@ -203,8 +232,10 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
     """What the list shows of a run; JSON types."""
     from agentr_lite.metrics.evaluation import EvalFigures
     from agentr_lite.store.evals import list_evals
+    from agentr_lite.store.labels import labels_of
     from agentr_lite.store.runs import list_stages
 
+    labels = labels_of(store, run.id)
     stages = list_stages(store, run.id)
     last = stages[-1] if stages else None
     # Figures of different splits do not make a series over rounds.
@@ -216,6 +247,9 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
     ]
     return {
         "id": run.id,
+        "name": labels.name,
+        "note": labels.note,
+        "tags": list(labels.tags),
         "status": run.status,
         "created_utc": run.created_utc,
         "env": run.env,
@@ -253,7 +287,7 @@ def _results(
 
 def _width(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> int:
     """Terminal columns of a list that shows the runs' ids, whole results and status."""
-    cells = [[row["id"], *_results(row, measures), row["status"]] for row in rows]
+    cells = [[row["id"], row["name"], *_results(row, measures), row["status"]] for row in rows]
     columns = zip(*cells, strict=True)
     return sum(max(len(cell or "") for cell in column) + 2 for column in columns)
 

@@ -181,6 +181,26 @@ def add_examples_table(conn: sqlite3.Connection) -> None:
     )
 
 
+def add_run_labels(conn: sqlite3.Connection) -> None:
+    """What people call their runs. Separate tables: no result depends on them."""
+    run_script(
+        conn,
+        """
+        CREATE TABLE run_labels (
+            run_id TEXT PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+            name TEXT NOT NULL DEFAULT '',
+            note TEXT NOT NULL DEFAULT ''
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE run_tags (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            tag TEXT NOT NULL,
+            PRIMARY KEY (run_id, tag)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX runs_by_tag ON run_tags (tag);
+        """,
+    )
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
@@ -195,6 +215,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_demonstrations_table,
     allow_imitation,
     add_examples_table,
+    add_run_labels,
 )
 """In the order in which they are applied; the first one makes schema 1."""
 

@@ -17,7 +17,6 @@ from tests.support.command_line import Call, one_error
         ("search textcraft --model no-such-model -d new/x.db", 3),
         ("eval textcraft --model no-such-model -d new/x.db", 3),
         ("imitate textcraft --model no-such-model -d new/x.db", 3),
-        ("demos make textcraft --model no-such-model --tasks 1 -d new/x.db", 3),
         ("demos import chats.jsonl --env textcraft -d new/x.db", 1),
         ("splice latest -d new/x.db", 4),
         ("train latest -d new/x.db", 4),
@@ -49,11 +48,19 @@ def test_nothing_is_left(
     monkeypatch.chdir(folder)
     chat = '{"messages": [{"role": "user", "content": "Goal: craft bread."}], "task": "no"}\n'
     (folder / "chats.jsonl").write_text(chat)
-    before = sorted([*folder.rglob("*"), *home.rglob("*"), *filled.parent.glob("*.db*")])
+    before = sorted([*folder.rglob("*"), *home.rglob("*"), *filled.parent.glob("*.db")])
     ended, _, err = cli(*line.format(db=filled).split())
     assert (ended, one_error(err)[:7]) == (code, "Error: ")
-    after = sorted([*folder.rglob("*"), *home.rglob("*"), *filled.parent.glob("*.db*")])
+    after = sorted([*folder.rglob("*"), *home.rglob("*"), *filled.parent.glob("*.db")])
     assert after == before
+
+
+def test_demonstrations_of_a_missing_model_leave_no_database(cli: Call, tmp_path: Path) -> None:
+    db = tmp_path / "new" / "x.db"
+    model = ["--model", "no-such-model", "--tasks", "1"]
+    code, _, err = cli("demos", "make", "textcraft", *model, "-d", db)
+    assert (code, one_error(err)[:7]) == (3, "Error: ")
+    assert not db.parent.exists()
 
 
 @pytest.mark.parametrize("env", ["sciworld", "textworld", "gymnasium:Blackjack-v1"])

@@ -21,6 +21,7 @@ from agentr_lite.metrics.learning import (
 from agentr_lite.metrics.resampling import clustered_rate
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
+from agentr_lite.store.labels import RunLabels, labels_of
 from agentr_lite.store.records import EvalItemRow, EvalMode, RunRow, Stage
 from agentr_lite.store.runs import get_run, list_stages
 from agentr_lite.store.splices import list_adapters, list_datasets
@@ -187,6 +188,8 @@ class RunReport:
     """Rounds whose trees gave little or nothing to learn from."""
     envs: list[str] = field(default_factory=list)
     """What its environments call themselves, where its recipe names several."""
+    labels: RunLabels = field(default_factory=RunLabels)
+    """What people call the run."""
 
     def evals_of(self, mode: EvalMode, split: str) -> list[EvalLine]:
         """One mode's evaluations by round."""
@@ -222,6 +225,7 @@ def gather(store: Store, run_id: str) -> RunReport:
         training=_training(store, run.id),
         learning=_learning(store, run.id),
         envs=envs,
+        labels=labels_of(store, run.id),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -63,11 +64,14 @@ def test_demonstrations_of_a_missing_model_leave_no_database(cli: Call, tmp_path
     assert not db.parent.exists()
 
 
-@pytest.mark.parametrize("env", ["sciworld", "textworld", "gymnasium:Blackjack-v1"])
+@pytest.mark.parametrize("env", ["sciworld", "gymnasium:Blackjack-v1"])
 def test_a_missing_package_is_wrong_usage_in_every_environment(
     cli: Call, db: Path, monkeypatch: pytest.MonkeyPatch, env: str
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    packages, found = ("scienceworld", "gymnasium"), importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name in packages else found(name)
+    )
     code, _, err = cli("run", env, "--set", "rounds=0", "-d", db)
     assert code == 2
     assert "is not installed" in one_error(err)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
+from agentr_lite.console.notebooks import notebook_bar
 from agentr_lite.console.streams import is_terminal, set_bar
 from agentr_lite.console.text import clean, format_duration, truncate
 
@@ -16,8 +17,9 @@ from agentr_lite.console.text import clean, format_duration, truncate
 class Progress:
     """Shows the progress of one stage after another on stderr.
 
-    On a terminal, one line with a bar and an ETA is redrawn. Elsewhere, a line is printed every
-    ``interval_s`` seconds and one at the end of a stage, so that logs stay readable.
+    On a terminal, one line with a bar and an ETA is redrawn, in a notebook a bar of its kind.
+    Elsewhere, a line is printed every ``interval_s`` seconds and one at the end of a stage, so that
+    logs stay readable.
 
     A resumed stage passes what is already there as ``initial``; the ETA uses the pace of this
     process only.
@@ -51,6 +53,7 @@ class Progress:
         self._later_s: float | None = None
         self._expected_from = 0.0
         self._drawn = False
+        self._notebook = None if stream is not None or quiet else notebook_bar()
 
     def expect(self, stage_s: float | None, later_s: float | None) -> None:
         """Say how long the work is expected to take, for the time that is left of all of it.
@@ -89,6 +92,8 @@ class Progress:
         """End the stage and print a final line that stays."""
         self.clear()
         set_bar(None)
+        if self._notebook is not None:
+            self._notebook.remove()
         if not self._label:
             return
         elapsed = format_duration(self._clock() - self._started)
@@ -129,7 +134,7 @@ class Progress:
 
     @property
     def _tty(self) -> bool:
-        return is_terminal(self._stream or sys.stderr)
+        return self._notebook is not None or is_terminal(self._stream or sys.stderr)
 
     def _counts(self) -> str:
         return str(self._count) if self._total is None else f"{self._count}/{self._total}"
@@ -161,6 +166,9 @@ class Progress:
         return self._later_s + max(stage_s, part_s or 0.0)
 
     def _draw(self) -> None:
+        if self._notebook is not None:
+            self._notebook.draw(self._text(), self._count, self._total)
+            return
         bar = ""
         if self._total:
             filled = min(20, 20 * self._count // self._total)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from agentr_lite.store.schema import APPLICATION_ID, TABLES
+from agentr_lite.store.views import READABLE_VIEWS
 
 Migration = Callable[[sqlite3.Connection], None]
 """Changes tables or rows. It runs inside a transaction and must neither commit nor roll back."""
@@ -201,6 +202,11 @@ def add_run_labels(conn: sqlite3.Connection) -> None:
     )
 
 
+def add_readable_views(conn: sqlite3.Connection) -> None:
+    """Results, episodes, revisions and first errors as people want to read them."""
+    run_script(conn, READABLE_VIEWS)
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
@@ -216,6 +222,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     allow_imitation,
     add_examples_table,
     add_run_labels,
+    add_readable_views,
 )
 """In the order in which they are applied; the first one makes schema 1."""
 

@@ -27,7 +27,16 @@ def test_the_package_loads_nothing_before_it_is_used() -> None:
     from agentr_lite import api
 
     assert set(al.__all__) == {*api.__all__, "__version__"}
-    assert all(getattr(al, name) is not None for name in al.__all__)
+    functions = ("run", "resume", "search", "evaluate", "load_run")
+    assert all(callable(getattr(al, name)) for name in functions)
+    # They are packages, too.
+    from agentr_lite.evaluate import episodes
+    from agentr_lite.search import mcts
+
+    assert [module.__package__ for module in (episodes, mcts)] == [
+        "agentr_lite.evaluate",
+        "agentr_lite.search",
+    ]
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         al.nonsense  # noqa: B018
 

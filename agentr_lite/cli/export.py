@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from agentr_lite.splice.export import Exported, Format, Kind
 
-FORMATS = ("openai", "sharegpt", "agent-r")
+FORMATS = ("openai", "sharegpt", "agent-r", "per-turn")
 KINDS = ("revision", "good", "all")
 
 
@@ -31,7 +31,8 @@ KINDS = ("revision", "good", "all")
     default="openai",
     show_default=True,
     help="openai: messages with weight 0 or 1; sharegpt: conversations of from and value, with"
-    " loss; agent-r: the layout of the published Agent-R and AgentGym files (one JSON list).",
+    " loss; agent-r: the layout of the published Agent-R and AgentGym files (one JSON list);"
+    " per-turn: a chat for each turn that is trained on, which is its last.",
 )
 @click.option(
     "-o",

@@ -3,7 +3,8 @@
 Source: ``openai``: OpenAI's fine-tuning chats, where ``weight`` 0 or 1 on an assistant message
 says whether it is trained on; ``sharegpt``: ``conversations`` of ``from``/``value``; ``agent-r``:
 the layout of the Agent-R and AgentGym releases (a JSON list; ``loss`` null on turns that are not
-the agent's, and no system role).
+the agent's, and no system role); ``per-turn``: chats that end with a turn that is trained on, for
+trainers that mask all turns but the last and know no mask by turn.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from agentr_lite.recipe.groups import SpliceSettings
 from agentr_lite.splice.trajectories import good_examples
 from agentr_lite.store import Store, splices, trees
 
-Format = Literal["openai", "sharegpt", "agent-r"]
+Format = Literal["openai", "sharegpt", "agent-r", "per-turn"]
 Kind = Literal["revision", "good", "all"]
 
 _FROM = {"system": "system", "user": "human", "assistant": "gpt"}
@@ -70,6 +71,11 @@ def render(items: Iterable[Exported], layout: Format) -> Generator[str]:
         items: the conversations.
         layout: the format.
     """
+    if layout == "per-turn":
+        for item in items:
+            for messages in _per_turn(item):
+                yield _json({"messages": messages}) + "\n"
+        return
     if layout != "agent-r":
         to_line = _openai if layout == "openai" else _sharegpt
         for item in items:
@@ -88,6 +94,14 @@ def _openai(item: Exported) -> dict[str, Any]:
         weight = {"weight": int(loss)} if message["role"] == "assistant" else {}
         messages.append({**message, **weight})
     return {"messages": messages}
+
+
+def _per_turn(item: Exported) -> Generator[list[Message]]:
+    """The conversation up to each turn that is trained on."""
+    messages = spoken(item.messages)
+    for end, loss in enumerate(item.loss, 1):
+        if loss:
+            yield messages[:end]
 
 
 def _sharegpt(item: Exported) -> dict[str, Any]:

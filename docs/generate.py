@@ -1,6 +1,6 @@
-"""Write docs/commands.md, docs/recipes.md and the README's tree: ``python docs/generate.py``.
+"""Write docs/commands.md, recipes.md, schema.md and the README's tree: ``python docs/generate.py``.
 
-A test renders both pages again and compares them with the files, so the files stay current.
+A test renders the pages again and compares them with the files, so the files stay current.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import sqlite3
 import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from agentr_lite.cli import cli
 from agentr_lite.recipe import loading, settings
 from agentr_lite.recipe.environments import SHORT_KEYS
 from agentr_lite.recipe.fields import Setting, settings_of
+from agentr_lite.store.migrations import migrate
+from agentr_lite.store.views import VIEW_MEANINGS
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
@@ -62,8 +65,15 @@ data directory |
 
 No variable changes a result; only a recipe, `--set`, `--model` and `--seed` do.
 
-Completion for bash, zsh and fish comes with click, e.g. in `~/.bashrc`:
-`eval "$(_AGENTR_LITE_COMPLETE=bash_source agentr-lite)"`.
+The Tab key completes commands, options, environments, recipes and their keys, run ids and models,
+once the shell has read one line:
+
+| shell | file | line |
+|---|---|---|
+| bash | `~/.bashrc` | `eval "$(_AGENTR_LITE_COMPLETE=bash_source agentr-lite)"` |
+| zsh | `~/.zshrc` | `eval "$(_AGENTR_LITE_COMPLETE=zsh_source agentr-lite)"` |
+| fish | `~/.config/fish/completions/agentr-lite.fish` | \
+`_AGENTR_LITE_COMPLETE=fish_source agentr-lite \\| source` |
 """
 
 _RECIPES_HEAD = """\
@@ -239,20 +249,81 @@ _SHORT_ROWS = {
 }
 """Rows for the keys that a file may have instead of what the recipe holds."""
 
-PAGES = {"commands.md": commands_page, "recipes.md": recipes_page}
+_SCHEMA_HEAD = """\
+# The database
+
+A run's database is one SQLite file that other programs may read. Datasette shows it as it is:
+
+    datasette runs.db
+
+Begin with the views: the program does not need them, they are for people. Times are UTC, lengths of
+time are in milliseconds (`_ms`) or seconds (`_s`), and rewards lie between 0 and 1. A text is
+stored once, in `texts`.
+
+What a release has written, later releases can read. They bring an older file up to date.
+"""
+
+
+def schema_page() -> str:
+    """docs/schema.md, from a database as it is made now."""
+    conn = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(conn)
+    rows = conn.execute(
+        "SELECT type, name, sql FROM sqlite_master WHERE type IN ('table', 'view')"
+        " AND name NOT LIKE 'sqlite_%' ORDER BY type = 'table', name"
+    ).fetchall()
+    parts = [_NOTE + _SCHEMA_HEAD]
+    for kind, name, sql in rows:
+        parts.append(_relation(conn, kind, name, sql))
+    return "\n".join(parts)
+
+
+def _relation(conn: sqlite3.Connection, kind: str, name: str, sql: str) -> str:
+    """A table or a view with its columns."""
+    columns = conn.execute(f"PRAGMA table_info({name})").fetchall()
+    if kind == "view":
+        listed = ", ".join(f"`{column[1]}`" for column in columns)
+        return f"## View `{name}`\n\n{VIEW_MEANINGS[name]}\n\nColumns: {listed}.\n"
+    targets = {row[3]: row[2] for row in conn.execute(f"PRAGMA foreign_key_list({name})")}
+    meanings = _column_comments(sql)
+    lines = [f"## Table `{name}`", "", "| column | type | meaning |", "|---|---|---|"]
+    for _, column, declared, required, _, key in columns:
+        type_ = " ".join(filter(None, [declared.lower(), "" if required or key else "or null"]))
+        said = [meanings.get(column, "")]
+        said += [f"An `id` of `{targets[column]}`."] if column in targets else []
+        meaning = _cell(" ".join(filter(None, said)))
+        lines.append(f"| `{column}` | {type_} | {meaning} |")
+    return "\n".join([*lines, ""])
+
+
+def _column_comments(sql: str) -> dict[str, str]:
+    """Column to the comment that stands above it in a table's definition."""
+    meanings: dict[str, str] = {}
+    comment: list[str] = []
+    for line in map(str.strip, sql.splitlines()):
+        if line.startswith("--"):
+            comment.append(line.removeprefix("--").strip())
+            continue
+        if comment:
+            meanings[line.split(" ")[0]] = " ".join(comment)
+        comment = []
+    return meanings
+
+
+PAGES = {"commands.md": commands_page, "recipes.md": recipes_page, "schema.md": schema_page}
 
 _TREE = ("<!-- tree -->\n", "<!-- end of tree -->\n")
 """What the tree in the README stands between."""
 _OTHER_FOLDERS = {
     "recipes": "The bundled recipes",
     "benchmarks": "Speed, side by side; each module is a command",
-    "docs": "The pages (index.md lists them); generate.py writes two of them and this tree",
+    "docs": "The pages (index.md lists them); generate.py writes three of them and this tree",
     "tests": "Tests, which mirror the packages; no network, and no model but the bundled one",
 }
 _BY_LAYER = (
     *("core", "console", "recipe", "envs", "agent", "actors", "convert", "store", "metrics"),
     *("search", "splice", "imitate", "train", "evaluate"),
-    *("runs", "report", "study", "starter", "cli"),
+    *("runs", "report", "api", "study", "starter", "cli"),
 )
 """Packages in the order in which they may import each other."""
 

@@ -12,6 +12,7 @@ import pytest
 
 import agentr_lite
 from agentr_lite.cli import COMMANDS
+from agentr_lite.store import Store
 
 PACKAGE = Path(agentr_lite.__file__).parent
 
@@ -86,10 +87,21 @@ def test_no_verbs_help_imports_anything_heavy() -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("words", ["agentr-lite ", "agentr-lite r", "agentr-lite run --"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "agentr-lite ",
+        "agentr-lite r",
+        "agentr-lite run --",
+        "agentr-lite run te",
+        "agentr-lite runs show ",
+    ],
+)
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_imports_nothing_heavy(words: str, shell: str) -> None:
+def test_completion_imports_nothing_heavy(words: str, shell: str, db: Path) -> None:
+    Store.open(db).close()
     env = {
+        "AGENTR_LITE_DB": str(db),
         "_AGENTR_LITE_COMPLETE": f"{shell}_complete",
         "COMP_WORDS": words,
         # fish passes the word, the others its number.

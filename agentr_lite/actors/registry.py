@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agentr_lite.actors import named_models
 from agentr_lite.actors.mlx.spec import is_mlx, model_directory
-from agentr_lite.actors.openai.spec import is_server, parse_spec
+from agentr_lite.actors.openai.spec import PREFIX, is_server, parse_spec
 from agentr_lite.core.errors import ModelError
 
 if TYPE_CHECKING:
@@ -265,17 +265,21 @@ def check_trainable(spec: str) -> None:
 
 
 def _missing(spec: str) -> ModelError:
-    from agentr_lite.actors.download.catalog import CATALOG, catalog_model
-    from agentr_lite.core.suggestions import did_you_mean
+    """The error for a model that is not there, with what may have been meant.
+
+    Raises:
+        ModelError: the name is an address that holds a password.
+    """
+    from agentr_lite.actors.download.catalog import catalog_model
+    from agentr_lite.actors.model_hints import meaning_of
 
     if catalog_model(spec):
         return ModelError(
             f"model '{spec}' has not been downloaded",
             hint=f"`agentr-lite models pull {spec}` downloads it.",
         )
-    names = [STARTER, *named_models.entries(), *(item.name for item in CATALOG)]
-    return ModelError(
-        f"no model '{spec}': neither a known name nor an existing GGUF file"
-        f"{did_you_mean(spec, names)}",
-        hint="`agentr-lite models` lists the names; a path to a .gguf file works too.",
-    )
+    if spec.startswith(("http://", "https://")):
+        # A password in it is refused without being repeated.
+        parse_spec(f"{PREFIX}{spec}")
+    meaning = meaning_of(spec, [STARTER, *named_models.entries()])
+    return ModelError(f"no model '{spec}': {meaning.what}", hint=meaning.hint)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from agentr_lite.cli.completion import complete_keys, complete_models, complete_recipes
 from agentr_lite.cli.env_options import env_settings
 from agentr_lite.core.errors import EnvironmentFault, UsageError
 from agentr_lite.runs.choice import Chosen
@@ -68,12 +69,19 @@ def recipe_options(function: F) -> Callable[..., Any]:
             "--model",
             default=None,
             help="Shorthand for --set model=...: a GGUF, a name, mlx:DIRECTORY, openai:URL#MODEL.",
+            shell_complete=complete_models,
         ),
         click.option(
-            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe key."
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override a recipe key.",
+            shell_complete=complete_keys,
         ),
         click.option(
             "--recipe",
+            shell_complete=complete_recipes,
             default=None,
             help="Bundled recipe or YAML file.  [default: the recipe of ENV]",
         ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import json_option
+from agentr_lite.console.files import check_new_file
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -265,8 +266,6 @@ def _check_words(checked: CopyCheck | None) -> str:
 
 
 def _check_output(output: Path, force: bool) -> None:
-    if output.is_dir() or (output.exists() and not force):
-        hint = "" if output.is_dir() else "Give --force to overwrite it."
-        raise UsageError(f"{output} exists", hint=hint or "Name another place.")
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"no directory {output.parent} to write into")
+    if output.is_dir():
+        raise UsageError(f"{output} exists", hint="Name another place.")
+    check_new_file(output, force=force)

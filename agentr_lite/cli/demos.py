@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import db_from_command_line, db_option, group_database, json_option
+from agentr_lite.cli.completion import complete_environments
 from agentr_lite.cli.demos_collect import import_demos, make_demos
 from agentr_lite.cli.export import FORMATS
 from agentr_lite.core.errors import AgentrError, UsageError
@@ -28,7 +29,11 @@ def _choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--source",
             help="Only of this source; `import` and `model` stand for all files and all models.",
         ),
-        click.option("--env", help="Only of this environment, as `agentr-lite demos` lists it."),
+        click.option(
+            "--env",
+            help="Only of this environment, as `agentr-lite demos` lists it.",
+            shell_complete=complete_environments,
+        ),
     ):
         function = option(function)
     return function
@@ -83,7 +88,8 @@ def list_demos(
         emit_table(
             ["id", "environment", "task", "level", "source", "reward", "steps"],
             [list(_facts(row).values()) for row in rows],
-            keep=["id", "task"],
+            keep=["id", "task", "reward"],
+            hide=["level", "environment"],
         )
         return
     groups = _groups(rows)
@@ -180,14 +186,14 @@ def export_demos(
     db: Path | None,
 ) -> None:
     """Write demonstrations for other trainers."""
-    from agentr_lite.console.files import write_whole
+    from agentr_lite.console.files import check_new_file, write_whole
     from agentr_lite.console.stdout import data_stream
     from agentr_lite.console.streams import say
     from agentr_lite.splice.export import render
 
     to_stdout = str(output) == "-"
-    if not to_stdout and output.exists() and not force:
-        raise UsageError(f"{output} exists", hint="Add --force to overwrite it.")
+    if not to_stdout:
+        check_new_file(output, force=force)
     rows = _stored(group_database(context, db), env, source, task)
     if not rows:
         raise AgentrError("there are no such demonstrations", hint="`agentr-lite demos` lists all.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import db_option, group_database, json_option, result_overrides
+from agentr_lite.cli.completion import complete_keys, complete_models, complete_new
 from agentr_lite.cli.env_options import env_settings
 from agentr_lite.core.errors import AgentrError, UsageError
 from agentr_lite.runs.choice import Chosen
@@ -34,7 +35,7 @@ _ALPHA = click.option(
 
 
 @click.command("make")
-@click.argument("env", metavar="ENV|RECIPE")
+@click.argument("env", metavar="ENV|RECIPE", shell_complete=complete_new)
 @click.option("--tasks", type=click.IntRange(0), default=0, help="Tasks to show.  [default: all]")
 @click.option(
     "--source",
@@ -46,6 +47,7 @@ _ALPHA = click.option(
     "--model",
     help="Another model plays instead, and its successes are kept: a GGUF, a name, mlx:DIRECTORY,"
     " openai:URL#MODEL.",
+    shell_complete=complete_models,
 )
 @click.option(
     "--attempts",
@@ -56,7 +58,12 @@ _ALPHA = click.option(
 )
 @_ALPHA
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe key."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a recipe key.",
+    shell_complete=complete_keys,
 )
 @click.option("--seed", type=int, help="Shorthand for --set seed=N; it chooses the tasks.")
 @env_settings
@@ -90,7 +97,7 @@ def make_demos(
         own_source,
     )
     from agentr_lite.runs.environments import open_environments
-    from agentr_lite.store import Store
+    from agentr_lite.runs.refused import opened_for_work
 
     if model is not None and source is not None:
         raise UsageError("--source is for the environment's own demonstrations, not for --model")
@@ -98,7 +105,7 @@ def make_demos(
     made: list[Made] = []
     with (
         open_environments(recipe) as environments,
-        Store.open(group_database(context, db)) as store,
+        opened_for_work(group_database(context, db)) as store,
         Progress() as progress,
         _model(recipe, wanted=model is not None) as actor,
     ):
@@ -170,7 +177,13 @@ def _show_reasons(reasons: Sequence[tuple[str, str]]) -> None:
 
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--env", metavar="ENV|RECIPE", required=True, help="Where they are replayed.")
+@click.option(
+    "--env",
+    metavar="ENV|RECIPE",
+    required=True,
+    help="Where they are replayed.",
+    shell_complete=complete_new,
+)
 @click.option("--name", help="Name of the source import:NAME.  [default: the file's]")
 @_ALPHA
 @env_settings
@@ -212,9 +225,10 @@ def import_demos(
             on_conversation=progress.advance,
         )
         progress.finish()
-    kept = len(imported.demonstrations)
-    with Store.open(group_database(context, db)) as store:
-        added = add_demonstrations(store, environment.name, imported.demonstrations)
+    kept, added = len(imported.demonstrations), 0
+    if kept:
+        with Store.open(group_database(context, db)) as store:
+            added = add_demonstrations(store, environment.name, imported.demonstrations)
     counts = {"conversations": len(conversations), "kept": kept, "new": added}
     if as_json:
         emit_json({"env": environment.name, **counts, "refused": imported.refusals})

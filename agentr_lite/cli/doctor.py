@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option
+from agentr_lite.cli.completion import complete_models
 from agentr_lite.console.streams import emit_json, emit_table, say
 from agentr_lite.console.text import Styled
 from agentr_lite.core.errors import EXIT_FAILED, EXIT_STORE, UsageError
@@ -19,7 +20,11 @@ _GLYPHS: dict[Status, str] = {"ok": "✓", "warning": "!", "failed": "✗"}
 @click.command()
 @click.option("--tune", is_flag=True, help="Measure and store the best batch shapes for a model.")
 @click.option("--untune", is_flag=True, help="Delete the stored batch shapes of a model.")
-@click.option("--model", help="The GGUF model for --tune or --untune.  [default: starter]")
+@click.option(
+    "--model",
+    help="The GGUF model for --tune or --untune.  [default: starter]",
+    shell_complete=complete_models,
+)
 @db_option
 @json_option
 @click.pass_context

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import json_option, oracle_actions, usage_errors_kept
+from agentr_lite.cli.completion import complete_environments
 from agentr_lite.cli.env_options import env_settings
 from agentr_lite.console.streams import emit, emit_json, emit_table, say
 from agentr_lite.console.text import Styled, clean
@@ -68,7 +69,7 @@ def list_envs(as_json: bool = False) -> None:
 
 
 @envs.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_environments)
 @click.option("--task", help="Show this task, with a solution.")
 @click.option("--split", help="Look in this split only.")
 @click.option("--tasks", "list_tasks", is_flag=True, help="List the tasks.")
@@ -112,6 +113,7 @@ def _show_splits(
             ["task", "split", "level", "goal"],
             [[task.name, task.split, task.level, task.goal] for task in tasks],
             keep=["task"],
+            hide=["level", "split"],
         )
         return
     instructions = guarded_instructions(env, brief=brief)
@@ -163,7 +165,7 @@ def _show_task(env: Environment, task: Task, as_json: bool) -> None:
 
 
 @envs.command("check")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_environments)
 @click.option(
     "--episodes",
     type=click.IntRange(1),
@@ -246,6 +248,8 @@ def _show_findings(name: str, findings: Sequence[Finding]) -> None:
             ]
             for finding in findings
         ],
+        keep=["result"],
+        hide=["cases"],
     )
     by_outcome: dict[str, list[str]] = {}
     for finding in findings:

@@ -14,6 +14,7 @@ from agentr_lite.cli.common import (
     json_option,
     recipe_options,
 )
+from agentr_lite.cli.completion import complete_targets
 from agentr_lite.console.streams import emit, emit_json, terminal_width, warn
 from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
 from agentr_lite.core.rounds import BEFORE_IMITATION, reference_round
@@ -31,7 +32,13 @@ PAIRED_MODES: tuple[EvalMode, ...] = ("greedy", "recovery")
 
 
 @click.command("eval")
-@click.argument("targets", metavar="RUN|RECIPE", nargs=-1, required=True)
+@click.argument(
+    "targets",
+    metavar="RUN|RECIPE",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_targets,
+)
 @click.option(
     "--round",
     "round_index",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import click
 
 from agentr_lite.cli.common import database_path, db_option
-from agentr_lite.console.files import write_whole
+from agentr_lite.cli.completion import complete_runs
+from agentr_lite.console.files import check_new_file, write_whole
 from agentr_lite.core.errors import AgentrError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMATS = ("openai", "sharegpt", "agent-r")
+FORMATS = ("openai", "sharegpt", "agent-r", "per-turn")
 """Of conversations."""
 PAIRS = "dpo"
 """The format of pairs of a better and a worse continuation."""
@@ -31,7 +32,7 @@ PAIR_KINDS = ("episode", "step", "revision", "all")
 
 
 @click.command()
-@click.argument("run", default="latest")
+@click.argument("run", default="latest", shell_complete=complete_runs)
 @click.option(
     "--format",
     "layout",
@@ -39,8 +40,9 @@ PAIR_KINDS = ("episode", "step", "revision", "all")
     default="openai",
     show_default=True,
     help="openai: messages with weight 0 or 1; sharegpt: conversations of from and value, with"
-    " loss; agent-r: the layout of the published Agent-R and AgentGym files (one JSON list); dpo:"
-    " pairs of continuations with prompt, chosen and rejected, as TRL reads them.",
+    " loss; agent-r: the layout of the published Agent-R and AgentGym files (one JSON list);"
+    " per-turn: a chat for each turn that is trained on, which is its last; dpo: pairs of"
+    " continuations with prompt, chosen and rejected, as TRL reads them.",
 )
 @click.option(
     "-o",
@@ -83,8 +85,8 @@ def export(
 
     kind = _checked_kind(layout, kind)
     to_stdout = str(output) == "-"
-    if not to_stdout and output.exists() and not force:
-        raise UsageError(f"{output} exists", hint="Add --force to overwrite it.")
+    if not to_stdout:
+        check_new_file(output, force=force)
     with Store.open_to_read(database_path(db)) as store:
         row = get_run(store, run)
         choice = stored_recipe(row.recipe).splice

@@ -13,6 +13,7 @@ from agentr_lite.cli.common import (
     json_option,
     recipe_options,
 )
+from agentr_lite.cli.completion import complete_targets
 from agentr_lite.console.streams import emit_json, emit_table, say
 from agentr_lite.core.errors import Interrupted
 from agentr_lite.core.rounds import START
@@ -24,7 +25,13 @@ DEFAULT_TASKS = 100
 
 
 @click.command()
-@click.argument("targets", metavar="ENV|RECIPE|RUN", nargs=-1, required=True)
+@click.argument(
+    "targets",
+    metavar="ENV|RECIPE|RUN",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_targets,
+)
 @click.option(
     "--tasks",
     type=click.IntRange(1),

@@ -10,6 +10,7 @@ import click
 from agentr_lite.actors.download.removal import delete_files
 from agentr_lite.actors.download.repository import repository_file
 from agentr_lite.cli.common import json_option
+from agentr_lite.cli.completion import complete_known_models, complete_models, complete_named_models
 from agentr_lite.cli.downloads import Megabytes
 from agentr_lite.cli.model_copies import copy_model
 from agentr_lite.console.progress import Progress
@@ -82,7 +83,9 @@ def add_model(name: str, model: str, train_dir: Path | None, force: bool, as_jso
 
 
 @models.command("pull")
-@click.argument("model", metavar="NAME|OWNER/REPOSITORY/FILE.gguf")
+@click.argument(
+    "model", metavar="NAME|OWNER/REPOSITORY/FILE.gguf", shell_complete=complete_known_models
+)
 @click.option(
     "--as",
     "alias",
@@ -173,7 +176,7 @@ models.add_command(copy_model)
 
 
 @models.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_named_models)
 @click.option("--keep-files", is_flag=True, help="Remove the name only.")
 @json_option
 def remove_model(name: str, keep_files: bool, as_json: bool) -> None:
@@ -193,7 +196,7 @@ def remove_model(name: str, keep_files: bool, as_json: bool) -> None:
 
 
 @models.command("show")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @json_option
 def show_model(model: str, as_json: bool) -> None:
     """Show the metadata of MODEL, a name or a GGUF file, without loading it.
@@ -262,6 +265,7 @@ def _list(as_json: bool) -> None:
         [cells for row in rows for cells in _cells(row)],
         align=["left", "left", "right", "right", "left", "left"],
         keep=["model"],
+        hide=["where"],
     )
 
 

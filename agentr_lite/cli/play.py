@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import database_path, db_option, oracle_actions, usage_errors_kept
+from agentr_lite.cli.completion import complete_environments
 from agentr_lite.cli.env_options import env_settings
 from agentr_lite.console.streams import emit, say
 from agentr_lite.console.text import Styled, clean
@@ -25,7 +26,7 @@ _RECORD_HELP = ":think WHY before an action says why you take it"
 
 
 @click.command()
-@click.argument("name", metavar="ENV")
+@click.argument("name", metavar="ENV", shell_complete=complete_environments)
 @click.option("--task", help="Name of the task. Default: a random task.")
 @click.option("--split", help="Choose from this split. Default: train.")
 @click.option("--level", type=int, help="Choose a task of this level.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from agentr_lite.cli.common import json_option
+from agentr_lite.cli.completion import complete_keys, complete_recipes
 from agentr_lite.console.streams import emit, emit_json, emit_table
 
 
@@ -25,8 +26,15 @@ def list_recipes(as_json: bool) -> None:
 
 
 @recipes.command("show")
-@click.argument("name")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
+@click.argument("name", shell_complete=complete_recipes)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key.",
+    shell_complete=complete_keys,
+)
 @json_option
 def show_recipe(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Show NAME, a bundled recipe or a YAML file, with every key resolved."""
@@ -53,4 +61,9 @@ def _list(as_json: bool) -> None:
         keys = ("name", "env", "model", "rounds", "about")
         emit_json([dict(zip(keys, row, strict=True)) for row in rows])
     else:
-        emit_table(["recipe", "environment", "model", "rounds", "about"], rows, keep=["recipe"])
+        emit_table(
+            ["recipe", "environment", "model", "rounds", "about"],
+            rows,
+            keep=["recipe"],
+            hide=["rounds", "model"],
+        )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option
-from agentr_lite.console.files import write_whole
+from agentr_lite.cli.completion import complete_runs
+from agentr_lite.console.files import check_new_file, write_whole
 from agentr_lite.console.stdout import data_stream
 from agentr_lite.console.streams import emit, emit_json, say, terminal_width
 from agentr_lite.core.errors import UsageError
@@ -25,7 +26,7 @@ Sources = list[tuple["Store", str]]
 
 
 @click.command()
-@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=complete_runs)
 @click.option(
     "--html",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
@@ -105,8 +106,8 @@ def _check_options(
         raise UsageError(f"{option} goes with --html only", hint="Add --html FILE.")
     if tasks and trees is not None:
         raise UsageError("--task and --trees exclude each other", hint="Give one of them.")
-    if html is not None and str(html) != "-" and html.exists() and not force:
-        raise UsageError(f"{html} exists", hint="Add --force to overwrite it.")
+    if html is not None and str(html) != "-":
+        check_new_file(html, force=force)
 
 
 def _open(stack: ExitStack, runs: Sequence[str], db: Path | None) -> Sources:

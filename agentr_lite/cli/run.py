@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option, recipe_options
+from agentr_lite.cli.completion import complete_new, complete_runs
 from agentr_lite.cli.plan import plan_lines, show_plan
 from agentr_lite.console.progress import Progress
 from agentr_lite.console.streams import emit, say, terminal_width, warn
+from agentr_lite.console.text import Styled
 from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
@@ -37,8 +39,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("targets", metavar="[ENV|RECIPE]", nargs=-1)
-@click.option("--resume", metavar="RUN", help="Go on with an interrupted run (`latest` works).")
+@click.argument("targets", metavar="[ENV|RECIPE]", nargs=-1, shell_complete=complete_new)
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Go on with an interrupted run (`latest` works).",
+    shell_complete=complete_runs,
+)
 @click.option(
     "--plan",
     "plan_only",
@@ -50,6 +57,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="With --plan: do not load the model to estimate how long the run takes.",
 )
+@click.option("-v", "--verbose", is_flag=True, help="Print the tables of `report` at the end.")
 @recipe_options
 @db_option
 @json_option
@@ -60,6 +68,7 @@ def run(
     resume: str | None,
     plan_only: bool,
     no_probe: bool,
+    verbose: bool,
     chosen: Chosen,
     db: Path | None,
     as_json: bool,
@@ -67,8 +76,9 @@ def run(
     """Evaluate the base model, then search, splice, train and evaluate, round by round.
 
     `agentr-lite run textcraft` needs nothing else: it plays a bundled environment with the
-    bundled model. With several environments, one model learns all of them. The table at the end is
-    on stdout, all narration on stderr.
+    bundled model. With several environments, one model learns all of them. A line after each
+    evaluation says what the model solves, and a last line, on stdout, whether it got better.
+    `agentr-lite report` and -v print the tables. All narration is on stderr.
 
     Before it begins, a run checks the environments and their tasks, the model's files, its chat
     template, the weights to train, all of the general data, the database and the free space.
@@ -136,13 +146,13 @@ def run(
         except NothingToLearn:
             # What the base does is known, and worth showing. With --json, the error is the output.
             if not as_json:
-                _show(store, run_id, as_json, shlex.join(place))
+                _show(store, run_id, as_json, verbose, shlex.join(place))
             raise
         except AgentrError as error:
             if _has_begun(store, run_id, error):
                 error.hint = f"{error.hint} Then go on with: {again}".strip()
             raise
-        _show(store, run_id, as_json, shlex.join(place))
+        _show(store, run_id, as_json, verbose, shlex.join(place))
     if result.failed_tasks:
         by_kind = ", ".join(f"{count} {unit}" for unit, count in result.failures.items())
         warn(
@@ -192,18 +202,14 @@ def _narrate(
     """A line on what an evaluation gave, and on a training that had no data."""
     from agentr_lite.metrics.evaluation import EvalFigures
     from agentr_lite.metrics.learning import round_diagnosis
+    from agentr_lite.report.model.run import EvalLine
+    from agentr_lite.report.tables.verdict import round_verdict
     from agentr_lite.store.splices import list_adapters
 
     if stage == "eval" and (greedy := summary.get("greedy")):
-        figures = EvalFigures.from_json(greedy)
-        success, reward = figures.success, figures.reward
-        name = round_name(number, imitates=target.recipe.imitates)
-        if success:
-            # A mean reward of one task alone has no interval.
-            also = f", mean reward {reward.value:.3f}" if reward and figures.graded else ""
-            say(
-                f"{name}: {success.value:.1%} success [{success.low:.1%}, {success.high:.1%}]{also}"
-            )
+        figures, split = EvalFigures.from_json(greedy), target.recipe.eval.split
+        line = EvalLine(number, "greedy", split, figures, imitates=target.recipe.imitates)
+        say(Styled(round_verdict(line), bold=True))
     elif stage == "train" and "skipped" in summary:
         # Without any adapter the run stops here, with an error that says the same.
         diagnosis = round_diagnosis(store, target.run.id, number)
@@ -215,13 +221,18 @@ def _narrate(
             )
 
 
-def _show(store: Store, run_id: str, as_json: bool, place: str) -> None:
+def _show(store: Store, run_id: str, as_json: bool, verbose: bool, place: str) -> None:
     from agentr_lite.report import render_run
+    from agentr_lite.report.model.run import gather
+    from agentr_lite.report.tables.verdict import run_verdict
 
     if as_json:
         emit(render_run(store, run_id, "json"))
         return
-    emit(render_run(store, run_id, "terminal", width=terminal_width()))
+    if verbose:
+        emit(render_run(store, run_id, "terminal", width=terminal_width()) + "\n")
+    verdict = run_verdict(gather(store, run_id))
+    emit(verdict.paint(verdict.text))
     place = f" {place}" if place else ""
     say(f"database: {store.path}")
     say(f"next: agentr-lite tui {run_id}{place} · agentr-lite report {run_id}{place}")

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import db_from_command_line, db_option, group_database, json_option
+from agentr_lite.cli.completion import complete_environments, complete_runs
+from agentr_lite.cli.runs_labels import name_run, note_run, tag_run
 from agentr_lite.cli.runs_transfer import export_runs, merge_runs
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from agentr_lite.store import Store
     from agentr_lite.store.records import RoundRow, RunRow
 
@@ -24,31 +28,49 @@ class _RunsGroup(click.Group):
         return super().get_command(ctx, {"rm": "delete"}.get(cmd_name, cmd_name))
 
 
+_tag_option = click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="TAG",
+    help="Only runs with this tag; several: with all.",
+)
+
+
 @click.group(cls=_RunsGroup, invoke_without_command=True)
+@_tag_option
 @db_option
 @json_option
 @click.pass_context
-def runs(context: click.Context, db: Path | None, as_json: bool) -> None:
-    """List runs, show one, delete one, copy some into another database."""
+def runs(context: click.Context, tags: tuple[str, ...], db: Path | None, as_json: bool) -> None:
+    """List runs, show, name, tag or delete one, copy some into another database."""
     context.obj = db if db_from_command_line(context) else None
     if context.invoked_subcommand is None:
-        context.invoke(list_runs, db=db, as_json=as_json)
+        context.invoke(list_runs, db=db, tags=tags, as_json=as_json)
 
 
 runs.add_command(export_runs)
 runs.add_command(merge_runs)
+runs.add_command(name_run)
+runs.add_command(note_run)
+runs.add_command(tag_run)
 
 
 @runs.command("list")
-@click.option("--env", help="Only runs of this environment.")
+@_tag_option
+@click.option("--env", help="Only runs of this environment.", shell_complete=complete_environments)
 @db_option
 @json_option
 @click.pass_context
 def list_runs(
-    context: click.Context, db: Path | None, env: str | None = None, as_json: bool = False
+    context: click.Context,
+    db: Path | None,
+    env: str | None = None,
+    tags: tuple[str, ...] = (),
+    as_json: bool = False,
 ) -> None:
     """List runs, the newest first."""
-    from agentr_lite.console.streams import emit_json, emit_table, say
+    from agentr_lite.console.streams import emit_json, emit_table, say, terminal_width
     from agentr_lite.store import Store
     from agentr_lite.store.files import database_exists
     from agentr_lite.store.runs import list_runs as stored_runs
@@ -60,37 +82,47 @@ def list_runs(
     else:
         with Store.open_to_read(path) as store:
             rows = [_overview(store, run) for run in stored_runs(store, env=env)]
+        rows = [row for row in rows if set(tags) <= set(row["tags"])]
     if as_json:
         emit_json(rows)
         return
     if not rows:
-        say(f"No runs in {path}. Begin with `agentr-lite run textcraft`.")
+        chosen = f" with {', '.join(tags)}" if tags else ""
+        say(f"No runs{chosen} in {path}. Begin with `agentr-lite run textcraft`.")
         return
-    columns = ["run", "status", "created", "env", "model", "seed", "last stage", "trees", "success"]
     graded = any(row["graded"] for row in rows)
+    results = ["success", *(["reward"] if graded else [])]
+    named = any(row["name"] for row in rows)
+    tagged = ["tags"] if any(row["tags"] for row in rows) else []
+    columns = ["run", *(["name"] if named else []), *results, *tagged, "status", "created", "model"]
+    columns += ["last stage", "env", "seed", "trees"]
+    width = terminal_width()
+    short = width is not None and _width(rows, results) > width
     emit_table(
-        [*columns, *(["reward"] if graded else [])],
+        columns,
         [
             [
                 row["id"],
+                *([row["name"]] if named else []),
+                *_results(row, results, short=short),
+                *([", ".join(row["tags"])] if tagged else []),
                 row["status"],
                 row["created_utc"][:16].replace("T", " "),
-                row["env"],
                 row["model"],
-                row["seed"],
                 row["last_stage"],
+                row["env"],
+                row["seed"],
                 row["trees"],
-                " → ".join(f"{value:.1%}" for value in row["success"]),
-                *([_rewards(row)] if graded else []),
             ]
             for row in rows
         ],
-        keep=["run"],
+        # The result comes early and stays: it is what the list is for.
+        keep=["run", *results],
     )
 
 
 @runs.command("show")
-@click.argument("run", default="latest")
+@click.argument("run", default="latest", shell_complete=complete_runs)
 @db_option
 @json_option
 @click.pass_context
@@ -111,6 +143,9 @@ def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -
             return
         facts = [
             ("run", row.id),
+            ("name", overview["name"]),
+            ("note", overview["note"]),
+            ("tags", ", ".join(overview["tags"])),
             ("status", row.status + (f": {row.error}" if row.error else "")),
             ("created", row.created_utc),
             ("finished", row.finished_utc),
@@ -122,18 +157,8 @@ def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -
         ]
         emit_table(["", ""], [[name, value] for name, value in facts if value not in (None, "")])
         emit("")
-        columns = [
-            "round",
-            "stage",
-            "wall",
-            "model",
-            "prompt tokens",
-            "decoded",
-            "output",
-            "counts",
-        ]
         emit_table(
-            columns,
+            ["round", "stage", "wall", "model", "prompt tokens", "decoded", "output"],
             [
                 [
                     stage.round,
@@ -143,15 +168,19 @@ def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -
                     stage.prompt_tokens,
                     stage.decoded_prompt_tokens,
                     stage.output_tokens,
-                    _counts(stage),
                 ]
                 for stage in stages
             ],
         )
+        for stage in stages:
+            counts = _counts(stage)
+            if counts:
+                emit("")
+                emit_table([f"round {stage.round} {stage.stage}", ""], counts)
 
 
 @runs.command("delete")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--keep-files", is_flag=True, help="Leave the adapters beside the database.")
 @db_option
@@ -203,8 +232,10 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
     """What the list shows of a run; JSON types."""
     from agentr_lite.metrics.evaluation import EvalFigures
     from agentr_lite.store.evals import list_evals
+    from agentr_lite.store.labels import labels_of
     from agentr_lite.store.runs import list_stages
 
+    labels = labels_of(store, run.id)
     stages = list_stages(store, run.id)
     last = stages[-1] if stages else None
     # Figures of different splits do not make a series over rounds.
@@ -216,6 +247,9 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
     ]
     return {
         "id": run.id,
+        "name": labels.name,
+        "note": labels.note,
+        "tags": list(labels.tags),
         "status": run.status,
         "created_utc": run.created_utc,
         "env": run.env,
@@ -229,17 +263,39 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
     }
 
 
-def _rewards(overview: dict[str, Any]) -> str | None:
-    """Mean rewards by round, where the environment gives rewards between 0 and 1."""
-    return (
-        " → ".join(f"{value:.3f}" for value in overview["reward"]) if overview["graded"] else None
-    )
+def _results(
+    overview: Mapping[str, Any], measures: Sequence[str], *, short: bool = False
+) -> list[str | None]:
+    """A run's results by round, a cell for each measure.
+
+    Args:
+        overview: of the run.
+        measures: ``success`` and, where any run's environment gives rewards between 0 and 1,
+            ``reward``.
+        short: show the first and the last value only.
+    """
+    cells: list[str | None] = []
+    for measure in measures:
+        form = "{:.3f}" if measure == "reward" else "{:.1%}"
+        values = [form.format(value) for value in overview[measure]]
+        if short and len(values) > 2:
+            values = [values[0], "…", values[-1]]
+        has_values = measure != "reward" or overview["graded"]
+        cells.append(" → ".join(values) if has_values else None)
+    return cells
 
 
-def _counts(stage: RoundRow) -> str:
-    """A stage's plain counts as ``name value`` pairs; ``--json`` has the nested ones."""
-    return ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+def _width(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> int:
+    """Terminal columns of a list that shows the runs' ids, whole results and status."""
+    cells = [[row["id"], row["name"], *_results(row, measures), row["status"]] for row in rows]
+    columns = zip(*cells, strict=True)
+    return sum(max(len(cell or "") for cell in column) + 2 for column in columns)
+
+
+def _counts(stage: RoundRow) -> list[list[Any]]:
+    """A stage's plain counts as rows of a name and a value; ``--json`` has the nested ones."""
+    return [
+        [name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else value]
         for name, value in stage.summary.items()
         if isinstance(value, int | float | str) and not name.endswith("_tokens")
-    )
+    ]

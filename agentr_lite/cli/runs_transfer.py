@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentr_lite.cli.common import db_option, group_database, json_option
+from agentr_lite.cli.completion import complete_runs
 from agentr_lite.core.errors import EXIT_SOME_TASKS_FAILED
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("export")
-@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=complete_runs)
 @click.option(
     "-o",
     "--to",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentr_lite.cli.common import command_line, database_path, db_option, json_option
+from agentr_lite.cli.completion import complete_keys, complete_runs
 from agentr_lite.cli.learning import learning_json, say_learning
 from agentr_lite.console.streams import emit_json, emit_table, say, warn
 from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", default="latest")
+@click.argument("run", default="latest", shell_complete=complete_runs)
 @click.option(
     "--round", "round_index", type=click.IntRange(1), help="Default: the last searched round."
 )
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
     "  [default: the recipe's]",
 )
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Another splice.* setting."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another splice.* setting.",
+    shell_complete=complete_keys,
 )
 @click.option("--redo", is_flag=True, help="Delete the round's revision data and begin again.")
 @db_option

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentr_lite.cli.common import json_option
+from agentr_lite.cli.completion import complete_models, complete_studies
 from agentr_lite.console.streams import emit, emit_json, emit_table, say, terminal_width, warn
 from agentr_lite.console.text import clean
 from agentr_lite.core.errors import (
@@ -73,12 +74,17 @@ class _Request:
 
 
 @click.command()
-@click.argument("name", metavar="[STUDY]", default=DEFAULT_STUDY)
+@click.argument("name", metavar="[STUDY]", default=DEFAULT_STUDY, shell_complete=complete_studies)
 @click.option("--quick", is_flag=True, help="A short form of the study, with coarse figures.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a study key."
 )
-@click.option("--model", default=None, help="Shorthand for --set set.model=...")
+@click.option(
+    "--model",
+    default=None,
+    help="Shorthand for --set set.model=...",
+    shell_complete=complete_models,
+)
 @click.option(
     "--only",
     multiple=True,
@@ -217,6 +223,7 @@ def _show_status(
         status_rows(status),
         align=["left", "left", "right", "right", "left"],
         keep=["cell"],
+        hide=["spent"],
     )
     say(status.summary(jobs))
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from agentr_lite.cli.common import command_line, database_path, db_option, json_option
+from agentr_lite.cli.completion import complete_keys, complete_runs
 from agentr_lite.console.streams import emit_json, emit_table, say, warn
 from agentr_lite.core.errors import EXIT_NOTHING_TO_LEARN, Interrupted
 from agentr_lite.runs.claim import claimed
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option(
     "--round", "round_index", type=click.IntRange(1), help="Default: the last spliced round."
 )
@@ -21,6 +22,7 @@ from agentr_lite.runs.claim import claimed
 @click.option(
     "--set",
     "overrides",
+    shell_complete=complete_keys,
     multiple=True,
     metavar="train.KEY=VALUE",
     help="Train with other settings.",

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from agentr_lite.cli.common import database_path, db_option, json_option
+from agentr_lite.cli.completion import complete_runs
 from agentr_lite.core.errors import UsageError
 
 
 @click.command()
-@click.argument("run", default="latest")
+@click.argument("run", default="latest", shell_complete=complete_runs)
 @click.option("--round", "round_index", type=click.IntRange(1), help="Only this round's trees.")
 @click.option("--task", help="Draw the trees of this task.")
 @click.option("--tree", "tree_id", type=int, help="Draw the tree with this id.")
@@ -79,7 +80,8 @@ def trees(
                     ]
                     for tree in rows
                 ],
-                keep=["task"],
+                keep=["task", "best"],
+                hide=["wave", "sims", "nodes", "level"],
             )
             return
         if as_json:

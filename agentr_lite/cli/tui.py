@@ -11,12 +11,13 @@ from pathlib import Path
 import click
 
 from agentr_lite.cli.common import database_path, db_option
+from agentr_lite.cli.completion import complete_runs
 from agentr_lite.console.stdout import data_stream
 from agentr_lite.core.errors import UsageError
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=complete_runs)
 @click.option(
     "--theme",
     type=click.Choice(["auto", "dark", "light"]),

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
+
+from agentr_lite.core.errors import UsageError
+
+
+def check_new_file(path: Path, *, force: bool = False) -> None:
+    """Refuse a file that cannot or must not be written, before any work is done for it.
+
+    Args:
+        path: the file that is to be written.
+        force: an existing file may be replaced.
+
+    Raises:
+        UsageError: it exists, is a directory, or its folder is missing or cannot be written.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory", hint="Name a file in it.")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists", hint="Add --force to overwrite it.")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}", hint="Make it first, or name another.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"the folder {folder} cannot be written", hint="Name another one.")
 
 
 def write_whole(path: Path, pieces: Iterable[str]) -> None:
     """Write text to a draft beside the target, then rename it.
 
     Args:
-        path: the target; its folder is made if it is missing.
+        path: the target, in a folder that is there.
         pieces: the text, piece by piece.
 
     Raises:
@@ -18,7 +42,6 @@ def write_whole(path: Path, pieces: Iterable[str]) -> None:
     """
     draft = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(pieces)
         draft.replace(path)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TextIO
 
+from agentr_lite.console.notebooks import notebook_bar
 from agentr_lite.console.streams import is_terminal, set_bar
 from agentr_lite.console.text import clean, format_duration, truncate
 
@@ -32,8 +33,9 @@ class ProgressState:
 class Progress:
     """Shows the progress of one stage after another on stderr.
 
-    On a terminal, one line with a bar and an ETA is redrawn. Elsewhere, a line is printed every
-    ``interval_s`` seconds and one at the end of a stage, so that logs stay readable.
+    On a terminal, one line with a bar and an ETA is redrawn, in a notebook a bar of its kind.
+    Elsewhere, a line is printed every ``interval_s`` seconds and one at the end of a stage, so that
+    logs stay readable.
 
     A resumed stage passes what is already there as ``initial``; the ETA uses the pace of this
     process only.
@@ -67,6 +69,7 @@ class Progress:
         self._later_s: float | None = None
         self._expected_from = 0.0
         self._drawn = False
+        self._notebook = None if stream is not None or quiet else notebook_bar()
         self._watcher: Callable[[ProgressState], None] | None = None
 
     def watch(self, watcher: Callable[[ProgressState], None] | None) -> None:
@@ -112,6 +115,8 @@ class Progress:
         """End the stage and print a final line that stays."""
         self.clear()
         set_bar(None)
+        if self._notebook is not None:
+            self._notebook.remove()
         if not self._label:
             return
         elapsed = format_duration(self._clock() - self._started)
@@ -152,7 +157,7 @@ class Progress:
 
     @property
     def _tty(self) -> bool:
-        return is_terminal(self._stream or sys.stderr)
+        return self._notebook is not None or is_terminal(self._stream or sys.stderr)
 
     def _tell(self) -> None:
         if self._watcher is not None:
@@ -193,6 +198,9 @@ class Progress:
         return self._later_s + max(stage_s, part_s or 0.0)
 
     def _draw(self) -> None:
+        if self._notebook is not None:
+            self._notebook.draw(self._text(), self._count, self._total)
+            return
         bar = ""
         if self._total:
             filled = min(20, 20 * self._count // self._total)

@@ -11,7 +11,7 @@ import click
 
 from agentr_lite.console.json import dump_json
 from agentr_lite.console.stdout import data_stream, note_data
-from agentr_lite.console.tables import Align, format_table
+from agentr_lite.console.tables import Align, fit_table, hidden_note
 from agentr_lite.console.text import Styled, clean
 
 _clear_bar: Callable[[], None] | None = None
@@ -44,10 +44,17 @@ def emit_table(
     rows: Sequence[Sequence[Any]],
     *,
     align: Sequence[Align] | None = None,
-    keep: Sequence[str] = (),
+    keep: Sequence[str | int] = (),
+    hide: Sequence[str | int] = (),
 ) -> None:
-    """Print a table on stdout, cut to the terminal's width if there is a terminal."""
-    emit(format_table(columns, rows, align=align, width=terminal_width(), keep=keep))
+    """Print a table on stdout; ``fit_table`` says how it fits the terminal, if there is one.
+
+    What is hidden is named on stderr.
+    """
+    table = fit_table(columns, rows, align=align, width=terminal_width(), keep=keep, hide=hide)
+    emit(table.text)
+    if table.hidden:
+        say(hidden_note(table.hidden))
 
 
 def say(message: str | Styled) -> None:
@@ -74,10 +81,19 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def terminal_width(stream: TextIO | None = None) -> int | None:
-    """Columns of the terminal behind ``stream`` (default: stdout); None if there is no terminal."""
-    if not is_terminal(stream or data_stream()):
+    """Columns of the terminal behind ``stream`` (default: stdout); None if there is no terminal.
+
+    The variable COLUMNS, where it is set, counts in both cases: shells do not export it by
+    themselves.
+    """
+    if not is_terminal(stream or data_stream()) and not _wanted_columns():
         return None
     return shutil.get_terminal_size((100, 24)).columns
+
+
+def _wanted_columns() -> bool:
+    text = os.environ.get("COLUMNS", "")
+    return text.isascii() and text.isdigit() and int(text) > 0
 
 
 def _color() -> bool | None:

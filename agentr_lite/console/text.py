@@ -90,6 +90,36 @@ def truncate(text: str, width: int) -> str:
     return "".join(kept) + "…" if width > 0 else ""
 
 
+def wrap(text: str, width: int) -> list[str]:
+    """One cleaned line as several of at most ``width`` terminal columns, at least one line.
+
+    It is broken at blanks; a word that is wider than a line is broken where the line ends.
+    """
+    if display_width(text) <= width:
+        return [text]
+    lines: list[str] = []
+    line = ""
+    for word in text.split(" "):
+        joined = f"{line} {word}" if line else word
+        if display_width(joined) <= width:
+            line = joined
+            continue
+        if line:
+            lines.append(line)
+        *full, line = _pieces(word, width)
+        lines += full
+    return [*lines, line]
+
+
+def _pieces(word: str, width: int) -> list[str]:
+    pieces = [""]
+    for character in word:
+        if pieces[-1] and display_width(pieces[-1] + character) > width:
+            pieces.append("")
+        pieces[-1] += character
+    return pieces
+
+
 def format_duration(seconds: float) -> str:
     """``0.4s``, ``12s``, ``3m 05s`` or ``2h 07m``."""
     if seconds < 9.95:

@@ -13,6 +13,10 @@ from typing import Any
 
 from agentr_lite.store.decoding import record
 
+FEWEST = 6
+"""Tasks from which on a difference can be told from chance: a two-sided sign test reaches 5 % only
+where six of them agree."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -36,6 +40,15 @@ class Estimate:
     def excludes_zero(self) -> bool:
         """Whether the interval lies wholly on one side of 0: not inside the noise."""
         return self.low > 0 or self.high < 0
+
+    @property
+    def too_few(self) -> bool:
+        """Whether the observations behind a difference are too few to tell anything.
+
+        They are fewer than ``FEWEST``, or the interval is unknown or holds every difference of
+        two shares.
+        """
+        return self.n < FEWEST or self.bounds is None or self.bounds == (-1.0, 1.0)
 
     @property
     def always_zero(self) -> bool:

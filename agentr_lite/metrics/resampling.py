@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agentr_lite.metrics.estimates import Estimate
+from agentr_lite.metrics.estimates import FEWEST, Estimate
 from agentr_lite.metrics.intervals import wilson_interval
 
 RESAMPLES = 10_000
@@ -28,8 +28,6 @@ _TAIL = 0.025
 """Probability on each side of a 95 % interval."""
 _SAME = 1e-12
 """Equal values may differ by this much when they are summed in another order."""
-_AGREEING = 6
-"""So many clusters must agree for a two-sided sign test to reach 5 %."""
 _BLOCK_CELLS = 4_000_000
 """Random numbers drawn at once; bounds the memory to about 100 MB."""
 _KEPT = 16
@@ -182,7 +180,7 @@ def clustered_ratio_difference(
     low, high = (float(end) for end in np.quantile(values, [_TAIL, 1 - _TAIL]))
     # Clusters that have anything to divide by, on the side that has fewer.
     telling = int((parts[:, :, [1, 3]] > 0).any(axis=0).sum(axis=0).min())
-    if telling == 1 or (high - low < _SAME and telling < _AGREEING):
+    if telling == 1 or (high - low < _SAME and telling < FEWEST):
         low, high = -math.inf, math.inf
     return Estimate(value, low, high, n)
 

@@ -6,18 +6,26 @@ import contextlib
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from agentr_lite.core.errors import RecipeError
-from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.recipe.fields import Setting, per_env_keys, settings_of
+from agentr_lite.recipe.keys import dotted_keys, key_suggestion
 
 T = TypeVar("T")
 _SHOWN_CHARACTERS = 200
 
 
-def build(cls: type[T], data: Any, prefix: str = "", *, more_keys: Sequence[str] = ()) -> T:
+def build(
+    cls: type[T],
+    data: Any,
+    prefix: str = "",
+    *,
+    more_keys: Sequence[str] = (),
+    known: Callable[[], list[str]] | None = None,
+) -> T:
     """A dataclass of settings from plain data.
 
     Args:
@@ -25,6 +33,8 @@ def build(cls: type[T], data: Any, prefix: str = "", *, more_keys: Sequence[str]
         data: a mapping of keys to values.
         prefix: what the keys are called in messages, e.g. ``search.``.
         more_keys: keys that the caller reads itself; a message may suggest them.
+        known: gives the full names of the keys that a message may suggest, for a group within
+            other settings. Default: those of ``cls``.
 
     Raises:
         RecipeError: not a mapping, an unknown key, a wrong type or a value out of range.
@@ -33,14 +43,16 @@ def build(cls: type[T], data: Any, prefix: str = "", *, more_keys: Sequence[str]
         raise RecipeError(f"{prefix.rstrip('.')}: needs a mapping, not {type_name(data)}")
     hints = typing.get_type_hints(cls)
     declared = settings_of(cls)
+    known = known or partial(dotted_keys, cls, prefix)
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key not in hints:
+            names = [*known(), *(f"{prefix}{name}" for name in more_keys)]
             raise RecipeError(
-                f"unknown key '{prefix}{key}'{did_you_mean(str(key), [*hints, *more_keys])}",
+                f"unknown key '{prefix}{key}'{key_suggestion(f'{prefix}{key}', names)}",
                 hint="`agentr-lite recipes show textcraft` prints a recipe with its keys.",
             )
-        values[key] = convert(hints[key], value, f"{prefix}{key}", declared.get(key))
+        values[key] = convert(hints[key], value, f"{prefix}{key}", declared.get(key), known=known)
     return cls(**values)
 
 
@@ -57,13 +69,14 @@ def own_values(kind: type, data: Mapping[str, Any], group: str, prefix: str) -> 
         RecipeError: an unknown key, a key that all environments share, or a wrong value.
     """
     hints, declared, allowed = typing.get_type_hints(kind), settings_of(kind), per_env_keys(kind)
+    names = [f"{prefix}{key}" for key in allowed]
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key not in allowed:
             raise RecipeError(
                 f"{prefix}{key}: all environments share {group}.{key}"
                 if key in hints
-                else f"unknown key '{prefix}{key}'{did_you_mean(str(key), allowed)}",
+                else f"unknown key '{prefix}{key}'{key_suggestion(f'{prefix}{key}', names)}",
                 hint=f"An environment of several may have its own {', '.join(allowed)}.",
             )
         values[key] = convert(hints[key], value, f"{prefix}{key}", declared[key])
@@ -72,7 +85,14 @@ def own_values(kind: type, data: Mapping[str, Any], group: str, prefix: str) -> 
     return values
 
 
-def convert(hint: Any, value: Any, key: str, declared: Setting | None = None) -> Any:
+def convert(
+    hint: Any,
+    value: Any,
+    key: str,
+    declared: Setting | None = None,
+    *,
+    known: Callable[[], list[str]] | None = None,
+) -> Any:
     """A value as its key's type wants it.
 
     Args:
@@ -80,13 +100,14 @@ def convert(hint: Any, value: Any, key: str, declared: Setting | None = None) ->
         value: plain data.
         key: what it is called in messages.
         declared: the key's setting; its range is checked.
+        known: see ``build``.
 
     Raises:
         RecipeError: see ``build``.
     """
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return build(hint, value, f"{key}.")
+        return build(hint, value, f"{key}.", known=known)
     if origin is Literal:
         allowed = typing.get_args(hint)
         # YAML reads a bare `off` as False.

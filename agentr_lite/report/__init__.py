@@ -49,7 +49,11 @@ def run_head(report: RunReport) -> list[str]:
     """What was run, with what, and how it ended; one fact on each line."""
     run = report.run
     recipe = run.recipe
-    lines = [
+    labels = report.labels
+    lines = [f"name {labels.name}"] if labels.name else []
+    lines += [f"tags {', '.join(labels.tags)}"] if labels.tags else []
+    lines += [f"note {' '.join(labels.note.split())}"] if labels.note else []
+    lines += [
         f"environment {run.env}, recipe {recipe.get('name', 'custom')},"
         f" {recipe.get('rounds', 0)} rounds, seed {run.seed}",
         f"model {recipe.get('model', '')}"

@@ -24,7 +24,7 @@ def comparison_sentence(
     unit: str = "percent",
     than: str = "base",
 ) -> Styled:
-    """A sentence about a difference, which says whether it is inside the noise.
+    """A sentence about a difference: more than noise, inside it, or of too few tasks to tell.
 
     Args:
         name: who is compared.
@@ -33,20 +33,32 @@ def comparison_sentence(
         unit: ``percent`` (shown in points) or ``decimal``.
         than: whom it is compared with.
     """
+    measure = _MEASURES[verb]
+    if difference.too_few:
+        few = too_few(difference)
+        return Styled(f"{name}: the difference from {than} in {measure} is {few}.", fg="yellow")
+    if difference.always_zero:
+        # Nothing to resample: an interval of no width would claim certainty.
+        return Styled(f"{name}: no difference from {than} in {measure} in any task.")
     value = difference.value
     amount = points(abs(value)) if unit == "percent" else decimal(abs(value))
     what = f"{amount} points" if unit == "percent" else f"{amount} reward"
-    span = f"95 % interval {interval(difference, signs=True, unit=unit)}"
+    within = f"95 % interval {interval(difference, signs=True, unit=unit)}"
     if difference.excludes_zero:
         direction = "more" if value > 0 else "less" if verb == "earns" else "fewer"
         return Styled(
-            f"{name} {verb} {what} {direction} than {than} ({span}).",
+            f"{name} {verb} {what} {direction} than {than} ({within}).",
             fg="green" if value > 0 else "red",
         )
     return Styled(
-        f"{name}: the difference from {than} in {_MEASURES[verb]} is inside the noise ({span}).",
+        f"{name}: the difference from {than} in {measure} is inside the noise ({within}).",
         fg="yellow",
     )
+
+
+def too_few(difference: Estimate) -> str:
+    """``too few to tell (n = 4)``."""
+    return f"too few to tell (n = {difference.n})"
 
 
 def percent(value: float | None) -> str | None:
@@ -78,13 +90,15 @@ def points_of(estimate: Estimate | None, *, unit: str = "percent", better: str =
     """A signed difference, coloured by whether its interval leaves 0 out.
 
     Args:
-        estimate: the difference with its interval.
+        estimate: the difference with its interval; one of too few tasks has no colour.
         unit: ``percent`` (shown in points), ``decimal`` or ``count``.
         better: ``more`` or ``fewer``, for the colour.
     """
     if not estimate:
         return None
     text = signed(estimate.value, unit)
+    if estimate.too_few:
+        return text
     good, bad = ("green", "red") if better == "more" else ("red", "green")
     if estimate.low > 0:
         return Styled(text, fg=good, bold=True)
@@ -94,11 +108,24 @@ def points_of(estimate: Estimate | None, *, unit: str = "percent", better: str =
 def interval(
     estimate: Estimate | None, *, signs: bool = False, unit: str = "percent"
 ) -> str | None:
-    """``33.8 to 49.3``, or with signs ``+6.7 to +21.3``."""
+    """``33.8 to 49.3``, or with signs ``+6.7 to +21.3``.
+
+    Args:
+        estimate: a value, or a difference; None gives None.
+        signs: it is a difference: ``too few (n = 4)`` where that many tasks tell nothing.
+        unit: ``percent``, ``decimal`` or ``count``.
+    """
     if not estimate:
         return None
+    if signs and estimate.too_few:
+        return f"too few (n = {estimate.n})"
+    return span(estimate, signs=signs, unit=unit)
+
+
+def span(estimate: Estimate, *, signs: bool = False, unit: str = "percent") -> str:
+    """The ends of an interval, however few observations it is from."""
     if estimate.bounds is None:
-        return "unknown"
+        return f"too few (n = {estimate.n})"
     form = signed if signs else _plain
     return f"{form(estimate.low, unit)} to {form(estimate.high, unit)}"
 

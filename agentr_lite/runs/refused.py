@@ -14,13 +14,15 @@ from agentr_lite.core.errors import AgentrError, StoreError
 if TYPE_CHECKING:
     from agentr_lite.store import Store
 
+_HOLDS_WORK = "SELECT EXISTS (SELECT 1 FROM runs) OR EXISTS (SELECT 1 FROM demonstrations)"
+
 
 @contextmanager
 def opened_for_work(path: Path, *, create: bool = True) -> Generator[Store]:
     """Open a database, and make it where there is none.
 
-    If the block raises before the new database holds a run, the file and the folders that were
-    made for it are removed.
+    If the block raises before the new database holds a run or a demonstration, the file and the
+    folders that were made for it are removed.
 
     Args:
         path: the file.
@@ -77,14 +79,14 @@ def removed_if_refused(store: Store, run_id: str, *, is_new: bool = True) -> Gen
 
 
 def _remove_if_unused(store: Store) -> None:
-    """Remove a database without runs that no other process has open."""
+    """Remove a database without runs and demonstrations that no other process has open."""
     from agentr_lite.core.config import artifacts_dir
 
     artifacts = artifacts_dir(store.path, "any").parent
     with suppress(OSError):
         artifacts.rmdir()
     try:
-        if artifacts.exists() or store.scalar("SELECT count(*) FROM runs"):
+        if artifacts.exists() or store.scalar(_HOLDS_WORK):
             return
         # SQLite leaves this mode only where nobody else has the file open.
         store.db.conn.execute("PRAGMA journal_mode = DELETE")

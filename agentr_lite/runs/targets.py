@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from agentr_lite.console.streams import warn
-from agentr_lite.core.errors import RecipeError, UsageError
+from agentr_lite.core.errors import RecipeError, StoreError, UsageError
 from agentr_lite.runs.choice import Chosen
 
 if TYPE_CHECKING:
@@ -185,8 +185,14 @@ def refuse_unknown_name(target: str, database: Path) -> NoReturn:
     """Refuse what could only name a run, where there is no database yet.
 
     Raises:
-        UsageError: always.
+        StoreError: the newest run is meant.
+        UsageError: otherwise.
     """
+    if target == "latest":
+        raise StoreError(
+            f"there is no database at {database}",
+            hint="`agentr-lite run` makes one; -d names another file.",
+        )
     close = _close_names(target)
     raise UsageError(
         f"there is no run, environment or recipe '{target}'{close}"

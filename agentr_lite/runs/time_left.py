@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentr_lite.store import Store, runs
+from agentr_lite.store.decoding import DamagedError
 from agentr_lite.store.records import RunRow
 
 _SAME = ("env", "model", "agent", "imitation", "search", "splice", "train", "eval")
@@ -28,14 +29,24 @@ class TimeLeft:
         """Seconds of these stages together; None where one of them has never been finished."""
         # Read anew: a run's model is recorded when it is loaded.
         mine = runs.get_run(self._store, self._run_id)
-        alike = [
-            run.id
-            for run in runs.list_runs(self._store)
-            if run.id != mine.id and _kind(run) == _kind(mine)
-        ]
-        own, earlier = _mean_times(self._store, [mine.id]), _mean_times(self._store, alike)
+        own = _mean_times(self._store, [mine.id])
+        earlier = _mean_times(self._store, _like(self._store, mine))
         known = [own.get(stage, earlier.get(stage)) for stage in stages]
         return None if None in known else sum(filter(None, known))
+
+
+def _like(store: Store, run: RunRow) -> list[str]:
+    """Ids of other runs whose stages take as long as this run's."""
+    rows = store.rows("SELECT id FROM runs WHERE env = ? AND id <> ?", (run.env, run.id))
+    found = []
+    for row in rows:
+        try:
+            if _kind(runs.get_run(store, row[0])) == _kind(run):
+                found.append(row[0])
+        except DamagedError:
+            # Another run's damage must not end this one; `doctor` finds it.
+            continue
+    return found
 
 
 def _kind(run: RunRow) -> Mapping[str, Any]:

@@ -3,8 +3,9 @@
 Source: ``openai``: OpenAI's fine-tuning chats, where ``weight`` 0 or 1 on an assistant message
 says whether it is trained on; ``sharegpt``: ``conversations`` of ``from``/``value``; ``agent-r``:
 the layout of the Agent-R and AgentGym releases (a JSON list; ``loss`` null on turns that are not
-the agent's, and no system role). ``dpo``: TRL's conversational preference format with an explicit
-prompt (``prompt``, ``chosen``, ``rejected``: lists of messages).
+the agent's, and no system role); ``per-turn``: chats that end with a turn that is trained on, for
+trainers that mask all turns but the last and know no mask by turn; ``dpo``: TRL's conversational
+preference format with an explicit prompt (``prompt``, ``chosen``, ``rejected``: lists of messages).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from agentr_lite.splice.trajectories import good_examples
 from agentr_lite.store import Store, preferences, splices, trees
 from agentr_lite.store.records import PreferenceRow
 
-Format = Literal["openai", "sharegpt", "agent-r"]
+Format = Literal["openai", "sharegpt", "agent-r", "per-turn"]
 Kind = Literal["revision", "good", "all"]
 
 _FROM = {"system": "system", "user": "human", "assistant": "gpt"}
@@ -74,6 +75,11 @@ def render(items: Iterable[Exported], layout: Format) -> Generator[str]:
         items: the conversations.
         layout: the format.
     """
+    if layout == "per-turn":
+        for item in items:
+            for messages in _per_turn(item):
+                yield _json({"messages": messages}) + "\n"
+        return
     if layout != "agent-r":
         to_line = _openai if layout == "openai" else _sharegpt
         for item in items:
@@ -130,6 +136,14 @@ def _openai(item: Exported) -> dict[str, Any]:
         weight = {"weight": int(loss)} if message["role"] == "assistant" else {}
         messages.append({**message, **weight})
     return {"messages": messages}
+
+
+def _per_turn(item: Exported) -> Generator[list[Message]]:
+    """The conversation up to each turn that is trained on."""
+    messages = spoken(item.messages)
+    for end, loss in enumerate(item.loss, 1):
+        if loss:
+            yield messages[:end]
 
 
 def _sharegpt(item: Exported) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from agentr_lite.store.schema import APPLICATION_ID, TABLES
+from agentr_lite.store.views import READABLE_VIEWS
 
 Migration = Callable[[sqlite3.Connection], None]
 """Changes tables or rows. It runs inside a transaction and must neither commit nor roll back."""
@@ -288,6 +289,31 @@ def add_live_table(conn: sqlite3.Connection) -> None:
     )
 
 
+def add_run_labels(conn: sqlite3.Connection) -> None:
+    """What people call their runs. Separate tables: no result depends on them."""
+    run_script(
+        conn,
+        """
+        CREATE TABLE run_labels (
+            run_id TEXT PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+            name TEXT NOT NULL DEFAULT '',
+            note TEXT NOT NULL DEFAULT ''
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE run_tags (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            tag TEXT NOT NULL,
+            PRIMARY KEY (run_id, tag)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX runs_by_tag ON run_tags (tag);
+        """,
+    )
+
+
+def add_readable_views(conn: sqlite3.Connection) -> None:
+    """Results, episodes, revisions and first errors as people want to read them."""
+    run_script(conn, READABLE_VIEWS)
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
@@ -306,6 +332,8 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_late_cuts,
     add_eval_openings,
     add_live_table,
+    add_run_labels,
+    add_readable_views,
 )
 """In the order in which they are applied; the first one makes schema 1."""
 

@@ -13,6 +13,7 @@ from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import Usage
 from agentr_lite.store.database import Store, to_json
 from agentr_lite.store.decoding import record
+from agentr_lite.store.labels import runs_named
 from agentr_lite.store.records import MetricRow, RoundRow, RunRow, RunStatus, Stage, TaskRow
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -110,7 +111,7 @@ def list_runs(store: Store, *, env: str | None = None) -> list[RunRow]:
 
 
 def get_run(store: Store, run_id: str) -> RunRow:
-    """A run by its id, by a unique beginning of it, or the newest one as ``latest``.
+    """A run by its id, a unique beginning of it or its name, or the newest one as ``latest``.
 
     Raises:
         UsageError: no such run, or several begin so.
@@ -123,6 +124,9 @@ def get_run(store: Store, run_id: str) -> RunRow:
     ]
     if len(matches) == 1:
         return matches[0]
+    named = runs_named(store, run_id) if not matches else []
+    if len(named) == 1:
+        return next(run for run in runs if run.id == named[0])
     if matches:
         raise UsageError(
             f"several runs begin with '{run_id}': {', '.join(run.id for run in matches[:5])}",

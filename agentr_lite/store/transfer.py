@@ -17,6 +17,7 @@ from agentr_lite.core.errors import UsageError
 from agentr_lite.store.database import Store, to_json
 from agentr_lite.store.decoding import DamagedError, from_json
 from agentr_lite.store.demonstrations import demonstration_digest
+from agentr_lite.store.labels import copy_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,8 @@ def copy_run(source: Store, target: Store, run_id: str) -> bool:
         _Copy(source, target, run_id).copy()
         if run_digest(source, run_id) != run_digest(target, run_id):
             raise DamagedError(f"run {run_id} is not the same after it was copied")
+        # They are not part of what makes a run the same.
+        copy_labels(source, target, run_id)
     return True
 
 

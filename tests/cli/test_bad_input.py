@@ -116,7 +116,7 @@ class TestRecipes:
         ("text", "message"),
         [
             ("serach: {width: 2}", "unknown key 'serach' (did you mean 'search'?)"),
-            ("search: {widht: 2}", "unknown key 'search.widht' (did you mean 'width'?)"),
+            ("search: {widht: 2}", "unknown key 'search.widht' (did you mean 'search.width'?)"),
             ("search: {width: two}", "search.width: needs int, not str ('two')"),
             ("search: {width: true}", "search.width: needs int, not bool (True)"),
             ("search: {width: 2.5}", "search.width: needs int, not float (2.5)"),
@@ -155,7 +155,7 @@ class TestRecipes:
     @pytest.mark.parametrize(
         ("override", "message"),
         [
-            ("search.widht=2", "did you mean 'width'"),
+            ("search.widht=2", "did you mean 'search.width'"),
             ("search.width", "needs the form key=value"),
             ("search.width=[", "--set search.width: "),
             ("seed.x=1", "is not a group of keys"),

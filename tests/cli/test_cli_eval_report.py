@@ -140,7 +140,7 @@ def test_an_interruption_keeps_finished_groups_and_names_the_command(
     [
         (["--round", "7"], "has not trained round 7"),
         (["--model", "other.gguf"], "model cannot be changed for the existing run"),
-        (["--set", "eval.taks=3"], "unknown key 'eval.taks' (did you mean 'tasks'?)"),
+        (["--set", "eval.taks=3"], "unknown key 'eval.taks' (did you mean 'eval.tasks'?)"),
         (["--set", "eval.tasks=["], "--set eval.tasks"),
         (["--split", "dev"], "has no tasks in split 'dev'"),
     ],

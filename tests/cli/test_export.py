@@ -202,3 +202,21 @@ def test_flags_of_single_turns_are_read(flag: Any, learnt: bool) -> None:
     assert parse_example({"messages": turns}).loss == [learnt, True]
     with pytest.raises(ValueError, match="0 or 1"):
         parse_example({"messages": [{**turns[0], "weight": 0.5}]})
+
+
+def test_per_turn_gives_each_learnt_turn_as_the_last_of_a_chat(database: Path) -> None:
+    whole = items(database)
+    chats = [
+        json.loads(line)["messages"]
+        for line in "".join(render(whole, "per-turn")).split("\n")
+        if line
+    ]
+    expected = [
+        [(m["role"], m["content"]) for m in item.messages[: at + 1]]
+        for item in whole
+        for at, loss in enumerate(item.loss)
+        if loss
+    ]
+    assert [[(m["role"], m["content"]) for m in chat] for chat in chats] == expected
+    assert chats and all(chat[-1]["role"] == "assistant" for chat in chats)
+    assert len(chats) == sum(sum(item.loss) for item in whole)

@@ -129,7 +129,7 @@ def test_done_is_done_until_redone_with_other_settings(cli: Cli) -> None:
         ("search.width=2", "cannot be changed"),
         ("splice.data=good", "chooses what is trained on"),
         ("splice.contested=false", "chooses what is trained on"),
-        ("splice.betta=1", "did you mean 'beta'"),
+        ("splice.betta=1", "did you mean 'splice.beta'"),
         ("splice.critic=maybe", "not one of"),
     ],
 )

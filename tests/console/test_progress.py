@@ -89,3 +89,24 @@ def test_silent_progress_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     progress.finish()
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_the_time_left_of_all_work_is_shown_once_it_is_known() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(stream=stream, interval_s=1, clock=clock)
+
+    def shown() -> str:
+        clock.now += 60
+        progress.advance(1)
+        return stream.getvalue().splitlines()[-1]
+
+    progress.expect(None, None)
+    progress.start("search", 10)
+    assert shown() == "search: 1/10 · ETA 9m 00s"
+    progress.expect(None, 600.0)
+    progress.start("splice", 10)
+    assert shown() == "splice: 1/10 · ETA 9m 00s · run 19m 00s left"
+    # The stage has a second part: what is known of the whole stage counts.
+    progress.expect(1200.0, 0.0)
+    progress.start("eval, greedy", 10)
+    assert shown() == "eval, greedy: 1/10 · ETA 9m 00s · run 19m 00s left"

@@ -40,3 +40,17 @@ def test_no_color_wins_over_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     emit(click.style("hello", fg="red"))
     assert "\x1b" not in terminal.getvalue()
+
+
+def test_hidden_columns_are_named_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def command() -> None:
+        emit_table(["run", "seed", "trees"], [["a" * 20, 1, 2]], keep=["run"])
+
+    # Shells do not export it by themselves: who sets it wants it, in a pipe as well.
+    monkeypatch.setenv("COLUMNS", "26")
+    result = CliRunner().invoke(command)
+    assert result.stdout.splitlines()[-1] == "a" * 20 + "     1"
+    assert result.stderr == "Hidden, because the terminal is narrow: trees.\n"
+    monkeypatch.setenv("COLUMNS", "wide")
+    assert CliRunner().invoke(command).stderr == ""

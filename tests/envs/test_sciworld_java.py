@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentr_lite.core.errors import EnvironmentFault, UsageError
+from agentr_lite.core.errors import UsageError
 from agentr_lite.envs.registry import make_env
 from agentr_lite.envs.sciworld import SciWorld
 from agentr_lite.envs.sciworld.java import JavaError, find_java
@@ -102,7 +102,7 @@ def test_newer_ones_are_taken(bin_only: Path, version: str) -> None:
 
 def test_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(EnvironmentFault, match="'scienceworld' is not installed") as caught:
+    with pytest.raises(UsageError, match="'scienceworld' is not installed") as caught:
         SciWorld()
     assert "pip install 'agentr-lite[sciworld]'" in caught.value.hint
 
@@ -110,7 +110,7 @@ def test_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_without_java_does_not_begin(cli: Call, bin_only: Path, tmp_path: Path) -> None:
     db = ["--db", str(tmp_path / "runs.db"), "--json"]
     code, out, _ = cli("run", "sciworld", "--set", "rounds=0", *db)
-    assert code == 1
+    assert code == 2
     error = json.loads(out)["error"]
     assert error["kind"] == "environment"
     assert "Java is needed" in error["message"]

@@ -159,8 +159,11 @@ def test_overrides_replace_and_empty_a_stored_recipes_options() -> None:
         ([{"name": "a", "serch": {}}], r"unknown key 'env.a.serch'"),
         ([1, 2], "a name is text|name is text"),
         ({"a": 3}, "env.a: needs a mapping"),
-        ({"a": {"serch": {}}}, r"unknown key 'env.a.serch' \(did you mean 'search'\?\)"),
-        ({"a": {"search": {"dept": 2}}}, r"env.a.search.dept' \(did you mean 'depth'\?\)"),
+        ({"a": {"serch": {}}}, r"unknown key 'env.a.serch' \(did you mean 'env.a.search'\?\)"),
+        (
+            {"a": {"search": {"dept": 2}}},
+            r"env.a.search.dept' \(did you mean 'env.a.search.depth'\?\)",
+        ),
         ({"a": {"search": {"depth": 0}}}, "env.a.search.depth: 0 is outside"),
         ({"a": {"search": {"depth": "x"}}}, "env.a.search.depth: needs int"),
         ({"a": {"eval": {"split": "dev"}}}, "all environments share eval.split"),

@@ -199,3 +199,21 @@ def test_recipes_cannot_be_changed_by_accident() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Recipe().search.width = 3  # type: ignore[misc]
     assert Recipe().search == SearchSettings()
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("tasks", "(did you mean 'imitation.tasks', 'search.tasks' or 'eval.tasks'?)"),
+        ("search.taks", "(did you mean 'search.tasks'?)"),
+        ("search.alpha", "(did you mean 'splice.alpha'?)"),
+        ("widht", "(did you mean 'search.width'?)"),
+        ("search_width", "(did you mean 'search.width'?)"),
+        ("roundz", "(did you mean 'rounds'?)"),
+        ("zzz", ""),
+    ],
+)
+def test_an_unknown_key_suggests_full_names(key: str, meant: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("smoke", [f"{key}=3"])
+    assert caught.value.message == f"unknown key '{key}' {meant}".strip()

@@ -68,10 +68,13 @@ def test_methods_of_an_environment_have_the_same_budget() -> None:
         ({"methods": []}, "methods: needs at least one value"),
         ({"seeds": [1, 1]}, "seeds: 1 occurs twice"),
         ({"seeds": [-1]}, "seeds: -1 is outside"),
-        ({"environments": {"textcraft": {"recipy": "x"}}}, "did you mean 'recipe'?"),
+        (
+            {"environments": {"textcraft": {"recipy": "x"}}},
+            "did you mean 'environments.textcraft.recipe'?",
+        ),
         (
             {"environments": {"textcraft": {"set": {"search": {"widht": 2}}}}},
-            "environments.textcraft: unknown key 'search.widht' (did you mean 'width'?)",
+            "environments.textcraft: unknown key 'search.widht' (did you mean 'search.width'?)",
         ),
         ({"set": {"eval": {"tasks": -3}}}, "eval.tasks: -3 is outside"),
         ({"ablations": {"mergee": True}}, "unknown key 'ablations.mergee'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from agentr_lite.core.errors import ModelError
 
 PREFIX = "openai:"
 _EXAMPLE = "--model openai:http://localhost:8000/v1#Qwen/Qwen2.5-0.5B-Instruct"
+_OPENAI = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,14 @@ def parse_spec(spec: str) -> ServerSpec:
     if parts.scheme not in ("http", "https") or not host:
         raise ModelError(
             f"{spec}: needs http:// or https:// and a host after '{PREFIX}'",
-            hint=f"E.g. {_EXAMPLE}",
+            hint=f"Use --model {PREFIX}{_OPENAI}#{address}, or the address of another server."
+            if _is_name(address)
+            else f"E.g. {_EXAMPLE}",
         )
     path = parts.path.rstrip("/") or "/v1"
     return ServerSpec(f"{parts.scheme}://{parts.netloc}{path}", model.strip())
+
+
+def _is_name(address: str) -> bool:
+    """Whether a model's name stands where the address should be."""
+    return re.fullmatch(r"[a-z][\w.-]*", address) is not None and address != "localhost"

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from agentr_lite.core.errors import EnvironmentFault, UsageError
+from agentr_lite.core.errors import UsageError
 from agentr_lite.core.tasks import SPLITS, Task
 from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.envs.expert import expert_turns
@@ -88,8 +88,8 @@ class SciWorld(Environment):
         heap_mb: heap of each process, in MiB.
 
     Raises:
-        UsageError: an option is wrong.
-        EnvironmentFault: there is no Java, or the package is not installed.
+        UsageError: an option is wrong, or the package is not installed.
+        JavaError: there is no Java that works.
     """
 
     name: ClassVar[str] = "sciworld"
@@ -128,9 +128,8 @@ class SciWorld(Environment):
         self._simplifications = _simplifications(simplifications)
         self._kinds = _kinds(kinds)
         if importlib.util.find_spec("scienceworld") is None:
-            raise EnvironmentFault(
-                self.name,
-                "the package 'scienceworld' is not installed",
+            raise UsageError(
+                f"{self.name}: the package 'scienceworld' is not installed",
                 hint="`pip install 'agentr-lite[sciworld]'`; it needs Java as well.",
             )
         find_java()

@@ -9,7 +9,7 @@ import subprocess
 from functools import lru_cache
 from pathlib import Path
 
-from agentr_lite.core.errors import EnvironmentFault
+from agentr_lite.core.errors import EXIT_USAGE, EnvironmentFault
 
 INSTALL_HINT = (
     "ScienceWorld's simulator runs on Java 8 or newer: `apt install default-jre-headless` (Debian,"
@@ -23,6 +23,9 @@ _VERSION = re.compile(r'version "(?:1\.)?(\d+)')
 
 class JavaError(EnvironmentFault):
     """There is no working Java, so no game can be played, whatever the task."""
+
+    # As for a package that is not installed: the program is used where it cannot work.
+    exit_code = EXIT_USAGE
 
     def __init__(self, message: str) -> None:
         super().__init__("sciworld", message, hint=INSTALL_HINT)

@@ -215,7 +215,9 @@ def difference_figure(
             name = line.name
             label = name if len(runs) == 1 else f"{shown.label}, {name}"
             colour = colours[index] if colours else index
-            drawn.append(Difference(label, Point.of(name, difference), colour, short=name))
+            drawn.append(
+                Difference(label, Point.of_difference(name, difference), colour, short=name)
+            )
             if len(runs) > 1:
                 legend[colour] = shown.label
             value = points_of(difference, unit=outcome.unit)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from agentr_lite.console.text import display_width, truncate
+from agentr_lite.console.text import display_width
 from agentr_lite.metrics.estimates import Estimate
+from agentr_lite.report.charts.labels import fitted
 from agentr_lite.report.charts.svg import (
     Scale,
     el,
@@ -51,6 +52,12 @@ class Point:
     def of(cls, category: str, estimate: Estimate) -> Point:
         """An estimate at a category."""
         return cls(category, estimate.value, estimate.bounds, estimate.n)
+
+    @classmethod
+    def of_difference(cls, category: str, difference: Estimate) -> Point:
+        """A difference; one of too few tasks to tell anything has no interval."""
+        bounds = None if difference.too_few else difference.bounds
+        return cls(category, difference.value, bounds, difference.n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +139,8 @@ def interval_plot(
     slot = (WIDTH - _LEFT - _RIGHT) / max(1, len(categories))
     centre = {name: _LEFT + slot * (i + 0.5) for i, name in enumerate(categories)}
     parts += [
-        text(x, _HEIGHT - _BOTTOM + 16, _fit(name, slot), class_="tick", text_anchor="middle")
-        for name, x in centre.items()
+        text(x, _HEIGHT - _BOTTOM + 16, shown, class_="tick", text_anchor="middle")
+        for shown, x in zip(_fit(list(centre), slot), centre.values(), strict=True)
     ]
     beside = [each for each in series if not each.centred]
     spread = min(16.0, slot * 0.7 / max(1, len(beside)))
@@ -174,10 +181,11 @@ def difference_plot(rows: Sequence[Difference], *, label: str, show: Show, unit:
     ]
     parts.append(line(x(0.0), top - 4, x(0.0), floor, "zero"))
     parts.append(text((left + WIDTH - 52) / 2, height - 5, unit, class_="unit"))
+    shown = _fit([row.shown for row in rows], left - 8)
     for number, row in enumerate(rows):
         at = top + row_height * (number + 0.5)
         colour = series_class(row.colour)
-        parts.append(text(0, at + 4, _fit(row.shown, left - 8), class_="label"))
+        parts.append(text(0, at + 4, shown[number], class_="label"))
         bounds = row.point.bounds
         if bounds:
             parts.append(line(x(bounds[0]), at, x(bounds[1]), at, f"whisker {colour}"))
@@ -253,9 +261,10 @@ def bar_plot(
     drawn += [
         text(x(tick), height - 5, show(tick), class_="tick", text_anchor="middle") for tick in ticks
     ]
+    shown = _fit([bar.label for bar in bars], left - 8)
     for number, bar in enumerate(bars):
         at = 6 + _ROW * number
-        drawn.append(text(0, at + 16, _fit(bar.label, left - 8), class_="label"))
+        drawn.append(text(0, at + 16, shown[number], class_="label"))
         begin = 0.0
         for index, amount in enumerate(bar.parts):
             if amount > 0:
@@ -311,5 +320,6 @@ def _label_width(labels: Sequence[str]) -> float:
     return min(132.0, widest * _CHARACTER + 10)
 
 
-def _fit(label: str, width: float) -> str:
-    return truncate(label, max(3, int(width / _CHARACTER)))
+def _fit(labels: Sequence[str], width: float) -> list[str]:
+    """Labels for a space of so many pixels."""
+    return fitted(labels, max(6, int(width / _CHARACTER)))

@@ -20,6 +20,7 @@ from agentr_lite.report.model.rounds import load_rounds
 from agentr_lite.report.model.run import RunReport, gather
 from agentr_lite.report.model.splices import SpliceRound, splice_rounds
 from agentr_lite.store.database import Store
+from agentr_lite.store.labels import labels_of
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import list_stages
 
@@ -78,7 +79,11 @@ def gather_compared(sources: Sequence[tuple[Store, str]]) -> list[Compared]:
     reports = [gather(store, run_id) for store, run_id in sources]
     rows = [report.run for report in reports]
     methods = _distinct(rows, method_names(rows))
-    labels = run_labels(rows, methods)
+    own = [labels_of(store, row.id).name for (store, _), row in zip(sources, rows, strict=True)]
+    labels = [name or label for name, label in zip(own, run_labels(rows, methods), strict=True)]
+    if len(set(labels)) < len(labels):
+        # Two databases may use one name for different runs.
+        labels = run_labels(rows, methods)
     compared = []
     for (store, _), report, label, method in zip(sources, reports, labels, methods, strict=True):
         run, tasks = report.run, common[id(store)]

@@ -22,6 +22,7 @@ from agentr_lite.metrics.resampling import clustered_rate
 from agentr_lite.report.model.preferences import PreferenceLine, preference_lines
 from agentr_lite.store.database import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
+from agentr_lite.store.labels import RunLabels, labels_of
 from agentr_lite.store.records import EvalItemRow, EvalMode, RunRow, Stage
 from agentr_lite.store.runs import get_run, list_stages
 from agentr_lite.store.splices import list_adapters, list_datasets
@@ -191,6 +192,8 @@ class RunReport:
     preferences: list[PreferenceLine] = field(default_factory=list)
     envs: list[str] = field(default_factory=list)
     """What its environments call themselves, where its recipe names several."""
+    labels: RunLabels = field(default_factory=RunLabels)
+    """What people call the run."""
 
     def evals_of(self, mode: EvalMode, split: str) -> list[EvalLine]:
         """One mode's evaluations by round."""
@@ -227,6 +230,7 @@ def gather(store: Store, run_id: str) -> RunReport:
         learning=_learning(store, run.id),
         preferences=preference_lines(store, run.id),
         envs=envs,
+        labels=labels_of(store, run.id),
     )
 
 

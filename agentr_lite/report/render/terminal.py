@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from agentr_lite.console.tables import format_table
+from agentr_lite.console.tables import fit_table, hidden_note
 from agentr_lite.console.text import Styled, clean
 from agentr_lite.report.tables.section import Section
 
@@ -30,10 +30,24 @@ def render_terminal(
     parts = ["\n".join(clean(line, keep="") for line in head)] if head else []
     for section in sections:
         lines = [click.style(clean(section.title, keep=""), bold=True)]
-        lines.append(format_table(section.columns, section.rows, align=section.align, width=width))
-        lines += [_note(note, width or _WRAP) for note in section.notes]
+        hide = _least_needed(section.columns)
+        table = fit_table(
+            section.columns, section.rows, align=section.align, width=width, hide=hide
+        )
+        lines.append(table.text)
+        notes = [*section.notes, *filter(None, [hidden_note(table.hidden)])]
+        lines += [_note(note, width or _WRAP) for note in notes]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _least_needed(columns: Sequence[str]) -> list[int]:
+    """Positions of what a narrow terminal hides first: p values, then intervals from the right.
+
+    The sentences below a table repeat the intervals of its differences.
+    """
+    intervals = [i for i, column in enumerate(columns) if column == "95 % interval"]
+    return [*(i for i, column in enumerate(columns) if column == "p"), *reversed(intervals)]
 
 
 def _note(note: str | Styled, width: int) -> str:

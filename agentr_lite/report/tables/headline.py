@@ -8,7 +8,7 @@ from typing import Any
 
 from agentr_lite.console.text import format_duration
 from agentr_lite.core.rounds import round_name
-from agentr_lite.metrics.estimates import Difference
+from agentr_lite.metrics.estimates import Difference, Estimate
 from agentr_lite.metrics.measures import (
     RECOVERY,
     RECOVERY_REWARD,
@@ -22,7 +22,7 @@ from agentr_lite.metrics.pooling import difference_of, value_of
 from agentr_lite.report.model.comparison import Compared
 from agentr_lite.report.model.run import RunReport
 from agentr_lite.report.tables.wording import difference_interval, interval_cell, value_text
-from agentr_lite.report.words import count
+from agentr_lite.report.words import count, too_few
 
 _NAMES = {
     SUCCESS.key: "Held-out tasks solved",
@@ -83,7 +83,7 @@ def _outcome_tile(results: MethodRuns[Any], measure: Measure, last: int) -> Tile
         return Tile(
             name,
             value,
-            note=f"95 % interval {interval_cell(measure, now) or 'unknown'}, n = {now.n}",
+            note=", ".join(filter(None, [_interval_words(measure, now), f"n = {now.n}"])),
         )
     before = value_text(measure, base.value)
     # The run's own seed draws the interval, so that it agrees with the run's table.
@@ -97,11 +97,22 @@ def _outcome_tile(results: MethodRuns[Any], measure: Measure, last: int) -> Tile
     than = "imitation" if imitates and measure.mode == "recovery" else "base"
     tone, word = _judged(difference, measure, than)
     unit = " points" if measure.unit == "percent" else ""
-    note += f"; {word} (95 % interval {difference_interval(measure, difference)}{unit})"
+    note += f"; {word}"
+    if not difference.too_few:
+        note += f" (95 % interval {difference_interval(measure, difference)}{unit})"
     return Tile(name, value, before, note, tone)
 
 
+def _interval_words(measure: Measure, estimate: Estimate) -> str:
+    known = interval_cell(measure, estimate)
+    return f"95 % interval {known}" if known else ""
+
+
 def _judged(difference: Difference, measure: Measure, than: str) -> tuple[str, str]:
+    if difference.too_few:
+        return "", too_few(difference)
+    if difference.always_zero:
+        return "partial", f"no difference from {than} in any task"
     if difference.low > 0:
         return "good", f"more than {than}"
     fewer = "fewer" if measure.unit == "percent" else "less"

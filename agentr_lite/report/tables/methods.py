@@ -32,7 +32,7 @@ from agentr_lite.report.tables.wording import (
     interval_cell,
     value_cell,
 )
-from agentr_lite.report.words import Cell, count, p_value, signed
+from agentr_lite.report.words import Cell, count, p_value, signed, span
 
 _TRAINED = {
     "revision": "revisions",
@@ -229,7 +229,7 @@ def seed_section(results: MethodRuns[Any]) -> Section:
             notes.append(
                 f"{results.label(method)}: mean gain {difference_cell(measure, spread)}; judged by"
                 f" the spread of its {spread.n} seeds alone, the 95 % interval (Student) is"
-                f" {difference_interval(measure, spread)}."
+                f" {span(spread, signs=True, unit=measure.unit)}."
             )
     columns = ["", "round", f"{measure.column} vs base", "95 % interval"]
     columns += [f"{recovery.column} vs base", "95 % interval", "wall", "generated", "run"]

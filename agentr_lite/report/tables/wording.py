@@ -5,7 +5,14 @@ from __future__ import annotations
 from agentr_lite.console.text import Styled
 from agentr_lite.metrics.estimates import Estimate
 from agentr_lite.metrics.measures import Measure
-from agentr_lite.report.words import Cell, comparison_sentence, interval, percent, points_of
+from agentr_lite.report.words import (
+    Cell,
+    comparison_sentence,
+    interval,
+    percent,
+    points_of,
+    too_few,
+)
 
 _VERBS = {"success": "solves", "recovery": "recovers", "reward": "earns"}
 
@@ -33,7 +40,7 @@ def difference_cell(measure: Measure, difference: Estimate | None) -> Cell:
 
 
 def difference_interval(measure: Measure, difference: Estimate | None) -> str | None:
-    """The interval of a difference with signs; ``unknown`` where it is."""
+    """The interval of a difference with signs; see ``words.interval``."""
     return interval(difference, signs=True, unit=measure.unit)
 
 
@@ -48,9 +55,6 @@ def difference_sentence(
         difference: see ``pooling.difference_of``.
         than: whom it is compared with.
     """
-    if difference.always_zero:
-        # Nothing to resample: an interval of no width would claim certainty.
-        return Styled(f"{name}: no difference from {than} in {measure.column} in any task.")
     unit = "percent" if measure.unit == "percent" else "decimal"
     key = "reward" if measure.key.endswith("reward") else measure.key
     sentence = comparison_sentence(name, _VERBS[key], difference, unit=unit, than=than)
@@ -67,9 +71,12 @@ def difference_phrase(measure: Measure, difference: Estimate, than: str = "") ->
         difference: see ``pooling.difference_of``.
         than: what follows the amount.
     """
-    if difference.always_zero:
+    if difference.always_zero and not difference.too_few:
         return "no difference in any task"
     points = " points" if measure.unit == "percent" else ""
+    if difference.too_few:
+        amount = f"{difference_cell(measure, difference)}{points}{f' {than}' if than else ''}"
+        return f"{amount}, {too_few(difference)}"
     noise = "" if difference.excludes_zero else ", inside the noise"
     return (
         f"{difference_cell(measure, difference)}{points}{f' {than}' if than else ''}"

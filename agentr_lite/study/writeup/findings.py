@@ -54,16 +54,19 @@ def _order(results: EnvResults, measure: Measure, rounds: int | range) -> str:
     first, *others = values
     ranked = sorted(values, key=lambda method: -values[method])
     listed = ", ".join(f"{results.labels[m]} {value_text(measure, values[m])}" for m in ranked)
-    outside = []
+    outside, told = [], []
     for other in others:
         difference = results.between(measure, first, other, rounds)
-        if difference and difference.excludes_zero:
+        told += [difference] if difference and not difference.too_few else []
+        if difference and difference.excludes_zero and not difference.too_few:
             outside.append(f"{results.labels[other]} ({difference_cell(measure, difference)})")
     label = results.labels[first]
     noise = (
         f"{label} differs from {' and '.join(outside)} by more than the noise"
         if outside
         else f"all differences from {label} are inside the noise"
+        if told
+        else f"there are too few tasks to tell differences from {label}"
     )
     when = (
         f"after {round_name(rounds)}"

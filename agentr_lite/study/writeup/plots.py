@@ -118,7 +118,7 @@ def _differences(results: EnvResults, methods: Sequence[str], measure: Measure) 
         number = results.last_round(method)
         difference = results.versus_base(measure, method, number)
         if difference is not None:
-            point = Point(round_name(number), difference.value, difference.bounds)
+            point = Point.of_difference(round_name(number), difference)
             rows.append(Difference(results.labels[method], point, index))
     if not rows:
         return None

@@ -79,6 +79,7 @@ class Writer:
         if self._json is not None:
             files[self._json] = dump_json(document.as_json()) + "\n"
         for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, [content])
         self.written = list(files)
         return document

@@ -1,0 +1,76 @@
+"""What people call their runs: a name, a note and tags. No result depends on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agentr_lite.store.database import Store
+from agentr_lite.store.decoding import record
+
+
+@dataclass(frozen=True, slots=True)
+class RunLabels:
+    """The labels of one run."""
+
+    name: str = ""
+    note: str = ""
+    tags: tuple[str, ...] = ()
+    """Sorted."""
+
+
+def labels_of(store: Store, run_id: str) -> RunLabels:
+    """A run's labels; empty ones where it has none."""
+    row = store.row("SELECT name, note FROM run_labels WHERE run_id = ?", (run_id,))
+    tags = store.rows("SELECT tag FROM run_tags WHERE run_id = ? ORDER BY tag", (run_id,))
+    values = {"name": row["name"], "note": row["note"]} if row else {"name": "", "note": ""}
+    return record(RunLabels, {**values, "tags": tuple(tag[0] for tag in tags)}, "run_labels")
+
+
+def set_name(store: Store, run_id: str, name: str) -> None:
+    """Give a run a name; an empty one removes it."""
+    _set(store, run_id, "name", name)
+
+
+def set_note(store: Store, run_id: str, note: str) -> None:
+    """Give a run a note; an empty one removes it."""
+    _set(store, run_id, "note", note)
+
+
+def add_tags(store: Store, run_id: str, tags: Sequence[str]) -> None:
+    """Add tags to a run; those that it has stay."""
+    store.executemany(
+        "INSERT INTO run_tags (run_id, tag) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(run_id, tag) for tag in tags],
+    )
+
+
+def remove_tags(store: Store, run_id: str, tags: Sequence[str]) -> None:
+    """Remove tags from a run; those that it does not have are passed over."""
+    store.executemany(
+        "DELETE FROM run_tags WHERE run_id = ? AND tag = ?", [(run_id, tag) for tag in tags]
+    )
+
+
+def runs_named(store: Store, name: str) -> list[str]:
+    """Ids of the runs of this name."""
+    rows = store.rows("SELECT run_id FROM run_labels WHERE name = ? ORDER BY run_id", (name,))
+    return [str(row[0]) for row in rows]
+
+
+def copy_labels(source: Store, target: Store, run_id: str) -> None:
+    """Copy a run's labels into another database, which has the run."""
+    labels = labels_of(source, run_id)
+    if labels.name:
+        set_name(target, run_id, labels.name)
+    if labels.note:
+        set_note(target, run_id, labels.note)
+    add_tags(target, run_id, labels.tags)
+
+
+def _set(store: Store, run_id: str, column: str, text: str) -> None:
+    store.execute(
+        f"INSERT INTO run_labels (run_id, {column}) VALUES (?, ?)"
+        f" ON CONFLICT (run_id) DO UPDATE SET {column} = excluded.{column}",
+        (run_id, text),
+    )

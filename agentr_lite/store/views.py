@@ -25,25 +25,27 @@ WHERE i.error IS NULL
 GROUP BY e.id, k.env;
 
 CREATE VIEW episodes AS
-SELECT e.run_id AS run, e.round, e.mode, e.split, k.env AS environment, k.name AS task,
-    k.goal, k.level, i.sample, iif(i.success, 'yes', 'no') AS solved, i.reward, i.steps,
-    i.invalid_actions, i.repeated_actions, i.reflections, i.error,
+SELECT e.run_id AS run, e.round, e.mode, k.name AS task,
+    iif(i.success, 'yes', 'no') AS solved, i.reward, i.steps,
     (SELECT group_concat(s.action, char(10)) FROM
         (SELECT coalesce(json_extract(value, '$.action'), '') AS action
-         FROM json_each(i.steps_json) ORDER BY key) s) AS actions
+         FROM json_each(i.steps_json) ORDER BY key) s) AS actions,
+    i.error, k.goal, k.level, k.env AS environment, e.split, i.sample,
+    i.invalid_actions, i.repeated_actions, i.reflections
 FROM evals e
 JOIN eval_items i ON i.eval_id = e.id
 JOIN tasks k ON k.id = i.task_id;
 
 CREATE VIEW revisions_readable AS
-SELECT r.id, r.run_id AS run, r.round, k.env AS environment, k.name AS task, k.goal,
-    r.status, r.reason, b.reward AS bad_reward, g.reward AS good_reward, r.naive_reward,
-    r.parting_step AS shared_steps, r.cut_step AS reflection_after_step,
-    r.revision_length AS bad_steps, x.content AS reflection,
+SELECT r.id, r.run_id AS run, r.round, k.name AS task, r.status, r.reason,
+    x.content AS reflection,
     (SELECT group_concat(m.line, char(10) || char(10)) FROM
         (SELECT upper(json_extract(value, '$.role')) || ': '
             || json_extract(value, '$.content') AS line
-         FROM json_each(r.messages, '$.messages') ORDER BY key) m) AS conversation
+         FROM json_each(r.messages, '$.messages') ORDER BY key) m) AS conversation,
+    b.reward AS bad_reward, g.reward AS good_reward, r.naive_reward,
+    r.parting_step AS shared_steps, r.cut_step AS reflection_after_step,
+    r.revision_length AS bad_steps, k.goal, k.env AS environment
 FROM revisions r
 JOIN trajectories g ON g.id = r.good_id
 JOIN trajectories b ON b.id = r.bad_id
@@ -52,10 +54,9 @@ JOIN tasks k ON k.id = t.task_id
 JOIN texts x ON x.id = r.reflection_id;
 
 CREATE VIEW first_errors AS
-SELECT t.run_id AS run, t.round, k.env AS environment, k.name AS task, k.goal,
-    j.trajectory_id AS trajectory, p.reward AS trajectory_reward, p.steps AS of_steps,
-    j.step + 1 AS step, n.action, o.content AS observation, w.content AS said, j.critic,
-    y.content AS reason
+SELECT t.run_id AS run, t.round, k.name AS task, j.step + 1 AS step, p.steps AS of_steps,
+    n.action, o.content AS observation, w.content AS said, j.critic, y.content AS reason,
+    p.reward AS trajectory_reward, k.goal, k.env AS environment, j.trajectory_id AS trajectory
 FROM judgements j
 JOIN trajectories p ON p.id = j.trajectory_id
 JOIN trees t ON t.id = p.tree_id

@@ -94,7 +94,7 @@ def test_good_ones_are_those_that_are_trained_on(database: Path) -> None:
 
 
 def test_openai_lines_carry_weights_on_assistant_turns_only(database: Path, tmp_path: Path) -> None:
-    out = tmp_path / "data" / "out.jsonl"
+    out = tmp_path / "out.jsonl"
 
     result = run(database, "latest", "--format", "openai", "-o", str(out))
 

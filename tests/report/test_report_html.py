@@ -312,6 +312,9 @@ def test_the_command_writes_a_file_and_overwrites_on_request_only(
     database: Path, tmp_path: Path, cli: Call
 ) -> None:
     target = tmp_path / "out" / "report.html"
+    assert cli("report", "-d", database, "--html", target)[0] == 2
+    assert not target.parent.exists()
+    target.parent.mkdir()
     code, out, err = cli("report", "-d", database, "--html", target)
     assert (code, out) == (0, "")
     assert f"Wrote {target}" in err

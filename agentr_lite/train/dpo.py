@@ -57,7 +57,9 @@ class PreferenceLoss:
         rewards = factors * (likelihoods - references)
         margins = rewards[:, 0] - rewards[:, 1]
         # -log(sigmoid(x)) = log(1 + exp(-x)), of which numpy has a form that does not overflow.
-        right, wrong = np.logaddexp(0, -margins), np.logaddexp(0, margins)
+        # Who trains refuses a loss that is not a number, and numpy need not warn of it.
+        with np.errstate(invalid="ignore"):
+            right, wrong = np.logaddexp(0, -margins), np.logaddexp(0, margins)
         smoothing = self.label_smoothing
         losses = (1 - smoothing) * right + smoothing * wrong
         # exp(-right) is sigmoid(margins), and exp(-wrong) is sigmoid(-margins).

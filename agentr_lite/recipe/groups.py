@@ -367,9 +367,9 @@ class TrainSettings:
     )
     max_tokens: int = setting(
         0,
-        "Stop a training before it has seen more tokens than this, whatever `epochs` says; 0 = no"
-        " limit. With enough epochs, methods that find more or less to learn from train equally"
-        " long. What the two continuations of a pair share counts once.",
+        "Stop a training before it has seen more tokens than this, whatever `epochs` says, but take"
+        " at least one step; 0 = no limit. With enough epochs, methods that find more or less to"
+        " learn from train equally long. What the two continuations of a pair share counts once.",
         low=0,
         high=10**12,
     )

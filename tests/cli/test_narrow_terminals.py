@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ def test_tables_fit_eighty_columns(
     code, out, _ = cli(*command.split())
     assert code in (0, 1), out
     assert out and not [line for line in out.splitlines() if display_width(line) > 80]
-    assert "…" not in out
+    # No text is cut; of several rounds, those in the middle may be left out.
+    assert not re.search(r"\S…", out)
 
 
 def test_a_narrow_list_of_runs_keeps_the_result(

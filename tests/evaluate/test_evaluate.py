@@ -419,4 +419,6 @@ def test_solved_episodes_are_counted_over_all_groups_and_sittings(store: Store) 
     kept = len(list_eval_items(store, row.id))
     assert 0 < kept < 9, "the first group is through, the second is not"
     eval_stage(store, run, 0, recipe, env, Scripted(always("up")), progress=Noted(quiet=True))
-    assert notes == [f"{number} solved" for number in range(kept + 1, 10)]
+    # Between two ends of episodes, the notes say what is played.
+    ended = [note for note in notes if "now" not in note]
+    assert ended == [f"{number} solved" for number in range(kept + 1, 10)]

@@ -402,7 +402,7 @@ class TestGeneralData:
         [warned] = [row for row in out.splitlines() if row.startswith("  warning")]
         assert "the chat template refuses 3 of 5 chats" in warned
 
-        code, out, err = loop("run", *line)
+        code, out, err = loop("run", "-v", *line)
         assert code == 0, err
         for number in (2, 3, 5):
             assert f"mixed.jsonl:{number}: roles must alternate" in err

@@ -124,7 +124,7 @@ class TestMean:
 
 class TestLoop:
     def test_every_stage_handles_each_environment(self, two: Call, recipe: Path, db: Path) -> None:
-        code, out, err = two("run", recipe, "-d", db)
+        code, out, err = two("run", "-v", recipe, "-d", db)
         assert code == 0, err
         for name in ("corridor, base", "hall, round 2", "mean, round 1"):
             assert name in out

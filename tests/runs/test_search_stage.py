@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agentr_lite.actors.base import GenerateResult
+from agentr_lite.console.progress import Progress
 from agentr_lite.core.errors import ModelError, StoreError, UsageError
 from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import StepResult
@@ -179,12 +180,16 @@ class TestStage:
                     assert steps[-1].observation == node.observation
 
     def test_progress_counts_every_simulation_once(self, tmp_path: Path) -> None:
-        class Log:
-            total = counted = initial = 0
+        class Log(Progress):
+            whole = counted = initial = 0
             ended = ""
 
+            def __init__(self) -> None:
+                super().__init__(quiet=True)
+
             def start(self, label: str, total: int | None = None, *, initial: int = 0) -> None:
-                self.total, self.initial = total or 0, initial
+                self.counted, self.initial = 0, initial
+                self.whole = total or 0
 
             def advance(self, n: int = 1, note: str = "") -> None:
                 self.counted += n
@@ -198,7 +203,7 @@ class TestStage:
             stage(store, run_id, PolicyActor(WALKER, fail_at=30), progress=log)
         again: Any = Log()
         stage(store, run_id, PolicyActor(WALKER), progress=again)
-        assert again.total == 21 and again.initial + again.counted == 21
+        assert again.whole == 21 and again.initial + again.counted == 21
         assert again.initial > 0 and "7 trees" in again.ended
 
 

@@ -79,7 +79,7 @@ def finished(loop: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tup
 
 def test_the_loop_learns_from_better_purchases(finished: tuple[Path, str]) -> None:
     db, out = finished
-    assert "success" in out and "round 1" in out
+    assert "verdict: " in out and "round 1" in out
     with Store.open(db, create=False, read_only=True) as store:
         run = runs.get_run(store, "latest")
         assert run.status == "finished"

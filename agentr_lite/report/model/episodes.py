@@ -53,6 +53,11 @@ class Evaluated:
     """The episodes of each round."""
 
     @property
+    def has_several_envs(self) -> bool:
+        """Whether the tasks are of more than one environment."""
+        return len({task.env for task in self.tasks.values()}) > 1
+
+    @property
     def pairs(self) -> list[tuple[int, int]]:
         """Every two rounds, as places in ``rounds``, the earlier one first."""
         return list(itertools.combinations(range(len(self.rounds)), 2))

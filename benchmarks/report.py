@@ -129,7 +129,7 @@ def open_page(page: Path) -> dict[str, Any] | None:
             ready.append((time.perf_counter() - clock) * 1000)
             clock = time.perf_counter()
             tab.locator(".played tbody button").first.click()
-            tab.wait_for_selector(".transcript .turn")
+            tab.wait_for_selector(".transcript .opened")
             opens.append((time.perf_counter() - clock) * 1000)
             tab.context.close()
         version = browser.version

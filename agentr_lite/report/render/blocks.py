@@ -19,6 +19,9 @@ from agentr_lite.report.render.excerpts import LIMITS, shorten
 SHORT = 32
 """A text of fewer characters is repeated: a reference would hardly be shorter."""
 
+_CUTS = tuple(limit for limit in LIMITS if limit >= 1_000)
+"""Transcripts whose texts are shorter than that could not be followed: better fewer of them."""
+
 Record = Callable[[Callable[[str | None], int]], Any]
 """Makes a record of JSON types. It is given what turns a text into its place: 0 and up in the
 block's own texts, -1 for None, -2 and down in the shared ones."""
@@ -51,8 +54,8 @@ def pack(groups: Sequence[Sequence[Record]], budget: int) -> Packed:
         budget: characters of all blocks together; only the shared texts may exceed it.
     """
     common = _common(groups)
-    packed = Packed("", (), LIMITS[-1], has_cuts=False)
-    for limit in LIMITS:
+    packed = Packed("", (), _CUTS[-1], has_cuts=False)
+    for limit in _CUTS:
         packed = _packed(groups, common, limit)
         if packed.size <= budget:
             return packed

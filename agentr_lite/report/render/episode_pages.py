@@ -44,7 +44,7 @@ from agentr_lite.store.examples import list_examples
 from agentr_lite.store.records import EvalItemRow, TaskRow
 from agentr_lite.store.trees import run_instructions
 
-BLOCKS_BUDGET = 3_000_000
+BLOCKS_BUDGET = 3_500_000
 """Characters of all packed transcripts."""
 PLAIN_ROWS = 200
 """Rows of all tables together that are there without a script; each table has some."""
@@ -113,7 +113,10 @@ class EpisodePages:
 class _Gathered:
     """What all runs' evaluations give, in the order of the page."""
 
-    marks: dict[Mark, int] = field(default_factory=dict)
+    marks: dict[Mark, int] = field(
+        default_factory=lambda: {mark: at for at, mark in enumerate(LEGEND)}
+    )
+    """The signs that the script shows, those of flags among them."""
     sets: list[tuple[str, Evaluated]] = field(default_factory=list)
     groups: dict[tuple[int, int], dict[tuple[int, Key], Record]] = field(default_factory=dict)
     """(run, task id) to its records by (table, task and sample)."""

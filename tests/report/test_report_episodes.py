@@ -291,7 +291,7 @@ def test_every_run_and_mode_has_its_table(tmp_path: Path) -> None:
         page = Page(render_page([(store, each) for each in ids]))
         assert [each.mode for each in load_evaluated(store, ids[0])] == ["greedy"]
     assert len(page.of("section", "played")) == 2
-    assert [a["href"] for a in page.of("a", "pick")] == ["#played-1", "#played-2"]
+    assert [a["href"] for a in page.of("a", "choice")] == ["#played-1", "#played-2"]
 
 
 def test_packing_needs_no_records() -> None:

@@ -34,7 +34,7 @@ themeButton.addEventListener("click", () => {
 // ---- all trees: one is shown at a time -----------------------------------------------------
 
 const sections = [...document.querySelectorAll(".tree")];
-const picks = [...document.querySelectorAll("#trees .pick")];
+const picks = [...document.querySelectorAll(".pick")];
 const explorers = new Map();
 
 function showTree(section) {
@@ -57,7 +57,7 @@ for (const pick of picks) {
 // ---- held-out episodes: one evaluation is shown at a time ------------------------------------
 
 const playedSections = [...document.querySelectorAll(".played")];
-const playedPicks = [...document.querySelectorAll("#episodes .pick")];
+const playedPicks = [...document.querySelectorAll(".choice")];
 const tables = new Map();
 let episodesTable = null;
 
@@ -83,6 +83,7 @@ for (const pick of playedPicks) {
 
 async function startEpisodes() {
   if (!playedSections.length) return;
+  document.querySelector("#episodes .unscripted").hidden = true;
   try {
     episodesTable = await unpack("episodes-table");
   } catch (wrong) {

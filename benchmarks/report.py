@@ -17,6 +17,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,7 @@ def make_episode(
         if draw.random() < 0.08:
             break
     solved = draw.random() < 0.5
-    end = {"terminated": solved, "truncated": not solved, "reward": float(solved)}
-    last = steps[-1]
-    steps[-1] = Step(last.text, last.action, last.observation, invalid=last.invalid, **end)
+    steps[-1] = replace(steps[-1], terminated=solved, truncated=not solved, reward=float(solved))
     return steps
 
 

@@ -134,6 +134,14 @@ def test_the_two_sides_are_aligned_from_their_first_difference_on(
     assert panel.locator(".same .turn").all_inner_texts()[0].startswith("1")
 
 
+def test_equal_episodes_are_shown_whole(browser: Browser, report: Path) -> None:
+    panel = opened(visit(browser, report).tab, "kept")
+    assert "The two episodes are the same." in panel.inner_text()
+    assert panel.locator(".turn:visible").count() == 4
+    assert panel.locator(".side h4").all_inner_texts() == ["base ✓ solved", "round 2 ✓ solved"]
+    assert panel.locator(".apart").count() == 0
+
+
 def test_on_a_phone_one_side_is_below_the_other(browser: Browser, report: Path) -> None:
     tab = visit(browser, report, viewport=PHONE).tab
     panel = opened(tab, "gained")

@@ -22,19 +22,19 @@ class Transcript {
     if (words !== -1) parts.push(foreign("p", "outcome", this.text(words)));
     parts.push(...this.openings(both));
     const lengths = both.map((episode) => (episode ? episode[5].length : 0));
-    const same = lengths.every((count) => count === shared) && shared > 0;
+    const most = Math.max(...lengths);
+    // Without a difference there is nothing else to show.
+    if (pair < 0 || lengths.every((count) => count === shared)) {
+      parts.push(this.sides(both, names, 0, most, { heads: true }));
+      return parts;
+    }
     if (shared) {
       const box = make("details", "quiet same");
-      box.open = same;
       box.append(make("summary", "", `${shared} step${shared === 1 ? "" : "s"} the same in both`));
       box.append(this.sides(both, names, 0, shared, { heads: false }));
       parts.push(box);
     }
-    if (pair < 0 || !same) {
-      parts.push(this.sides(both, names, shared, Math.max(...lengths), { heads: true, parted: pair >= 0 }));
-    } else {
-      parts.push(this.sides(both, names, 0, 0, { heads: true }));
-    }
+    parts.push(this.sides(both, names, shared, most, { heads: true, parted: true }));
     return parts;
   }
 

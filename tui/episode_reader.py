@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from agentr_lite.console.outcomes import Mark
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.rounds import round_name
+from agentr_lite.report.model.episodes import Key
 from agentr_lite.store import Store
 from agentr_lite.store.evals import get_eval_item
 from agentr_lite.store.examples import list_examples
@@ -15,7 +16,7 @@ from agentr_lite.store.runs import get_run
 from agentr_lite.store.trees import run_instructions
 
 from .layout.documents import StepView
-from .layout.episodes import Key, episode_views
+from .layout.episodes import episode_views
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from agentr_lite.store.inspection import get_trajectory, load_nodes
 from agentr_lite.store.splices import get_revision, list_judgements
 from agentr_lite.store.trees import get_tree, path_steps, tree_opening
 
-from .layout.documents import StepView, text_before_task, view_of_node
+from .layout.documents import StepView, view_of_node
 from .layout.lines import Line
 from .layout.side_by_side import SpliceView
 
@@ -36,7 +36,7 @@ def read_first_error(store: Store, tree_id: int, splicing: TreeSplicing | None) 
         return None
     node = nodes[idx]
     if error is None or node.parent_idx is None:
-        return view_of_node(node, saw=text_before_task(tree_opening(store, tree_id)))
+        return view_of_node(node, saw=tree_opening(store, tree_id).before_task)
     parents = load_nodes(store, tree_id, {node.parent_idx})
     saw = parents[node.parent_idx].observation
     return view_of_node(node, saw=saw, judgements=[error.judgement])

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agentr_lite.agent.states import Origin
+from agentr_lite.report.model.episodes import Key
 from agentr_lite.store.records import EvalRow
 
 from .layout.documents import StepView
-from .layout.episodes import Key
 from .state_reader import StateReader
 
 

@@ -46,6 +46,12 @@ OVERFLOWED = Mark("…", "partial", "cut: the model's context was full")
 GAINED = Mark("▲", "good", "gained")
 LOST = Mark("▼", "bad", "lost")
 """A task that one round solved and another did not."""
+KEPT = Mark("✓", "good", "kept")
+"""A task that both rounds solved."""
+FAILED_TWICE = Mark("✗", "dim", "failed in both")
+ONCE = Mark("–", "dim", "played by one round only")
+REPEATED = Mark("≡", "partial", "repeats the steps just before it")
+"""A step of a loop, beside the mark that it has of itself."""
 
 LEGEND = (SOLVED, PARTIAL, FAILED, FATAL, CUT, INVALID, REFLECTED, NO_ACTION)
 """The signs of a tree that need an explanation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,3 +30,14 @@ class Opening(NamedTuple):
     """The first observation, which states the task."""
     examples: tuple[Example, ...] = ()
     """Shown before the task, the same ones in every episode of a run."""
+
+    @property
+    def before_task(self) -> str:
+        """The instructions, and the examples that are shown between them and the task."""
+        parts = [self.instructions]
+        for number, example in enumerate(self.examples, 1):
+            parts.append(f"[example {number}: {example.task}]\n{example.observation}")
+            parts += [step.text for step in example.steps[:1]]
+            for before, step in itertools.pairwise(example.steps):
+                parts += [before.observation, step.text]
+        return "\n\n".join(parts)

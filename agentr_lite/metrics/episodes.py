@@ -104,11 +104,16 @@ def repeated_actions(steps: Sequence[Step]) -> int:
 
     ``aaa`` holds two, ``abab`` two: the first copy is no repetition.
     """
+    return len(repeated_places(steps))
+
+
+def repeated_places(steps: Sequence[Step]) -> set[int]:
+    """The places, from 0, of the steps that ``repeated_actions`` counts."""
     covered: set[int] = set()
     for length, starts in _repetitions(steps).items():
         for start in starts:
             covered.update(range(start, start + length))
-    return len(covered)
+    return covered
 
 
 def _repetitions(steps: Sequence[Step]) -> dict[int, list[int]]:

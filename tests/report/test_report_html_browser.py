@@ -1,15 +1,10 @@
 """The HTML report in a real browser: it loads nothing, says no errors, and the trees unfold.
 
-Skipped where there is no Chromium: `apt install chromium`, `playwright install chromium`, or the
-path of one in ``CHROMIUM``.
+Skipped where there is no Chromium; see ``tests/support/browser.py``.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +13,7 @@ import pytest
 from agentr_lite.report.render.excerpts import shorten
 from agentr_lite.report.render.page import render_page
 from agentr_lite.store import Store, runs
+from tests.support.browser import DESK, PHONE, browser, visit
 from tests.support.planted_trees import node
 from tests.support.report_case import HOSTILE, hostile_database, make_database, plant
 
@@ -25,36 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
     from playwright.sync_api import Page as Tab
 
-playwright_api = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'"
-)
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-DESK = {"width": 1280, "height": 900}
-PHONE = {"width": 375, "height": 740}
-
-
-@dataclass
-class Visit:
-    """A tab with what it asked for and complained of."""
-
-    tab: Tab
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    paths = [os.environ.get("CHROMIUM"), *map(shutil.which, NAMES)]
-    path = next((path for path in paths if path), None)
-    with playwright_api.sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        if path is None and not Path(own).exists():
-            pytest.skip("no Chromium here: install one, or name it in CHROMIUM")
-        # Without the sandbox, so that it starts as root in a container; it opens our page alone.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+__all__ = ["browser"]
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +35,6 @@ def write(database: Path, target: Path, **options: Any) -> Path:
         page = render_page([(store, runs.get_run(store, "latest").id)], **options)
     target.write_text(page, "utf-8")
     return target
-
-
-def visit(browser: Browser, path: Path, **options: Any) -> Visit:
-    """Open a file; the browser is told to be offline, and what it asks for is written down."""
-    context = browser.new_context(offline=True, **{"viewport": DESK, **options})
-    seen = Visit(context.new_page())
-    seen.tab.on("request", lambda request: seen.requests.append(request.url))
-    seen.tab.on("console", lambda message: seen.complaints.append(message.text))
-    seen.tab.on("pageerror", lambda error: seen.complaints.append(str(error)))
-    seen.tab.goto(path.as_uri())
-    return seen
 
 
 def rows(tab: Tab) -> Locator:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from agentr_lite_tui.app import Inspector
 from agentr_lite_tui.layout.beside import Side, lay_out_beside
-from agentr_lite_tui.layout.episodes import episode_mark, episode_views, same_steps
+from agentr_lite_tui.layout.episodes import episode_views
 from agentr_lite_tui.screens.beside import BesideScreen
 from agentr_lite_tui.screens.compare import CompareScreen
 from agentr_lite_tui.screens.episodes import EpisodesScreen
@@ -20,6 +20,8 @@ from textual.pilot import Pilot
 from agentr_lite.console.outcomes import CUT_EPISODE, FATAL, SOLVED
 from agentr_lite.core.openings import Example
 from agentr_lite.core.steps import Step
+from agentr_lite.metrics.episode_pairs import same_steps
+from agentr_lite.report.model.episodes import episode_mark
 from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store, evals, runs
 from agentr_lite.store.records import EpisodeStep, EvalItemRow, EvalMode

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agentr_lite_tui.layout.episodes import episode_end, episode_views
+from agentr_lite_tui.layout.episodes import episode_views
 from agentr_lite_tui.screens.step import StepScreen
 from textual.pilot import Pilot
 
 from agentr_lite.console.outcomes import BROKEN, CUT_EPISODE, FATAL, OVERFLOWED, SOLVED
 from agentr_lite.core.steps import Step, step_to_json
 from agentr_lite.metrics.episodes import OVERFLOW
+from agentr_lite.report.model.episodes import episode_end
 from agentr_lite.store import Store
 from agentr_lite.store.records import EpisodeStep, EvalItemRow, TaskRow
 from tests.support.inspector_cases import drive, make_run, picture, press

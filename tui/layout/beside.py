@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentr_lite.console.outcomes import Mark
+from agentr_lite.report.model.episodes import difference_sentence
 
 from .documents import StepView, lay_out_turn
 from .lines import Line, Span, barred, crop, fold, one_line, pad, rule
@@ -94,21 +95,11 @@ class _Columns:
 
 def _difference(left: Side, right: Side, shared: int) -> str:
     """Where the two episodes part, in a sentence."""
-    if not left.views or not right.views:
-        missing = left if not left.views else right
-        return f"{missing.name} has not played this task."
-    if shared == len(left.steps) == len(right.steps):
-        return "The two episodes are the same."
-    if shared >= min(len(left.steps), len(right.steps)):
-        longer = left if len(left.steps) > shared else right
-        return f"The same up to step {shared}; only {longer.name} goes on."
-    first, second = left.steps[shared].title, right.steps[shared].title
-    if first == second:
-        return (
-            f"They differ from step {shared + 1} on: the same action, but the environment"
-            " answered differently."
-        )
-    return f"They differ from step {shared + 1} on: {one_line(first)} against {one_line(second)}."
+    actions = [
+        [one_line(view.title) for view in side.steps] if side.views else None
+        for side in (left, right)
+    ]
+    return difference_sentence((left.name, right.name), actions[0], actions[1], shared)
 
 
 def _heading(side: Side) -> list[Line]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,9 +12,9 @@ from agentr_lite.console.outcomes import (
     turn_mark,
     verdict_shares,
 )
-from agentr_lite.core.openings import Opening
 from agentr_lite.core.steps import Step
 from agentr_lite.core.verdicts import VERDICTS, Verdict
+from agentr_lite.report.model.episodes import NO_ACTION_TITLE
 from agentr_lite.store.records import JudgementRow, ModelCallRow, NodeRow
 
 from .lines import MAX_SHOWN, Line, Span, barred, fold, one_line, rule, spread
@@ -78,7 +77,7 @@ def view_of_node(
             seen.append(line)
     if is_cut:
         seen.append((("◀ t′", "bad"), (" the last bad step that a revision keeps", "dim")))
-    title = "start" if node.kind == "root" else node.action or "(no action)"
+    title = "start" if node.kind == "root" else node.action or NO_ACTION_TITLE
     return StepView(
         node.depth,
         turn_mark(node, visits=node.visits),
@@ -101,7 +100,7 @@ def view_of_step(
     return StepView(
         number,
         turn_mark(step),
-        step.action or "(no action)",
+        step.action or NO_ACTION_TITLE,
         saw,
         step.text,
         step.observation,
@@ -109,17 +108,6 @@ def view_of_step(
         thinking=step.thinking,
         is_given=is_given,
     )
-
-
-def text_before_task(opening: Opening) -> str:
-    """The instructions, and the examples that are shown between them and the task."""
-    parts = [opening.instructions]
-    for number, example in enumerate(opening.examples, 1):
-        parts.append(f"[example {number}: {example.task}]\n{example.observation}")
-        parts += [step.text for step in example.steps[:1]]
-        for before, step in itertools.pairwise(example.steps):
-            parts += [before.observation, step.text]
-    return "\n\n".join(parts)
 
 
 def view_of_opening(instructions: str, observation: str, facts: Sequence[Line] = ()) -> StepView:

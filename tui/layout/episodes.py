@@ -1,34 +1,18 @@
-"""Evaluated episodes: as steps, as marks, and compared with another round's."""
+"""Evaluated episodes: as steps, and their outcome compared with another round's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
-from agentr_lite.console.outcomes import (
-    BROKEN,
-    CUT_EPISODE,
-    FAILED,
-    FATAL,
-    GAINED,
-    LOST,
-    OVERFLOWED,
-    PARTIAL,
-    SOLVED,
-    Mark,
-    turn_mark,
-)
+from agentr_lite.console.outcomes import CUT_EPISODE, GAINED, LOST, Mark
 from agentr_lite.core.openings import Example, Opening
-from agentr_lite.core.steps import Step
-from agentr_lite.metrics.episodes import OVERFLOW, is_faulty
-from agentr_lite.store.records import EpisodeStep, EvalItemRow
+from agentr_lite.report.model.episodes import Key, episode_end, outcome_mark
+from agentr_lite.store.records import EvalItemRow
 
 from .columns import Row
-from .documents import StepView, text_before_task, view_of_opening, view_of_step
+from .documents import StepView, view_of_opening, view_of_step
 from .lines import Line, Span
-
-Key = tuple[int, int]
-"""(task id, sample)."""
 
 
 def key_of(item: EvalItemRow) -> Key:
@@ -39,20 +23,6 @@ def key_of(item: EvalItemRow) -> Key:
 def keys_of(rows: Iterable[Row]) -> list[Key]:
     """The episodes that a table's rows stand for; their keys are ``key_of``."""
     return [row.key for row in rows if isinstance(row.key, tuple)]
-
-
-def episode_mark(item: EvalItemRow) -> Mark:
-    """The mark of an episode in a list: from its reward, and without any from its last step."""
-    if is_faulty(item):
-        return BROKEN
-    if item.success:
-        return SOLVED
-    if item.reward > 0:
-        return PARTIAL
-    last = item.episode[-1].step if item.episode else None
-    if last is not None and last.disaster:
-        return FATAL
-    return CUT_EPISODE if last is not None and last.truncated else FAILED
 
 
 def episode_views(
@@ -81,7 +51,7 @@ def episode_views(
         text = f"the first {given} of {len(steps)} steps were given: those of a failed episode"
         notes.append(((text, "signal"),))
     opening = Opening(item.instructions or instructions, saw, examples)
-    views = [view_of_opening(text_before_task(opening), saw, notes)]
+    views = [view_of_opening(opening.before_task, saw, notes)]
     for number, played in enumerate(item.episode, 1):
         step = played.step
         facts: tuple[Line, ...] = ()
@@ -94,61 +64,10 @@ def episode_views(
     return views, end
 
 
-def episode_end(item: EvalItemRow, steps: Sequence[Step]) -> Mark:
-    """How an evaluated episode ended: at an end, at a limit, or with a failed environment."""
-    if is_faulty(item):
-        return BROKEN
-    if item.error == OVERFLOW:
-        return OVERFLOWED
-    if steps and (steps[-1].terminated or steps[-1].disaster):
-        return turn_mark(steps[-1])
-    # An evaluation goes on until an end or a limit. Older databases do not mark the last step.
-    return CUT_EPISODE
-
-
-def flip(before: EvalItemRow | None, now: EvalItemRow | None) -> int:
-    """1 if only ``now`` succeeded, -1 if only ``before`` did, else 0.
-
-    If the environment failed in either episode, the two say nothing about the actor: 0.
-    """
-    if before is None or now is None or is_faulty(before) or is_faulty(now):
-        return 0
-    return now.success - before.success
-
-
-def kept(before: EvalItemRow | None, now: EvalItemRow | None) -> bool:
-    """Whether both episodes succeeded."""
-    return before is not None and now is not None and before.success and now.success
-
-
-def same_steps(before: Sequence[EpisodeStep], now: Sequence[EpisodeStep]) -> int:
-    """How many steps two episodes of a task share, from the first one on.
-
-    Two steps are the same where the action and the environment's answer are; a thought may differ.
-    Turns without an action are compared by their text.
-    """
-    shared = 0
-    for left, right in zip(before, now, strict=False):
-        if _key(left.step) != _key(right.step):
-            break
-        shared += 1
-    return shared
-
-
-def _key(step: Step) -> tuple[str, str, str]:
-    return (step.kind, step.text if step.action is None else step.action, step.observation)
-
-
 def outcome_span(before: EvalItemRow | None, now: EvalItemRow | None) -> Span:
     """What became of a task from one round to another, as a sign and a word."""
-    if before is None or now is None:
-        return ("played by one round only", "dim")
-    if is_faulty(before) or is_faulty(now):
-        return (f"{BROKEN.glyph} {BROKEN.word}", BROKEN.style)
-    if flipped := flip(before, now):
-        mark = GAINED if flipped > 0 else LOST
-        return (f"{mark.glyph} {mark.word}", mark.style)
-    return (f"{SOLVED.glyph} kept", "good") if kept(before, now) else ("failed in both", "dim")
+    mark = outcome_mark(before, now)
+    return (f"{mark.glyph} {mark.word}", mark.style)
 
 
 def flip_span(flipped: int) -> Span:

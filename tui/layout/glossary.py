@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agentr_lite.console.glossary import BY_WORD
 from agentr_lite.console.outcomes import (
     BROKEN,
     CUT_EPISODE,
@@ -15,34 +16,22 @@ from agentr_lite.console.outcomes import (
 
 from .lines import Span
 
+_WORDS = (
+    "t′",
+    "alpha",
+    "beta",
+    "naive",
+    "verified",
+    "parting",
+    "critic",
+    "verdict",
+    "recovery",
+    "repeated",
+    "given",
+)
 GLOSSARY: tuple[tuple[str, str], ...] = (
-    (
-        "t′",
-        "The last bad step that a revision keeps: the first step that the critic judged bad. The"
-        " revision signal comes right after it.",
-    ),
-    (
-        "α, alpha",
-        "The least reward of a good trajectory in a round (recipe key splice.alpha). A bad one"
-        " earned less than α, and less than the good one by more than β.",
-    ),
-    (
-        "naive",
-        "A naive splice joins the texts of the two trajectories and executes nothing. Its figure is"
-        " the reward that it earned when it was replayed.",
-    ),
-    (
-        "parting",
-        "The last step that a good and a bad trajectory share. From there on they differ.",
-    ),
-    ("critic", "The model itself, asked which step of its bad trajectory was wrong."),
-    ("verdict", "The critic's answer for a step: good, bad or uncertain, with its probability."),
+    *((word, BY_WORD[word].meaning) for word in _WORDS),
     ("chain", "Steps without a branch between them. Folded, they take one row."),
-    (
-        "repeated",
-        "The share of steps that repeat the steps just before them, with the same answer.",
-    ),
-    ("given", "A step that the model did not choose: recovery begins after a failed beginning."),
 )
 """A word and what it means, in a sentence or two."""
 

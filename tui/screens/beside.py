@@ -10,6 +10,8 @@ from textual.widget import Widget
 
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.rounds import round_name
+from agentr_lite.metrics.episode_pairs import same_steps
+from agentr_lite.report.model.episodes import Key
 from agentr_lite.store import Store
 from agentr_lite.store.evals import get_eval_item
 from agentr_lite.store.records import EvalItemRow, EvalRow
@@ -17,7 +19,7 @@ from agentr_lite.store.runs import get_run
 
 from ..episode_reader import read_episode
 from ..layout.beside import Side, lay_out_beside
-from ..layout.episodes import Key, outcome_span, same_steps
+from ..layout.episodes import outcome_span
 from ..layout.lines import Line, Span, one_line
 from ..navigation import ToEpisode
 from ..widgets.document_view import DocumentView

@@ -12,8 +12,10 @@ from textual.widget import Widget
 from agentr_lite.console.outcomes import GAINED, LOST
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.rounds import reference_round, round_name
+from agentr_lite.metrics.episode_pairs import flip, kept
 from agentr_lite.metrics.episodes import is_faulty
 from agentr_lite.metrics.intervals import mcnemar_exact
+from agentr_lite.report.model.episodes import Key, episode_mark
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
@@ -23,7 +25,7 @@ from ..episode_reader import read_episode
 from ..error_reader import failing_step
 from ..layout.columns import Column, Row, put_env, with_env
 from ..layout.documents import lay_out_step
-from ..layout.episodes import Key, episode_mark, flip, flip_span, kept, key_of, keys_of
+from ..layout.episodes import flip_span, key_of, keys_of
 from ..layout.figures import percent, reward_span
 from ..layout.lines import Line, Span, one_line
 from ..navigation import ToBeside, ToEpisode

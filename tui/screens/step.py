@@ -13,13 +13,13 @@ from textual.widget import Widget
 
 from agentr_lite.agent.states import Origin, States, stored_episode
 from agentr_lite.console.outcomes import VERDICT, Mark
+from agentr_lite.report.model.episodes import Key
 from agentr_lite.store import Store
 from agentr_lite.store.records import EvalRow
 from agentr_lite.store.runs import get_run
 
 from ..episode_reader import read_episode
 from ..layout.documents import StepView, lay_out_conversation, lay_out_step, plain_text
-from ..layout.episodes import Key
 from ..layout.lines import Line, Span, fold, one_line, paragraphs, rule
 from ..widgets.bars import Bar
 from ..widgets.document_view import DocumentView

@@ -35,7 +35,6 @@ from ..layout.documents import (
     lay_out_conversation,
     lay_out_step,
     plain_text,
-    text_before_task,
     view_of_node,
 )
 from ..layout.first_errors import NO_PAIR, TreeErrors, why_no_pair
@@ -96,7 +95,7 @@ class TreeScreen(FilterScreen):
         super().__init__(store)
         self.tree_id = tree_id
         self._tree = self._read()
-        self._before_task = text_before_task(tree_opening(store, tree_id))
+        self._before_task = tree_opening(store, tree_id).before_task
         self._alpha = 1.0
         self._whole = False
         self._searched = ""

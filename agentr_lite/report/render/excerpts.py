@@ -6,7 +6,8 @@ from agentr_lite.console.text import clean
 
 TEXT_BUDGET = 600_000
 """Characters of all texts of the trees together."""
-_LIMITS = (20_000, 8_000, 4_000, 2_000, 1_000, 500, 200)
+LIMITS = (20_000, 8_000, 4_000, 2_000, 1_000, 500, 200)
+"""Characters to which long texts are cut, the first one that makes all of them fit."""
 
 
 def shorten(text: str, limit: int) -> str:
@@ -17,6 +18,17 @@ def shorten(text: str, limit: int) -> str:
     if len(text) <= limit:
         return clean(text)
     return f"{clean(text[:limit])} … [{len(text) - limit:,} more characters]"
+
+
+def without_action(action: str | None, text: str) -> str:
+    """What a turn says besides its last line ``Action: …``, without the word ``Thought:``."""
+    if action is None:
+        return text
+    said = text.strip()
+    tail = f"Action: {action}"
+    if said.endswith(tail):
+        said = said[: -len(tail)].rstrip()
+    return said.removeprefix("Thought: ")
 
 
 class Excerpts:
@@ -37,6 +49,6 @@ class Excerpts:
         """
         lengths = [len(text) for text in self._places]
         limit = next(
-            (size for size in _LIMITS if sum(min(n, size) for n in lengths) <= budget), _LIMITS[-1]
+            (size for size in LIMITS if sum(min(n, size) for n in lengths) <= budget), LIMITS[-1]
         )
         return [shorten(text, limit) for text in self._places]

@@ -20,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from agentr_lite import __version__
+from agentr_lite.console.glossary import TERMS
 from agentr_lite.console.json import dump_json
 from agentr_lite.console.outcomes import LEGEND, SEGMENT_WORDS
 from agentr_lite.console.text import Styled, clean, format_duration
@@ -28,8 +29,11 @@ from agentr_lite.report.charts.svg import el, marker, series_class
 from agentr_lite.report.model.chosen import Choice, choose_trees
 from agentr_lite.report.model.comparison import Compared, gather_compared, model_name
 from agentr_lite.report.model.series import load_series
+from agentr_lite.report.render.episode_pages import LEGEND as EPISODE_LEGEND
+from agentr_lite.report.render.episode_pages import episode_pages
 from agentr_lite.report.render.excerpts import Excerpts
 from agentr_lite.report.render.splice_page import SplicePage, splice_page
+from agentr_lite.report.render.terms import anchor, linker
 from agentr_lite.report.render.tree_page import MARKS, best_steps, tree_record
 from agentr_lite.report.tables.comparison import comparison_sections
 from agentr_lite.report.tables.headline import Tile, pooled_tiles, run_tiles
@@ -40,7 +44,15 @@ from agentr_lite.store.records import RunRow, TreeRow
 
 TREES_OF_ONE_RUN = 6
 TREES_OF_EACH_OF_SEVERAL = 3
-_SCRIPTS = ("elements.js", "explorer.js", "node_detail.js", "page.js")
+_SCRIPTS = (
+    "elements.js",
+    "explorer.js",
+    "node_detail.js",
+    "unpack.js",
+    "transcript.js",
+    "episodes.js",
+    "page.js",
+)
 """In the order in which they run; later ones use what earlier ones define."""
 _TONES = {"green": "good", "yellow": "partial", "red": "bad", "cyan": "signal", "magenta": "odd"}
 
@@ -133,6 +145,12 @@ def render_page(
         "trees": gathered.records,
         "texts": gathered.texts.finish(),
     }
+    episodes = episode_pages(
+        [
+            (store, run_id, run.label if several else "")
+            for (store, run_id), run in zip(sources, compared, strict=True)
+        ]
+    )
     style, script = _asset("report.css"), _script()
     return (
         _environment()
@@ -150,7 +168,14 @@ def render_page(
             trees=gathered.sections,
             splices=gathered.splices,
             data=embedded_json(data),
+            episodes=episodes.tables,
+            blocks=episodes.blocks,
+            cut_at=episodes.cut_at,
+            left_out=episodes.left_out,
+            transcripts=episodes.transcripts,
             legend=LEGEND,
+            episode_legend=EPISODE_LEGEND,
+            terms=TERMS,
             version=__version__,
         )
     )
@@ -255,6 +280,8 @@ def _environment() -> Environment:
         finalize=_finalize,
     )
     environment.globals["segment_words"] = SEGMENT_WORDS
+    environment.globals["linker"] = linker
+    environment.filters["anchor"] = anchor
     environment.filters["cell"] = _cell
     environment.filters["tone"] = _tone
     environment.filters["swatch"] = _swatch

@@ -19,7 +19,8 @@ from agentr_lite.console.outcomes import (
     verdict_words,
 )
 from agentr_lite.core.messages import without_examples
-from agentr_lite.report.render.excerpts import shorten
+from agentr_lite.report.model.episodes import NO_ACTION_TITLE
+from agentr_lite.report.render.excerpts import shorten, without_action
 from agentr_lite.store.database import Store
 from agentr_lite.store.inspection import get_trajectory
 from agentr_lite.store.records import JudgementRow, NodeRow, RevisionRow, TreeRow
@@ -200,11 +201,6 @@ def _result(revision: RevisionRow, form: AnswerFormat) -> Side:
 
 
 def _said(action: str | None, text: str) -> tuple[str, str]:
-    """The action, and what the turn says besides its last line ``Action: …``."""
-    if action is None:
-        return "(no action)", shorten(text, TEXT_LIMIT)
-    said = text.strip()
-    tail = f"Action: {action}"
-    if said.endswith(tail):
-        said = said[: -len(tail)].rstrip()
-    return shorten(action, TEXT_LIMIT), shorten(said.removeprefix("Thought: "), TEXT_LIMIT)
+    """The action, and what the turn says besides it."""
+    said = shorten(without_action(action, text), TEXT_LIMIT)
+    return NO_ACTION_TITLE if action is None else shorten(action, TEXT_LIMIT), said

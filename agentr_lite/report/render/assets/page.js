@@ -54,9 +54,55 @@ for (const pick of picks) {
   });
 }
 
+// ---- held-out episodes: one evaluation is shown at a time ------------------------------------
+
+const playedSections = [...document.querySelectorAll(".played")];
+const playedPicks = [...document.querySelectorAll(".choice")];
+const tables = new Map();
+let episodesTable = null;
+
+function showPlayed(section) {
+  if (!episodesTable) return null;
+  for (const each of playedSections) each.hidden = each !== section;
+  for (const pick of playedPicks) {
+    if (pick.hash === `#${section.id}`) pick.setAttribute("aria-current", "true");
+    else pick.removeAttribute("aria-current");
+  }
+  if (!tables.has(section)) tables.set(section, new Episodes(section, episodesTable));
+  return tables.get(section);
+}
+
+for (const pick of playedPicks) {
+  pick.addEventListener("click", (event) => {
+    if (!episodesTable) return;
+    event.preventDefault();
+    showPlayed(document.getElementById(pick.hash.slice(1)));
+    history.replaceState(null, "", pick.hash);
+  });
+}
+
+async function startEpisodes() {
+  if (!playedSections.length) return;
+  document.querySelector("#episodes .unscripted").hidden = true;
+  try {
+    episodesTable = await unpack("episodes-table");
+  } catch (wrong) {
+    const told = make("p", "warning", `The transcripts cannot be shown: ${wrong.message}.`);
+    playedSections[0].before(told);
+    return;
+  }
+  for (const each of document.querySelectorAll("#episodes .scripted")) each.hidden = false;
+  const [, name, task] = location.hash.match(/^#(played-\d+)(?:-task-(\d+))?$/) || [];
+  const section = document.getElementById(name || "") || playedSections[0];
+  const shown = showPlayed(section);
+  if (task !== undefined && shown.set.rows[task]) await shown.open(shown.set.rows[task]);
+  else if (name) section.scrollIntoView();
+}
+
 function followHash() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (!target) return;
+  if (target.matches(".played")) showPlayed(target);
   if (target.matches(".tree")) showTree(target);
   if (target.matches("details")) target.open = true;
   target.scrollIntoView();
@@ -65,6 +111,7 @@ function followHash() {
 if (sections.length) showTree(sections[0]);
 window.addEventListener("hashchange", followHash);
 followHash();
+startEpisodes();
 
 // ---- print: all trees, splices and recipes are on paper; what they fold away is not ----------
 

@@ -25,7 +25,7 @@ from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import tuning
 from agentr_lite.actors.llamacpp.grammar import Constrained
 from agentr_lite.actors.llamacpp.isolated import IsolatedLane
-from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
+from agentr_lite.actors.llamacpp.lanes import Lanes
 from agentr_lite.actors.llamacpp.library import gpus, library_version, uses_gpu
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.plan import plan_isolated, plan_lanes
@@ -118,6 +118,7 @@ class LlamaCppActor(Actor):
                 live_tokens=live_tokens,
                 gpu=on_gpu,
                 n_threads=self._threads,
+                streams=False if deterministic else None,
             )
             # The digest of a large file takes seconds: compute it only if anything is stored.
             self._tuning = (
@@ -129,7 +130,7 @@ class LlamaCppActor(Actor):
             if deterministic:
                 plan = plan_isolated(plan, context_tokens=context_tokens, n_threads=self._threads)
             self._lanes = Lanes(
-                model, plan, n_threads=self._threads, kind=IsolatedLane if deterministic else Lane
+                model, plan, n_threads=self._threads, kind=IsolatedLane if deterministic else None
             )
         except BaseException:
             # The caller leaves weights that it passed in.

@@ -6,20 +6,23 @@ conversations are spread over several caches, with related ones together::
     weights ─┬─ lane 0: cache, prefix tree, scheduler    tree A, tree B
              └─ lane 1: cache, prefix tree, scheduler    tree C, tree D
 
-Each lane of a small model runs on its own thread.
+Each lane of a small model runs on its own thread. Where the plan asks for streams, a lane's
+conversations do not read each other's cells either (``StreamLane``).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Protocol
 
 from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.plan import LanePlan
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
 from agentr_lite.actors.llamacpp.scheduler import Counters, Job, Scheduler
+from agentr_lite.actors.llamacpp.stream_lane import StreamLane
 
 _BLOCK = 16
 """Tokens in a block; prefixes are compared block by block."""
@@ -28,6 +31,27 @@ _ROWS = 25
 _CALLS = 10
 """Expected number of calls in which conversations of a lane read each other's cells."""
 _KEPT_BLOCKS = 200_000
+_ROW_TOKENS = 3
+"""Generating a token in a wide step of streams costs as much as prefilling this many. Measured on
+SmolLM2-135M with 900 tokens of context: 2 as Q4_1, 3 as f16."""
+
+
+class AnyLane(Protocol):
+    """What all kinds of lanes have in common."""
+
+    @property
+    def context(self) -> Context:
+        """Its cache."""
+
+    @property
+    def counters(self) -> Counters:
+        """What it has done."""
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Carry out all jobs; see ``Scheduler.run``."""
+
+    def clear(self) -> None:
+        """Drop everything that was computed."""
 
 
 class Lane:
@@ -65,6 +89,11 @@ class Lane:
             stop=stop,
         )
 
+    @property
+    def counters(self) -> Counters:
+        """What the lane has done since it was made."""
+        return self.scheduler.counters
+
     def run(self, jobs: Sequence[Job]) -> None:
         """Carry out all jobs; see ``Scheduler.run``."""
         self.scheduler.run(jobs)
@@ -82,14 +111,20 @@ class Lanes:
     """
 
     def __init__(
-        self, model: Model, plan: LanePlan, *, n_threads: int, kind: type[Lane] = Lane
+        self,
+        model: Model,
+        plan: LanePlan,
+        *,
+        n_threads: int,
+        kind: Callable[..., AnyLane] | None = None,
     ) -> None:
         """
         Args:
             model: the weights, which all lanes share.
             plan: number and size of the lanes.
             n_threads: threads of all lanes together.
-            kind: the class of a lane.
+            kind: the class of a lane; default: ``StreamLane`` if the plan has streams, else
+                ``Lane``.
 
         Raises:
             ModelError: a cache cannot be made; all others are freed.
@@ -97,7 +132,9 @@ class Lanes:
         self._stop = threading.Event()
         self._cells_a_token = plan.cells_a_token
         self._lent = n_threads if plan.lends_threads else 0
-        self.lanes: list[Lane] = []
+        self._streams = bool(plan.streams)
+        kind = kind or (StreamLane if plan.streams else Lane)
+        self.lanes: list[AnyLane] = []
         try:
             for _ in range(plan.count):
                 threads = 1 if plan.parallel else n_threads
@@ -140,7 +177,7 @@ class Lanes:
         finally:
             self._stop.clear()
 
-    def _run_alone(self, lane: Lane, part: Sequence[Job]) -> None:
+    def _run_alone(self, lane: AnyLane, part: Sequence[Job]) -> None:
         if not self._lent:
             lane.run(part)
             return
@@ -154,7 +191,8 @@ class Lanes:
         """Choose a lane for every job: the cheapest one, with costs in prompt tokens.
 
         A job costs the tokens of its prompt that the lane has not seen. In addition, the job and
-        the jobs that the lane already has read each other's cells.
+        the jobs that the lane already has read each other's cells. Streams do not; there the job
+        waits for the lane's other jobs, so the lanes get equal work.
 
         Returns:
             For each job, the index of its lane.
@@ -163,6 +201,7 @@ class Lanes:
             return [0] * len(jobs)
         cells = [0] * len(self.lanes)
         rows = [0] * len(self.lanes)
+        work = [0] * len(self.lanes)
         now: dict[int, int] = {}
         chosen = []
         for job in jobs:
@@ -178,10 +217,14 @@ class Lanes:
                 foreign = max(0, cells[lane] - planned[lane])
                 reads = missing * foreign + _CALLS * (own_rows * foreign + rows[lane] * own)
                 cost = missing + reads / self._cells_a_token
+                if self._streams:
+                    cost = work[lane] + length - max(resident[lane], planned[lane])
                 if cost < best_cost:
                     best, best_cost = lane, cost
             cells[best] += length - planned[best]
             rows[best] += own_rows
+            missing = length - max(resident[best], planned[best])
+            work[best] += missing + _ROW_TOKENS * own_rows
             for key in chain:
                 now[key] = now.get(key, 0) | 1 << best
                 self._seen[key] = self._seen.get(key, 0) | 1 << best
@@ -209,7 +252,7 @@ class Lanes:
         """The sum of all lanes' counters."""
         total = Counters()
         for lane in self.lanes:
-            total.add(lane.scheduler.counters)
+            total.add(lane.counters)
         return total
 
     def reset(self) -> None:

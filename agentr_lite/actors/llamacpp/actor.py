@@ -66,6 +66,7 @@ class LlamaCppActor(Actor):
         thinking: bool = False,
         tuned: bool = True,
         deterministic: bool = False,
+        streams: bool | None = None,
         weights: Weights | None = None,
     ) -> None:
         """Load the model.
@@ -86,6 +87,8 @@ class LlamaCppActor(Actor):
             tuned: use the batch shapes that `agentr-lite doctor --tune` measured, if it was run.
             deterministic: answer each request by itself, so that no bit of its answers depends on
                 earlier or simultaneous requests. This is slower.
+            streams: whether each conversation gets cells of its own; default: chosen by the
+                model's size, see ``plan_lanes``. ``deterministic`` leaves no choice.
             weights: the loaded weights of ``path`` (for ``beside``). The actor is one of their
                 users; it leaves them when it is closed.
 
@@ -118,7 +121,7 @@ class LlamaCppActor(Actor):
                 live_tokens=live_tokens,
                 gpu=on_gpu,
                 n_threads=self._threads,
-                streams=False if deterministic else None,
+                streams=False if deterministic else streams,
             )
             # The digest of a large file takes seconds: compute it only if anything is stored.
             self._tuning = (
@@ -153,6 +156,7 @@ class LlamaCppActor(Actor):
             thinking=thinking,
             tuned=tuned,
             deterministic=deterministic,
+            streams=streams,
         )
         self._closed = False
 

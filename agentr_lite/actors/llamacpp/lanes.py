@@ -191,17 +191,18 @@ class Lanes:
         """Choose a lane for every job: the cheapest one, with costs in prompt tokens.
 
         A job costs the tokens of its prompt that the lane has not seen. In addition, the job and
-        the jobs that the lane already has read each other's cells. Streams do not; there the job
-        waits for the lane's other jobs, so the lanes get equal work.
+        the jobs that the lane already has read each other's cells. Streams do not, so lanes of
+        streams get equal work (``_spread``).
 
         Returns:
             For each job, the index of its lane.
         """
         if len(self.lanes) == 1:
             return [0] * len(jobs)
+        if self._streams:
+            return self._spread(jobs)
         cells = [0] * len(self.lanes)
         rows = [0] * len(self.lanes)
-        work = [0] * len(self.lanes)
         now: dict[int, int] = {}
         chosen = []
         for job in jobs:
@@ -217,21 +218,46 @@ class Lanes:
                 foreign = max(0, cells[lane] - planned[lane])
                 reads = missing * foreign + _CALLS * (own_rows * foreign + rows[lane] * own)
                 cost = missing + reads / self._cells_a_token
-                if self._streams:
-                    cost = work[lane] + length - max(resident[lane], planned[lane])
                 if cost < best_cost:
                     best, best_cost = lane, cost
             cells[best] += length - planned[best]
             rows[best] += own_rows
-            missing = length - max(resident[best], planned[best])
-            work[best] += missing + _ROW_TOKENS * own_rows
             for key in chain:
                 now[key] = now.get(key, 0) | 1 << best
-                self._seen[key] = self._seen.get(key, 0) | 1 << best
+            self._note(chain, best)
             chosen.append(best)
+        return chosen
+
+    def _spread(self, jobs: Sequence[Job]) -> list[int]:
+        """Choose lanes of streams: for every job, the lane that would be done with it first.
+
+        Work is counted in prompt tokens: those that a lane has not seen, and the samples' rows.
+        Equal prompts go to one lane, where their samples share rows.
+        """
+        work = [0] * len(self.lanes)
+        lane_of: dict[tuple[int, ...], int] = {}
+        chosen = []
+        for job in jobs:
+            chain = _chain(job.prompt)
+            seen = self._matched(chain, self._seen)
+            missing = [len(job.prompt) - tokens for tokens in seen]
+            prompt = tuple(job.prompt)
+            best = lane_of.get(prompt)
+            if best is None:
+                best = min(range(len(work)), key=lambda lane: (work[lane] + missing[lane], lane))
+                lane_of[prompt] = best
+            rows = sum(min(sample.max_tokens, _ROWS) for sample in job.samples)
+            work[best] += missing[best] + _ROW_TOKENS * rows
+            self._note(chain, best)
+            chosen.append(best)
+        return chosen
+
+    def _note(self, chain: Sequence[int], lane: int) -> None:
+        """Note that a lane sees a prompt."""
         if len(self._seen) > _KEPT_BLOCKS:
             self._seen.clear()
-        return chosen
+        for key in chain:
+            self._seen[key] = self._seen.get(key, 0) | 1 << lane
 
     def _matched(self, chain: Sequence[int], seen: dict[int, int]) -> list[int]:
         """For every lane, how many of a prompt's tokens it has according to ``seen``."""

@@ -69,6 +69,7 @@ def _playing(recipe: Recipe, *, searches: bool) -> str:
         gpu=False,
         n_threads=physical_cores(),
         live_tokens=live,
+        streams=False if recipe.agent.deterministic else None,
     )
     cells = plan.count * plan.n_cells * header.cell_bytes()
     evicted = plan.count * plan.spill_bytes

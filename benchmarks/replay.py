@@ -102,7 +102,8 @@ class Timer:
 def timed_context() -> Iterator[Timer]:
     """Add up the time in ``Context``'s slow methods in the block; exact only for one thread."""
     timer = Timer()
-    methods = {name: getattr(Context, name) for name in ("decode", "save_sequence", "load_sequence")}
+    slow = ("decode", "save_sequence", "load_sequence")
+    methods = {name: getattr(Context, name) for name in slow}
 
     def timed(method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:

@@ -1,7 +1,7 @@
 """Caches that conversations share, compared with streams of their own, on the same conversations.
 
-    python -m benchmarks.streams --model FILE                       # 1 greedy answer, as in evaluation
-    python -m benchmarks.streams --model FILE --samples 3           # siblings, as in search
+    python -m benchmarks.streams --model FILE                 # greedy answers, as in evaluation
+    python -m benchmarks.streams --model FILE --samples 3     # siblings, as in search
 
 Both kinds of lanes take turns in one process, so other work on the machine disturbs both. Each
 plays the same tasks of TextCraft: every conversation gets its answers in one call, goes on with one

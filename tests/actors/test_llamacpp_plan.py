@@ -123,8 +123,8 @@ def test_a_medium_model_with_many_threads_keeps_its_lanes(smollm2: SmolLm2) -> N
 
 
 def streams_of(model: Sized, **changes: Any) -> LanePlan:
-    wanted = {"context_tokens": 2048, "n_cells": None, "gpu": False, "n_threads": 2, **changes}
-    return plan_lanes(model, **wanted)
+    wanted: dict[str, Any] = {"context_tokens": 2048, "n_cells": None, "gpu": False, "n_threads": 2}
+    return plan_lanes(model, **{"live_tokens": 500 * 2048, **wanted, **changes})
 
 
 def test_a_medium_model_gets_a_lane_of_streams_for_each_thread(
@@ -156,13 +156,13 @@ def test_streams_take_no_more_than_shared_caches_and_their_ram(
 
     for free in (1, 2, 4, 8, 16, 64):
         monkeypatch.setattr(planning, "available_bytes", lambda free=free: free << 30)
-        for conversations in (1, 4, 12, 43, 500, None):
-            live = conversations and conversations * 2048
+        for conversations in (1, 4, 12, 43, 500):
+            live = conversations * 2048
             shared = streams_of(smollm2, live_tokens=live, streams=False)
             plan = streams_of(smollm2, live_tokens=live)
             assert most(plan) <= most(shared)
-            if plan.streams and conversations:
-                assert plan.streams <= max(4, -(-conversations // plan.count) + 1)
+            if plan.streams:
+                assert plan.streams <= -(-conversations // plan.count) + 1
     assert streams_of(smollm2, live_tokens=12 * 2048).streams == 7
 
 
@@ -176,6 +176,7 @@ def test_no_streams_where_they_were_not_measured_or_do_not_fit(
     assert not streams_of(smollm2, gpu=True).streams
     assert not streams_of(smollm2, gpu=True, streams=True).streams
     assert not streams_of(smollm2, n_cells=60_000).streams
+    assert not streams_of(smollm2, live_tokens=None).streams
     assert not streams_of(model).streams, "a small model"
     assert not streams_of(replace(smollm2, n_params=2_000_000_000)).streams
     window = {**smollm2.header.metadata, "llama.attention.sliding_window": 1024}

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,7 +203,7 @@ def test_the_ram_keeps_its_budget_and_the_last_used() -> None:
 
 
 def test_no_idle_stream_is_an_error() -> None:
-    memory, streams = make(1)
+    _, streams = make(1)
     streams.take([1, 2])
     with pytest.raises(RuntimeError, match="busy"):
         streams.take([1, 2])

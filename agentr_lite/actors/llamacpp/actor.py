@@ -174,6 +174,7 @@ class LlamaCppActor(Actor):
             "n_params": self._model.n_params,
             "context_tokens": self._context_tokens,
             "cache_tokens": [lane.context.n_cells for lane in self._lanes.lanes],
+            **({"streams": self._lanes.streams} if self._lanes.streams else {}),
             "threads": self._threads,
             **({"gpus": self._gpus} if self._gpus else {}),
             "deterministic": self._deterministic,

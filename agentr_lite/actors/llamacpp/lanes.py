@@ -108,6 +108,10 @@ class Lanes:
 
     A job's lane depends only on the jobs before it since ``reset``. So the same calls give the same
     batches, whatever the timing of the threads.
+
+    Attributes:
+        lanes: the lanes.
+        streams: the streams of each; 0: their conversations share cells.
     """
 
     def __init__(
@@ -132,7 +136,7 @@ class Lanes:
         self._stop = threading.Event()
         self._cells_a_token = plan.cells_a_token
         self._lent = n_threads if plan.lends_threads else 0
-        self._streams = bool(plan.streams)
+        self.streams = plan.streams
         kind = kind or (StreamLane if plan.streams else Lane)
         self.lanes: list[AnyLane] = []
         try:
@@ -199,7 +203,7 @@ class Lanes:
         """
         if len(self.lanes) == 1:
             return [0] * len(jobs)
-        if self._streams:
+        if self.streams:
             return self._spread(jobs)
         cells = [0] * len(self.lanes)
         rows = [0] * len(self.lanes)

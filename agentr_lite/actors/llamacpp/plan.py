@@ -144,7 +144,8 @@ def plan_lanes(
         live_tokens: most tokens of all conversations that are in play at a time; None: unknown.
             Evicted prefixes beyond these are those of conversations that are over.
         streams: whether each conversation gets cells of its own; default: if the model is of
-            medium size, on a CPU, and ``n_cells`` is None. A GPU and a small memory get none.
+            medium size, on a CPU, and ``live_tokens`` alone limits the caches: streams take their
+            memory at once. There are none on a GPU or in a small memory.
 
     Raises:
         ModelError: one conversation does not fit the free memory.
@@ -212,7 +213,7 @@ def plan_lanes(
         # A sliding window was not measured.
         slides = model.header.architecture_value("attention.sliding_window")
         medium = _STREAMS[0] <= model.n_params < _STREAMS[1]
-        streams = medium and not slides and n_cells is None
+        streams = medium and not slides and n_cells is None and live_tokens is not None
     if not streams:
         return plan
     most = None if live_tokens is None else -(-live_tokens // context_tokens)
@@ -251,7 +252,7 @@ def plan_streams(
         return plan
     if most is not None:
         # A copy for a sample that parts from its siblings needs a stream as well.
-        streams = min(streams, max(_FEW_STREAMS, -(-most // count) + 1))
+        streams = min(streams, -(-most // count) + 1)
     several = count > 1
     return replace(
         plan,

@@ -41,8 +41,17 @@ class FakeMemory:
         assert end == -1
         del self.cells[sequence][start:]
 
+    def copy_stream(self, source: int, targets: Sequence[int]) -> None:
+        self.copies += len(targets)
+        for target in targets:
+            assert target != source
+            self.cells[target] = list(self.cells[source])
+
+    def exchange_streams(self, left: int, right: int) -> None:
+        cells = self.cells
+        cells[left], cells[right] = cells[right], cells[left]
+
     def save_sequence(self, sequence: int) -> CellBytes:
-        self.copies += 1
         return np.array(self.cells[sequence], np.int32).view(np.uint8)
 
     def load_sequence(self, data: CellBytes, sequence: int) -> None:
@@ -396,6 +405,17 @@ def test_a_stop_empties_the_lane_and_it_works_again(case: Case, lane: StreamLane
     after = job(list(range(5, 40)), (9, 9))
     lane.run([after])
     assert after.cached_tokens == 0 and len(after.samples[0].tokens) == 2
+
+
+def test_a_stream_without_cells_replaces_one_that_has_some(lane: StreamLane) -> None:
+    context = lane.context
+    nothing = context.save_sequence(1)
+    context.decode([5, 6, 7], [0, 1, 2], [0, 0, 0], outputs=0)
+    context.exchange_streams(0, 1)
+    assert [context.last_position(sequence) for sequence in (0, 1)] == [-1, 2]
+    context.copy_stream(1, [0, 2])
+    context.load_sequence(nothing, 1)
+    assert [context.last_position(sequence) for sequence in (0, 1, 2)] == [2, -1, 2]
 
 
 def test_streams_share_no_cells(lane: StreamLane) -> None:

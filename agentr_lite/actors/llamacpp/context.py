@@ -65,8 +65,8 @@ class Context:
                 batch; with 255 ids, this takes a tenth of a very small model's time.
             exact: keep keys and values in f32; half precision changes the logits by about 0.01.
             unified: whether all sequences share the cells. Otherwise ``n_cells`` is divided
-                between them; only ``save_sequence`` and ``load_sequence`` move cells from one to
-                another, and each run of neighbouring ids in a batch is computed by itself.
+                between them; cells move from one to another only as whole sequences. Each run
+                of neighbouring ids in a batch is computed by itself.
 
         Raises:
             ModelError: there is not enough memory, or the model refuses these settings.
@@ -110,6 +110,7 @@ class Context:
         self.stream_cells = int(lib.llama_n_ctx_seq(self.handle))
         self._memory = lib.llama_get_memory(self.handle)
         self._batch = _Batch(lib, self.n_batch)
+        self._buffers: list[CellBytes] = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
         self._views: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
 
     def close(self) -> None:
@@ -228,17 +229,52 @@ class Context:
         Raises:
             ModelError: llama.cpp refuses.
         """
+        data = np.empty(self._saved_bytes(sequence), np.uint8)
+        self._save_to(data, sequence)
+        return data
+
+    def copy_stream(self, source: int, targets: Sequence[int]) -> None:
+        """Replace the cells of ``targets`` by copies of ``source``'s.
+
+        Raises:
+            ModelError: llama.cpp refuses.
+        """
+        data = self._scratch(0, source)
+        for target in targets:
+            self.load_sequence(data, target)
+
+    def exchange_streams(self, left: int, right: int) -> None:
+        """Let two sequences change places in the cache.
+
+        Raises:
+            ModelError: llama.cpp refuses.
+        """
+        ours, theirs = self._scratch(0, left), self._scratch(1, right)
+        self.load_sequence(theirs, left)
+        self.load_sequence(ours, right)
+
+    def _saved_bytes(self, sequence: int) -> int:
         self._check(sequence)
-        lib = self._lib
-        size = int(lib.llama_state_seq_get_size(self.handle, sequence))
-        data = np.empty(size, np.uint8)
+        return int(self._lib.llama_state_seq_get_size(self.handle, sequence))
+
+    def _save_to(self, data: CellBytes, sequence: int) -> None:
         clear_errors()
-        written = lib.llama_state_seq_get_data(self.handle, _bytes(data), size, sequence)
-        if written != size:
+        written = self._lib.llama_state_seq_get_data(
+            self.handle, _bytes(data), data.nbytes, sequence
+        )
+        if written != data.nbytes:
             raise ModelError(
                 f"llama.cpp cannot save its cache: {last_error() or 'no reason given'}",
                 hint=_REPORT,
             )
+
+    def _scratch(self, place: int, sequence: int) -> CellBytes:
+        """A sequence's cells in memory that is used again: new memory takes longer than a copy."""
+        size = self._saved_bytes(sequence)
+        if len(self._buffers[place]) < size:
+            self._buffers[place] = np.empty(size, np.uint8)
+        data = self._buffers[place][:size]
+        self._save_to(data, sequence)
         return data
 
     def load_sequence(self, data: CellBytes, sequence: int) -> None:
@@ -247,7 +283,8 @@ class Context:
         Raises:
             ModelError: there is too little room, or a context of another kind saved the cells.
         """
-        self._check(sequence)
+        # llama.cpp would leave the old cells if there were none to restore.
+        self.remove(sequence)
         clear_errors()
         read = self._lib.llama_state_seq_set_data(self.handle, _bytes(data), data.nbytes, sequence)
         if read != data.nbytes:

@@ -38,6 +38,12 @@ class StreamMemory(Protocol):
     def load_sequence(self, data: CellBytes, sequence: int) -> None:
         """Replace all cells by the saved ones."""
 
+    def copy_stream(self, source: int, targets: Sequence[int]) -> None:
+        """Replace all cells of ``targets`` by copies of ``source``'s."""
+
+    def exchange_streams(self, left: int, right: int) -> None:
+        """Let two sequences change places."""
+
     def clear(self) -> None:
         """Empty the cache."""
 
@@ -208,15 +214,13 @@ class Streams:
         target = self._continued(same, known)
         kept = same[target]
         if known > kept + self._worth:
-            if entry is not None and held > same[source]:
-                data, kept = entry.data, held
-            else:
-                data, kept = self._memory.save_sequence(source.sequence), same[source]
-                entry = None
             self._keep(target, 0)
-            self._memory.load_sequence(data, target.sequence)
-            if entry is not None:
+            kept = known
+            if entry is not None and held > same[source]:
+                self._memory.load_sequence(entry.data, target.sequence)
                 self.shelf.use(entry, held)
+            else:
+                self._memory.copy_stream(source.sequence, [target.sequence])
         else:
             self._keep(target, kept)
         self._memory.remove(target.sequence, kept)
@@ -242,17 +246,16 @@ class Streams:
     def fork(self, stream: Stream, count: int) -> list[Stream]:
         """Copies of a busy stream, busy too; ``count`` streams must be idle."""
         copies: list[Stream] = []
-        data = self._memory.save_sequence(stream.sequence) if count else None
         for _ in range(count):
             target = self._oldest()
             self._keep(target, 0)
-            assert data is not None
-            self._memory.load_sequence(data, target.sequence)
             target.length = 0
             target.extend(stream.tokens)
             target.busy = True
             self._touch(target)
             copies.append(target)
+        if copies:
+            self._memory.copy_stream(stream.sequence, [copy.sequence for copy in copies])
         return copies
 
     def release(self, stream: Stream) -> None:
@@ -276,14 +279,11 @@ class Streams:
                 self._exchange(stream, next(holes))
 
     def _exchange(self, stream: Stream, other: Stream) -> None:
-        memory = self._memory
-        ours = memory.save_sequence(stream.sequence)
-        theirs = memory.save_sequence(other.sequence) if other.length else None
-        memory.load_sequence(ours, other.sequence)
-        if theirs is None:
-            memory.remove(stream.sequence)
+        if other.length:
+            self._memory.exchange_streams(stream.sequence, other.sequence)
         else:
-            memory.load_sequence(theirs, stream.sequence)
+            self._memory.copy_stream(stream.sequence, [other.sequence])
+            self._memory.remove(stream.sequence)
         stream.sequence, other.sequence = other.sequence, stream.sequence
 
     def _oldest(self) -> Stream:

@@ -33,10 +33,13 @@ _LANES = ((50e6, 16, 4096), (_SMALL, 8, 2048))
 has at least the cells of one conversation."""
 _LITTLE_BYTES = 320 << 20
 """Caches up to this size are not made smaller where fewer tokens are in play."""
-_STREAMS = (50e6, 600e6)
-"""Models with this many parameters (from, to) get streams."""
+_STREAMS = (50e6, _SMALL)
+"""Models with this many parameters (from, to) get streams. Smaller ones lose by them: see
+docs/performance.md. Larger ones were not measured."""
 _STREAM_STEP = 256
 _FEW_STREAMS = 4
+_BUFFERS = 2
+"""Streams that a lane holds in RAM while it copies and exchanges them."""
 _MANY_STREAMS = 16
 """Streams of a lane. A step of more is hardly faster for each: see docs/performance.md."""
 _MUCH_BYTES = 256 << 20
@@ -104,7 +107,10 @@ class LanePlan:
     """Conversations that each lane holds in cells of their own (``StreamLane``); 0: all share the
     lane's cells (``Lane``)."""
     copy_tokens: int = 4
-    """Copying a stream costs as much as prefilling this many tokens."""
+    """Copying a stream costs as much as prefilling this many tokens: about 10 ms with 900 tokens of
+    SmolLM2-135M, where a token takes 4 to 7 ms, and a prompt takes 10 to 20 ms in addition."""
+    copy_bytes: int = 0
+    """Most RAM of each lane for copying streams."""
 
     def tuned(self, tuning: Tuning) -> LanePlan:
         """This plan with measured batch shapes; those of decoding do not concern streams."""
@@ -227,8 +233,10 @@ def plan_streams(
 ) -> LanePlan:
     """The plan for lanes whose conversations have cells of their own (``StreamLane``).
 
-    There are not more lanes than threads. All streams and the RAM for overwritten ones together
-    take no more memory than the caches and the RAM for evicted prefixes of ``plan``.
+    There are not more lanes than threads. A lane has a stream for each of its conversations and
+    one more, and at most 16. All streams, the RAM for copying them and the RAM for overwritten ones
+    together take no more memory than the caches and the RAM for evicted prefixes of ``plan``. But
+    streams take their part at once, while evicted prefixes take theirs as they come.
 
     Args:
         plan: for lanes with shared cells.
@@ -245,14 +253,11 @@ def plan_streams(
     budget = plan.count * (plan.n_cells * cell + plan.spill_bytes)
     fitting = budget // (size * cell)
     count = min(n_threads, plan.count)
-    while count > 1 and fitting // count < _FEW_STREAMS:
-        count //= 2
-    streams = min(_MANY_STREAMS, fitting // count)
-    if streams < _FEW_STREAMS:
+    # A copy for a sample that parts from its siblings needs a stream as well.
+    wanted = _MANY_STREAMS if most is None else min(_MANY_STREAMS, -(-most // count) + 1)
+    streams = min(wanted, fitting // count - _BUFFERS)
+    if streams < min(wanted, _FEW_STREAMS):
         return plan
-    if most is not None:
-        # A copy for a sample that parts from its siblings needs a stream as well.
-        streams = min(streams, -(-most // count) + 1)
     several = count > 1
     return replace(
         plan,
@@ -263,7 +268,8 @@ def plan_streams(
         lends_threads=plan.lends_threads and several,
         # It would halve the speed, and there are no foreign cells to skip.
         flash_attention=False,
-        spill_bytes=(budget - count * streams * size * cell) // count,
+        spill_bytes=budget // count - (streams + _BUFFERS) * size * cell,
+        copy_bytes=_BUFFERS * size * cell,
         sequences=streams,
         streams=streams,
     )

@@ -72,7 +72,7 @@ def _playing(recipe: Recipe, *, searches: bool) -> str:
         streams=False if recipe.agent.deterministic else None,
     )
     cells = plan.count * plan.n_cells * header.cell_bytes()
-    evicted = plan.count * plan.spill_bytes
+    evicted = plan.count * (plan.spill_bytes + plan.copy_bytes)
     total = _PROGRAM_BYTES + header.file_bytes + cells
     held = f" of {plan.count * plan.streams} conversations" if plan.streams else ""
     return (

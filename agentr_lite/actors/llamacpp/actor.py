@@ -87,8 +87,8 @@ class LlamaCppActor(Actor):
             tuned: use the batch shapes that `agentr-lite doctor --tune` measured, if it was run.
             deterministic: answer each request by itself, so that no bit of its answers depends on
                 earlier or simultaneous requests. This is slower.
-            streams: whether each conversation gets cells of its own; default: chosen by the
-                model's size, see ``plan_lanes``. ``deterministic`` leaves no choice.
+            streams: whether each conversation gets cells of its own; default: see ``plan_lanes``.
+                ``deterministic`` leaves no choice.
             weights: the loaded weights of ``path`` (for ``beside``). The actor is one of their
                 users; it leaves them when it is closed.
 

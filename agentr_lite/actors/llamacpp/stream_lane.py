@@ -1,4 +1,4 @@
-"""A lane whose conversations have cells of their own: for models of medium size on CPUs.
+"""A lane whose conversations have cells of their own, for models of medium size on CPUs.
 
 It has ``Lane``'s contract. All samples grow together, one token in each step. Samples that have
 drawn the same tokens so far share one stream, which is one row of the batch. Where their draws

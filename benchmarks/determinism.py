@@ -3,9 +3,10 @@
     python -m benchmarks.determinism [--model FILE]
 
 The engine answers the same prompts of a recorded search three times: each alone in an empty cache,
-all together, and together in another order with what is cached by then. This is done with the
-engine's defaults, with flash attention, and in the deterministic mode. The table shows the number
-of answers in which a token differs, and the largest difference of a log-likelihood.
+all together, and together in another order with what is cached by then. This is done with caches
+that conversations share, without and with flash attention; with streams; and in the deterministic
+mode. The table shows the number of answers in which a token differs, and the largest difference of
+a log-likelihood.
 """
 
 from __future__ import annotations
@@ -113,13 +114,23 @@ def main() -> None:
     calls = [call for call in Workload.load(RECORDED).calls if call.samples and call.samples[0]]
     calls = random.Random(7).sample(calls, min(options.prompts, len(calls)))
     model = Model(options.model)
-    plan = plan_lanes(
-        model, context_tokens=CONTEXT, n_cells=None, gpu=uses_gpu(), n_threads=options.threads
-    )
+    plans = {
+        streams: plan_lanes(
+            model,
+            context_tokens=CONTEXT,
+            n_cells=None,
+            gpu=uses_gpu(),
+            n_threads=options.threads,
+            streams=streams,
+        )
+        for streams in (False, True)
+    }
+    plan = plans[False]
     isolated = plan_isolated(plan, context_tokens=CONTEXT, n_threads=options.threads)
-    kinds: list[tuple[str, type[Lane], LanePlan]] = [
-        ("as it is", Lane, plan),
-        ("with flash attention", Lane, replace(plan, flash_attention=True)),
+    kinds: list[tuple[str, type[Lane] | None, LanePlan]] = [
+        ("shared cells", None, plan),
+        ("shared cells, flash attention", None, replace(plan, flash_attention=True)),
+        ("streams", None, plans[True]),
         ("deterministic", IsolatedLane, isolated),
     ]
     print(

@@ -18,7 +18,7 @@ import numpy as np
 from agentr_lite.actors.base import Sampling
 from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.isolated import IsolatedLane
-from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
+from agentr_lite.actors.llamacpp.lanes import Lanes
 from agentr_lite.actors.llamacpp.library import uses_gpu
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.plan import LanePlan, plan_isolated, plan_lanes
@@ -102,7 +102,8 @@ class Timer:
 def timed_context() -> Iterator[Timer]:
     """Add up the time in ``Context``'s slow methods in the block; exact only for one thread."""
     timer = Timer()
-    methods = {name: getattr(Context, name) for name in ("decode", "save", "load")}
+    slow = ("decode", "save_sequence", "load_sequence")
+    methods = {name: getattr(Context, name) for name in slow}
 
     def timed(method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
@@ -125,12 +126,14 @@ def timed_context() -> Iterator[Timer]:
 
 def make_plan(model: Model, *, context: int, n_threads: int, settings: Settings) -> LanePlan:
     """The engine's own plan with the changes in the settings."""
+    shared = settings.deterministic or settings.lanes is not None
     plan = plan_lanes(
         model,
         context_tokens=context,
         n_cells=settings.n_cells,
         gpu=uses_gpu(),
         n_threads=n_threads,
+        streams=False if shared else None,
     )
     if settings.lanes is not None:
         total = plan.count
@@ -166,7 +169,7 @@ def ours(
     """
     model = Model(path)
     plan = make_plan(model, context=context, n_threads=n_threads, settings=settings)
-    kind = IsolatedLane if settings.deterministic else Lane
+    kind = IsolatedLane if settings.deterministic else None
     lanes = Lanes(model, plan, n_threads=n_threads, kind=kind)
     with timed_context() as timer:
         started, cpu_started = time.perf_counter(), time.process_time()

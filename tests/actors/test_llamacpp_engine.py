@@ -14,11 +14,13 @@ from agentr_lite.actors.base import GenerateRequest, Sampling, ScoreRequest
 from agentr_lite.actors.chat.tokenizer import Tokenizer
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
 from agentr_lite.actors.llamacpp.context import SEQUENCES, Context
-from agentr_lite.actors.llamacpp.integrity import check_integrity
+from agentr_lite.actors.llamacpp.integrity import check_integrity, check_streams
+from agentr_lite.actors.llamacpp.lanes import Lane
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
 from agentr_lite.actors.llamacpp.sampler import Forced, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample, Scheduler
+from agentr_lite.actors.llamacpp.stream_lane import StreamLane
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
 from tests.support.tiny_gguf import TinyShape, write_tiny_adapter, write_tiny_model
@@ -33,9 +35,10 @@ def model_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return write_tiny_model(directory / "tiny.gguf", TinyShape(arch=request.param))
 
 
-@pytest.fixture(scope="module")
-def shared_actor(model_path: Path) -> Iterator[LlamaCppActor]:
-    actor = LlamaCppActor(model_path, context_tokens=CONTEXT, n_threads=2)
+@pytest.fixture(scope="module", params=[False, True], ids=["lanes", "streams"])
+def shared_actor(request: pytest.FixtureRequest, model_path: Path) -> Iterator[LlamaCppActor]:
+    actor = LlamaCppActor(model_path, context_tokens=CONTEXT, n_threads=2, streams=request.param)
+    assert all(isinstance(lane, StreamLane) == request.param for lane in actor._lanes.lanes)
     yield actor
     actor.close()
 
@@ -68,8 +71,11 @@ def requests(count: int, samples: int = 4, **sampling: float) -> list[GenerateRe
 
 def check(actor: LlamaCppActor) -> None:
     for lane in actor._lanes.lanes:
-        check_integrity(lane.tree)
-        assert lane.tree.pinned == 0
+        if isinstance(lane, StreamLane):
+            check_streams(lane.streams, lane.context)
+        elif isinstance(lane, Lane):
+            check_integrity(lane.tree)
+            assert lane.tree.pinned == 0
 
 
 def assert_same_but_for_near_ties(

@@ -15,9 +15,10 @@ from agentr_lite.actors.llamacpp.lanes import Lanes
 from agentr_lite.actors.llamacpp.library import Gpu
 from agentr_lite.actors.llamacpp.machine import available_bytes, physical_cores
 from agentr_lite.actors.llamacpp.model import Model
-from agentr_lite.actors.llamacpp.plan import LanePlan, plan_lanes
+from agentr_lite.actors.llamacpp.plan import LanePlan, Sized, plan_lanes
 from agentr_lite.actors.llamacpp.sampler import Greedy
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample
+from agentr_lite.actors.llamacpp.tuning import Tuning
 from agentr_lite.core.errors import ModelError
 from tests.support.tiny_gguf import write_tiny_model
 
@@ -99,6 +100,7 @@ def test_caches_hold_no_more_than_is_in_play(
             gpu=False,
             n_threads=2,
             live_tokens=live_tokens,
+            streams=False,
         )
         assert plan.n_cells >= 3072
         return plan.count * plan.n_cells * cell, plan.count * plan.spill_bytes
@@ -112,10 +114,87 @@ def test_caches_hold_no_more_than_is_in_play(
 
 def test_a_medium_model_with_many_threads_keeps_its_lanes(smollm2: SmolLm2) -> None:
     counts = [
-        plan_lanes(smollm2, context_tokens=512, n_cells=None, gpu=False, n_threads=n).count
+        plan_lanes(
+            smollm2, context_tokens=512, n_cells=None, gpu=False, n_threads=n, streams=False
+        ).count
         for n in (1, 2, 4, 16)
     ]
     assert counts == [4, 4, 8, 8]
+
+
+def streams_of(model: Sized, **changes: Any) -> LanePlan:
+    wanted: dict[str, Any] = {"context_tokens": 2048, "n_cells": None, "gpu": False, "n_threads": 2}
+    return plan_lanes(model, **{"live_tokens": 500 * 2048, **wanted, **changes})
+
+
+def test_a_medium_model_gets_a_lane_of_streams_for_each_thread(
+    smollm2: SmolLm2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "available_bytes", lambda: 64 << 30)
+    assert not streams_of(smollm2).streams, "not unasked, so far"
+    monkeypatch.setattr(planning, "_STREAMS_BY_DEFAULT", True)
+    for threads in (1, 2, 4):
+        plan = streams_of(smollm2, n_threads=threads)
+        assert (plan.count, plan.streams, plan.sequences) == (threads, 16, 16)
+        assert plan.n_cells == 16 * 2048
+        assert plan.parallel and not plan.flash_attention
+    # llama.cpp rounds a stream's cells up.
+    assert streams_of(smollm2, context_tokens=2000).n_cells == 16 * 2048
+    large = replace(smollm2, n_params=494_000_000)
+    assert not streams_of(large).streams
+    two = streams_of(large, streams=True)
+    assert (two.count, two.parallel, two.lends_threads, two.streams) == (2, True, True, 16)
+    # Its weights would be read once for each lane.
+    four = streams_of(large, n_threads=4, streams=True)
+    assert (four.count, four.parallel, four.lends_threads, four.streams) == (1, False, False, 16)
+
+
+def test_streams_take_no_more_than_shared_caches_and_their_ram(
+    smollm2: SmolLm2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = smollm2.header.cell_bytes()
+    monkeypatch.setattr(planning, "_STREAMS_BY_DEFAULT", True)
+
+    def most(plan: LanePlan) -> int:
+        return plan.count * (plan.n_cells * cell + plan.spill_bytes + plan.copy_bytes)
+
+    for free in (1, 2, 4, 8, 16, 64):
+        monkeypatch.setattr(planning, "available_bytes", lambda free=free: free << 30)
+        for conversations in (1, 4, 12, 43, 500):
+            live = conversations * 2048
+            shared = streams_of(smollm2, live_tokens=live, streams=False)
+            plan = streams_of(smollm2, live_tokens=live)
+            assert most(plan) <= most(shared)
+            if plan.streams:
+                assert plan.streams <= -(-conversations // plan.count) + 1
+    few, some = (streams_of(smollm2, live_tokens=count * 2048) for count in (4, 12))
+    assert (few.count, few.streams, some.count, some.streams) == (2, 3, 2, 6)
+
+
+def test_no_streams_where_they_were_not_measured_or_do_not_fit(
+    smollm2: SmolLm2, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "available_bytes", lambda: 64 << 30)
+    monkeypatch.setattr(planning, "gpus", lambda: [card(64 << 30)])
+    monkeypatch.setattr(planning, "_STREAMS_BY_DEFAULT", True)
+    assert streams_of(smollm2).streams
+    assert not streams_of(smollm2, streams=False).streams
+    assert not streams_of(smollm2, gpu=True).streams
+    assert not streams_of(smollm2, gpu=True, streams=True).streams
+    assert not streams_of(smollm2, n_cells=60_000).streams
+    assert not streams_of(smollm2, live_tokens=None).streams
+    assert not streams_of(model).streams, "a small model"
+    assert not streams_of(replace(smollm2, n_params=2_000_000_000)).streams
+    window = {**smollm2.header.metadata, "llama.attention.sliding_window": 1024}
+    sliding = replace(smollm2, header=replace(smollm2.header, metadata=window))
+    assert not streams_of(sliding).streams
+    monkeypatch.setattr(planning, "available_bytes", lambda: 300 << 20)
+    assert streams_of(smollm2) == streams_of(smollm2, streams=False)
+
+
+def test_a_tuning_changes_only_the_micro_batch_of_streams(smollm2: SmolLm2) -> None:
+    plan = streams_of(smollm2, streams=True)
+    assert plan.tuned(Tuning(64, 1024, True)) == replace(plan, n_ubatch=1024, n_batch=1024)
 
 
 def test_few_cells_mean_few_lanes(model: Model) -> None:
@@ -217,10 +296,10 @@ def test_a_large_model_gets_one_cache_for_all_trees(
         model, context_tokens=64, n_cells=None, gpu=False, n_threads=4
     ).flash_attention
     monkeypatch.setattr(model, "n_params", 500_000_000)
-    plan = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False, n_threads=4)
+    plan = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False, n_threads=4, streams=False)
     # Wide steps pay there, and flash attention passes over other trees' cells.
     assert (plan.count, plan.parallel, plan.flash_attention) == (1, False, True)
-    two = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False, n_threads=2)
+    two = plan_lanes(model, context_tokens=64, n_cells=None, gpu=False, n_threads=2, streams=False)
     assert (two.count, two.parallel, two.flash_attention) == (2, True, True)
     assert two.n_cells * 2 == plan.n_cells
     lanes = Lanes(model, two, n_threads=2)

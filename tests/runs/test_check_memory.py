@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+import pytest
+
+from agentr_lite.actors.llamacpp import plan as planning
 from tests.support.command_line import Call
 
 
@@ -19,6 +23,19 @@ def test_playing_and_training_are_estimated(cli: Call) -> None:
     assert "GB for caches" in found["memory to play"]["message"]
     assert "for examples of 1,536 tokens" in found["memory to train"]["message"]
     assert found["memory to train"]["outcome"] == "ok"
+
+
+def test_conversations_with_cells_of_their_own_are_counted(
+    cli: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = checks(cli, "run", "textcraft")["memory to play"]["message"]
+    assert "GB for caches;" in before
+    monkeypatch.setattr(planning, "_STREAMS_BY_DEFAULT", True)
+    monkeypatch.setattr(planning, "_STREAMS", (0, 1e12))
+    after = checks(cli, "run", "textcraft")["memory to play"]["message"]
+    assert re.search(r"[0-9.]+ GB for caches of [0-9]+ conversations; at most", after)
+    alone = checks(cli, "run", "textcraft", "--set", "agent.deterministic=true")
+    assert "GB for caches;" in alone["memory to play"]["message"]
 
 
 def test_what_is_not_trained_needs_no_memory_for_it(cli: Call) -> None:

@@ -25,7 +25,7 @@ from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import tuning
 from agentr_lite.actors.llamacpp.grammar import Constrained
 from agentr_lite.actors.llamacpp.isolated import IsolatedLane
-from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
+from agentr_lite.actors.llamacpp.lanes import Lanes
 from agentr_lite.actors.llamacpp.library import gpus, library_version, uses_gpu
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.plan import plan_isolated, plan_lanes
@@ -66,6 +66,7 @@ class LlamaCppActor(Actor):
         thinking: bool = False,
         tuned: bool = True,
         deterministic: bool = False,
+        streams: bool | None = None,
         weights: Weights | None = None,
     ) -> None:
         """Load the model.
@@ -86,6 +87,8 @@ class LlamaCppActor(Actor):
             tuned: use the batch shapes that `agentr-lite doctor --tune` measured, if it was run.
             deterministic: answer each request by itself, so that no bit of its answers depends on
                 earlier or simultaneous requests. This is slower.
+            streams: whether each conversation gets cells of its own; default: see ``plan_lanes``.
+                ``deterministic`` leaves no choice.
             weights: the loaded weights of ``path`` (for ``beside``). The actor is one of their
                 users; it leaves them when it is closed.
 
@@ -118,6 +121,7 @@ class LlamaCppActor(Actor):
                 live_tokens=live_tokens,
                 gpu=on_gpu,
                 n_threads=self._threads,
+                streams=False if deterministic else streams,
             )
             # The digest of a large file takes seconds: compute it only if anything is stored.
             self._tuning = (
@@ -129,7 +133,7 @@ class LlamaCppActor(Actor):
             if deterministic:
                 plan = plan_isolated(plan, context_tokens=context_tokens, n_threads=self._threads)
             self._lanes = Lanes(
-                model, plan, n_threads=self._threads, kind=IsolatedLane if deterministic else Lane
+                model, plan, n_threads=self._threads, kind=IsolatedLane if deterministic else None
             )
         except BaseException:
             # The caller leaves weights that it passed in.
@@ -152,6 +156,7 @@ class LlamaCppActor(Actor):
             thinking=thinking,
             tuned=tuned,
             deterministic=deterministic,
+            streams=streams,
         )
         self._closed = False
 
@@ -169,6 +174,7 @@ class LlamaCppActor(Actor):
             "n_params": self._model.n_params,
             "context_tokens": self._context_tokens,
             "cache_tokens": [lane.context.n_cells for lane in self._lanes.lanes],
+            **({"streams": self._lanes.streams} if self._lanes.streams else {}),
             "threads": self._threads,
             **({"gpus": self._gpus} if self._gpus else {}),
             "deterministic": self._deterministic,

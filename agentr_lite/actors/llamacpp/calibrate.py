@@ -115,7 +115,15 @@ def calibrate(
     contexts: list[Context] = []
     try:
         n_threads = n_threads or physical_cores()
-        plan = plan_lanes(model, context_tokens=1024, n_cells=None, gpu=gpu, n_threads=n_threads)
+        # Streams use the micro-batch only.
+        plan = plan_lanes(
+            model,
+            context_tokens=1024,
+            n_cells=None,
+            gpu=gpu,
+            n_threads=n_threads,
+            streams=False,
+        )
         trees = max(1, _TREES // plan.count)
         # Each lane of a small model runs on one thread.
         threads = 1 if plan.parallel else n_threads

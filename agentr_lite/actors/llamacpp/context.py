@@ -1,4 +1,7 @@
-"""A guarded llama.cpp context: one batch, one unified cache, cells addressed by sequence id.
+"""A guarded llama.cpp context: one batch, one cache, cells addressed by sequence id.
+
+The cache is unified, so that all sequences share its cells, or it is divided into streams: each
+sequence has cells of its own, and attention reads no others.
 
 Some misuses of the C interface abort the process. Those that this project could make are turned
 into a ``ModelError`` here.
@@ -30,6 +33,7 @@ class Context:
 
     Attributes:
         n_cells: tokens that the cache holds for all sequences together.
+        stream_cells: tokens that the cache holds for one sequence.
         n_batch: most tokens in one ``decode``.
         sequences: number of sequence ids; they run from 0 to ``sequences - 1``.
     """
@@ -45,6 +49,7 @@ class Context:
         n_ubatch: int | None = None,
         sequences: int = SEQUENCES - 1,
         exact: bool = False,
+        unified: bool = True,
     ) -> None:
         """Allocate the cache.
 
@@ -59,6 +64,9 @@ class Context:
             sequences: number of ids, at most 255. llama.cpp looks at each pair of them for every
                 batch; with 255 ids, this takes a tenth of a very small model's time.
             exact: keep keys and values in f32; half precision changes the logits by about 0.01.
+            unified: whether all sequences share the cells. Otherwise ``n_cells`` is divided
+                between them; cells move from one to another only as whole sequences. Each run
+                of neighbouring ids in a batch is computed by itself.
 
         Raises:
             ModelError: there is not enough memory, or the model refuses these settings.
@@ -66,8 +74,9 @@ class Context:
         lib = self._lib = load_library()
         self.model = model
         self.sequences = sequences
-        # One spare id, for cells that are moved to or from RAM.
-        n_seq_max, self._spare = sequences + 1, sequences
+        # One spare id, for cells that are moved to or from RAM; a stream is moved as a whole.
+        self._spare = sequences if unified else None
+        n_seq_max = self._ids = sequences + 1 if unified else sequences
         if not 0 < n_seq_max <= SEQUENCES:
             raise ModelError(f"{sequences} sequences; 1 to {SEQUENCES - 1} are possible")
         # llama.cpp aborts if a batch, or the cache that limits it, is smaller than n_seq_max.
@@ -79,7 +88,7 @@ class Context:
         params.n_ubatch = n_ubatch or (512 if flash_attention else 256)
         params.n_seq_max = n_seq_max
         params.n_threads = params.n_threads_batch = n_threads
-        params.kv_unified = True
+        params.kv_unified = unified
         params.swa_full = True  # a sliding window's cache could not be rolled back or shared
         params.flash_attn_type = (
             lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
@@ -98,8 +107,10 @@ class Context:
                 hint="Too little memory? A smaller agent.context_tokens needs less.",
             )
         self.n_cells = int(lib.llama_n_ctx(self.handle))
+        self.stream_cells = int(lib.llama_n_ctx_seq(self.handle))
         self._memory = lib.llama_get_memory(self.handle)
         self._batch = _Batch(lib, self.n_batch)
+        self._buffers: list[CellBytes] = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
         self._views: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
 
     def close(self) -> None:
@@ -160,12 +171,15 @@ class Context:
 
     def copy_sequence(self, source: int, target: int, end: int) -> None:
         """Let ``target`` share ``source``'s cells at positions [0, end)."""
-        self._check(source, target)
-        self._lib.llama_memory_seq_cp(self._memory, source, target, 0, end)
+        self.copy_range(source, target, 0, end)
 
     def copy_range(self, source: int, target: int, start: int, end: int) -> None:
-        """Let ``target`` share ``source``'s cells at positions [start, end)."""
-        self._check(source, target)
+        """Let ``target`` share ``source``'s cells at positions [start, end).
+
+        Raises:
+            ModelError: the sequences are streams, which share no cells.
+        """
+        self._check(source, target, self._spare_id())
         self._lib.llama_memory_seq_cp(self._memory, source, target, start, end)
 
     def remove(self, sequence: int, start: int = 0, end: int = -1) -> None:
@@ -188,20 +202,13 @@ class Context:
         Raises:
             ModelError: llama.cpp refuses.
         """
-        lib = self._lib
         # llama.cpp saves whole sequences, so the spare one gets this part.
-        self.copy_range(sequence, self._spare, start, end)
-        size = int(lib.llama_state_seq_get_size(self.handle, self._spare))
-        data = np.empty(size, np.uint8)
-        clear_errors()
-        written = lib.llama_state_seq_get_data(self.handle, _bytes(data), size, self._spare)
-        self.remove(self._spare)
-        if written != size:
-            raise ModelError(
-                f"llama.cpp cannot save its cache: {last_error() or 'no reason given'}",
-                hint=_REPORT,
-            )
-        return data
+        spare = self._spare_id()
+        self.copy_range(sequence, spare, start, end)
+        try:
+            return self.save_sequence(spare)
+        finally:
+            self.remove(spare)
 
     def load(self, data: CellBytes, sequence: int, start: int, end: int) -> None:
         """Restore the cells from ``save`` that lie at positions [start, end).
@@ -211,20 +218,88 @@ class Context:
         Raises:
             ModelError: there is too little room, or a context of another kind saved the cells.
         """
+        spare = self._spare_id()
+        self.load_sequence(data, spare)
+        self.copy_range(spare, sequence, start, end)
+        self.remove(spare)
+
+    def save_sequence(self, sequence: int) -> CellBytes:
+        """A copy of all of ``sequence``'s cells, of both keys and values.
+
+        Raises:
+            ModelError: llama.cpp refuses.
+        """
+        data = np.empty(self._saved_bytes(sequence), np.uint8)
+        self._save_to(data, sequence)
+        return data
+
+    def copy_stream(self, source: int, targets: Sequence[int]) -> None:
+        """Replace the cells of ``targets`` by copies of ``source``'s.
+
+        Raises:
+            ModelError: llama.cpp refuses.
+        """
+        data = self._scratch(0, source)
+        for target in targets:
+            self.load_sequence(data, target)
+
+    def exchange_streams(self, left: int, right: int) -> None:
+        """Let two sequences change places in the cache.
+
+        Raises:
+            ModelError: llama.cpp refuses.
+        """
+        ours, theirs = self._scratch(0, left), self._scratch(1, right)
+        self.load_sequence(theirs, left)
+        self.load_sequence(ours, right)
+
+    def _saved_bytes(self, sequence: int) -> int:
+        self._check(sequence)
+        return int(self._lib.llama_state_seq_get_size(self.handle, sequence))
+
+    def _save_to(self, data: CellBytes, sequence: int) -> None:
         clear_errors()
-        read = self._lib.llama_state_seq_set_data(
-            self.handle, _bytes(data), data.nbytes, self._spare
+        written = self._lib.llama_state_seq_get_data(
+            self.handle, _bytes(data), data.nbytes, sequence
         )
+        if written != data.nbytes:
+            raise ModelError(
+                f"llama.cpp cannot save its cache: {last_error() or 'no reason given'}",
+                hint=_REPORT,
+            )
+
+    def _scratch(self, place: int, sequence: int) -> CellBytes:
+        """A sequence's cells in memory that is used again: new memory takes longer than a copy."""
+        size = self._saved_bytes(sequence)
+        if len(self._buffers[place]) < size:
+            self._buffers[place] = np.empty(size, np.uint8)
+        data = self._buffers[place][:size]
+        self._save_to(data, sequence)
+        return data
+
+    def load_sequence(self, data: CellBytes, sequence: int) -> None:
+        """Replace ``sequence``'s cells by those from ``save_sequence``.
+
+        Raises:
+            ModelError: there is too little room, or a context of another kind saved the cells.
+        """
+        # llama.cpp would leave the old cells if there were none to restore.
+        self.remove(sequence)
+        clear_errors()
+        read = self._lib.llama_state_seq_set_data(self.handle, _bytes(data), data.nbytes, sequence)
         if read != data.nbytes:
             reason = last_error() or "no reason given"
             raise ModelError(f"llama.cpp cannot restore saved cells: {reason}", hint=_REPORT)
-        self.copy_range(self._spare, sequence, start, end)
-        self.remove(self._spare)
+
+    def _spare_id(self) -> int:
+        if self._spare is None:
+            raise ModelError("a stream's cells can be saved and restored only together")
+        return self._spare
 
     def _check(self, *sequences: int) -> None:
         for sequence in sequences:
-            if not 0 <= sequence <= self._spare:
-                raise ModelError(f"sequence id {sequence} is outside 0 to {self._spare}")
+            if not 0 <= sequence < self._ids:
+                raise ModelError(f"sequence id {sequence} is outside 0 to {self._ids - 1}")
 
     def clear(self) -> None:
         """Empty the cache."""

@@ -1,9 +1,11 @@
-"""Recounts what a prefix tree keeps count of, for tests."""
+"""Recounts what a prefix tree or the streams keep count of, for tests."""
 
 from __future__ import annotations
 
+from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
 from agentr_lite.actors.llamacpp.segments import NO_SEQUENCE, Saved, Segment
+from agentr_lite.actors.llamacpp.streams import Streams, begins
 
 
 def check_integrity(tree: PrefixTree) -> None:
@@ -68,3 +70,42 @@ def check_integrity(tree: PrefixTree) -> None:
         problems.append(f"{tree.used} cells of {tree.capacity} used")
     if problems:
         raise RuntimeError("prefix tree: " + "; ".join(sorted(set(problems))))
+
+
+def check_streams(streams: Streams, context: Context | None = None, *, busy: int = 0) -> None:
+    """Compare the streams' notes with each other, and with the cells.
+
+    Args:
+        streams: the notes.
+        context: holds the cells; None: they are not looked at.
+        busy: how many streams a continuation grows on.
+
+    Raises:
+        RuntimeError: they disagree (a bug).
+    """
+    problems = []
+    ids = sorted(stream.sequence for stream in streams.streams)
+    if ids != list(range(len(ids))):
+        problems.append("sequence ids are lost or held twice")
+    if sum(stream.busy for stream in streams.streams) != busy:
+        problems.append(f"not {busy} streams are busy")
+    if any(not 0 <= stream.length <= streams.capacity for stream in streams.streams):
+        problems.append("a stream is longer than its cells")
+    if context is not None:
+        for stream in streams.streams:
+            if context.last_position(stream.sequence) != stream.length - 1:
+                problems.append("a stream's cells are not its tokens'")
+    shelf = streams.shelf
+    if shelf.used_bytes != sum(entry.data.nbytes for entry in shelf.entries):
+        problems.append("saved cells are miscounted")
+    if shelf.used_bytes > shelf.budget_bytes:
+        problems.append("more cells are saved than the budget allows")
+    if any(
+        begins(longer.tokens, shorter.tokens)
+        for longer in shelf.entries
+        for shorter in shelf.entries
+        if longer is not shorter
+    ):
+        problems.append("cells are saved twice")
+    if problems:
+        raise RuntimeError("streams: " + "; ".join(sorted(set(problems))))

@@ -6,20 +6,23 @@ conversations are spread over several caches, with related ones together::
     weights ─┬─ lane 0: cache, prefix tree, scheduler    tree A, tree B
              └─ lane 1: cache, prefix tree, scheduler    tree C, tree D
 
-Each lane of a small model runs on its own thread.
+Each lane of a small model runs on its own thread. Where the plan asks for streams, a lane's
+conversations do not read each other's cells either (``StreamLane``).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Protocol
 
 from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.plan import LanePlan
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
 from agentr_lite.actors.llamacpp.scheduler import Counters, Job, Scheduler
+from agentr_lite.actors.llamacpp.stream_lane import StreamLane
 
 _BLOCK = 16
 """Tokens in a block; prefixes are compared block by block."""
@@ -28,6 +31,27 @@ _ROWS = 25
 _CALLS = 10
 """Expected number of calls in which conversations of a lane read each other's cells."""
 _KEPT_BLOCKS = 200_000
+_ROW_TOKENS = 3
+"""Generating a token in a wide step of streams costs as much as prefilling this many. Measured on
+SmolLM2-135M with 900 tokens of context: 2 as Q4_1, 3 as f16."""
+
+
+class AnyLane(Protocol):
+    """What all kinds of lanes have in common."""
+
+    @property
+    def context(self) -> Context:
+        """Its cache."""
+
+    @property
+    def counters(self) -> Counters:
+        """What it has done."""
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Carry out all jobs; see ``Scheduler.run``."""
+
+    def clear(self) -> None:
+        """Drop everything that was computed."""
 
 
 class Lane:
@@ -65,6 +89,11 @@ class Lane:
             stop=stop,
         )
 
+    @property
+    def counters(self) -> Counters:
+        """What the lane has done since it was made."""
+        return self.scheduler.counters
+
     def run(self, jobs: Sequence[Job]) -> None:
         """Carry out all jobs; see ``Scheduler.run``."""
         self.scheduler.run(jobs)
@@ -79,17 +108,27 @@ class Lanes:
 
     A job's lane depends only on the jobs before it since ``reset``. So the same calls give the same
     batches, whatever the timing of the threads.
+
+    Attributes:
+        lanes: the lanes.
+        streams: the streams of each; 0: their conversations share cells.
     """
 
     def __init__(
-        self, model: Model, plan: LanePlan, *, n_threads: int, kind: type[Lane] = Lane
+        self,
+        model: Model,
+        plan: LanePlan,
+        *,
+        n_threads: int,
+        kind: Callable[..., AnyLane] | None = None,
     ) -> None:
         """
         Args:
             model: the weights, which all lanes share.
             plan: number and size of the lanes.
             n_threads: threads of all lanes together.
-            kind: the class of a lane.
+            kind: the class of a lane; default: ``StreamLane`` if the plan has streams, else
+                ``Lane``.
 
         Raises:
             ModelError: a cache cannot be made; all others are freed.
@@ -97,7 +136,9 @@ class Lanes:
         self._stop = threading.Event()
         self._cells_a_token = plan.cells_a_token
         self._lent = n_threads if plan.lends_threads else 0
-        self.lanes: list[Lane] = []
+        self.streams = plan.streams
+        kind = kind or (StreamLane if plan.streams else Lane)
+        self.lanes: list[AnyLane] = []
         try:
             for _ in range(plan.count):
                 threads = 1 if plan.parallel else n_threads
@@ -140,7 +181,7 @@ class Lanes:
         finally:
             self._stop.clear()
 
-    def _run_alone(self, lane: Lane, part: Sequence[Job]) -> None:
+    def _run_alone(self, lane: AnyLane, part: Sequence[Job]) -> None:
         if not self._lent:
             lane.run(part)
             return
@@ -154,13 +195,16 @@ class Lanes:
         """Choose a lane for every job: the cheapest one, with costs in prompt tokens.
 
         A job costs the tokens of its prompt that the lane has not seen. In addition, the job and
-        the jobs that the lane already has read each other's cells.
+        the jobs that the lane already has read each other's cells. Streams do not, so lanes of
+        streams get equal work (``_spread``).
 
         Returns:
             For each job, the index of its lane.
         """
         if len(self.lanes) == 1:
             return [0] * len(jobs)
+        if self.streams:
+            return self._spread(jobs)
         cells = [0] * len(self.lanes)
         rows = [0] * len(self.lanes)
         now: dict[int, int] = {}
@@ -184,11 +228,40 @@ class Lanes:
             rows[best] += own_rows
             for key in chain:
                 now[key] = now.get(key, 0) | 1 << best
-                self._seen[key] = self._seen.get(key, 0) | 1 << best
+            self._note(chain, best)
             chosen.append(best)
+        return chosen
+
+    def _spread(self, jobs: Sequence[Job]) -> list[int]:
+        """Choose lanes of streams: for every job, the lane that would be done with it first.
+
+        Work is counted in prompt tokens: those that a lane has not seen, and the samples' rows.
+        Equal prompts go to one lane, where their samples share rows.
+        """
+        work = [0] * len(self.lanes)
+        lane_of: dict[tuple[int, ...], int] = {}
+        chosen = []
+        for job in jobs:
+            chain = _chain(job.prompt)
+            seen = self._matched(chain, self._seen)
+            missing = [len(job.prompt) - tokens for tokens in seen]
+            prompt = tuple(job.prompt)
+            best = lane_of.get(prompt)
+            if best is None:
+                best = min(range(len(work)), key=lambda lane: (work[lane] + missing[lane], lane))
+                lane_of[prompt] = best
+            rows = sum(min(sample.max_tokens, _ROWS) for sample in job.samples)
+            work[best] += missing[best] + _ROW_TOKENS * rows
+            self._note(chain, best)
+            chosen.append(best)
+        return chosen
+
+    def _note(self, chain: Sequence[int], lane: int) -> None:
+        """Note that a lane sees a prompt."""
         if len(self._seen) > _KEPT_BLOCKS:
             self._seen.clear()
-        return chosen
+        for key in chain:
+            self._seen[key] = self._seen.get(key, 0) | 1 << lane
 
     def _matched(self, chain: Sequence[int], seen: dict[int, int]) -> list[int]:
         """For every lane, how many of a prompt's tokens it has according to ``seen``."""
@@ -209,7 +282,7 @@ class Lanes:
         """The sum of all lanes' counters."""
         total = Counters()
         for lane in self.lanes:
-            total.add(lane.scheduler.counters)
+            total.add(lane.counters)
         return total
 
     def reset(self) -> None:

@@ -6,6 +6,9 @@ cache, 3,400 with four and 1,300 with sixteen, because an attention step reads t
 Flash attention skips other trees' cells. But its CPU kernel is slower on a tree's own cells, so
 that a recorded search takes this model 1.8 times as long. A 0.5B model is best with wide batches:
 one cache with flash attention takes 72 s of processor time, four caches without it take 126 s.
+
+Conversations can have cells of their own instead, see ``plan_streams``. With SmolLM2-135M, they
+make evaluations 1.2 to 1.4 times as fast and searches 1.0 to 1.1 times (``benchmarks/streams.py``).
 """
 
 from __future__ import annotations
@@ -31,6 +34,18 @@ _LANES = ((50e6, 16, 4096), (_SMALL, 8, 2048))
 has at least the cells of one conversation."""
 _LITTLE_BYTES = 320 << 20
 """Caches up to this size are not made smaller where fewer tokens are in play."""
+_STREAMS_BY_DEFAULT = False
+"""Whether models of medium size get streams unasked. They do not yet: a search in f16 gains nothing
+by them, and streams take their memory at once."""
+_STREAMS = (50e6, _SMALL)
+"""The medium size, in parameters (from, to). Smaller models lose by streams: see
+docs/performance.md. Larger ones were not measured."""
+_STREAM_STEP = 256
+_FEW_STREAMS = 4
+_BUFFERS = 2
+"""Streams that a lane holds in RAM while it copies and exchanges them."""
+_MANY_STREAMS = 16
+"""Streams of a lane. A step of more is hardly faster for each: see docs/performance.md."""
 _MUCH_BYTES = 256 << 20
 """Caches that take more get fewer lanes, but two for each thread; not those of the smallest
 models, whose lanes matter most."""
@@ -92,9 +107,23 @@ class LanePlan:
     """RAM for each lane's evicted prefixes."""
     sequences: int = _MOST_SEQUENCES
     """Sequence ids of each lane: one for each branch and for each leaf in the cache."""
+    streams: int = 0
+    """Conversations that each lane holds in cells of their own (``StreamLane``); 0: all share the
+    lane's cells (``Lane``)."""
+    copy_tokens: int = 4
+    """Copying a stream costs as much as prefilling this many tokens: about 10 ms with 900 tokens of
+    SmolLM2-135M, where a token takes 4 to 7 ms, and a prompt takes 10 to 20 ms in addition."""
+    copy_bytes: int = 0
+    """Most RAM of each lane for copying streams."""
 
     def tuned(self, tuning: Tuning) -> LanePlan:
-        """This plan with measured batch shapes."""
+        """This plan with measured batch shapes; those of decoding do not concern streams."""
+        if self.streams:
+            return replace(
+                self,
+                n_ubatch=tuning.micro_batch,
+                n_batch=max(self.n_batch, tuning.micro_batch),
+            )
         return replace(
             self,
             width=tuning.width,
@@ -112,6 +141,7 @@ def plan_lanes(
     gpu: bool,
     n_threads: int,
     live_tokens: int | None = None,
+    streams: bool | None = None,
 ) -> LanePlan:
     """Choose lanes for a model.
 
@@ -123,6 +153,8 @@ def plan_lanes(
         n_threads: threads of all lanes together.
         live_tokens: most tokens of all conversations that are in play at a time; None: unknown.
             Evicted prefixes beyond these are those of conversations that are over.
+        streams: whether each conversation gets cells of its own; None: the default, which is no.
+            There are none on a GPU or in a small memory.
 
     Raises:
         ModelError: one conversation does not fit the free memory.
@@ -175,7 +207,7 @@ def plan_lanes(
     width = model.header.architecture_value("embedding_length", 1)
     layers = model.header.architecture_value("block_count", 1)
     worth = _WORTH * model.n_params / max(1, width * layers)
-    return LanePlan(
+    plan = LanePlan(
         count,
         max(total // count, context_tokens),
         parallel=small or count == 2,
@@ -185,6 +217,70 @@ def plan_lanes(
         flash_attention=not small,
         spill_bytes=spill // count,
         sequences=_FEW_SEQUENCES if small else _MOST_SEQUENCES,
+    )
+    if streams is None:
+        # A sliding window was not measured.
+        slides = model.header.architecture_value("attention.sliding_window")
+        medium = _STREAMS[0] <= model.n_params < _STREAMS[1]
+        streams = (
+            _STREAMS_BY_DEFAULT
+            and medium
+            and not slides
+            and n_cells is None
+            and live_tokens is not None
+        )
+    if not streams:
+        return plan
+    most = None if live_tokens is None else -(-live_tokens // context_tokens)
+    return plan_streams(
+        plan, cell=cell, context_tokens=context_tokens, n_threads=n_threads, most=most
+    )
+
+
+def plan_streams(
+    plan: LanePlan, *, cell: int, context_tokens: int, n_threads: int, most: int | None = None
+) -> LanePlan:
+    """The plan for lanes whose conversations have cells of their own (``StreamLane``).
+
+    There are not more lanes than threads. A lane has a stream for each of its conversations and
+    one more, and at most 16. All streams, the RAM for copying them and the RAM for overwritten ones
+    together take no more memory than the caches and the RAM for evicted prefixes of ``plan``. But
+    streams take their part at once, while evicted prefixes take theirs as they come.
+
+    Args:
+        plan: for lanes with shared cells.
+        cell: bytes of a token's keys and values.
+        context_tokens: longest conversation; a stream holds one.
+        n_threads: threads of all lanes together.
+        most: most conversations that are in play at a time; None: unknown.
+
+    Returns:
+        The plan, or ``plan`` itself if a lane would hold too few conversations to gain.
+    """
+    # llama.cpp rounds a stream's cells up.
+    size = -(-context_tokens // _STREAM_STEP) * _STREAM_STEP
+    budget = plan.count * (plan.n_cells * cell + plan.spill_bytes)
+    fitting = budget // (size * cell)
+    count = min(n_threads, plan.count)
+    # A copy for a sample that parts from its siblings needs a stream as well.
+    wanted = _MANY_STREAMS if most is None else min(_MANY_STREAMS, -(-most // count) + 1)
+    streams = min(wanted, fitting // count - _BUFFERS)
+    if streams < min(wanted, _FEW_STREAMS):
+        return plan
+    several = count > 1
+    return replace(
+        plan,
+        count=count,
+        n_cells=streams * size,
+        # A large model's only lane uses all threads.
+        parallel=plan.parallel and (several or not plan.lends_threads),
+        lends_threads=plan.lends_threads and several,
+        # It would halve the speed, and there are no foreign cells to skip.
+        flash_attention=False,
+        spill_bytes=budget // count - (streams + _BUFFERS) * size * cell,
+        copy_bytes=_BUFFERS * size * cell,
+        sequences=streams,
+        streams=streams,
     )
 
 

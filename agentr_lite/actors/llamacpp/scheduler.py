@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 
@@ -288,13 +288,9 @@ class Scheduler:
 
     def _draw(self, live: Live, row: Row) -> None:
         """Let every sample of a branch draw; continue, split or end the branch."""
-        growing: dict[int, list[Sample]] = {}
+        growing = draw(live.samples, row, self._ends, self._piece)
         for sample in live.samples:
-            token = sample.chooser.choose(row)
-            ends = token in self._ends
-            if sample.accept(token, b"" if ends else self._piece(token), ends):
-                growing.setdefault(token, []).append(sample)
-            else:
+            if sample.finish_reason is not None:
                 self._reserved -= sample.max_tokens
                 self._growing -= 1
         if len(growing) == 1:
@@ -305,3 +301,26 @@ class Scheduler:
         for token, samples in growing.items():
             self._live.append(Live(self._tree.fork(segment), token, samples))
         self._tree.unpin(segment)
+
+
+def draw(
+    samples: Sequence[Sample], row: Row, ends: Collection[int], piece: Callable[[int], bytes]
+) -> dict[int, list[Sample]]:
+    """Let every sample of a branch draw its next token.
+
+    Args:
+        samples: the branch's.
+        row: its logits.
+        ends: tokens that end an answer.
+        piece: gives a token's text.
+
+    Returns:
+        The samples that continue, by the token that they drew.
+    """
+    growing: dict[int, list[Sample]] = {}
+    for sample in samples:
+        token = sample.chooser.choose(row)
+        ended = token in ends
+        if sample.accept(token, b"" if ended else piece(token), ended):
+            growing.setdefault(token, []).append(sample)
+    return growing

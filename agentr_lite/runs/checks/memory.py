@@ -69,13 +69,15 @@ def _playing(recipe: Recipe, *, searches: bool) -> str:
         gpu=False,
         n_threads=physical_cores(),
         live_tokens=live,
+        streams=False if recipe.agent.deterministic else None,
     )
     cells = plan.count * plan.n_cells * header.cell_bytes()
-    evicted = plan.count * plan.spill_bytes
+    evicted = plan.count * (plan.spill_bytes + plan.copy_bytes)
     total = _PROGRAM_BYTES + header.file_bytes + cells
+    held = f" of {plan.count * plan.streams} conversations" if plan.streams else ""
     return (
-        f"about {_gb(total)}, of these {_gb(cells)} for caches; at most {_gb(evicted)} more for"
-        " evicted prefixes"
+        f"about {_gb(total)}, of these {_gb(cells)} for caches{held}; at most {_gb(evicted)} more"
+        " for evicted prefixes"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -113,7 +114,8 @@ def test_a_copied_run_has_the_same_pairs_and_data_set(planted: Run, tmp_path: Pa
     store, run_id = planted
     build_dataset(store, run_id, 1, pair_recipe(), {})
     with Store.open(tmp_path / "new.db") as target:
-        # Other ids than in the source.
+        # Other ids than in the source. A run's own id names its moment, to a twentieth of a second.
+        time.sleep(0.2)
         other, _ = planted_run(tmp_path / "other.db", pair_recipe())
         with other:
             copy_run(other, target, runs.list_runs(other)[0].id)

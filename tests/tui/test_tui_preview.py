@@ -175,7 +175,7 @@ def test_the_palette_lists_nothing_twice_and_the_help_no_ids(made: tuple[Path, s
             lines = app.screen.query_one(DocumentView)._lines
             text = "\n".join("".join(part for part, _ in line) for line in lines)
             assert [name for name in BINDINGS_BY_ID if name in text] == []
-            for word in ("t′", "α, alpha", "naive", "parting"):
+            for word in ("t′", "alpha", "naive", "parting"):
                 assert f"\n {word} " in text
             assert "Explains this screen, its keys and its signs." in " ".join(text.split())
             await press(pilot, "escape")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.widget import Widget
 
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.rounds import round_name
@@ -23,12 +22,13 @@ from ..layout.episodes import outcome_span
 from ..layout.lines import Line, Span, one_line
 from ..navigation import ToEpisode
 from ..widgets.document_view import DocumentView
-from .base import InspectorScreen
+from .pages import PagesScreen
 
 
-class BesideScreen(InspectorScreen):
+class BesideScreen(PagesScreen):
     """The earlier round's episode on the left, the later one's on the right."""
 
+    DOCUMENT = "beside"
     HINT = (
         "Two episodes of the same task, by two rounds. They are aligned to their first difference:"
         " the first step whose action or answer is not the same. Left and right go through the"
@@ -86,16 +86,11 @@ class BesideScreen(InspectorScreen):
             keys: (task id, sample) of the tasks that left and right go through.
             at: the place of the first one to show.
         """
-        super().__init__(store)
+        super().__init__(store, keys, at)
         self._evals = evals
         self._rounds = list(rounds)
         self._keys = keys
-        self._at = at
-        self._with_shared = False
         self._drawn: object = None
-
-    def body(self) -> Iterable[Widget]:
-        yield DocumentView(id="beside")
 
     def refresh_data(self) -> None:
         key = self._keys[self._at]
@@ -110,7 +105,7 @@ class BesideScreen(InspectorScreen):
         run_id = self._evals[0].run_id
         self.crumbs(
             [run_id, task.name, "side by side"],
-            ((f"{self._at + 1} of {len(self._keys)} ", "dim"),),
+            self.place,
         )
         self.caption(self._outcome(items), self._tabs())
 
@@ -149,11 +144,6 @@ class BesideScreen(InspectorScreen):
             spans.append((f"[{name}]" if here else f" {name} ", "strong" if here else "dim"))
         return (*spans, (" ", "plain"))
 
-    def action_other(self, by: int) -> None:
-        """Go to the previous or the next task."""
-        self._at = max(0, min(self._at + by, len(self._keys) - 1))
-        self.reread()
-
     def action_round(self, side: int, by: int) -> None:
         """Choose another round for one side; the two sides never show the same one."""
         at = self._rounds[side] + by
@@ -162,11 +152,6 @@ class BesideScreen(InspectorScreen):
         if 0 <= at < len(self._evals):
             self._rounds[side] = at
             self.reread()
-
-    def action_everything(self) -> None:
-        """Show what is the same in both, or hide it again."""
-        self._with_shared = not self._with_shared
-        self.reread()
 
     def action_open(self) -> None:
         """Step through the later episode; through the earlier one where there is none."""

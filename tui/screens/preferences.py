@@ -23,8 +23,9 @@ from ..layout.preferences import PreferenceView, lay_out_preference
 from ..navigation import ToPreference
 from ..widgets.document_view import DocumentView
 from ..widgets.table import Table
-from .base import SORT, InspectorScreen
+from .base import SORT
 from .filter import ASK, FilterScreen
+from .pages import PagesScreen
 
 
 class PreferencesScreen(FilterScreen):
@@ -92,9 +93,10 @@ class PreferencesScreen(FilterScreen):
             self.go_to(ToPreference(ids, table.cursor))
 
 
-class PreferenceScreen(InspectorScreen):
+class PreferenceScreen(PagesScreen):
     """The shared end, the better continuation, and the worse one below it."""
 
+    DOCUMENT = "preference"
     HINT = (
         "First the step after which the two part, then the better continuation and the worse one,"
         " each with its reward or its value in the search."
@@ -121,14 +123,9 @@ class PreferenceScreen(InspectorScreen):
             preference_ids: the pairs that left and right go through.
             at: the place of the first one to show.
         """
-        super().__init__(store)
+        super().__init__(store, preference_ids, at)
         self._ids = preference_ids
-        self._at = at
-        self._with_shared = False
         self._shown: tuple[int, bool] | None = None
-
-    def body(self) -> Iterable[Widget]:
-        yield DocumentView(id="preference")
 
     def refresh_data(self) -> None:
         if self._shown == (self._at, self._with_shared):
@@ -140,18 +137,8 @@ class PreferenceScreen(InspectorScreen):
         self._shown = (self._at, self._with_shared)
         self.crumbs(
             [view.row.run_id, f"round {view.row.round}", f"preference {view.row.id}"],
-            ((f"{self._at + 1} of {len(self._ids)} ", "dim"),),
+            self.place,
         )
-
-    def action_other(self, by: int) -> None:
-        """Go to the previous or the next pair."""
-        self._at = max(0, min(self._at + by, len(self._ids) - 1))
-        self.reread()
-
-    def action_everything(self) -> None:
-        """Show the shared steps, or hide them again."""
-        self._with_shared = not self._with_shared
-        self.reread()
 
 
 def load_preference(store: Store, preference_id: int) -> PreferenceView:

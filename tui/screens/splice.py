@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.widget import Widget
 
 from agentr_lite.console.outcomes import SEGMENT_WORDS
 from agentr_lite.store import Store
@@ -14,12 +13,13 @@ from agentr_lite.store import Store
 from ..error_reader import read_splice
 from ..layout.side_by_side import lay_out_splice
 from ..widgets.document_view import DocumentView
-from .base import InspectorScreen
+from .pages import PagesScreen
 
 
-class SpliceScreen(InspectorScreen):
+class SpliceScreen(PagesScreen):
     """The bad trajectory on the left, the good one on the right, the revision below."""
 
+    DOCUMENT = "splice"
     HINT = (
         "On the left the bad trajectory with the critic's verdicts and t′, the last step that is"
         " kept; on the right the good one, from the node where they part. Below, the revision and"
@@ -49,14 +49,9 @@ class SpliceScreen(InspectorScreen):
             revision_ids: the revisions that left and right go through.
             at: the place of the first one to show.
         """
-        super().__init__(store)
+        super().__init__(store, revision_ids, at)
         self._ids = revision_ids
-        self._at = at
-        self._with_shared = False
         self._shown: tuple[int, bool] | None = None
-
-    def body(self) -> Iterable[Widget]:
-        yield DocumentView(id="splice")
 
     def refresh_data(self) -> None:
         if self._shown == (self._at, self._with_shared):
@@ -69,7 +64,7 @@ class SpliceScreen(InspectorScreen):
         self._shown = (self._at, self._with_shared)
         self.crumbs(
             [revision.run_id, f"round {revision.round}", f"splice {revision.id}"],
-            ((f"{self._at + 1} of {len(self._ids)} ", "dim"),),
+            self.place,
         )
         self.caption(
             (
@@ -81,16 +76,6 @@ class SpliceScreen(InspectorScreen):
                 (SEGMENT_WORDS["continuation"], "dim"),
             )
         )
-
-    def action_other(self, by: int) -> None:
-        """Go to the previous or the next splice."""
-        self._at = max(0, min(self._at + by, len(self._ids) - 1))
-        self.reread()
-
-    def action_everything(self) -> None:
-        """Show the shared steps, or hide them again."""
-        self._with_shared = not self._with_shared
-        self.reread()
 
     def action_result(self) -> None:
         """Scroll to the revision, or back to the beginning."""

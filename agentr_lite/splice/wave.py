@@ -165,14 +165,12 @@ def splice_wave(
         calls = _verify(works, recipe, round_index, env, actor, alpha)
         for result in results:
             result.recovery_calls = [call for tree_id, call in calls if tree_id == result.tree_id]
-    for result in results:
+    for tree, result in zip(trees, results, strict=True):
         mine = [work for work in works if work.tree.tree_id == result.tree_id]
         result.revisions = [work.revision for work in mine]
         paths = [work.path for work in mine]
         paths += [path for path in failed if path.tree_id == result.tree_id]
         result.judged = _judged_steps(paths, judgements)
-    for tree, result in zip(trees, results, strict=True):
-        mine = [work for work in works if work.tree.tree_id == result.tree_id]
         result.preferences = _preferences(tree, result.trajectories, mine, recipe.splice, alpha)
     return results
 

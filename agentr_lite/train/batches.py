@@ -117,7 +117,7 @@ def tokenize_example(
     Raises:
         ModelError: the template refuses the conversation.
         RewrittenTurns: the template shows finished turns otherwise than they were played.
-            ``tokenize_all`` then makes one sequence a turn.
+            ``tokenize_sequences`` then makes one sequence a turn.
     """
     tokens, mask = encoder.example(example.messages, example.loss)
     return Tokenized(tokens, mask, example.weight) if len(tokens) <= max_length else None
@@ -137,16 +137,34 @@ def tokenize_all(
         if not any(example.loss):
             dropped.no_loss += 1
             continue
-        try:
-            sequences = [tokenize_example(encoder, example, max_length)]
-        except RewrittenTurns:
-            sequences = [
-                tokenize_example(encoder, turn, max_length) for turn in split_turns(example)
-            ]
-        fitting = [sequence for sequence in sequences if sequence is not None]
-        dropped.too_long += len(sequences) - len(fitting)
+        fitting, too_long = tokenize_sequences(encoder, example, max_length)
+        dropped.too_long += too_long
         kept += fitting
     return kept, dropped
+
+
+def tokenize_sequences(
+    encoder: ChatEncoder, example: TrainExample, max_length: int
+) -> tuple[list[Tokenized], int]:
+    """Tokens of a conversation: one sequence, or one a flagged turn where a template asks for it.
+
+    Args:
+        encoder: from ``chat_encoder``.
+        example: the conversation.
+        max_length: of each sequence, in tokens.
+
+    Returns:
+        The sequences, and how many more there are that are too long.
+
+    Raises:
+        ModelError: the template refuses the conversation.
+    """
+    try:
+        sequences = [tokenize_example(encoder, example, max_length)]
+    except RewrittenTurns:
+        sequences = [tokenize_example(encoder, turn, max_length) for turn in split_turns(example)]
+    fitting = [sequence for sequence in sequences if sequence is not None]
+    return fitting, len(sequences) - len(fitting)
 
 
 def split_turns(example: TrainExample) -> list[TrainExample]:

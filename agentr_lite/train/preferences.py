@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentr_lite.actors.chat.encoder import ChatEncoder, RewrittenTurns
+from agentr_lite.actors.chat.encoder import ChatEncoder
 from agentr_lite.core.messages import Message
-from agentr_lite.train.batches import Tokenized, TrainExample, split_turns, tokenize_example
+from agentr_lite.train.batches import Tokenized, TrainExample, tokenize_sequences
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,5 @@ def _sequences(
 ) -> list[Tokenized] | None:
     """A continuation's tokens; None where they are too many."""
     whole = TrainExample([*pair.messages, *turns], [False] * len(pair.messages) + flags)
-    try:
-        sequences = [tokenize_example(encoder, whole, max_length)]
-    except RewrittenTurns:
-        sequences = [tokenize_example(encoder, turn, max_length) for turn in split_turns(whole)]
-    fitting = [sequence for sequence in sequences if sequence is not None]
-    return fitting if len(fitting) == len(sequences) else None
+    fitting, too_long = tokenize_sequences(encoder, whole, max_length)
+    return None if too_long else fitting

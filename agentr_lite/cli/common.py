@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from agentr_lite.cli.completion import complete_keys, complete_models, complete_recipes
+from agentr_lite.cli.completion import (
+    complete_keys,
+    complete_models,
+    complete_recipes,
+    complete_targets,
+)
 from agentr_lite.cli.env_options import env_settings
 from agentr_lite.core.errors import EnvironmentFault, UsageError
 from agentr_lite.runs.choice import Chosen
@@ -40,6 +45,29 @@ def db_option(function: F) -> F:
 def json_option(function: F) -> F:
     """``--json``: data as JSON on stdout, errors as JSON too."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def set_option(help_text: str, *, metavar: str = "KEY=VALUE") -> Callable[[F], F]:
+    """``--set``, any number of times; the command gets ``overrides``."""
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar=metavar,
+        help=help_text,
+        shell_complete=complete_keys,
+    )
+
+
+def targets_argument(function: F) -> F:
+    """The environments, the recipe or the run that a stage works on; at least one word."""
+    return click.argument(
+        "targets",
+        metavar="ENV|RECIPE|RUN",
+        nargs=-1,
+        required=True,
+        shell_complete=complete_targets,
+    )(function)
 
 
 def recipe_options(function: F) -> Callable[..., Any]:
@@ -71,14 +99,7 @@ def recipe_options(function: F) -> Callable[..., Any]:
             help="Shorthand for --set model=...: a GGUF, a name, mlx:DIRECTORY, openai:URL#MODEL.",
             shell_complete=complete_models,
         ),
-        click.option(
-            "--set",
-            "overrides",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Override a recipe key.",
-            shell_complete=complete_keys,
-        ),
+        set_option("Override a recipe key."),
         click.option(
             "--recipe",
             shell_complete=complete_recipes,

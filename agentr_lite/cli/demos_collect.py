@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.common import db_option, group_database, json_option, result_overrides
-from agentr_lite.cli.completion import complete_keys, complete_models, complete_new
+from agentr_lite.cli.common import (
+    db_option,
+    group_database,
+    json_option,
+    result_overrides,
+    set_option,
+)
+from agentr_lite.cli.completion import complete_models, complete_new
 from agentr_lite.cli.env_options import env_settings
 from agentr_lite.core.errors import AgentrError, UsageError
 from agentr_lite.runs.choice import Chosen
@@ -57,14 +63,7 @@ _ALPHA = click.option(
     help="With --model: the most episodes of a task; the first is greedy, the others are sampled.",
 )
 @_ALPHA
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a recipe key.",
-    shell_complete=complete_keys,
-)
+@set_option("Override a recipe key.")
 @click.option("--seed", type=int, help="Shorthand for --set seed=N; it chooses the tasks.")
 @env_settings
 @db_option

@@ -12,8 +12,8 @@ from agentr_lite.cli.common import (
     db_option,
     json_option,
     recipe_options,
+    targets_argument,
 )
-from agentr_lite.cli.completion import complete_targets
 from agentr_lite.console.streams import emit_json, emit_table, say
 from agentr_lite.core.errors import Interrupted
 from agentr_lite.core.rounds import START
@@ -25,13 +25,7 @@ DEFAULT_TASKS = 100
 
 
 @click.command()
-@click.argument(
-    "targets",
-    metavar="ENV|RECIPE|RUN",
-    nargs=-1,
-    required=True,
-    shell_complete=complete_targets,
-)
+@targets_argument
 @click.option(
     "--tasks",
     type=click.IntRange(1),

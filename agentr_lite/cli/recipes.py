@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from agentr_lite.cli.common import json_option
-from agentr_lite.cli.completion import complete_keys, complete_recipes
+from agentr_lite.cli.common import json_option, set_option
+from agentr_lite.cli.completion import complete_recipes
 from agentr_lite.console.streams import emit, emit_json, emit_table
 
 
@@ -27,14 +27,7 @@ def list_recipes(as_json: bool) -> None:
 
 @recipes.command("show")
 @click.argument("name", shell_complete=complete_recipes)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a key.",
-    shell_complete=complete_keys,
-)
+@set_option("Override a key.")
 @json_option
 def show_recipe(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Show NAME, a bundled recipe or a YAML file, with every key resolved."""

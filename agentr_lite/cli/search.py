@@ -14,8 +14,8 @@ from agentr_lite.cli.common import (
     db_option,
     json_option,
     recipe_options,
+    targets_argument,
 )
-from agentr_lite.cli.completion import complete_targets
 from agentr_lite.cli.learning import learning_json, say_learning
 from agentr_lite.console.streams import emit_json, emit_table, say, warn
 from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
@@ -27,13 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument(
-    "targets",
-    metavar="ENV|RECIPE|RUN",
-    nargs=-1,
-    required=True,
-    shell_complete=complete_targets,
-)
+@targets_argument
 @click.option("--round", "round_index", type=click.IntRange(1), help="Default: the next round.")
 @click.option("--redo", is_flag=True, help="Delete this round's trees and search again.")
 @recipe_options

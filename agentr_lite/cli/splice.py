@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.common import command_line, database_path, db_option, json_option
-from agentr_lite.cli.completion import complete_keys, complete_runs
+from agentr_lite.cli.common import command_line, database_path, db_option, json_option, set_option
+from agentr_lite.cli.completion import complete_runs
 from agentr_lite.cli.learning import learning_json, say_learning
 from agentr_lite.console.streams import emit_json, emit_table, say, warn
 from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted
@@ -34,14 +34,7 @@ if TYPE_CHECKING:
     help="Whether spliced trajectories are executed; off is the paper's way."
     "  [default: the recipe's]",
 )
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Another splice.* setting.",
-    shell_complete=complete_keys,
-)
+@set_option("Another splice.* setting.")
 @click.option("--redo", is_flag=True, help="Delete the round's revision data and begin again.")
 @db_option
 @json_option

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from agentr_lite.cli.common import command_line, database_path, db_option, json_option
-from agentr_lite.cli.completion import complete_keys, complete_runs
+from agentr_lite.cli.common import command_line, database_path, db_option, json_option, set_option
+from agentr_lite.cli.completion import complete_runs
 from agentr_lite.console.streams import emit_json, emit_table, say, warn
 from agentr_lite.core.errors import EXIT_NOTHING_TO_LEARN, Interrupted
 from agentr_lite.runs.claim import claimed
@@ -19,14 +19,7 @@ from agentr_lite.runs.claim import claimed
     "--round", "round_index", type=click.IntRange(1), help="Default: the last spliced round."
 )
 @click.option("--redo", is_flag=True, help="Train again, from the beginning.")
-@click.option(
-    "--set",
-    "overrides",
-    shell_complete=complete_keys,
-    multiple=True,
-    metavar="train.KEY=VALUE",
-    help="Train with other settings.",
-)
+@set_option("Train with other settings.", metavar="train.KEY=VALUE")
 @db_option
 @json_option
 @click.pass_context

@@ -1,4 +1,6 @@
-"""Write docs/commands.md, recipes.md, schema.md and the README's tree: ``python docs/generate.py``.
+"""Write commands.md, recipes.md, schema.md, and what other pages take from the program.
+
+``python docs/generate.py``
 
 A test renders the pages again and compares them with the files, so the files stay current.
 """
@@ -19,6 +21,7 @@ from typing import Any
 import click
 
 from agentr_lite.cli import cli
+from agentr_lite.console.glossary import BY_WORD
 from agentr_lite.recipe import loading, settings
 from agentr_lite.recipe.environments import SHORT_KEYS
 from agentr_lite.recipe.fields import Setting, settings_of
@@ -314,6 +317,12 @@ PAGES = {"commands.md": commands_page, "recipes.md": recipes_page, "schema.md": 
 
 _TREE = ("<!-- tree -->\n", "<!-- end of tree -->\n")
 """What the tree in the README stands between."""
+_WORDS = ("<!-- words -->\n", "<!-- end of words -->\n")
+"""What the words in how-it-works.md stand between."""
+_NEEDED = (
+    *("episode", "step", "base", "parting", "t′", "critic", "alpha", "beta", "reflection"),
+    *("revision", "naive", "verified", "recovery", "revision length", "inside the noise"),
+)
 _OTHER_FOLDERS = {
     "recipes": "The bundled recipes",
     "benchmarks": "Speed, side by side; each module is a command",
@@ -352,11 +361,22 @@ def _folder(path: Path, depth: int) -> list[str]:
     return lines
 
 
+def page_with_words() -> str:
+    """docs/how-it-works.md with the words that it needs, as the program explains them."""
+    text = (FOLDER / "how-it-works.md").read_text("utf-8")
+    before, begin, rest = text.partition(_WORDS[0])
+    _, end, after = rest.partition(_WORDS[1])
+    rows = [f"| {word} | {_cell(BY_WORD[word].meaning)} |\n" for word in _NEEDED]
+    return before + begin + "| word | meaning |\n|---|---|\n" + "".join(rows) + end + after
+
+
 def main() -> None:
-    """Write the pages and the README's tree."""
+    """Write the pages, the words and the README's tree."""
     for name, page in PAGES.items():
         (FOLDER / name).write_text(page(), encoding="utf-8")
         print(f"docs/{name}", file=sys.stderr)
+    (FOLDER / "how-it-works.md").write_text(page_with_words(), encoding="utf-8")
+    print("docs/how-it-works.md", file=sys.stderr)
     (ROOT / "README.md").write_text(readme_with_tree(), encoding="utf-8")
     print("README.md", file=sys.stderr)
 

@@ -84,7 +84,7 @@ def generate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["commands.md", "recipes.md"])
+@pytest.mark.parametrize("page", ["commands.md", "recipes.md", "schema.md"])
 def test_the_pages_are_current(generate: ModuleType, page: str) -> None:
     there = (ROOT / "docs" / page).read_text("utf-8")
     assert there == generate.PAGES[page](), "run `python docs/generate.py`"
@@ -93,6 +93,11 @@ def test_the_pages_are_current(generate: ModuleType, page: str) -> None:
 def test_the_readmes_tree_is_current(generate: ModuleType) -> None:
     there = (ROOT / "README.md").read_text("utf-8")
     assert there == generate.readme_with_tree(), "run `python docs/generate.py`"
+
+
+def test_the_words_of_how_it_works_are_current(generate: ModuleType) -> None:
+    there = (ROOT / "docs" / "how-it-works.md").read_text("utf-8")
+    assert there == generate.page_with_words(), "run `python docs/generate.py`"
 
 
 def test_every_command_and_option_is_on_the_page() -> None:

@@ -26,9 +26,9 @@ from agentr_lite.core.errors import UsageError
 def copy_model(model: str, kind: str, alias: str | None, as_json: bool) -> None:
     """Copy MODEL, a name or a GGUF file, in another type, and give the copy a name.
 
-    On processors, an f16 copy of a 4-bit model searches faster and takes more memory; it answers
-    the same up to rounding. `agentr-lite doctor --tune --model NAME` measures both. `models remove`
-    deletes the copy.
+    On a processor, an f16 copy of a 4-bit model may search faster; it takes more memory, and
+    answers the same up to rounding. `agentr-lite doctor --tune --model NAME` measures one model:
+    run it for both. `models remove` deletes the copy.
     """
     from agentr_lite.actors import named_models
     from agentr_lite.actors.digest import file_sha256

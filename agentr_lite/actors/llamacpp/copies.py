@@ -1,8 +1,7 @@
 """Copies of a model in another type of numbers, which a processor may read faster.
 
-In the search's wide batches, the type decides the speed more than the size does: llama.cpp has
-matrix products for batches of f16 and q8_0 on CPUs, and treats the rows of q4_1 one by one.
-``python -m benchmarks.engine`` measures it.
+llama.cpp's kernels for CPUs differ by type in how they compute batches, so in wide batches a larger
+type can be the faster one. docs/models.md has what was measured.
 """
 
 from __future__ import annotations

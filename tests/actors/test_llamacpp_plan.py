@@ -131,8 +131,6 @@ def test_a_medium_model_gets_a_lane_of_streams_for_each_thread(
     smollm2: SmolLm2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "available_bytes", lambda: 64 << 30)
-    assert not streams_of(smollm2).streams, "not unasked, so far"
-    monkeypatch.setattr(planning, "_STREAMS_BY_DEFAULT", True)
     for threads in (1, 2, 4):
         plan = streams_of(smollm2, n_threads=threads)
         assert (plan.count, plan.streams, plan.sequences) == (threads, 16, 16)
@@ -153,7 +151,6 @@ def test_streams_take_no_more_than_shared_caches_and_their_ram(
     smollm2: SmolLm2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = smollm2.header.cell_bytes()
-    monkeypatch.setattr(planning, "_STREAMS_BY_DEFAULT", True)
 
     def most(plan: LanePlan) -> int:
         return plan.count * (plan.n_cells * cell + plan.spill_bytes + plan.copy_bytes)
@@ -176,7 +173,6 @@ def test_no_streams_where_they_were_not_measured_or_do_not_fit(
 ) -> None:
     monkeypatch.setattr(planning, "available_bytes", lambda: 64 << 30)
     monkeypatch.setattr(planning, "gpus", lambda: [card(64 << 30)])
-    monkeypatch.setattr(planning, "_STREAMS_BY_DEFAULT", True)
     assert streams_of(smollm2).streams
     assert not streams_of(smollm2, streams=False).streams
     assert not streams_of(smollm2, gpu=True).streams

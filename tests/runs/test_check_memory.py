@@ -30,7 +30,6 @@ def test_conversations_with_cells_of_their_own_are_counted(
 ) -> None:
     before = checks(cli, "run", "textcraft")["memory to play"]["message"]
     assert "GB for caches;" in before
-    monkeypatch.setattr(planning, "_STREAMS_BY_DEFAULT", True)
     monkeypatch.setattr(planning, "_STREAMS", (0, 1e12))
     after = checks(cli, "run", "textcraft")["memory to play"]["message"]
     assert re.search(r"[0-9.]+ GB for caches of [0-9]+ conversations; at most", after)

@@ -34,12 +34,9 @@ _LANES = ((50e6, 16, 4096), (_SMALL, 8, 2048))
 has at least the cells of one conversation."""
 _LITTLE_BYTES = 320 << 20
 """Caches up to this size are not made smaller where fewer tokens are in play."""
-_STREAMS_BY_DEFAULT = False
-"""Whether models of medium size get streams unasked. They do not yet: a search in f16 gains nothing
-by them, and streams take their memory at once."""
 _STREAMS = (50e6, _SMALL)
-"""The medium size, in parameters (from, to). Smaller models lose by streams: see
-docs/performance.md. Larger ones were not measured."""
+"""Models of this size get streams unasked, in parameters (from, to). Smaller models lose by them:
+see docs/performance.md. Larger ones were not measured."""
 _STREAM_STEP = 256
 _FEW_STREAMS = 4
 _BUFFERS = 2
@@ -153,8 +150,8 @@ def plan_lanes(
         n_threads: threads of all lanes together.
         live_tokens: most tokens of all conversations that are in play at a time; None: unknown.
             Evicted prefixes beyond these are those of conversations that are over.
-        streams: whether each conversation gets cells of its own; None: the default, which is no.
-            There are none on a GPU or in a small memory.
+        streams: whether each conversation gets cells of its own; None: if the model is of medium
+            size. There are none on a GPU or in a small memory.
 
     Raises:
         ModelError: one conversation does not fit the free memory.
@@ -222,13 +219,7 @@ def plan_lanes(
         # A sliding window was not measured.
         slides = model.header.architecture_value("attention.sliding_window")
         medium = _STREAMS[0] <= model.n_params < _STREAMS[1]
-        streams = (
-            _STREAMS_BY_DEFAULT
-            and medium
-            and not slides
-            and n_cells is None
-            and live_tokens is not None
-        )
+        streams = medium and not slides and n_cells is None and live_tokens is not None
     if not streams:
         return plan
     most = None if live_tokens is None else -(-live_tokens // context_tokens)

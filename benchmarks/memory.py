@@ -25,6 +25,7 @@ from typing import Any
 from benchmarks import tables
 
 MATRIX = 1024
+WHOLE = "whole batch"
 LEARNT = 0.15
 """Share of the tokens with loss, in turns."""
 
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=1200, help="tokens of the longest example")
     parser.add_argument("--limits", type=float, nargs="*", default=[3.0, 0.0], help="train.memory")
     parser.add_argument("--steps", type=int, default=1, help="steps that are timed, after one")
+    parser.add_argument("--products", nargs="*", default=["float32"], help="train.products")
     parser.add_argument("--no-old", action="store_true", help="leave the whole batch out")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--gradients", type=Path, help=argparse.SUPPRESS)
@@ -49,8 +51,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model = write_random(folder / "model") if options.random else weights_of(options.model)
-        ways = [] if options.no_old else ["whole batch"]
-        ways += [f"{limit:g}" for limit in options.limits]
+        ways = [] if options.no_old else [WHOLE]
+        ways += [f"{limit:g} {kind}" for limit in options.limits for kind in options.products]
         rows = []
         for number, way in enumerate(ways):
             target = folder / f"{number}.npz"
@@ -138,7 +140,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     shape = directory_shape(Path(options.model))
     if shape is None:
         raise SystemExit(f"{options.model}: config.json does not say the model's sizes")
-    session.prepare(TrainSettings(), seed=1, steps=2, start_adapter=None)
+    limit, _, products = options.child.rpartition(" ")
+    whole = options.child == WHOLE
+    settings = TrainSettings(
+        memory=0.0 if whole else float(limit),
+        batch_size=options.batch,
+        products="bfloat16" if products == "bfloat16" else "float32",
+    )
+    session.prepare(settings, seed=1, steps=2, start_adapter=None)
     rng = np.random.default_rng(1)
     # An adapter that has been trained: its second factor is not 0.
     for module in session.model.modules():
@@ -153,7 +162,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     tokens = sum(len(example.tokens) for example in examples)
     speed = _gemm_speed()
     plan = None
-    if options.child == "whole batch":
+    if whole:
         mx.disable_compile()
         stack = blockwise_attention(), freed_memory_kept()
         with stack[0], stack[1]:
@@ -163,12 +172,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 options.steps,
             )
     else:
-        settings = TrainSettings(memory=float(options.child), batch_size=options.batch)
         plan = plan_memory(shape, settings, longest=options.length, cores=physical_cores())
         lengths = [len(example.tokens) for example in examples]
         rows = split(lengths, range(len(examples)), most_tokens=plan.part_tokens)
         parts = [make_part([examples[i] for i in part]) for part in rows]
-        with fast_steps():
+        with fast_steps(), session.products():
             workers = Workers(session.model, count=plan.workers, recomputed=plan.recomputed)
             figures = _timed(
                 lambda: workers.gradients(parts), lambda: workers.loss(parts), options.steps

@@ -362,6 +362,12 @@ class TrainSettings:
         low=0,
         high=10**6,
     )
+    products: Literal["float32", "bfloat16"] = setting(
+        "float32",
+        "Precision of the factors in matrix products on an x86 processor with Linux. `bfloat16` is"
+        " faster where the processor has units for it (AMX, AVX512-BF16), and needs the extra"
+        " `bfloat16`; sums, weights and everything else stay float32.",
+    )
     max_examples: int = setting(
         0, "At most this many of the agent's own examples; 0 = all.", low=0, high=10**9
     )

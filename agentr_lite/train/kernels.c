@@ -7,8 +7,13 @@
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-/* The loader chooses the widest version that this processor has. */
-#define WIDE __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+/* The loader chooses the widest version that this processor has. The name of a processor would only
+ * fit this one, not those that came after it. */
+#if __GNUC__ >= 12
+#define WIDE __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
 #else
 #define WIDE
 #endif

@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ from agentr_lite.core.json_values import load_json
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.train.batches import Tokenized
+from agentr_lite.train.bfloat16 import bfloat16_products, check_bfloat16
 from agentr_lite.train.branches import branches_possible, takes_branches
 from agentr_lite.train.cpu import fast_steps
 from agentr_lite.train.dpo import Floats, PreferenceLoss
@@ -71,6 +73,7 @@ class Session:
     Attributes:
         on_gpu: whether MLX computes on a GPU.
         memory: how batches are computed; it changes the speed and the memory, not the result.
+        products: what matrix products are computed in, once ``prepare`` has been called.
     """
 
     def __init__(self, model_dir: Path) -> None:
@@ -83,6 +86,7 @@ class Session:
         self.config: dict[str, Any] = {}
         self.on_gpu = not on_cpu()
         self.memory = MemoryPlan()
+        self.products: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
     def prepare(
         self, settings: TrainSettings, *, seed: int, steps: int, start_adapter: Path | None
@@ -90,14 +94,19 @@ class Session:
         """Put adapter layers on the model and make the optimizer.
 
         Args:
-            settings: rank, scale, layers, learning rate, warm-up, the gradient's largest norm.
+            settings: rank, scale, layers, learning rate, warm-up, the gradient's largest norm, and
+                the precision of products on a CPU.
             seed: of the adapter's initial values.
             steps: optimizer steps of the whole training, for the schedule.
             start_adapter: an adapter directory to start from.
 
         Raises:
             ModelError: the model has no place for adapters, or ``start_adapter`` does not fit.
+            UsageError: this machine cannot compute products of that precision.
         """
+        if settings.products == "bfloat16" and not self.on_gpu:
+            check_bfloat16()
+            self.products = bfloat16_products
         mx.random.seed(stream_seed(seed, "lora"))
         # mlx-lm draws from numpy's global generator in places.
         np.random.seed(stream_seed(seed, "lora", "numpy"))
@@ -195,7 +204,7 @@ class Session:
 
     @contextlib.contextmanager
     def _computing(self) -> Iterator[Workers]:
-        with quiet(), fast_steps(), branches_possible():
+        with quiet(), fast_steps(), branches_possible(), self.products():
             unwire = wire_memory()
             workers = Workers(
                 self.model, count=self.memory.workers, recomputed=self.memory.recomputed

@@ -9,6 +9,7 @@ compiler, or if numpy has another BLAS, MLX works as well, but slowly.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import importlib.util
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -46,6 +47,8 @@ class BlasStatus:
     reason: str
     sgemm: int | None = field(default=None, repr=False)
     """Address of OpenBLAS's ``cblas_sgemm`` with 64-bit integers, if MLX uses it."""
+    shim: ctypes.CDLL | None = field(default=None, repr=False)
+    """The library through which MLX calls it."""
 
 
 @lru_cache(maxsize=1)
@@ -78,7 +81,24 @@ def use_fast_blas() -> BlasStatus:
         return BlasStatus(False, f"MLX cannot use the fast BLAS ({_one_line(error)})")
     function = ctypes.cast(sgemm, ctypes.c_void_p)
     shim.agentr_lite_set_sgemm(function)
-    return BlasStatus(True, f"OpenBLAS of numpy ({libraries[0].name})", function.value)
+    return BlasStatus(True, f"OpenBLAS of numpy ({libraries[0].name})", function.value, shim)
+
+
+@contextlib.contextmanager
+def products_by(sgemm: int) -> Iterator[None]:
+    """Within: MLX's matrix products are computed by another function, in the whole process.
+
+    Args:
+        sgemm: address of a function with the arguments of OpenBLAS's ``cblas_sgemm`` with 64-bit
+            integers.
+    """
+    status = use_fast_blas()
+    assert status.shim is not None
+    status.shim.agentr_lite_set_sgemm(ctypes.c_void_p(sgemm))
+    try:
+        yield
+    finally:
+        status.shim.agentr_lite_set_sgemm(ctypes.c_void_p(status.sgemm))
 
 
 def _packages_dirs(package: str) -> list[Path]:

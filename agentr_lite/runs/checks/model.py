@@ -71,6 +71,7 @@ def check_adopted(checks: Checklist, recipe: Recipe, adapter: Path) -> None:
 
 def check_learner(checks: Checklist, recipe: Recipe) -> None:
     """Check the weights that are trained: family, files, chat template."""
+    _check_products(checks, recipe)
     subject = "training weights"
     if checks.is_refused(SUBJECT) and not recipe.train_model:
         # They would be found missing for the same reason.
@@ -88,6 +89,17 @@ def check_learner(checks: Checklist, recipe: Recipe) -> None:
             return
         training_template(recipe)
         checks.passed(subject, recipe.train_model or str(resolve_model(recipe.model).train_dir))
+
+
+def _check_products(checks: Checklist, recipe: Recipe) -> None:
+    """Check that this machine can compute ``train.products``."""
+    if recipe.train.products == "float32":
+        return
+    from agentr_lite.train.bfloat16 import check_bfloat16
+
+    with checks.refusals("train.products"):
+        check_bfloat16()
+        checks.passed("train.products", "bfloat16, by oneDNN")
 
 
 def _kind(spec: str) -> str:

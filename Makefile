@@ -6,11 +6,16 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 WITNESS := .work/witness
 WITNESS_STAMP := $(WITNESS)/.installed
-# GCC miscompiles llama.cpp's use of AMX (see has_unsafe_amx in agentr_lite/actors/llamacpp), so it
-# is compiled without, where the compiler knows the flags: the AVX-512 kernels take its place.
-NO_AMX := -mno-amx-tile -mno-amx-int8 -mno-amx-bf16
-ifeq ($(shell $(CC) $(NO_AMX) -x c -E /dev/null >/dev/null 2>&1 && echo yes),yes)
-export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_C_FLAGS='$(NO_AMX)' -DCMAKE_CXX_FLAGS='$(NO_AMX)'
+# GCC miscompiles llama.cpp's use of AMX without this header (see agentr_lite/actors/llamacpp/amx.py).
+ifeq ($(shell uname -sm),Linux x86_64)
+AMX := -include $(CURDIR)/agentr_lite/actors/llamacpp/amx_tileconfig.h
+# A path with spaces would be several flags. Then the AVX-512 kernels take AMX's place.
+ifneq ($(words $(CURDIR)),1)
+AMX := -mno-amx-tile -mno-amx-int8 -mno-amx-bf16
+endif
+ifeq ($(shell $(CC) $(AMX) -x c -E /dev/null >/dev/null 2>&1 && echo yes),yes)
+export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_C_FLAGS='$(AMX)' -DCMAKE_CXX_FLAGS='$(AMX)'
+endif
 endif
 
 .PHONY: help install dev run run-smollm2 test test-models soak smoke lint docs llama-tools bench package results starter clean

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.actors.llamacpp.library import has_unsafe_amx, load_library
+from agentr_lite.actors.llamacpp.amx import repacks
+from agentr_lite.actors.llamacpp.library import load_library
 from benchmarks import tables
 
 _VARIABLE = "LLAMA_CPP_LIB_PATH"
@@ -50,11 +51,6 @@ def python_kernels() -> str:
     text = str(load_library().llama_print_system_info().decode("utf-8", "replace")).strip()
     # A GPU's part comes first; the programs' logs are read from the processor's on.
     return text[max(0, text.find("CPU :")) :]
-
-
-def repacks() -> bool:
-    """Whether weights are rearranged for faster kernels, which some builds crash with."""
-    return not has_unsafe_amx()
 
 
 def let_the_class_agree() -> None:

@@ -20,6 +20,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from agentr_lite.actors.llamacpp import amx
+
 PACKAGE = "llama-cpp-python"
 FOLDER = Path(__file__).parent.parent / ".work" / "llama-tools"
 PROGRAMS = ("llama-server", "llama-batched-bench")
@@ -35,8 +37,8 @@ _OPTIONS = {
     "LLAMA_USE_PREBUILT_UI": "OFF",  # a prebuilt one would be downloaded
     "LLAMA_OPENSSL": "OFF",
 }
-_NO_AMX = ("-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16")
-"""Compiler flags without AMX: GCC 12 compiles ggml's AMX tiles wrongly; see ``has_unsafe_amx``."""
+_HEADER = Path(amx.__file__).with_name("amx_tileconfig.h")
+"""Without it, GCC 12 compiles ggml's AMX tiles wrongly."""
 
 
 def find_tools() -> Path | None:
@@ -85,13 +87,16 @@ def _build(source: Path | None, jobs: int) -> None:
             raise SystemExit(f"{program} is missing: apt install cmake build-essential")
     version = importlib.metadata.version(PACKAGE)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
+    with tempfile.TemporaryDirectory(dir=FOLDER) as scratch, tempfile.TemporaryDirectory() as plain:
         archive = source or _download(version, Path(scratch))
         tree = _unpack(archive, Path(scratch) / "source")
         build = Path(scratch) / "build"
         settings = dict(_OPTIONS)
-        if _accepts(_NO_AMX):
-            settings |= {f"CMAKE_{language}_FLAGS": " ".join(_NO_AMX) for language in ("C", "CXX")}
+        # A space in the repository's path would divide the flags.
+        header = shutil.copy(_HEADER, Path(plain) / _HEADER.name)
+        flags = ("-include", str(header))
+        if _accepts(flags):
+            settings |= {f"CMAKE_{language}_FLAGS": " ".join(flags) for language in ("C", "CXX")}
         configured = [f"-D{name}={value}" for name, value in settings.items()]
         _run(["cmake", "-S", str(tree), "-B", str(build), *configured])
         _run(["cmake", "--build", str(build), "-j", str(jobs), "--target", *PROGRAMS])

@@ -86,7 +86,8 @@ def _packages() -> list[Finding]:
 
 
 def _processor() -> list[Finding]:
-    from agentr_lite.actors.llamacpp.library import gpus, has_unsafe_amx, system_info
+    from agentr_lite.actors.llamacpp.amx import has_amx, repacks
+    from agentr_lite.actors.llamacpp.library import gpus, system_info
     from agentr_lite.actors.llamacpp.machine import physical_cores
 
     features = [name for name, there in system_info().items() if there]
@@ -94,14 +95,11 @@ def _processor() -> list[Finding]:
         Finding("processor", "ok", f"{platform.machine()}, {physical_cores()} cores to use"),
         Finding("llama.cpp", "ok", "compiled with " + " ".join(features)),
     ]
-    if has_unsafe_amx():
-        findings.append(
-            Finding(
-                "AMX",
-                "ok",
-                "not used: compiled by GCC, llama.cpp's AMX kernels crash",
-            )
-        )
+    if has_amx():
+        use = "used for quantized models"
+        if not repacks():
+            use = "not used: llama.cpp's AMX kernels are wrong in this build"
+        findings.append(Finding("AMX", "ok", use))
     cards = [
         f"{gpu.name}, {gpu.free_bytes / 2**30:.1f} of {gpu.total_bytes / 2**30:.1f} GiB free"
         for gpu in gpus()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from agentr_lite.actors.llamacpp.library import has_unsafe_amx, load_library
+from agentr_lite.actors.llamacpp.amx import repacks
+from agentr_lite.actors.llamacpp.library import load_library
 
 
 def llama_tokens(path: Path, text: str) -> list[int]:
@@ -30,7 +31,7 @@ def llama_logits(path: Path, tokens: list[int], adapter: Path | None = None) -> 
     """Logits after each token, shape (tokens, vocabulary)."""
     lib = load_library()
     params = lib.llama_model_default_params()
-    params.use_extra_bufts = not has_unsafe_amx()
+    params.use_extra_bufts = repacks()
     model = lib.llama_model_load_from_file(str(path).encode(), params)
     assert model, f"llama.cpp refuses {path}"
     context = _context(lib, model, len(tokens))

@@ -40,7 +40,7 @@ def write_copy(source: Path, target: Path, kind: str) -> None:
         ModelError: the source is damaged, is in several files, or has a type that llama.cpp cannot
             convert; or the disk has too little space.
     """
-    constant, bits = TYPES[kind]
+    bits = TYPES[kind][1]
     header = check_model_file(source)
     if header.metadata.get("split.count", 1) not in (0, 1):
         raise ModelError(
@@ -51,21 +51,35 @@ def write_copy(source: Path, target: Path, kind: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     needed = round((header.parameters() or 0) * bits / 8)
     check_space(target.parent, needed)
-    library = load_library()
-    settings = library.llama_model_quantize_default_params()
-    settings.ftype = getattr(library, constant)
-    settings.allow_requantize = True
-    settings.nthread = physical_cores()
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".copy.") as scratch:
         made = Path(scratch) / target.name
-        clear_errors()
-        failed = library.llama_model_quantize(
-            str(source).encode(), str(made).encode(), ctypes.byref(settings)
-        )
-        if failed or not made.exists():
-            raise ModelError(
-                f"llama.cpp cannot copy {source} as {kind}: {last_error() or 'it gave no reason'}",
-                hint="Is the disk full? Some types cannot be converted; q8_0 and f16 can.",
-            )
+        quantize(source, made, kind)
         check_model_file(made)
         made.replace(target)
+
+
+def quantize(source: Path, target: Path, kind: str) -> None:
+    """Let llama.cpp write a model in another type, without further checks.
+
+    Args:
+        source: a GGUF file that llama.cpp can open.
+        target: the file to write.
+        kind: one of ``TYPES``.
+
+    Raises:
+        ModelError: llama.cpp cannot do it.
+    """
+    library = load_library()
+    settings = library.llama_model_quantize_default_params()
+    settings.ftype = getattr(library, TYPES[kind][0])
+    settings.allow_requantize = True
+    settings.nthread = physical_cores()
+    clear_errors()
+    failed = library.llama_model_quantize(
+        str(source).encode(), str(target).encode(), ctypes.byref(settings)
+    )
+    if failed or not target.exists():
+        raise ModelError(
+            f"llama.cpp cannot copy {source} as {kind}: {last_error() or 'it gave no reason'}",
+            hint="Is the disk full? Some types cannot be converted; q8_0 and f16 can.",
+        )

@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -115,13 +116,10 @@ def gpus() -> list[Gpu]:
     return found
 
 
-def has_unsafe_amx() -> bool:
-    """Whether quantized matrices would be multiplied by AMX tile instructions.
-
-    Builds by GCC crash there: its ``_tile_loadconfig`` declares only the first 8 of the 64
-    bytes as read, so the optimizer drops the rest of the tile configuration.
-    """
-    return system_info().get("AMX_INT8", False)
+def library_files(name: str) -> list[Path]:
+    """The files of one of llama.cpp's shared libraries, e.g. ``ggml-cpu``."""
+    package = Path(str(load_library().__file__)).parent
+    return sorted({file.resolve() for file in package.glob(f"lib/*{name}*") if file.is_file()})
 
 
 def clear_errors() -> None:

@@ -7,10 +7,10 @@ import re
 from functools import cached_property
 from pathlib import Path
 
+from agentr_lite.actors.llamacpp.amx import repacks
 from agentr_lite.actors.llamacpp.gguf_header import check_model_file
 from agentr_lite.actors.llamacpp.library import (
     clear_errors,
-    has_unsafe_amx,
     last_error,
     load_library,
     uses_gpu,
@@ -62,13 +62,21 @@ class Model:
         vocab: ``llama_vocab *``, the model's own.
     """
 
-    def __init__(self, path: Path, *, n_gpu_layers: int = -1, tried: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        n_gpu_layers: int = -1,
+        tried: bool = False,
+        repacked: bool | None = None,
+    ) -> None:
         """Check the file's header, open it in a child process if it is unknown, then load it.
 
         Args:
             path: a GGUF file.
             n_gpu_layers: -1 = all, if llama.cpp was built with GPU support.
             tried: open it in this process, known or not.
+            repacked: let llama.cpp rearrange quantized weights; default: where that is safe.
 
         Args:
             path: a GGUF file.
@@ -91,7 +99,7 @@ class Model:
             # devices, which ends with NULL, leaves none.
             self._devices = (ctypes.c_void_p * 1)(None)
             params.devices = ctypes.addressof(self._devices)
-        params.use_extra_bufts = not has_unsafe_amx()
+        params.use_extra_bufts = repacks() if repacked is None else repacked
         self.handle = lib.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:
             raise _not_loadable(path)

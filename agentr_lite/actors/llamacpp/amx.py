@@ -1,9 +1,9 @@
 """Finds out whether llama.cpp's AMX kernels, which multiply quantized matrices, are right here.
 
-Builds by GCC 12 crash in them: its ``_tile_loadconfig`` declares only the first 8 of the 64 bytes as
-read, so the optimizer drops the rest of the tile configuration. Builds by other compilers, and those
-with ``agentr_lite/actors/llamacpp/amx_tileconfig.h``, are sound. A library does not say how it was
-built. So the kernels are tried once, in a child process, against the plain ones.
+Builds by GCC 12 crash in them: its ``_tile_loadconfig`` declares only the first 8 of the 64 bytes
+as read, so the optimizer drops the rest of the tile configuration. Builds by other compilers are
+sound, and so are those by GCC with ``amx_tileconfig.h``. A library does not say how it was built.
+So the kernels are tried once, in a child process, against the plain ones.
 """
 
 from __future__ import annotations

@@ -69,8 +69,9 @@ QWEN3_5_0_8B = HybridShape(
     groups=16,
     ranks=16,
 )
-"""The sizes by which llama.cpp's loader tells Qwen3.5-0.8B: 24 layers, each fourth with attention,
-16 heads of 128 x 128 in the others. The state of one conversation is 19 MB."""
+"""Sizes of Qwen3.5-0.8B: each fourth layer has attention, and the others 16 heads of 128 x 128, so
+that the state of one conversation takes 20 MB."""
+QWEN3_5_VOCABULARY = 248_320
 LFM2_350M = HybridShape(
     "lfm2",
     layers=16,
@@ -82,7 +83,8 @@ LFM2_350M = HybridShape(
     attention=(2, 5, 8, 10, 12, 14),
     kernel=3,
 )
-"""Source: config.json of LFM2-350M, with the hidden width that its converter computes."""
+"""Sizes of LFM2-350M: ten layers with short convolutions, whose state takes 82 kB."""
+LFM2_350M_VOCABULARY = 65_536
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Vocabulary:
         tokens += [f"<|unused_{index}|>" for index in range(missing)]
         types += [int(gguf.TokenType.UNUSED)] * missing
         merges, pre, eos = (field(f"ggml.{name}") for name in ("merges", "pre", "eos_token_id"))
-        return cls(tokens, types, merges, pre, int(eos), field("chat_template"))
+        return cls(tokens, types, merges, pre, int(eos))
 
 
 def write_hybrid(

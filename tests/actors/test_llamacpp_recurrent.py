@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agentr_lite.actors.base import GenerateRequest, Sampling, ScoreRequest
-from agentr_lite.actors.llamacpp.actor import LlamaCppActor
+from agentr_lite.actors.base import Sampling
 from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.integrity import check_streams
 from agentr_lite.actors.llamacpp.model import Model
@@ -20,8 +19,6 @@ from agentr_lite.actors.llamacpp.plan import LanePlan
 from agentr_lite.actors.llamacpp.sampler import Forced, Greedy, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from agentr_lite.actors.llamacpp.stream_lane import StreamLane
-from agentr_lite.core.errors import ModelError
-from agentr_lite.core.messages import Message
 from tests.support.tiny_hybrids import FAMILIES, write_tiny_hybrid
 
 CAPACITY = 256

@@ -67,8 +67,7 @@ def recurrent_layers(header: Header) -> list[bool]:
         return [layer not in predicts and (layer + 1) % interval > 0 for layer in range(count)]
     projects = _projections(header)
     return [
-        layer not in predicts and not heads[layer] and not projects[layer]
-        for layer in range(count)
+        layer not in predicts and not heads[layer] and not projects[layer] for layer in range(count)
     ]
 
 

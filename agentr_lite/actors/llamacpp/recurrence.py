@@ -6,10 +6,7 @@ as of llama-cpp-python 0.3.36.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from agentr_lite.actors.llamacpp.gguf_records import Header
+from typing import Any, Protocol
 
 _PURE = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
 """All layers are recurrent, and none has attention."""
@@ -33,12 +30,30 @@ _WITHOUT_KEYS = frozenset(
 _FLOAT_BYTES = 4
 
 
-def is_recurrent(header: Header) -> bool:
+class Described(Protocol):
+    """The part of a header that is looked at."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """All keys and values."""
+
+    @property
+    def architecture(self) -> str:
+        """``general.architecture``."""
+
+    def architecture_value(self, key: str, default: int = 0) -> int:
+        """``{architecture}.{key}``."""
+
+    def layer_values(self, key: str, default: int = 0) -> list[int]:
+        """``{architecture}.{key}`` of each layer."""
+
+
+def is_recurrent(header: Described) -> bool:
     """Whether some layers keep a state of the whole text, in the architectures known here."""
     return header.architecture in _PURE | _BOTH | _INTERVALS | _WITHOUT_KEYS
 
 
-def attention_layers(header: Header) -> list[bool]:
+def attention_layers(header: Described) -> list[bool]:
     """For each layer, whether it keeps keys and values."""
     recurrent = recurrent_layers(header)
     if header.architecture in _BOTH:
@@ -51,7 +66,7 @@ def attention_layers(header: Header) -> list[bool]:
     ]
 
 
-def recurrent_layers(header: Header) -> list[bool]:
+def recurrent_layers(header: Described) -> list[bool]:
     """For each layer, whether it keeps a state."""
     architecture = header.architecture
     heads = header.layer_values("attention.head_count_kv", 1)
@@ -71,7 +86,7 @@ def recurrent_layers(header: Header) -> list[bool]:
     ]
 
 
-def state_bytes(header: Header) -> int:
+def state_bytes(header: Described) -> int:
     """Bytes of one conversation's f32 state over all recurrent layers."""
     value = header.architecture_value
     width = value("embedding_length")
@@ -90,13 +105,13 @@ def state_bytes(header: Header) -> int:
     return _FLOAT_BYTES * numbers * sum(recurrent_layers(header))
 
 
-def _predicting(header: Header) -> range:
+def _predicting(header: Described) -> range:
     """Layers at the end that predict further tokens; the engine does not use them."""
     layers = header.architecture_value("block_count")
     return range(layers - header.architecture_value("nextn_predict_layers"), layers)
 
 
-def _projections(header: Header) -> list[bool]:
+def _projections(header: Described) -> list[bool]:
     """For each layer, whether it is a projection alone, as Nemotron-H has them."""
     wide = header.layer_values("feed_forward_length")
     return [header.architecture.startswith("nemotron_h") and bool(size) for size in wide]

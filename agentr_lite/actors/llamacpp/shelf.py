@@ -10,9 +10,9 @@ checkpoint by putting the state beside the keys and values that are still there:
     states                      ^        ^        ^
                                 saved    saved    the stream's own
 
-Source: Marconi (arXiv 2411.19379) saves states at the ends of texts and where texts part, and evicts
-by what a state saves to compute. The eviction is GreedyDual-Size (P. Cao, S. Irani, "Cost-aware WWW
-proxy caching algorithms", USITS 1997).
+Source: Marconi (arXiv 2411.19379) saves states at the ends of texts and where texts part, and
+evicts by what a state saves to compute. The eviction is GreedyDual-Size (P. Cao, S. Irani,
+"Cost-aware WWW proxy caching algorithms", USITS 1997).
 """
 
 from __future__ import annotations
@@ -173,10 +173,11 @@ class Checkpoints(Shelf):
         return max((common(entry.tokens, wanted) for entry in self.entries), default=0)
 
     def _find(self, tokens: Tokens, *, whole: bool) -> Saved | None:
+        size = len(tokens)
         for entry in self.entries:
-            if entry.whole == whole and len(entry.tokens) == len(tokens):
-                if begins(entry.tokens, tokens):
-                    return entry
+            alike = entry.whole == whole and len(entry.tokens) == size
+            if alike and begins(entry.tokens, tokens):
+                return entry
         return None
 
     def _hold(self, entry: Saved) -> None:

@@ -11,8 +11,8 @@ conversations share is in the cells of each, so a fork copies cells::
 A copy takes about as long as computing a few tokens. In return, a step over many conversations
 reads the weights once, and each conversation's cells once.
 
-The state of recurrent layers belongs to a stream as its cells do, but it cannot be cut back. Where a
-stream has to be, its state is replaced by one that was saved at that place (``Checkpoints``).
+The state of recurrent layers belongs to a stream as its cells do, but it cannot be cut back. Where
+a stream has to be, its state is replaced by one that was saved at that place (``Checkpoints``).
 """
 
 from __future__ import annotations

@@ -145,8 +145,39 @@ def grow_tree(case: Case, seed: int, spill_bytes: int) -> None:
             check_likelihoods(case, job)
 
 
+def budgets(case: Case) -> tuple[int, int, int]:
+    """RAM for states: none, a little, enough."""
+    state = case.lane.context.save_state(0).nbytes
+    return 0, 6 * (state + 20_000), 10**9
+
+
 @pytest.mark.parametrize("tree", range(TREES))
 def test_branches_of_random_trees_equal_plain_full_prefill(case: Case, tree: int) -> None:
-    state = case.lane.context.save_state(0).nbytes
-    for budget in (0, 6 * (state + 20_000), 10**9):
-        grow_tree(case, 100 * tree + budget % 97, budget)
+    for number, budget in enumerate(budgets(case)):
+        grow_tree(case, 100 * tree + number, budget)
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("hundred", range(10))
+def test_a_thousand_random_trees(case: Case, hundred: int) -> None:
+    for tree in range(100):
+        grow_tree(case, 1_000 * (1 + hundred) + tree, budgets(case)[tree % 3])
+
+
+def test_a_wrong_state_shows(case: Case) -> None:
+    """The comparison above is as sharp as it has to be: another text's state is far off."""
+    lane = case.lane
+    lane.clear()
+    prompt, other = list(range(10, 40)), list(range(110, 140))
+    context = lane.context
+    for sequence, tokens in enumerate((prompt, other)):
+        context.decode(tokens, range(30), [sequence] * 30, outputs=0)
+    right, wrong = context.save_state(0), context.save_state(1)
+    [expected] = case.rows([*prompt, 7], [1])
+    off = []
+    for state in (right, wrong):
+        context.rewind(0, state, 30)
+        row = context.decode([7], [30], [0], outputs=1)[0]
+        off.append(np.abs(row - expected).max())
+    assert off[0] < NEAR < off[1] / 3
+    lane.clear()

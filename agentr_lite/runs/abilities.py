@@ -34,11 +34,8 @@ def abilities(header: Header, *, own_weights: bool) -> list[Ability]:
     scores = "log-likelihoods of answers"
     if header.recurrent:
         state = f"{header.state_bytes() / 1e6:,.1f} MB"
-        plays = (
-            f"recurrent layers: each conversation has its own state of {state}, which is saved"
-            " where conversations part"
-        )
-        scores += ", computed on copies of the state"
+        plays = f"recurrent layers; their state takes {state} for each conversation"
+        scores += ", on copies of the state"
     return [
         Ability("play", True, plays),
         Ability("score", True, scores),
@@ -51,10 +48,7 @@ def _training(header: Header, own_weights: bool) -> tuple[bool, str]:
     try:
         permutes(header.architecture)
     except ModelError:
-        return False, (
-            f"an adapter for '{header.architecture}' that was trained here cannot be converted to"
-            " GGUF yet"
-        )
+        return False, (f"adapters of '{header.architecture}' cannot be converted to GGUF yet")
     if own_weights:
         return True, "from the unquantized weights"
     try:

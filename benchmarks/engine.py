@@ -2,6 +2,7 @@
 
     python -m benchmarks.engine                                     # the bundled starter
     python -m benchmarks.engine --shape qwen2-0.5b --quant q4_k_m   # random weights of that shape
+    python -m benchmarks.engine --shape qwen3.5-0.8b --quant q8_0   # with recurrent layers
     python -m benchmarks.engine --only ceiling budgets              # some tables
 
 The load is one wave of TextCraft's search, which was recorded with the starter and is replayed call
@@ -41,7 +42,7 @@ from benchmarks.ceiling import BatchedBench, Load, ours_decoding
 from benchmarks.llama_tools import find_tools
 from benchmarks.replay import Measured, Settings
 from benchmarks.server import SetUp, replay_on_server
-from benchmarks.synthetic import QUANTIZATIONS, QWEN2_0_5B, quantize, write_f16
+from benchmarks.synthetic import QUANTIZATIONS, SHAPES, quantize, write_shape
 from benchmarks.workload import CONTEXT, RECORDED, Workload, record
 
 RECORDING = ("search.tasks=8", "search.simulations=4", "search.width=3", "seed=1")
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", type=Path, help="another GGUF file")
-    parser.add_argument("--shape", choices=["qwen2-0.5b"], help="random weights of that shape")
+    parser.add_argument("--shape", choices=SHAPES, help="random weights of that shape")
     parser.add_argument(
         "--quant", choices=QUANTIZATIONS, default="q4_k_m", help="quantization of the shape"
     )
@@ -127,7 +128,7 @@ def _model(options: argparse.Namespace, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         f16 = folder / f"{options.shape}-f16.gguf"
         if not f16.exists():
-            write_f16(f16, QWEN2_0_5B, starter)
+            write_shape(f16, options.shape, starter)
         quantize(f16, path, options.quant, n_threads=options.threads)
     return path
 
@@ -161,6 +162,11 @@ def _compare(options: argparse.Namespace, path: Path, load: Workload, ours: Meas
         f" {load.answer_tokens:,} answer tokens; {prompts + load.answer_tokens:,} tokens if nothing"
         f" is shared, {unique:,} unique. Ours: {ours.mean_width:.1f} rows in a decode batch."
     )
+    if ours.counters.rollbacks:
+        tables.note(
+            f"Recurrent layers: {ours.counters.rollbacks} times an earlier state was taken, and"
+            f" {ours.counters.recomputed_tokens:,} known tokens were decoded again."
+        )
     _python_share(options, path, load, ours)
 
 

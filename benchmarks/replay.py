@@ -17,7 +17,7 @@ import numpy as np
 
 from agentr_lite.actors.base import Sampling
 from agentr_lite.actors.llamacpp.context import Context
-from agentr_lite.actors.llamacpp.isolated import IsolatedLane
+from agentr_lite.actors.llamacpp.isolated import IsolatedLane, IsolatedStreamLane
 from agentr_lite.actors.llamacpp.lanes import Lanes
 from agentr_lite.actors.llamacpp.library import uses_gpu
 from agentr_lite.actors.llamacpp.model import Model
@@ -102,7 +102,7 @@ class Timer:
 def timed_context() -> Iterator[Timer]:
     """Add up the time in ``Context``'s slow methods in the block; exact only for one thread."""
     timer = Timer()
-    slow = ("decode", "save_sequence", "load_sequence")
+    slow = ("decode", "save_sequence", "load_sequence", "save_state", "rewind")
     methods = {name: getattr(Context, name) for name in slow}
 
     def timed(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -169,7 +169,8 @@ def ours(
     """
     model = Model(path)
     plan = make_plan(model, context=context, n_threads=n_threads, settings=settings)
-    kind = IsolatedLane if settings.deterministic else None
+    isolated = IsolatedStreamLane if plan.streams else IsolatedLane
+    kind = isolated if settings.deterministic else None
     lanes = Lanes(model, plan, n_threads=n_threads, kind=kind)
     with timed_context() as timer:
         started, cpu_started = time.perf_counter(), time.process_time()
@@ -267,7 +268,8 @@ def high_level(
     llama.sample = recorded
     settings = {"temp": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0}
     costs = _Costs()
-    wanted = _prefills(load, fresh=fresh)
+    recurrent = bool(llama._is_recurrent or llama._is_hybrid)
+    wanted = _prefills(load, fresh=fresh, recurrent=recurrent)
     answers = [(call, tokens) for call in load.calls for tokens in call.samples]
     done = 0
     started, cpu_started = time.perf_counter(), time.process_time()
@@ -301,18 +303,19 @@ def high_level(
     return Measured(name, seconds, seconds * busy, load.answer_tokens, decoded, run)
 
 
-def _prefills(load: Workload, *, fresh: bool) -> list[int]:
+def _prefills(load: Workload, *, fresh: bool, recurrent: bool = False) -> list[int]:
     """The prompt tokens that the class evaluates for each answer with its own prefix match.
 
     Source: llama-cpp-python, ``Llama.generate``: the tokens evaluated last are compared with the
-    prompt; the last one is evaluated again, unless there is nothing after it.
+    prompt; the last one is evaluated again, unless there is nothing after it. llama.cpp cuts no
+    recurrent state back for the class, so that such models evaluate all of every other prompt.
     """
     held: list[int] = []
     wanted = []
     for call in load.calls:
         for tokens in call.samples:
             shared = 0
-            limit = 0 if fresh else min(len(held), len(call.prompt) - 1)
+            limit = 0 if fresh or recurrent else min(len(held), len(call.prompt) - 1)
             while shared < limit and held[shared] == call.prompt[shared]:
                 shared += 1
             known = not fresh and held == call.prompt

@@ -14,6 +14,14 @@ import gguf
 import numpy as np
 
 from agentr_lite.actors.llamacpp.library import load_library
+from benchmarks.hybrids import (
+    LFM2_350M,
+    LFM2_350M_VOCABULARY,
+    QWEN3_5_0_8B,
+    QWEN3_5_VOCABULARY,
+    Vocabulary,
+    write_hybrid,
+)
 
 QUANTIZATIONS = ("q8_0", "q4_k_m")
 
@@ -33,6 +41,27 @@ class Shape:
 
 QWEN2_0_5B = Shape(24, 896, 14, 2, 4864, 151_936)
 """Source: config.json of Qwen2.5-0.5B-Instruct; output and input embeddings are the same matrix."""
+
+SHAPES = ("qwen2-0.5b", "qwen3.5-0.8b", "lfm2-350m")
+
+
+def write_shape(path: Path, name: str, tokens_like: Path) -> None:
+    """Write a random float16 model.
+
+    Args:
+        path: the file.
+        name: of its sizes, one of ``SHAPES``.
+        tokens_like: see ``write_f16``.
+    """
+    if name == "qwen2-0.5b":
+        write_f16(path, QWEN2_0_5B, tokens_like)
+        return
+    shape, size = (
+        (QWEN3_5_0_8B, QWEN3_5_VOCABULARY)
+        if name == "qwen3.5-0.8b"
+        else (LFM2_350M, LFM2_350M_VOCABULARY)
+    )
+    write_hybrid(path, shape, Vocabulary.like(tokens_like, size), half=True)
 
 
 def write_f16(path: Path, shape: Shape, tokens_like: Path) -> None:

@@ -209,9 +209,12 @@ def show_model(model: str, as_json: bool) -> None:
     if is_server(expand(model)):
         _show_server(expand(model), as_json)
         return
+    from dataclasses import asdict
+
     from agentr_lite.actors.digest import file_sha256
     from agentr_lite.actors.llamacpp.gguf_header import read_header
     from agentr_lite.actors.registry import resolve_model
+    from agentr_lite.runs.abilities import abilities
 
     files = resolve_model(model)
     if files.gguf.is_dir():
@@ -220,6 +223,7 @@ def show_model(model: str, as_json: bool) -> None:
             hint=f"{files.gguf / 'config.json'} says what it is.",
         )
     header = read_header(files.gguf)
+    able = abilities(header, own_weights=files.train_dir is not None)
     summary = {
         "name": files.name,
         "path": str(files.gguf),
@@ -232,6 +236,8 @@ def show_model(model: str, as_json: bool) -> None:
         "context_tokens": header.architecture_value("context_length") or None,
         "layers": header.architecture_value("block_count") or None,
         "cache_bytes_a_token": header.cell_bytes() or None,
+        "state_bytes_a_conversation": header.state_bytes() or None,
+        "abilities": [asdict(ability) for ability in able],
         "chat_template": header.chat_template is not None,
         "train_dir": str(files.train_dir) if files.train_dir else None,
     }
@@ -239,7 +245,11 @@ def show_model(model: str, as_json: bool) -> None:
     if as_json:
         emit_json({**summary, "metadata": metadata})
         return
-    emit_table(["", "value"], list(summary.items()), align=["left", "left"])
+    rows = [(key, value) for key, value in summary.items() if key != "abilities"]
+    emit_table(["", "value"], rows, align=["left", "left"])
+    emit("")
+    works = [(ability.name, "yes" if ability.works else "no", ability.why) for ability in able]
+    emit_table(["what works", "", ""], works, align=["left", "left", "left"])
     emit("")
     emit_table(
         ["metadata", "value"],

@@ -21,8 +21,9 @@ from agentr_lite.actors.llamacpp.plan import LanePlan
 from agentr_lite.actors.llamacpp.sampler import Forced, Greedy, Row, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from agentr_lite.actors.llamacpp.segments import CellBytes
+from agentr_lite.actors.llamacpp.shelf import Shelf, begins, common
 from agentr_lite.actors.llamacpp.stream_lane import StreamLane
-from agentr_lite.actors.llamacpp.streams import Shelf, Stream, Streams, begins, common
+from agentr_lite.actors.llamacpp.streams import Stream, Streams
 from agentr_lite.core.errors import ModelError
 from tests.support.tiny_gguf import write_tiny_model
 

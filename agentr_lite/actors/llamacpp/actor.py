@@ -24,7 +24,7 @@ from agentr_lite.actors.chat.encoder import ChatEncoder, History, Prompt
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import tuning
 from agentr_lite.actors.llamacpp.grammar import Constrained
-from agentr_lite.actors.llamacpp.isolated import IsolatedLane
+from agentr_lite.actors.llamacpp.isolated import IsolatedLane, IsolatedStreamLane
 from agentr_lite.actors.llamacpp.lanes import Lanes
 from agentr_lite.actors.llamacpp.library import gpus, library_version, uses_gpu
 from agentr_lite.actors.llamacpp.machine import physical_cores
@@ -88,7 +88,7 @@ class LlamaCppActor(Actor):
             deterministic: answer each request by itself, so that no bit of its answers depends on
                 earlier or simultaneous requests. This is slower.
             streams: whether each conversation gets cells of its own; default: see ``plan_lanes``.
-                ``deterministic`` leaves no choice.
+                ``deterministic`` and models with recurrent layers leave no choice.
             weights: the loaded weights of ``path`` (for ``beside``). The actor is one of their
                 users; it leaves them when it is closed.
 
@@ -132,8 +132,9 @@ class LlamaCppActor(Actor):
             self._deterministic = deterministic
             if deterministic:
                 plan = plan_isolated(plan, context_tokens=context_tokens, n_threads=self._threads)
+            isolated = IsolatedStreamLane if plan.streams else IsolatedLane
             self._lanes = Lanes(
-                model, plan, n_threads=self._threads, kind=IsolatedLane if deterministic else None
+                model, plan, n_threads=self._threads, kind=isolated if deterministic else None
             )
         except BaseException:
             # The caller leaves weights that it passed in.

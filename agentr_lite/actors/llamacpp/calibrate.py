@@ -4,6 +4,7 @@ With shared prefixes, a tree search decodes about as many prompt tokens as it ge
 figure of merit is the time for one token of each kind. Prefill is measured on a new prompt.
 Decoding is measured on siblings below one shared prefix, or below several prefixes where trees
 share a cache, because attention skips the other trees' cells at a speed that depends on the kernel.
+Models with recurrent layers have a stream for each sibling, and no choice of the kernel.
 
 Each figure is the best of several turns. A turn goes over all settings, so that a disturbance does
 not affect a single setting. Work on one thread is timed by that thread's processor time, to which
@@ -28,6 +29,7 @@ PROMPT_TOKENS = 512
 PREFIX_TOKENS = 256
 WIDTHS = (4, 8, 16, 32, 64)
 GPU_WIDTHS = (16, 32, 64, 127)
+STREAM_WIDTHS = (4, 8, 16)
 MICRO_BATCHES = (128, 256, 512)
 GPU_MICRO_BATCHES = (256, 512, 1024, 2048)
 _TREES = 8
@@ -128,21 +130,31 @@ def calibrate(
         # Each lane of a small model runs on one thread.
         threads = 1 if plan.parallel else n_threads
         clock = time.perf_counter if gpu or threads > 1 else time.thread_time
-        widths = GPU_WIDTHS if gpu else WIDTHS
+        widths: Sequence[int] = GPU_WIDTHS if gpu else WIDTHS
+        kernels: Sequence[bool] = (False, True)
+        cells = max(PROMPT_TOKENS, trees * PREFIX_TOKENS) + max(widths) * (_STEPS + 1)
+        sequences = SEQUENCES - 1
+        if model.recurrent:
+            widths = [width for width in STREAM_WIDTHS if width <= plan.streams] or [plan.streams]
+            kernels = (plan.flash_attention,)
+            sequences = max(widths)
+            cells = sequences * (PROMPT_TOKENS + _STEPS + 2)
         shapes = [
             Shape(size, flash)
-            for flash in (False, True)
+            for flash in kernels
             for size in (GPU_MICRO_BATCHES if gpu else MICRO_BATCHES)
         ]
         for shape in shapes:
             contexts.append(
                 Context(
                     model,
-                    n_cells=max(PROMPT_TOKENS, trees * PREFIX_TOKENS) + max(widths) * (_STEPS + 1),
+                    n_cells=cells,
                     n_batch=max(PROMPT_TOKENS, shape.micro_batch),
                     n_threads=threads,
                     flash_attention=shape.flash_attention,
                     n_ubatch=shape.micro_batch,
+                    sequences=sequences,
+                    unified=not model.recurrent,
                 )
             )
         done, total = 0, turns * len(shapes)
@@ -152,7 +164,11 @@ def calibrate(
             for shape, context in zip(shapes, contexts, strict=True):
                 shape.prefill = max(shape.prefill, _prefill(context, clock))
                 for width in widths:
-                    rate = _decode(context, width, clock, trees=trees)
+                    rate = (
+                        _decode_streams(context, width, clock)
+                        if model.recurrent
+                        else _decode(context, width, clock, trees=trees)
+                    )
                     shape.decode[width] = max(shape.decode.get(width, 0.0), rate)
                 done += 1
                 if on_turn is not None:
@@ -202,15 +218,32 @@ def _decode(context: Context, width: int, clock: Clock, *, trees: int) -> float:
     sequences = range(1, width + 1)
     for sequence in sequences:
         context.copy_sequence(prefixes[sequence % trees], sequence, PREFIX_TOKENS)
+    seconds = _fastest_step(context, sequences, PREFIX_TOKENS, clock)
+    for sequence in (*sequences, *prefixes[1:]):
+        context.remove(sequence)
+    return width / seconds
+
+
+def _decode_streams(context: Context, width: int, clock: Clock) -> float:
+    """Decode copies of the stream that the prefill left, one token each in a step."""
+    start = context.last_position(0) + 1
+    kept = context.save_sequence(0)
+    context.copy_stream(0, range(1, width))
+    seconds = _fastest_step(context, range(width), start, clock)
+    context.load_sequence(kept, 0)
+    return width / seconds
+
+
+def _fastest_step(context: Context, sequences: Sequence[int], start: int, clock: Clock) -> float:
+    """Seconds of the fastest of some steps from position ``start`` on."""
+    width = len(sequences)
     fastest = float("inf")
     for step in range(_STEPS):
         tokens = _tokens(context, width, step + 1)
         began = clock()
-        context.decode(tokens, [PREFIX_TOKENS + step] * width, sequences, outputs=width)
+        context.decode(tokens, [start + step] * width, sequences, outputs=width)
         fastest = min(fastest, clock() - began)
-    for sequence in (*sequences, *prefixes[1:]):
-        context.remove(sequence)
-    return width / fastest
+    return fastest
 
 
 def _tokens(context: Context, count: int, salt: int) -> list[int]:

@@ -109,6 +109,7 @@ class Context:
         self.n_cells = int(lib.llama_n_ctx(self.handle))
         self.stream_cells = int(lib.llama_n_ctx_seq(self.handle))
         self._memory = lib.llama_get_memory(self.handle)
+        self._partial = int(lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)
         self._batch = _Batch(lib, self.n_batch)
         self._buffers: list[CellBytes] = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
         self._views: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
@@ -183,9 +184,18 @@ class Context:
         self._lib.llama_memory_seq_cp(self._memory, source, target, start, end)
 
     def remove(self, sequence: int, start: int = 0, end: int = -1) -> None:
-        """Remove ``sequence`` from its cells at positions [start, end); -1 = to the last."""
+        """Remove ``sequence`` from its cells at positions [start, end); -1 = to the last.
+
+        Raises:
+            ModelError: recurrent layers cannot be cut back to there.
+        """
         self._check(sequence)
-        self._lib.llama_memory_seq_rm(self._memory, sequence, start, end)
+        if not self._lib.llama_memory_seq_rm(self._memory, sequence, start, end):
+            raise ModelError(
+                f"llama.cpp cannot cut a sequence back to {start} tokens: the model's recurrent"
+                " layers hold no state from there",
+                hint=_REPORT,
+            )
 
     def last_position(self, sequence: int) -> int:
         """The largest position of ``sequence`` in the cache, -1 if it has none."""
@@ -233,6 +243,26 @@ class Context:
         self._save_to(data, sequence)
         return data
 
+    def save_state(self, sequence: int) -> CellBytes:
+        """A copy of the state of ``sequence``'s recurrent layers, without keys and values.
+
+        Raises:
+            ModelError: llama.cpp refuses.
+        """
+        data = np.empty(self._saved_bytes(sequence, self._partial), np.uint8)
+        self._save_to(data, sequence, self._partial)
+        return data
+
+    def rewind(self, sequence: int, state: CellBytes, end: int) -> None:
+        """Cut a sequence back to positions [0, end), after which ``state`` was saved.
+
+        Raises:
+            ModelError: a context of another kind saved the state.
+        """
+        self._load(state, sequence, self._partial)
+        # The state is that of the new end already, so only keys and values go.
+        self.remove(sequence, end)
+
     def copy_stream(self, source: int, targets: Sequence[int]) -> None:
         """Replace the cells of ``targets`` by copies of ``source``'s.
 
@@ -253,14 +283,14 @@ class Context:
         self.load_sequence(theirs, left)
         self.load_sequence(ours, right)
 
-    def _saved_bytes(self, sequence: int) -> int:
+    def _saved_bytes(self, sequence: int, flags: int = 0) -> int:
         self._check(sequence)
-        return int(self._lib.llama_state_seq_get_size(self.handle, sequence))
+        return int(self._lib.llama_state_seq_get_size_ext(self.handle, sequence, flags))
 
-    def _save_to(self, data: CellBytes, sequence: int) -> None:
+    def _save_to(self, data: CellBytes, sequence: int, flags: int = 0) -> None:
         clear_errors()
-        written = self._lib.llama_state_seq_get_data(
-            self.handle, _bytes(data), data.nbytes, sequence
+        written = self._lib.llama_state_seq_get_data_ext(
+            self.handle, _bytes(data), data.nbytes, sequence, flags
         )
         if written != data.nbytes:
             raise ModelError(
@@ -285,8 +315,14 @@ class Context:
         """
         # llama.cpp would leave the old cells if there were none to restore.
         self.remove(sequence)
+        self._load(data, sequence)
+
+    def _load(self, data: CellBytes, sequence: int, flags: int = 0) -> None:
+        self._check(sequence)
         clear_errors()
-        read = self._lib.llama_state_seq_set_data(self.handle, _bytes(data), data.nbytes, sequence)
+        read = self._lib.llama_state_seq_set_data_ext(
+            self.handle, _bytes(data), data.nbytes, sequence, flags
+        )
         if read != data.nbytes:
             reason = last_error() or "no reason given"
             raise ModelError(f"llama.cpp cannot restore saved cells: {reason}", hint=_REPORT)

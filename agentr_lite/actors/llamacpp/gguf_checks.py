@@ -28,11 +28,23 @@ _RANGES = {
     "attention.key_length": (1, 1 << 16),
     "attention.value_length": (1, 1 << 16),
     "rope.dimension_count": (0, 1 << 16),
+    "ssm.conv_kernel": (1, 1 << 10),
+    "ssm.inner_size": (1, 1 << 20),
+    "ssm.state_size": (1, 1 << 16),
+    "ssm.time_step_rank": (1, 1 << 16),
+    "ssm.group_count": (0, 1 << 16),
+    "shortconv.l_cache": (1, 1 << 10),
+    "wkv.head_size": (1, 1 << 16),
+    "token_shift_count": (1, 16),
+    "kda.head_dim": (1, 1 << 16),
+    "full_attention_interval": (1, 10_000),
+    "nextn_predict_layers": (0, 10_000),
 }
 """Whole numbers, or lists of one for each layer, each with its least and greatest value."""
 _POSITIVE = ("rope.freq_base", "rope.freq_base_swa", "rope.scaling.factor")
 _FRACTIONS = ("attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon")
-_RECURRENT = ("ssm.conv_kernel", "ssm.state_size", "wkv.head_size")
+_RECURRENT = ("ssm.conv_kernel", "ssm.state_size", "wkv.head_size", "shortconv.l_cache")
+_MOST_STATE_BYTES = 1 << 34
 _MAX_DIMENSIONS = 4
 _MAX_NAME = 63
 _MAX_ELEMENTS = 1 << 48
@@ -135,6 +147,8 @@ def _check_numbers(header: Header) -> None:
     # The first of several files has only some of the tensors.
     if layers > len(header.tensors) and header.metadata.get("split.count", 1) in (0, 1):
         raise Damage(f"it has {layers:,} layers, but {len(header.tensors):,} tensors")
+    if header.state_bytes() > _MOST_STATE_BYTES:
+        raise Damage(f"the state of its recurrent layers takes {header.state_bytes():,} bytes")
     if header.architecture_value("expert_used_count") > header.architecture_value("expert_count"):
         raise Damage("it uses more experts than it has")
 
@@ -145,7 +159,7 @@ def _check_heads(header: Header) -> None:
         return
     if count == 0:
         if any(_values(header, key) for key in _RECURRENT):
-            return  # of another kind, and refused for that
+            return  # without attention
         raise Damage("it has no attention heads")
     groups = header.metadata.get(f"{header.architecture}.attention.head_count_kv", count)
     if not isinstance(groups, list) and (groups == 0 or count % groups):

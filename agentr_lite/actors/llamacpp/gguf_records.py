@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agentr_lite.actors.llamacpp import recurrence
+
 _STRING = 8
+_MOST_LAYERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,34 @@ class Header:
             return default
         return int(value) if math.isfinite(value) else default
 
+    def layer_values(self, key: str, default: int = 0) -> list[int]:
+        """``{architecture}.{key}`` of each layer; one number holds for all."""
+        layers = max(0, min(self.architecture_value("block_count"), _MOST_LAYERS))
+        value = self.metadata.get(f"{self.architecture}.{key}")
+        if isinstance(value, list) and len(value) >= layers:
+            return [int(item) if type(item) in (int, bool) else default for item in value[:layers]]
+        return [self.architecture_value(key, default)] * layers
+
     def cell_bytes(self) -> int:
         """Bytes of one token's f16 keys and values over all layers."""
         heads = max(1, self.architecture_value("attention.head_count", 1))
-        kv_heads = self.architecture_value("attention.head_count_kv", heads)
         width = self.architecture_value("embedding_length") // heads
         key = self.architecture_value("attention.key_length", width)
         value = self.architecture_value("attention.value_length", width)
-        return 2 * kv_heads * (key + value) * self.architecture_value("block_count")
+        kv_heads = self.layer_values("attention.head_count_kv", heads)
+        if self.recurrent:
+            kept = recurrence.attention_layers(self)
+            kv_heads = [count * here for count, here in zip(kv_heads, kept, strict=True)]
+        return 2 * sum(kv_heads) * (key + value)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether some layers keep a state of the whole text instead of each token's cells."""
+        return recurrence.is_recurrent(self)
+
+    def state_bytes(self) -> int:
+        """Bytes of one conversation's f32 state over all recurrent layers; 0: there are none."""
+        return recurrence.state_bytes(self) if self.recurrent else 0
 
     def parameters(self) -> int:
         """How many numbers all tensors hold together."""

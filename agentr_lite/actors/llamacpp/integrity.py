@@ -5,7 +5,8 @@ from __future__ import annotations
 from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.prefix import PrefixTree
 from agentr_lite.actors.llamacpp.segments import NO_SEQUENCE, Saved, Segment
-from agentr_lite.actors.llamacpp.streams import Streams, begins
+from agentr_lite.actors.llamacpp.shelf import Checkpoints, begins
+from agentr_lite.actors.llamacpp.streams import Streams
 
 
 def check_integrity(tree: PrefixTree) -> None:
@@ -100,8 +101,12 @@ def check_streams(streams: Streams, context: Context | None = None, *, busy: int
         problems.append("saved cells are miscounted")
     if shelf.used_bytes > shelf.budget_bytes:
         problems.append("more cells are saved than the budget allows")
+    # A longer stream does not have the states of its beginnings.
+    same_end = isinstance(shelf, Checkpoints)
     if any(
         begins(longer.tokens, shorter.tokens)
+        and longer.whole == shorter.whole
+        and not (same_end and len(longer.tokens) != len(shorter.tokens))
         for longer in shelf.entries
         for shorter in shelf.entries
         if longer is not shorter

@@ -9,6 +9,9 @@ so reuse saves time and changes nothing else::
     prompt   | block 0 | block 1 | block 2 | rest, last token |
     source   | RAM     | RAM     | decoded | decoded          |
                                    and saved
+
+The state of recurrent layers cannot be put together from blocks. For models with such layers,
+everything up to the last whole block is kept as one (``IsolatedStreamLane``).
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.plan import LanePlan
 from agentr_lite.actors.llamacpp.scheduler import Job
 from agentr_lite.actors.llamacpp.segments import CellBytes
+from agentr_lite.actors.llamacpp.stream_lane import StreamLane
 
 BLOCK = 32
 """Tokens in a block; the rest of a prompt after its last whole block is always computed."""
@@ -86,6 +90,58 @@ class IsolatedLane(Lane):
         for key, _ in reversed(keys):
             blocks.touch(key)
         tree.spill.restored_tokens += reused
+        return reused
+
+
+class IsolatedStreamLane(StreamLane):
+    """``IsolatedLane`` for models with recurrent layers."""
+
+    def __init__(
+        self, model: Model, plan: LanePlan, *, n_threads: int, stop: threading.Event
+    ) -> None:
+        """See ``StreamLane``."""
+        # States that the free memory decides about must not decide how a prompt is divided.
+        super().__init__(model, replace(plan, spill_bytes=0), n_threads=n_threads, stop=stop)
+        self._beginnings = Blocks(plan.spill_bytes)
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """See ``Scheduler.run``."""
+        restored = 0
+        for job in jobs:
+            reused = self._compute_blocks(job.prompt[:-1])
+            super().run([job])
+            job.cached_tokens = reused
+            restored += reused
+        self.counters.restored_tokens += restored
+
+    def clear(self) -> None:
+        """See ``StreamLane``."""
+        super().clear()
+        self._beginnings.clear()
+
+    def _compute_blocks(self, prompt: list[int]) -> int:
+        """Fill the first stream with the whole blocks of a prompt; all others are empty then.
+
+        Returns:
+            How many tokens were restored instead of decoded.
+        """
+        streams, context = self.streams, self.context
+        streams.clear()
+        stream = streams.streams[0]
+        keys = list(_keys(prompt))
+        reused = 0
+        for key, end in reversed(keys):
+            data = self._beginnings.get(key)
+            if data is not None:
+                context.load_sequence(data, stream.sequence)
+                stream.extend(prompt[:end])
+                self._beginnings.touch(key)
+                reused = end
+                break
+        for start in range(reused, len(keys) * BLOCK, BLOCK):
+            self._prefill(stream, prompt[start : start + BLOCK])
+        if stream.length > reused:
+            self._beginnings.put(keys[-1][0], context.save_sequence(stream.sequence))
         return reused
 
 

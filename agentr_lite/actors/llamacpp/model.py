@@ -59,6 +59,9 @@ class Model:
     Attributes:
         handle: ``llama_model *``.
         n_vocab: rows of the vocabulary, the width of a row of logits.
+        recurrent: whether some layers keep a state of the whole text instead of each token's keys
+            and values. Such a state can be copied and saved, but nothing can be taken back from it.
+        has_cells: whether some layers keep keys and values.
         vocab: ``llama_vocab *``, the model's own.
     """
 
@@ -74,13 +77,9 @@ class Model:
 
         Args:
             path: a GGUF file.
-            n_gpu_layers: -1 = all, if llama.cpp was built with GPU support.
+            n_gpu_layers: layers to compute on GPUs; -1: all, 0: no GPU is used for anything.
             tried: open it in this process, known or not.
             repacked: let llama.cpp rearrange quantized weights; default: where that is safe.
-
-        Args:
-            path: a GGUF file.
-            n_gpu_layers: layers to compute on GPUs; -1: all, 0: no GPU is used for anything.
 
         Raises:
             ModelError: the file is missing, truncated, no GGUF file or no text decoder, or
@@ -106,15 +105,23 @@ class Model:
         if (
             not lib.llama_model_has_decoder(self.handle)
             or lib.llama_model_has_encoder(self.handle)
-            or lib.llama_model_is_recurrent(self.handle)
-            or lib.llama_model_is_hybrid(self.handle)
             or lib.llama_model_is_diffusion(self.handle)
         ):
             architecture = self.header.architecture
             self.close()
             raise ModelError(
-                f"{path} is a '{architecture}' model: only attention decoders can share prefixes",
-                hint="Use a llama, qwen, gemma, phi or similar instruct model.",
+                f"{path} is a '{architecture}' model: only models that continue a text can play",
+                hint="Use a llama, qwen, gemma, lfm2 or similar instruct model.",
+            )
+        self.has_cells = not lib.llama_model_is_recurrent(self.handle)
+        self.recurrent = not self.has_cells or bool(lib.llama_model_is_hybrid(self.handle))
+        if self.recurrent and not self.header.recurrent:
+            architecture = self.header.architecture
+            self.close()
+            raise ModelError(
+                f"{path} is a '{architecture}' model: the size of its recurrent layers' state is"
+                " not known, so its memory cannot be planned",
+                hint="Use another model, e.g. a llama, qwen35, lfm2, granitehybrid or gemma model.",
             )
         self.vocab = lib.llama_model_get_vocab(self.handle)
         self.n_vocab = int(lib.llama_vocab_n_tokens(self.vocab))

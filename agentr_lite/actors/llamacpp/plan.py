@@ -43,6 +43,9 @@ _BUFFERS = 2
 """Streams that a lane holds in RAM while it copies and exchanges them."""
 _MANY_STREAMS = 16
 """Streams of a lane. A step of more is hardly faster for each: see docs/performance.md."""
+_CHECKPOINTS = 16
+"""Saved states of a conversation with recurrent layers: about one a turn."""
+_ISOLATED_STREAMS = 8
 _MUCH_BYTES = 256 << 20
 """Caches that take more get fewer lanes, but two for each thread; not those of the smallest
 models, whose lanes matter most."""
@@ -112,6 +115,8 @@ class LanePlan:
     SmolLM2-135M, where a token takes 4 to 7 ms, and a prompt takes 10 to 20 ms in addition."""
     copy_bytes: int = 0
     """Most RAM of each lane for copying streams."""
+    state_bytes: int = 0
+    """Bytes of each stream for the state of recurrent layers, beside its cells."""
 
     def tuned(self, tuning: Tuning) -> LanePlan:
         """This plan with measured batch shapes; those of decoding do not concern streams."""
@@ -151,11 +156,21 @@ def plan_lanes(
         live_tokens: most tokens of all conversations that are in play at a time; None: unknown.
             Evicted prefixes beyond these are those of conversations that are over.
         streams: whether each conversation gets cells of its own; None: if the model is of medium
-            size. There are none on a GPU or in a small memory.
+            size. There are none on a GPU or in a small memory. Models with recurrent layers
+            always have them.
 
     Raises:
         ModelError: one conversation does not fit the free memory.
     """
+    if model.header.recurrent:
+        return plan_recurrent(
+            model,
+            context_tokens=context_tokens,
+            n_cells=n_cells,
+            gpu=gpu,
+            n_threads=n_threads,
+            live_tokens=live_tokens,
+        )
     cell = max(1, model.header.cell_bytes())
     affordable = int((_gpu_bytes() if gpu else available_bytes()) * _MEMORY_SHARE) // cell
     if affordable < context_tokens and n_cells is None:
@@ -165,10 +180,7 @@ def plan_lanes(
             + (" on the GPU" if gpu else ""),
             hint="Lower agent.context_tokens, close other programs, or use a smaller model.",
         )
-    # Powers of two, so that small changes of the free memory do not change evictions, which
-    # change the rounding and thereby near ties.
-    spill = min(_SPILL_MAX_BYTES, int(available_bytes() * _SPILL_SHARE))
-    spill = 1 << (spill.bit_length() - 1) if spill else 0
+    spill = _spill_bytes()
     live = affordable if live_tokens is None else max(live_tokens, context_tokens)
     spill = min(spill, max(live * cell, _LITTLE_BYTES))
     live = max(live, _LITTLE_BYTES // cell)
@@ -275,6 +287,68 @@ def plan_streams(
     )
 
 
+def plan_recurrent(
+    model: Sized,
+    *,
+    context_tokens: int,
+    n_cells: int | None,
+    gpu: bool,
+    n_threads: int,
+    live_tokens: int | None,
+) -> LanePlan:
+    """The plan for a model with recurrent layers: lanes of streams (``StreamLane``).
+
+    Their state cannot be shared or cut back, so each conversation needs a stream, and RAM is needed
+    for the states at which conversations part. See ``plan_lanes``.
+
+    Raises:
+        ModelError: one conversation does not fit the free memory.
+    """
+    cell, state = model.header.cell_bytes(), model.header.state_bytes()
+    size = -(-context_tokens // _STREAM_STEP) * _STREAM_STEP
+    one = max(1, size * cell + state)
+    free = _gpu_bytes() if gpu else available_bytes()
+    fitting = int(free * _MEMORY_SHARE) // one
+    if fitting <= _BUFFERS and n_cells is None:
+        raise ModelError(
+            f"a conversation of {context_tokens:,} tokens needs {one / 2**30:.1f} GiB for its cells"
+            f" and its state, and as much for each of {_BUFFERS} copies: more than is free"
+            + (" on the GPU" if gpu else ""),
+            hint="Lower agent.context_tokens, close other programs, or use a smaller model.",
+        )
+    small = model.n_params < _SMALL
+    count = 1 if gpu else n_threads if small else 2 if n_threads == 2 else 1
+    most = None if live_tokens is None else -(-live_tokens // context_tokens)
+    wanted = _MANY_STREAMS if most is None else min(_MANY_STREAMS, -(-most // count) + 1)
+    while count > 1 and fitting // count < min(wanted, _FEW_STREAMS) + _BUFFERS:
+        count -= 1
+    if n_cells is not None:
+        streams = max(1, min(wanted, n_cells // (count * size)))
+    elif fitting // count >= wanted + _BUFFERS:
+        streams = wanted
+    else:
+        # As for the spill.
+        streams = 1 << ((fitting // count - _BUFFERS).bit_length() - 1)
+    spill = _spill_bytes()
+    if most is not None:
+        spill = min(spill, max(most * (one + _CHECKPOINTS * state), _LITTLE_BYTES))
+    return LanePlan(
+        count,
+        streams * size,
+        parallel=small or count > 1,
+        lends_threads=not small and count > 1,
+        max_idle=None,
+        cells_a_token=1_000_000,
+        flash_attention=gpu,
+        n_batch=2048 if gpu else 512,
+        spill_bytes=spill // count,
+        sequences=streams,
+        streams=streams,
+        copy_bytes=_BUFFERS * one,
+        state_bytes=state,
+    )
+
+
 def plan_isolated(plan: LanePlan, *, context_tokens: int, n_threads: int) -> LanePlan:
     """The plan for lanes that run one job at a time (``IsolatedLane``).
 
@@ -283,10 +357,29 @@ def plan_isolated(plan: LanePlan, *, context_tokens: int, n_threads: int) -> Lan
     """
     count = n_threads if plan.parallel else 1
     spill = plan.spill_bytes * plan.count // count
+    if plan.streams:
+        size = -(-context_tokens // _STREAM_STEP) * _STREAM_STEP
+        plan = replace(
+            plan,
+            count=count,
+            n_cells=_ISOLATED_STREAMS * size,
+            streams=_ISOLATED_STREAMS,
+            sequences=_ISOLATED_STREAMS,
+            spill_bytes=spill,
+        )
+        return replace(plan, lends_threads=False)
     # Some kernels divide a sum between threads, so other work must not change their number.
     return replace(
         plan, count=count, n_cells=2 * context_tokens, spill_bytes=spill, lends_threads=False
     )
+
+
+def _spill_bytes() -> int:
+    """RAM for evicted prefixes of all lanes."""
+    # Powers of two, so that small changes of the free memory do not change evictions, which
+    # change the rounding and thereby near ties.
+    spill = min(_SPILL_MAX_BYTES, int(available_bytes() * _SPILL_SHARE))
+    return 1 << (spill.bit_length() - 1) if spill else 0
 
 
 def _gpu_bytes() -> int:

@@ -82,6 +82,11 @@ class Counters:
     """Prompt tokens that were restored from RAM instead of decoded."""
     spilled_tokens: int = 0
     """Tokens evicted to RAM."""
+    rollbacks: int = 0
+    """How often recurrent layers had no state at the end of a known beginning of a prompt, so that
+    an earlier one was taken."""
+    recomputed_tokens: int = 0
+    """Known tokens that were decoded again from these states on; ``prefilled_tokens`` has them."""
     batches: int = 0
     widths: dict[int, int] = field(default_factory=dict)
     """Width -> number of decode batches of that width."""
@@ -93,6 +98,8 @@ class Counters:
         self.decoded_tokens += other.decoded_tokens
         self.restored_tokens += other.restored_tokens
         self.spilled_tokens += other.spilled_tokens
+        self.rollbacks += other.rollbacks
+        self.recomputed_tokens += other.recomputed_tokens
         self.batches += other.batches
         for width, count in other.widths.items():
             self.widths[width] = self.widths.get(width, 0) + count

@@ -87,6 +87,8 @@ class StreamLane:
             capacity=self.context.stream_cells,
             copy_tokens=plan.copy_tokens,
             spill_bytes=plan.spill_bytes,
+            recurrent=model.recurrent,
+            cells=model.has_cells,
         )
         self.counters = Counters()
         self._most = plan.streams
@@ -121,6 +123,8 @@ class StreamLane:
         finally:
             self.counters.restored_tokens = self.streams.shelf.restored_tokens
             self.counters.spilled_tokens = self.streams.shelf.spilled_tokens
+            self.counters.rollbacks = self.streams.rollbacks
+            self.counters.recomputed_tokens = self.streams.recomputed_tokens
             for job in jobs:
                 for sample in job.samples:
                     sample.chooser.close()
@@ -157,7 +161,10 @@ class StreamLane:
             for job in group.jobs:
                 job.cached_tokens = cached if job is group.jobs[0] else len(prompt) - 1
             group.jobs = []
-            self._prefill(stream, prompt[cached:-1])
+            for mark in stream.marks:
+                self._prefill(stream, prompt[stream.length : mark])
+                self.streams.mark(stream)
+            self._prefill(stream, prompt[stream.length : -1])
             self._live.append(_Live(stream, prompt[-1], samples))
             self._growing += len(samples)
             self.counters.replayed_tokens += 1

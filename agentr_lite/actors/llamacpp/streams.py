@@ -10,6 +10,9 @@ conversations share is in the cells of each, so a fork copies cells::
 
 A copy takes about as long as computing a few tokens. In return, a step over many conversations
 reads the weights once, and each conversation's cells once.
+
+The state of recurrent layers belongs to a stream as its cells do, but it cannot be cut back. Where
+a stream has to be, its state is replaced by one that was saved at that place (``Checkpoints``).
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from agentr_lite.actors.llamacpp.segments import CellBytes
+from agentr_lite.actors.llamacpp.shelf import Checkpoints, Saved, Shelf, Tokens, common, reach
 
-Tokens = npt.NDArray[np.int32]
-"""(n,): token ids."""
+_APART = 8
+"""Least distance of saved states in tokens: each divides a prompt, and small parts are slow."""
 
 
 class StreamMemory(Protocol):
@@ -38,6 +41,12 @@ class StreamMemory(Protocol):
     def load_sequence(self, data: CellBytes, sequence: int) -> None:
         """Replace all cells by the saved ones."""
 
+    def save_state(self, sequence: int) -> CellBytes:
+        """A copy of the state of the recurrent layers."""
+
+    def rewind(self, sequence: int, state: CellBytes, end: int) -> None:
+        """Cut a stream with recurrent layers back to [0, end), where ``state`` was saved."""
+
     def copy_stream(self, source: int, targets: Sequence[int]) -> None:
         """Replace all cells of ``targets`` by copies of ``source``'s."""
 
@@ -51,7 +60,7 @@ class StreamMemory(Protocol):
 class Stream:
     """The tokens in one sequence's cells."""
 
-    __slots__ = ("_cells", "busy", "length", "sequence", "stamp")
+    __slots__ = ("_cells", "busy", "length", "marks", "sequence", "stamp")
 
     def __init__(self, sequence: int, capacity: int) -> None:
         self._cells = np.zeros(capacity, np.int32)
@@ -63,6 +72,9 @@ class Stream:
         """Whether a continuation grows here; then it is neither moved away nor overwritten."""
         self.stamp = 0
         """When it was last used, by the clock of ``Streams``."""
+        self.marks: list[int] = []
+        """Lengths, ascending, at which ``Streams.mark`` is to be called while a prompt is computed
+        here."""
 
     @property
     def tokens(self) -> Tokens:
@@ -76,75 +88,6 @@ class Stream:
         self.length = end
 
 
-class Saved:
-    """An overwritten stream in RAM."""
-
-    __slots__ = ("data", "tokens")
-
-    def __init__(self, tokens: Tokens, data: CellBytes) -> None:
-        self.tokens = tokens
-        self.data = data
-
-
-class Shelf:
-    """Overwritten streams within a budget of bytes; drops the least recently used.
-
-    Attributes:
-        budget_bytes: most bytes that are held; 0 = nothing is kept.
-        used_bytes: bytes that are held.
-        entries: what is held, the least recently used first.
-        spilled_tokens: tokens put here so far.
-        restored_tokens: prompt tokens taken from here so far instead of computed.
-    """
-
-    def __init__(self, budget_bytes: int) -> None:
-        self.budget_bytes = budget_bytes
-        self.spilled_tokens = 0
-        self.restored_tokens = 0
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget everything that is held."""
-        self.entries: list[Saved] = []
-        self.used_bytes = 0
-
-    def put(self, tokens: Tokens, data: CellBytes) -> None:
-        """Hold a stream. Shorter entries that it begins with are dropped."""
-        self.spilled_tokens += len(tokens)
-        for entry in list(self.entries):
-            if begins(tokens, entry.tokens):
-                self.drop(entry)
-        self.entries.append(Saved(tokens.copy(), data))
-        self.used_bytes += data.nbytes
-        while self.used_bytes > self.budget_bytes:
-            self.drop(self.entries[0])
-
-    def best(self, wanted: Tokens) -> tuple[Saved | None, int]:
-        """The entry with the longest common prefix, and the prefix's length."""
-        best, most = None, 0
-        for entry in self.entries:
-            same = common(entry.tokens, wanted)
-            if same > most:
-                best, most = entry, same
-        return best, most
-
-    def use(self, entry: Saved, same: int) -> None:
-        """Note that a stream took the first ``same`` tokens of ``entry``."""
-        self.restored_tokens += same
-        # The entry may be gone: room was made for the stream that was overwritten.
-        if entry in self.entries:
-            self.entries.remove(entry)
-            if same < len(entry.tokens):
-                self.entries.append(entry)
-            else:
-                self.used_bytes -= entry.data.nbytes
-
-    def drop(self, entry: Saved) -> None:
-        """Forget an entry."""
-        self.entries.remove(entry)
-        self.used_bytes -= entry.data.nbytes
-
-
 class Streams:
     """Which tokens are in which stream; who may be overwritten; copies and moves.
 
@@ -152,6 +95,9 @@ class Streams:
         streams: all streams, in no order that matters.
         capacity: cells of a stream.
         shelf: overwritten streams in RAM.
+        rollbacks: how often tokens were known that a prompt begins with, but not the state of the
+            recurrent layers after them, so that an earlier one was taken.
+        recomputed_tokens: tokens from these states on that had to be computed again.
     """
 
     def __init__(
@@ -162,6 +108,8 @@ class Streams:
         capacity: int,
         copy_tokens: int,
         spill_bytes: int = 0,
+        recurrent: bool = False,
+        cells: bool = True,
     ) -> None:
         """
         Args:
@@ -169,19 +117,25 @@ class Streams:
             count: number of streams; their ids run from 0 to ``count - 1``.
             capacity: cells of a stream.
             copy_tokens: a copy costs as much as computing this many tokens, so it must save more.
-            spill_bytes: RAM for overwritten streams.
+            spill_bytes: RAM for overwritten streams, and for states.
+            recurrent: whether some layers have a state that cannot be cut back.
+            cells: whether some layers have keys and values.
         """
         self._memory = memory
         self._count = count
         self._worth = copy_tokens
         self.capacity = capacity
-        self.shelf = Shelf(spill_bytes)
+        self._states = Checkpoints(spill_bytes, cells=cells) if recurrent else None
+        self.shelf = self._states or Shelf(spill_bytes)
+        self.rollbacks = 0
+        self.recomputed_tokens = 0
         self._reset()
 
     def _reset(self) -> None:
         self.streams = [Stream(sequence, self.capacity) for sequence in range(self._count)]
         self.shelf.clear()
         self._clock = 0
+        self._expected: list[Tokens] = []
 
     def clear(self) -> None:
         """Forget everything, even what grows."""
@@ -190,8 +144,8 @@ class Streams:
 
     def expect(self, prompts: Sequence[Sequence[int]]) -> None:
         """Note that these prompts are next, the first one first: what they need is kept longest."""
-        for prompt in reversed(prompts):
-            wanted = np.asarray(prompt, np.int32)
+        self._expected = [np.asarray(prompt, np.int32) for prompt in prompts]
+        for wanted in reversed(self._expected):
             best = max(self.streams, key=lambda stream: common(stream.tokens, wanted))
             if common(best.tokens, wanted) > self._worth:
                 self._touch(best)
@@ -207,28 +161,77 @@ class Streams:
             The stream; and how many of the prompt's tokens it holds. It holds nothing else.
         """
         wanted = np.asarray(prompt, np.int32)
-        same = {stream: common(stream.tokens, wanted) for stream in self.streams}
+        places = self.shelf.places(wanted)
+        alike = {stream: common(stream.tokens, wanted) for stream in self.streams}
+        same = {stream: reach(alike[stream], stream.length, places) for stream in self.streams}
         source = max(self.streams, key=lambda stream: same[stream])
-        entry, held = self.shelf.best(wanted)
+        entry, held = self.shelf.best(wanted, places)
         known = max(same[source], held)
         target = self._continued(same, known)
-        kept = same[target]
-        if known > kept + self._worth:
-            self._keep(target, 0)
-            kept = known
-            if entry is not None and held > same[source]:
-                self._memory.load_sequence(entry.data, target.sequence)
-                self.shelf.use(entry, held)
-            else:
-                self._memory.copy_stream(source.sequence, [target.sequence])
-        else:
-            self._keep(target, kept)
-        self._memory.remove(target.sequence, kept)
+        copied = known > same[target] + self._worth
+        kept = known if copied else same[target]
+        # What is saved below may take the room of this state.
+        state = self._states.state(wanted[:kept]) if self._states else None
+        marks = self._marks(wanted, kept, max(alike.values()))
+        self._keep(target, 0 if copied else kept)
+        length = target.length
+        restored = copied and entry is not None and held > same[source]
+        if restored and entry is not None:
+            self._memory.load_sequence(entry.data, target.sequence)
+            length = len(entry.tokens)
+            self.shelf.use(entry, held)
+        elif copied:
+            self._memory.copy_stream(source.sequence, [target.sequence])
+            length = source.length
+        self._cut(target, length, kept, state)
         target.length = 0
         target.extend(wanted[:kept])
+        target.marks = marks
         target.busy = True
         self._touch(target)
+        if restored and kept == length:
+            # The state went into the stream, which goes on.
+            self.mark(target)
         return target, kept
+
+    def _cut(self, stream: Stream, length: int, kept: int, state: Saved | None) -> None:
+        """Cut a stream of ``length`` cells back to ``kept``."""
+        if self._states is None or kept in (0, length):
+            self._memory.remove(stream.sequence, kept)
+            return
+        if state is None:
+            raise RuntimeError("a stream is cut back to a place without a state")
+        self._memory.rewind(stream.sequence, state.data, kept)
+
+    def _marks(self, wanted: Tokens, kept: int, met: int) -> list[int]:
+        """Where states are worth saving: where other conversations part from this one.
+
+        These are the end, at which the samples begin; and the places at which known or expected
+        conversations have other tokens.
+        """
+        if self._states is None:
+            return []
+        met = max(met, self._states.met(wanted))
+        if met > kept + self._worth:
+            self.rollbacks += 1
+            self.recomputed_tokens += met - kept
+        if not self.shelf.budget_bytes:
+            return []
+        size = len(wanted)
+        partings = {met, *(common(wanted, prompt) for prompt in self._expected)}
+        marks: list[int] = []
+        last = kept
+        for place in sorted(partings):
+            if last + _APART <= place <= size - _APART:
+                marks.append(place)
+                last = place
+        return [*marks, size] if size else marks
+
+    def mark(self, stream: Stream) -> None:
+        """Save the state at a stream's end, so that other conversations can go on from here."""
+        states = self._states
+        if states is not None and not states.holds_state(stream.tokens):
+            states.put_state(stream.tokens, self._memory.save_state(stream.sequence))
 
     def _continued(self, same: dict[Stream, int], known: int) -> Stream:
         """The idle stream to use: in place if that loses nothing, else the one to overwrite."""
@@ -303,26 +306,15 @@ class Streams:
             self.shelf.put(stream.tokens, self._memory.save_sequence(stream.sequence))
 
     def _elsewhere(self, stream: Stream) -> bool:
-        """Whether another stream or the RAM has all of a stream's tokens."""
+        """Whether another stream or the RAM can give all of a stream's tokens."""
         tokens = stream.tokens
-        return any(
-            other is not stream and begins(other.tokens, tokens) for other in self.streams
-        ) or any(begins(entry.tokens, tokens) for entry in self.shelf.entries)
+        places = self.shelf.places(tokens)
+        return self.shelf.best(tokens, places)[1] == len(tokens) or any(
+            reach(common(other.tokens, tokens), other.length, places) == len(tokens)
+            for other in self.streams
+            if other is not stream
+        )
 
     def _touch(self, stream: Stream) -> None:
         self._clock += 1
         stream.stamp = self._clock
-
-
-def common(left: Tokens, right: Tokens) -> int:
-    """The length of the longest common prefix."""
-    size = min(len(left), len(right))
-    differ = left[:size] != right[:size]
-    at = int(differ.argmax()) if size else 0
-    return at if size and differ[at] else size
-
-
-def begins(longer: Tokens, shorter: Tokens) -> bool:
-    """Whether ``longer`` begins with ``shorter``."""
-    size = len(shorter)
-    return size <= len(longer) and bool((longer[:size] == shorter).all())

@@ -44,12 +44,17 @@ def _open(path: Path, adapter: Path | None) -> None:
             n_threads=min(4, os.cpu_count() or 1),
             flash_attention=flash_attention,
             sequences=_SEQUENCES,
+            unified=not model.recurrent,
         )
         if handle is not None:
             context.set_adapter(handle)
         count = len(tokens)
         context.decode(tokens, range(count), [0] * count, outputs=1)
+        state = context.save_state(0) if model.recurrent else None
         context.decode([tokens[0]], [count], [0], outputs=1)
+        if state is not None:
+            context.copy_stream(0, [1])
+            context.rewind(1, state, count)
         context.close()
     model.close()
 

@@ -71,13 +71,15 @@ def _playing(recipe: Recipe, *, searches: bool) -> str:
         live_tokens=live,
         streams=False if recipe.agent.deterministic else None,
     )
-    cells = plan.count * plan.n_cells * header.cell_bytes()
+    cells = plan.count * (plan.n_cells * header.cell_bytes() + plan.streams * plan.state_bytes)
     evicted = plan.count * (plan.spill_bytes + plan.copy_bytes)
     total = _PROGRAM_BYTES + header.file_bytes + cells
     held = f" of {plan.count * plan.streams} conversations" if plan.streams else ""
+    if plan.state_bytes:
+        held += f" (each with {plan.state_bytes / 1e6:,.1f} MB for the state of recurrent layers)"
     return (
         f"about {_gb(total)}, of these {_gb(cells)} for caches{held}; at most {_gb(evicted)} more"
-        " for evicted prefixes"
+        f" for evicted prefixes{' and states' if plan.state_bytes else ''}"
     )
 
 

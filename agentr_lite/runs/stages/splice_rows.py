@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from agentr_lite.core.usage import ModelCall
 from agentr_lite.recipe.settings import Recipe
+from agentr_lite.splice.judging import JudgedStep
 from agentr_lite.splice.pairs import is_good
-from agentr_lite.splice.wave import JudgedStep, Revision, TreeResult
+from agentr_lite.splice.wave import Revision, TreeResult
 from agentr_lite.store import Store, preferences, splices, trees
 from agentr_lite.store.records import JudgementRow
 

@@ -90,7 +90,7 @@ def judge_failed_tree(
     recipe: Recipe,
     round_index: int,
     actor: Actor,
-    before_batch: Callable[[int], None],
+    on_progress: Callable[[int, int], None],
 ) -> list[JudgedStep]:
     """Ask the critic about a tree that was never solved, as ``splice.judge_failures`` does.
 
@@ -100,8 +100,8 @@ def judge_failed_tree(
         recipe: for the tree's environment.
         round_index: from 1; decides alpha and the seeds.
         actor: the model of the round.
-        before_batch: called with the number of steps that are judged; what it raises ends the
-            asking.
+        on_progress: called before each batch with the number of steps that are judged, and that
+            of all steps that may be; what it raises ends the asking.
 
     Returns:
         The judged steps; none if a trajectory earned alpha, or if none came to an end.
@@ -112,8 +112,14 @@ def judge_failed_tree(
         alpha=recipe.alpha(round_index),
         limit=max(1, recipe.splice.pairs_per_task),
     )
+    most = len({path.nodes[step] for path in paths for step in path.candidates})
     judgements = new_judgements(critic, recipe)
-    judgements.ask(actor, paths, judge_seed([tree], recipe, round_index), before_batch=before_batch)
+    judgements.ask(
+        actor,
+        paths,
+        judge_seed([tree], recipe, round_index),
+        before_batch=lambda judged: on_progress(judged, most),
+    )
     return judged_steps(paths, judgements)
 
 

@@ -47,8 +47,9 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
 
     RUN is a run's id, a unique beginning of it, or `latest`; without it, the list of runs opens.
     The database is read without a lock, and read again while a search writes to it; only
-    deleting a run and asking the critic write. Keys can be changed in keys.yaml in AGENTR_LITE_HOME or in agentr-lite
-    in the XDG configuration directory, e.g. `tree.next_good: ctrl+g`.
+    deleting a run and asking the critic write. Keys can be changed in keys.yaml in
+    AGENTR_LITE_HOME or in agentr-lite in the XDG configuration directory, e.g.
+    `tree.next_good: ctrl+g`.
     """
     if not (sys.stdin.isatty() and data_stream().isatty()):
         raise UsageError(

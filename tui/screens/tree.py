@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar
@@ -25,11 +25,12 @@ from agentr_lite.store.inspection import (
     node_labels,
     tree_shape,
 )
-from agentr_lite.store.records import JudgementRow, RunRow, TreeRow
+from agentr_lite.store.records import JudgementRow, NodeRow, RunRow, TreeRow
 from agentr_lite.store.runs import get_run, stage_status
 from agentr_lite.store.trees import get_tree, path_nodes, tree_opening
 
 from ..layout.documents import (
+    MAX_STEPS,
     StepView,
     lay_out_conversation,
     lay_out_step,
@@ -248,8 +249,10 @@ class TreeScreen(AskingScreen):
         self._shown = (node, self._whole)
         pane = self.query_one("#detail", DocumentView)
         if self._whole:
-            views = self._path(node)
-            pane.show(lambda width: lay_out_conversation(views, width), at_end=True)
+            views, earlier = self._end_of_path(node)
+            pane.show(
+                lambda width: lay_out_conversation(views, width, earlier=earlier), at_end=True
+            )
         else:
             view = self._view(node)
             pane.show(lambda width: lay_out_step(view, width))
@@ -279,10 +282,24 @@ class TreeScreen(AskingScreen):
             notes += self.asking_notes()
         return replace(view, facts=(*view.facts, *notes)) if notes else view
 
+    def _end_of_path(self, leaf: int) -> tuple[list[StepView], int]:
+        """As much of a path as a conversation shows, and how many steps come before it."""
+        path = self.tree_view.tree_rows.path(leaf)
+        earlier = len(path) - 1 - MAX_STEPS
+        if earlier <= 0:
+            return self._path(leaf), 0
+        # Reading thousands of texts would hold up the key.
+        read = load_nodes(self.store, self.tree_id, path[-MAX_STEPS - 1 :])
+        return self._views([read[idx] for idx in path[-MAX_STEPS - 1 :]]), earlier
+
     def _path(self, leaf: int) -> list[StepView]:
         nodes = path_nodes(self.store, self.tree_id, leaf)
+        return [view_of_node(nodes[0], saw=self._before_task), *self._views(nodes)]
+
+    def _views(self, nodes: Sequence[NodeRow]) -> list[StepView]:
+        """The steps of a path after its first node."""
         calls = expansion_calls(self.store, self.tree_id, [node.idx for node in nodes[:-1]])
-        views = [view_of_node(nodes[0], saw=self._before_task)]
+        views = []
         for before, node in pairwise(nodes):
             views.append(
                 view_of_node(

@@ -43,6 +43,8 @@ class TreeOrder:
         self.sort = sort
         self.least_visits = least_visits
         self._marks = bytearray()
+        self._best: int | None = -1
+        """``best_leaf``; -1: not looked for yet."""
         self._link(shape)
 
     def depth(self, idx: int) -> int:
@@ -175,7 +177,7 @@ class TreeOrder:
             view = np.frombuffer(marks, np.uint8)
             parents = np.asarray(self.shape.parent, np.int32)
             # Level by level while there are many, then one by one.
-            nodes = np.flatnonzero(view)
+            nodes: npt.NDArray[np.integer] = np.flatnonzero(view)
             while len(nodes) > _MANY:
                 view[nodes] += _LEADS
                 above = np.unique(parents[nodes])
@@ -200,7 +202,7 @@ class TreeOrder:
         """Set the tree's numbers and index the children of every node."""
         self.shape = shape
         self._marks = bytearray()
-        self._best: int | None = -1
+        self._best = -1
         # Siblings are adjacent among the nodes sorted by parent. Where those of a node begin takes
         # 4 bytes a node; a list per node would outweigh all the rest.
         nodes: Sequence[int] = range(len(shape))

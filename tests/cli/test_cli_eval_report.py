@@ -141,7 +141,7 @@ def test_an_evaluation_that_was_cut_or_killed_and_goes_on_is_finished(
 ) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("env: stairs\neval: {max_steps: 4, batch: 4}\n")
-    machine["fail_after"] = 6
+    machine["fail_after"] = 2
     arguments = ("--tasks", "6", "--no-recovery")
     assert call("eval", str(recipe), *arguments) == 130
     with Store.open(db) as store:

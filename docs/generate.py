@@ -322,6 +322,7 @@ _WORDS = ("<!-- words -->\n", "<!-- end of words -->\n")
 _NEEDED = (
     *("episode", "step", "base", "parting", "t′", "critic", "alpha", "beta", "reflection"),
     *("revision", "naive", "verified", "recovery", "revision length", "inside the noise"),
+    "too few to tell",
 )
 _OTHER_FOLDERS = {
     "recipes": "The bundled recipes",

@@ -15,6 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.color import Color, ColorParseError
 from textual.dom import DOMNode
 from textual.keys import format_key
+from textual.message import Message
 from textual.screen import Screen
 from textual.theme import Theme
 
@@ -23,6 +24,7 @@ from agentr_lite.store import Store
 from agentr_lite.store.decoding import DamagedError
 from agentr_lite.store.inspection import data_version
 
+from .critic_desk import Ask, CriticDesk, problem_text
 from .key_sentences import KEY_SENTENCES
 from .keys import binding_ids
 from .layout.lines import one_line
@@ -105,6 +107,7 @@ class Inspector(App[None]):
         following: whether the screens go to what was written last.
         states: repeats trajectories to find the environment's states.
         remove: deletes a run; None where that is not offered.
+        critic: asks the critic about trees; None where that is not offered.
         fault: the error that ended the program, if the user can mend it.
     """
 
@@ -120,6 +123,13 @@ class Inspector(App[None]):
         Binding("q", "quit", "Quit", id="app.quit"),
     ]
 
+    class CriticChanged(Message):
+        """The critic has gone on, or has ended, with a tree."""
+
+        def __init__(self, tree_id: int) -> None:
+            super().__init__()
+            self.tree_id = tree_id
+
     def __init__(
         self,
         store: Store,
@@ -129,6 +139,7 @@ class Inspector(App[None]):
         light: bool = False,
         following: bool = False,
         remove: Callable[[str], str] | None = None,
+        ask: Ask | None = None,
         poll_s: float = POLL_S,
     ) -> None:
         """
@@ -140,6 +151,7 @@ class Inspector(App[None]):
             following: start in follow mode.
             remove: deletes a run by its id and returns a note on what it did; called in a separate
                 thread; may raise an ``AgentrError``.
+            ask: asks the critic about a tree.
             poll_s: seconds between checks of the database; 0: no checks.
         """
         # With the terminal's own colours, Textual can leave out all colours under NO_COLOR.
@@ -151,6 +163,7 @@ class Inspector(App[None]):
         self.store = store
         self.following = following
         self.remove = remove
+        self.critic = CriticDesk(ask, self._post_critic) if ask is not None else None
         self.states = StateReader()
         self.fault: AgentrError | None = None
         self._run_id = run_id
@@ -214,6 +227,18 @@ class Inspector(App[None]):
             if error.message != self._last_error:
                 self._last_error = error.message
                 self.notify(one_line(error.message), severity="error", markup=False)
+
+    def _post_critic(self, tree_id: int) -> None:
+        self.post_message(self.CriticChanged(tree_id))
+
+    def on_inspector_critic_changed(self, event: CriticChanged) -> None:
+        """Tell the screen, and the user if an answer could not be had."""
+        desk = self.critic
+        if desk is not None and desk.asking is None and event.tree_id in desk.problems:
+            text = one_line(problem_text(desk.problems[event.tree_id]))
+            self.notify(text, severity="error", markup=False, timeout=20)
+        if isinstance(self.screen, InspectorScreen):
+            self.screen.critic_changed(event.tree_id)
 
     def action_follow(self) -> None:
         """Switch follow mode on or off."""

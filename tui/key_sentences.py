@@ -73,6 +73,7 @@ KEY_SENTENCES: Mapping[str, str] = {
     "tasks.previous": "Shows the tasks of the previous round.",
     "tasks.splices": "Opens the run's splices.",
     "tasks.which": "Shows all tasks, unsolved ones, or those with an accepted revision.",
+    "tree.ask": "Asks the critic which step of an unsolved task was wrong first; again: cancels.",
     "tree.best": "Goes to the end of the best path.",
     "tree.chains": "Folds all chains, or none.",
     "tree.close": "Closes the node; on a closed node, goes to its parent; folds an open chain.",

@@ -14,6 +14,7 @@ from agentr_lite.agent.states import Origin
 from agentr_lite.report.model.episodes import Key
 from agentr_lite.store.records import EvalRow
 
+from .critic_desk import CriticDesk
 from .layout.documents import StepView
 from .state_reader import StateReader
 
@@ -159,6 +160,8 @@ class Navigator(Protocol):
     states: StateReader
     remove: Callable[[str], str] | None
     """Deletes a run; None where that is not offered."""
+    critic: CriticDesk | None
+    """Asks the critic about trees; None where that is not offered."""
 
     def open_screen(self, destination: Destination, *, replace: bool = False) -> None:
         """Open the screen for a destination.

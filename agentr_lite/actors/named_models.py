@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def put(entry: NamedModel) -> None:
         UsageError: the name could be taken for a path or an address.
     """
     check_name(entry.name)
-    _write({**entries(), entry.name: entry})
+    with _locked():
+        _write({**entries(), entry.name: entry})
 
 
 def drop(name: str) -> None:
@@ -98,12 +100,13 @@ def drop(name: str) -> None:
     Raises:
         ModelError: there is none.
     """
-    rest = entries()
-    if rest.pop(name, None) is None:
-        raise ModelError(
-            f"no model is called '{name}'", hint="`agentr-lite models list` lists the models."
-        )
-    _write(rest)
+    with _locked():
+        rest = entries()
+        if rest.pop(name, None) is None:
+            raise ModelError(
+                f"no model is called '{name}'", hint="`agentr-lite models list` lists the models."
+            )
+        _write(rest)
 
 
 def check_name(name: str) -> None:
@@ -119,9 +122,26 @@ def check_name(name: str) -> None:
         )
 
 
-def _write(rows: dict[str, NamedModel]) -> None:
+@contextlib.contextmanager
+def _locked() -> Generator[None]:
+    """Let one process at a time read the list, change it and write it: no entry gets lost."""
     path = list_file()
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        yield
+        return
+    # Beside the list, which each write replaces by another file.
+    with path.with_name(f"{path.name}.lock").open("a", encoding="utf-8") as file:
+        # Some network file systems have no locks; the list is as safe as it was without one.
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _write(rows: dict[str, NamedModel]) -> None:
+    path = list_file()
     plain: dict[str, Any] = {}
     for name, entry in sorted(rows.items()):
         row = asdict(entry)

@@ -7,13 +7,25 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from agentr_lite.cli.common import database_path, db_option
 from agentr_lite.cli.completion import complete_runs
 from agentr_lite.console.stdout import data_stream
+from agentr_lite.console.streams import say
 from agentr_lite.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentr_lite_tui.critic_desk import CriticDesk
+
+    from agentr_lite.runs.critic import CriticAnswer, TreeCritic
+
+_PATIENCE_S = 0.5
+"""How long the end of the program waits for the critic without saying so."""
 
 
 @click.command()
@@ -35,8 +47,9 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
 
     RUN is a run's id, a unique beginning of it, or `latest`; without it, the list of runs opens.
     The database is read without a lock, and read again while a search writes to it; only
-    deleting a run writes. Keys can be changed in keys.yaml in AGENTR_LITE_HOME or in agentr-lite
-    in the XDG configuration directory, e.g. `tree.next_good: ctrl+g`.
+    deleting a run and asking the critic write. Keys can be changed in keys.yaml in
+    AGENTR_LITE_HOME or in agentr-lite in the XDG configuration directory, e.g.
+    `tree.next_good: ctrl+g`.
     """
     if not (sys.stdin.isatty() and data_stream().isatty()):
         raise UsageError(
@@ -61,6 +74,7 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
         run_overviews(store)
         if follow and not run:
             run = "latest"
+        critic = _LateCritic(path)
         app = Inspector(
             store,
             run_id=get_run(store, run).id if run else None,
@@ -68,14 +82,51 @@ def tui(context: click.Context, run: str | None, theme: str, follow: bool, db: P
             light=_light(theme),
             following=follow,
             remove=partial(_remove, path),
+            ask=critic.ask,
         )
         # The imported modules stay: without this, the garbage collector would scan them now and
         # then, and hold up a key for longer than drawing takes.
         gc.freeze()
-        app.run()
+        try:
+            app.run()
+        finally:
+            _end(app.critic)
+            critic.close()
     if app.fault is not None:
         raise app.fault
     context.exit(app.return_code or 0)
+
+
+class _LateCritic:
+    """The critic, imported when it is first asked: its modules take a while to load."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._critic: TreeCritic | None = None
+
+    def ask(
+        self, tree_id: int, say: Callable[[str], None], is_cancelled: Callable[[], bool]
+    ) -> CriticAnswer | None:
+        """See ``TreeCritic.ask``."""
+        from agentr_lite.runs.critic import TreeCritic
+
+        self._critic = self._critic or TreeCritic(self._path)
+        return self._critic.ask(tree_id, say, is_cancelled)
+
+    def close(self) -> None:
+        """See ``TreeCritic.close``."""
+        if self._critic is not None:
+            self._critic.close()
+
+
+def _end(desk: CriticDesk | None) -> None:
+    """Wait for the critic's thread: a model that is freed while it computes may crash."""
+    thread = desk.close() if desk is not None else None
+    if thread is not None:
+        thread.join(_PATIENCE_S)
+        if thread.is_alive():
+            say("The critic ends after the step that it judges …")
+            thread.join()
 
 
 def _remove(path: Path, run_id: str) -> str:

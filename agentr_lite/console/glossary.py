@@ -57,6 +57,11 @@ TERMS: tuple[Term, ...] = (
         "inside the noise",
         "The interval of the difference includes 0: the rounds may be equally good.",
     ),
+    Term(
+        "too few to tell",
+        "Fewer than six tasks (n), or an interval that excludes nothing: even if all of the tasks"
+        " agreed, that could be chance.",
+    ),
     Term("p", "How often chance alone would give a difference at least as large."),
     Term(
         "paired by task",

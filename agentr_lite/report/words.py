@@ -56,9 +56,9 @@ def comparison_sentence(
     )
 
 
-def too_few(difference: Estimate) -> str:
+def too_few(estimate: Estimate) -> str:
     """``too few to tell (n = 4)``."""
-    return f"too few to tell (n = {difference.n})"
+    return f"too few to tell (n = {estimate.n})"
 
 
 def percent(value: float | None) -> str | None:
@@ -112,20 +112,20 @@ def interval(
 
     Args:
         estimate: a value, or a difference; None gives None.
-        signs: it is a difference: ``too few (n = 4)`` where that many tasks tell nothing.
+        signs: it is a difference: ``too few to tell (n = 4)`` where that many tasks tell nothing.
         unit: ``percent``, ``decimal`` or ``count``.
     """
     if not estimate:
         return None
     if signs and estimate.too_few:
-        return f"too few (n = {estimate.n})"
+        return too_few(estimate)
     return span(estimate, signs=signs, unit=unit)
 
 
 def span(estimate: Estimate, *, signs: bool = False, unit: str = "percent") -> str:
     """The ends of an interval, however few observations it is from."""
     if estimate.bounds is None:
-        return f"too few (n = {estimate.n})"
+        return too_few(estimate)
     form = signed if signs else _plain
     return f"{form(estimate.low, unit)} to {form(estimate.high, unit)}"
 

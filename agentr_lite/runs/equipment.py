@@ -32,7 +32,7 @@ def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int | None) ->
 
 
 def check_same_model(store: Store, run: RunRow, actor: Actor) -> None:
-    """Check that the model is the run's; it is recorded if the run had none.
+    """Check that the model is the run's; it is recorded if the run had none and can be written.
 
     Raises:
         ModelError: another model than the run's.
@@ -47,7 +47,8 @@ def check_same_model(store: Store, run: RunRow, actor: Actor) -> None:
         )
     _warn_of_tuning(run, actor)
     if not run.model_sha256:
-        set_run_model(store, run.id, actor.description)
+        if not store.read_only:
+            set_run_model(store, run.id, actor.description)
     elif digest != run.model_sha256:
         raise ModelError(
             f"the model is not the one that run {run.id} was made with"

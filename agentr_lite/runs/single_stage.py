@@ -92,7 +92,8 @@ def search_round(store: Store, target: Target, number: int, *, redo: bool) -> di
 def _has_only(store: Store, target: Target, stage: str) -> bool:
     """Whether a run was begun by this stage's own command, be it now or before a cut.
 
-    The whole loop begins with an evaluation.
+    The whole loop begins with an evaluation. One that was cut in it is like a run that an
+    evaluation began: once the evaluation ends, nothing of it is left undone.
     """
     stages = list_stages(store, target.run.id)
     return target.is_new or all(row.stage == stage for row in stages)
@@ -218,7 +219,8 @@ def evaluate_round(
 ) -> tuple[int, dict[int, dict[str, Any]]]:
     """Evaluate a round, or go on where its evaluation was cut.
 
-    The status of a new run is left as the evaluation ends; an existing run keeps its status.
+    The status of a run is left as the evaluation ends, unless the run has other stages: then the
+    run keeps its status.
 
     Args:
         store: the database.
@@ -237,7 +239,7 @@ def evaluate_round(
         AgentrError: see ``EvaluateStage``.
     """
     run, recipe = target.run, target.recipe
-    with recorded_status(store, run.id, applies=lambda: target.is_new):
+    with recorded_status(store, run.id, applies=lambda: _has_only(store, target, "eval")):
         number = round_to_evaluate(store, run.id, round_index)
         worn = adapter_in_use(store, run.id, number)
         reference = reference_round(number, imitates=recipe.imitates)

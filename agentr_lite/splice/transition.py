@@ -91,7 +91,12 @@ class Judgements:
         return None
 
     def ask(
-        self, actor: Actor, paths: Sequence[BadPath], seed: Callable[[BadPath, int], int]
+        self,
+        actor: Actor,
+        paths: Sequence[BadPath],
+        seed: Callable[[BadPath, int], int],
+        *,
+        before_batch: Callable[[int], None] = lambda judged: None,
     ) -> None:
         """Judge every path up to its first error.
 
@@ -102,8 +107,11 @@ class Judgements:
             actor: the current model.
             paths: bad trajectories, of any number of trees.
             seed: (path, step) to sampling seed, for the critic that reasons.
+            before_batch: called with the number of steps that are judged; what it raises ends the
+                asking.
         """
         while wanted := self._wanted(paths):
+            before_batch(len(self.said))
             answers = judge(
                 actor,
                 self.critic,

@@ -6,7 +6,7 @@ sees wide batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agentr_lite.actors.base import Actor, Sampling
@@ -15,21 +15,25 @@ from agentr_lite.agent.grammar import TurnGrammar
 from agentr_lite.agent.turns import AnswerFormat, answer_format
 from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.messages import Message
-from agentr_lite.core.openings import Opening
 from agentr_lite.core.seeds import stream_seed
 from agentr_lite.core.steps import Step
-from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import ModelCall
 from agentr_lite.envs.base import Environment
 from agentr_lite.recipe.groups import SpliceSettings
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.splice.critic import Judged
+from agentr_lite.splice.judging import (
+    JudgedStep,
+    TreeInput,
+    failed_paths,
+    judge_seed,
+    judged_steps,
+    new_judgements,
+)
 from agentr_lite.splice.pairs import (
     Pair,
     Trajectory,
     choose_pairs,
     find_trajectories,
-    good_trajectories,
     is_good,
 )
 from agentr_lite.splice.preferences import Preference, episode_preferences, step_preferences
@@ -37,20 +41,10 @@ from agentr_lite.splice.splice import flag_executed, reflection, splice
 from agentr_lite.splice.trajectories import FlaggedStep, flagged_messages
 from agentr_lite.splice.transition import BadPath, Cut, Judgements, direct_cut, late_cut
 from agentr_lite.splice.verify import Recovery, Replay, recover, replay
-from agentr_lite.store.records import NodeRow, RevisionStatus
+from agentr_lite.store.records import RevisionStatus
 
 ENVIRONMENT_FAULT = "environment fault"
 """Kind of reason of a pair that was dropped because the environment broke."""
-
-
-@dataclass(frozen=True, slots=True)
-class TreeInput:
-    """One searched tree."""
-
-    tree_id: int
-    task: Task
-    opening: Opening
-    nodes: Sequence[NodeRow]
 
 
 @dataclass(slots=True)
@@ -77,18 +71,6 @@ class Revision:
     def reject(self, kind: str, details: str) -> None:
         """Drop the pair, with the reason."""
         self.status, self.reason = "rejected", f"{kind}: {details}"
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedStep:
-    """One step that the critic was asked about."""
-
-    bad_leaf: int
-    """Leaf of the first bad trajectory that asked."""
-    step: int
-    """From 0."""
-    node_idx: int
-    judged: Judged
 
 
 @dataclass(slots=True)
@@ -154,10 +136,13 @@ def splice_wave(
         )
         works.extend(_pair_work(tree, pair) for pair in pairs)
     judgements = _choose_cuts(works, recipe, round_index, actor)
-    failed = _failed_paths(trees, results, recipe, alpha)
-    if judgements is not None:
+    failed: list[BadPath] = []
+    if judgements is not None and recipe.splice.judge_failures:
+        for tree, result in zip(trees, results, strict=True):
+            limit = recipe.splice.pairs_per_task
+            failed += failed_paths(tree, result.trajectories, alpha=alpha, limit=limit)
         # After the pairs and apart from them: their batches, and so their verdicts, stay the same.
-        judgements.ask(actor, failed, _judge_seed(trees, recipe, round_index))
+        judgements.ask(actor, failed, judge_seed(trees, recipe, round_index))
     _drop_duplicates(works)
     if recipe.splice.verify == "off":
         _accept_unverified(works)
@@ -170,7 +155,7 @@ def splice_wave(
         result.revisions = [work.revision for work in mine]
         paths = [work.path for work in mine]
         paths += [path for path in failed if path.tree_id == result.tree_id]
-        result.judged = _judged_steps(paths, judgements)
+        result.judged = judged_steps(paths, judgements) if judgements is not None else []
         result.preferences = _preferences(tree, result.trajectories, mine, recipe.splice, alpha)
     return results
 
@@ -237,8 +222,8 @@ def _choose_cuts(
     judgements = None
     critic = recipe.splice.critic
     if critic != "none":
-        seed = _judge_seed([work.tree for work in works], recipe, round_index)
-        judgements = Judgements(critic, recipe.splice.critic_tokens, recipe.splice.critic_margin)
+        seed = judge_seed([work.tree for work in works], recipe, round_index)
+        judgements = new_judgements(critic, recipe)
         judgements.ask(actor, [work.path for work in works], seed)
     for work in works:
         if judgements is not None:
@@ -258,42 +243,6 @@ def _choose_cuts(
         elif work.revision.cut.kind == "none judged bad" and recipe.splice.unseen == "drop":
             work.revision.reject("no error seen", "the model judged no step bad")
     return judgements
-
-
-def _judge_seed(
-    trees: Iterable[TreeInput], recipe: Recipe, round_index: int
-) -> Callable[[BadPath, int], int]:
-    """The seeds of the critic that reasons, by path and step."""
-    task_of = {tree.tree_id: tree.task.name for tree in trees}
-
-    def seed(path: BadPath, step: int) -> int:
-        names = (round_index, task_of[path.tree_id], path.nodes[step])
-        return stream_seed(recipe.seed, "judge", *names)
-
-    return seed
-
-
-def _failed_paths(
-    trees: Sequence[TreeInput], results: Sequence[TreeResult], recipe: Recipe, alpha: float
-) -> list[BadPath]:
-    """Bad trajectories of the trees without any good one, as many a tree as there are pairs.
-
-    They give no pair. The critic is asked about them only so that people see the first error.
-    """
-    if not recipe.splice.judge_failures:
-        return []
-    paths = []
-    for tree, result in zip(trees, results, strict=True):
-        if good_trajectories(result.trajectories, alpha):
-            continue
-        rows = {node.idx: node for node in tree.nodes}
-        clean_first = sorted(
-            result.trajectories, key=lambda path: (sum(path.flaws), path.steps, path.leaf_idx)
-        )
-        for bad in clean_first[: recipe.splice.pairs_per_task]:
-            steps = tuple(rows[idx].to_step() for idx in bad.path)
-            paths.append(BadPath(tree.tree_id, tree.opening, steps, bad.path, parting_step=0))
-    return paths
 
 
 def _drop_duplicates(works: Sequence[_Work]) -> None:
@@ -426,15 +375,3 @@ def _finish_recovery(work: _Work) -> None:
         return
     steps = flag_executed([*recovery.steps, *best.steps], work.revision.cut.step)
     _accept(work, "recovered", steps, recovery.outcome, best.reward)
-
-
-def _judged_steps(paths: Iterable[BadPath], judgements: Judgements | None) -> list[JudgedStep]:
-    """The judged steps of one tree, each under the first bad trajectory that it belongs to."""
-    by_node: dict[int, JudgedStep] = {}
-    for path in paths if judgements else ():
-        for step in path.candidates:
-            judged = judgements.of(path, step) if judgements else None
-            if judged is not None:
-                node = path.nodes[step]
-                by_node.setdefault(node, JudgedStep(path.nodes[-1], step, node, judged))
-    return list(by_node.values())

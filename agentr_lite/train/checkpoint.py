@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agentr_lite.actors.digest import file_sha256
+from agentr_lite.console.streams import warn
+from agentr_lite.core.json_values import load_json
 from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.train.batches import Tokenized
 from agentr_lite.train.dpo import PairFigures
@@ -76,21 +78,49 @@ class CheckpointFolder:
         self._next = out_dir / "checkpoint.next"
 
     def load(self, fingerprint: str) -> TrainingState | None:
-        """The saved state; None where there is none, or where it belongs to another training."""
+        """The saved state; None where there is none, or where it belongs to another training.
+
+        A damaged checkpoint is none, with a warning: the training then begins again, and ends the
+        same.
+        """
         # Cut between removing the old one and renaming the new one.
         if not self.path.exists() and (self._next / _STATE).exists():
             self._next.rename(self.path)
         try:
-            data = json.loads((self.path / _STATE).read_text("utf-8"))
+            state = self._sound()
         except FileNotFoundError:
             return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            warn(
+                f"the checkpoint {self.path} is damaged ({error})",
+                hint="The training begins again; its result will be the same.",
+            )
+            return None
+        return state if state.fingerprint == fingerprint else None
+
+    def _sound(self) -> TrainingState:
+        """The state in the file, whose own digest and those of the other files are right.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint.
+            OSError: a file cannot be read.
+            ValueError, TypeError, KeyError, AttributeError: it is damaged.
+        """
+        data = load_json((self.path / _STATE).read_text("utf-8"))
+        # Checkpoints of versions before these fields have none.
+        digest, files = data.pop("digest", None), data.pop("files", {})
+        if digest is not None and digest != _digest({**data, "files": files}):
+            raise ValueError(f"{_STATE} was changed")
+        for name, expected in files.items():
+            path = self.path / name
+            if not path.is_file() or _file_digest(path) != expected:
+                raise ValueError(f"{name} is missing or was changed")
         # JSON has no tuples.
-        data["train_losses"] = [(step, loss) for step, loss in data["train_losses"]]
-        data["valid_losses"] = [(step, loss) for step, loss in data["valid_losses"]]
+        for key in ("train_losses", "valid_losses"):
+            data[key] = [(int(step), float(loss)) for step, loss in data[key]]
         for key in ("pair_figures", "valid_pair_figures"):
             data[key] = [PairFigures(**row) for row in data.get(key, ())]
-        state = TrainingState(**data)
-        return state if state.fingerprint == fingerprint else None
+        return TrainingState(**data)
 
     def save(self, state: TrainingState, write: Callable[[Path], None]) -> None:
         """Replace the checkpoint.
@@ -102,7 +132,12 @@ class CheckpointFolder:
         shutil.rmtree(self._next, ignore_errors=True)
         self._next.mkdir(parents=True)
         write(self._next)
-        (self._next / _STATE).write_text(json.dumps(dataclasses.asdict(state)))
+        others = sorted(path for path in self._next.rglob("*") if path.is_file())
+        names = [str(path.relative_to(self._next)) for path in others]
+        files = dict(zip(names, map(_file_digest, others), strict=True))
+        content = {**dataclasses.asdict(state), "files": files}
+        content["digest"] = _digest(content)
+        (self._next / _STATE).write_text(json.dumps(content), encoding="utf-8")
         self.clear()
         self._next.rename(self.path)
 
@@ -110,6 +145,15 @@ class CheckpointFolder:
         """Remove the checkpoint, if there is one."""
         if self.path.exists():
             shutil.rmtree(self.path)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(

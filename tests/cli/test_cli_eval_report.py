@@ -135,6 +135,35 @@ def test_an_interruption_keeps_finished_groups_and_names_the_command(
     assert not any(r.messages[1]["content"].startswith("task0:") for r in again.requests[:4])
 
 
+@pytest.mark.parametrize("status", ["interrupted", "running"])
+def test_an_evaluation_that_was_cut_or_killed_and_goes_on_is_finished(
+    db: Path, machine: dict[str, Any], tmp_path: Path, status: str
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("env: stairs\neval: {max_steps: 4, batch: 4}\n")
+    machine["fail_after"] = 2
+    arguments = ("--tasks", "6", "--no-recovery")
+    assert call("eval", str(recipe), *arguments) == 130
+    with Store.open(db) as store:
+        [run] = list_runs(store)
+        assert run.status == "interrupted"
+        # A killed process records nothing.
+        store.execute("UPDATE runs SET status = ?", (status,))
+    machine["fail_after"] = -1
+    assert call("eval", run.id) == 0
+    with Store.open(db) as store:
+        assert get_run(store, run.id).status == "finished"
+
+
+def test_a_run_of_other_stages_keeps_its_status(db: Path, machine: dict[str, Any]) -> None:
+    run = trained_run(db)
+    with Store.open(db) as store:
+        store.execute("UPDATE runs SET status = 'interrupted'")
+    assert call("eval", run, "--round", "0") == 0
+    with Store.open(db) as store:
+        assert get_run(store, run).status == "interrupted"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

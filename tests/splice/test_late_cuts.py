@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from agentr_lite.core.openings import Opening
-from agentr_lite.splice.wave import Revision, TreeInput, splice_wave
+from agentr_lite.splice.judging import TreeInput
+from agentr_lite.splice.wave import Revision, splice_wave
 from tests.splice.test_splice_wave import GOOD, acts, recipe, run
 from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, walk

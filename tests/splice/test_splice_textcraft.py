@@ -13,7 +13,8 @@ from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.envs.textcraft.world import custom_task
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.splice.wave import Revision, TreeInput, splice_wave
+from agentr_lite.splice.judging import TreeInput
+from agentr_lite.splice.wave import Revision, splice_wave
 from tests.support.splice_cases import RuleActor, actions, walk
 
 LOGS = "get 1 oak logs"

@@ -16,7 +16,8 @@ from agentr_lite.core.openings import Opening
 from agentr_lite.envs.base import StepResult
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.splice.wave import Revision, TreeInput, TreeResult, splice_wave
+from agentr_lite.splice.judging import TreeInput
+from agentr_lite.splice.wave import Revision, TreeResult, splice_wave
 from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, actions, walk
 

@@ -8,13 +8,14 @@ import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from agentr_lite.actors.download.places import IndexFile, WheelPart
 from agentr_lite.core.config import models_dir
+from tests.support.quiet_server import QuietServer
 
 
 def wheel(package: str, version: str, files: Mapping[str, bytes]) -> tuple[str, bytes]:
@@ -102,8 +103,7 @@ class FakeIndex:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
+        server = QuietServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/simple"

@@ -7,12 +7,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from agentr_lite.actors.base import GenerateRequest, Sampling
 from agentr_lite.actors.openai.actor import OpenAIActor
 from agentr_lite.core.messages import Message
+from tests.support.quiet_server import QuietServer
 
 KEY = "sk-very-secret-0123456789"
 ASK: list[Message] = [{"role": "user", "content": "Go"}]
@@ -172,8 +173,7 @@ class FakeServer:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
+        server = QuietServer(("127.0.0.1", 0), Handler)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:

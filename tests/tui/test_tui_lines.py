@@ -6,6 +6,12 @@ from itertools import pairwise
 
 import pytest
 from agentr_lite_tui.layout.columns import Column, Row, fit, ordered
+from agentr_lite_tui.layout.documents import (
+    MAX_STEPS,
+    StepView,
+    lay_out_conversation,
+    view_of_opening,
+)
 from agentr_lite_tui.layout.figures import interval, percent, short
 from agentr_lite_tui.layout.lines import (
     MAX_SHOWN,
@@ -20,6 +26,8 @@ from agentr_lite_tui.layout.lines import (
 )
 from agentr_lite_tui.layout.plots import Series, interval_row, line_plot, scale_row
 from rich.cells import cell_len
+
+from agentr_lite.console.outcomes import STEP
 
 HOSTILE = (
     "\x1b[31mred\x1b[0m [bold]b[/bold] \x00\x07 \u202eabc\u202c 日本語 👩‍👩‍👧 \ud800 e\u0301 \x9b2J"
@@ -184,3 +192,14 @@ def test_rows_are_sorted_and_what_is_missing_comes_last(
     key: str, reverse: bool, order: str
 ) -> None:
     assert "".join(str(row.key) for row in ordered(ROWS, key, reverse=reverse)) == order
+
+
+def test_the_end_of_a_conversation_looks_like_that_of_the_whole_one() -> None:
+    views = [view_of_opening("Craft.", "craft a stick")]
+    views += [
+        StepView(i, STEP, f"get {i}", "", f"Action: get {i}", "Got it") for i in range(1, 301)
+    ]
+    whole = lay_out_conversation(views, 60)
+    assert whole[0] == (("… 200 earlier steps", "dim"),)
+    assert lay_out_conversation(views[-MAX_STEPS:], 60, earlier=200) == whole
+    assert "earlier" not in str(lay_out_conversation(views[: MAX_STEPS + 1], 60))

@@ -149,6 +149,36 @@ def test_the_next_of_some_is_the_one_that_an_open_tree_shows_next(seed: int) -> 
             assert rows.next_of(found, idx, back=True) == next(i for i in back_to if i in wanted)
 
 
+def test_children_are_those_that_name_the_node_as_their_parent() -> None:
+    draw = random.Random(4)
+    parents = [-1, *(draw.randrange(min(i, 40)) for i in range(1, 300))]
+    rows = plain(shape_of(parents))
+    for node in range(len(parents)):
+        wanted = [idx for idx, parent in enumerate(parents) if parent == node]
+        assert list(rows.children(node)) == wanted and rows.child_count(node) == len(wanted)
+        assert rows.only_child(node) == (wanted[0] if len(wanted) == 1 else -1)
+
+
+@pytest.mark.parametrize("width", [1, 2, 40])
+def test_hundreds_of_targets_are_gone_through_in_the_order_of_the_picture(width: int) -> None:
+    draw = random.Random(width)
+    parents = [-1, *(max(0, i - draw.randint(1, width)) for i in range(1, 900))]
+    targets = sorted(draw.sample(range(1, 900), 300))
+    rows = plain(shape_of(parents))
+    pictured: list[int] = []
+    stack = [0]
+    while stack:
+        node = stack.pop()
+        pictured.append(node)
+        stack += reversed(rows.children(node))
+    node, visited = 0, []
+    for _ in targets:
+        found = rows.next_of(NodeSet.of(targets, 900), node)
+        assert found is not None
+        visited.append(node := found)
+    assert visited == [idx for idx in pictured if idx in set(targets)]
+
+
 def test_what_was_found_before_the_tree_grew_stays_found() -> None:
     rows = plain(shape_of(SMALL))
     found = NodeSet.of([6, 2], 7)

@@ -154,18 +154,20 @@ def lay_out_step(view: StepView, width: int) -> list[Line]:
     return lines
 
 
-def lay_out_conversation(views: Sequence[StepView], width: int) -> list[Line]:
+def lay_out_conversation(views: Sequence[StepView], width: int, *, earlier: int = 0) -> list[Line]:
     """A whole path, from the start or from ``MAX_STEPS`` before its end.
 
     Args:
-        views: the start and the steps in order.
+        views: the start and the steps in order, or the last ``MAX_STEPS`` steps at least.
         width: terminal columns.
+        earlier: steps before the views.
     """
     lines: list[Line] = []
     shown = views
-    if len(views) > MAX_STEPS + 1:
+    if earlier or len(views) > MAX_STEPS + 1:
         shown = views[-MAX_STEPS:]
-        lines.append(((f"… {len(views) - MAX_STEPS - 1:,} earlier steps", "dim"),))
+        hidden = earlier + sum(view.number > 0 for view in views[:-MAX_STEPS])
+        lines.append(((f"… {hidden:,} earlier steps", "dim"),))
     for view in shown:
         if view.number == 0:
             lines += [rule(("instructions", "dim"), width), *barred(view.saw, "dim", "dim", width)]

@@ -1,14 +1,13 @@
 """The order of a tree's nodes: sorted siblings, paths, leaves, and the next of some nodes.
 
-There is no recursion and no object per node. Besides the tree's numbers, a tree takes four bytes
-per node (none if children were made in the order of their parents), and one more after the first
+There is no recursion and no object per node. Besides the tree's numbers, a tree takes eight bytes
+per node (four if children were made in the order of their parents), and one more after the first
 jump to a leaf or a match.
 """
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Literal
 
@@ -26,6 +25,8 @@ _LISTS_KEPT = 4_000
 """The number of child lists that are kept: more than any screen needs."""
 _TARGET, _LEADS = 1, 2
 """Bits of ``TreeOrder._marks``: a target; a node with a target at or below it."""
+_MANY = 64
+"""Nodes from which on numpy is faster than Python."""
 _TARGET_MASK = bytes(i & _TARGET for i in range(256))
 
 
@@ -42,6 +43,8 @@ class TreeOrder:
         self.sort = sort
         self.least_visits = least_visits
         self._marks = bytearray()
+        self._best: int | None = -1
+        """``best_leaf``; -1: not looked for yet."""
         self._link(shape)
 
     def depth(self, idx: int) -> int:
@@ -99,6 +102,12 @@ class TreeOrder:
 
     def best_leaf(self) -> int | None:
         """The leaf with the highest reward, the shallowest of equals; None without any reward."""
+        # It is looked for once: in a large tree that takes as long as a key may.
+        if self._best == -1:
+            self._best = self._find_best()
+        return self._best
+
+    def _find_best(self) -> int | None:
         shape = self.shape
         earned = np.where(self._ends(), shape.reward, 0.0)
         highest = earned.max(initial=0.0)
@@ -165,8 +174,16 @@ class TreeOrder:
         marks = self._marks
         if marks.translate(_TARGET_MASK) != mask:
             self._marks = marks = bytearray(mask)
+            view = np.frombuffer(marks, np.uint8)
+            parents = np.asarray(self.shape.parent, np.int32)
+            # Level by level while there are many, then one by one.
+            nodes: npt.NDArray[np.integer] = np.flatnonzero(view)
+            while len(nodes) > _MANY:
+                view[nodes] += _LEADS
+                above = np.unique(parents[nodes])
+                nodes = above[(above >= 0) & (view[above] < _LEADS)]
             parent = self.shape.parent
-            for idx in NodeSet(mask):
+            for idx in nodes.tolist():
                 while idx >= 0 and marks[idx] < _LEADS:
                     marks[idx] += _LEADS
                     idx = parent[idx]
@@ -179,23 +196,24 @@ class TreeOrder:
 
     def _span(self, idx: int) -> tuple[int, int]:
         """The range of a node's children in ``_by_parent``."""
-        nodes, key = self._by_parent, self.shape.parent.__getitem__
-        start = bisect_left(nodes, idx, key=key)
-        if start == len(nodes) or key(nodes[start]) != idx:
-            return start, start
-        return start, bisect_right(nodes, idx, start, key=key)
+        return self._first[idx], self._first[idx + 1]
 
     def _link(self, shape: TreeShape) -> None:
         """Set the tree's numbers and index the children of every node."""
         self.shape = shape
         self._marks = bytearray()
-        # Siblings are adjacent among the nodes sorted by parent, so bisection finds them. A list
-        # per node would outweigh all the rest; a link per node would double the memory.
+        self._best = -1
+        # Siblings are adjacent among the nodes sorted by parent. Where those of a node begin takes
+        # 4 bytes a node; a list per node would outweigh all the rest.
         nodes: Sequence[int] = range(len(shape))
         parent = np.asarray(shape.parent, np.int32)
         if (np.diff(parent) < 0).any():
             nodes = np.argsort(parent, kind="stable").astype(np.int32).data
+            parent = parent[np.asarray(nodes)]
         self._by_parent = nodes
+        # Shape (nodes + 1,); the children of node i are _first[i] up to, not including, the next.
+        ids = np.arange(len(shape) + 1, dtype=np.int32)
+        self._first: Sequence[int] = np.searchsorted(parent, ids).astype(np.int32).data
         self._forget_order()
 
     def _forget_order(self) -> None:

@@ -113,6 +113,9 @@ class InspectorScreen(Screen[None]):
         """Reverse the order of the screen's table."""
         self.query_one(Table).reverse_order()
 
+    def critic_changed(self, tree_id: int) -> None:
+        """Called when the critic has gone on, or has ended, with a tree."""
+
     def follow(self) -> None:
         """Go to what was written last; called after a write to the database, in follow mode."""
 
@@ -138,10 +141,13 @@ class InspectorScreen(Screen[None]):
     def show_live(self, run: RunRow | None) -> None:
         """Show what a run does now, below the path; nothing if it does not run."""
         row = get_live(self.store, run.id) if run is not None and run.status == "running" else None
+        self.show_below_path(*(live_line(row, datetime.now(UTC)) if row is not None else ()))
+
+    def show_below_path(self, left: Line = (), right: Line = ()) -> None:
+        """Show a line below the path; an empty one takes no room."""
         bar = self.query_one("#live", Bar)
-        bar.display = row is not None
-        if row is not None:
-            bar.show(*live_line(row, datetime.now(UTC)))
+        bar.display = bool(left)
+        bar.show(left, right)
 
     def action_back(self) -> None:
         """Leave the screen; the first one stays."""

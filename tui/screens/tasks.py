@@ -223,8 +223,10 @@ class TasksScreen(PreviewScreen, EnvFilterScreen):
         """Go to another round."""
         if self._rounds:
             at = self._rounds.index(self._round) + by
-            self._round = self._rounds[max(0, min(at, len(self._rounds) - 1))]
-            self.reread()
+            number = self._rounds[max(0, min(at, len(self._rounds) - 1))]
+            if number != self._round:
+                self._round = number
+                self.reread()
 
 
 def _cells(overview: TreeOverview, splicing: TreeSplicing | None) -> list[Span]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar
@@ -25,12 +25,12 @@ from agentr_lite.store.inspection import (
     node_labels,
     tree_shape,
 )
-from agentr_lite.store.records import JudgementRow, RunRow, TreeRow
+from agentr_lite.store.records import JudgementRow, NodeRow, RunRow, TreeRow
 from agentr_lite.store.runs import get_run, stage_status
-from agentr_lite.store.splices import list_judgements
 from agentr_lite.store.trees import get_tree, path_nodes, tree_opening
 
 from ..layout.documents import (
+    MAX_STEPS,
     StepView,
     lay_out_conversation,
     lay_out_step,
@@ -45,14 +45,15 @@ from ..navigation import ToSplices, ToSteps, ToTree
 from ..widgets.document_view import DocumentView
 from ..widgets.line_list import LineList
 from ..widgets.tree_view import TreeView
-from .filter import ASK, FilterScreen
+from .asking import ASK_CRITIC, AskingScreen
+from .filter import ASK
 
 _SEARCH_PAUSE_S = 0.25
 _QUICK_SEARCH = 5_000
 """Nodes up to which each typed letter is searched for at once."""
 
 
-class TreeScreen(FilterScreen):
+class TreeScreen(AskingScreen):
     """The tree on the left (or above), the node under the cursor on the right (or below)."""
 
     HINT = (
@@ -72,6 +73,7 @@ class TreeScreen(FilterScreen):
         Binding("b", "leaf(False)", "Bad", id="tree.next_bad"),
         Binding("B", "leaf(False, True)", "Previous bad leaf", show=False, id="tree.previous_bad"),
         Binding("e", "error", "Error", id="tree.next_error"),
+        ASK_CRITIC,
         Binding("E", "error(True)", "Previous error", show=False, id="tree.previous_error"),
         Binding("n", "match", "Next match", show=False, id="tree.next_match"),
         Binding("N", "match(True)", "Previous match", show=False, id="tree.previous_match"),
@@ -92,8 +94,7 @@ class TreeScreen(FilterScreen):
         Raises:
             UsageError: no such tree.
         """
-        super().__init__(store)
-        self.tree_id = tree_id
+        super().__init__(store, tree_id)
         self._tree = self._read()
         self._before_task = tree_opening(store, tree_id).before_task
         self._alpha = 1.0
@@ -130,7 +131,7 @@ class TreeScreen(FilterScreen):
         run = get_run(self.store, tree.run_id)
         self._alpha = _alpha(run, tree.round)
         judgements: dict[int, list[JudgementRow]] = defaultdict(list)
-        for judgement in list_judgements(self.store, run.id, tree_id=self.tree_id):
+        for judgement in self.read_judgements(run):
             judgements[judgement.node_idx].append(judgement)
         cuts = cuts_of_tree(self.store, self.tree_id)
         grown = tree != self._tree
@@ -144,11 +145,32 @@ class TreeScreen(FilterScreen):
             shape = self.tree_view.tree_rows.shape
             self.tree_view.mark_errors(TreeErrors.of(shape, self._judgements, cuts))
             self._shown = None
-        self.show_live(run)
         self._tree = tree
         self._no_pair = self._why_no_pair()
+        self.show_asking(run)
         self._show_node()
         self._show_captions()
+
+    def can_ask(self) -> bool:
+        """Whether the tree has failed episodes only, of which the critic has said nothing."""
+        rows = self.tree_view.tree_rows
+        return (
+            not self._judgements
+            and not rows.leaves(good=True, alpha=self._alpha)
+            and bool(rows.leaves(good=False, alpha=self._alpha))
+        )
+
+    def asking_changed(self) -> None:
+        """Show the node again: its notes say what the critic can be asked."""
+        self._shown = None
+        self._show_node()
+
+    def answered(self) -> None:
+        """Show the verdicts, and open the path to the first error."""
+        self.reread()
+        self._open_first_error(self.tree_view)
+        if self._judgements and not self.tree_view.errors.first:
+            self.notify("The critic judged no step of this tree bad.", markup=False)
 
     def _why_no_pair(self) -> str:
         """Why splicing paired nothing in this tree; empty where it did, or has not come here."""
@@ -227,8 +249,10 @@ class TreeScreen(FilterScreen):
         self._shown = (node, self._whole)
         pane = self.query_one("#detail", DocumentView)
         if self._whole:
-            views = self._path(node)
-            pane.show(lambda width: lay_out_conversation(views, width), at_end=True)
+            views, earlier = self._end_of_path(node)
+            pane.show(
+                lambda width: lay_out_conversation(views, width, earlier=earlier), at_end=True
+            )
         else:
             view = self._view(node)
             pane.show(lambda width: lay_out_step(view, width))
@@ -254,12 +278,28 @@ class TreeScreen(FilterScreen):
             notes.append(((text, "dim"),))
         if idx == 0 and self._no_pair:
             notes.append(((NO_PAIR[self._no_pair], "partial"),))
+        if idx == 0:
+            notes += self.asking_notes()
         return replace(view, facts=(*view.facts, *notes)) if notes else view
+
+    def _end_of_path(self, leaf: int) -> tuple[list[StepView], int]:
+        """As much of a path as a conversation shows, and how many steps come before it."""
+        path = self.tree_view.tree_rows.path(leaf)
+        earlier = len(path) - 1 - MAX_STEPS
+        if earlier <= 0:
+            return self._path(leaf), 0
+        # Reading thousands of texts would hold up the key.
+        read = load_nodes(self.store, self.tree_id, path[-MAX_STEPS - 1 :])
+        return self._views([read[idx] for idx in path[-MAX_STEPS - 1 :]]), earlier
 
     def _path(self, leaf: int) -> list[StepView]:
         nodes = path_nodes(self.store, self.tree_id, leaf)
+        return [view_of_node(nodes[0], saw=self._before_task), *self._views(nodes)]
+
+    def _views(self, nodes: Sequence[NodeRow]) -> list[StepView]:
+        """The steps of a path after its first node."""
         calls = expansion_calls(self.store, self.tree_id, [node.idx for node in nodes[:-1]])
-        views = [view_of_node(nodes[0], saw=self._before_task)]
+        views = []
         for before, node in pairwise(nodes):
             views.append(
                 view_of_node(

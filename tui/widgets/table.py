@@ -25,7 +25,7 @@ class Table(LineList):
         self._rows: list[Row] = []
         self._given: list[Row] = []
         self._reverse = False
-        self._natural = [cell_len(column.title) for column in columns]
+        self._widest = [0 for _ in columns]
         self._layout: tuple[int, list[int]] = (-1, [])
         self.sorted_by = ""
         """Key of the column that the rows are sorted by; empty: the given order."""
@@ -53,18 +53,23 @@ class Table(LineList):
         here = self.current
         fresh = not self._rows
         self._given = list(rows)
-        self._rows = ordered(rows, self.sorted_by, reverse=self._reverse)
-        self._natural = [
-            max([cell_len(self._title(column)), *(cell_len(row.cells[at][0]) for row in rows)])
-            for at, column in enumerate(self._columns)
+        # Of each text once: most cells of a column are alike.
+        self._widest = [
+            max(map(cell_len, {row.cells[at][0] for row in rows}), default=0)
+            for at in range(len(self._columns))
         ]
+        self._show_rows(here)
+        if fresh and rows:
+            # The first rows: the cursor has not moved, but its row is new.
+            self.post_message(self.Moved(self, self.cursor))
+
+    def _show_rows(self, here: Row | None) -> None:
+        """Bring the rows in order; the cursor goes to the row ``here`` if that still exists."""
+        self._rows = ordered(self._given, self.sorted_by, reverse=self._reverse)
         self._layout = (-1, [])
         self.recount()
         if here is not None:
             self.go_to(here.key)
-        if fresh and rows:
-            # The first rows: the cursor has not moved, but its row is new.
-            self.post_message(self.Moved(self, self.cursor))
 
     def sort_by(self, key: str, *, reverse: bool = False) -> None:
         """Sort by a column; the cursor stays on its row.
@@ -73,8 +78,10 @@ class Table(LineList):
             key: the column's; empty: the given order.
             reverse: texts from Z, numbers from the lowest.
         """
+        here = self.current
         self.sorted_by, self._reverse = key, reverse
-        self.fill(self._given)
+        # The cells stay as they are: measuring thousands of them would hold up the key.
+        self._show_rows(here)
 
     def sort_by_next(self) -> None:
         """Sort by the next column, or in the given order after the last column."""
@@ -150,5 +157,7 @@ class Table(LineList):
     def _widths(self, width: int) -> list[int]:
         """Terminal columns of each column; 0 where it does not fit."""
         if self._layout[0] != width:
-            self._layout = (width, fit(self._columns, self._natural, width))
+            titles = [cell_len(self._title(column)) for column in self._columns]
+            natural = [max(pair) for pair in zip(titles, self._widest, strict=True)]
+            self._layout = (width, fit(self._columns, natural, width))
         return self._layout[1]

@@ -22,7 +22,8 @@ from agentr_lite.runs.stages.splice_counts import (
 )
 from agentr_lite.runs.stages.splice_rows import save_splices
 from agentr_lite.runs.stages.stage import Stage
-from agentr_lite.splice.wave import TreeInput, splice_wave
+from agentr_lite.splice.judging import TreeInput
+from agentr_lite.splice.wave import splice_wave
 from agentr_lite.store import Store, runs, splices, trees
 from agentr_lite.store.records import TreeRow
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from agentr_lite.core.usage import ModelCall
 from agentr_lite.recipe.settings import Recipe
+from agentr_lite.splice.judging import JudgedStep
 from agentr_lite.splice.pairs import is_good
-from agentr_lite.splice.wave import JudgedStep, Revision, TreeResult
+from agentr_lite.splice.wave import Revision, TreeResult
 from agentr_lite.store import Store, preferences, splices, trees
-from agentr_lite.store.records import JudgementRow
+from agentr_lite.store.records import Critic, JudgementRow
 
 
 def save_splices(
@@ -37,21 +38,7 @@ def save_splices(
         for path in result.trajectories
     }
     critic = recipe.splice.critic
-    splices.save_judgements(
-        store,
-        [
-            JudgementRow(
-                path_ids[item.bad_leaf],
-                item.step,
-                item.node_idx,
-                item.judged.verdict,
-                critic,
-                scores=item.judged.log_likelihoods,
-                reason=item.judged.reason,
-            )
-            for item in result.judged
-        ],
-    )
+    save_judged(store, run_id, round_index, result.tree_id, critic, result.judged, path_ids)
     revision_ids = {
         (revision.pair.good.leaf_idx, revision.pair.bad.leaf_idx): _save_revision(
             store, run_id, round_index, revision, path_ids
@@ -73,11 +60,47 @@ def save_splices(
             rejected_value=pair.rejected_value,
             revision_id=revision_ids[pair.chosen_idx, pair.rejected_idx] if of_revision else None,
         )
-    judge_calls = _judge_calls(result.judged)
-    trees.add_calls(store, run_id, round_index, "judge", judge_calls, tree_id=result.tree_id)
     trees.add_calls(
         store, run_id, round_index, "recover", result.recovery_calls, tree_id=result.tree_id
     )
+
+
+def save_judged(
+    store: Store,
+    run_id: str,
+    round_index: int,
+    tree_id: int,
+    critic: Critic,
+    judged: Sequence[JudgedStep],
+    path_ids: Mapping[int, int],
+) -> None:
+    """Save the critic's verdicts on one tree, with what they cost; the caller's transaction.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        round_index: the round.
+        tree_id: the tree.
+        critic: how the model was asked.
+        judged: the verdicts.
+        path_ids: leaf to the id of its stored trajectory.
+    """
+    splices.save_judgements(
+        store,
+        [
+            JudgementRow(
+                path_ids[item.bad_leaf],
+                item.step,
+                item.node_idx,
+                item.judged.verdict,
+                critic,
+                scores=item.judged.log_likelihoods,
+                reason=item.judged.reason,
+            )
+            for item in judged
+        ],
+    )
+    trees.add_calls(store, run_id, round_index, "judge", _judge_calls(judged), tree_id=tree_id)
 
 
 def _save_revision(

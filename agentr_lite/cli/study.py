@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from agentr_lite.study.jobs.requirements import CheckedStudy
     from agentr_lite.study.jobs.status import StudyStatus
     from agentr_lite.study.recipe import StudyRecipe
+    from agentr_lite.study.writeup.document import Document
     from agentr_lite.study.writeup.writer import Writer
 
 DEFAULT_STUDY = "study-small"
@@ -114,6 +115,14 @@ class _Request:
 @click.option("--status", "status_only", is_flag=True, help="Print which cells are finished.")
 @click.option("--no-run", is_flag=True, help="Write the tables of what is stored; run nothing.")
 @click.option(
+    "--from-outcomes",
+    "outcomes",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Write the tables of a study's outcomes; needs no database and no model.",
+)
+@click.option(
     "-d",
     "--db",
     type=click.Path(path_type=Path, readable=False),
@@ -136,6 +145,7 @@ def study(
     plan_only: bool,
     status_only: bool,
     no_run: bool,
+    outcomes: Path | None,
     db: Path | None,
     as_json: bool,
 ) -> None:
@@ -148,10 +158,17 @@ def study(
 
     --plan makes the checks that a study makes before it begins, prints them below the study's keys,
     and exits with the code of the study.
+
+    A study also writes the outcomes of all its episodes, as one compressed table beside its plots.
+    --from-outcomes makes the page, the plots and the tables on stdout from such a file alone.
     """
     from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.recipe import load_study
 
+    if outcomes is not None:
+        _refuse_others(context)
+        _write_from_outcomes(outcomes, out, as_json)
+        return
     if plan_only + status_only + no_run > 1:
         raise UsageError("--plan, --status and --no-run exclude each other")
     if model is not None:
@@ -168,6 +185,47 @@ def study(
     code = _write_study(request, recipe, cells, path, no_run=no_run, as_json=as_json)
     if code:
         context.exit(code)
+
+
+_WITH_OUTCOMES = ("outcomes", "out", "as_json")
+"""The parameters that go with ``--from-outcomes``."""
+
+
+def _refuse_others(context: click.Context) -> None:
+    """Refuse what says something about a study whose file of outcomes says it already.
+
+    Raises:
+        UsageError: such an argument or option was given.
+    """
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name not in _WITH_OUTCOMES and source is click.core.ParameterSource.COMMANDLINE:
+            given = "STUDY" if name == "name" else parameter.opts[0]
+            raise UsageError(
+                f"--from-outcomes and {given} exclude each other",
+                hint="The file says which study it is of, and what was run.",
+            )
+
+
+def _write_from_outcomes(outcomes: Path, out: Path | None, as_json: bool) -> None:
+    from agentr_lite.core.errors import from_os_error
+    from agentr_lite.study.writeup.pages import write_from_outcomes
+
+    try:
+        document, written = write_from_outcomes(outcomes, out)
+    except OSError as error:
+        raise from_os_error(error) from error
+    _show_document(document, written, as_json)
+
+
+def _show_document(document: Document, written: Sequence[Path], as_json: bool) -> None:
+    if as_json:
+        emit_json(document.as_json())
+    else:
+        emit(document.terminal(width=terminal_width()))
+    for path in written:
+        say(f"wrote {path}")
 
 
 def _database(db: Path | None, recipe: StudyRecipe) -> Path:
@@ -277,12 +335,7 @@ def _write_study(
                 f"{path} holds nothing of study {recipe.name} yet", hint="Leave out --no-run."
             )
         status = study_status(store, study_cells(recipe), shown=cells)
-    if as_json:
-        emit_json(document.as_json())
-    else:
-        emit(document.terminal(width=terminal_width()))
-    for written in writer.written:
-        say(f"wrote {written}")
+    _show_document(document, writer.written, as_json)
     say(status.summary(request.jobs))
     return _exit_code(outcome, request)
 

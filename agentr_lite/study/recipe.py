@@ -111,6 +111,8 @@ class StudyRecipe:
     """What to change in every run recipe, e.g. ``{model: starter, eval: {batch: 32}}``."""
     ablations: Ablations = field(default_factory=Ablations)
     """What the study examines besides."""
+    paper: bool = False
+    """Whether the page begins with the paper's claims and figures beside the study's own."""
     quick: Mapping[str, Any] = field(default_factory=dict)
     """What ``--quick`` changes: any of the keys above."""
 

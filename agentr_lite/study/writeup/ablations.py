@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agentr_lite.console.text import Styled
 from agentr_lite.metrics.measures import Seeds
 from agentr_lite.metrics.pooling import difference_of, value_of
-from agentr_lite.report.model.splices import SpliceRound, splice_rounds
+from agentr_lite.report.model.splices import SpliceRound
 from agentr_lite.report.tables.section import Section
 from agentr_lite.report.tables.splices import failure_section, failure_sentences, recovery_section
 from agentr_lite.report.tables.wording import (
@@ -18,14 +18,10 @@ from agentr_lite.report.tables.wording import (
     value_cell,
 )
 from agentr_lite.report.words import Cell, count, p_value
-from agentr_lite.store import Store
-from agentr_lite.study.jobs.resolution import agent_examples
 from agentr_lite.study.methods import GOOD, VERIFIED
-from agentr_lite.study.recipe import Ablations
-from agentr_lite.study.writeup.critic_accuracy import CriticCache
+from agentr_lite.study.outcomes.results import CellResult, EnvResults, StudyResults
 from agentr_lite.study.writeup.critic_tables import critic_sections
 from agentr_lite.study.writeup.document import Chapter
-from agentr_lite.study.writeup.results import CellResult, EnvResults
 
 TITLES = {
     "equal_data": "Naive against verified at equal data",
@@ -39,55 +35,46 @@ _FURTHER_METHODS = {"flawless": (GOOD,)}
 """Ablation to further methods of the study that its table shows."""
 
 
-def ablation_chapter(
-    store: Store, environments: Sequence[EnvResults], wanted: Ablations, critics: CriticCache
-) -> Chapter | None:
-    """The chapter with all ablations; None if there is nothing to show.
-
-    Args:
-        store: the database.
-        environments: the results of each environment.
-        wanted: the study's ablations.
-        critics: the verdicts of the critic.
-    """
+def ablation_chapter(study: StudyResults) -> Chapter | None:
+    """The chapter with all ablations; None if there is nothing to show."""
+    environments, wanted = study.environments, study.ablations
     sections: list[Section] = []
     findings: list[str] = []
-    if wanted.naive_failures or wanted.recovery_yield:
-        spliced = _splice_rounds(store, environments)
+    if wanted["naive_failures"] or wanted["recovery_yield"]:
+        spliced = named_splices(environments)
         findings = failure_sentences(spliced)
-        if wanted.naive_failures:
+        if wanted["naive_failures"]:
             sections.append(failure_section(spliced))
-        if wanted.recovery_yield:
+        if wanted["recovery_yield"]:
             sections.append(recovery_section(spliced))
-    if wanted.critic_accuracy:
+    if wanted["critic_accuracy"]:
         for results in environments:
-            sections += critic_sections(results, critics)
+            sections += critic_sections(results)
     for name in TITLES:
-        if getattr(wanted, name).run:
-            sections.append(ablation_section(store, environments, name))
+        if wanted[name]:
+            sections.append(ablation_section(environments, name))
     sections = [section for section in sections if section.rows]
     return Chapter("Ablations", sections, findings=findings) if sections else None
 
 
-def _splice_rounds(
-    store: Store, environments: Sequence[EnvResults]
+def named_splices(
+    environments: Sequence[EnvResults],
 ) -> list[tuple[str, int, list[SpliceRound]]]:
     """(environment, round, one record per seed) of the verified method."""
     named = []
     for results in environments:
         by_round: dict[int, list[SpliceRound]] = {}
         for result in results.of(VERIFIED):
-            for number, spliced in splice_rounds(store, result.run.id).items():
+            for number, spliced in result.splices.items():
                 by_round.setdefault(number, []).append(spliced)
         named += [(results.env, number, seeds) for number, seeds in sorted(by_round.items())]
     return named
 
 
-def ablation_section(store: Store, environments: Sequence[EnvResults], ablation: str) -> Section:
+def ablation_section(environments: Sequence[EnvResults], ablation: str) -> Section:
     """An ablation's own runs beside the verified method after the same number of rounds.
 
     Args:
-        store: the database.
         environments: the results of each environment.
         ablation: a key of ``TITLES``.
     """
@@ -102,13 +89,13 @@ def ablation_section(store: Store, environments: Sequence[EnvResults], ablation:
             continue
         reference = _evaluated(results, VERIFIED, number)
         name = f"{results.env}: {results.label(VERIFIED)}"
-        rows.append(_row(store, results, name, reference, reference, number))
+        rows.append(_row(results, name, reference, reference, number))
         for method in (*_FURTHER_METHODS.get(ablation, ()), *added):
             cells = _evaluated(results, method, number)
             if not cells:
                 continue
             name = f"{results.env}: {results.labels[method]}"
-            rows.append(_row(store, results, name, cells, reference, number))
+            rows.append(_row(results, name, cells, reference, number))
             difference = difference_of(
                 results.main, _seeds(cells), number, _seeds(reference), number
             )
@@ -127,7 +114,6 @@ def ablation_section(store: Store, environments: Sequence[EnvResults], ablation:
 
 
 def _row(
-    store: Store,
     results: EnvResults,
     name: str,
     cells: Sequence[CellResult],
@@ -157,9 +143,9 @@ def _row(
         p_value(outcome_difference.p) if outcome_difference else None,
         difference_cell(recovery, recovery_difference),
         difference_interval(recovery, recovery_difference),
-        _mean([_nodes(store, cell, number) for cell in cells]),
+        _mean([_until(cell.nodes, number) for cell in cells]),
         _mean([_generated(cell, number) for cell in cells]),
-        _mean([agent_examples(store, cell.run.id, number) for cell in cells]),
+        _mean([cell.examples.get(number, 0) for cell in cells]),
     ]
 
 
@@ -172,12 +158,9 @@ def _seeds(cells: Sequence[CellResult]) -> Seeds:
     return {cell.seed: cell.rounds for cell in cells}
 
 
-def _nodes(store: Store, cell: CellResult, rounds: int) -> int:
-    nodes = store.scalar(
-        "SELECT coalesce(sum(node_count), 0) FROM trees WHERE run_id = ? AND round <= ?",
-        (cell.run.id, rounds),
-    )
-    return int(nodes)
+def _until(by_round: Mapping[int, int], last: int) -> int:
+    """The sum over the rounds up to ``last``."""
+    return sum(value for number, value in by_round.items() if number <= last)
 
 
 def _generated(cell: CellResult, rounds: int) -> int:

@@ -23,7 +23,7 @@ from agentr_lite.report.charts.plots import (
 )
 from agentr_lite.report.charts.svg import SERIES_CLASSES, el, marker, text
 from agentr_lite.report.words import signed_for
-from agentr_lite.study.writeup.results import EnvResults
+from agentr_lite.study.outcomes.results import EnvResults
 
 _PANEL_WIDTH = 360.0
 _PANEL_HEIGHT = 232.0

@@ -177,7 +177,7 @@ def contents(db: Path, run: str = "latest") -> list[str]:
         return [json.dumps(row) for row in rows]
 
 
-_MEASURED = ("dataset_id", "seconds", "peak_memory_mb")
+_MEASURED = ("dataset_id", "seconds", "peak_memory_bytes")
 """Counts of a stage that depend on the place, the time or the machine."""
 
 

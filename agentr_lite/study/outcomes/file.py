@@ -59,7 +59,7 @@ def parse_records(path: Path, data: bytes) -> list[Record]:
     Raises:
         UsageError: a line is no record.
     """
-    records = []
+    records: list[Record] = []
     for number, line in enumerate(data.splitlines(), 1):
         try:
             record = load_json(line)

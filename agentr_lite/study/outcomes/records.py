@@ -22,6 +22,7 @@ from agentr_lite.store.records import EvalItemRow, RoundRow, RunRow
 from agentr_lite.store.runs import list_stages
 from agentr_lite.study.jobs.cells import Cell, study_cells
 from agentr_lite.study.jobs.model_digests import ModelDigests
+from agentr_lite.study.jobs.peak_memory import PEAK
 from agentr_lite.study.jobs.resolution import agent_examples, resolve_cell
 from agentr_lite.study.jobs.run_index import RunIndex
 from agentr_lite.study.methods import METHODS
@@ -125,8 +126,8 @@ class OutcomeReader:
         """All rows of a cell, but for those of later rounds: the run may serve two cells."""
         last = cell.recipe.rounds
         stages = [row for row in list_stages(self._store, run.id) if row.round <= last]
-        rows = [_cell_row(run), *(_stage_row(stage) for stage in stages)]
-        rows += self._round_rows(run.id, stages)
+        rounds = list(self._round_rows(run.id, stages))
+        rows = [_cell_row(run, _cost(stages, rounds)), *map(_stage_row, stages), *rounds]
         found = [*self._episode_rows(run, stages), *self._splice_rows(cell, run, stages)]
         return rows + [row for row in found if row.before["round"] <= last]
 
@@ -253,7 +254,21 @@ def recipe_digest(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _cell_row(run: RunRow) -> _Row:
+def _cost(stages: Sequence[RoundRow], rounds: Sequence[_Row]) -> Mapping[str, Any]:
+    """What a run cost in all; as if it had computed alone what it shares."""
+    trained = [stage.summary.get("tokens") or 0 for stage in stages]
+    return {
+        "seconds": round(sum(stage.wall_s for stage in stages), 1),
+        "tokens_searched": sum(
+            stage.output_tokens for stage in stages if stage.stage in ("search", "splice")
+        ),
+        "tokens_trained": sum(trained),
+        "examples": sum(row.after["examples"] for row in rounds),
+        "peak_memory_bytes": max((stage.summary.get(PEAK) or 0 for stage in stages), default=0),
+    }
+
+
+def _cell_row(run: RunRow, cost: Mapping[str, Any]) -> _Row:
     recipe = portable(run.recipe)
     after = {
         "run": run.id,
@@ -262,6 +277,7 @@ def _cell_row(run: RunRow) -> _Row:
         "model_sha256": run.model_sha256,
         "recipe_sha256": recipe_digest(recipe),
         "versions": dict(sorted(run.versions.items())),
+        "cost": cost,
         "recipe": recipe,
     }
     return _Row("cell", {}, None, after)

@@ -18,6 +18,7 @@ from agentr_lite.report.tables.wording import (
     value_cell,
 )
 from agentr_lite.report.words import Cell, count, p_value
+from agentr_lite.study.jobs.cells import EQUAL_TOKENS
 from agentr_lite.study.methods import GOOD, VERIFIED
 from agentr_lite.study.outcomes.results import CellResult, EnvResults, StudyResults
 from agentr_lite.study.writeup.critic_tables import critic_sections
@@ -50,6 +51,7 @@ def ablation_chapter(study: StudyResults) -> Chapter | None:
     if wanted["critic_accuracy"]:
         for results in environments:
             sections += critic_sections(results)
+    sections.append(equal_tokens_section(environments))
     for name in TITLES:
         if wanted[name]:
             sections.append(ablation_section(environments, name))
@@ -113,6 +115,67 @@ def ablation_section(environments: Sequence[EnvResults], ablation: str) -> Secti
     return Section(TITLES[ablation], columns, rows, notes)
 
 
+def equal_tokens_section(environments: Sequence[EnvResults]) -> Section:
+    """Methods at equally many training tokens, each below itself at equal search."""
+    rows: list[list[Cell]] = []
+    for results in environments:
+        pairs = [
+            (method.removesuffix(EQUAL_TOKENS), method)
+            for method, ablation in results.ablation_of.items()
+            if ablation == "equal_tokens"
+        ]
+        number = max((cell.last_round for _, m in pairs for cell in results.of(m)), default=0)
+        for place in (0, 1) if number else ():
+            first = _evaluated(results, pairs[0][place], number)
+            for pair in pairs:
+                cells = _evaluated(results, pair[place], number)
+                if cells:
+                    name = f"{results.env}: {results.label(pair[place])}"
+                    rows.append(_tokens_row(results, name, cells, first, number))
+    columns = ["", "seeds", "n", "outcome", "95 % interval", "recovery", "95 % interval"]
+    columns += ["first − it", "95 % interval", "recovery, first − it", "95 % interval"]
+    columns += ["examples", "tokens trained"]
+    notes = [
+        "First: the first method of the table that was trained in the same way. Examples and tokens"
+        " trained are sums over the rounds, and means per run. Every method has the same search in"
+        " both rows. At equal search, a method that finds more to learn from trains for longer; at"
+        " equal tokens, each round's training ends after the same number of tokens.",
+    ]
+    return Section("Equal search, and equal training tokens", columns, rows, notes)
+
+
+def _tokens_row(
+    results: EnvResults,
+    name: str,
+    cells: Sequence[CellResult],
+    first: Sequence[CellResult],
+    number: int,
+) -> list[Cell]:
+    runs = _seeds(cells)
+    row: list[Cell] = [name, len(runs)]
+    measures = (results.main, results.recovery)
+    values = [value_of(measure, runs, number) for measure in measures]
+    row.append(values[0].n if values[0] else None)
+    for measure, value in zip(measures, values, strict=True):
+        row += [value_cell(measure, value), interval_cell(measure, value)]
+    others = {} if cells == first else _seeds(first)
+    for measure in measures:
+        difference = difference_of(measure, others, number, runs, number)
+        row += [difference_cell(measure, difference), difference_interval(measure, difference)]
+    row.append(_mean([_until(cell.examples, number) for cell in cells]))
+    row.append(_mean([_until(trained_tokens(cell), number) for cell in cells]))
+    return row
+
+
+def trained_tokens(cell: CellResult) -> dict[int, int]:
+    """Round to the tokens of its training."""
+    return {
+        row.round: int(row.summary.get("tokens") or 0)
+        for row in cell.stages
+        if row.stage == "train"
+    }
+
+
 def _row(
     results: EnvResults,
     name: str,
@@ -124,7 +187,8 @@ def _row(
     runs = _seeds(cells)
     outcome_value = value_of(outcome, runs, number)
     recovery_value = value_of(recovery, runs, number)
-    gain = difference_of(outcome, runs, number, runs, 0)
+    base = cells[0].reference_round(outcome) if cells else 0
+    gain = difference_of(outcome, runs, number, runs, base)
     verified = {} if cells == reference else _seeds(reference)
     outcome_difference = difference_of(outcome, runs, number, verified, number)
     recovery_difference = difference_of(recovery, runs, number, verified, number)

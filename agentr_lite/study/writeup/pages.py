@@ -12,12 +12,13 @@ from agentr_lite.report.tables.methods import method_sections
 from agentr_lite.study.outcomes.file import FILE_NAME, read_records
 from agentr_lite.study.outcomes.results import EnvResults, StudyResults, study_results
 from agentr_lite.study.writeup.ablations import ablation_chapter
-from agentr_lite.study.writeup.document import Chapter, Document, Figure
+from agentr_lite.study.writeup.document import Chapter, Document, Figure, kept_notes
 from agentr_lite.study.writeup.facts import environment_facts, study_facts
 from agentr_lite.study.writeup.figures import figures_json
 from agentr_lite.study.writeup.findings import environment_findings
 from agentr_lite.study.writeup.glance import glance_sections
 from agentr_lite.study.writeup.plots import environment_plot
+from agentr_lite.study.writeup.reproduction import reproduction_chapters
 
 EXPLAINED = (
     "The figures come from greedy episodes on held-out tasks that were never used for training. All"
@@ -46,14 +47,16 @@ class PageMaker:
         ablations = ablation_chapter(study)
         if ablations is not None:
             chapters.append(ablations)
+        title = "Reproduction" if study.paper else "Results"
         return Document(
-            "Results, coarse" if study.name.endswith("-quick") else "Results",
+            f"{title}, coarse" if study.name.endswith("-quick") else title,
             study.command,
             study_facts(study),
             EXPLAINED,
             chapters,
             glance_sections(environments),
             {"cells": figures_json(environments)},
+            reproduction_chapters(study) if study.paper else (),
         )
 
     def _environment_chapter(self, results: EnvResults) -> Chapter:
@@ -108,12 +111,13 @@ class PageFiles:
         Raises:
             OSError: a file cannot be written.
         """
-        figures = [chapter.figure for chapter in document.chapters if chapter.figure is not None]
         files: dict[Path, str | bytes] = {}
         if outcomes is not None:
             files[self.outcomes] = outcomes
-        files |= {self.folder / f"{figure.slug}.svg": figure.svg for figure in figures}
-        files[self.page] = document.markdown(self.folder.name)
+        for figure in document.figures:
+            files[self.folder / f"{figure.slug}.svg"] = figure.svg
+        notes = kept_notes(self.page.read_text("utf-8")) if self.page.is_file() else ""
+        files[self.page] = document.markdown(self.folder.name, notes)
         if self.data is not None:
             files[self.data] = dump_json(document.as_json()) + "\n"
         for path, content in files.items():

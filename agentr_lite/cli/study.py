@@ -112,6 +112,11 @@ class _Request:
     is_flag=True,
     help="Print the study, every key, check all that it needs, and stop.",
 )
+@click.option(
+    "--no-probe",
+    is_flag=True,
+    help="With --plan: do not load the model to estimate how long the study takes.",
+)
 @click.option("--status", "status_only", is_flag=True, help="Print which cells are finished.")
 @click.option("--no-run", is_flag=True, help="Write the tables of what is stored; run nothing.")
 @click.option(
@@ -143,6 +148,7 @@ def study(
     jobs: int,
     out: Path | None,
     plan_only: bool,
+    no_probe: bool,
     status_only: bool,
     no_run: bool,
     outcomes: Path | None,
@@ -157,7 +163,8 @@ def study(
     narration on stderr.
 
     --plan makes the checks that a study makes before it begins, prints them below the study's keys,
-    and exits with the code of the study.
+    and exits with the code of the study. If nothing is refused, it then loads the model, lets it
+    play for up to ten seconds in each environment, and estimates how long the cells will take.
 
     A study also writes the outcomes of all its episodes, as one compressed table beside its plots.
     --from-outcomes makes the page, the plots and the tables on stdout from such a file alone.
@@ -171,6 +178,8 @@ def study(
         return
     if plan_only + status_only + no_run > 1:
         raise UsageError("--plan, --status and --no-run exclude each other")
+    if no_probe and not plan_only:
+        raise UsageError("--no-probe goes with --plan", hint="A study measures nothing beforehand.")
     if model is not None:
         overrides = (*overrides, f"set.model={json.dumps(model, ensure_ascii=False)}")
     request = _Request(name, overrides, quick, only, jobs, db, out)
@@ -178,7 +187,7 @@ def study(
     cells = study_cells(recipe, only)
     path = _database(db, recipe)
     if plan_only:
-        context.exit(_show_plan(recipe, _check(path, recipe, cells), as_json))
+        context.exit(_show_plan(recipe, path, cells, jobs, probes=not no_probe, as_json=as_json))
     if status_only:
         _show_status(path, recipe, cells, jobs, as_json)
         return
@@ -237,31 +246,52 @@ def _database(db: Path | None, recipe: StudyRecipe) -> Path:
     return default_database().with_name(f"{recipe.name.removesuffix('-quick')}.db")
 
 
-def _check(path: Path, recipe: StudyRecipe, cells: Sequence[Cell]) -> CheckedStudy:
+def _check(path: Path, status: StudyStatus) -> CheckedStudy:
     """Check what the unfinished cells need; nothing is written."""
     from agentr_lite.study.jobs.requirements import check_study
 
-    status = _stored_status(path, recipe, cells)
     return check_study([entry.cell for entry in status.cells if entry.state != "done"], path)
 
 
-def _show_plan(recipe: StudyRecipe, checked: CheckedStudy, as_json: bool) -> int:
+def _show_plan(
+    recipe: StudyRecipe,
+    path: Path,
+    cells: Sequence[Cell],
+    jobs: int,
+    *,
+    probes: bool,
+    as_json: bool,
+) -> int:
     """Print the study and what was checked; returns the exit code that the study would have."""
     import dataclasses
 
     import yaml
 
-    from agentr_lite.cli.plan import finding_lines, verdict_json, verdict_line
+    from agentr_lite.cli.plan import (
+        finding_lines,
+        study_estimate_lines,
+        verdict_json,
+        verdict_line,
+    )
     from agentr_lite.recipe.values import plain
 
+    status = _stored_status(path, recipe, cells)
+    checked, estimate = _check(path, status), None
+    if probes:
+        from agentr_lite.study.jobs.estimate import estimated_study
+
+        checked, estimate = estimated_study(checked, status.cells, jobs=jobs)
     data = plain(dataclasses.asdict(recipe))
     refusal = checked.refusal
     if as_json:
-        emit_json({**data, **verdict_json(checked.findings, refusal)})
+        timed = {"estimate": None if estimate is None else estimate.to_json()}
+        emit_json({**data, **timed, **verdict_json(checked.findings, refusal)})
     else:
         emit(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip("\n"))
         # Comments, so that the output is a study's file.
-        lines = ["checked:", *finding_lines(checked.findings), verdict_line(refusal, "study")]
+        lines = ["checked:", *finding_lines(checked.findings)]
+        lines += study_estimate_lines(estimate) if estimate is not None else []
+        lines.append(verdict_line(refusal, "study"))
         for line in lines:
             emit(f"# {clean(line, keep='')}")
     return 0 if refusal is None else refusal.exit_code
@@ -316,7 +346,7 @@ def _write_study(
     from agentr_lite.study.writeup.writer import Writer
 
     if not no_run:
-        _check(path, recipe, cells).permit()
+        _check(path, _stored_status(path, recipe, cells)).permit()
     with Store.open_to_read(path) if no_run else opened_for_work(path) as store:
         target = request.out or path.parent / recipe.name
         command = shlex.join(["agentr-lite", *request.words(whole=False)])

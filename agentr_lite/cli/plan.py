@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agentr_lite.runs.checks.environments import TaskCounts
     from agentr_lite.runs.checks.run import CheckedRun
     from agentr_lite.runs.estimate.stages import Estimate, Seconds
+    from agentr_lite.study.jobs.estimate import StudyEstimate
 
 
 def show_plan(checked: CheckedRun, as_json: bool, estimate: Estimate | None = None) -> None:
@@ -119,6 +120,20 @@ def estimate_lines(estimate: Estimate) -> list[str]:
     return lines
 
 
+def study_estimate_lines(estimate: StudyEstimate) -> list[str]:
+    """A line for each environment and method, and one for all cells."""
+    lines = ["time on this machine, as busy as it is now:"]
+    for name, cells, seconds in estimate.by_method():
+        words = f"{cells} cell{'' if cells == 1 else 's'}"
+        lines.append(f"  {name}, {words}: {range_words(seconds)}")
+    jobs = f" with {estimate.jobs} processes" if estimate.jobs > 1 else ""
+    lines.append(f"  in all: {range_words(estimate.total)}{jobs}")
+    lines.append("  a stage that cells share counts in the first of them")
+    if estimate.lacks_training:
+        lines.append("  training: not measured, and not in the sum")
+    return lines
+
+
 _ROUNDS = {BEFORE_IMITATION: "base", START: "imitated"}
 
 
@@ -183,6 +198,9 @@ def _imitation(recipe: Recipe, checked: CheckedRun) -> str:
 
 
 def _round(recipe: Recipe, counts: TaskCounts | None, number: int) -> str:
+    if not recipe.searches:
+        examples = recipe.imitation.further[number - 1]
+        return f"{examples} further demonstrations → train LoRA r={recipe.train.rank} → evaluate"
     search = recipe.search
     tasks = _tasks(search.tasks, None if counts is None else counts.search, "")
     return (

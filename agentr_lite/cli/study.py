@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from agentr_lite.study.jobs.requirements import CheckedStudy
     from agentr_lite.study.jobs.status import StudyStatus
     from agentr_lite.study.recipe import StudyRecipe
+    from agentr_lite.study.writeup.document import Document
     from agentr_lite.study.writeup.writer import Writer
 
 DEFAULT_STUDY = "study-small"
@@ -111,8 +112,21 @@ class _Request:
     is_flag=True,
     help="Print the study, every key, check all that it needs, and stop.",
 )
+@click.option(
+    "--no-probe",
+    is_flag=True,
+    help="With --plan: do not load the model to estimate how long the study takes.",
+)
 @click.option("--status", "status_only", is_flag=True, help="Print which cells are finished.")
 @click.option("--no-run", is_flag=True, help="Write the tables of what is stored; run nothing.")
+@click.option(
+    "--from-outcomes",
+    "outcomes",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Write the tables of a study's outcomes; needs no database and no model.",
+)
 @click.option(
     "-d",
     "--db",
@@ -134,8 +148,10 @@ def study(
     jobs: int,
     out: Path | None,
     plan_only: bool,
+    no_probe: bool,
     status_only: bool,
     no_run: bool,
+    outcomes: Path | None,
     db: Path | None,
     as_json: bool,
 ) -> None:
@@ -147,13 +163,23 @@ def study(
     narration on stderr.
 
     --plan makes the checks that a study makes before it begins, prints them below the study's keys,
-    and exits with the code of the study.
+    and exits with the code of the study. If nothing is refused, it then loads the model, lets it
+    play for up to ten seconds in each environment, and estimates how long the cells will take.
+
+    A study also writes the outcomes of all its episodes, as one compressed table beside its plots.
+    --from-outcomes makes the page, the plots and the tables on stdout from such a file alone.
     """
     from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.recipe import load_study
 
+    if outcomes is not None:
+        _refuse_others(context)
+        _write_from_outcomes(outcomes, out, as_json)
+        return
     if plan_only + status_only + no_run > 1:
         raise UsageError("--plan, --status and --no-run exclude each other")
+    if no_probe and not plan_only:
+        raise UsageError("--no-probe goes with --plan", hint="A study measures nothing beforehand.")
     if model is not None:
         overrides = (*overrides, f"set.model={json.dumps(model, ensure_ascii=False)}")
     request = _Request(name, overrides, quick, only, jobs, db, out)
@@ -161,13 +187,54 @@ def study(
     cells = study_cells(recipe, only)
     path = _database(db, recipe)
     if plan_only:
-        context.exit(_show_plan(recipe, _check(path, recipe, cells), as_json))
+        context.exit(_show_plan(recipe, path, cells, jobs, probes=not no_probe, as_json=as_json))
     if status_only:
         _show_status(path, recipe, cells, jobs, as_json)
         return
     code = _write_study(request, recipe, cells, path, no_run=no_run, as_json=as_json)
     if code:
         context.exit(code)
+
+
+_WITH_OUTCOMES = ("outcomes", "out", "as_json")
+"""The parameters that go with ``--from-outcomes``."""
+
+
+def _refuse_others(context: click.Context) -> None:
+    """Refuse what says something about a study whose file of outcomes says it already.
+
+    Raises:
+        UsageError: such an argument or option was given.
+    """
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name not in _WITH_OUTCOMES and source is click.core.ParameterSource.COMMANDLINE:
+            given = "STUDY" if name == "name" else parameter.opts[0]
+            raise UsageError(
+                f"--from-outcomes and {given} exclude each other",
+                hint="The file says which study it is of, and what was run.",
+            )
+
+
+def _write_from_outcomes(outcomes: Path, out: Path | None, as_json: bool) -> None:
+    from agentr_lite.core.errors import from_os_error
+    from agentr_lite.study.writeup.pages import write_from_outcomes
+
+    try:
+        document, written = write_from_outcomes(outcomes, out)
+    except OSError as error:
+        raise from_os_error(error) from error
+    _show_document(document, written, as_json)
+
+
+def _show_document(document: Document, written: Sequence[Path], as_json: bool) -> None:
+    if as_json:
+        emit_json(document.as_json())
+    else:
+        emit(document.terminal(width=terminal_width()))
+    for path in written:
+        say(f"wrote {path}")
 
 
 def _database(db: Path | None, recipe: StudyRecipe) -> Path:
@@ -179,31 +246,52 @@ def _database(db: Path | None, recipe: StudyRecipe) -> Path:
     return default_database().with_name(f"{recipe.name.removesuffix('-quick')}.db")
 
 
-def _check(path: Path, recipe: StudyRecipe, cells: Sequence[Cell]) -> CheckedStudy:
+def _check(path: Path, status: StudyStatus) -> CheckedStudy:
     """Check what the unfinished cells need; nothing is written."""
     from agentr_lite.study.jobs.requirements import check_study
 
-    status = _stored_status(path, recipe, cells)
     return check_study([entry.cell for entry in status.cells if entry.state != "done"], path)
 
 
-def _show_plan(recipe: StudyRecipe, checked: CheckedStudy, as_json: bool) -> int:
+def _show_plan(
+    recipe: StudyRecipe,
+    path: Path,
+    cells: Sequence[Cell],
+    jobs: int,
+    *,
+    probes: bool,
+    as_json: bool,
+) -> int:
     """Print the study and what was checked; returns the exit code that the study would have."""
     import dataclasses
 
     import yaml
 
-    from agentr_lite.cli.plan import finding_lines, verdict_json, verdict_line
+    from agentr_lite.cli.plan import (
+        finding_lines,
+        study_estimate_lines,
+        verdict_json,
+        verdict_line,
+    )
     from agentr_lite.recipe.values import plain
 
+    status = _stored_status(path, recipe, cells)
+    checked, estimate = _check(path, status), None
+    if probes:
+        from agentr_lite.study.jobs.estimate import estimated_study
+
+        checked, estimate = estimated_study(checked, status.cells, jobs=jobs)
     data = plain(dataclasses.asdict(recipe))
     refusal = checked.refusal
     if as_json:
-        emit_json({**data, **verdict_json(checked.findings, refusal)})
+        timed = {"estimate": None if estimate is None else estimate.to_json()}
+        emit_json({**data, **timed, **verdict_json(checked.findings, refusal)})
     else:
         emit(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip("\n"))
         # Comments, so that the output is a study's file.
-        lines = ["checked:", *finding_lines(checked.findings), verdict_line(refusal, "study")]
+        lines = ["checked:", *finding_lines(checked.findings)]
+        lines += study_estimate_lines(estimate) if estimate is not None else []
+        lines.append(verdict_line(refusal, "study"))
         for line in lines:
             emit(f"# {clean(line, keep='')}")
     return 0 if refusal is None else refusal.exit_code
@@ -258,7 +346,7 @@ def _write_study(
     from agentr_lite.study.writeup.writer import Writer
 
     if not no_run:
-        _check(path, recipe, cells).permit()
+        _check(path, _stored_status(path, recipe, cells)).permit()
     with Store.open_to_read(path) if no_run else opened_for_work(path) as store:
         target = request.out or path.parent / recipe.name
         command = shlex.join(["agentr-lite", *request.words(whole=False)])
@@ -277,12 +365,7 @@ def _write_study(
                 f"{path} holds nothing of study {recipe.name} yet", hint="Leave out --no-run."
             )
         status = study_status(store, study_cells(recipe), shown=cells)
-    if as_json:
-        emit_json(document.as_json())
-    else:
-        emit(document.terminal(width=terminal_width()))
-    for written in writer.written:
-        say(f"wrote {written}")
+    _show_document(document, writer.written, as_json)
     say(status.summary(request.jobs))
     return _exit_code(outcome, request)
 

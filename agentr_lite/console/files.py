@@ -30,20 +30,23 @@ def check_new_file(path: Path, *, force: bool = False) -> None:
         raise UsageError(f"the folder {folder} cannot be written", hint="Name another one.")
 
 
-def write_whole(path: Path, pieces: Iterable[str]) -> None:
-    """Write text to a draft beside the target, then rename it.
+def write_whole(path: Path, content: bytes | Iterable[str]) -> None:
+    """Write to a draft beside the target, then rename it.
 
     Args:
         path: the target, in a folder that is there.
-        pieces: the text, piece by piece.
+        content: the bytes, or the text, piece by piece.
 
     Raises:
         OSError: the file cannot be written; an older file stays as it was.
     """
     draft = path.with_name(f".{path.name}.part")
     try:
-        with draft.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(pieces)
+        if isinstance(content, bytes):
+            draft.write_bytes(content)
+        else:
+            with draft.open("w", encoding="utf-8", newline="\n") as file:
+                file.writelines(content)
         draft.replace(path)
     except OSError:
         draft.unlink(missing_ok=True)

@@ -43,6 +43,7 @@ def choose_demonstrations(
     save: Callable[[Demonstration], object],
     on_task: Callable[[], object] = lambda: None,
     without: Container[str] = (),
+    further: int = 0,
 ) -> ChosenDemonstrations:
     """The demonstrations of one environment; those that it can make itself are made and saved.
 
@@ -56,13 +57,14 @@ def choose_demonstrations(
         save: stores a demonstration that was made.
         on_task: called after each task that has a demonstration.
         without: tasks to pass over, by name: those that are shown as examples.
+        further: how many to take beyond ``imitation.tasks``.
 
     Raises:
         EnvironmentFault: the environment cannot list its tasks.
     """
     import numpy as np
 
-    wanted = recipe.imitation.tasks
+    wanted = recipe.imitation.tasks + further
     tasks = guarded_tasks(env, SPLIT) if wanted else []
     order = np.random.default_rng(stream_seed(recipe.seed, "imitation", "order"))
     ordered = [tasks[int(index)] for index in order.permutation(len(tasks))]

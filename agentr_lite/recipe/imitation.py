@@ -39,3 +39,11 @@ class ImitationSettings:
         low=0,
         high=1,
     )
+    further: tuple[int, ...] = setting(
+        (),
+        "Instead of searching, train round 1, 2, ... on so many further demonstrations, of tasks"
+        " that were not demonstrated before: one number for each round. Empty: the rounds search."
+        " This is the control for self-training on as many examples.",
+        low=0,
+        high=10**9,
+    )

@@ -159,6 +159,13 @@ def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
     recipe = build(Recipe, with_grammar_text(others), more_keys=list(SHORT_KEYS))
     if not recipe.splice.alpha:
         raise RecipeError("splice.alpha: needs at least one value")
+    further = recipe.imitation.further
+    if further and len(further) != recipe.rounds:
+        raise RecipeError(
+            f"imitation.further: has {len(further)} numbers, but the recipe has"
+            f" {recipe.rounds} rounds",
+            hint="Give one number for each round, or leave it out.",
+        )
     _check_preferences(recipe)
     recipe = dataclasses.replace(recipe, env=environments)
     # This checks what the environments have of their own, too. Where there is only one, its own

@@ -108,6 +108,11 @@ class Recipe:
         return bool(self.imitation.tasks) or any(own)
 
     @property
+    def searches(self) -> bool:
+        """Whether the rounds search; otherwise they learn from further demonstrations."""
+        return not self.imitation.further
+
+    @property
     def env_names(self) -> tuple[str, ...]:
         """The environments' names, sorted."""
         return tuple(environment.name for environment in self.env)
@@ -145,6 +150,11 @@ class Recipe:
                 settings = getattr(self, group)
                 if group in DIVIDED:
                     settings = dataclasses.replace(settings, tasks=tasks[group][environment.name])
+                if isinstance(settings, ImitationSettings):
+                    further = tuple(
+                        divide(count, shares)[environment.name] for count in settings.further
+                    )
+                    settings = dataclasses.replace(settings, further=further)
                 prefix = f"env.{environment.name}.{group}."
                 own = own_values(type(settings), getattr(environment, group), group, prefix)
                 groups[group] = dataclasses.replace(settings, **own)

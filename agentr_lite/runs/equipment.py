@@ -8,6 +8,8 @@ from typing import Any
 
 from agentr_lite.actors.base import Actor
 from agentr_lite.core.errors import ModelError, UsageError
+from agentr_lite.core.rounds import START
+from agentr_lite.recipe.settings import Recipe
 from agentr_lite.store import Store, splices
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import set_run_model
@@ -61,6 +63,17 @@ def adapter_in_use(store: Store, run_id: str, round_index: int) -> int | None:
     """The last round up to ``round_index`` that has an adapter; None: the base model."""
     rounds = [row.round for row in splices.list_adapters(store, run_id)]
     return max((number for number in rounds if number <= round_index), default=None)
+
+
+def start_adapter(store: Store, run_id: str, recipe: Recipe, number: int) -> Path | None:
+    """The adapter directory from which a round's training starts; None: the base model.
+
+    With ``train.start: previous`` it is the previous round's, else that of imitation.
+    """
+    before = number - 1 if recipe.train.start == "previous" else START
+    worn = adapter_in_use(store, run_id, before)
+    row = None if worn is None else splices.get_adapter(store, run_id, worn)
+    return Path(row.mlx_dir) if row is not None else None
 
 
 def adapter_path(store: Store, run: RunRow, actor: Actor, round_index: int) -> Path:

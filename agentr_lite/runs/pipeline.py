@@ -25,7 +25,7 @@ from agentr_lite.runs.environments import open_environments
 from agentr_lite.runs.equipment import adapter_in_use, equip
 from agentr_lite.runs.general import usable_general
 from agentr_lite.runs.stages.evaluate import EvaluateStage
-from agentr_lite.runs.stages.imitate import ImitateStage
+from agentr_lite.runs.stages.imitate import ImitateMoreStage, ImitateStage
 from agentr_lite.runs.stages.search import SearchStage
 from agentr_lite.runs.stages.splice import SpliceStage
 from agentr_lite.runs.stages.stage import Stage, StageContext
@@ -46,18 +46,26 @@ STAGES: Mapping[str, type[Stage]] = {
 """All stages by name."""
 
 
-def planned_stages(rounds: int, *, imitates: bool = False) -> list[tuple[int, type[Stage]]]:
+IMITATING_ROUND: tuple[type[Stage], ...] = (ImitateMoreStage, EvaluateStage)
+"""The stages of a round that learns from further demonstrations."""
+
+
+def planned_stages(
+    rounds: int, *, imitates: bool = False, searches: bool = True
+) -> list[tuple[int, type[Stage]]]:
     """The whole loop as (round, stage), in the order of the work.
 
     Args:
         rounds: rounds of self-training, after round 0.
         imitates: whether round 0 is what imitation makes of the base, which is round -1 then.
+        searches: False: the rounds learn from further demonstrations.
     """
     plan: list[tuple[int, type[Stage]]] = []
     if imitates:
         plan += [(BEFORE_IMITATION, EvaluateStage), (START, ImitateStage)]
     plan.append((START, EvaluateStage))
-    plan += [(number, stage) for number in range(1, rounds + 1) for stage in ROUND]
+    stages = ROUND if searches else IMITATING_ROUND
+    plan += [(number, stage) for number in range(1, rounds + 1) for stage in stages]
     return plan
 
 
@@ -137,7 +145,7 @@ def run_pipeline(
             closing(actors.open_actor(recipe)) as actor,
         ):
             adapter = _Adapter(store, run_id, actor)
-            plan = planned_stages(recipe.rounds, imitates=recipe.imitates)
+            plan = planned_stages(recipe.rounds, imitates=recipe.imitates, searches=recipe.searches)
             left = TimeLeft(store, run_id)
             for place, (number, kind) in enumerate(plan):
                 later = [stage.name for _, stage in plan[place + 1 :]]

@@ -9,8 +9,26 @@ from agentr_lite.store.runs import get_run, list_stages, stage_status
 from agentr_lite.store.splices import get_adapter, list_adapters
 
 
+def check_searches(store: Store, run_id: str) -> None:
+    """Refuse the stages of a search for a run whose rounds do not search.
+
+    Raises:
+        UsageError: its rounds learn from further demonstrations.
+    """
+    if (get_run(store, run_id).recipe.get("imitation") or {}).get("further"):
+        raise UsageError(
+            f"the rounds of {run_id} learn from further demonstrations and do not search",
+            hint=f"`agentr-lite run --resume {run_id}` goes on with it.",
+        )
+
+
 def round_to_search(store: Store, run_id: str, round_index: int | None = None) -> int:
-    """The round asked for, else the first whose search has not finished."""
+    """The round asked for, else the first whose search has not finished.
+
+    Raises:
+        UsageError: the run's rounds do not search.
+    """
+    check_searches(store, run_id)
     if round_index is not None:
         return round_index
     number = 1
@@ -56,6 +74,7 @@ def round_to_splice(store: Store, run_id: str, round_index: int | None = None) -
     Raises:
         UsageError: no round was searched.
     """
+    check_searches(store, run_id)
     if round_index is not None:
         return round_index
     searched = [row.round for row in list_stages(store, run_id) if row.stage == "search"]
@@ -72,6 +91,7 @@ def round_to_train(store: Store, run_id: str, round_index: int | None = None) ->
     Raises:
         UsageError: that round has not been spliced to its end.
     """
+    check_searches(store, run_id)
     stages = list_stages(store, run_id)
     spliced = [row.round for row in stages if row.stage == "splice" and row.finished]
     number = round_index or max(spliced, default=0)

@@ -16,6 +16,8 @@ from agentr_lite.metrics.methods import BASE, IMITATION
 VERIFIED = "verified"
 NAIVE = "naive"
 GOOD = "good"
+IMITATION_MORE = "imitation-more"
+"""Imitation goes on in every round, instead of a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,13 @@ class Method:
     """The name in tables."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """What the method changes in a run's recipe: groups of keys."""
+    said: str = ""
+    """The changes in words, if they depend on other runs."""
 
     @property
     def changes_text(self) -> str:
         """The changes as ``splice.data=both, …``."""
-        return ", ".join(
+        return self.said or ", ".join(
             f"{group}.{key}={_shown(value)}"
             for group, keys in self.changes.items()
             for key, value in keys.items()
@@ -53,6 +57,12 @@ METHODS: Mapping[str, Method] = {
     for method in (
         Method(BASE, "base"),
         Method(IMITATION, "imitation only"),
+        Method(
+            IMITATION_MORE,
+            "imitation once more",
+            said="no search; each round trains on as many further demonstrations as Agent-R trains"
+            " on examples in this round",
+        ),
         Method(
             VERIFIED,
             "Agent-R, verified",

@@ -21,7 +21,7 @@ from agentr_lite.recipe.loading import recipe_data, recipe_from_dict, study_name
 from agentr_lite.recipe.overrides import assign
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.recipe.values import build, type_name
-from agentr_lite.study.methods import METHODS
+from agentr_lite.study.methods import IMITATION_MORE, METHODS, VERIFIED
 
 _HINT = "docs/study.md lists a study's keys."
 
@@ -65,6 +65,16 @@ class BudgetAblation(Ablation):
 
 
 @dataclass(frozen=True)
+class TokensAblation(Ablation):
+    """The ablation that trains methods on equally many tokens."""
+
+    tokens: int = 0
+    """Tokens of each round's training; 0: the ablation is left out."""
+    methods: tuple[str, ...] = ("verified", "good")
+    """The methods that are run again."""
+
+
+@dataclass(frozen=True)
 class Ablations:
     """What the study examines besides the comparison of methods."""
 
@@ -78,6 +88,8 @@ class Ablations:
     """Naive splices with only as many examples as verified splices gave."""
     flawless: Ablation = field(default_factory=Ablation)
     """Good trajectories only, without those in which the model reflected by itself."""
+    equal_tokens: TokensAblation = field(default_factory=TokensAblation)
+    """Methods at equally many training tokens instead of equally many examples at most."""
     critic: Ablation = field(default_factory=Ablation)
     """A critic that reasons in words instead of one that scores."""
     budget: BudgetAblation = field(default_factory=BudgetAblation)
@@ -111,6 +123,8 @@ class StudyRecipe:
     """What to change in every run recipe, e.g. ``{model: starter, eval: {batch: 32}}``."""
     ablations: Ablations = field(default_factory=Ablations)
     """What the study examines besides."""
+    paper: bool = False
+    """Whether the page begins with the paper's claims and figures beside the study's own."""
     quick: Mapping[str, Any] = field(default_factory=dict)
     """What ``--quick`` changes: any of the keys above."""
 
@@ -119,9 +133,19 @@ class StudyRecipe:
         """The methods with rounds, in the study's order."""
         return tuple(method for method in self.methods if method not in (BASE, IMITATION))
 
+    @property
+    def counted(self) -> str | None:
+        """The method whose examples ``imitation-more`` has as many demonstrations as.
+
+        It is ``verified``, or else the first other method with rounds; None: there is none.
+        """
+        others = [method for method in self.trained if method != IMITATION_MORE]
+        return VERIFIED if VERIFIED in others else next(iter(others), None)
+
     def imitates(self, method: str) -> bool:
         """Whether the runs of a method begin with imitation."""
-        return method == IMITATION or (method != BASE and self.start == IMITATION)
+        always = method in (IMITATION, IMITATION_MORE)
+        return always or (method != BASE and self.start == IMITATION)
 
     def env_recipe(self, env: str) -> Recipe:
         """The run recipe of an environment, before any method's changes.
@@ -255,6 +279,11 @@ def _ablations(data: Any) -> Any:
         data = {} if data else dict.fromkeys(Ablations.__dataclass_fields__, False)
     if not isinstance(data, Mapping):
         return {} if data is None else data
+    if data.get("equal_tokens") is True:
+        raise RecipeError(
+            "ablations.equal_tokens: needs a number of tokens",
+            hint="For example equal_tokens: {tokens: 100000}.",
+        )
     return {
         key: {"run": value} if key in RUN_ABLATIONS and isinstance(value, bool) else value
         for key, value in data.items()
@@ -288,7 +317,31 @@ def _check(study: StudyRecipe) -> None:
                 )
         if settings.rounds < 1:
             raise RecipeError(f"ablations.{name}.rounds: needs at least 1")
-    wanted = IMITATION in study.methods or study.start == IMITATION
+    tokens = study.ablations.equal_tokens
+    if tokens.tokens < 0:
+        raise RecipeError("ablations.equal_tokens.tokens: needs at least 0")
+    for method in tokens.methods if tokens.run and tokens.tokens else ():
+        if method not in study.trained:
+            known = list(study.trained)
+            raise RecipeError(
+                f"ablations.equal_tokens.methods: '{method}' has no rounds in this study"
+                f"{did_you_mean(method, known)}"
+            )
+    for env in study.environments if tokens.run and tokens.tokens else ():
+        # An early stop would leave tokens over; and imitation must be the same as in other runs.
+        if study.env_recipe(env).train.patience:
+            raise RecipeError(
+                f"environments.{env}: ablations.equal_tokens needs train.patience=0, so that a"
+                " training takes all of its tokens",
+                hint="Set it for all environments: set: {train: {patience: 0}}.",
+            )
+    if IMITATION_MORE in study.methods and study.counted is None:
+        raise RecipeError(
+            f"methods: {IMITATION_MORE} takes as many demonstrations as another method has"
+            " examples, and there is none",
+            hint="Add a method with rounds, e.g. verified.",
+        )
+    wanted = bool({IMITATION, IMITATION_MORE} & {*study.methods}) or study.start == IMITATION
     for env in study.environments:
         if not study.env_recipe(env).imitates and wanted:
             raise RecipeError(

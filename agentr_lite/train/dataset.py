@@ -132,6 +132,7 @@ def build_imitation_set(
     demonstrations: Sequence[Candidate],
     general: Mapping[int, TrainExample],
     *,
+    round_index: int = START,
     refused: int = 0,
 ) -> Dataset:
     """Mix, split and record the examples of a run's imitation, as a round's are.
@@ -142,12 +143,13 @@ def build_imitation_set(
         recipe: its settings.
         demonstrations: of the kind ``demonstration``.
         general: line to example, from ``load_general``.
+        round_index: of the round that imitates; 0 is what comes before the rounds.
         refused: lines of the general data that were left out, for the counts.
     """
     agent, duplicates = _distinct(demonstrations)
     chosen = _Chosen(agent, _general_share(len(agent), recipe.train.eta), duplicates, 0)
     kinds: tuple[ItemKind, ...] = ("demonstration",)
-    return _mixed(store, run_id, START, recipe, chosen, general, {}, kinds, refused)
+    return _mixed(store, run_id, round_index, recipe, chosen, general, {}, kinds, refused)
 
 
 @dataclass(frozen=True, slots=True)

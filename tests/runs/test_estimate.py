@@ -55,6 +55,30 @@ def seconds(found: Estimate, number: int, stage: str) -> Seconds:
     return one.seconds
 
 
+def test_a_training_that_its_tokens_end() -> None:
+    endless = {"train": {"epochs": 1000, "max_tokens": 3000}}
+    # 500 tokens a second, and 2 s at least and 4 s at most for what is around.
+    trained = seconds(estimate(endless), 1, "train")
+    assert trained.low == pytest.approx((3000 / 500 + 2) / MARGIN)
+    assert trained.high == pytest.approx((3000 / 500 + 4) * MARGIN)
+    # The imitation before it takes all of its demonstrations.
+    imitating = {**endless, "imitation": {"tasks": 5, "epochs": 2}}
+    plain = {"imitation": {"tasks": 5, "epochs": 2}}
+    assert seconds(estimate(imitating), 0, "imitate") == seconds(estimate(plain), 0, "imitate")
+
+
+def test_rounds_of_further_demonstrations_do_not_search() -> None:
+    def trained(count: int) -> Seconds:
+        found = estimate({"imitation": {"tasks": 5, "further": [count]}})
+        assert [s.stage for s in found.stages if s.round == 1] == ["train", "eval"]
+        return seconds(found, 1, "train")
+
+    around = seconds(estimate({"imitation": {"tasks": 5, "further": [0]}}), 1, "train")
+    four, eight = trained(4), trained(8)
+    assert eight.low - around.low == pytest.approx(2 * (four.low - around.low))
+    assert eight.high - around.high == pytest.approx(2 * (four.high - around.high))
+
+
 def test_an_evaluation() -> None:
     base = seconds(estimate(), 0, "eval")
     # 20 episodes: 0.1 s for the opening, then 5 steps of 0.3 s, or 10 steps of 0.5 s, as answers

@@ -17,14 +17,14 @@ from agentr_lite.report.model.splices import splice_rounds
 from agentr_lite.report.tables.splices import failure_section, recovery_section
 from agentr_lite.runs.creation import create_run
 from agentr_lite.store import Store
-from agentr_lite.study.writeup.critic_accuracy import (
+from agentr_lite.study.outcomes.critic_accuracy import (
     CriticRound,
     JudgedPath,
     JudgedStep,
     critic_rounds,
 )
+from agentr_lite.study.outcomes.oracle import first_error, has_step_oracle, judge_steps
 from agentr_lite.study.writeup.critic_tables import path_section, step_section
-from agentr_lite.study.writeup.oracle import first_error, has_step_oracle, judge_steps
 from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, plant, turn
 from tests.support.stages import splice_stage

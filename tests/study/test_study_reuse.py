@@ -23,8 +23,9 @@ from agentr_lite.study.jobs.resolution import Resolution, agent_examples, resolv
 from agentr_lite.study.jobs.run_index import RunIndex
 from agentr_lite.study.jobs.stage_cache import copy_cached_stage
 from agentr_lite.study.jobs.stage_inputs import eval_inputs, search_inputs
+from agentr_lite.study.outcomes.records import OutcomeReader
+from agentr_lite.study.outcomes.results import study_results
 from agentr_lite.study.recipe import load_study
-from agentr_lite.study.writeup.results import ResultsReader
 from tests.support import loop_case, study_case
 from tests.support.study_case import Command
 
@@ -143,10 +144,10 @@ def test_a_naive_run_answers_for_equal_data_once_it_is_evaluated(
         assert run is not None and resolve(equal).run == run
         # The ablation does not use the run's later rounds.
         assert (naive.recipe.rounds, equal.recipe.rounds) == (2, 1)
-        [results] = ResultsReader(store).read(
-            [naive, equal], {"corridor": naive.recipe}, ["base", "naive"]
-        )
-        assert [result.last_round for result in results.runs] == [2, 1]
+        reader = OutcomeReader(store, load_study(str(path), ["rounds=2"]), command="study")
+        [results] = study_results(reader.records(), folder).environments
+        lasts = {(result.method, result.seed): result.last_round for result in results.runs}
+        assert (lasts["naive", 1], lasts[EQUAL_DATA, 1]) == (2, 1)
         store.execute(
             "UPDATE rounds SET finished_utc = NULL WHERE run_id = ? AND round = 1"
             " AND stage = 'eval'",

@@ -22,12 +22,12 @@ from agentr_lite.store import Store
 from agentr_lite.store.runs import get_run, list_stages, set_run_status
 from agentr_lite.study.jobs.cells import FLAWLESS, Cell
 from agentr_lite.study.methods import METHODS
+from agentr_lite.study.outcomes.results import CellResult, EnvResults
 from agentr_lite.study.writeup.ablations import ablation_section
 from agentr_lite.study.writeup.document import Chapter, Document, Figure
 from agentr_lite.study.writeup.findings import environment_findings
 from agentr_lite.study.writeup.glance import glance_sections
 from agentr_lite.study.writeup.plots import environment_plot, sheet
-from agentr_lite.study.writeup.results import CellResult, EnvResults
 from tests.support.stages import eval_stage
 from tests.support.stairs import Policy, Scripted, Stairs, act
 
@@ -181,7 +181,7 @@ def test_ablations_are_shown_beside_the_methods_they_change(
     results.labels[FLAWLESS] = "no reflections"
     results.ablation_of[FLAWLESS] = "flawless"
     assert results.methods == ["verified", "good"]
-    section = ablation_section(store, [results], "flawless")
+    section = ablation_section([results], "flawless")
     rows = [[str(cell) for cell in row] for row in section.rows]
     assert [row[0] for row in rows] == [
         "stairs: Agent-R, verified",

@@ -177,10 +177,14 @@ def contents(db: Path, run: str = "latest") -> list[str]:
         return [json.dumps(row) for row in rows]
 
 
+_MEASURED = ("dataset_id", "seconds", "peak_memory_bytes")
+"""Counts of a stage that depend on the place, the time or the machine."""
+
+
 def _rounds(store: Store, run_id: str) -> list[Any]:
     rows: list[Any] = [runs.get_run(store, run_id).status]
     for stage in runs.list_stages(store, run_id):
-        summary = {k: v for k, v in stage.summary.items() if k not in ("dataset_id", "seconds")}
+        summary = {k: v for k, v in stage.summary.items() if k not in _MEASURED}
         usage = (stage.prompt_tokens, stage.decoded_prompt_tokens, stage.output_tokens)
         rows.append((stage.round, stage.stage, stage.finished, usage, summary))
         if stage.stage == "search":

@@ -37,6 +37,7 @@ from agentr_lite.report.words import Cell, count, p_value, signed, span
 _TRAINED = {
     "revision": "revisions",
     "good": "good",
+    "demonstration": "demonstrations",
     "preference": "pairs",
     "general": "general",
     "valid_examples": "held out",
@@ -45,6 +46,8 @@ _TRAINED = {
     "tokens": "tokens",
 }
 """Counts of a training's summary, and the columns of the table."""
+_RARE = ("demonstration", "preference")
+"""Counts with a column only where there are any."""
 
 
 def method_sections(results: MethodRuns[Any]) -> list[Section]:
@@ -239,8 +242,11 @@ def seed_section(results: MethodRuns[Any]) -> Section:
 def training_section(results: MethodRuns[Any]) -> Section:
     """What each method's adapters were trained on."""
     rows: list[list[Cell]] = []
-    with_pairs = any("preference" in row.summary for run in results.runs for row in run.stages)
-    counted = [key for key in _TRAINED if key != "preference" or with_pairs]
+    trained = [row.summary for run in results.runs for row in run.stages if row.stage == "train"]
+    with_pairs = any("preference" in summary for summary in trained)
+    counted = [
+        key for key in _TRAINED if key not in _RARE or any(key in summary for summary in trained)
+    ]
     for method in results.methods:
         for number in range(1, results.last_round(method) + 1):
             summaries = [

@@ -9,6 +9,7 @@ machine with other work varies, so both ends have a margin.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -125,7 +126,7 @@ class _Stages:
             yield from self._imitation()
         yield from self._eval(START)
         for number in range(1, rounds + 1):
-            for own, counts, game in self._own:
+            for own, counts, game in self._own if self._recipe.searches else ():
                 name = own.environment.name
                 yield StageEstimate(number, "search", name, _search(own, counts, game))
                 yield StageEstimate(number, "splice", name, _splice(own, counts, game))
@@ -150,6 +151,9 @@ class _Stages:
 
     def _training(self, number: int) -> Iterator[StageEstimate]:
         train, splice = self._recipe.train, self._recipe.splice
+        if not self._recipe.searches:
+            yield from self._further(number)
+            return
         rounds = number if train.accumulate else 1
         low, high, most = 0.0, 0.0, 0.0
         for own, counts, game in self._own:
@@ -168,6 +172,17 @@ class _Stages:
             high = min(high, train.max_examples * most)
         yield from self._trained(number, "train", Seconds(low, high), train.epochs)
 
+    def _further(self, number: int) -> Iterator[StageEstimate]:
+        """The training of a round that takes further demonstrations."""
+        train = self._recipe.train
+        low, high = 0.0, 0.0
+        for own, _, game in self._own:
+            first = 0 if train.accumulate else number - 1
+            examples = sum(own.imitation.further[first:number])
+            low += examples * _example_tokens(own, game).low
+            high += examples * _example_tokens(own, game).high
+        yield from self._trained(number, "train", Seconds(low, high), train.epochs)
+
     def _trained(
         self, number: int, stage: str, tokens: Seconds, epochs: float
     ) -> Iterator[StageEstimate]:
@@ -179,9 +194,15 @@ class _Stages:
         # Only a fraction of the passes where training stops early.
         least = epochs * (min(1.0, train.patience / train.validations) if train.patience else 1.0)
         held_out = train.validation * (train.validations + 1) * _FORWARD
+        # Imitation takes all of its demonstrations.
+        most = float(train.max_tokens) if train.max_tokens and stage != "imitate" else math.inf
+        seen = Seconds(
+            min(most, tokens.low * mixed * (1 - train.validation) * least),
+            min(most, tokens.high * mixed * epochs),
+        )
         trained = Seconds(
-            tokens.low * mixed * (1 - train.validation) * least / training.tokens_s,
-            tokens.high * mixed * (epochs + held_out) / training.tokens_s,
+            seen.low / training.tokens_s,
+            (seen.high + tokens.high * mixed * held_out) / training.tokens_s,
         )
         # Loading the weights at least; writing and converting the adapter takes about as long.
         around = Seconds(training.setup_s, 2 * training.setup_s)

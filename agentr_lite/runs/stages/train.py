@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from agentr_lite.core.rounds import START
 from agentr_lite.recipe.groups import TrainSettings
-from agentr_lite.runs.equipment import adapter_in_use
+from agentr_lite.runs.equipment import start_adapter
 from agentr_lite.runs.stages.training import TrainingStage
 from agentr_lite.store import evals, splices
 from agentr_lite.train.dataset import build_dataset
@@ -65,7 +64,4 @@ class TrainStage(TrainingStage):
 
     def start_adapter(self) -> Path | None:
         """The previous round's adapter with ``train.start: previous``, else that of imitation."""
-        before = self.round - 1 if self.recipe.train.start == "previous" else START
-        number = adapter_in_use(self.store, self.run_id, before)
-        row = None if number is None else splices.get_adapter(self.store, self.run_id, number)
-        return Path(row.mlx_dir) if row is not None else None
+        return start_adapter(self.store, self.run_id, self.recipe, self.round)

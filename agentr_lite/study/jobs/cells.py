@@ -16,13 +16,16 @@ from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.metrics.methods import BASE, IMITATION
 from agentr_lite.recipe.loading import recipe_from_dict
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.study.methods import GOOD, METHODS, NAIVE, VERIFIED
+from agentr_lite.study.methods import GOOD, IMITATION_MORE, METHODS, NAIVE, VERIFIED
 from agentr_lite.study.recipe import Ablation, StudyRecipe, merged
 
 EQUAL_DATA = "naive-equal-data"
 FLAWLESS = "good-flawless"
 REASON = "critic-reason"
 UNMERGED = "merge-off"
+EQUAL_TOKENS = "-equal-tokens"
+"""The end of the names of methods that train on equally many tokens."""
+_MANY_EPOCHS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,9 @@ class Cell:
     """The ablation that the cell belongs to; empty: the method is one of the study's own."""
     equal_to: str = ""
     """A method. Its number of examples in round 1 is this cell's ``train.max_examples``."""
+    counted: Recipe | None = None
+    """The recipe of another cell. Its numbers of examples, round by round, are this cell's
+    ``imitation.further``."""
 
     @property
     def name(self) -> str:
@@ -59,6 +65,8 @@ class AblationMethod:
     ablation: str
     settings: Ablation
     equal_to: str = ""
+    of: str = ""
+    """The study's method that is changed; empty: a method that starts as all others do."""
 
 
 def study_cells(study: StudyRecipe, only: Sequence[str] = ()) -> list[Cell]:
@@ -66,8 +74,8 @@ def study_cells(study: StudyRecipe, only: Sequence[str] = ()) -> list[Cell]:
 
     The order is by seed first, so that a first coarse table is there early. Within a seed, the
     methods of an environment follow each other, because they share the first round. Naive splices
-    come last: if their texts are what the environment says, the verified method has computed all of
-    their rounds.
+    come late: if their texts are what the environment says, the verified method has computed all of
+    their rounds. What counts another cell's examples comes after it.
 
     Args:
         study: the study.
@@ -83,11 +91,12 @@ def study_cells(study: StudyRecipe, only: Sequence[str] = ()) -> list[Cell]:
         cells += _ablation_cells(study, method)
     envs, seeds = list(study.environments), list(study.seeds)
 
-    def position(cell: Cell) -> tuple[bool, int, int, bool]:
+    def position(cell: Cell) -> tuple[bool, int, int, bool, bool]:
         return (
             bool(cell.ablation),
             seeds.index(cell.seed),
             envs.index(cell.env),
+            cell.counted is not None,
             cell.method == NAIVE,
         )
 
@@ -133,6 +142,16 @@ def ablation_methods(study: StudyRecipe) -> list[AblationMethod]:
         changes = merged(METHODS[GOOD].changes, {"splice": {"good_flaws": False}})
         label = "good data without reflections"
         methods.append(AblationMethod(FLAWLESS, label, changes, "flawless", wanted.flawless))
+    tokens = wanted.equal_tokens
+    for method in tokens.methods if tokens.run and tokens.tokens else ():
+        # More epochs than any training takes: the tokens end it.
+        train = {"max_tokens": tokens.tokens, "epochs": _MANY_EPOCHS}
+        changes = merged(METHODS[method].changes, {"train": train})
+        name = f"{method}{EQUAL_TOKENS}"
+        label = f"{METHODS[method].label}, equal tokens"
+        methods.append(
+            AblationMethod(name, label, changes, "equal_tokens", wanted.equal_tokens, of=method)
+        )
     reference = METHODS[VERIFIED].changes
     if wanted.critic.run:
         changes = merged(reference, {"splice": {"critic": "reason"}})
@@ -158,7 +177,8 @@ def _grid(study: StudyRecipe) -> Iterator[Cell]:
             if method in starts:
                 changed = replace(changed, rounds=0)
             for seed in study.seeds:
-                yield Cell(env, method, seed, replace(changed, seed=seed), METHODS[method].label)
+                cell = Cell(env, method, seed, replace(changed, seed=seed), METHODS[method].label)
+                yield _counting(study, recipe, cell) if method == IMITATION_MORE else cell
 
 
 def _ablation_cells(study: StudyRecipe, method: AblationMethod) -> Iterator[Cell]:
@@ -166,14 +186,14 @@ def _ablation_cells(study: StudyRecipe, method: AblationMethod) -> Iterator[Cell
     for env in settings.environments or study.environments:
         plain = study.env_recipe(env)
         reference = _with_changes(study, plain, METHODS[VERIFIED].changes, env, VERIFIED)
-        recipe = _with_changes(study, plain, method.changes, env, method.key)
+        recipe = _with_changes(study, plain, method.changes, env, method.key, method.of)
         if VERIFIED in study.methods and _without_name(recipe) == _without_name(reference):
             # A budget equal to the study's own needs no further run.
             continue
         recipe = replace(recipe, rounds=settings.rounds)
         for seed in settings.seeds or study.seeds:
             if seed in study.seeds:
-                yield Cell(
+                cell = Cell(
                     env,
                     method.key,
                     seed,
@@ -182,16 +202,40 @@ def _ablation_cells(study: StudyRecipe, method: AblationMethod) -> Iterator[Cell
                     ablation=method.ablation,
                     equal_to=method.equal_to,
                 )
+                yield _counting(study, plain, cell) if method.of == IMITATION_MORE else cell
+
+
+def _counting(study: StudyRecipe, plain: Recipe, cell: Cell) -> Cell:
+    """A cell whose rounds imitate as many demonstrations as another method has examples."""
+    method = study.counted
+    if method is None:
+        raise ValueError("the study has no method whose examples can be counted")
+    counted = _with_changes(study, plain, METHODS[method].changes, cell.env, method)
+    # The numbers are not known before the other cell has trained.
+    imitation = replace(cell.recipe.imitation, further=(0,) * cell.recipe.rounds)
+    return replace(
+        cell,
+        recipe=replace(cell.recipe, imitation=imitation),
+        counted=replace(counted, seed=cell.seed),
+    )
 
 
 def _with_changes(
-    study: StudyRecipe, recipe: Recipe, changes: Mapping[str, Any], env: str, method: str
+    study: StudyRecipe,
+    recipe: Recipe,
+    changes: Mapping[str, Any],
+    env: str,
+    method: str,
+    of: str = "",
 ) -> Recipe:
     data = merged(recipe.to_dict(), changes)
-    if not study.imitates(method):
+    if not study.imitates(of or method):
         data["imitation"]["tasks"] = 0
         for environment in data["env"]:
             environment["imitation"] = {}
+    elif "epochs" in changes.get("train", {}):
+        # Those of the rounds are none of the imitation's.
+        data["imitation"]["epochs"] = data["imitation"]["epochs"] or recipe.train.epochs
     return recipe_from_dict({**data, "name": f"{env}-{method}"})
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agentr_lite.console.streams import warn
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.runs.checks.checklist import Finding
-from agentr_lite.runs.checks.run import check_run
+from agentr_lite.runs.checks.run import CheckedRun, check_run
 from agentr_lite.study.jobs.cells import Cell
 
 
@@ -19,6 +19,16 @@ class CheckedStudy:
 
     findings: Sequence[Finding]
     """Each names its environment."""
+    runs: Mapping[str, CheckedRun] = field(default_factory=dict)
+    """By environment, the check of the cell that needs the most."""
+    without: Mapping[str, str] = field(default_factory=dict)
+    """By environment, how to leave it out."""
+
+    def with_run(self, env: str, run: CheckedRun) -> CheckedStudy:
+        """The same after a further look at one environment, with what that has found besides."""
+        known = len(self.runs[env].findings)
+        more = [_of(env, finding, self.without[env]) for finding in run.findings[known:]]
+        return replace(self, findings=[*self.findings, *more], runs={**self.runs, env: run})
 
     @property
     def refusal(self) -> AgentrError | None:
@@ -46,6 +56,8 @@ def check_study(cells: Sequence[Cell], database: Path) -> CheckedStudy:
         database: where their runs are to be stored.
     """
     findings: list[Finding] = []
+    checks: dict[str, CheckedRun] = {}
+    hints: dict[str, str] = {}
     envs = list(dict.fromkeys(cell.env for cell in cells))
     for env in envs:
         recipes = [cell.recipe for cell in cells if cell.env == env]
@@ -54,8 +66,9 @@ def check_study(cells: Sequence[Cell], database: Path) -> CheckedStudy:
         others = " ".join(f"--only {other}" for other in envs if other != env)
         without = f"Without it: {others}." if others else ""
         checked = check_run(recipe, database, runs=len(recipes))
+        checks[env], hints[env] = checked, without
         findings += [_of(env, finding, without) for finding in checked.findings]
-    return CheckedStudy(findings)
+    return CheckedStudy(findings, checks, hints)
 
 
 def _of(env: str, finding: Finding, without: str) -> Finding:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 from agentr_lite.metrics.learning import round_diagnosis
@@ -66,6 +68,19 @@ def resolve_cell(store: Store, index: RunIndex, digests: ModelDigests, cell: Cel
                 return Resolution(None, reason=f"needs {needed}")
             return Resolution(recipe, replace(naive, status="finished"))
         recipe = replace(recipe, train=replace(recipe.train, max_examples=examples))
+    if cell.counted is not None:
+        last = recipe.rounds
+        reference = _trained_run(store, index, cell.counted, digest, number=last)
+        if reference is None:
+            owner = f"{cell.env}/{cell.counted.name.removeprefix(f'{cell.env}-')}/{cell.seed}"
+            return Resolution(None, reason=f"needs round {last} of {owner}")
+        examples_by_round = [
+            agent_examples(store, reference.id, number) for number in range(1, last + 1)
+        ]
+        further = new_examples(examples_by_round, accumulate=recipe.train.accumulate)
+        if not any(further):
+            return Resolution(None, reason="there is nothing to count", possible=False)
+        recipe = replace(recipe, imitation=replace(recipe.imitation, further=further))
     run = index.find(recipe, digest)
     if run is not None and run.status == "failed" and not list_adapters(store, run.id):
         diagnosis = round_diagnosis(store, run.id, 1)
@@ -85,18 +100,31 @@ def agent_examples(store: Store, run_id: str, round_index: int) -> int:
     return sum(item.kind != "general" for item in items)
 
 
+def new_examples(by_round: Sequence[int], *, accumulate: bool) -> tuple[int, ...]:
+    """How many examples each round trains on that no round before it had.
+
+    Args:
+        by_round: how many each round trains on, from round 1.
+        accumulate: whether these are the examples of all rounds so far.
+    """
+    if not accumulate:
+        return tuple(by_round)
+    # A limit may have taken some of the earlier ones away.
+    return tuple(max(0, now - before) for before, now in pairwise([0, *by_round]))
+
+
 def _with_verify(recipe: Recipe, verify: Literal["replay", "off"]) -> Recipe:
     return replace(recipe, splice=replace(recipe.splice, verify=verify))
 
 
 def _trained_run(
-    store: Store, index: RunIndex, recipe: Recipe, digest: str | None
+    store: Store, index: RunIndex, recipe: Recipe, digest: str | None, *, number: int = 1
 ) -> RunRow | None:
-    """A run of the recipe, with any number of rounds, that has trained in its first round."""
+    """A run of the recipe, with any number of rounds, that has trained in a round."""
     for run, settings in index.runs(recipe.env_label):
         equal = {**settings, "rounds": recipe.rounds} == plain_settings(recipe)
         if equal and (digest is None or run.model_sha256 == digest):
-            row = stage_status(store, run.id, 1, "train")
+            row = stage_status(store, run.id, number, "train")
             if row is not None and row.finished:
                 return run
     return None

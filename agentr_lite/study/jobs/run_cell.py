@@ -13,8 +13,10 @@ from agentr_lite.runs.creation import create_run, package_versions
 from agentr_lite.runs.pipeline import PipelineResult, run_pipeline
 from agentr_lite.runs.refused import removed_if_refused
 from agentr_lite.store import Store
+from agentr_lite.store.records import Stage
 from agentr_lite.study.jobs.cells import Cell
 from agentr_lite.study.jobs.model_digests import ModelDigests
+from agentr_lite.study.jobs.peak_memory import PeakMemory
 from agentr_lite.study.jobs.resolution import resolve_cell
 from agentr_lite.study.jobs.run_index import RunIndex
 from agentr_lite.study.jobs.stage_cache import copy_cached_stage
@@ -60,14 +62,20 @@ def run_cell(
         _claim(stack, store, run_id)
         say(f"{cell.name}: {run_id}{', resumed' if run is not None else ''}")
         stack.enter_context(removed_if_refused(store, run_id, is_new=run is None))
+        peak = PeakMemory(store, run_id)
+
+        def before(number: int, stage: Stage) -> None:
+            digest = digests.digest(recipe)
+            copy_cached_stage(store, index, run_id, recipe, digest, number, stage)
+            peak.begin(number, stage)
+
         result = run_pipeline(
             store,
             run_id,
             recipe,
-            before=lambda number, stage: copy_cached_stage(
-                store, index, run_id, recipe, digests.digest(recipe), number, stage
-            ),
+            before=before,
             progress=progress,
+            on_stage=lambda number, stage, _: peak.end(number, stage),
         )
     return run_id, result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from agentr_lite.core.errors import RecipeError
@@ -93,7 +94,8 @@ def _starts_alike(recipe: Recipe, settings: Mapping[str, Any]) -> bool:
     other = recipe_from_dict(settings)
     if not (recipe.imitates or other.imitates):
         return True
-    return (recipe.imitation, recipe.env) == (other.imitation, other.env)
+    first = [replace(each.imitation, further=()) for each in (recipe, other)]
+    return (first[0], recipe.env) == (first[1], other.env)
 
 
 def _settings_of(run: RunRow) -> Mapping[str, Any] | None:

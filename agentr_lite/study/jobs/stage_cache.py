@@ -56,6 +56,9 @@ def copy_cached_stage(
     """
     if stage == "splice" or stage_status(store, run_id, number, stage) is not None:
         return None
+    if stage == "train" and not recipe.searches:
+        # No other method of a study takes further demonstrations.
+        return None
     inputs = stage_inputs(stage, plain_settings(recipe))
     for other, settings in index.runs(recipe.env_label):
         if other.id == run_id or (digest is not None and other.model_sha256 != digest):

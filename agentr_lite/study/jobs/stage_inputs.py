@@ -34,10 +34,12 @@ def stage_inputs(stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("model", "train_model", "agent", "train", "seed")
     inputs = {key: settings[key] for key in keys}
     if stage == "imitate":
-        inputs["train"] = {
-            key: value for key, value in settings["train"].items() if key not in _OF_ROUNDS
-        }
-        inputs |= {"imitation": settings["imitation"], "env": settings["env"]}
+        train = {key: value for key, value in settings["train"].items() if key not in _OF_ROUNDS}
+        imitation = {k: v for k, v in settings["imitation"].items() if k not in _OF_LATER}
+        for key in ("epochs", "learning_rate"):
+            # The stage's own, where it has one: what the rounds do instead does not count.
+            train[key] = imitation.pop(key) or train[key]
+        inputs |= {"train": train, "imitation": imitation, "env": settings["env"]}
     return inputs
 
 
@@ -46,6 +48,8 @@ _OF_ROUNDS = (
     "length_normalised", "dpo_weight",
 )  # fmt: skip
 """Keys of ``train`` that do not count in imitation."""
+_OF_LATER = ("further",)
+"""Keys of ``imitation`` that count in the rounds alone."""
 
 
 def eval_inputs(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from agentr_lite.console.text import format_duration
 from agentr_lite.core.rounds import START
+from agentr_lite.recipe.imitation import ImitationSettings
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.claim import is_claimed
 from agentr_lite.runs.pipeline import planned_stages
@@ -38,6 +39,11 @@ class CellStatus:
     """Estimated seconds to go, from the time of the same stages in other cells; None: unknown."""
     note: str = ""
     """Why the cell waits, failed or cannot be run."""
+
+    @property
+    def cell_stages(self) -> list[tuple[int, Stage]]:
+        """(round, stage) of the whole run, in the order of the work."""
+        return _plan(self.cell.recipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +113,7 @@ def study_status(
         for cell, resolved in resolutions
         if resolved.run is not None
         for row in stages[resolved.run.id]
-        if row.finished and (key := _reuse_key(cell, row.round, row.stage)) is not None
+        if row.finished and (key := reuse_key(cell, row.round, row.stage)) is not None
     }
     names = {cell.name for cell in wanted}
     rows = []
@@ -140,7 +146,7 @@ def stage_count(recipe: Recipe) -> int:
 
 
 def _plan(recipe: Recipe) -> list[tuple[int, Stage]]:
-    stages = planned_stages(recipe.rounds, imitates=recipe.imitates)
+    stages = planned_stages(recipe.rounds, imitates=recipe.imitates, searches=recipe.searches)
     return [(number, stage.name) for number, stage in stages]
 
 
@@ -190,12 +196,12 @@ def _time_left(
     """Estimated seconds that a cell still needs; None: a stage has not been measured yet.
 
     A stage that an earlier cell will compute is not counted twice: its key is added to
-    ``available`` (see ``_reuse_key``).
+    ``available`` (see ``reuse_key``).
     """
     done = set(finished)
     total = 0.0
     for number, stage in _plan(cell.recipe):
-        key = _reuse_key(cell, number, stage)
+        key = reuse_key(cell, number, stage)
         if (number, stage) in done or key in available:
             continue
         if key is not None:
@@ -206,10 +212,10 @@ def _time_left(
     return total
 
 
-def _reuse_key(cell: Cell, number: int, stage: Stage) -> tuple[str, str] | None:
+def reuse_key(cell: Cell, number: int, stage: str) -> tuple[str, str] | None:
     """Cells with the same key reuse one stage; None: the stage is the cell's own."""
     if number < 1:
-        imitation = str((stage, cell.recipe.imitation, cell.seed))
+        imitation = str((stage, _first(cell.recipe), cell.seed))
         return (
             cell.env,
             "base"
@@ -219,9 +225,14 @@ def _reuse_key(cell: Cell, number: int, stage: Stage) -> tuple[str, str] | None:
             else "base before imitation",
         )
     if (number, stage) == (1, "search"):
-        start = (cell.recipe.imitation,) if cell.recipe.imitates else ()
+        start = (_first(cell.recipe),) if cell.recipe.imitates else ()
         return (cell.env, str((cell.recipe.search, cell.seed, *start)))
     return None
+
+
+def _first(recipe: Recipe) -> ImitationSettings:
+    """The settings of the imitation before the rounds, whatever the rounds imitate."""
+    return replace(recipe.imitation, further=())
 
 
 def status_rows(status: StudyStatus) -> list[list[Any]]:

@@ -1,1 +1,1 @@
-"""The results of a study as one document: read from the store, as tables, plots and sentences."""
+"""A study's results as one document, made from its outcomes: tables, plots and sentences."""

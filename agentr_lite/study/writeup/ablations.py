@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agentr_lite.console.text import Styled
 from agentr_lite.metrics.measures import Seeds
 from agentr_lite.metrics.pooling import difference_of, value_of
-from agentr_lite.report.model.splices import SpliceRound, splice_rounds
+from agentr_lite.report.model.splices import SpliceRound
 from agentr_lite.report.tables.section import Section
 from agentr_lite.report.tables.splices import failure_section, failure_sentences, recovery_section
 from agentr_lite.report.tables.wording import (
@@ -18,14 +18,11 @@ from agentr_lite.report.tables.wording import (
     value_cell,
 )
 from agentr_lite.report.words import Cell, count, p_value
-from agentr_lite.store import Store
-from agentr_lite.study.jobs.resolution import agent_examples
+from agentr_lite.study.jobs.cells import EQUAL_TOKENS
 from agentr_lite.study.methods import GOOD, VERIFIED
-from agentr_lite.study.recipe import Ablations
-from agentr_lite.study.writeup.critic_accuracy import CriticCache
+from agentr_lite.study.outcomes.results import CellResult, EnvResults, StudyResults
 from agentr_lite.study.writeup.critic_tables import critic_sections
 from agentr_lite.study.writeup.document import Chapter
-from agentr_lite.study.writeup.results import CellResult, EnvResults
 
 TITLES = {
     "equal_data": "Naive against verified at equal data",
@@ -39,55 +36,47 @@ _FURTHER_METHODS = {"flawless": (GOOD,)}
 """Ablation to further methods of the study that its table shows."""
 
 
-def ablation_chapter(
-    store: Store, environments: Sequence[EnvResults], wanted: Ablations, critics: CriticCache
-) -> Chapter | None:
-    """The chapter with all ablations; None if there is nothing to show.
-
-    Args:
-        store: the database.
-        environments: the results of each environment.
-        wanted: the study's ablations.
-        critics: the verdicts of the critic.
-    """
+def ablation_chapter(study: StudyResults) -> Chapter | None:
+    """The chapter with all ablations; None if there is nothing to show."""
+    environments, wanted = study.environments, study.ablations
     sections: list[Section] = []
     findings: list[str] = []
-    if wanted.naive_failures or wanted.recovery_yield:
-        spliced = _splice_rounds(store, environments)
+    if wanted["naive_failures"] or wanted["recovery_yield"]:
+        spliced = named_splices(environments)
         findings = failure_sentences(spliced)
-        if wanted.naive_failures:
+        if wanted["naive_failures"]:
             sections.append(failure_section(spliced))
-        if wanted.recovery_yield:
+        if wanted["recovery_yield"]:
             sections.append(recovery_section(spliced))
-    if wanted.critic_accuracy:
+    if wanted["critic_accuracy"]:
         for results in environments:
-            sections += critic_sections(results, critics)
+            sections += critic_sections(results)
+    sections.append(equal_tokens_section(environments))
     for name in TITLES:
-        if getattr(wanted, name).run:
-            sections.append(ablation_section(store, environments, name))
+        if wanted[name]:
+            sections.append(ablation_section(environments, name))
     sections = [section for section in sections if section.rows]
     return Chapter("Ablations", sections, findings=findings) if sections else None
 
 
-def _splice_rounds(
-    store: Store, environments: Sequence[EnvResults]
+def named_splices(
+    environments: Sequence[EnvResults],
 ) -> list[tuple[str, int, list[SpliceRound]]]:
     """(environment, round, one record per seed) of the verified method."""
     named = []
     for results in environments:
         by_round: dict[int, list[SpliceRound]] = {}
         for result in results.of(VERIFIED):
-            for number, spliced in splice_rounds(store, result.run.id).items():
+            for number, spliced in result.splices.items():
                 by_round.setdefault(number, []).append(spliced)
         named += [(results.env, number, seeds) for number, seeds in sorted(by_round.items())]
     return named
 
 
-def ablation_section(store: Store, environments: Sequence[EnvResults], ablation: str) -> Section:
+def ablation_section(environments: Sequence[EnvResults], ablation: str) -> Section:
     """An ablation's own runs beside the verified method after the same number of rounds.
 
     Args:
-        store: the database.
         environments: the results of each environment.
         ablation: a key of ``TITLES``.
     """
@@ -102,13 +91,13 @@ def ablation_section(store: Store, environments: Sequence[EnvResults], ablation:
             continue
         reference = _evaluated(results, VERIFIED, number)
         name = f"{results.env}: {results.label(VERIFIED)}"
-        rows.append(_row(store, results, name, reference, reference, number))
+        rows.append(_row(results, name, reference, reference, number))
         for method in (*_FURTHER_METHODS.get(ablation, ()), *added):
             cells = _evaluated(results, method, number)
             if not cells:
                 continue
             name = f"{results.env}: {results.labels[method]}"
-            rows.append(_row(store, results, name, cells, reference, number))
+            rows.append(_row(results, name, cells, reference, number))
             difference = difference_of(
                 results.main, _seeds(cells), number, _seeds(reference), number
             )
@@ -126,8 +115,68 @@ def ablation_section(store: Store, environments: Sequence[EnvResults], ablation:
     return Section(TITLES[ablation], columns, rows, notes)
 
 
+def equal_tokens_section(environments: Sequence[EnvResults]) -> Section:
+    """Methods at equally many training tokens, each below itself at equal search."""
+    rows: list[list[Cell]] = []
+    for results in environments:
+        pairs = [
+            (method.removesuffix(EQUAL_TOKENS), method)
+            for method, ablation in results.ablation_of.items()
+            if ablation == "equal_tokens"
+        ]
+        number = max((cell.last_round for _, m in pairs for cell in results.of(m)), default=0)
+        for place in (0, 1) if number else ():
+            first = _evaluated(results, pairs[0][place], number)
+            for pair in pairs:
+                cells = _evaluated(results, pair[place], number)
+                if cells:
+                    name = f"{results.env}: {results.label(pair[place])}"
+                    rows.append(_tokens_row(results, name, cells, first, number))
+    columns = ["", "seeds", "n", "outcome", "95 % interval", "recovery", "95 % interval"]
+    columns += ["first − it", "95 % interval", "recovery, first − it", "95 % interval"]
+    columns += ["examples", "tokens trained"]
+    notes = [
+        "First: the first method of the table that was trained in the same way. Examples and tokens"
+        " trained are sums over the rounds, and means per run. Every method has the same search in"
+        " both rows. At equal search, a method that finds more to learn from trains for longer; at"
+        " equal tokens, each round's training ends after the same number of tokens.",
+    ]
+    return Section("Equal search, and equal training tokens", columns, rows, notes)
+
+
+def _tokens_row(
+    results: EnvResults,
+    name: str,
+    cells: Sequence[CellResult],
+    first: Sequence[CellResult],
+    number: int,
+) -> list[Cell]:
+    runs = _seeds(cells)
+    row: list[Cell] = [name, len(runs)]
+    measures = (results.main, results.recovery)
+    values = [value_of(measure, runs, number) for measure in measures]
+    row.append(values[0].n if values[0] else None)
+    for measure, value in zip(measures, values, strict=True):
+        row += [value_cell(measure, value), interval_cell(measure, value)]
+    others = {} if cells == first else _seeds(first)
+    for measure in measures:
+        difference = difference_of(measure, others, number, runs, number)
+        row += [difference_cell(measure, difference), difference_interval(measure, difference)]
+    row.append(_mean([_until(cell.examples, number) for cell in cells]))
+    row.append(_mean([_until(trained_tokens(cell), number) for cell in cells]))
+    return row
+
+
+def trained_tokens(cell: CellResult) -> dict[int, int]:
+    """Round to the tokens of its training."""
+    return {
+        row.round: int(row.summary.get("tokens") or 0)
+        for row in cell.stages
+        if row.stage == "train"
+    }
+
+
 def _row(
-    store: Store,
     results: EnvResults,
     name: str,
     cells: Sequence[CellResult],
@@ -138,7 +187,8 @@ def _row(
     runs = _seeds(cells)
     outcome_value = value_of(outcome, runs, number)
     recovery_value = value_of(recovery, runs, number)
-    gain = difference_of(outcome, runs, number, runs, 0)
+    base = cells[0].reference_round(outcome) if cells else 0
+    gain = difference_of(outcome, runs, number, runs, base)
     verified = {} if cells == reference else _seeds(reference)
     outcome_difference = difference_of(outcome, runs, number, verified, number)
     recovery_difference = difference_of(recovery, runs, number, verified, number)
@@ -157,9 +207,9 @@ def _row(
         p_value(outcome_difference.p) if outcome_difference else None,
         difference_cell(recovery, recovery_difference),
         difference_interval(recovery, recovery_difference),
-        _mean([_nodes(store, cell, number) for cell in cells]),
+        _mean([_until(cell.nodes, number) for cell in cells]),
         _mean([_generated(cell, number) for cell in cells]),
-        _mean([agent_examples(store, cell.run.id, number) for cell in cells]),
+        _mean([cell.examples.get(number, 0) for cell in cells]),
     ]
 
 
@@ -172,12 +222,9 @@ def _seeds(cells: Sequence[CellResult]) -> Seeds:
     return {cell.seed: cell.rounds for cell in cells}
 
 
-def _nodes(store: Store, cell: CellResult, rounds: int) -> int:
-    nodes = store.scalar(
-        "SELECT coalesce(sum(node_count), 0) FROM trees WHERE run_id = ? AND round <= ?",
-        (cell.run.id, rounds),
-    )
-    return int(nodes)
+def _until(by_round: Mapping[int, int], last: int) -> int:
+    """The sum over the rounds up to ``last``."""
+    return sum(value for number, value in by_round.items() if number <= last)
 
 
 def _generated(cell: CellResult, rounds: int) -> int:

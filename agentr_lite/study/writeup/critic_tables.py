@@ -12,20 +12,20 @@ from agentr_lite.report.tables.section import Section
 from agentr_lite.report.words import Cell, interval, percent, percent_of
 from agentr_lite.study.jobs.cells import REASON
 from agentr_lite.study.methods import VERIFIED
-from agentr_lite.study.writeup.critic_accuracy import CriticCache, CriticRound, JudgedStep
-from agentr_lite.study.writeup.results import EnvResults
+from agentr_lite.study.outcomes.critic_accuracy import CriticRound, JudgedStep
+from agentr_lite.study.outcomes.results import EnvResults
 
 NamedRounds = tuple[str, int, Sequence[CriticRound]]
 """(a method's name in tables, round, one record per seed)."""
 
 
-def critic_sections(results: EnvResults, critics: CriticCache) -> list[Section]:
+def critic_sections(results: EnvResults) -> list[Section]:
     """The tables of one environment; without rows if it has no oracle for single steps."""
     by_label: dict[tuple[str, int], list[CriticRound]] = {}
     for result in results.runs:
         label = results.labels[result.cell.method]
         about_critic = result.cell.method in (VERIFIED, REASON)
-        for number, judged in critics.rounds(results.recipe, result).items():
+        for number, judged in result.critic.items():
             # The critic of round 1 is the base for every method, so one method is enough.
             if about_critic or (number > 1 and not result.cell.ablation):
                 by_label.setdefault((label, number), []).append(judged)

@@ -11,6 +11,7 @@ from agentr_lite.console.text import Styled
 from agentr_lite.report.render.markdown import escape_markdown, render_markdown
 from agentr_lite.report.render.terminal import render_terminal
 from agentr_lite.report.tables.section import Section
+from agentr_lite.study.outcomes.file import FILE_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,10 @@ class Chapter:
     findings: Sequence[str | Styled] = ()
     """Sentences for "In short"."""
     figure: Figure | None = None
+    text: Sequence[str] = ()
+    """Paragraphs above everything else."""
+    has_notes: bool = False
+    """Whether the page keeps a place here for what is written by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,14 @@ class Document:
     """The tables of "At a glance"."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """Further data for programs."""
+    opening: Sequence[Chapter] = field(default_factory=tuple)
+    """Chapters before the tables."""
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All plots."""
+        chapters = (*self.opening, *self.chapters)
+        return [chapter.figure for chapter in chapters if chapter.figure is not None]
 
     @property
     def findings(self) -> list[tuple[str, str | Styled]]:
@@ -61,16 +74,21 @@ class Document:
             (chapter.title, finding) for chapter in self.chapters for finding in chapter.findings
         ]
 
-    def markdown(self, pictures: str) -> str:
+    def markdown(self, pictures: str, notes: str = "") -> str:
         """The document as Markdown.
 
         Args:
-            pictures: folder of the plots, relative to the document.
+            pictures: folder of the plots and the outcomes, relative to the document.
+            notes: what was written by hand in the place for it (see ``kept_notes``).
         """
-        blocks = [
-            f"# {escape_markdown(self.title)}",
-            f"Written by `{self.command}`; do not edit.",
-        ]
+        written = (
+            f"Written by `{self.command}` from [the outcomes of all episodes]"
+            f"({pictures}/{FILE_NAME}); do not edit. `agentr-lite study --from-outcomes FILE` makes"
+            " the page from that file again, without running anything."
+        )
+        blocks = [f"# {escape_markdown(self.title)}", written]
+        for chapter in self.opening:
+            blocks += _chapter_markdown(chapter, pictures, notes)
         if self.glance:
             blocks.append("## At a glance")
             blocks.append(render_markdown([], self.glance, level=3).rstrip("\n"))
@@ -81,7 +99,7 @@ class Document:
         blocks.append("## What was run")
         blocks.append(_bullets(self.facts))
         for chapter in self.chapters:
-            blocks += _chapter_markdown(chapter, pictures)
+            blocks += _chapter_markdown(chapter, pictures, notes)
         return "\n\n".join(blocks) + "\n"
 
     def terminal(self, *, width: int | None = None) -> str:
@@ -91,6 +109,9 @@ class Document:
             width: terminal columns; None: as wide as the tables need.
         """
         blocks = [render_terminal([self.title, *self.facts], [], width=width)]
+        for chapter in self.opening:
+            text = [*chapter.text, *chapter.facts]
+            blocks.append(render_terminal([chapter.title, *text], chapter.sections, width=width))
         for chapter in self.chapters:
             # The notes are left out: the findings at the end are short enough to be read.
             sections = [
@@ -113,6 +134,14 @@ class Document:
                 "title": self.title,
                 "command": self.command,
                 "head": list(self.facts),
+                "opening": [
+                    {
+                        "title": chapter.title,
+                        "text": [*chapter.text, *chapter.facts],
+                        "sections": [_section_json(section) for section in chapter.sections],
+                    }
+                    for chapter in self.opening
+                ],
                 "glance": [_section_json(section) for section in self.glance],
                 "in_short": [f"{title}: {finding}" for title, finding in self.findings],
                 "parts": [
@@ -129,8 +158,22 @@ class Document:
         return data
 
 
-def _chapter_markdown(chapter: Chapter, pictures: str) -> list[str]:
+def kept_notes(page: str) -> str:
+    """What was written by hand into a page, between the two comments that mark the place."""
+    _, begin, rest = page.partition(_NOTES)
+    notes, end, _ = rest.partition(_NOTES_END)
+    return notes.strip("\n") if begin and end else ""
+
+
+_NOTES = "<!-- notes: written by hand; they are kept when the page is written anew -->"
+_NOTES_END = "<!-- end of the notes -->"
+
+
+def _chapter_markdown(chapter: Chapter, pictures: str, notes: str) -> list[str]:
     blocks = [f"## {escape_markdown(chapter.title)}"]
+    blocks += [escape_markdown(paragraph) for paragraph in chapter.text]
+    if chapter.has_notes:
+        blocks += [_NOTES, *([notes] if notes else []), _NOTES_END]
     if chapter.facts:
         blocks.append(_bullets(chapter.facts))
     if chapter.figure is not None:

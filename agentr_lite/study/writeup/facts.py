@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from agentr_lite.console.text import format_duration
 from agentr_lite.metrics.methods import BASE
-from agentr_lite.study.methods import METHODS
-from agentr_lite.study.recipe import StudyRecipe
-from agentr_lite.study.writeup.results import EnvResults
+from agentr_lite.study.outcomes.results import EnvResults, StudyResults
 
 
-def study_facts(
-    study: StudyRecipe, environments: Sequence[EnvResults], cell_count: int
-) -> list[str]:
-    """The facts of the whole study.
-
-    Args:
-        study: the study.
-        environments: the results of each environment.
-        cell_count: number of the study's cells.
-    """
-    results = [result for environment in environments for result in environment.runs]
+def study_facts(study: StudyResults) -> list[str]:
+    """The facts of the whole study."""
+    results = [result for environment in study.environments for result in environment.runs]
     finished = sum(result.run.status == "finished" for result in results)
     seeds = ", ".join(str(seed) for seed in study.seeds)
     facts = [
-        f"study {study.name}: environments {', '.join(study.environments)}; {study.rounds}"
-        f" round{'s' if study.rounds != 1 else ''}; seeds {seeds}",
-        f"{finished} of {cell_count} cells are finished"
-        + (" (a cell is one environment, method and seed)" if finished < cell_count else ""),
+        f"study {study.name}: environments {', '.join(study.planned_environments)};"
+        f" {study.rounds} round{'s' if study.rounds != 1 else ''}; seeds {seeds}",
+        f"{finished} of {study.cell_count} cells are finished"
+        + (" (a cell is one environment, method and seed)" if finished < study.cell_count else ""),
     ]
     models = sorted({(r.run.recipe["model"], r.run.model_sha256[:16]) for r in results})
-    facts += [f"model {Path(name).name}, SHA-256 {sha or 'unknown'}" for name, sha in models]
+    facts += [f"model {name}, SHA-256 {sha or 'unknown'}" for name, sha in models]
     versions: dict[str, set[str]] = {}
     for result in results:
         for package, version in result.run.versions.items():
             versions.setdefault(package, set()).add(version)
     listed = (f"{package} {' / '.join(sorted(seen))}" for package, seen in sorted(versions.items()))
     facts.append(f"versions: {', '.join(listed)}")
-    for method in study.trained:
-        facts.append(f"{METHODS[method].label}: {METHODS[method].changes_text}")
+    facts += [f"{method.label}: {method.changes}" for method in study.methods if method.trained]
     return facts
 
 

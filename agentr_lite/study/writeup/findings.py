@@ -6,7 +6,7 @@ from agentr_lite.core.rounds import round_name
 from agentr_lite.metrics.measures import LENGTH, REPEATED, Measure
 from agentr_lite.metrics.methods import BASE
 from agentr_lite.report.tables.wording import difference_cell, difference_phrase, value_text
-from agentr_lite.study.writeup.results import EnvResults
+from agentr_lite.study.outcomes.results import EnvResults
 
 
 def environment_findings(results: EnvResults) -> list[str]:

@@ -16,7 +16,7 @@ from agentr_lite.report.tables.wording import (
     value_cell,
 )
 from agentr_lite.report.words import Cell
-from agentr_lite.study.writeup.results import EnvResults
+from agentr_lite.study.outcomes.results import EnvResults
 
 
 def glance_sections(environments: Sequence[EnvResults]) -> list[Section]:

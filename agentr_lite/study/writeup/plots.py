@@ -23,7 +23,7 @@ from agentr_lite.report.charts.plots import (
 )
 from agentr_lite.report.charts.svg import SERIES_CLASSES, el, marker, text
 from agentr_lite.report.words import signed_for
-from agentr_lite.study.writeup.results import EnvResults
+from agentr_lite.study.outcomes.results import EnvResults
 
 _PANEL_WIDTH = 360.0
 _PANEL_HEIGHT = 232.0
@@ -70,6 +70,25 @@ def environment_plot(results: EnvResults) -> str | None:
     legend = [(results.labels.get(BASE, BASE), _BASE_COLOUR)]
     legend += [(results.labels[method], index) for index, method in enumerate(methods)]
     return sheet(panels, legend, label=f"Results in {results.env}, by round and method")
+
+
+def outcome_plot(results: EnvResults) -> str | None:
+    """Outcome and recovery by round, of all methods.
+
+    Args:
+        results: of the environment.
+
+    Returns:
+        The text of an SVG file; None until a method has been evaluated after training.
+    """
+    methods = results.methods
+    if not methods:
+        return None
+    measures = (results.main, results.recovery)
+    panels = _panels([(m.title, _by_round(results, methods, m)) for m in measures])
+    legend = [(results.labels.get(BASE, BASE), _BASE_COLOUR)]
+    legend += [(results.labels[method], index) for index, method in enumerate(methods)]
+    return sheet(panels, legend, label=f"Outcome and recovery in {results.env}, by round")
 
 
 def _panels(drawn: Sequence[tuple[str, Markup | None]]) -> list[tuple[str, Markup]]:

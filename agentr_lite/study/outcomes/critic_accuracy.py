@@ -19,13 +19,12 @@ from agentr_lite.store.records import JudgementRow, TreeRow
 from agentr_lite.store.runs import get_run
 from agentr_lite.store.splices import list_judgements, list_revisions, list_trajectories
 from agentr_lite.store.trees import list_trees, path_nodes, path_steps
-from agentr_lite.study.writeup.oracle import (
+from agentr_lite.study.outcomes.oracle import (
     OracleVerdict,
     first_error,
     has_step_oracle,
     judge_steps,
 )
-from agentr_lite.study.writeup.results import CellResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,18 +148,18 @@ class CriticCache:
         self._store = store
         self._by_run: dict[tuple[str, int], Mapping[int, CriticRound]] = {}
 
-    def rounds(self, recipe: Recipe, result: CellResult) -> Mapping[int, CriticRound]:
-        """The critic rounds of a cell's run; see ``critic_rounds``.
+    def rounds(self, recipe: Recipe, run_id: str, spliced: int) -> Mapping[int, CriticRound]:
+        """The critic rounds of a run; see ``critic_rounds``.
 
         Args:
-            recipe: the run recipe of the cell's environment.
-            result: the cell.
+            recipe: the run recipe of the cell.
+            run_id: the run.
+            spliced: how many of its rounds have been spliced.
         """
-        spliced = sum(row.stage == "splice" and row.finished for row in result.stages)
-        key = (result.run.id, spliced)
+        key = (run_id, spliced)
         if key not in self._by_run:
             with closed_at_end(
                 make_env(recipe.environment.name, recipe.environment.options)
             ) as env:
-                self._by_run[key] = critic_rounds(self._store, result.run.id, env)
+                self._by_run[key] = critic_rounds(self._store, run_id, env)
         return self._by_run[key]

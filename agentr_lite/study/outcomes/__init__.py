@@ -1,0 +1,1 @@
+"""The outcomes of a study's episodes as one compressed table, from which its pages are made."""

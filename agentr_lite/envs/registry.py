@@ -66,6 +66,11 @@ ADAPTERS: dict[str, Adapter] = {
         "agentgym+http://HOST:PORT[/KIND]",
         "an AgentGym server",
     ),
+    "openenv": Adapter(
+        "agentr_lite.envs.openenv:OpenEnv",
+        "openenv+http://HOST:PORT",
+        "an OpenEnv server",
+    ),
 }
 """By scheme: the part of a name before the colon or the plus sign."""
 

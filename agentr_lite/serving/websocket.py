@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import time
 from collections import deque
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ MOST_BYTES = 1_000_000
 """Of one message; an action has some dozens."""
 _PING_S = 60.0
 """A client that says nothing is pinged after this time, and taken for dead after twice of it."""
+_CLOSE_S = 5.0
 _PIECE = 65536
 
 
@@ -102,15 +104,22 @@ class Channel:
         self._flush()
 
     def close(self) -> None:
-        """Close the connection, if the client has not done so."""
+        """Close the connection, if the client has not done so, and wait for its side of it.
+
+        If the socket were closed before, what was sent last might be lost with it.
+        """
+        if self._protocol.state.name != "OPEN":
+            return
+        deadline = time.monotonic() + _CLOSE_S
         try:
-            if self._protocol.state.name == "OPEN":
-                self._protocol.send_close(1000)
+            self._protocol.send_close(1000)
+            self._flush()
+            self._socket.settimeout(_CLOSE_S)
+            while (data := self._socket.recv(_PIECE)) and time.monotonic() < deadline:
+                self._protocol.receive_data(data)
                 self._flush()
-                while not self._protocol.close_expected():
-                    self._read()
-        except Gone:
-            # Both sides may close at the same time.
+        except (Gone, OSError):
+            # The client may close at the same time, or never.
             pass
 
     def _taken(self, frame: Frame) -> str | None:

@@ -241,9 +241,11 @@ def test_what_is_no_json_costs_one_request(content: bytes, status: int) -> None:
 
 
 def test_what_agentgym_has_no_client_for_is_refused() -> None:
-    with pytest.raises(UsageError, match="no client that could play 'textworld'") as caught:
-        with served("textworld", "agentgym"):
-            raise AssertionError("served")
+    with (
+        pytest.raises(UsageError, match="no client that could play 'textworld'") as caught,
+        served("textworld", "agentgym"),
+    ):
+        raise AssertionError("served")
     assert "openenv" in caught.value.hint
 
 
@@ -259,7 +261,9 @@ def test_games_cannot_be_left_out_of_a_numbered_list() -> None:
 def test_a_port_in_use_is_an_error() -> None:
     with served("textcraft", "agentgym") as url:
         port = int(url.rpartition(":")[2])
-        with pytest.raises(UsageError, match=f"port {port}") as caught:
-            with served("textcraft", "agentgym", port=port):
-                raise AssertionError("served")
+        with (
+            pytest.raises(UsageError, match=f"port {port}") as caught,
+            served("textcraft", "agentgym", port=port),
+        ):
+            raise AssertionError("served")
         assert "--port" in caught.value.hint

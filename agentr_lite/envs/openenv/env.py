@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import importlib.util
 import math
+import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +34,8 @@ _BUSY_ATTEMPTS = 10
 _BUSY_WAIT_S = 0.2
 _DIGITS = 9
 """Of a sum of rewards, which has a rounding error."""
+_HOLDERS: weakref.WeakSet[OpenEnv] = weakref.WeakSet()
+"""The instances in this program that hold a session."""
 _INSTRUCTIONS = """\
 You act in the environment {name}. {description}
 
@@ -134,9 +138,11 @@ class OpenEnv(Environment):
         self._max_steps = max_steps
         self._most = sessions
         self._timeout_s = timeout_s
-        self._instances = [self]
-        """All instances that hold a session; the same list in each."""
+        self._family = [self]
+        """This instance and the others that came of it; the same list in each."""
         self._session: Session | None = None
+        self._thread = 0
+        """The thread that opened it."""
         self._total = 0.0
         self._steps = 0
         self._last: StepResult | None = None
@@ -219,15 +225,15 @@ class OpenEnv(Environment):
 
     def another(self) -> OpenEnv | None:
         """An instance with a session; None if there are as many as there may be."""
-        if len(self._instances) >= self._most:
+        if len(self._family) >= self._most:
             return None
         other = copy.copy(self)
         other._session, other._last = None, None
         try:
-            other._session = Session(self.name, self._url, timeout_s=self._timeout_s)
+            other._open()
         except Full:
             return None
-        self._instances.append(other)
+        self._family.append(other)
         return other
 
     def close(self) -> None:
@@ -235,20 +241,33 @@ class OpenEnv(Environment):
         if self._session is not None:
             self._session.close()
             self._session = None
+            _HOLDERS.discard(self)
+
+    def _open(self) -> Session:
+        self._session = Session(self.name, self._url, timeout_s=self._timeout_s)
+        self._thread = threading.get_ident()
+        _HOLDERS.add(self)
+        return self._session
 
     def _opened(self) -> Session:
-        if self._session is None:
-            for attempt in range(1, _BUSY_ATTEMPTS + 1):
-                try:
-                    self._session = Session(self.name, self._url, timeout_s=self._timeout_s)
-                    break
-                except Full:
-                    # A server frees the session of a closed connection a moment later.
-                    if attempt == _BUSY_ATTEMPTS:
-                        raise
-                    time.sleep(_BUSY_WAIT_S)
-        assert self._session is not None
-        return self._session
+        """The session; a new one if there is none.
+
+        If the server has none left, another instance of this program gives up its own: it holds a
+        state that can be replayed. Instances in other threads may be using theirs.
+        """
+        if self._session is not None:
+            return self._session
+        for _ in range(_BUSY_ATTEMPTS):
+            try:
+                return self._open()
+            except Full:
+                for other in list(_HOLDERS):
+                    if other._url == self._url and other._thread == threading.get_ident():
+                        other.close()
+                        break
+                # A server frees the session of a closed connection a moment later.
+                time.sleep(_BUSY_WAIT_S)
+        return self._open()
 
     def _invalid(self, text: str, last: StepResult) -> StepResult:
         return StepResult(text, last.reward, False, False, {"invalid": True})

@@ -22,6 +22,7 @@ _MOST_BYTES = 8_000_000
 _MOST_VALUES = 200_000
 _QUOTED = 300
 _CLOSE_S = 2.0
+_ATTEMPTS = 3
 _CHECK_ADDRESS = "Check that this is the address of an OpenEnv server."
 _OWN_LOG = "The server's own log says more."
 
@@ -67,16 +68,23 @@ class Session:
         self._env = env
         self._url = url
         self._timeout_s = timeout_s
-        self._socket = self._connected()
-        try:
-            # A server without a free session says so in answer to whatever comes first.
-            self.ask("state")
-        except Refused:
-            # Some environments have no state before their first reset.
-            pass
-        except BaseException:
-            self.close()
-            raise
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._socket = self._connected()
+            try:
+                # A server without a free session says so in answer to whatever comes first.
+                self.ask("state")
+            except Refused:
+                # Some environments have no state before their first reset.
+                pass
+            except EpisodeLost:
+                # If the connection is closed at once, what was said before may be lost.
+                if attempt == _ATTEMPTS:
+                    raise
+                continue
+            except BaseException:
+                self.close()
+                raise
+            return
 
     def _connected(self) -> ClientConnection:
         from websockets.exceptions import InvalidHandshake, InvalidStatus

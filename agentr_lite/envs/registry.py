@@ -37,6 +37,7 @@ ISOLATE = "isolate"
 _LONGEST_NAME = 200
 
 _BUILT_IN: dict[str, str] = {
+    "alfworld": "agentr_lite.envs.alfworld:AlfWorld",
     "sciworld": "agentr_lite.envs.sciworld:SciWorld",
     "textcraft": "agentr_lite.envs.textcraft:TextCraft",
     "textworld": "agentr_lite.envs.textworld:TextWorld",

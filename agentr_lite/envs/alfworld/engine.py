@@ -27,7 +27,7 @@ class Frame(NamedTuple):
 
 
 class Engine:
-    """A game, which cannot be saved: a copy of the engine takes as long as a replay.
+    """A game, whose state cannot be stored as data.
 
     Args:
         path: a ``.tw-pddl`` file.

@@ -18,7 +18,7 @@ from typing import Any
 
 from agentr_lite.agent.boundary import guarded_tasks, guarded_valid_actions
 from agentr_lite.core.errors import AgentrError, UsageError
-from agentr_lite.core.tasks import SPLITS, Task
+from agentr_lite.core.tasks import SPLITS, Split, Task
 from agentr_lite.envs.base import Environment
 from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.serving.http import MISSING, NOT_FOUND, Handler, Reply, Request, field
@@ -26,7 +26,7 @@ from agentr_lite.serving.stage import Session, Stage, TooMany
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {"sciworld": {"games": "agentgym"}}
 """Settings with which an environment has AgentGym's games, unless the user sets them."""
-_OLDEST_SPLIT_FIRST = ("test", "dev", "train")
+_OLDEST_SPLIT_FIRST: Sequence[Split] = ("test", "dev", "train")
 """WebShop's order of goals."""
 
 

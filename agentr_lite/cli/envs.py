@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from agentr_lite.core.tasks import Task
     from agentr_lite.envs.base import Environment
     from agentr_lite.envs.checker import Finding
+    from agentr_lite.serving.serve import Protocol
+    from agentr_lite.serving.stage import Stage
 
 
 @click.group(invoke_without_command=True)
@@ -301,3 +303,72 @@ def new_env(name: str, into: Path, as_json: bool) -> None:
         f"  agentr-lite run {module} --recipe {folder / 'recipe.yaml'}\n"
         f"  pip install -e {folder}   # then it is called {name}"
     )
+
+
+@envs.command("serve")
+@click.argument("name", shell_complete=complete_environments)
+@click.option(
+    "--protocol",
+    type=click.Choice(["openenv", "agentgym"]),
+    default="openenv",
+    show_default=True,
+    help="openenv: any environment, for OpenEnv's client and the trainers that use it. agentgym:"
+    " textcraft, webshop or sciworld, for AgentGym's own client.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen at; 0.0.0.0 lets other machines play. There is no password.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="0 = any free port.",
+)
+@click.option(
+    "--sessions",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Most episodes at the same time. Beyond that, openenv refuses, and agentgym forgets the"
+    " one that has not been used for longest.",
+)
+@env_settings
+@json_option
+def serve_env(
+    name: str,
+    protocol: Protocol,
+    host: str,
+    port: int,
+    sessions: int,
+    settings: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """Let other programs play an environment, over a server.
+
+    Prints the server's address and serves until Ctrl-C or SIGTERM, which end it with exit code 0.
+    Calls are carried out one at a time. Protocol openenv needs the extra of the same name.
+    """
+    from agentr_lite.serving.serve import serve
+
+    def ready(address: str, stage: Stage) -> None:
+        if as_json:
+            emit_json(
+                {
+                    "url": address,
+                    "protocol": protocol,
+                    "environment": stage.env.name,
+                    "sessions": stage.most,
+                }
+            )
+        else:
+            emit(address)
+            say(f"Serving {clean(stage.env.name)} ({protocol}). Ctrl-C stops the server.")
+
+    try:
+        serve(name, settings, protocol, host=host, port=port, sessions=sessions, ready=ready)
+    except KeyboardInterrupt:
+        say("Stopped.")

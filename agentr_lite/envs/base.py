@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from agentr_lite.core.errors import EnvironmentFault
 from agentr_lite.core.steps import turn_text
 from agentr_lite.core.tasks import Task
 
@@ -31,6 +32,10 @@ class StepResult(NamedTuple):
     truncated: bool
     info: dict[str, Any]
     """``invalid``: the action was not understood or impossible; ``disaster``: a fatal mistake."""
+
+
+class EpisodeLost(EnvironmentFault):
+    """What held the episode is gone, such as a session of a server; a replay may succeed."""
 
 
 class Environment(ABC):
@@ -88,6 +93,14 @@ class Environment(ABC):
     def restore(self, snapshot: Snapshot) -> None:
         """Return to a state from ``snapshot``."""
         raise NotImplementedError
+
+    def another(self) -> Environment | None:
+        """Another instance, to hold a second episode; None: there is none, or no more.
+
+        For an environment without ``snapshot``: states are then replayed less often, because each
+        instance stays in the state in which it was played last. It is asked for one at a time.
+        """
+        return None
 
     def solve(self, task: Task) -> list[str]:
         """An oracle's actions that earn the full reward from reset on.

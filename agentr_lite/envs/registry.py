@@ -37,6 +37,7 @@ ISOLATE = "isolate"
 _LONGEST_NAME = 200
 
 _BUILT_IN: dict[str, str] = {
+    "alfworld": "agentr_lite.envs.alfworld:AlfWorld",
     "sciworld": "agentr_lite.envs.sciworld:SciWorld",
     "textcraft": "agentr_lite.envs.textcraft:TextCraft",
     "textworld": "agentr_lite.envs.textworld:TextWorld",
@@ -65,6 +66,11 @@ ADAPTERS: dict[str, Adapter] = {
         "agentr_lite.envs.agentgym:AgentGym",
         "agentgym+http://HOST:PORT[/KIND]",
         "an AgentGym server",
+    ),
+    "openenv": Adapter(
+        "agentr_lite.envs.openenv:OpenEnv",
+        "openenv+http://HOST:PORT",
+        "an OpenEnv server",
     ),
 }
 """By scheme: the part of a name before the colon or the plus sign."""

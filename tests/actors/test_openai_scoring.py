@@ -106,3 +106,56 @@ def test_an_echo_that_is_ignored_is_noticed(
     assert actor.why_no_scoring
     with pytest.raises(ModelError, match="no scores from"):
         actor.score([ScoreRequest(ASK, ("Yes",))])
+
+
+_MARKED = "{% for m in messages %}^{{ m.role }}:{{ m.content }}{% endfor %}^bot:"
+
+
+@pytest.mark.parametrize("left_out", ["", "^", ":"])
+def test_tokens_that_an_echo_leaves_out_are_no_obstacle(
+    server: FakeServer, connect: Open, tmp_path: Path, left_out: str
+) -> None:
+    """The first is a server that echoes all, the second one drops each turn's first token."""
+    server.echoes, server.left_out = True, left_out
+    template = tmp_path / "template.jinja"
+    template.write_text(_MARKED, "utf-8")
+    actor = connect(template=template)
+    assert actor.capabilities.scoring and not actor.why_no_scoring
+    result = actor.score([ScoreRequest(ASK, ("Good", "Bad"))])[0]
+    assert result.prompt_tokens == len("^user:Go^bot:")
+    assert result.log_likelihoods == tuple(
+        sum(log_probability(one) for one in word) for word in ("Good", "Bad")
+    )
+
+
+def test_one_token_that_is_left_out_does_not_shift_the_scores(
+    server: FakeServer, connect: Open, tmp_path: Path
+) -> None:
+    """As many values as tokens come back then, because one token is generated."""
+    server.echoes, server.left_out = True, "^"
+    template = tmp_path / "template.jinja"
+    template.write_text("^{% for m in messages %}{{ m.content }}{% endfor %}:", "utf-8")
+    result = connect(template=template).score([ScoreRequest(ASK, ("Good",))])[0]
+    assert result.log_likelihoods == (sum(map(log_probability, "Good")),)
+
+
+def test_a_continuation_that_loses_tokens_is_not_scored(
+    server: FakeServer, connect: Open, tmp_path: Path
+) -> None:
+    server.echoes, server.left_out = True, "^"
+    template = tmp_path / "template.jinja"
+    template.write_text(_MARKED, "utf-8")
+    actor = connect(template=template)
+    with pytest.raises(ModelError, match="for 2 of the 3 tokens of 'a\\^b'"):
+        actor.score([ScoreRequest(ASK, ("a^b",))])
+
+
+def test_values_of_other_tokens_are_noticed(
+    server: FakeServer, connect: Open, tmp_path: Path
+) -> None:
+    server.echoes = server.shifts = True
+    template = tmp_path / "template.jinja"
+    template.write_text(_MARKED, "utf-8")
+    actor = connect(template=template)
+    assert not actor.capabilities.scoring
+    assert "of other tokens" in actor.why_no_scoring

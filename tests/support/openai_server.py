@@ -35,6 +35,15 @@ def log_probability(text: str) -> float:
     return -1.0 - ord(text) % 7
 
 
+def _one_token(values: list[float | None], tokens: list[str], prompt: int) -> dict[str, Any]:
+    """A completion of one token, with log-probabilities of ``tokens``."""
+    logprobs = {"token_logprobs": values, "tokens": tokens}
+    return {
+        "choices": [{"index": 0, "text": "!", "logprobs": logprobs}],
+        "usage": {"prompt_tokens": prompt, "completion_tokens": 1},
+    }
+
+
 class FakeServer:
     """A model whose tokens are characters.
 
@@ -51,6 +60,10 @@ class FakeServer:
         self.models_status = 200
         self.several = True
         self.echoes = False
+        self.left_out = ""
+        """A token that an echo leaves out, as llama_cpp.server does with begin-of-text."""
+        self.shifts = False
+        """Each echoed value is that of the next token."""
         self.tokenizes = False
         self.context = 10_000
         self.reply: Callable[[dict[str, Any], int], str] = lambda body, seed: f"answer {seed}"
@@ -80,6 +93,8 @@ class FakeServer:
         if path.endswith("/completions"):
             if body.get("echo"):
                 return self._echo(body)
+            if body.get("logprobs"):
+                return 200, _one_token([log_probability("!")], ["!"], len(body["prompt"])), {}
             return self._generate(body, body["prompt"], chat=False)
         if path == "/tokenize" and self.tokenizes:
             text = body.get("prompt") or "".join(m["content"] for m in body["messages"]) + ">"
@@ -113,14 +128,16 @@ class FakeServer:
         text = prompt if isinstance(prompt, str) else "".join(map(chr, prompt))
         if len(text) > self.context:
             return self._too_long()
-        values = [None, *(log_probability(one) for one in text[1:])] if self.echoes else []
-        logprobs = {"token_logprobs": [*values, -0.5], "tokens": [*(text if values else ""), "!"]}
-        usage = {"prompt_tokens": len(text), "completion_tokens": 1}
-        return (
-            200,
-            {"choices": [{"index": 0, "text": "!", "logprobs": logprobs}], "usage": usage},
-            {},
-        )
+        shown = text[1:] if text.startswith(self.left_out or "\0") else text
+        values: list[float | None] = [log_probability(one) for one in shown]
+        if self.shifts:
+            values = [*values[1:], -9.5]
+        values[0] = None
+        kept = [(v, one) for v, one in zip(values, shown, strict=True) if one != self.left_out]
+        if not self.echoes:
+            kept = []
+        values, tokens = [value for value, _ in kept], [one for _, one in kept]
+        return 200, _one_token([*values, -0.5], [*tokens, "!"], len(text)), {}
 
     def _too_long(self) -> Reply:
         said = f"This model's maximum context length is {self.context} tokens"

@@ -128,6 +128,11 @@ class TextCraft(Environment):
             )
         return self._tasks[split]
 
+    @property
+    def goals(self) -> list[str]:
+        """The names of all goals, in the order that AgentGym numbers."""
+        return goals(self._table)
+
     def _splits(self) -> dict[str, list[str]]:
         if self._bundled:
             return bundled_splits()

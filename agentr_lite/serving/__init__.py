@@ -1,0 +1,1 @@
+"""Environments behind a server, for the clients of OpenEnv and AgentGym"""

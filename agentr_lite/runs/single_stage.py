@@ -16,10 +16,10 @@ from agentr_lite.core.errors import ModelError, UsageError
 from agentr_lite.core.rounds import START, reference_round, round_name
 from agentr_lite.recipe.groups import CHOOSING
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.runs import actors
 from agentr_lite.runs.creation import Target
 from agentr_lite.runs.environments import open_environments
 from agentr_lite.runs.equipment import adapter_in_use, adapter_path, equip
+from agentr_lite.runs.executor import opened_model
 from agentr_lite.runs.rounds import check_searchable, round_to_evaluate
 from agentr_lite.runs.stages.evaluate import EvaluateStage, evaluate_in_turn
 from agentr_lite.runs.stages.imitate import ImitateStage
@@ -27,6 +27,7 @@ from agentr_lite.runs.stages.search import SearchStage
 from agentr_lite.runs.stages.splice import SpliceStage
 from agentr_lite.runs.stages.stage import StageContext
 from agentr_lite.runs.stages.train import TrainStage
+from agentr_lite.runs.stages.waves import Executor
 from agentr_lite.runs.status import recorded_status
 from agentr_lite.runs.targets import changed_recipe
 from agentr_lite.store import Store
@@ -44,6 +45,7 @@ def _equipped(
     adapter_round: int | None,
     *,
     searches: bool = True,
+    executor: Executor | None = None,
 ) -> Generator[StageContext]:
     """The context of a stage, with the environments open and the model loaded.
 
@@ -54,17 +56,25 @@ def _equipped(
         recipe: the run's, as it is used now.
         adapter_round: whose adapter the model wears; None: the base.
         searches: whether trees are searched, and not only episodes played.
+        executor: where waves are done; None: in this process.
     """
     with (
         open_environments(recipe) as environments,
-        closing(actors.open_actor(recipe, searches=searches)) as actor,
+        closing(opened_model(recipe, environments, executor, searches=searches)) as actor,
     ):
         equip(store, run, actor, adapter_round)
         with Progress() as progress:
             yield StageContext(store, run.id, number, recipe, environments, actor, progress)
 
 
-def search_round(store: Store, target: Target, number: int, *, redo: bool) -> dict[str, Any]:
+def search_round(
+    store: Store,
+    target: Target,
+    number: int,
+    *,
+    redo: bool,
+    executor: Executor | None = None,
+) -> dict[str, Any]:
     """Search a round, or go on where the search was cut; returns the stage's summary.
 
     The run's status is left as the search ends, unless the whole loop works on the run: then the
@@ -75,6 +85,7 @@ def search_round(store: Store, target: Target, number: int, *, redo: bool) -> di
         target: the run.
         number: the round, from 1.
         redo: throw away the round's trees and search again.
+        executor: where waves are done; None: in this process.
 
     Raises:
         UsageError: the model of this round has not been trained.
@@ -84,7 +95,7 @@ def search_round(store: Store, target: Target, number: int, *, redo: bool) -> di
     with recorded_status(store, run.id, applies=lambda: _has_only(store, target, "search")):
         check_searchable(store, run.id, number)
         worn = adapter_in_use(store, run.id, number - 1)
-        with _equipped(store, run, number, recipe, worn) as context:
+        with _equipped(store, run, number, recipe, worn, executor=executor) as context:
             say(f"{run.id}: round {number}, {'base model' if worn is None else 'adapter'}")
             return SearchStage(context, redo=redo).run()
 
@@ -155,7 +166,13 @@ def splice_recipe(run: RunRow, overrides: Sequence[str]) -> Recipe:
 
 
 def splice_round(
-    store: Store, run: RunRow, recipe: Recipe, number: int, *, redo: bool
+    store: Store,
+    run: RunRow,
+    recipe: Recipe,
+    number: int,
+    *,
+    redo: bool,
+    executor: Executor | None = None,
 ) -> dict[str, Any]:
     """Splice a round, or go on where splicing was cut; returns the stage's summary.
 
@@ -165,6 +182,7 @@ def splice_round(
         recipe: see ``splice_recipe``.
         number: the round, from 1.
         redo: throw away what the round has and begin again.
+        executor: where waves are done; None: in this process.
 
     Raises:
         UsageError: the round has no trees, or was spliced with other settings.
@@ -176,7 +194,7 @@ def splice_round(
         say(f"{run.id}: round {number} is spliced already; --redo does it again")
         return stored
     worn = adapter_in_use(store, run.id, number - 1)
-    with _equipped(store, run, number, recipe, worn) as context:
+    with _equipped(store, run, number, recipe, worn, executor=executor) as context:
         summary = SpliceStage(context, redo=redo).run()
     if get_adapter(store, run.id, number) is not None:
         warn(
@@ -214,7 +232,13 @@ def train_round(
 
 
 def evaluate_round(
-    store: Store, target: Target, round_index: int | None, *, paired: bool, replace: bool
+    store: Store,
+    target: Target,
+    round_index: int | None,
+    *,
+    paired: bool,
+    replace: bool,
+    executor: Executor | None = None,
 ) -> tuple[int, dict[int, dict[str, Any]]]:
     """Evaluate a round, or go on where its evaluation was cut.
 
@@ -227,6 +251,7 @@ def evaluate_round(
         paired: evaluate the base as well, in turn on the same tasks, with the model loaded once.
             After imitation, it is round 0 with which rounds from 1 are paired.
         replace: throw away finished episodes that were played with other settings.
+        executor: where groups of episodes are played; None: in this process.
 
     Returns:
         The round, and by round (the base as well if ``paired``) the figures by mode.
@@ -251,7 +276,7 @@ def evaluate_round(
             if paired and reference is not None:
                 first, wearing = reference, adapter_in_use(store, run.id, reference)
             context = stack.enter_context(
-                _equipped(store, run, first, recipe, wearing, searches=False)
+                _equipped(store, run, first, recipe, wearing, searches=False, executor=executor)
             )
             contexts = [context]
             if first != number and worn is not None:

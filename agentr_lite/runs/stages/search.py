@@ -11,18 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentr_lite.core.errors import UsageError
 from agentr_lite.core.openings import Example
 from agentr_lite.core.tasks import Task
 from agentr_lite.runs.environments import RunEnvironment
 from agentr_lite.runs.examples import run_examples
 from agentr_lite.runs.stages.stage import Stage, StageContext
 from agentr_lite.runs.stages.tasks import round_tasks, split_waves, train_tasks
+from agentr_lite.runs.stages.tree_rows import SearchedTree
+from agentr_lite.runs.stages.waves import SearchWave, TaskName, Waves
 from agentr_lite.search.context import SearchContext, search_context
 from agentr_lite.search.mcts import Select
 from agentr_lite.search.scheduler import TreeSearch, run_wave
-from agentr_lite.search.tree import Node, Tree
+from agentr_lite.search.tree import Tree
 from agentr_lite.store import summaries, trees
-from agentr_lite.store.records import NodeRow
 
 
 class SearchStage(Stage):
@@ -99,10 +101,54 @@ class SearchStage(Stage):
             sum(wave.simulations for wave in self._waves),
             present=sum(wave.simulations for wave in self._waves[: self._first]),
         )
-        for index in range(self._first, len(self._waves)):
-            _RunningWave(self, index, self._waves[index]).run()
+        missing = range(self._first, len(self._waves))
+        if self.waves is None:
+            for index in missing:
+                _RunningWave(self, index, self._waves[index]).run()
+        else:
+            self._work_elsewhere(self.waves, missing)
         return self.with_environments(
             lambda env: summaries.search_counts(self.store, self.run_id, self.round, env=env)
+        )
+
+    def _work_elsewhere(self, waves: Waves, missing: Sequence[int]) -> None:
+        """Have waves searched by workers, and commit each of them whole, in order."""
+        if self.select is not None:
+            raise UsageError(
+                "workers choose children by UCT; this search has its own `select`",
+                hint="Search in this process.",
+            )
+        jobs = ((waves, self._waves[index].wave(self.round)) for index in missing)
+        nodes = 0
+        for index, found in zip(missing, waves.compute(jobs), strict=True):
+            planned = self._waves[index]
+            with self.record.commit():
+                for task, tree in zip(planned.tasks, found, strict=True):
+                    self.save_tree(index, planned, task, tree)
+            nodes += sum(len(tree.nodes) for tree in found)
+            self.progress.advance(planned.simulations, f"wave {index + 1}: {nodes} nodes in all")
+
+    def save_tree(self, index: int, planned: PlannedWave, task: Task, tree: SearchedTree) -> None:
+        """Save a tree of a wave.
+
+        Args:
+            index: the wave, from 0.
+            planned: the wave.
+            task: the tree's.
+            tree: its rows.
+        """
+        trees.save_tree(
+            self.store,
+            run_id=self.run_id,
+            round_index=self.round,
+            wave=index,
+            env=planned.context.env.name,
+            task=task,
+            instructions=tree.instructions,
+            nodes=tree.nodes,
+            calls=tree.calls,
+            simulations=tree.simulations,
+            error=tree.error,
         )
 
     def headline(self, summary: Mapping[str, Any]) -> str:
@@ -125,6 +171,11 @@ class PlannedWave:
     def tree_names(self) -> list[tuple[str, str]]:
         """(environment, task) of its trees."""
         return [(self.context.env.name, task.name) for task in self.tasks]
+
+    def wave(self, round_index: int) -> SearchWave:
+        """The same as a wave that is searched elsewhere."""
+        names = tuple(map(TaskName.of, self.tasks))
+        return SearchWave(self.context.env.name, round_index, names, self.context.examples)
 
 
 def plan_waves(
@@ -165,6 +216,7 @@ class _RunningWave:
     def __init__(self, stage: SearchStage, index: int, planned: PlannedWave) -> None:
         self._stage = stage
         self._index = index
+        self._planned = planned
         self._context = planned.context
         self._searches = [
             TreeSearch(task, planned.context, select=stage.select) for task in planned.tasks
@@ -190,19 +242,8 @@ class _RunningWave:
             self._saved += 1
 
     def _save(self, tree: Tree) -> None:
-        trees.save_tree(
-            self._stage.store,
-            run_id=self._stage.run_id,
-            round_index=self._stage.round,
-            wave=self._index,
-            env=self._context.env.name,
-            task=tree.task,
-            instructions=tree.instructions,
-            nodes=[node_row(node) for node in tree.nodes],
-            calls=tree.calls,
-            simulations=tree.simulations,
-            error=tree.error,
-        )
+        rows = SearchedTree.of(tree)
+        self._stage.save_tree(self._index, self._planned, tree.task, rows)
 
     def _report(self) -> None:
         """Count simulations; a tree that ended early counts as if it had made all of them."""
@@ -219,19 +260,3 @@ class _RunningWave:
             note += f", now {search.tree.task.name} step {search.tree.nodes[-1].depth}"
         self._stage.progress.advance(done - self._counted, note)
         self._counted = done
-
-
-def node_row(node: Node) -> NodeRow:
-    """A search's node as the store keeps it."""
-    step, parent = node.outcome, node.parent
-    if step is None or parent is None:
-        return NodeRow.root(node.observation, visits=node.visits, value_sum=node.value_sum)
-    return NodeRow.from_step(
-        step,
-        node.idx,
-        parent.idx,
-        node.depth,
-        visits=node.visits,
-        value_sum=node.value_sum,
-        merged=node.merged,
-    )

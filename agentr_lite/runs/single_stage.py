@@ -21,6 +21,7 @@ from agentr_lite.runs.environments import open_environments
 from agentr_lite.runs.equipment import adapter_in_use, adapter_path, equip
 from agentr_lite.runs.executor import opened_model
 from agentr_lite.runs.rounds import check_searchable, round_to_evaluate
+from agentr_lite.runs.shards import Shard
 from agentr_lite.runs.stages.evaluate import EvaluateStage, evaluate_in_turn
 from agentr_lite.runs.stages.imitate import ImitateStage
 from agentr_lite.runs.stages.search import SearchStage
@@ -74,6 +75,7 @@ def search_round(
     *,
     redo: bool,
     executor: Executor | None = None,
+    shard: Shard | None = None,
 ) -> dict[str, Any]:
     """Search a round, or go on where the search was cut; returns the stage's summary.
 
@@ -86,6 +88,8 @@ def search_round(
         number: the round, from 1.
         redo: throw away the round's trees and search again.
         executor: where waves are done; None: in this process.
+        shard: search only this share of the waves, of a run that has nothing else; default: what
+            the search was begun as.
 
     Raises:
         UsageError: the model of this round has not been trained.
@@ -94,10 +98,23 @@ def search_round(
     run, recipe = target.run, target.recipe
     with recorded_status(store, run.id, applies=lambda: _has_only(store, target, "search")):
         check_searchable(store, run.id, number)
+        shard = shard or begun_shard(store, run.id, number)
+        if shard is not None and (number != 1 or not _has_only(store, target, "search")):
+            raise UsageError(
+                f"run {run.id} is not searched in shards: the other machines do not have its model",
+                hint="--shard begins a new run, in its first round.",
+            )
         worn = adapter_in_use(store, run.id, number - 1)
         with _equipped(store, run, number, recipe, worn, executor=executor) as context:
             say(f"{run.id}: round {number}, {'base model' if worn is None else 'adapter'}")
-            return SearchStage(context, redo=redo).run()
+            return SearchStage(context, redo=redo, shard=shard).run()
+
+
+def begun_shard(store: Store, run_id: str, number: int) -> Shard | None:
+    """The share that a round's search was begun as; None: it has not begun, or is whole."""
+    status = stage_status(store, run_id, number, "search")
+    stored = None if status is None else status.summary.get("shard")
+    return None if stored is None else Shard.parse(str(stored))
 
 
 def _has_only(store: Store, target: Target, stage: str) -> bool:

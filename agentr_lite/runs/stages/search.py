@@ -16,6 +16,7 @@ from agentr_lite.core.openings import Example
 from agentr_lite.core.tasks import Task
 from agentr_lite.runs.environments import RunEnvironment
 from agentr_lite.runs.examples import run_examples
+from agentr_lite.runs.shards import Shard
 from agentr_lite.runs.stages.stage import Stage, StageContext
 from agentr_lite.runs.stages.tasks import round_tasks, split_waves, train_tasks
 from agentr_lite.runs.stages.tree_rows import SearchedTree
@@ -24,7 +25,8 @@ from agentr_lite.search.context import SearchContext, search_context
 from agentr_lite.search.mcts import Select
 from agentr_lite.search.scheduler import TreeSearch, run_wave
 from agentr_lite.search.tree import Tree
-from agentr_lite.store import summaries, trees
+from agentr_lite.store import runs, summaries, trees
+from agentr_lite.store.live import clear_live
 
 
 class SearchStage(Stage):
@@ -44,6 +46,7 @@ class SearchStage(Stage):
         redo: bool = False,
         tasks: Sequence[Task] | None = None,
         select: Select | None = None,
+        shard: Shard | None = None,
     ) -> None:
         """
         Args:
@@ -52,12 +55,14 @@ class SearchStage(Stage):
             tasks: of a single environment; default: the recipe's share of the training split
                 (``round_tasks``).
             select: which child to go on with; default: UCT with the recipe's ``c``.
+            shard: search only this share of the waves; the stage is then not finished by it.
         """
         super().__init__(context, redo=redo)
         self.select = select
         self._tasks = tasks
+        self.shard = shard
         self._waves: list[PlannedWave] = []
-        self._first = 0
+        self._missing: list[int] = []
 
     @classmethod
     def count_failures(cls, summary: Mapping[str, Any]) -> int:
@@ -80,33 +85,85 @@ class SearchStage(Stage):
             for environment in self.environments
         }
         self._waves = plan_waves(self.environments, self.round, self._tasks, examples)
+        if self.shard is not None and not self._own():
+            raise UsageError(
+                f"shard {self.shard} has no wave: the round has {len(self._waves)}",
+                hint="Use fewer shards, or smaller waves: --set search.wave=N.",
+            )
+
+    def finished(self) -> dict[str, Any] | None:
+        """See ``Stage``; of a shard: the counts where all of its waves are there.
+
+        Raises:
+            UsageError: the round was begun as another share, or not as one.
+        """
+        status = self.status()
+        stored = None if status is None or self.redo else status.summary.get("shard")
+        wanted = None if self.shard is None else str(self.shard)
+        if status is not None and not self.redo and stored != wanted:
+            raise UsageError(
+                f"the search of run {self.run_id} is "
+                + (f"shard {stored}" if stored else "not a shard"),
+                hint=f"Go on with --shard {stored}, or merge it with the others."
+                if stored
+                else "Begin a new run with --shard.",
+            )
+        if self.shard is not None and status is not None and status.summary.get("whole"):
+            return None if self.redo else self._counts()
+        return super().finished()
+
+    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """See ``Stage``. The merge of all shards finishes the stage."""
+        if self.shard is None:
+            return super().finish(summary)
+        self.progress.watch(None)
+        with self.store.atomic():
+            clear_live(self.store, self.run_id)
+            self.record.book()
+            self._note_shard(whole=True)
+        self.progress.finish(f"shard {self.shard}: {self.headline(summary)}")
+        return summary
+
+    def _note_shard(self, *, whole: bool) -> None:
+        summary = {"shard": str(self.shard), "waves": len(self._waves), "whole": whole}
+        runs.set_stage_summary(self.store, self.run_id, self.round, self.name, summary)
+
+    def _own(self) -> list[int]:
+        """The waves that are to be searched here."""
+        everything = range(len(self._waves))
+        return [i for i in everything if self.shard is None or self.shard.takes(i)]
 
     def clear(self) -> None:
         if self.redo:
             trees.delete_trees(self.store, self.run_id, self.round)
-        self._first = self._whole_waves()
-        trees.delete_trees(self.store, self.run_id, self.round, from_wave=self._first)
+        own = self._own()
+        whole = self._whole_waves(own)
+        self._missing = own[whole:]
+        first = self._missing[0] if self._missing else len(self._waves)
+        trees.delete_trees(self.store, self.run_id, self.round, from_wave=first)
+        if self.shard is not None:
+            self._note_shard(whole=False)
 
-    def _whole_waves(self) -> int:
-        """How many waves are committed whole."""
+    def _whole_waves(self, own: Sequence[int]) -> int:
+        """How many of the first ones of ``own`` are committed whole."""
         committed = trees.wave_tasks(self.store, self.run_id, self.round)
         count = 0
-        while count < len(self._waves) and committed.get(count) == self._waves[count].tree_names:
+        while count < len(own) and committed.get(own[count]) == self._waves[own[count]].tree_names:
             count += 1
         return count
 
     def work(self) -> dict[str, Any]:
-        self.show_progress(
-            "simulations",
-            sum(wave.simulations for wave in self._waves),
-            present=sum(wave.simulations for wave in self._waves[: self._first]),
-        )
-        missing = range(self._first, len(self._waves))
+        total = sum(self._waves[index].simulations for index in self._own())
+        to_do = sum(self._waves[index].simulations for index in self._missing)
+        self.show_progress("simulations", total, present=total - to_do)
         if self.waves is None:
-            for index in missing:
+            for index in self._missing:
                 _RunningWave(self, index, self._waves[index]).run()
         else:
-            self._work_elsewhere(self.waves, missing)
+            self._work_elsewhere(self.waves, self._missing)
+        return self._counts()
+
+    def _counts(self) -> dict[str, Any]:
         return self.with_environments(
             lambda env: summaries.search_counts(self.store, self.run_id, self.round, env=env)
         )

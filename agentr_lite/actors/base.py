@@ -196,5 +196,9 @@ class Actor(LoadedModel):
         """Log-likelihoods of continuations. Needs ``capabilities.scoring``."""
         raise NotImplementedError(f"{type(self).__name__} cannot score")
 
+    def beside(self, adapter: Path | None) -> Actor:
+        """See ``LoadedModel``: another actor."""
+        raise NotImplementedError(f"{type(self).__name__} cannot share its weights")
+
     def reset_cache(self) -> None:
         """Forget cached prefixes, so that the same requests give the same batches again."""

@@ -54,10 +54,11 @@ class Bundle:
         """
         if not path.exists():
             raise ModelError(f"there is no {path} to send to the workers", hint="Check the path.")
-        chosen = sorted(each for each in path.iterdir() if each.is_file())
+        chosen = [path]
+        if path.is_dir():
+            chosen = sorted(each for each in path.iterdir() if each.is_file())
         files = tuple(
-            BundledFile(each.name, file_sha256(each), each.stat().st_size)
-            for each in (chosen if path.is_dir() else [path])
+            BundledFile(each.name, file_sha256(each), each.stat().st_size) for each in chosen
         )
         return cls(str(path.absolute()), path.is_dir(), files)
 

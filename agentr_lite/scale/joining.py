@@ -96,6 +96,19 @@ def merge(files: Sequence[Path], target: Path) -> Merged:
     for file, shards in found.items():
         parts += [each for each in shards if each.run.id not in known.get(file, ())]
     check_agreement(parts)
+    earlier = {each.run.id: each for each in parts if each.file == target}
+    for file, shards in found.items():
+        known.setdefault(file, [])
+        for each in shards:
+            old = earlier.get(each.run.id)
+            if old is None or old.key != each.key:
+                continue
+            if each.trees.keys() <= old.trees.keys():
+                known[file].append(each.run.id)
+            else:
+                # The same shard, merged before it was whole: the file has more of it now.
+                with opened_for_work(target) as store:
+                    remove_run(store, each.run.id)
     transfers = [(file, transfer(file, target, leave_out=known.get(file, ()))) for file in files]
     with opened_for_work(target) as store:
         joined, waiting = join_shards(store)

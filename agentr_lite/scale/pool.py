@@ -25,7 +25,7 @@ from agentr_lite.scale.crew import Call, Crew, WorkerGone, WorkerLost
 from agentr_lite.scale.worker import Done, Missing, Ready
 
 WINDOW = 2
-"""Waves on their way or waiting for their turn, for each worker: they take this process's memory."""
+"""Waves on their way or waiting for their turn, for each worker; they take memory here."""
 MOST_LOSSES = 10
 """A wave that has ended so many workers is not tried again: it may be why they end."""
 PATIENCE_S = 60.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -52,8 +53,12 @@ class WorkerChoice:
         kind, colon, address = self.executor.partition(":")
         if kind != _RAY or (colon and not address):
             raise UsageError(
-                f"there is no executor '{self.executor}'",
+                f"there is no executor '{self.executor[:40]}'",
                 hint="Give here, ray, or ray:ADDRESS with the address of a cluster's head.",
+            )
+        if not math.isfinite(self.gpus):
+            raise UsageError(
+                "--worker-gpus is not a number", hint="Give 1, or 0.5 for half of one."
             )
         if find_spec("ray") is None:
             raise UsageError(

@@ -16,6 +16,9 @@ from agentr_lite.scale.choice import WorkerChoice
 from agentr_lite.scale.crew import Call, Crew, WorkerGone, WorkerLost
 from agentr_lite.scale.worker import Done, Job, Missing, Ready, Worker
 
+_START_S = "120"
+"""How long the parts of a cluster of our own may take to start."""
+
 
 class RayCluster:
     """A connection to a cluster; without an address, a cluster on this machine for as long."""
@@ -53,15 +56,18 @@ class RayCluster:
     def _connect(self) -> None:
         # Otherwise a cluster of our own would report to Ray's makers over the network.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        import ray
-
         address = self._choice.address or os.environ.get("RAY_ADDRESS") or "local"
         more: dict[str, Any] = {}
         if address == "local":
+            # On a busy machine, Ray's own limits for its start (10 to 30 s) are too short.
+            os.environ.setdefault("RAY_raylet_start_wait_time_s", _START_S)
+            os.environ.setdefault("RAY_agent_register_timeout_ms", f"{_START_S}000")
             more["include_dashboard"] = False
             if self._choice.workers is not None:
                 wanted = self._choice.workers * self._choice.threads
                 more["num_cpus"] = max(wanted, os.cpu_count() or 1)
+        import ray
+
         is_main = threading.current_thread() is threading.main_thread()
         before = signal.getsignal(signal.SIGTERM)
         try:
@@ -102,19 +108,22 @@ class RayCluster:
 class RayCrew(Crew):
     """The actors of one job."""
 
-    def __init__(self, job: Job, choice: WorkerChoice, size: int) -> None:
+    def __init__(
+        self, job: Job, choice: WorkerChoice, size: int, *, worker: type[Any] | None = None
+    ) -> None:
         """Ask Ray for the actors.
 
         Args:
             job: what they work on.
             choice: how large they are.
             size: how many.
+            worker: what does the waves, made with ``job``; default: ``RayWorker``.
         """
         import ray
 
         self.size = size
         # Some kernels' threads spin while they wait, which takes the cores from other workers.
-        kind = ray.remote(RayWorker).options(
+        kind = ray.remote(worker or RayWorker).options(
             num_cpus=choice.threads,
             num_gpus=choice.gpus,
             max_restarts=-1,

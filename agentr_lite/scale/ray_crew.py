@@ -16,7 +16,7 @@ from agentr_lite.scale.choice import WorkerChoice
 from agentr_lite.scale.crew import Call, Crew, WorkerGone, WorkerLost
 from agentr_lite.scale.worker import Done, Job, Missing, Ready, Worker
 
-_START_S = "120"
+_START_MS = "120000"
 """How long the parts of a cluster of our own may take to start."""
 
 
@@ -59,9 +59,8 @@ class RayCluster:
         address = self._choice.address or os.environ.get("RAY_ADDRESS") or "local"
         more: dict[str, Any] = {}
         if address == "local":
-            # On a busy machine, Ray's own limits for its start (10 to 30 s) are too short.
-            os.environ.setdefault("RAY_raylet_start_wait_time_s", _START_S)
-            os.environ.setdefault("RAY_agent_register_timeout_ms", f"{_START_S}000")
+            # On a busy machine, Ray's own limit for its start (30 s) is too short.
+            os.environ.setdefault("RAY_agent_register_timeout_ms", _START_MS)
             more["include_dashboard"] = False
             if self._choice.workers is not None:
                 wanted = self._choice.workers * self._choice.threads
@@ -72,9 +71,10 @@ class RayCluster:
         before = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **more)
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        except Exception as error:
+            # Ray raises plain exceptions, too, such as where its own parts start too slowly.
             raise AgentrError(
-                f"Ray does not answer at '{address}': {str(error).splitlines()[0][:200]}",
+                f"Ray does not answer at '{address}': {_first_line(error)}",
                 hint="`ray status` on the cluster's head says whether it runs.",
             ) from error
         finally:

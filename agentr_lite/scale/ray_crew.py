@@ -74,7 +74,7 @@ class RayCluster:
         except Exception as error:
             # Ray raises plain exceptions, too, such as where its own parts start too slowly.
             raise AgentrError(
-                f"Ray does not answer at '{address}': {_first_line(error)}",
+                f"Ray does not answer at '{address}': {_line(error, 0)}",
                 hint="`ray status` on the cluster's head says whether it runs.",
             ) from error
         finally:
@@ -159,10 +159,11 @@ class RayCrew(Crew):
                 raise error.cause from None
             if isinstance(error.cause, exceptions.ObjectLostError):
                 # A part of a file that was kept on a node that is gone.
-                raise WorkerLost(_first_line(error.cause)) from None
+                raise WorkerLost(type(error.cause).__name__) from None
             raise
         except exceptions.ActorDiedError as error:
-            raise WorkerGone(_first_line(error)) from None
+            # The last line has what its start failed with, e.g. that there is no agentr_lite.
+            raise WorkerGone(_line(error, -1)) from None
         except (
             exceptions.RayActorError,
             exceptions.ObjectLostError,
@@ -170,7 +171,8 @@ class RayCrew(Crew):
             exceptions.NodeDiedError,
             exceptions.WorkerCrashedError,
         ) as error:
-            raise WorkerLost(_first_line(error)) from None
+            # Its text is about sockets; Ray's logs have the rest.
+            raise WorkerLost(type(error).__name__) from None
 
     def put(self, content: bytes) -> Any:
         import ray
@@ -201,6 +203,7 @@ class RayWorker:
         return self._worker.perform(wave, adapter, stock)
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+def _line(error: BaseException, number: int) -> str:
+    """A line of an error's text, or its kind where it has none."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[number].strip()[:200] if lines else type(error).__name__

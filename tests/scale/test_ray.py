@@ -81,8 +81,8 @@ def test_a_search_on_ray_is_that_of_one_process(
     # What Ray and its workers print is no data.
     assert "ray" not in out.lower()
     assert killer.kills > 0
-    # Four groups of one episode each, by other workers.
-    few = ("--tasks", "4", "--no-recovery", "--samples", "0", "--set", "eval.batch=1")
+    # Two groups of episodes, by other workers.
+    few = ("--tasks", "6", "--no-recovery", "--samples", "0", "--set", "eval.batch=1")
     assert cli("eval", "latest", "-d", here, *few)[0] == 0
     code, _, err = cli("eval", "latest", "-d", there, *few, *RAY)
     assert code == 0, err

@@ -75,8 +75,8 @@ def merge_runs(
     merged = merge(files, target)
     for run in merged.joined:
         say(f"All shards of {run} are there; they are one run now.")
-    for run, missing in merged.waiting.items():
-        say(f"{run} waits for shard {', '.join(missing)}.")
+    for shard, missing in merged.waiting.items():
+        say(f"{shard} waits for shard {', '.join(missing)}.")
     more = {"joined": list(merged.joined), "waiting": dict(merged.waiting)}
     _show(context, list(merged.transfers), target, as_json, more)
 
@@ -104,8 +104,8 @@ def _show(
         )
     for source, each in done:
         known = f"; {len(each.known)} were there already" if each.known else ""
-        more = f" and {each.demonstrations} demonstrations" if each.demonstrations else ""
-        say(f"Copied {len(each.copied)} runs{more} from {source} to {target}{known}.")
+        shown = f" and {each.demonstrations} demonstrations" if each.demonstrations else ""
+        say(f"Copied {len(each.copied)} runs{shown} from {source} to {target}{known}.")
         for file in each.missing:
             warn(f"the adapter {file} is not there, so it was not copied")
         for run in each.left_out:

@@ -75,7 +75,8 @@ class RayCluster:
             # Ray raises plain exceptions, too, such as where its own parts start too slowly.
             raise AgentrError(
                 f"Ray does not answer at '{address}': {_line(error, 0)}",
-                hint="`ray status` on the cluster's head says whether it runs.",
+                hint="`ray status` on the cluster's head says whether it runs. A cluster that was"
+                " started with a token needs RAY_AUTH_MODE=token and the token here, too.",
             ) from error
         finally:
             if is_main:

@@ -202,9 +202,14 @@ def splice_round(
         executor: where waves are done; None: in this process.
 
     Raises:
-        UsageError: the round has no trees, or was spliced with other settings.
+        UsageError: the round has no trees or is a shard, or was spliced with other settings.
         AgentrError: see ``SpliceStage``.
     """
+    if begun_shard(store, run.id, number) is not None:
+        raise UsageError(
+            f"run {run.id} is a shard: it has only a part of the trees",
+            hint="`agentr-lite runs merge FILE... --db ALL.db` joins the shards first.",
+        )
     # Asked before the model loads, which may take a while.
     stored = SpliceStage(StageContext(store, run.id, number, recipe), redo=redo).finished()
     if stored is not None:

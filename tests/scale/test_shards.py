@@ -54,6 +54,9 @@ def test_a_search_in_shards_goes_on_as_one_run(loop: Call, recipe: Path, tmp_pat
     files = [tmp_path / f"{k}.db" for k in (1, 2)]
     for k, file in enumerate(files, 1):
         searched(loop, recipe, file, f"{k}/2")
+    code, _, err = loop("splice", "latest", "-d", files[0])
+    assert code == 2
+    assert "is a shard" in err
     first = merged(loop, target, files[0])
     assert not first["joined"]
     assert [*first["waiting"].values()] == [["2/2"]]

@@ -73,13 +73,11 @@ def test_a_search_on_ray_is_that_of_one_process(
     monkeypatch.setattr(Pool, "open", seen)
     killer = Killer(pools, seed=7)
     killer.start()
-    code, out, err = cli("search", "textcraft", "-d", there, *SMALL, *RAY)
+    code, _, err = cli("search", "textcraft", "-d", there, *SMALL, *RAY)
     killer.over.set()
     killer.join()
     assert code == 0, err
     assert "2 workers are ready" in err
-    # What Ray and its workers print is no data.
-    assert "ray" not in out.lower()
     assert killer.kills > 0
     # Two groups of episodes, by other workers.
     few = ("--tasks", "6", "--no-recovery", "--samples", "0", "--set", "eval.batch=1")

@@ -20,13 +20,14 @@ export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_C_FLAGS='$(AMX)' -DCMAKE_CXX_FLAGS='$
 endif
 endif
 
-.PHONY: help install dev run run-smollm2 test test-models soak smoke lint docs llama-tools bench package results results-smollm2 starter clean
+.PHONY: help install dev run run-smollm2 test test-models test-ray soak smoke lint docs llama-tools bench package results results-smollm2 starter clean
 
 help:
 	@echo "make run      set up, then run the whole loop on TextCraft with the bundled model"
 	@echo "make run-smollm2  the same with a real instruct model (downloads 98 MB the first time)"
 	@echo "make test     set up, then run the tests"
 	@echo "make test-models  the tests with real small models (downloads 330 MB and PyTorch the first time)"
+	@echo "make test-ray  the tests of --executor ray over Ray itself (downloads 80 MB the first time)"
 	@echo "make soak     random faults over random small runs, for an hour (MINUTES=5, SEED=17)"
 	@echo "make smoke    the whole loop in about a minute"
 	@echo "make lint     ruff and mypy"
@@ -73,6 +74,12 @@ test: dev
 test-models: dev $(WITNESS_STAMP) $(OPENENV_STAMP)
 	$(BIN)/python -m tests.support.real_models
 	$(BIN)/python -m pytest -m models
+
+# Ray is no part of what `make test` needs: its start has limits of 15 and 30 seconds that cannot be
+# raised, which a busy machine does not keep.
+test-ray: dev
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'
+	$(BIN)/python -m pytest tests/scale
 
 # llama.cpp's converter and transformers with PyTorch, to compare conversions with, and TRL, to
 # compare the preference training with. They have an environment of their own, because the

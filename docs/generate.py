@@ -333,7 +333,7 @@ _OTHER_FOLDERS = {
 _BY_LAYER = (
     *("core", "console", "recipe", "envs", "agent", "actors", "convert", "store", "metrics"),
     *("search", "splice", "imitate", "train", "evaluate"),
-    *("runs", "report", "api", "study", "starter", "cli"),
+    *("runs", "scale", "report", "api", "study", "starter", "cli"),
 )
 """Packages in the order in which they may import each other."""
 

@@ -28,6 +28,7 @@ HEAVY = (
     "gguf",
     "torch",
     "jinja2",
+    "ray",
 )
 
 PROBE = """

@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "tui": ("core", "console", "recipe", "envs", "agent", "store", "metrics", "report"),
 }
 """Package -> the packages of ours that it may import."""
-TOP = ("runs", "serving", "api", "study", "cli", "starter", "__main__")
+TOP = ("runs", "scale", "serving", "api", "study", "cli", "starter", "__main__")
 """Packages above the layers. Each may import every layer and those before it in this list;
 ``starter`` holds the maker of the bundled model, which nothing else imports."""
 

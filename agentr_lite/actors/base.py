@@ -141,11 +141,8 @@ class Capabilities:
     """``beside`` works: the base and several adapters can be used at once on the same weights."""
 
 
-class Actor(ABC):
-    """A language model behind a batched interface.
-
-    Results come back in the order of the requests and do not depend on wall time.
-    """
+class LoadedModel(ABC):
+    """A loaded language model with an adapter, here or in other processes."""
 
     capabilities: Capabilities
     usage: Usage
@@ -154,14 +151,6 @@ class Actor(ABC):
     @abstractmethod
     def description(self) -> dict[str, Any]:
         """Everything that the results depend on: back end, model, SHA-256, sizes, versions."""
-
-    @abstractmethod
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
-        """Sample continuations for all requests as one batch."""
-
-    def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
-        """Log-likelihoods of continuations. Needs ``capabilities.scoring``."""
-        raise NotImplementedError(f"{type(self).__name__} cannot score")
 
     def use_adapter(self, path: Path | None) -> None:
         """Switch to the base (None) or to a LoRA adapter without reloading the base.
@@ -174,23 +163,42 @@ class Actor(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no adapters")
 
-    def beside(self, adapter: Path | None) -> Actor:
-        """Another actor over the same loaded weights, with its own adapter and caches.
+    def beside(self, adapter: Path | None) -> LoadedModel:
+        """Another one over the same loaded weights, with its own adapter and caches.
 
-        Each actor keeps its own adapter, cache and usage. The actors are used in turn, not from
-        two threads at once. Each must be closed, in any order.
+        Each keeps its own adapter, cache and usage. They are used in turn, not from two threads at
+        once. Each must be closed, in any order.
 
         Args:
             adapter: as for ``use_adapter``.
 
         Raises:
-            ModelError: this actor is closed, the adapter is unusable, or there is no memory for
+            ModelError: this one is closed, the adapter is unusable, or there is no memory for
                 another cache.
         """
         raise NotImplementedError(f"{type(self).__name__} cannot share its weights")
 
-    def reset_cache(self) -> None:  # noqa: B027 - optional hook
-        """Forget cached prefixes, so that the same requests give the same batches again."""
-
     def close(self) -> None:  # noqa: B027 - optional hook
-        """Free the model, unless another actor over the same weights needs it."""
+        """Free the model, unless another one over the same weights needs it."""
+
+
+class Actor(LoadedModel):
+    """A language model behind a batched interface.
+
+    Results come back in the order of the requests and do not depend on wall time.
+    """
+
+    @abstractmethod
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
+        """Sample continuations for all requests as one batch."""
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
+        """Log-likelihoods of continuations. Needs ``capabilities.scoring``."""
+        raise NotImplementedError(f"{type(self).__name__} cannot score")
+
+    def beside(self, adapter: Path | None) -> Actor:
+        """See ``LoadedModel``: another actor."""
+        raise NotImplementedError(f"{type(self).__name__} cannot share its weights")
+
+    def reset_cache(self) -> None:
+        """Forget cached prefixes, so that the same requests give the same batches again."""

@@ -218,6 +218,7 @@ def _open_local(settings: ActorSettings, spec: str) -> LlamaCppActor | MlxActor:
         files.gguf,
         context_tokens=settings.context_tokens,
         live_tokens=settings.live_tokens,
+        n_threads=settings.threads,
         chat_template=settings.chat_template,
         history=settings.history,
         thinking=settings.thinking > 0,

@@ -30,5 +30,7 @@ class ActorSettings:
     live_tokens: int | None = None
     """Most tokens of all conversations that are in play at a time; None: unknown. No cache is
     larger than this."""
+    threads: int | None = None
+    """CPU threads of llama.cpp; None: the physical cores that this process may use."""
     grammar: bool = False
     """Whether answers will have to follow a grammar; a back end that cannot do this is refused."""

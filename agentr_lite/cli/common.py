@@ -24,6 +24,7 @@ from agentr_lite.runs.choice import Chosen
 if TYPE_CHECKING:
     from agentr_lite.core.tasks import Task
     from agentr_lite.envs.base import Environment
+    from agentr_lite.scale.choice import WorkerChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -172,6 +173,7 @@ def command_line(
     db: Path | None = None,
     round_index: int | None = None,
     overrides: Sequence[str] = (),
+    where: WorkerChoice | None = None,
 ) -> str:
     """The command that goes on with an interrupted run.
 
@@ -181,12 +183,14 @@ def command_line(
         db: as it was given; None for the default.
         round_index: the round; None where the command chooses it.
         overrides: ``key=value`` that the run's recipe does not hold.
+        where: who does the waves; None: this process.
     """
     words = ["agentr-lite", *verb.split(), run_id]
     words += ["-d", str(db)] if db is not None else []
     words += ["--round", str(round_index)] if round_index is not None else []
     for override in overrides:
         words += ["--set", override]
+    words += where.words() if where is not None else []
     return shlex.join(words)
 
 

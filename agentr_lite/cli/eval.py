@@ -15,6 +15,7 @@ from agentr_lite.cli.common import (
     recipe_options,
 )
 from agentr_lite.cli.completion import complete_targets
+from agentr_lite.cli.workers import worker_options
 from agentr_lite.console.streams import emit, emit_json, terminal_width, warn
 from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
 from agentr_lite.core.rounds import BEFORE_IMITATION, reference_round
@@ -22,6 +23,7 @@ from agentr_lite.core.tasks import SPLITS
 from agentr_lite.runs.adopted import ADOPTED_ROUND, run_with_adapter
 from agentr_lite.runs.choice import Chosen
 from agentr_lite.runs.claim import claimed
+from agentr_lite.scale.choice import WorkerChoice
 
 if TYPE_CHECKING:
     from agentr_lite.store import Store
@@ -64,6 +66,7 @@ PAIRED_MODES: tuple[EvalMode, ...] = ("greedy", "recovery")
     help="Also evaluate the base on the same tasks, in turn, loading the model once.",
 )
 @click.option("--force", is_flag=True, help="Replace episodes played with other settings.")
+@worker_options
 @recipe_options
 @db_option
 @json_option
@@ -80,6 +83,7 @@ def evaluate(
     adapter: Path | None,
     paired: bool,
     force: bool,
+    where: WorkerChoice,
     chosen: Chosen,
     db: Path | None,
     as_json: bool,
@@ -96,6 +100,7 @@ def evaluate(
     from agentr_lite.runs.creation import checked_target, target_run
     from agentr_lite.runs.refused import opened_for_work, removed_if_refused
     from agentr_lite.runs.single_stage import evaluate_round
+    from agentr_lite.scale.executor import opened_executor
 
     settings = {
         "split": split,
@@ -121,15 +126,18 @@ def evaluate(
         run_id = target.run.id
         context.with_resource(claimed(store, run_id))
         try:
-            with removed_if_refused(store, run_id, is_new=target.is_new):
+            with (
+                removed_if_refused(store, run_id, is_new=target.is_new),
+                opened_executor(where) as executor,
+            ):
                 number, figures = evaluate_round(
-                    store, target, round_index, paired=paired, replace=force
+                    store, target, round_index, paired=paired, replace=force, executor=executor
                 )
         except KeyboardInterrupt:
             # A new run's recipe holds the overrides already.
             overrides = () if target.is_new else chosen.overrides
             again = command_line(
-                "eval", run_id, db=db, round_index=round_index, overrides=overrides
+                "eval", run_id, db=db, round_index=round_index, overrides=overrides, where=where
             )
             again += " --paired" if paired else ""
             again += " --force" if force else ""

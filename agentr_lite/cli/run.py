@@ -12,6 +12,7 @@ import click
 from agentr_lite.cli.common import database_path, db_option, json_option, recipe_options
 from agentr_lite.cli.completion import complete_new, complete_runs
 from agentr_lite.cli.plan import plan_lines, show_plan
+from agentr_lite.cli.workers import worker_options
 from agentr_lite.console.progress import Progress
 from agentr_lite.console.streams import emit, say, terminal_width, warn
 from agentr_lite.console.text import Styled
@@ -28,6 +29,7 @@ from agentr_lite.core.errors import (
 from agentr_lite.core.rounds import round_name
 from agentr_lite.runs.choice import Chosen
 from agentr_lite.runs.claim import claimed
+from agentr_lite.scale.choice import WorkerChoice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     help="With --plan: do not load the model to estimate how long the run takes.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print the tables of `report` at the end.")
+@worker_options
 @recipe_options
 @db_option
 @json_option
@@ -69,6 +72,7 @@ def run(
     plan_only: bool,
     no_probe: bool,
     verbose: bool,
+    where: WorkerChoice,
     chosen: Chosen,
     db: Path | None,
     as_json: bool,
@@ -128,10 +132,10 @@ def run(
             for line in plan_lines(checked):
                 say(line)
         place = ["--db", str(db)] if db is not None else []
-        again = shlex.join(["agentr-lite", "run", "--resume", run_id, *place])
+        again = shlex.join(["agentr-lite", "run", "--resume", run_id, *place, *where.words()])
         try:
             with removed_if_refused(store, run_id, is_new=target.is_new):
-                result = _run_loop(store, target)
+                result = _run_loop(store, target, where)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"run {run_id} interrupted; what was finished is kept",
@@ -182,17 +186,19 @@ def _has_begun(store: Store, run_id: str, error: AgentrError) -> bool:
     return isinstance(error, StoreError) or bool(list_stages(store, run_id))
 
 
-def _run_loop(store: Store, target: Target) -> PipelineResult:
+def _run_loop(store: Store, target: Target, where: WorkerChoice) -> PipelineResult:
     from agentr_lite.runs.pipeline import run_pipeline
+    from agentr_lite.scale.executor import opened_executor
 
     say(f"run {target.run.id} · database {store.path}")
-    with Progress() as progress:
+    with opened_executor(where) as executor, Progress() as progress:
         return run_pipeline(
             store,
             target.run.id,
             target.recipe,
             progress=progress,
             on_stage=lambda *stage: _narrate(store, target, *stage),
+            executor=executor,
         )
 
 

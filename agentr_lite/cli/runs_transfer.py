@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -63,16 +64,29 @@ def merge_runs(
 ) -> None:
     """Copy all sound runs of other databases, and their demonstrations, into this one.
 
-    It is `runs export` in the other direction, with the same rules.
+    It is `runs export` in the other direction, with the same rules. Runs that were searched with
+    --shard become one run as soon as all of them are there. Shards of one search that differ in the
+    model, in versions or in what they searched are refused, and then nothing is copied.
     """
-    from agentr_lite.runs.transfer import transfer
+    from agentr_lite.console.streams import say
+    from agentr_lite.scale.joining import merge
 
     target = group_database(context, db)
-    _show(context, [(file, transfer(file, target)) for file in files], target, as_json)
+    merged = merge(files, target)
+    for run in merged.joined:
+        say(f"All shards of {run} are there; they are one run now.")
+    for shard, missing in merged.waiting.items():
+        say(f"{shard} waits for shard {', '.join(missing)}.")
+    more = {"joined": list(merged.joined), "waiting": dict(merged.waiting)}
+    _show(context, list(merged.transfers), target, as_json, more)
 
 
 def _show(
-    context: click.Context, done: list[tuple[Path, Transferred]], target: Path, as_json: bool
+    context: click.Context,
+    done: list[tuple[Path, Transferred]],
+    target: Path,
+    as_json: bool,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     from agentr_lite.console.streams import emit_json, say, warn
 
@@ -85,12 +99,13 @@ def _show(
                 "left_out": [run for _, each in done for run in each.left_out],
                 "demonstrations": sum(each.demonstrations for _, each in done),
                 "missing_files": [file for _, each in done for file in each.missing],
+                **(more or {}),
             }
         )
     for source, each in done:
         known = f"; {len(each.known)} were there already" if each.known else ""
-        more = f" and {each.demonstrations} demonstrations" if each.demonstrations else ""
-        say(f"Copied {len(each.copied)} runs{more} from {source} to {target}{known}.")
+        shown = f" and {each.demonstrations} demonstrations" if each.demonstrations else ""
+        say(f"Copied {len(each.copied)} runs{shown} from {source} to {target}{known}.")
         for file in each.missing:
             warn(f"the adapter {file} is not there, so it was not copied")
         for run in each.left_out:

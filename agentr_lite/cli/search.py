@@ -17,10 +17,13 @@ from agentr_lite.cli.common import (
     targets_argument,
 )
 from agentr_lite.cli.learning import learning_json, say_learning
+from agentr_lite.cli.workers import shard_option, worker_options
 from agentr_lite.console.streams import emit_json, emit_table, say, warn
 from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted, UsageError
 from agentr_lite.runs.choice import Chosen
 from agentr_lite.runs.claim import claimed
+from agentr_lite.runs.shards import Shard
+from agentr_lite.scale.choice import WorkerChoice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 @targets_argument
 @click.option("--round", "round_index", type=click.IntRange(1), help="Default: the next round.")
 @click.option("--redo", is_flag=True, help="Delete this round's trees and search again.")
+@shard_option("Search only the K-th of N shares of the waves, for machines that share nothing.")
+@worker_options
 @recipe_options
 @db_option
 @json_option
@@ -39,6 +44,8 @@ def search(
     targets: tuple[str, ...],
     round_index: int | None,
     redo: bool,
+    shard: Shard | None,
+    where: WorkerChoice,
     chosen: Chosen,
     db: Path | None,
     as_json: bool,
@@ -48,12 +55,16 @@ def search(
     With an environment or a recipe, begin a new run. With a run, search its next round, or go on
     with a search that was cut; trees that are committed are not searched again. Several
     environments make one run on all of them.
+
+    With --shard, each of N machines searches its share of the waves into its own database, and
+    `agentr-lite runs merge` joins them to one run.
     """
     from agentr_lite.metrics.learning import learning_counts, search_outlook
     from agentr_lite.runs.creation import checked_target, target_run
     from agentr_lite.runs.refused import opened_for_work, removed_if_refused
     from agentr_lite.runs.rounds import round_to_search
-    from agentr_lite.runs.single_stage import search_round
+    from agentr_lite.runs.single_stage import begun_shard, search_round
+    from agentr_lite.scale.executor import opened_executor
 
     path = database_path(db)
     checked = checked_target(targets, chosen, path, work="search")
@@ -66,16 +77,23 @@ def search(
                 hint=f"Begin with `{words}` and the same settings; then search that run.",
             )
     with opened_for_work(path, create=checked is not None) as store:
-        target = target_run(store, targets, checked, chosen.overrides)
+        mark = shard.mark if shard is not None else ""
+        target = target_run(store, targets, checked, chosen.overrides, mark=mark)
         run_id = target.run.id
         context.with_resource(claimed(store, run_id))
         number = round_to_search(store, run_id, round_index)
         try:
-            with removed_if_refused(store, run_id, is_new=target.is_new):
-                summary = search_round(store, target, number, redo=redo)
+            with (
+                removed_if_refused(store, run_id, is_new=target.is_new),
+                opened_executor(where) as executor,
+            ):
+                summary = search_round(
+                    store, target, number, redo=redo, executor=executor, shard=shard
+                )
             counts = learning_counts(store, run_id, number)
+            is_shard = begun_shard(store, run_id, number) is not None
         except KeyboardInterrupt:
-            again = command_line("search", run_id, db=db, round_index=number)
+            again = command_line("search", run_id, db=db, round_index=number, where=where)
             raise Interrupted(
                 "search interrupted; whole waves of trees are kept", hint=f"Go on with: {again}"
             ) from None
@@ -85,7 +103,7 @@ def search(
     if as_json:
         emit_json({"run": run_id, "round": number, "search": summary, **learning_json(counts, why)})
     else:
-        _show(run_id, number, summary)
+        _show(run_id, number, summary, is_shard=is_shard)
     say_learning(counts, why)
     if summary["failed"]:
         warn(
@@ -96,7 +114,7 @@ def search(
         context.exit(EXIT_FAILED if all_failed else EXIT_SOME_TASKS_FAILED)
 
 
-def _show(run_id: str, number: int, summary: Mapping[str, Any]) -> None:
+def _show(run_id: str, number: int, summary: Mapping[str, Any], *, is_shard: bool) -> None:
     rows: list[tuple[str, Any]] = [
         ("trees", summary["trees"]),
         ("solved", summary["solved"]),
@@ -110,4 +128,7 @@ def _show(run_id: str, number: int, summary: Mapping[str, Any]) -> None:
     ]
     emit_table(["round " + str(number), ""], [list(row) for row in rows])
     say(f"Look at the trees: agentr-lite trees {run_id}")
-    say(f"Go on: agentr-lite splice {run_id} --round {number}")
+    if is_shard:
+        say("Go on, with the databases of all shards: agentr-lite runs merge FILE... --db ALL.db")
+    else:
+        say(f"Go on: agentr-lite splice {run_id} --round {number}")

@@ -10,9 +10,11 @@ import click
 from agentr_lite.cli.common import command_line, database_path, db_option, json_option, set_option
 from agentr_lite.cli.completion import complete_runs
 from agentr_lite.cli.learning import learning_json, say_learning
+from agentr_lite.cli.workers import worker_options
 from agentr_lite.console.streams import emit_json, emit_table, say, warn
 from agentr_lite.core.errors import EXIT_FAILED, EXIT_SOME_TASKS_FAILED, Interrupted
 from agentr_lite.runs.claim import claimed
+from agentr_lite.scale.choice import WorkerChoice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 )
 @set_option("Another splice.* setting.")
 @click.option("--redo", is_flag=True, help="Delete the round's revision data and begin again.")
+@worker_options
 @db_option
 @json_option
 @click.pass_context
@@ -47,6 +50,7 @@ def splice(
     verify: str | None,
     overrides: tuple[str, ...],
     redo: bool,
+    where: WorkerChoice,
     db: Path | None,
     as_json: bool,
 ) -> None:
@@ -59,6 +63,7 @@ def splice(
     from agentr_lite.runs.rounds import round_to_splice
     from agentr_lite.runs.single_stage import splice_recipe, splice_round
     from agentr_lite.runs.stages.splice_counts import environment_faults
+    from agentr_lite.scale.executor import opened_executor
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run
 
@@ -71,10 +76,13 @@ def splice(
         recipe = splice_recipe(row, changed)
         number = round_to_splice(store, row.id, round_index)
         try:
-            summary = splice_round(store, row, recipe, number, redo=redo)
+            with opened_executor(where) as executor:
+                summary = splice_round(store, row, recipe, number, redo=redo, executor=executor)
             counts = learning_counts(store, row.id, number)
         except KeyboardInterrupt:
-            again = command_line("splice", row.id, db=db, round_index=number, overrides=changed)
+            again = command_line(
+                "splice", row.id, db=db, round_index=number, overrides=changed, where=where
+            )
             raise Interrupted(
                 "splicing interrupted; whole waves of trees are kept", hint=f"Go on with: {again}"
             ) from None

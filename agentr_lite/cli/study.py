@@ -13,6 +13,7 @@ import click
 
 from agentr_lite.cli.common import json_option
 from agentr_lite.cli.completion import complete_models, complete_studies
+from agentr_lite.cli.workers import shard_option, worker_options
 from agentr_lite.console.streams import emit, emit_json, emit_table, say, terminal_width, warn
 from agentr_lite.console.text import clean
 from agentr_lite.core.errors import (
@@ -23,6 +24,8 @@ from agentr_lite.core.errors import (
     StoreError,
     UsageError,
 )
+from agentr_lite.runs.shards import Shard
+from agentr_lite.scale.choice import WorkerChoice
 
 if TYPE_CHECKING:
     from agentr_lite.store import Store
@@ -49,6 +52,8 @@ class _Request:
     jobs: int
     db: Path | None
     out: Path | None
+    where: WorkerChoice
+    shard: Shard | None
 
     def words(self, *, whole: bool = True) -> list[str]:
         """The words of the command; ``whole=False``: only those that define the study."""
@@ -58,6 +63,8 @@ class _Request:
         if whole:
             words += [word for cell in self.only for word in ("--only", cell)]
             words += ["--jobs", str(self.jobs)] if self.jobs > 1 else []
+            words += self.where.words()
+            words += ["--shard", str(self.shard)] if self.shard is not None else []
             words += ["--db", str(self.db)] if self.db is not None else []
             words += ["--out", str(self.out)] if self.out is not None else []
         return words
@@ -66,7 +73,14 @@ class _Request:
         """The study and its database, for processes that run single cells."""
         from agentr_lite.study.jobs.cell_job import CellJob
 
-        return CellJob(self.name, self.overrides, self.quick, cell="", db=str(path.absolute()))
+        return CellJob(
+            self.name,
+            self.overrides,
+            self.quick,
+            cell="",
+            db=str(path.absolute()),
+            mark=self.shard.mark if self.shard is not None else "",
+        )
 
     @property
     def resume_command(self) -> str:
@@ -99,6 +113,8 @@ class _Request:
     show_default=True,
     help="Run up to N cells in parallel, each in its own process.",
 )
+@shard_option("Run only the K-th of N shares of the cells, for machines that share nothing.")
+@worker_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -146,6 +162,8 @@ def study(
     model: str | None,
     only: tuple[str, ...],
     jobs: int,
+    shard: Shard | None,
+    where: WorkerChoice,
     out: Path | None,
     plan_only: bool,
     no_probe: bool,
@@ -182,9 +200,22 @@ def study(
         raise UsageError("--no-probe goes with --plan", hint="A study measures nothing beforehand.")
     if model is not None:
         overrides = (*overrides, f"set.model={json.dumps(model, ensure_ascii=False)}")
-    request = _Request(name, overrides, quick, only, jobs, db, out)
+    if jobs > 1 and not where.is_here:
+        raise UsageError(
+            "--jobs and --executor exclude each other",
+            hint="With workers, the cells come one after the other, and their waves are shared.",
+        )
+    request = _Request(name, overrides, quick, only, jobs, db, out, where, shard)
     recipe = load_study(name, overrides, quick=quick)
     cells = study_cells(recipe, only)
+    if shard is not None:
+        # Runs of one environment and seed reuse each other's stages.
+        cells = shard.share(cells, lambda cell: (cell.env, cell.seed))
+        if not cells:
+            raise UsageError(
+                f"shard {shard} of study {recipe.name} has no cells",
+                hint="There are as many shares as pairs of an environment and a seed.",
+            )
     path = _database(db, recipe)
     if plan_only:
         context.exit(_show_plan(recipe, path, cells, jobs, probes=not no_probe, as_json=as_json))
@@ -398,17 +429,20 @@ def _run(
     request: _Request, recipe: StudyRecipe, cells: Sequence[Cell], store: Store, writer: Writer
 ) -> StudyOutcome:
     """Run the cells; errors name the command that continues."""
+    from agentr_lite.scale.executor import opened_executor
     from agentr_lite.study.run import run_study
 
     try:
-        return run_study(
-            store,
-            recipe,
-            cells,
-            writer,
-            job=request.job(store.path),
-            processes=request.jobs,
-        )
+        with opened_executor(request.where) as executor:
+            return run_study(
+                store,
+                recipe,
+                cells,
+                writer,
+                job=request.job(store.path),
+                processes=request.jobs,
+                executor=executor,
+            )
     except KeyboardInterrupt:
         raise Interrupted(
             f"study {recipe.name} interrupted; what was finished is kept",

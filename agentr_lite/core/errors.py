@@ -6,6 +6,7 @@ A message says what is wrong and with which thing; ``hint`` says what to do next
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -33,6 +34,13 @@ class AgentrError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is otherwise made again from its text alone, which not all constructors take.
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class UsageError(AgentrError):
@@ -94,6 +102,15 @@ class Interrupted(AgentrError):
 
     kind = "interrupted"
     exit_code = EXIT_INTERRUPTED
+
+
+def _restored(
+    kind: type[AgentrError], arguments: tuple[Any, ...], state: dict[str, Any]
+) -> AgentrError:
+    """An error as it was in another process."""
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 def from_os_error(error: OSError) -> AgentrError:

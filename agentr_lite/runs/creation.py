@@ -89,6 +89,7 @@ def target_run(
     overrides: Sequence[str],
     *,
     changeable: Sequence[str] = (),
+    mark: str = "",
 ) -> Target:
     """A new run, or an existing one.
 
@@ -98,13 +99,14 @@ def target_run(
         checked: of a new run, permitted; None: ``targets`` names an existing run.
         overrides: ``key=value`` for an existing run.
         changeable: settings that may differ from an existing run's; see ``changed_recipe``.
+        mark: a part of a new run's id; see ``create_run``.
 
     Raises:
         UsageError: nothing of that name, or a setting of an existing run that is fixed.
         RecipeError: the recipe is wrong.
     """
     if checked is not None:
-        return begin_run(store, checked.recipe)
+        return begin_run(store, checked.recipe, mark=mark)
     run = existing_run(store, targets[0])
     return Target(run, changed_recipe(run, overrides, changeable), False)
 
@@ -146,16 +148,17 @@ def resumed_run(store: Store, name: str) -> Target:
     return Target(run, stored_recipe(run.recipe), False)
 
 
-def begin_run(store: Store, recipe: Recipe) -> Target:
+def begin_run(store: Store, recipe: Recipe, *, mark: str = "") -> Target:
     """Create a run.
 
     Args:
         store: the database.
         recipe: permitted by ``CheckedRun``.
+        mark: a part of its id; see ``create_run``.
     """
     from agentr_lite.store.runs import get_run
 
-    run_id = create_run(store, recipe, versions=package_versions())
+    run_id = create_run(store, recipe, versions=package_versions(), mark=mark)
     return Target(get_run(store, run_id), recipe, True)
 
 
@@ -165,6 +168,7 @@ def create_run(
     *,
     model: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
+    mark: str = "",
 ) -> str:
     """Create a run with status ``running``.
 
@@ -173,6 +177,7 @@ def create_run(
         recipe: the resolved recipe; stored whole.
         model: the actor's ``description``.
         versions: package name to version.
+        mark: a part of the id, for runs that are begun on several machines in the same moment.
 
     Returns:
         The run's id: environments, date and time of day, e.g. ``textcraft-20261122-ar1k``.
@@ -182,13 +187,20 @@ def create_run(
 
     return add_run(
         store,
-        name="-".join(env_slug(env) for env in recipe.env_names),
+        name=_marked("-".join(env_slug(env) for env in recipe.env_names), mark),
         env=recipe.env_label,
         seed=recipe.seed,
         recipe=recipe.to_dict(),
         model=model,
         versions=versions,
     )
+
+
+def _marked(name: str, mark: str) -> str:
+    """What an id begins with; the mark comes last, and is not what is left out of a long name."""
+    from agentr_lite.store.runs import LONGEST_NAME
+
+    return f"{name[: LONGEST_NAME - len(mark) - 1].rstrip('-')}-{mark}" if mark else name
 
 
 def package_versions() -> dict[str, str]:

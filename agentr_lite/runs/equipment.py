@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.actors.base import Actor
+from agentr_lite.actors.base import LoadedModel
 from agentr_lite.core.errors import ModelError, UsageError
 from agentr_lite.core.rounds import START
 from agentr_lite.recipe.settings import Recipe
@@ -15,7 +15,7 @@ from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import set_run_model
 
 
-def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int | None) -> None:
+def equip(store: Store, run: RunRow, actor: LoadedModel, adapter_round: int | None) -> None:
     """Check that the model is the run's, and put a round's adapter on.
 
     Args:
@@ -33,7 +33,7 @@ def equip(store: Store, run: RunRow, actor: Actor, adapter_round: int | None) ->
         actor.use_adapter(adapter_path(store, run, actor, adapter_round))
 
 
-def check_same_model(store: Store, run: RunRow, actor: Actor) -> None:
+def check_same_model(store: Store, run: RunRow, actor: LoadedModel) -> None:
     """Check that the model is the run's; it is recorded if the run had none and can be written.
 
     Raises:
@@ -76,7 +76,7 @@ def start_adapter(store: Store, run_id: str, recipe: Recipe, number: int) -> Pat
     return Path(row.mlx_dir) if row is not None else None
 
 
-def adapter_path(store: Store, run: RunRow, actor: Actor, round_index: int) -> Path:
+def adapter_path(store: Store, run: RunRow, actor: LoadedModel, round_index: int) -> Path:
     """Where a round's adapter is, in the actor's format.
 
     Raises:
@@ -98,7 +98,7 @@ def _facts(identity: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{key} {value}" for key, value in (identity or {}).items()) or "another"
 
 
-def _warn_of_tuning(run: RunRow, actor: Actor) -> None:
+def _warn_of_tuning(run: RunRow, actor: LoadedModel) -> None:
     from agentr_lite.console.streams import warn
 
     earlier, now = run.model_description, actor.description

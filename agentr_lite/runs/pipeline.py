@@ -15,14 +15,14 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentr_lite.actors.base import Actor
+from agentr_lite.actors.base import LoadedModel
 from agentr_lite.console.progress import Progress, silent_progress
 from agentr_lite.core.rounds import BEFORE_IMITATION, START
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.runs import actors
 from agentr_lite.runs.dead_end import stop_at_dead_end
 from agentr_lite.runs.environments import open_environments
 from agentr_lite.runs.equipment import adapter_in_use, equip
+from agentr_lite.runs.executor import opened_model
 from agentr_lite.runs.general import usable_general
 from agentr_lite.runs.stages.evaluate import EvaluateStage
 from agentr_lite.runs.stages.imitate import ImitateMoreStage, ImitateStage
@@ -30,6 +30,7 @@ from agentr_lite.runs.stages.search import SearchStage
 from agentr_lite.runs.stages.splice import SpliceStage
 from agentr_lite.runs.stages.stage import Stage, StageContext
 from agentr_lite.runs.stages.train import TrainStage
+from agentr_lite.runs.stages.waves import Executor
 from agentr_lite.runs.status import recorded_status
 from agentr_lite.runs.time_left import TimeLeft
 from agentr_lite.runs.weights import training_weights
@@ -110,6 +111,7 @@ def run_pipeline(
     progress: Progress | None = None,
     before: Callable[[int, StageName], object] = lambda number, stage: None,
     on_stage: Callable[[int, str, dict[str, Any]], None] = lambda number, stage, summary: None,
+    executor: Executor | None = None,
 ) -> PipelineResult:
     """Bring a run to its end, from wherever it is.
 
@@ -121,6 +123,8 @@ def run_pipeline(
         before: called before each stage with (round, stage). A stage that it records as finished
             is not done again.
         on_stage: called after each stage with (round, stage, summary).
+        executor: where waves of search, splicing and evaluation are done; None: in this process.
+            Training is always done here.
 
     Returns:
         What each stage gave. The run's status is ``finished``.
@@ -142,7 +146,7 @@ def run_pipeline(
             usable_general(recipe)
         with (
             open_environments(recipe) as environments,
-            closing(actors.open_actor(recipe)) as actor,
+            closing(opened_model(recipe, environments, executor)) as actor,
         ):
             adapter = _Adapter(store, run_id, actor)
             plan = planned_stages(recipe.rounds, imitates=recipe.imitates, searches=recipe.searches)
@@ -165,7 +169,7 @@ def run_pipeline(
 class _Adapter:
     """The adapter that the run's model wears, changed only where the next stage needs another."""
 
-    def __init__(self, store: Store, run_id: str, actor: Actor) -> None:
+    def __init__(self, store: Store, run_id: str, actor: LoadedModel) -> None:
         self._store = store
         self._run_id = run_id
         self._actor = actor

@@ -16,17 +16,19 @@ from agentr_lite.core.errors import ModelError, UsageError
 from agentr_lite.core.rounds import START, reference_round, round_name
 from agentr_lite.recipe.groups import CHOOSING
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.runs import actors
 from agentr_lite.runs.creation import Target
 from agentr_lite.runs.environments import open_environments
 from agentr_lite.runs.equipment import adapter_in_use, adapter_path, equip
+from agentr_lite.runs.executor import opened_model
 from agentr_lite.runs.rounds import check_searchable, round_to_evaluate
+from agentr_lite.runs.shards import Shard
 from agentr_lite.runs.stages.evaluate import EvaluateStage, evaluate_in_turn
 from agentr_lite.runs.stages.imitate import ImitateStage
 from agentr_lite.runs.stages.search import SearchStage
 from agentr_lite.runs.stages.splice import SpliceStage
 from agentr_lite.runs.stages.stage import StageContext
 from agentr_lite.runs.stages.train import TrainStage
+from agentr_lite.runs.stages.waves import Executor
 from agentr_lite.runs.status import recorded_status
 from agentr_lite.runs.targets import changed_recipe
 from agentr_lite.store import Store
@@ -44,6 +46,7 @@ def _equipped(
     adapter_round: int | None,
     *,
     searches: bool = True,
+    executor: Executor | None = None,
 ) -> Generator[StageContext]:
     """The context of a stage, with the environments open and the model loaded.
 
@@ -54,17 +57,26 @@ def _equipped(
         recipe: the run's, as it is used now.
         adapter_round: whose adapter the model wears; None: the base.
         searches: whether trees are searched, and not only episodes played.
+        executor: where waves are done; None: in this process.
     """
     with (
         open_environments(recipe) as environments,
-        closing(actors.open_actor(recipe, searches=searches)) as actor,
+        closing(opened_model(recipe, environments, executor, searches=searches)) as actor,
     ):
         equip(store, run, actor, adapter_round)
         with Progress() as progress:
             yield StageContext(store, run.id, number, recipe, environments, actor, progress)
 
 
-def search_round(store: Store, target: Target, number: int, *, redo: bool) -> dict[str, Any]:
+def search_round(
+    store: Store,
+    target: Target,
+    number: int,
+    *,
+    redo: bool,
+    executor: Executor | None = None,
+    shard: Shard | None = None,
+) -> dict[str, Any]:
     """Search a round, or go on where the search was cut; returns the stage's summary.
 
     The run's status is left as the search ends, unless the whole loop works on the run: then the
@@ -75,6 +87,9 @@ def search_round(store: Store, target: Target, number: int, *, redo: bool) -> di
         target: the run.
         number: the round, from 1.
         redo: throw away the round's trees and search again.
+        executor: where waves are done; None: in this process.
+        shard: search only this share of the waves, of a run that has nothing else; default: what
+            the search was begun as.
 
     Raises:
         UsageError: the model of this round has not been trained.
@@ -83,10 +98,23 @@ def search_round(store: Store, target: Target, number: int, *, redo: bool) -> di
     run, recipe = target.run, target.recipe
     with recorded_status(store, run.id, applies=lambda: _has_only(store, target, "search")):
         check_searchable(store, run.id, number)
+        shard = shard or begun_shard(store, run.id, number)
+        if shard is not None and (number != 1 or not _has_only(store, target, "search")):
+            raise UsageError(
+                f"run {run.id} is not searched in shards: the other machines do not have its model",
+                hint="--shard begins a new run, in its first round.",
+            )
         worn = adapter_in_use(store, run.id, number - 1)
-        with _equipped(store, run, number, recipe, worn) as context:
+        with _equipped(store, run, number, recipe, worn, executor=executor) as context:
             say(f"{run.id}: round {number}, {'base model' if worn is None else 'adapter'}")
-            return SearchStage(context, redo=redo).run()
+            return SearchStage(context, redo=redo, shard=shard).run()
+
+
+def begun_shard(store: Store, run_id: str, number: int) -> Shard | None:
+    """The share that a round's search was begun as; None: it has not begun, or is whole."""
+    status = stage_status(store, run_id, number, "search")
+    stored = None if status is None else status.summary.get("shard")
+    return None if stored is None else Shard.parse(str(stored))
 
 
 def _has_only(store: Store, target: Target, stage: str) -> bool:
@@ -156,7 +184,13 @@ def splice_recipe(run: RunRow, overrides: Sequence[str]) -> Recipe:
 
 
 def splice_round(
-    store: Store, run: RunRow, recipe: Recipe, number: int, *, redo: bool
+    store: Store,
+    run: RunRow,
+    recipe: Recipe,
+    number: int,
+    *,
+    redo: bool,
+    executor: Executor | None = None,
 ) -> dict[str, Any]:
     """Splice a round, or go on where splicing was cut; returns the stage's summary.
 
@@ -166,18 +200,24 @@ def splice_round(
         recipe: see ``splice_recipe``.
         number: the round, from 1.
         redo: throw away what the round has and begin again.
+        executor: where waves are done; None: in this process.
 
     Raises:
-        UsageError: the round has no trees, or was spliced with other settings.
+        UsageError: the round has no trees or is a shard, or was spliced with other settings.
         AgentrError: see ``SpliceStage``.
     """
+    if begun_shard(store, run.id, number) is not None:
+        raise UsageError(
+            f"run {run.id} is a shard: it has only a part of the trees",
+            hint="`agentr-lite runs merge FILE... --db ALL.db` joins the shards first.",
+        )
     # Asked before the model loads, which may take a while.
     stored = SpliceStage(StageContext(store, run.id, number, recipe), redo=redo).finished()
     if stored is not None:
         say(f"{run.id}: round {number} is spliced already; --redo does it again")
         return stored
     worn = adapter_in_use(store, run.id, number - 1)
-    with _equipped(store, run, number, recipe, worn) as context:
+    with _equipped(store, run, number, recipe, worn, executor=executor) as context:
         summary = SpliceStage(context, redo=redo).run()
     if get_adapter(store, run.id, number) is not None:
         warn(
@@ -215,7 +255,13 @@ def train_round(
 
 
 def evaluate_round(
-    store: Store, target: Target, round_index: int | None, *, paired: bool, replace: bool
+    store: Store,
+    target: Target,
+    round_index: int | None,
+    *,
+    paired: bool,
+    replace: bool,
+    executor: Executor | None = None,
 ) -> tuple[int, dict[int, dict[str, Any]]]:
     """Evaluate a round, or go on where its evaluation was cut.
 
@@ -229,6 +275,7 @@ def evaluate_round(
         paired: evaluate the base as well, in turn on the same tasks, with the model loaded once.
             After imitation, it is round 0 with which rounds from 1 are paired.
         replace: throw away finished episodes that were played with other settings.
+        executor: where groups of episodes are played; None: in this process.
 
     Returns:
         The round, and by round (the base as well if ``paired``) the figures by mode.
@@ -253,7 +300,7 @@ def evaluate_round(
             if paired and reference is not None:
                 first, wearing = reference, adapter_in_use(store, run.id, reference)
             context = stack.enter_context(
-                _equipped(store, run, first, recipe, wearing, searches=False)
+                _equipped(store, run, first, recipe, wearing, searches=False, executor=executor)
             )
             contexts = [context]
             if first != number and worn is not None:

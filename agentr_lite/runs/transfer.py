@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +31,9 @@ class Transferred:
     """Files of adapters that were not found."""
 
 
-def transfer(source: Path, target: Path, runs: Sequence[str] = ()) -> Transferred:
+def transfer(
+    source: Path, target: Path, runs: Sequence[str] = (), *, leave_out: Collection[str] = ()
+) -> Transferred:
     """Copy runs into another database, which is made where there is none.
 
     Nothing is copied unless all can be. Repeated, it changes nothing.
@@ -40,6 +42,7 @@ def transfer(source: Path, target: Path, runs: Sequence[str] = ()) -> Transferre
         source: the database that holds the runs.
         target: the database that is to hold them, too.
         runs: as in ``get_run``; none: all sound runs, and the demonstrations.
+        leave_out: ids of runs that the target has in another form; they count as known.
 
     Raises:
         UsageError: no such run; the two files are the same; the target holds something else under
@@ -66,7 +69,7 @@ def transfer(source: Path, target: Path, runs: Sequence[str] = ()) -> Transferre
             raise StoreError(
                 f"no run of {source} is sound", hint="`agentr-lite doctor` says what is damaged."
             )
-        chosen = named or condition.sound
+        chosen = [run_id for run_id in named or condition.sound if run_id not in leave_out]
         copied, missing, added = [], [], 0
         made: list[Path] = []
         try:
@@ -81,7 +84,7 @@ def transfer(source: Path, target: Path, runs: Sequence[str] = ()) -> Transferre
             for folder in made:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
-    known = [run_id for run_id in chosen if run_id not in copied]
+    known = [*leave_out, *(run_id for run_id in chosen if run_id not in copied)]
     left_out = [] if named else condition.damaged
     return Transferred(copied, known, left_out, added, missing)
 

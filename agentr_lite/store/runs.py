@@ -17,7 +17,8 @@ from agentr_lite.store.labels import runs_named
 from agentr_lite.store.records import MetricRow, RoundRow, RunRow, RunStatus, Stage, TaskRow
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
-_LONGEST_NAME = 48
+LONGEST_NAME = 48
+"""Characters of what a run's id begins with."""
 
 _RUN = """
 SELECT r.*, m.sha256 AS model_sha256, m.path AS model_path, m.description AS model_description
@@ -382,7 +383,7 @@ def task_of(row: sqlite3.Row) -> TaskRow:
 
 
 def _free_id(store: Store, name: str, now: datetime) -> str:
-    slug = name[:_LONGEST_NAME].rstrip("-")
+    slug = name[:LONGEST_NAME].rstrip("-")
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     moment = int((now - midnight).total_seconds() * 10)
     while True:

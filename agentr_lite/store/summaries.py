@@ -66,9 +66,20 @@ def search_counts(
     return {**dict(by_tree), **dict(by_node), **dict(by_call)}
 
 
-def dump_trees(store: Store, run_id: str, round_index: int) -> Iterator[tuple[object, ...]]:
-    """Everything about a round's trees that a repeated run must reproduce: no ids, no times."""
+def dump_trees(
+    store: Store, run_id: str, round_index: int, *, wave: int | None = None
+) -> Iterator[tuple[object, ...]]:
+    """Everything about a round's trees that a repeated run must reproduce: no ids, no times.
+
+    Args:
+        store: the database.
+        run_id: the run.
+        round_index: the round.
+        wave: only the trees of this wave.
+    """
     for tree in list_trees(store, run_id, round_index=round_index):
+        if wave not in (None, tree.wave):
+            continue
         yield (tree.wave, tree.task.name, tree.best_reward, tree.simulations, tree.error)
         yield tree_opening(store, tree.id)
         for node in load_tree(store, tree.id):

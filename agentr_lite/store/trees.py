@@ -358,7 +358,14 @@ def delete_trees(store: Store, run_id: str, round_index: int, *, from_wave: int 
     return cursor.rowcount
 
 
-def copy_trees(store: Store, source_run: str, target_run: str, round_index: int) -> int:
+def copy_trees(
+    store: Store,
+    source_run: str,
+    target_run: str,
+    round_index: int,
+    *,
+    wave: int | None = None,
+) -> int:
     """Give another run the same trees of one round, so that arms of a study share their search.
 
     Texts are shared, not copied.
@@ -368,12 +375,14 @@ def copy_trees(store: Store, source_run: str, target_run: str, round_index: int)
         source_run: the run that has searched.
         target_run: the run that has not; the same environment.
         round_index: the round.
+        wave: only the trees of this wave.
 
     Returns:
         How many trees were copied.
     """
     with store.atomic():
         trees = list_trees(store, source_run, round_index=round_index)
+        trees = [tree for tree in trees if wave in (None, tree.wave)]
         for tree in trees:
             copy_id = store.execute(
                 "INSERT INTO trees (run_id, round, task_id, wave, instructions_id, observation_id,"

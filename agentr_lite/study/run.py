@@ -8,6 +8,7 @@ from agentr_lite.console.streams import say, warn
 from agentr_lite.core.config import artifacts_dir
 from agentr_lite.core.errors import from_os_error
 from agentr_lite.runs.claim import claimed
+from agentr_lite.runs.stages.waves import Executor
 from agentr_lite.store import Store
 from agentr_lite.study.jobs.cell_job import CellJob
 from agentr_lite.study.jobs.cells import Cell, study_cells
@@ -27,6 +28,7 @@ def run_study(
     *,
     job: CellJob,
     processes: int,
+    executor: Executor | None = None,
 ) -> StudyOutcome:
     """Run the cells that are not finished, after ``check_study`` has permitted it.
 
@@ -37,6 +39,7 @@ def run_study(
         writer: writes the tables after each cell.
         job: how another process finds the study and the database.
         processes: how many cells run at once; 1: in this process.
+        executor: where the waves of a single process's cells are done; None: in this process.
 
     Raises:
         AgentrError: another process works on the study, or the database cannot be used.
@@ -56,7 +59,9 @@ def run_study(
         status = study_status(store, study_cells(study), shown=cells)
         say(f"study {study.name}: {status.summary(processes)} · database {store.path}")
         if processes == 1:
-            return run_cells(store, cells, on_finished=write_tables)
+            return run_cells(
+                store, cells, on_finished=write_tables, executor=executor, mark=job.mark
+            )
         return ProcessPool(
             store,
             cells,

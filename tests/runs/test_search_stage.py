@@ -19,8 +19,8 @@ from agentr_lite.envs.base import StepResult
 from agentr_lite.recipe.groups import SearchSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
 from agentr_lite.runs.creation import create_run
-from agentr_lite.runs.stages.search import node_row
 from agentr_lite.runs.stages.tasks import round_tasks, split_waves
+from agentr_lite.runs.stages.tree_rows import node_row
 from agentr_lite.search.context import search_context
 from agentr_lite.search.scheduler import TreeSearch, run_wave
 from agentr_lite.store import Store, runs, summaries, trees

@@ -18,7 +18,7 @@ from agentr_lite.core.tasks import Task
 from agentr_lite.envs.base import Environment, StepResult
 from agentr_lite.recipe.groups import AgentSettings, SearchSettings
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.runs.stages.search import node_row
+from agentr_lite.runs.stages.tree_rows import node_row
 from agentr_lite.search.context import search_context
 from agentr_lite.search.mcts import action_key
 from agentr_lite.search.scheduler import TreeSearch, run_wave

@@ -77,6 +77,11 @@ class Player(MockActor):
     def __init__(self) -> None:
         super().__init__(self._play, scorer=self._judge)
 
+    def beside(self, adapter: Path | None) -> Player:
+        other = Player()
+        other.use_adapter(adapter)
+        return other
+
     def generate(self, requests: Sequence[GenerateRequest]) -> list[GenerateResult]:
         return super().generate([_greedy(request) for request in requests])
 

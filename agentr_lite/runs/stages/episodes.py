@@ -8,19 +8,18 @@ digits of a model's logits depend on what else is in the batch).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from agentr_lite.actors.base import Actor, Sampling
-from agentr_lite.agent.boundary import guarded_instructions
-from agentr_lite.agent.grammar import TurnGrammar
-from agentr_lite.agent.turns import answer_format
+from agentr_lite.actors.base import Actor, LoadedModel
 from agentr_lite.core.tasks import Task
-from agentr_lite.evaluate.episodes import Episode, Start, run_episodes
+from agentr_lite.evaluate.episodes import Episode, Start
 from agentr_lite.runs.environments import RunEnvironment
 from agentr_lite.runs.examples import run_examples
+from agentr_lite.runs.stages.play import eval_item, play_episodes
 from agentr_lite.runs.stages.record import StageRecord
+from agentr_lite.runs.stages.waves import EpisodeWave, NamedStart, Waves
 from agentr_lite.store.evals import list_eval_items, save_eval_items
-from agentr_lite.store.records import EpisodeStep, EvalItemRow, EvalMode, TaskRow
+from agentr_lite.store.records import EvalItemRow, EvalMode
 from agentr_lite.store.runs import task_ids
 
 GROUP_BATCHES = 4
@@ -41,6 +40,7 @@ class ModeEpisodes:
     """The episodes of one mode of one round's evaluation.
 
     Attributes:
+        model: who plays.
         missing: the groups that have to be played, in order.
         total: how many episodes there are, the stored ones included.
         solved: how many were solved so far.
@@ -49,7 +49,7 @@ class ModeEpisodes:
     def __init__(
         self,
         record: StageRecord,
-        actor: Actor,
+        model: LoadedModel,
         mode: EvalMode,
         eval_id: int,
         *,
@@ -60,14 +60,14 @@ class ModeEpisodes:
 
         Args:
             record: of the round's evaluation.
-            actor: who plays.
+            model: who plays, here or elsewhere.
             mode: how.
             eval_id: the evaluation's row.
             starts: each environment with where its episodes begin.
             batch: episodes in lockstep.
         """
         self.record = record
-        self._actor = actor
+        self.model = model
         self._mode: EvalMode = mode
         self._eval_id = eval_id
         solved = {
@@ -112,72 +112,62 @@ class ModeEpisodes:
             self.solved += episode.success
             on_finish()
 
-        self._actor.reset_cache()
+        examples = run_examples(self.record.store, self.record.run_id, group.environment)
         try:
-            episodes = self._run(group, count, on_turn)
+            episodes = play_episodes(
+                group.environment,
+                self._own_actor(),
+                self._mode,
+                group.starts,
+                examples,
+                on_finish=count,
+                on_turn=on_turn,
+            )
         except BaseException:
             self.solved = solved_before
             raise
+        name = group.environment.name
+        self._save([eval_item(name, group.task_ids[each.task.name], each) for each in episodes])
+
+    def wave(self, group: EpisodeGroup) -> EpisodeWave:
+        """A group of ``missing`` as a wave that is played elsewhere."""
+        return EpisodeWave(
+            group.environment.name,
+            self._mode,
+            tuple(map(NamedStart.of, group.starts)),
+            run_examples(self.record.store, self.record.run_id, group.environment),
+        )
+
+    def save_wave(self, group: EpisodeGroup, rows: Sequence[EvalItemRow]) -> None:
+        """Save what was played elsewhere.
+
+        Args:
+            group: of ``missing``.
+            rows: of its ``wave``.
+        """
+        self._save(
+            [replace(row, task=replace(row.task, id=group.task_ids[row.task.name])) for row in rows]
+        )
+        self.solved += sum(row.success for row in rows)
+
+    def _save(self, items: Sequence[EvalItemRow]) -> None:
         with self.record.commit():
-            items = [
-                eval_item(group.environment.name, group.task_ids[episode.task.name], episode)
-                for episode in episodes
-            ]
             save_eval_items(
                 self.record.store, self._eval_id, [(item.task.id, item) for item in items]
             )
 
-    def _run(
-        self,
-        group: EpisodeGroup,
-        on_finish: Callable[[Episode], None],
-        on_turn: Callable[[Task, int], None] | None,
-    ) -> list[Episode]:
-        env, recipe = group.environment.env, group.environment.recipe
-        instructions = guarded_instructions(env, brief=recipe.agent.brief)
-        recovers = self._mode == "recovery"
-        return run_episodes(
-            env,
-            self._actor,
-            group.starts,
-            instructions=instructions,
-            examples=run_examples(self.record.store, self.record.run_id, group.environment),
-            form=answer_format(recipe.agent.action, env),
-            max_steps=recipe.eval.recovery_steps if recovers else recipe.eval.max_steps,
-            sampling=Sampling(
-                temperature=recipe.eval.temperature if self._mode == "sampled" else 0.0,
-                max_tokens=recipe.agent.max_tokens,
-            ),
-            grammar=TurnGrammar(recipe.agent.grammar, env),
-            batch=recipe.eval.batch,
-            on_finish=on_finish,
-            on_turn=on_turn,
-        )
+    def _own_actor(self) -> Actor:
+        if not isinstance(self.model, Actor):
+            raise ValueError("these episodes are played elsewhere")
+        return self.model
 
+    @property
+    def waves(self) -> Waves:
+        """The model that is loaded elsewhere.
 
-def eval_item(env: str, task_id: int, episode: Episode) -> EvalItemRow:
-    """An episode as the store keeps it.
-
-    Args:
-        env: what the environment calls itself.
-        task_id: the task's id in the store.
-        episode: played to its end.
-    """
-    task = episode.task
-    return EvalItemRow(
-        task=TaskRow(task_id, env, task.name, task.split, task.goal, task.level),
-        sample=episode.sample,
-        reward=episode.reward,
-        success=episode.success,
-        steps=len(episode.played),
-        invalid_actions=episode.invalid_actions,
-        repeated_actions=episode.repeated_actions,
-        reflections=episode.reflections,
-        episode=[
-            EpisodeStep(step, given=index < episode.prefix_steps)
-            for index, step in enumerate(episode.steps)
-        ],
-        error=episode.error,
-        instructions=episode.instructions,
-        observation=episode.observation,
-    )
+        Raises:
+            ValueError: it is loaded here.
+        """
+        if not isinstance(self.model, Waves):
+            raise ValueError("these episodes are played in this process")
+        return self.model

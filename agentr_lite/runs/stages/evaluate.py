@@ -16,10 +16,11 @@ from agentr_lite.evaluate.starts import eval_starts, eval_tasks, find_eval
 from agentr_lite.metrics.environments import figures_by_env
 from agentr_lite.metrics.evaluation import figures_of
 from agentr_lite.runs.environments import RunEnvironment
-from agentr_lite.runs.stages.episodes import ModeEpisodes
+from agentr_lite.runs.stages.episodes import EpisodeGroup, ModeEpisodes
 from agentr_lite.runs.stages.eval_settings import changed_settings, eval_modes, eval_settings
 from agentr_lite.runs.stages.record import StageRecord
 from agentr_lite.runs.stages.stage import Stage, StageContext
+from agentr_lite.runs.stages.waves import Waves
 from agentr_lite.store.evals import (
     delete_recovery,
     list_eval_items,
@@ -152,7 +153,7 @@ class EvaluateStage(Stage):
         """
         return ModeEpisodes(
             self.record,
-            self.actor,
+            self.model,
             mode,
             self._open_row(mode),
             starts=starts,
@@ -292,15 +293,39 @@ def _play_mode(playing: Sequence[tuple[EvaluateStage, ModeEpisodes]], mode: Eval
         sum(each.total for each in episodes),
         initial=sum(each.present for each in episodes),
     )
-    for groups in zip_longest(*(each.missing for each in episodes)):
-        for each, group in zip(episodes, groups, strict=True):
-            if group is None:
-                continue
-            if several_rounds:
-                each.record.restart_clock()
-            now = f", now {group.environment.name}" if first.several else ""
-            narrate = partial(_advance, first.progress, episodes, now)
-            each.play(group, partial(narrate, 1), lambda *at, say=narrate: say(0, *at))
+    in_turn = [
+        (each, group)
+        for groups in zip_longest(*(each.missing for each in episodes))
+        for each, group in zip(episodes, groups, strict=True)
+        if group is not None
+    ]
+    if first.waves is not None:
+        _play_elsewhere(first, first.waves, episodes, in_turn)
+        return
+    for each, group in in_turn:
+        if several_rounds:
+            each.record.restart_clock()
+        now = f", now {group.environment.name}" if first.several else ""
+        narrate = partial(_advance, first.progress, episodes, now)
+        each.play(group, partial(narrate, 1), lambda *at, say=narrate: say(0, *at))
+
+
+def _play_elsewhere(
+    first: EvaluateStage,
+    waves: Waves,
+    episodes: Sequence[ModeEpisodes],
+    in_turn: Sequence[tuple[ModeEpisodes, EpisodeGroup]],
+) -> None:
+    """Have groups of episodes played by workers, and commit each of them whole, in order."""
+    jobs = ((each.waves, each.wave(group)) for each, group in in_turn)
+    for (each, group), rows in zip(in_turn, waves.compute(jobs), strict=True):
+        each.save_wave(group, rows)
+        if len(episodes) > 1:
+            # The rounds' groups are played at once: what passes now is the next one's.
+            for other in episodes:
+                other.record.restart_clock()
+        now = f", now {group.environment.name}" if first.several else ""
+        _advance(first.progress, episodes, now, len(rows))
 
 
 def _advance(

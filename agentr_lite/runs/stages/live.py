@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from agentr_lite.actors.base import Actor
+from agentr_lite.actors.base import LoadedModel
 from agentr_lite.console.progress import ProgressState
 from agentr_lite.core.errors import StoreError
 from agentr_lite.store import Store
@@ -33,7 +33,7 @@ class LivePublisher:
         run_id: str,
         round_index: int,
         stage: StageName,
-        actor: Actor | None,
+        actor: LoadedModel | None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

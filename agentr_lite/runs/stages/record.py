@@ -13,7 +13,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from agentr_lite.actors.base import Actor
+from agentr_lite.actors.base import LoadedModel
 from agentr_lite.store import Store, runs
 from agentr_lite.store.records import Stage as StageName
 
@@ -35,7 +35,7 @@ class StageRecord:
         run_id: str,
         round_index: int,
         stage: StageName,
-        actor: Actor | None = None,
+        actor: LoadedModel | None = None,
         *,
         books: bool = True,
     ) -> None:

@@ -11,18 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentr_lite.core.errors import UsageError
 from agentr_lite.core.openings import Example
 from agentr_lite.core.tasks import Task
 from agentr_lite.runs.environments import RunEnvironment
 from agentr_lite.runs.examples import run_examples
+from agentr_lite.runs.shards import Shard
 from agentr_lite.runs.stages.stage import Stage, StageContext
 from agentr_lite.runs.stages.tasks import round_tasks, split_waves, train_tasks
+from agentr_lite.runs.stages.tree_rows import SearchedTree
+from agentr_lite.runs.stages.waves import SearchWave, TaskName, Waves
 from agentr_lite.search.context import SearchContext, search_context
 from agentr_lite.search.mcts import Select
 from agentr_lite.search.scheduler import TreeSearch, run_wave
-from agentr_lite.search.tree import Node, Tree
-from agentr_lite.store import summaries, trees
-from agentr_lite.store.records import NodeRow
+from agentr_lite.search.tree import Tree
+from agentr_lite.store import runs, summaries, trees
+from agentr_lite.store.live import clear_live
 
 
 class SearchStage(Stage):
@@ -42,6 +46,7 @@ class SearchStage(Stage):
         redo: bool = False,
         tasks: Sequence[Task] | None = None,
         select: Select | None = None,
+        shard: Shard | None = None,
     ) -> None:
         """
         Args:
@@ -50,12 +55,14 @@ class SearchStage(Stage):
             tasks: of a single environment; default: the recipe's share of the training split
                 (``round_tasks``).
             select: which child to go on with; default: UCT with the recipe's ``c``.
+            shard: search only this share of the waves; the stage is then not finished by it.
         """
         super().__init__(context, redo=redo)
         self.select = select
         self._tasks = tasks
+        self.shard = shard
         self._waves: list[PlannedWave] = []
-        self._first = 0
+        self._missing: list[int] = []
 
     @classmethod
     def count_failures(cls, summary: Mapping[str, Any]) -> int:
@@ -78,31 +85,127 @@ class SearchStage(Stage):
             for environment in self.environments
         }
         self._waves = plan_waves(self.environments, self.round, self._tasks, examples)
+        if self.shard is not None and not self._own():
+            raise UsageError(
+                f"shard {self.shard} has no wave: the round has {len(self._waves)}",
+                hint="Use fewer shards, or smaller waves: --set search.wave=N.",
+            )
+
+    def finished(self) -> dict[str, Any] | None:
+        """See ``Stage``; of a shard: the counts where all of its waves are there.
+
+        Raises:
+            UsageError: the round was begun as another share, or not as one.
+        """
+        status = self.status()
+        stored = None if status is None or self.redo else status.summary.get("shard")
+        wanted = None if self.shard is None else str(self.shard)
+        if status is not None and not self.redo and stored != wanted:
+            raise UsageError(
+                f"the search of run {self.run_id} is "
+                + (f"shard {stored}" if stored else "not a shard"),
+                hint=f"Go on with --shard {stored}, or merge it with the others."
+                if stored
+                else "Begin a new run with --shard.",
+            )
+        if self.shard is not None and status is not None and status.summary.get("whole"):
+            return None if self.redo else self._counts()
+        return super().finished()
+
+    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """See ``Stage``. The merge of all shards finishes the stage."""
+        if self.shard is None:
+            return super().finish(summary)
+        self.progress.watch(None)
+        with self.store.atomic():
+            clear_live(self.store, self.run_id)
+            self.record.book()
+            self._note_shard(whole=True)
+        self.progress.finish(f"shard {self.shard}: {self.headline(summary)}")
+        return summary
+
+    def _note_shard(self, *, whole: bool) -> None:
+        summary = {"shard": str(self.shard), "waves": len(self._waves), "whole": whole}
+        runs.set_stage_summary(self.store, self.run_id, self.round, self.name, summary)
+
+    def _own(self) -> list[int]:
+        """The waves that are to be searched here."""
+        everything = range(len(self._waves))
+        return [i for i in everything if self.shard is None or self.shard.takes(i)]
 
     def clear(self) -> None:
         if self.redo:
             trees.delete_trees(self.store, self.run_id, self.round)
-        self._first = self._whole_waves()
-        trees.delete_trees(self.store, self.run_id, self.round, from_wave=self._first)
+        own = self._own()
+        whole = self._whole_waves(own)
+        self._missing = own[whole:]
+        first = self._missing[0] if self._missing else len(self._waves)
+        trees.delete_trees(self.store, self.run_id, self.round, from_wave=first)
+        if self.shard is not None:
+            self._note_shard(whole=False)
 
-    def _whole_waves(self) -> int:
-        """How many waves are committed whole."""
+    def _whole_waves(self, own: Sequence[int]) -> int:
+        """How many of the first ones of ``own`` are committed whole."""
         committed = trees.wave_tasks(self.store, self.run_id, self.round)
         count = 0
-        while count < len(self._waves) and committed.get(count) == self._waves[count].tree_names:
+        while count < len(own) and committed.get(own[count]) == self._waves[own[count]].tree_names:
             count += 1
         return count
 
     def work(self) -> dict[str, Any]:
-        self.show_progress(
-            "simulations",
-            sum(wave.simulations for wave in self._waves),
-            present=sum(wave.simulations for wave in self._waves[: self._first]),
-        )
-        for index in range(self._first, len(self._waves)):
-            _RunningWave(self, index, self._waves[index]).run()
+        total = sum(self._waves[index].simulations for index in self._own())
+        to_do = sum(self._waves[index].simulations for index in self._missing)
+        self.show_progress("simulations", total, present=total - to_do)
+        if self.waves is None:
+            for index in self._missing:
+                _RunningWave(self, index, self._waves[index]).run()
+        else:
+            self._work_elsewhere(self.waves, self._missing)
+        return self._counts()
+
+    def _counts(self) -> dict[str, Any]:
         return self.with_environments(
             lambda env: summaries.search_counts(self.store, self.run_id, self.round, env=env)
+        )
+
+    def _work_elsewhere(self, waves: Waves, missing: Sequence[int]) -> None:
+        """Have waves searched by workers, and commit each of them whole, in order."""
+        if self.select is not None:
+            raise UsageError(
+                "workers choose children by UCT; this search has its own `select`",
+                hint="Search in this process.",
+            )
+        jobs = ((waves, self._waves[index].wave(self.round)) for index in missing)
+        nodes = 0
+        for index, found in zip(missing, waves.compute(jobs), strict=True):
+            planned = self._waves[index]
+            with self.record.commit():
+                for task, tree in zip(planned.tasks, found, strict=True):
+                    self.save_tree(index, planned, task, tree)
+            nodes += sum(len(tree.nodes) for tree in found)
+            self.progress.advance(planned.simulations, f"wave {index + 1}: {nodes} nodes in all")
+
+    def save_tree(self, index: int, planned: PlannedWave, task: Task, tree: SearchedTree) -> None:
+        """Save a tree of a wave.
+
+        Args:
+            index: the wave, from 0.
+            planned: the wave.
+            task: the tree's.
+            tree: its rows.
+        """
+        trees.save_tree(
+            self.store,
+            run_id=self.run_id,
+            round_index=self.round,
+            wave=index,
+            env=planned.context.env.name,
+            task=task,
+            instructions=tree.instructions,
+            nodes=tree.nodes,
+            calls=tree.calls,
+            simulations=tree.simulations,
+            error=tree.error,
         )
 
     def headline(self, summary: Mapping[str, Any]) -> str:
@@ -125,6 +228,11 @@ class PlannedWave:
     def tree_names(self) -> list[tuple[str, str]]:
         """(environment, task) of its trees."""
         return [(self.context.env.name, task.name) for task in self.tasks]
+
+    def wave(self, round_index: int) -> SearchWave:
+        """The same as a wave that is searched elsewhere."""
+        names = tuple(map(TaskName.of, self.tasks))
+        return SearchWave(self.context.env.name, round_index, names, self.context.examples)
 
 
 def plan_waves(
@@ -165,6 +273,7 @@ class _RunningWave:
     def __init__(self, stage: SearchStage, index: int, planned: PlannedWave) -> None:
         self._stage = stage
         self._index = index
+        self._planned = planned
         self._context = planned.context
         self._searches = [
             TreeSearch(task, planned.context, select=stage.select) for task in planned.tasks
@@ -190,19 +299,8 @@ class _RunningWave:
             self._saved += 1
 
     def _save(self, tree: Tree) -> None:
-        trees.save_tree(
-            self._stage.store,
-            run_id=self._stage.run_id,
-            round_index=self._stage.round,
-            wave=self._index,
-            env=self._context.env.name,
-            task=tree.task,
-            instructions=tree.instructions,
-            nodes=[node_row(node) for node in tree.nodes],
-            calls=tree.calls,
-            simulations=tree.simulations,
-            error=tree.error,
-        )
+        rows = SearchedTree.of(tree)
+        self._stage.save_tree(self._index, self._planned, tree.task, rows)
 
     def _report(self) -> None:
         """Count simulations; a tree that ended early counts as if it had made all of them."""
@@ -219,19 +317,3 @@ class _RunningWave:
             note += f", now {search.tree.task.name} step {search.tree.nodes[-1].depth}"
         self._stage.progress.advance(done - self._counted, note)
         self._counted = done
-
-
-def node_row(node: Node) -> NodeRow:
-    """A search's node as the store keeps it."""
-    step, parent = node.outcome, node.parent
-    if step is None or parent is None:
-        return NodeRow.root(node.observation, visits=node.visits, value_sum=node.value_sum)
-    return NodeRow.from_step(
-        step,
-        node.idx,
-        parent.idx,
-        node.depth,
-        visits=node.visits,
-        value_sum=node.value_sum,
-        merged=node.merged,
-    )

@@ -22,8 +22,7 @@ from agentr_lite.runs.stages.splice_counts import (
 )
 from agentr_lite.runs.stages.splice_rows import save_splices
 from agentr_lite.runs.stages.stage import Stage
-from agentr_lite.splice.judging import TreeInput
-from agentr_lite.splice.wave import splice_wave
+from agentr_lite.runs.stages.waves import Bench, SpliceWave, StoredTree, TaskName
 from agentr_lite.store import Store, runs, splices, trees
 from agentr_lite.store.records import TreeRow
 
@@ -85,35 +84,35 @@ class SpliceStage(Stage):
         total = sum(map(len, waves.values()))
         self.show_progress("trees", total, present=total - sum(map(len, missing)))
         origins = _TreeOrigins(self.environments)
-        for rows in missing:
-            self._splice(rows, origins)
+        if self.waves is not None:
+            jobs = ((self.waves, self._wave(rows, origins)) for rows in missing)
+            made = self.waves.compute(jobs)
+        else:
+            bench = Bench(self.environments, self.actor)
+            made = (self._wave(rows, origins).perform(bench) for rows in missing)
+        for rows, results in zip(missing, made, strict=True):
+            recipe = origins.environment(rows[0]).recipe
+            with self.record.commit():
+                for result in results:
+                    save_splices(self.store, self.run_id, self.round, recipe, result)
             self.progress.advance(len(rows))
         return self.with_environments(self._counts)
 
-    def _splice(self, rows: Sequence[TreeRow], origins: _TreeOrigins) -> None:
-        """Splice and commit one wave."""
-        # A wave was searched in one environment.
-        environment = origins.environment(rows[0])
-        # With an empty cache, a wave's batches do not depend on the waves before it.
-        self.actor.reset_cache()
-        results = splice_wave(
-            [
-                TreeInput(
+    def _wave(self, rows: Sequence[TreeRow], origins: _TreeOrigins) -> SpliceWave:
+        """A wave of the search, which was searched in one environment, as one to be spliced."""
+        return SpliceWave(
+            origins.environment(rows[0]).name,
+            self.round,
+            tuple(
+                StoredTree(
                     row.id,
-                    origins.task(row),
+                    TaskName.of(origins.task(row)),
                     trees.tree_opening(self.store, row.id),
                     trees.load_tree(self.store, row.id),
                 )
                 for row in rows
-            ],
-            recipe=environment.recipe,
-            round_index=self.round,
-            env=environment.env,
-            actor=self.actor,
+            ),
         )
-        with self.record.commit():
-            for result in results:
-                save_splices(self.store, self.run_id, self.round, environment.recipe, result)
 
     def _counts(self, env: str | None) -> dict[str, Any]:
         counts = splice_counts(self.store, self.run_id, self.round, env=env)

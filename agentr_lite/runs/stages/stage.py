@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from agentr_lite.actors.base import Actor
+from agentr_lite.actors.base import Actor, LoadedModel
 from agentr_lite.console.progress import Progress, silent_progress
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.environments import RunEnvironment, is_for_several
 from agentr_lite.runs.stages.live import LivePublisher
 from agentr_lite.runs.stages.record import StageRecord
+from agentr_lite.runs.stages.waves import Waves
 from agentr_lite.store import Store, runs, trees
 from agentr_lite.store.live import clear_live
 from agentr_lite.store.records import RoundRow
@@ -31,8 +32,9 @@ class StageContext:
     """The run's, resolved."""
     environments: Sequence[RunEnvironment] = ()
     """Open; empty for training, which plays nothing."""
-    actor: Actor | None = None
-    """Loaded, with the adapter of the stage in place; None for training."""
+    actor: LoadedModel | None = None
+    """Loaded here, or elsewhere (``Waves``), with the adapter of the stage in place; None for
+    training."""
     progress: Progress = field(default_factory=silent_progress)
     """Narration; none by default."""
 
@@ -169,14 +171,30 @@ class Stage(ABC):
 
     @property
     def actor(self) -> Actor:
-        """The loaded model.
+        """The model that is loaded in this process.
+
+        Raises:
+            ValueError: the context has none.
+        """
+        if not isinstance(self.context.actor, Actor):
+            raise ValueError(f"the stage {self.name} needs an actor")
+        return self.context.actor
+
+    @property
+    def model(self) -> LoadedModel:
+        """The model, wherever it is loaded.
 
         Raises:
             ValueError: the context has none.
         """
         if self.context.actor is None:
-            raise ValueError(f"the stage {self.name} needs an actor")
+            raise ValueError(f"the stage {self.name} needs a model")
         return self.context.actor
+
+    @property
+    def waves(self) -> Waves | None:
+        """The model that is loaded elsewhere; None: it is loaded here."""
+        return self.context.actor if isinstance(self.context.actor, Waves) else None
 
     def show_progress(self, unit: str, total: int, *, present: int = 0) -> None:
         """Begin the progress line.

@@ -21,6 +21,8 @@ class CellJob:
     """The cell's name, ``ENV/METHOD/SEED``; empty in a job that holds for every cell."""
     db: str
     """Absolute path of the database."""
+    mark: str = ""
+    """A part of the ids of new runs; see ``create_run``."""
 
     def to_json(self) -> str:
         """The job as one line."""

@@ -12,6 +12,7 @@ from agentr_lite.runs.claim import claimed
 from agentr_lite.runs.creation import create_run, package_versions
 from agentr_lite.runs.pipeline import PipelineResult, run_pipeline
 from agentr_lite.runs.refused import removed_if_refused
+from agentr_lite.runs.stages.waves import Executor
 from agentr_lite.store import Store
 from agentr_lite.store.records import Stage
 from agentr_lite.study.jobs.cells import Cell
@@ -32,6 +33,8 @@ def run_cell(
     *,
     index: RunIndex | None = None,
     digests: ModelDigests | None = None,
+    executor: Executor | None = None,
+    mark: str = "",
 ) -> tuple[str, PipelineResult]:
     """Run a cell to its end, from wherever it is.
 
@@ -41,6 +44,8 @@ def run_cell(
         progress: narration.
         index: the database's runs, if the caller has an index.
         digests: of models, if the caller has them.
+        executor: where waves are done; None: in this process.
+        mark: a part of a new run's id; see ``create_run``.
 
     Returns:
         (run, the result of each stage); the result is empty for a run that was finished before.
@@ -58,7 +63,9 @@ def run_cell(
     if run is not None and resolution.finished:
         return run.id, PipelineResult()
     with ExitStack() as stack:
-        run_id = run.id if run else create_run(store, recipe, versions=package_versions())
+        run_id = (
+            run.id if run else create_run(store, recipe, versions=package_versions(), mark=mark)
+        )
         _claim(stack, store, run_id)
         say(f"{cell.name}: {run_id}{', resumed' if run is not None else ''}")
         stack.enter_context(removed_if_refused(store, run_id, is_new=run is None))
@@ -76,6 +83,7 @@ def run_cell(
             before=before,
             progress=progress,
             on_stage=lambda number, stage, _: peak.end(number, stage),
+            executor=executor,
         )
     return run_id, result
 

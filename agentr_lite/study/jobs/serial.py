@@ -9,6 +9,7 @@ from agentr_lite.console.progress import Progress
 from agentr_lite.console.streams import say, warn
 from agentr_lite.console.text import format_duration
 from agentr_lite.core.errors import AgentrError, HeldError, StoreError
+from agentr_lite.runs.stages.waves import Executor
 from agentr_lite.store import Store
 from agentr_lite.study.jobs.cells import Cell
 from agentr_lite.study.jobs.model_digests import ModelDigests
@@ -24,6 +25,8 @@ def run_cells(
     *,
     on_finished: Callable[[Cell], None],
     progress: Progress | None = None,
+    executor: Executor | None = None,
+    mark: str = "",
 ) -> StudyOutcome:
     """Run cells one after the other.
 
@@ -35,6 +38,8 @@ def run_cells(
         cells: in the order in which they are run.
         on_finished: called after each cell that this call finished.
         progress: narration; default: on stderr.
+        executor: where waves are done; None: in this process.
+        mark: a part of the ids of new runs; see ``create_run``.
 
     Raises:
         StoreError: the database cannot be used.
@@ -52,7 +57,15 @@ def run_cells(
         started = time.monotonic()
         try:
             with narration:
-                _, result = run_cell(store, cell, narration, index=index, digests=digests)
+                _, result = run_cell(
+                    store,
+                    cell,
+                    narration,
+                    index=index,
+                    digests=digests,
+                    executor=executor,
+                    mark=mark,
+                )
         except AgentrError as error:
             if isinstance(error, StoreError) and not isinstance(error, HeldError):
                 raise

@@ -61,7 +61,7 @@ def _run(job: CellJob) -> int:
     if not cells:
         raise UsageError(f"study {study.name} has no cell {job.cell}")
     with Store.open(Path(job.db), create=False) as store, Progress() as progress:
-        _, result = run_cell(store, cells[0], progress)
+        _, result = run_cell(store, cells[0], progress, mark=job.mark)
     return EXIT_SOME_TASKS_FAILED if result.failed_tasks else EXIT_OK
 
 

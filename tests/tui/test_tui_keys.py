@@ -315,7 +315,15 @@ def test_no_key_file_is_no_error(tmp_path: Path) -> None:
 def test_every_binding_has_an_id_and_a_test() -> None:
     for kind in (Inspector, RunsScreen, TasksScreen, TreeScreen, StepScreen, SplicesScreen):
         assert all(isinstance(b, Binding) and b.id for b in kind.__dict__["BINDINGS"])
-    others = ("tree_keys", "step_keys", "preferences", "first_errors", "beside", "preview")
+    others = (
+        "tree_keys",
+        "step_keys",
+        "preferences",
+        "first_errors",
+        "beside",
+        "preview",
+        "critic",
+    )
     for name in others:
         importlib.import_module(f"tests.tui.test_tui_{name}")
     assert set(BINDINGS_BY_ID) - PRESSED == set()

@@ -13,9 +13,9 @@ import click
 
 from agentr_lite.cli.common import json_option
 from agentr_lite.cli.completion import complete_models, complete_studies
+from agentr_lite.cli.study_status import check_cells, show_plan, show_status, stored_status
 from agentr_lite.cli.workers import shard_option, worker_options
-from agentr_lite.console.streams import emit, emit_json, emit_table, say, terminal_width, warn
-from agentr_lite.console.text import clean
+from agentr_lite.console.streams import emit, emit_json, say, terminal_width, warn
 from agentr_lite.core.errors import (
     EXIT_FAILED,
     EXIT_SOME_TASKS_FAILED,
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from agentr_lite.study.jobs.cell_job import CellJob
     from agentr_lite.study.jobs.cells import Cell
     from agentr_lite.study.jobs.outcome import StudyOutcome
-    from agentr_lite.study.jobs.requirements import CheckedStudy
-    from agentr_lite.study.jobs.status import StudyStatus
     from agentr_lite.study.recipe import StudyRecipe
     from agentr_lite.study.writeup.document import Document
     from agentr_lite.study.writeup.writer import Writer
@@ -218,9 +216,9 @@ def study(
             )
     path = _database(db, recipe)
     if plan_only:
-        context.exit(_show_plan(recipe, path, cells, jobs, probes=not no_probe, as_json=as_json))
+        context.exit(show_plan(recipe, path, cells, jobs, probes=not no_probe, as_json=as_json))
     if status_only:
-        _show_status(path, recipe, cells, jobs, as_json)
+        show_status(path, recipe, cells, jobs, as_json)
         return
     code = _write_study(request, recipe, cells, path, no_run=no_run, as_json=as_json)
     if code:
@@ -277,90 +275,6 @@ def _database(db: Path | None, recipe: StudyRecipe) -> Path:
     return default_database().with_name(f"{recipe.name.removesuffix('-quick')}.db")
 
 
-def _check(path: Path, status: StudyStatus) -> CheckedStudy:
-    """Check what the unfinished cells need; nothing is written."""
-    from agentr_lite.study.jobs.requirements import check_study
-
-    return check_study([entry.cell for entry in status.cells if entry.state != "done"], path)
-
-
-def _show_plan(
-    recipe: StudyRecipe,
-    path: Path,
-    cells: Sequence[Cell],
-    jobs: int,
-    *,
-    probes: bool,
-    as_json: bool,
-) -> int:
-    """Print the study and what was checked; returns the exit code that the study would have."""
-    import dataclasses
-
-    import yaml
-
-    from agentr_lite.cli.plan import (
-        finding_lines,
-        study_estimate_lines,
-        verdict_json,
-        verdict_line,
-    )
-    from agentr_lite.recipe.values import plain
-
-    status = _stored_status(path, recipe, cells)
-    checked, estimate = _check(path, status), None
-    if probes:
-        from agentr_lite.study.jobs.estimate import estimated_study
-
-        checked, estimate = estimated_study(checked, status.cells, jobs=jobs)
-    data = plain(dataclasses.asdict(recipe))
-    refusal = checked.refusal
-    if as_json:
-        timed = {"estimate": None if estimate is None else estimate.to_json()}
-        emit_json({**data, **timed, **verdict_json(checked.findings, refusal)})
-    else:
-        emit(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip("\n"))
-        # Comments, so that the output is a study's file.
-        lines = ["checked:", *finding_lines(checked.findings)]
-        lines += study_estimate_lines(estimate) if estimate is not None else []
-        lines.append(verdict_line(refusal, "study"))
-        for line in lines:
-            emit(f"# {clean(line, keep='')}")
-    return 0 if refusal is None else refusal.exit_code
-
-
-def _show_status(
-    path: Path, recipe: StudyRecipe, cells: Sequence[Cell], jobs: int, as_json: bool
-) -> None:
-    from agentr_lite.study.jobs.status import status_json, status_rows
-
-    status = _stored_status(path, recipe, cells)
-    if as_json:
-        emit_json(status_json(status, jobs))
-        return
-    emit_table(
-        ["cell", "by seed", "spent", "to go", "note"],
-        status_rows(status),
-        align=["left", "left", "right", "right", "left"],
-        keep=["cell"],
-        hide=["spent"],
-    )
-    say(status.summary(jobs))
-
-
-def _stored_status(path: Path, recipe: StudyRecipe, cells: Sequence[Cell]) -> StudyStatus:
-    """How far some cells of a study are, by a database that need not exist."""
-    from agentr_lite.store.files import database_exists
-    from agentr_lite.study.jobs.cells import study_cells
-    from agentr_lite.study.jobs.status import study_status
-
-    if not database_exists(path):
-        return study_status(None, study_cells(recipe), shown=cells)
-    from agentr_lite.store import Store
-
-    with Store.open_to_read(path) as store:
-        return study_status(store, study_cells(recipe), shown=cells)
-
-
 def _write_study(
     request: _Request,
     recipe: StudyRecipe,
@@ -377,7 +291,7 @@ def _write_study(
     from agentr_lite.study.writeup.writer import Writer
 
     if not no_run:
-        _check(path, _stored_status(path, recipe, cells)).permit()
+        check_cells(path, stored_status(path, recipe, cells)).permit()
     with Store.open_to_read(path) if no_run else opened_for_work(path) as store:
         target = request.out or path.parent / recipe.name
         command = shlex.join(["agentr-lite", *request.words(whole=False)])

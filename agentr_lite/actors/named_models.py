@@ -100,12 +100,16 @@ def drop(name: str) -> None:
     Raises:
         ModelError: there is none.
     """
+    unknown = ModelError(
+        f"no model is called '{name}'", hint="`agentr-lite models list` lists the models."
+    )
+    # A lock leaves a file, and a refused command leaves nothing.
+    if name not in entries():
+        raise unknown
     with _locked():
         rest = entries()
         if rest.pop(name, None) is None:
-            raise ModelError(
-                f"no model is called '{name}'", hint="`agentr-lite models list` lists the models."
-            )
+            raise unknown
         _write(rest)
 
 

@@ -83,7 +83,7 @@ class TestValues:
             assert all(own.meaning for own in declared.values())
 
     def test_every_number_has_a_range(self) -> None:
-        numeric = (int, float, tuple[float, ...])
+        numeric = (int, float, tuple[float, ...], tuple[int, ...])
         for key, (hint, own) in keys().items():
             if hint in numeric:
                 assert own.low is not None and own.high is not None and own.low < own.high, key
@@ -103,6 +103,9 @@ class TestValues:
         plain: dict[str, Any] = {group: {name: value}} if group else {name: value}
         if group == "env":
             plain = {"env": {"textcraft": {name: value}}}
+        if key == "imitation.further":
+            # It has a number for each round.
+            plain["rounds"] = 1
         if allowed(value):
             assert recipe_from_dict(plain)
         else:

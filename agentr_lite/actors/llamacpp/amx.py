@@ -8,12 +8,12 @@ So the kernels are tried once, in a child process, against the plain ones.
 
 from __future__ import annotations
 
-import contextlib
 from functools import cache
 from pathlib import Path
 
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp.library import library_files, system_info
+from agentr_lite.actors.llamacpp.remembered import remember, remembered
 from agentr_lite.core.child import Child, ChildLost
 from agentr_lite.core.config import home
 
@@ -33,19 +33,13 @@ def repacks() -> bool:
     """Whether llama.cpp may rearrange quantized weights for its faster kernels, AMX among them."""
     if not has_amx():
         return True
-    digest = "".join(file_sha256(file) for file in library_files("ggml-cpu"))
-    known = {f"{digest[:16]} {word}": word == _RIGHT for word in (_RIGHT, _WRONG)}
-    with contextlib.suppress(OSError):
-        for line in tried_libraries().read_text("utf-8", "replace").splitlines():
-            if line in known:
-                return known[line]
+    libraries = " ".join(dict.fromkeys(map(file_sha256, library_files("ggml-cpu"))))
+    known = remembered(tried_libraries())
+    for word in (_RIGHT, _WRONG):
+        if f"{libraries} {word}" in known:
+            return word == _RIGHT
     right = _try()
-    with contextlib.suppress(OSError):
-        # A home that cannot be written costs another trial, no more.
-        home().mkdir(parents=True, exist_ok=True)
-        # Appending less than a page is one step, whoever else does it.
-        with tried_libraries().open("a", encoding="utf-8") as file:
-            file.write(f"{digest[:16]} {_RIGHT if right else _WRONG}\n")
+    remember(tried_libraries(), f"{libraries} {_RIGHT if right else _WRONG}")
     return right
 
 

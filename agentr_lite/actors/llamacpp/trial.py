@@ -11,6 +11,7 @@ from pathlib import Path
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp.gguf_header import read_header
 from agentr_lite.actors.llamacpp.library import library_version
+from agentr_lite.actors.llamacpp.remembered import remember, remembered
 from agentr_lite.core.child import Child, ChildLost
 from agentr_lite.core.config import home
 from agentr_lite.core.errors import ModelError
@@ -49,7 +50,7 @@ def check_opens(path: Path, adapter: Path | None = None) -> None:
         return
     names = [file_sha256(file) for file in (path, adapter) if file is not None]
     line = " ".join([*names, library_version()])
-    if line in _opened or line in _remembered():
+    if line in _opened or line in remembered(opened_files()):
         _opened.add(line)
         return
     with_adapter = f" with {path}" if adapter else ""
@@ -61,7 +62,7 @@ def check_opens(path: Path, adapter: Path | None = None) -> None:
             hint="It is damaged, or made for another llama.cpp. Download or convert it again.",
         ) from error
     _opened.add(line)
-    _remember(line)
+    remember(opened_files(), line)
 
 
 def note_made(path: Path) -> None:
@@ -83,21 +84,3 @@ def _try(path: Path, adapter: Path | None) -> None:
     if refusal is not None:
         message, hint = refusal
         raise ModelError(message, hint=hint)
-
-
-def _remembered() -> list[str]:
-    try:
-        return opened_files().read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return []  # none yet; or unreadable, and the file is opened once more
-
-
-def _remember(line: str) -> None:
-    path = opened_files()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Appending less than a page is one step, whoever else does it.
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
-    except OSError:
-        return  # a home that cannot be written costs another trial, no more

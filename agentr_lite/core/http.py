@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
@@ -42,6 +43,17 @@ _READ_S = 30.0
 """Of a download: without any byte."""
 _PIECE = 1 << 20
 """Bytes that are decompressed at a time."""
+
+
+def is_base_address(text: str) -> bool:
+    """Whether a text is ``http[s]://HOST[:PORT][/PATH]``, to which paths can be added."""
+    try:
+        parts = urlsplit(text)
+        wrong = parts.scheme not in ("http", "https") or not parts.hostname
+        # Reading the port raises an error if it is not a number.
+        return not (wrong or parts.port == 0 or parts.query or parts.fragment)
+    except ValueError:
+        return False
 
 
 class Unacceptable(httpx.RequestError):

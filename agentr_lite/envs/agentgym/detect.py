@@ -6,6 +6,7 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from agentr_lite.core import http
 from agentr_lite.core.errors import UsageError
 from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.envs.agentgym.profiles import (
@@ -38,14 +39,7 @@ def parse_address(address: str) -> Address:
     Raises:
         UsageError: the text is not the address of a server.
     """
-    try:
-        parts = urlsplit(address)
-        bad = parts.scheme not in ("http", "https") or not parts.hostname
-        # Reading the port raises an error if it is not a number.
-        bad = bad or parts.port == 0 or bool(parts.query or parts.fragment)
-    except ValueError:
-        bad = True
-    if bad:
+    if not http.is_base_address(address):
         raise UsageError(
             f"'{without_login(address)}' is not the address of an AgentGym server",
             hint="It has the form agentgym+http://HOST:PORT[/KIND].",

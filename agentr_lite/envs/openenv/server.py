@@ -52,20 +52,12 @@ def parse_address(address: str) -> str:
     Raises:
         UsageError: the text is not the address of a server.
     """
-    try:
-        parts = urlsplit(address)
-        bad = parts.scheme not in ("http", "https") or not parts.hostname
-        # Reading the port raises an error if it is not a number.
-        bad = bad or parts.port == 0 or bool(parts.query or parts.fragment)
-        secret = parts.username is not None
-    except ValueError:
-        bad, secret = True, False
-    if bad:
+    if not http.is_base_address(address):
         raise UsageError(
             f"'{Secrets([]).in_message(address)}' is not the address of an OpenEnv server",
             hint="It has the form openenv+http://HOST:PORT.",
         )
-    if secret:
+    if urlsplit(address).username is not None:
         raise UsageError(
             "the address of an OpenEnv server must not hold a user name or a password",
             hint="It is stored with the run.",

@@ -17,7 +17,7 @@ from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs import actors
 from agentr_lite.runs.claim import claimed
 from agentr_lite.runs.equipment import adapter_in_use, adapter_path, check_same_model
-from agentr_lite.runs.stages.splice_rows import save_judged
+from agentr_lite.runs.stages.splice_rows import judgement_row, save_judged
 from agentr_lite.splice.critic import Critic
 from agentr_lite.splice.judging import JudgedStep, TreeInput, judge_failed_tree
 from agentr_lite.store import Store, trees
@@ -90,21 +90,8 @@ class TreeCritic:
             note = _save(store, tree, recipe, critic, judged)
             if not note:
                 return CriticAnswer(list_judgements(store, run.id, tree_id=tree_id))
-            return CriticAnswer(
-                [
-                    JudgementRow(
-                        0,
-                        item.step,
-                        item.node_idx,
-                        item.judged.verdict,
-                        critic,
-                        scores=item.judged.log_likelihoods,
-                        reason=item.judged.reason,
-                    )
-                    for item in judged
-                ],
-                note,
-            )
+            # No trajectory is stored for them.
+            return CriticAnswer([judgement_row(item, critic, 0) for item in judged], note)
 
     def close(self) -> None:
         """Free the model."""

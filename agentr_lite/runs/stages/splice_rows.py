@@ -87,20 +87,28 @@ def save_judged(
     """
     splices.save_judgements(
         store,
-        [
-            JudgementRow(
-                path_ids[item.bad_leaf],
-                item.step,
-                item.node_idx,
-                item.judged.verdict,
-                critic,
-                scores=item.judged.log_likelihoods,
-                reason=item.judged.reason,
-            )
-            for item in judged
-        ],
+        [judgement_row(item, critic, path_ids[item.bad_leaf]) for item in judged],
     )
     trees.add_calls(store, run_id, round_index, "judge", _judge_calls(judged), tree_id=tree_id)
+
+
+def judgement_row(item: JudgedStep, critic: Critic, trajectory_id: int) -> JudgementRow:
+    """A verdict as a row.
+
+    Args:
+        item: the verdict.
+        critic: how the model was asked.
+        trajectory_id: of the judged trajectory.
+    """
+    return JudgementRow(
+        trajectory_id,
+        item.step,
+        item.node_idx,
+        item.judged.verdict,
+        critic,
+        scores=item.judged.log_likelihoods,
+        reason=item.judged.reason,
+    )
 
 
 def _save_revision(

@@ -67,9 +67,7 @@ def environment_plot(results: EnvResults) -> str | None:
         ),
         *_panels([(m.title, _by_round(results, methods, m)) for m in _BEHAVIOUR]),
     ]
-    legend = [(results.labels.get(BASE, BASE), _BASE_COLOUR)]
-    legend += [(results.labels[method], index) for index, method in enumerate(methods)]
-    return sheet(panels, legend, label=f"Results in {results.env}, by round and method")
+    return sheet(panels, _legend(results), label=f"Results in {results.env}, by round and method")
 
 
 def outcome_plot(results: EnvResults) -> str | None:
@@ -86,9 +84,13 @@ def outcome_plot(results: EnvResults) -> str | None:
         return None
     measures = (results.main, results.recovery)
     panels = _panels([(m.title, _by_round(results, methods, m)) for m in measures])
-    legend = [(results.labels.get(BASE, BASE), _BASE_COLOUR)]
-    legend += [(results.labels[method], index) for index, method in enumerate(methods)]
-    return sheet(panels, legend, label=f"Outcome and recovery in {results.env}, by round")
+    return sheet(panels, _legend(results), label=f"Outcome and recovery in {results.env}, by round")
+
+
+def _legend(results: EnvResults) -> list[tuple[str, int]]:
+    """The base and the methods, with their colours."""
+    methods = [(results.labels[method], index) for index, method in enumerate(results.methods)]
+    return [(results.labels.get(BASE, BASE), _BASE_COLOUR), *methods]
 
 
 def _panels(drawn: Sequence[tuple[str, Markup | None]]) -> list[tuple[str, Markup]]:

@@ -23,6 +23,7 @@ from agentr_lite.actors.llamacpp.scheduler import Job, Sample, Scheduler
 from agentr_lite.actors.llamacpp.stream_lane import StreamLane
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
+from tests.support.crafting_chat import chat
 from tests.support.tiny_gguf import TinyShape, write_tiny_adapter, write_tiny_model
 
 CONTEXT = 256
@@ -48,17 +49,6 @@ def actor(shared_actor: LlamaCppActor) -> LlamaCppActor:
     shared_actor.use_adapter(None)
     shared_actor.reset_cache()
     return shared_actor
-
-
-def chat(index: int = 0, turns: int = 0) -> list[Message]:
-    messages: list[Message] = [
-        {"role": "system", "content": "You are given crafting commands."},
-        {"role": "user", "content": f"Goal: craft {index} stone pickaxe. Got {index * 7} planks."},
-    ]
-    for turn in range(turns):
-        messages.append({"role": "assistant", "content": f"Action: get {turn} stick"})
-        messages.append({"role": "user", "content": f"Got {turn} stick"})
-    return messages
 
 
 def requests(count: int, samples: int = 4, **sampling: float) -> list[GenerateRequest]:

@@ -24,6 +24,7 @@ from agentr_lite.actors.llamacpp.stream_lane import StreamLane
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
 from tests.support.command_line import Call
+from tests.support.crafting_chat import chat
 from tests.support.tiny_hybrids import FAMILIES, tiny_shape, write_tiny_hybrid
 
 CONTEXT = 256
@@ -49,17 +50,6 @@ def actor(shared_actor: LlamaCppActor) -> LlamaCppActor:
     shared_actor.use_adapter(None)
     shared_actor.reset_cache()
     return shared_actor
-
-
-def chat(index: int = 0, turns: int = 0) -> list[Message]:
-    messages: list[Message] = [
-        {"role": "system", "content": "You are given crafting commands."},
-        {"role": "user", "content": f"Goal: craft {index} stone pickaxe. Got {index * 7} planks."},
-    ]
-    for turn in range(turns):
-        messages.append({"role": "assistant", "content": f"Action: get {turn} stick"})
-        messages.append({"role": "user", "content": f"Got {turn} stick"})
-    return messages
 
 
 def requests(count: int, samples: int = 3, temperature: float = 1.0) -> list[GenerateRequest]:

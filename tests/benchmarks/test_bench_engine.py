@@ -8,7 +8,6 @@ import random
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from benchmarks.growth import grown
 from benchmarks.llama_tools import find_server, find_tools
 from benchmarks.replay import Settings
 from benchmarks.workload import RECORDED, Call, Workload
+from tests.support.class_evaluations import counted_evaluations
 from tests.support.tiny_gguf import write_tiny_model
 
 CONTEXT = 256
@@ -126,17 +126,7 @@ def test_a_small_budget_decodes_or_restores_more(model: Path) -> None:
 def test_what_the_class_evaluates_is_foreseen(
     model: Path, fresh: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from llama_cpp import Llama
-
-    evaluated = 0
-    evaluate = Llama.eval
-
-    def counting(self: Any, tokens: Any) -> None:
-        nonlocal evaluated
-        evaluated += len(tokens)
-        evaluate(self, tokens)
-
-    monkeypatch.setattr(Llama, "eval", counting)
+    evaluated = counted_evaluations(monkeypatch)
     measured = replay.high_level(
         model,
         small_search(),
@@ -147,7 +137,7 @@ def test_what_the_class_evaluates_is_foreseen(
         limit_seconds=1000,
     )
     assert measured.run == 1
-    assert measured.decoded_tokens == evaluated
+    assert measured.decoded_tokens == evaluated()
 
 
 def test_what_was_not_run_is_estimated(model: Path) -> None:

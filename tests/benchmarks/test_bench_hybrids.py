@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from benchmarks import replay
 from benchmarks.hybrids import LFM2_350M, QWEN3_5_0_8B, HybridShape, tensors
 from benchmarks.replay import Settings
 from tests.benchmarks.test_bench_engine import small_search
+from tests.support.class_evaluations import counted_evaluations
 from tests.support.tiny_hybrids import write_tiny_hybrid
 
 CONTEXT = 256
@@ -43,17 +43,7 @@ def test_the_deterministic_engine_plays_it_too(model: Path) -> None:
 def test_the_class_evaluates_every_prompt_again(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from llama_cpp import Llama
-
-    evaluated = 0
-    evaluate = Llama.eval
-
-    def counting(self: Any, tokens: Any) -> None:
-        nonlocal evaluated
-        evaluated += len(tokens)
-        evaluate(self, tokens)
-
-    monkeypatch.setattr(Llama, "eval", counting)
+    evaluated = counted_evaluations(monkeypatch)
     measured = replay.high_level(
         model,
         small_search(),
@@ -64,7 +54,7 @@ def test_the_class_evaluates_every_prompt_again(
         limit_seconds=600,
     )
     assert measured.run == 1
-    assert measured.decoded_tokens == evaluated
+    assert measured.decoded_tokens == evaluated()
 
 
 @pytest.mark.parametrize(

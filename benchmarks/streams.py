@@ -12,14 +12,19 @@ the drawing of tokens included. The answers agree except where a near tie is rou
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentr_lite.actors.base import GenerateRequest, Sampling
+from agentr_lite.actors.llamacpp import actor as actor_module
+from agentr_lite.actors.llamacpp import context as context_module
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
+from agentr_lite.actors.llamacpp.attention import attention_kernel
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.scheduler import Counters
 from agentr_lite.actors.registry import resolve_model
@@ -90,21 +95,22 @@ def main() -> None:
     openings = [f"{env.instructions()}\n{env.reset(task, seed=0)[0]}" for task in tasks]
     # A search's nodes stay in play, so the caches are planned for more than its conversations.
     live = len(tasks) * options.context * (1 if options.samples == 1 else options.turns * 3)
-    players = [
-        Player(
-            name,
-            LlamaCppActor(
-                options.model or resolve_model("starter").gguf,
-                context_tokens=options.context,
-                live_tokens=live,
-                n_threads=options.threads,
-                tuned=False,
-                streams=streams,
-            ),
-            [[{"role": "user", "content": opening}] for opening in openings],
-        )
-        for name, streams in (("shared caches", False), ("streams", True))
-    ]
+    players = []
+    for kernel in (False, True):
+        with _attention(kernel):
+            for name, streams in (("shared caches", False), ("streams", True)):
+                actor = LlamaCppActor(
+                    options.model or resolve_model("starter").gguf,
+                    context_tokens=options.context,
+                    live_tokens=live,
+                    n_threads=options.threads,
+                    tuned=False,
+                    streams=streams,
+                )
+                talks: list[list[Message]] = [
+                    [{"role": "user", "content": opening}] for opening in openings
+                ]
+                players.append(Player(name + ", our attention" * kernel, actor, talks))
     for turn in range(options.turns):
         for player in players:
             player.play(turn, options)
@@ -145,10 +151,24 @@ def main() -> None:
                 f"{rate / base:.2f}",
             ]
         )
-    same = sum(a == b for a, b in zip(players[0].answers, players[1].answers, strict=True))
-    tables.note(f"{same} of {len(players[0].answers)} answers are the same.")
+    for player in players[1:]:
+        same = sum(a == b for a, b in zip(players[0].answers, player.answers, strict=True))
+        tables.note(f"{player.name}: {same} of {len(player.answers)} answers are the first's.")
     for player in players:
         player.actor.close()
+
+
+@contextlib.contextmanager
+def _attention(ours: bool) -> Iterator[None]:
+    """Within: new actors compute attention by our kernel, or by llama.cpp's."""
+    found = attention_kernel
+    for module in (actor_module, context_module):
+        module.attention_kernel = found if ours else lambda: None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module in (actor_module, context_module):
+            module.attention_kernel = found  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
-from agentr_lite.actors.mlx.blas import compiled_library, products_by, use_fast_blas
+from agentr_lite.actors.mlx.blas import products_by, use_fast_blas
+from agentr_lite.core.compiled import compiled_library
 from agentr_lite.core.errors import UsageError
 
 PACKAGE = "onednn-cpu-gomp"

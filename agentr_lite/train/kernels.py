@@ -21,7 +21,8 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from agentr_lite.actors.mlx.blas import compiled_library, use_fast_blas
+from agentr_lite.actors.mlx.blas import use_fast_blas
+from agentr_lite.core.compiled import compiled_library
 from agentr_lite.train.packing import Branch
 
 _FLAGS = ("-O3", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math")

@@ -12,6 +12,7 @@ import pytest
 
 from agentr_lite.actors.chat.encoder import ChatEncoder, History, RewrittenTurns
 from agentr_lite.actors.mlx.blas import use_fast_blas
+from agentr_lite.core.compiled import compiled_library
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.messages import Message
 from agentr_lite.train.batches import (
@@ -273,10 +274,8 @@ def test_fast_blas_gives_the_right_product() -> None:
 def test_fast_blas_explains_a_missing_compiler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agentr_lite.actors.mlx import blas as mlx_blas
-
     monkeypatch.setenv("CC", str(tmp_path / "no-such-compiler"))
     monkeypatch.setenv("AGENTR_LITE_HOME", str(tmp_path))
     with pytest.raises(OSError, match="no-such-compiler"):
-        mlx_blas.compiled_library("some", "int some;")
+        compiled_library("some", "int some;")
     assert not list((tmp_path / "cache").iterdir())

@@ -23,10 +23,11 @@ from agentr_lite.actors.base import (
 from agentr_lite.actors.chat.encoder import ChatEncoder, History, Prompt
 from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import tuning
+from agentr_lite.actors.llamacpp.attention import attention_kernel
 from agentr_lite.actors.llamacpp.grammar import Constrained
 from agentr_lite.actors.llamacpp.isolated import IsolatedLane, IsolatedStreamLane
 from agentr_lite.actors.llamacpp.lanes import Lanes
-from agentr_lite.actors.llamacpp.library import gpus, library_version, uses_gpu
+from agentr_lite.actors.llamacpp.library import gpus, library_version
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.plan import plan_isolated, plan_lanes
 from agentr_lite.actors.llamacpp.sampler import Chooser, Forced, make_chooser
@@ -112,7 +113,7 @@ class LlamaCppActor(Actor):
             self._context_tokens = context_tokens
             self._encoder = self._weights.encoder
             self._threads = n_threads or physical_cores()
-            on_gpu = uses_gpu() and n_gpu_layers != 0
+            on_gpu = model.on_gpu
             self._gpus = [gpu.name for gpu in gpus()] if on_gpu else []
             plan = plan_lanes(
                 model,
@@ -123,6 +124,8 @@ class LlamaCppActor(Actor):
                 n_threads=self._threads,
                 streams=False if deterministic else streams,
             )
+            if not on_gpu and attention_kernel():
+                plan = plan.with_attention_kernel(self._threads)
             # The digest of a large file takes seconds: compute it only if anything is stored.
             self._tuning = (
                 tuning.stored(file_sha256(path)) if tuned and tuning.any_stored() else None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from agentr_lite.actors.llamacpp.attention import Attention, attention_kernel
 from agentr_lite.actors.llamacpp.library import clear_errors, last_error, load_library
 from agentr_lite.actors.llamacpp.plan import SEQUENCES
 from agentr_lite.actors.llamacpp.segments import CellBytes
@@ -36,6 +37,7 @@ class Context:
         stream_cells: tokens that the cache holds for one sequence.
         n_batch: most tokens in one ``decode``.
         sequences: number of sequence ids; they run from 0 to ``sequences - 1``.
+        attention: the kernel of our own that computes narrow batches; None: llama.cpp's.
     """
 
     def __init__(
@@ -58,8 +60,9 @@ class Context:
             n_cells: least number of tokens that the cache holds; llama.cpp rounds up.
             n_batch: most tokens in one ``decode``; at least 256.
             n_threads: threads for decoding and prefill.
-            flash_attention: its CPU kernel sums in half precision, and differently for narrow and
-                for wide batches.
+            flash_attention: on a CPU, narrow batches are computed by the kernel of ``attention``.
+                Where there is none, llama.cpp's sums in half precision, and differently for
+                narrow and for wide batches.
             n_ubatch: tokens computed at once; default: 256, or 512 with flash attention.
             sequences: number of ids, at most 255. llama.cpp looks at each pair of them for every
                 batch; with 255 ids, this takes a tenth of a very small model's time.
@@ -98,6 +101,12 @@ class Context:
         if exact:
             params.type_k = params.type_v = lib.GGML_TYPE_F32
         params.no_perf = True
+        self.attention = None
+        own = attention_kernel() if flash_attention and not (exact or model.on_gpu) else None
+        if own:
+            self.attention = Attention(own, n_threads)
+            params.cb_eval = self.attention.callback
+            params.cb_eval_user_data = self.attention.data
         clear_errors()
         self.handle = lib.llama_init_from_model(model.handle, params)
         if not self.handle:
@@ -119,6 +128,8 @@ class Context:
         if self.handle:
             self._lib.llama_free(self.handle)
             self.handle = None
+            if self.attention:
+                self.attention.close()
 
     def decode(
         self,
@@ -205,6 +216,8 @@ class Context:
     def use_threads(self, count: int) -> None:
         """Compute with ``count`` threads from now on."""
         self._lib.llama_set_n_threads(self.handle, count, count)
+        if self.attention:
+            self.attention.use_threads(count)
 
     def save(self, sequence: int, start: int, end: int) -> CellBytes:
         """A copy of ``sequence``'s cells at positions [start, end), of both keys and values.

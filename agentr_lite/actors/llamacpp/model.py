@@ -62,6 +62,7 @@ class Model:
         recurrent: whether some layers keep a state of the whole text instead of each token's keys
             and values. Such a state can be copied and saved, but nothing can be taken back from it.
         has_cells: whether some layers keep keys and values.
+        on_gpu: whether a GPU may compute something.
         vocab: ``llama_vocab *``, the model's own.
     """
 
@@ -93,6 +94,7 @@ class Model:
         clear_errors()
         params = lib.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
+        self.on_gpu = uses_gpu() and n_gpu_layers != 0
         if n_gpu_layers == 0:
             # Without layers, llama.cpp would still compute large batches on a GPU. An empty list of
             # devices, which ends with NULL, leaves none.

@@ -11,19 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import importlib.util
-import os
 import subprocess
 import sys
-import sysconfig
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from agentr_lite.core.config import home
+from agentr_lite.core.compiled import compiled_library
 
 # numpy's OpenBLAS takes 64-bit integers; MLX passes 32-bit ones.
 _SHIM_SOURCE = """\
@@ -113,41 +109,6 @@ def _packages_dirs(package: str) -> list[Path]:
 
 def _beside(folders: list[Path], pattern: str) -> list[Path]:
     return [file for folder in folders for file in sorted(folder.glob(pattern))]
-
-
-def compiled_library(name: str, source: str, flags: Sequence[str] = ("-O2",)) -> Path:
-    """A library of our own C code, from the cache or compiled now.
-
-    Args:
-        name: beginning of the file's name.
-        source: the code.
-        flags: for the compiler; ``-march=native`` is none of them, because the cache may be
-            shared with other machines.
-
-    Raises:
-        OSError: there is no compiler, or the folder is not writable.
-        subprocess.SubprocessError: the compiler fails.
-    """
-    digest = hashlib.sha256(" ".join([*flags, source]).encode()).hexdigest()[:12]
-    folder = home() / "cache"
-    library = folder / f"{name}_{sysconfig.get_platform()}_{digest}.so"
-    if library.exists():
-        return library
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        path = Path(scratch) / f"{name}.c"
-        path.write_text(source)
-        made = Path(scratch) / f"{name}.so"
-        compiler = os.environ.get("CC", "cc")
-        subprocess.run(
-            [compiler, "-shared", "-fPIC", *flags, "-o", str(made), str(path), "-lm"],
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
-        # Renaming is atomic, so another process never loads a partial library.
-        made.replace(library)
-    return library
 
 
 def _one_line(error: Exception) -> str:

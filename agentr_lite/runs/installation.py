@@ -87,6 +87,7 @@ def _packages() -> list[Finding]:
 
 def _processor() -> list[Finding]:
     from agentr_lite.actors.llamacpp.amx import has_amx, repacks
+    from agentr_lite.actors.llamacpp.attention import attention_kernel
     from agentr_lite.actors.llamacpp.library import gpus, system_info
     from agentr_lite.actors.llamacpp.machine import physical_cores
 
@@ -100,6 +101,8 @@ def _processor() -> list[Finding]:
         if not repacks():
             use = "not used: llama.cpp's AMX kernels are wrong in this build"
         findings.append(Finding("AMX", "ok", use))
+    kernel = "our own kernel" if attention_kernel() else "llama.cpp's kernel, which is slower"
+    findings.append(Finding("attention", "ok", f"on the processor: {kernel}"))
     cards = [
         f"{gpu.name}, {gpu.free_bytes / 2**30:.1f} of {gpu.total_bytes / 2**30:.1f} GiB free"
         for gpu in gpus()

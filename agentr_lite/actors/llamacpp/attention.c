@@ -34,7 +34,6 @@ INLINE Vector halves(const uint16_t *x) {
   return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)x));
 }
 INLINE Vector fused(Vector a, Vector b, Vector sum) { return _mm512_fmadd_ps(a, b, sum); }
-INLINE Vector scaled(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
 INLINE Vector four(const Vector *x) {
   /* Each quarter of the result: the sums of this quarter of x[0], x[1], x[2] and x[3]. */
   Vector a = _mm512_add_ps(_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1]));
@@ -60,7 +59,6 @@ INLINE Vector halves(const uint16_t *x) {
   return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
 }
 INLINE Vector fused(Vector a, Vector b, Vector sum) { return _mm256_fmadd_ps(a, b, sum); }
-INLINE Vector scaled(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
 INLINE Vector four(const Vector *x) {
   return _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
 }
@@ -80,7 +78,6 @@ INLINE Vector halves(const uint16_t *x) {
   return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x)));
 }
 INLINE Vector fused(Vector a, Vector b, Vector sum) { return vfmaq_f32(sum, a, b); }
-INLINE Vector scaled(Vector a, Vector b) { return vmulq_f32(a, b); }
 INLINE Vector sums(const Vector *x) {
   return vpaddq_f32(vpaddq_f32(x[0], x[1]), vpaddq_f32(x[2], x[3]));
 }

@@ -59,6 +59,8 @@ With `--json`, an error is `{"error": {"kind", "message", "hint"}}` on stdout.
 data directory |
 | `AGENTR_LITE_DB` | the database; `-d` overrides it |
 | `AGENTR_LITE_MODELS` | folder of downloaded models; default: `models` in the folder above |
+| `AGENTR_LITE_COMPILED` | folder of the kernels that are compiled on this machine, which several \
+homes may share; default: `cache` in the folder of `AGENTR_LITE_HOME` |
 | `AGENTR_LITE_API_KEY`, `AGENTR_LITE_SERVER_*` \
 | for models behind a server; see [models](models.md) |
 | `AGENTR_LITE_AGENTGYM_LOGIN` | `USER:PASSWORD` for AgentGym servers that ask for them |

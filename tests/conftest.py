@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # Child processes import the tests' own modules, too.
 _ROOT = str(Path(__file__).parents[1])
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
+# Each test has a home of its own, and compiling our C code takes seconds.
+os.environ["AGENTR_LITE_COMPILED"] = str(Path(_ROOT) / ".work" / "compiled")
 # Before any import: libgomp and the hub clients read these once.
 os.environ["OMP_WAIT_POLICY"] = "passive"
 os.environ["HF_HUB_OFFLINE"] = "1"

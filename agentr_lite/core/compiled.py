@@ -27,7 +27,7 @@ def compiled_library(name: str, source: str, flags: Sequence[str] = ("-O2",)) ->
         subprocess.SubprocessError: the compiler fails.
     """
     digest = hashlib.sha256(" ".join([*flags, source]).encode()).hexdigest()[:12]
-    folder = home() / "cache"
+    folder = Path(os.environ.get("AGENTR_LITE_COMPILED") or home() / "cache")
     library = folder / f"{name}_{sysconfig.get_platform()}_{digest}.so"
     if library.exists():
         return library

@@ -303,7 +303,7 @@ def test_without_it_llama_cpp_computes(
 ) -> None:
     if missing == "compiler":
         monkeypatch.setenv("CC", str(tmp_path / "no-such-compiler"))
-        monkeypatch.setenv("AGENTR_LITE_HOME", str(tmp_path))
+        monkeypatch.setenv("AGENTR_LITE_COMPILED", str(tmp_path))
     elif missing == "headers":
         monkeypatch.setattr(attention, "_headers", lambda: tmp_path / "ggml.h")
     else:

@@ -275,7 +275,7 @@ def test_fast_blas_explains_a_missing_compiler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", str(tmp_path / "no-such-compiler"))
-    monkeypatch.setenv("AGENTR_LITE_HOME", str(tmp_path))
+    monkeypatch.setenv("AGENTR_LITE_COMPILED", str(tmp_path / "cache"))
     with pytest.raises(OSError, match="no-such-compiler"):
         compiled_library("some", "int some;")
     assert not list((tmp_path / "cache").iterdir())

@@ -33,7 +33,7 @@ _LANES = ((50e6, 16, 4096), (_SMALL, 8, 2048))
 """(parameters, lanes, cells): the plan up to this many parameters; larger models get 1 or 2. A lane
 has at least the cells of one conversation."""
 _LANES_WITH_KERNEL = 4
-"""Lanes of a small model whose attention our own kernel computes. With 16 of them, a search with the
+"""Lanes of a small model whose attention our own kernel computes. With 16 of them, a search of the
 starter decodes 1.9 times as many prompt tokens as with 4, and takes 1.2 times as long."""
 _LITTLE_BYTES = 320 << 20
 """Caches up to this size are not made smaller where fewer tokens are in play."""

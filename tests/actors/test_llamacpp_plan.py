@@ -122,6 +122,17 @@ def test_a_medium_model_with_many_threads_keeps_its_lanes(smollm2: SmolLm2) -> N
     assert counts == [4, 4, 8, 8]
 
 
+def test_with_our_attention_lanes_are_few_and_large(model: Model, smollm2: SmolLm2) -> None:
+    for n_threads, small, medium in ((1, 4, 2), (2, 4, 2), (8, 8, 8)):
+        for sized, count in ((model, small), (smollm2, medium)):
+            plan = streams_of(sized, n_threads=n_threads, kernel=True)
+            assert (plan.count, plan.streams, plan.flash_attention) == (count, 0, True)
+            assert plan.parallel and plan.n_cells == planning._KERNEL_CELLS
+    assert streams_of(smollm2, kernel=True, streams=True).streams
+    few = streams_of(smollm2, kernel=True, live_tokens=4 * 2048)
+    assert few.count * few.n_cells * smollm2.header.cell_bytes() <= planning._LITTLE_BYTES
+
+
 def streams_of(model: Sized, **changes: Any) -> LanePlan:
     wanted: dict[str, Any] = {"context_tokens": 2048, "n_cells": None, "gpu": False, "n_threads": 2}
     return plan_lanes(model, **{"live_tokens": 500 * 2048, **wanted, **changes})

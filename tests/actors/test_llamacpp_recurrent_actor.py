@@ -272,9 +272,9 @@ def test_a_sequence_of_another_length_is_not_cut_silently(path: Path) -> None:
 
 def test_tuning_measures_streams(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrate, "PROMPT_TOKENS", 64)
-    monkeypatch.setattr(calibrate, "MICRO_BATCHES", (128, 256))
+    monkeypatch.setattr(calibrate, "MICRO_BATCHES", (256, 512))
     found = calibrate.calibrate(path, turns=1, n_threads=2)
-    assert {shape.micro_batch for shape in found.shapes} == {128, 256}
+    assert {shape.micro_batch for shape in found.shapes} == {256, 512}
     for shape in found.shapes:
         assert set(shape.decode) == set(calibrate.STREAM_WIDTHS)
         assert shape.prefill > 0 and min(shape.decode.values()) > 0

@@ -32,7 +32,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two shapes and short prompts: this is about what follows, not about figures."""
     monkeypatch.setattr(calibrate, "PROMPT_TOKENS", 64)
     monkeypatch.setattr(calibrate, "PREFIX_TOKENS", 32)
-    monkeypatch.setattr(calibrate, "MICRO_BATCHES", (256,))
+    monkeypatch.setattr(calibrate, "MICRO_BATCHES", (256, 512))
     monkeypatch.setattr(calibrate, "WIDTHS", (4, 32))
 
 

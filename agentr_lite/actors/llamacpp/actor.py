@@ -123,9 +123,8 @@ class LlamaCppActor(Actor):
                 gpu=on_gpu,
                 n_threads=self._threads,
                 streams=False if deterministic else streams,
+                kernel=not on_gpu and attention_kernel() is not None,
             )
-            if not on_gpu and attention_kernel():
-                plan = plan.with_attention_kernel(self._threads)
             # The digest of a large file takes seconds: compute it only if anything is stored.
             self._tuning = (
                 tuning.stored(file_sha256(path)) if tuned and tuning.any_stored() else None

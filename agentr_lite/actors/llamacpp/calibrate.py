@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agentr_lite.actors.llamacpp.attention import attention_kernel
 from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.library import uses_gpu
 from agentr_lite.actors.llamacpp.machine import physical_cores
@@ -125,6 +126,7 @@ def calibrate(
             gpu=gpu,
             n_threads=n_threads,
             streams=False,
+            kernel=not gpu and attention_kernel() is not None,
         )
         trees = max(1, _TREES // plan.count)
         # Each lane of a small model runs on one thread.

@@ -3,12 +3,15 @@
 The figures were measured on 2 CPU cores with llama.cpp of llama-cpp-python 0.3.36; see
 ``benchmarks/engine.py``. There, a model of 3M parameters decodes 4,400 tokens/s with two trees in a
 cache, 3,400 with four and 1,300 with sixteen, because an attention step reads the whole cache.
-Flash attention skips other trees' cells. But its CPU kernel is slower on a tree's own cells, so
-that a recorded search takes this model 1.8 times as long. A 0.5B model is best with wide batches:
-one cache with flash attention takes 72 s of processor time, four caches without it take 126 s.
+Our own kernel (``attention``) skips other trees' cells, so its lanes are few and large. What
+follows is for machines where it cannot be compiled. llama.cpp's flash attention skips those cells
+too. But its CPU kernel is slower on a tree's own cells, so that a recorded search takes this model
+1.8 times as long. A 0.5B model is best with wide batches: one cache with flash attention takes 72 s
+of processor time, four caches without it take 126 s.
 
-Conversations can have cells of their own instead, see ``plan_streams``. With SmolLM2-135M, they
-make evaluations 1.2 to 1.4 times as fast and searches 1.0 to 1.1 times (``benchmarks/streams.py``).
+Conversations can have cells of their own instead, see ``plan_streams``. Without our kernel, they
+make evaluations of SmolLM2-135M 1.2 to 1.4 times as fast, and searches 1.0 to 1.1 times. With it,
+both take the same time (``benchmarks/streams.py``), so only models with recurrent layers need them.
 """
 
 from __future__ import annotations
@@ -32,9 +35,13 @@ _SMALL = 200e6
 _LANES = ((50e6, 16, 4096), (_SMALL, 8, 2048))
 """(parameters, lanes, cells): the plan up to this many parameters; larger models get 1 or 2. A lane
 has at least the cells of one conversation."""
-_LANES_WITH_KERNEL = 4
-"""Lanes of a small model whose attention our own kernel computes. With 16 of them, a search of the
-starter decodes 1.9 times as many prompt tokens as with 4, and takes 1.2 times as long."""
+_KERNEL_LANES = ((50e6, 4), (_SMALL, 2))
+"""(parameters, lanes): the plan where our own kernel computes attention. It skips other trees'
+cells, so lanes may be few and large. Then more branches share a step, and fewer prefixes are
+computed in several lanes: with 16 lanes, a search of the starter decodes 1.9 times as many prompt
+tokens as with 4, and takes 1.2 times as long. There are no fewer lanes than threads."""
+_KERNEL_CELLS = 16_384
+"""Of each of these lanes."""
 _LITTLE_BYTES = 320 << 20
 """Caches up to this size are not made smaller where fewer tokens are in play."""
 _STREAMS = (50e6, _SMALL)
@@ -121,25 +128,6 @@ class LanePlan:
     state_bytes: int = 0
     """Bytes of each stream for the state of recurrent layers, beside its cells."""
 
-    def with_attention_kernel(self, n_threads: int) -> LanePlan:
-        """This plan where attention on the CPU has a kernel of our own (``attention``).
-
-        The kernel skips other trees' cells, so lanes may be few and large. Then more branches share
-        a step, and fewer prefixes are computed in several lanes.
-        """
-        if self.streams:
-            return replace(self, flash_attention=True)
-        count = min(self.count, max(_LANES_WITH_KERNEL, n_threads))
-        merged = self.count // count
-        return replace(
-            self,
-            flash_attention=True,
-            count=count,
-            n_cells=merged * self.n_cells,
-            spill_bytes=merged * self.spill_bytes,
-            sequences=min(merged * self.sequences, _MOST_SEQUENCES),
-        )
-
     def tuned(self, tuning: Tuning) -> LanePlan:
         """This plan with measured batch shapes; those of decoding do not concern streams."""
         if self.streams:
@@ -166,6 +154,7 @@ def plan_lanes(
     n_threads: int,
     live_tokens: int | None = None,
     streams: bool | None = None,
+    kernel: bool = False,
 ) -> LanePlan:
     """Choose lanes for a model.
 
@@ -178,14 +167,15 @@ def plan_lanes(
         live_tokens: most tokens of all conversations that are in play at a time; None: unknown.
             Evicted prefixes beyond these are those of conversations that are over.
         streams: whether each conversation gets cells of its own; None: if the model is of medium
-            size. There are none on a GPU or in a small memory. Models with recurrent layers
-            always have them.
+            size and there is no kernel. There are none on a GPU or in a small memory. Models with
+            recurrent layers always have them.
+        kernel: whether our own kernel computes attention on a CPU (``attention``).
 
     Raises:
         ModelError: one conversation does not fit the free memory.
     """
     if model.header.recurrent:
-        return plan_recurrent(
+        plan = plan_recurrent(
             model,
             context_tokens=context_tokens,
             n_cells=n_cells,
@@ -193,6 +183,7 @@ def plan_lanes(
             n_threads=n_threads,
             live_tokens=live_tokens,
         )
+        return replace(plan, flash_attention=gpu or kernel)
     cell = max(1, model.header.cell_bytes())
     affordable = int((_gpu_bytes() if gpu else available_bytes()) * _MEMORY_SHARE) // cell
     if affordable < context_tokens and n_cells is None:
@@ -225,8 +216,11 @@ def plan_lanes(
     # Two lanes with one thread each need not wait for each other after every operation. With
     # more threads, they would only read the weights twice.
     large = (2, _LARGE_CELLS // 2) if n_threads == 2 else (1, _LARGE_CELLS)
+    lanes: tuple[tuple[float, int, int], ...] = _LANES
+    if kernel:
+        lanes = tuple((limit, max(n, n_threads), _KERNEL_CELLS) for limit, n in _KERNEL_LANES)
     count, cells = next(
-        ((count, cells) for limit, count, cells in _LANES if model.n_params < limit), large
+        ((count, cells) for limit, count, cells in lanes if model.n_params < limit), large
     )
     # Idle prefixes wait in RAM, so a lane seldom holds more than the conversation that it computes.
     medium = _LANES[0][0] <= model.n_params < _SMALL
@@ -245,25 +239,36 @@ def plan_lanes(
         lends_threads=not small and count == 2,
         max_idle=int(worth * _IDLE) if spill else int(worth),
         cells_a_token=int(worth),
-        flash_attention=not small,
+        flash_attention=kernel or not small,
         spill_bytes=spill // count,
-        sequences=_FEW_SEQUENCES if small else _MOST_SEQUENCES,
+        sequences=_FEW_SEQUENCES if small and not kernel else _MOST_SEQUENCES,
     )
     if streams is None:
         # A sliding window was not measured.
         slides = model.header.architecture_value("attention.sliding_window")
         medium = _STREAMS[0] <= model.n_params < _STREAMS[1]
-        streams = medium and not slides and n_cells is None and live_tokens is not None
+        streams = medium and not (slides or kernel) and n_cells is None and live_tokens is not None
     if not streams:
         return plan
     most = None if live_tokens is None else -(-live_tokens // context_tokens)
     return plan_streams(
-        plan, cell=cell, context_tokens=context_tokens, n_threads=n_threads, most=most
+        plan,
+        cell=cell,
+        context_tokens=context_tokens,
+        n_threads=n_threads,
+        most=most,
+        kernel=kernel,
     )
 
 
 def plan_streams(
-    plan: LanePlan, *, cell: int, context_tokens: int, n_threads: int, most: int | None = None
+    plan: LanePlan,
+    *,
+    cell: int,
+    context_tokens: int,
+    n_threads: int,
+    most: int | None = None,
+    kernel: bool = False,
 ) -> LanePlan:
     """The plan for lanes whose conversations have cells of their own (``StreamLane``).
 
@@ -278,6 +283,7 @@ def plan_streams(
         context_tokens: longest conversation; a stream holds one.
         n_threads: threads of all lanes together.
         most: most conversations that are in play at a time; None: unknown.
+        kernel: whether our own kernel computes attention on a CPU.
 
     Returns:
         The plan, or ``plan`` itself if a lane would hold too few conversations to gain.
@@ -300,8 +306,8 @@ def plan_streams(
         # A large model's only lane uses all threads.
         parallel=plan.parallel and (several or not plan.lends_threads),
         lends_threads=plan.lends_threads and several,
-        # It would halve the speed, and there are no foreign cells to skip.
-        flash_attention=False,
+        # llama.cpp's would halve the speed, and there are no foreign cells to skip.
+        flash_attention=kernel,
         spill_bytes=budget // count - (streams + _BUFFERS) * size * cell,
         copy_bytes=_BUFFERS * size * cell,
         sequences=streams,

@@ -149,7 +149,7 @@ def test_the_command_measures_stores_and_forgets(model: Path, cli: Call) -> None
     code, out, _ = cli("doctor", "--tune", "--model", model, "--json")
     report = json.loads(out)
     assert report["best"].keys() == {"width", "micro_batch", "flash_attention"}
-    assert len(report["shapes"]) == 2
+    assert len(report["shapes"]) == 4
     assert json.loads(cli("doctor", "--untune", "--model", model, "--json")[1])["forgotten"]
     assert tuning.stored(file_sha256(model)) is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -327,11 +328,16 @@ class MlxActor(Actor):
         usage.decoded_prompt_tokens += counters.prefilled + counters.replayed - before
         usage.model_ms += (time.perf_counter() - started) * 1000.0
 
-    @staticmethod
-    def _computing() -> Any:
+    def _computing(self) -> Any:
+        from agentr_lite.actors.mlx.delta import delta_in_blocks
         from agentr_lite.actors.mlx.device import compiled_on_gpu_only
 
-        return compiled_on_gpu_only()
+        stack = contextlib.ExitStack()
+        stack.enter_context(compiled_on_gpu_only())
+        if self._device == "cpu":
+            # A GPU has kernels for it.
+            stack.enter_context(delta_in_blocks())
+        return stack
 
     def use_adapter(self, path: Path | None) -> None:
         """See ``Actor``; ``path`` is mlx-lm's adapter directory. A change empties the pool."""

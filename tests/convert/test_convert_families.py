@@ -11,9 +11,11 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
 from agentr_lite.actors.llamacpp.gguf_header import read_header
+from agentr_lite.cli.convert import convert
 from agentr_lite.convert import gguf_to_hf, lora_to_gguf
 from agentr_lite.convert.check import check_adapter, check_copy
 from agentr_lite.convert.gguf_to_hf import check_convertible, convert_to_hf
@@ -205,6 +207,17 @@ def test_layers_that_are_computed_again_give_the_same_gradient(pair: Pair, tmp_p
         weights.append(load_file(str(tmp_path / name / "adapters.safetensors")))
     for name, values in weights[0].items():
         np.testing.assert_allclose(values, weights[1][name], atol=1e-5, err_msg=name)
+
+
+def test_the_command_checks_an_adapter_on_an_unquantized_copy(tmp_path: Path) -> None:
+    _halve(write_shape(tmp_path / "m.gguf", trained_shape("qwen35")), tmp_path / "half.gguf")
+    convert_to_hf(tmp_path / "half.gguf", tmp_path / "hf")
+    names = modules(tmp_path / "hf")
+    adapter = write_adapter(tmp_path / "adapter", tmp_path / "hf", names, "language_model.")
+    arguments = ["adapter", str(adapter), "-o", str(tmp_path / "a.gguf"), "--check", "--exact"]
+    arguments += ["--base", str(tmp_path / "half.gguf"), "--mlx-base", str(tmp_path / "hf")]
+    result = CliRunner().invoke(convert, arguments, catch_exceptions=False)
+    assert result.exit_code == 0 and "qwen35 LoRA adapter" in result.stdout
 
 
 class TestOrder:

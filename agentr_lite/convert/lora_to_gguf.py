@@ -81,6 +81,9 @@ def base_info(base: Path) -> BaseInfo:
         return _info_from_directory(base)
     header = check_model_file(base)
     heads = header.architecture_value("attention.head_count")
+    linear = linear_heads(header)
+    if linear is not None and not linear.fit:
+        raise ModelError(f"{base} is damaged: its heads of linear attention do not fit together")
     return BaseInfo(
         architecture=header.architecture,
         layers=header.architecture_value("block_count"),
@@ -88,7 +91,7 @@ def base_info(base: Path) -> BaseInfo:
         kv_heads=header.architecture_value("attention.head_count_kv", heads),
         # ggml names the fastest dimension first.
         shapes={tensor.name: tensor.shape[::-1] for tensor in header.tensors},
-        linear=linear_heads(header),
+        linear=linear,
     )
 
 
@@ -342,6 +345,7 @@ def _linear_heads(config: Mapping[str, Any], architecture: str) -> LinearHeads |
         return None
     keys, values = (whole_number(config, f"linear_num_{side}_heads") for side in ("key", "value"))
     widths = (whole_number(config, f"linear_{side}_head_dim") for side in ("key", "value"))
-    if values % keys:
+    linear = LinearHeads(keys, values, *widths)
+    if not linear.fit:
         raise ValueError(f"{values} heads of values do not share {keys} heads of keys")
-    return LinearHeads(keys, values, *widths)
+    return linear

@@ -34,6 +34,12 @@ class LinearHeads:
     key_width: int
     value_width: int
 
+    @property
+    def fit(self) -> bool:
+        """Whether there are heads at all, and as many of values for each head of keys."""
+        sizes = (self.keys, self.values, self.key_width, self.value_width)
+        return min(sizes) > 0 and self.values % self.keys == 0
+
 
 @dataclass(frozen=True)
 class Order:

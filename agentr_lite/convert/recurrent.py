@@ -83,7 +83,7 @@ def check_recurrent(header: Header) -> None:
             raise ModelError(f"{path}: {ranks} heads do not divide {inner} numbers")
     linear = linear_heads(header)
     if linear is not None:
-        if linear.values % linear.keys:
+        if not linear.fit:
             raise ModelError(
                 f"{path}: {linear.values} heads of values do not share {linear.keys} heads of keys"
             )

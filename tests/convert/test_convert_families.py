@@ -17,11 +17,13 @@ from safetensors.numpy import load_file, save_file
 from agentr_lite.actors.llamacpp.gguf_header import read_header
 from agentr_lite.cli.convert import convert
 from agentr_lite.convert import gguf_to_hf, lora_to_gguf
+from agentr_lite.convert.cached import copy_of, has_copy, make_copy
 from agentr_lite.convert.check import check_adapter, check_copy
 from agentr_lite.convert.gguf_to_hf import check_convertible, convert_to_hf
 from agentr_lite.convert.logits import PIECE, LlamaCppLogits, MlxLogits
 from agentr_lite.convert.lora_to_gguf import base_info, check_adaptable, convert_adapter
 from agentr_lite.convert.orders import LinearHeads, Order, linear_order
+from agentr_lite.convert.recurrent import check_recurrent
 from agentr_lite.convert.vocabularies import check_vocabulary, tokenize
 from agentr_lite.core.errors import ModelError
 from agentr_lite.train.lora import train_lora
@@ -193,6 +195,22 @@ def test_a_training_gives_an_adapter_for_both(pair: Pair, tmp_path: Path) -> Non
     assert checked.passed and checked.effect_rms > 0.05 and checked.error_rms < pair.tolerance
 
 
+def test_pairs_share_no_prefix_where_layers_are_recurrent(pair: Pair) -> None:
+    from agentr_lite.train.mlx_session import Session
+
+    assert Session(pair.folder).takes_branches == pair.kind.startswith("gemma")
+
+
+def test_a_run_makes_the_weights_from_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTR_LITE_HOME", str(tmp_path / "home"))
+    file = write_shape(tmp_path / "m.gguf", trained_shape("lfm2"))
+    made = make_copy(file)
+    assert has_copy(file) and made == copy_of(file)
+    check_adaptable(made)
+
+
 def test_layers_that_are_computed_again_give_the_same_gradient(pair: Pair, tmp_path: Path) -> None:
     from agentr_lite.train import lora
     from agentr_lite.train.memory import MemoryPlan
@@ -263,6 +281,19 @@ class TestRefused:
         file = write_tiny_hybrid(tmp_path / "m.gguf", "nemotron_h")
         with pytest.raises(ModelError, match=r"'nemotron_h' cannot be taken.*qwen35"):
             check_convertible(file)
+
+    @pytest.mark.parametrize("keys", [0, 3])
+    def test_heads_that_do_not_fit_together(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: int
+    ) -> None:
+        file = write_shape(tmp_path / "m.gguf", trained_shape("qwen35"))
+        header = read_header(file)
+        wrong = replace(header, metadata={**header.metadata, "qwen35.ssm.group_count": keys})
+        monkeypatch.setattr(lora_to_gguf, "check_model_file", lambda path: wrong)
+        with pytest.raises(ModelError, match="do not fit together"):
+            base_info(file)
+        with pytest.raises(ModelError, match=r"heads|sizes"):
+            check_recurrent(wrong)
 
     @pytest.mark.parametrize("leave_out", ["blk.0.ssm_a", "blk.3.attn_q.weight"])
     def test_a_missing_tensor(self, tmp_path: Path, leave_out: str) -> None:

@@ -80,8 +80,8 @@ def adapter(
     """Convert ADAPTER, an mlx-lm LoRA adapter, for llama.cpp.
 
     ADAPTER is the directory that mlx-lm's training wrote, or its adapters.safetensors with
-    adapter_config.json beside it. Adapters of llama, qwen2, qwen3 and gemma models can be
-    converted, on all layers or on some.
+    adapter_config.json beside it. Adapters of llama, qwen2, qwen3, Qwen3.5, LFM2, Granite 4 and
+    gemma models can be converted, on all layers or on some.
     """
     from agentr_lite.console.streams import emit, emit_json
     from agentr_lite.convert.adapter_check import compare_adapter
@@ -188,8 +188,9 @@ def model(
 ) -> None:
     """Convert MODEL, a directory in Hugging Face's or MLX's format, to a GGUF file.
 
-    A GGUF file (llama, qwen2, qwen3, gemma, gemma2 or gemma3) is converted to such a directory: the
-    matrices are dequantized, the tokenizer and the chat template are included.
+    A GGUF file (llama, qwen2, qwen3, qwen35, lfm2, granitehybrid, gemma, gemma2 or gemma3) is
+    converted to such a directory: the matrices are dequantized, the tokenizer and the chat
+    template are included.
     """
     if exact and not check:
         raise UsageError("--exact belongs to --check")

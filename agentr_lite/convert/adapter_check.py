@@ -45,10 +45,15 @@ def compare_adapter(
     gguf_base = None if exact or base.is_dir() else base
     if gguf_base is None:
         say("comparing on an unquantized copy of the base")
-    result = check_adapter(folder, converted, mlx_base, gguf_base, texts=texts, tolerance=tolerance)
+    unpack = None if base.is_dir() else base
+    result = check_adapter(
+        folder, converted, mlx_base, gguf_base, texts=texts, tolerance=tolerance, unpack=unpack
+    )
     if gguf_base is not None and not result.conclusive:
         say("the base's own differences hide the adapter's: comparing on an unquantized copy")
-        result = check_adapter(folder, converted, mlx_base, None, texts=texts, tolerance=tolerance)
+        result = check_adapter(
+            folder, converted, mlx_base, None, texts=texts, tolerance=tolerance, unpack=unpack
+        )
     return result
 
 

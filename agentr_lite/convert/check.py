@@ -13,7 +13,7 @@ import gguf as gguf_format
 
 from agentr_lite.actors.llamacpp.gguf_header import Header, check_model_file
 from agentr_lite.convert.compare import Agreement, Comparison, Effect, agreement
-from agentr_lite.convert.hf_to_gguf import convert_to_gguf
+from agentr_lite.convert.hf_to_gguf import ARCHITECTURES, convert_to_gguf
 from agentr_lite.convert.logits import PIECE, LlamaCppLogits, MlxLogits
 from agentr_lite.convert.texts import SHORT_TEXTS, long_text
 from agentr_lite.convert.unpacked import write_unpacked
@@ -46,6 +46,8 @@ COPY_TOKENS = 1536
 _CHARACTERS = 5
 """At least as many characters as a token of the text has, on average."""
 _EXACT_BYTES = 4 << 30
+WRITTEN = frozenset(ARCHITECTURES.values())
+"""GGUF's architectures that ``convert_to_gguf`` writes."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def check_adapter(
     *,
     texts: Sequence[str] = (),
     tolerance: float = TOLERANCE,
+    unpack: Path | None = None,
 ) -> AdapterCheck:
     """Compare an adapter's effect in MLX with that of its converted form in llama.cpp.
 
@@ -143,6 +146,8 @@ def check_adapter(
         texts: the texts to compare on, of which the first ``PIECE`` tokens count; default:
             ``SHORT_TEXTS``.
         tolerance: see ``TOLERANCE``.
+        unpack: a GGUF file of the base, which becomes the unquantized copy of a model that
+            ``convert_to_gguf`` does not write.
 
     Returns:
         The comparison, which says whether it has passed.
@@ -155,6 +160,9 @@ def check_adapter(
         file = gguf_base
         if file is None:
             file = Path(scratch) / "base.gguf"
+            if unpack is not None and check_model_file(unpack).architecture not in WRITTEN:
+                write_unpacked(unpack, file)
+        if not file.is_file():
             # f16 changes the logits by 0.01. f32 is used if the model is small.
             small = sum(file.stat().st_size for file in mlx_base.glob("*.safetensors")) < 1 << 30
             convert_to_gguf(mlx_base, file, dtype="f32" if small else "f16")

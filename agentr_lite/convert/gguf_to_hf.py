@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentr_lite.actors.llamacpp.gguf_header import Header, check_model_file
+from agentr_lite.convert import recurrent
 from agentr_lite.convert.gguf_tokenizer import check_tokenizer, write_tokenizer
 from agentr_lite.convert.hf_settings import (
     HINT,
@@ -64,10 +65,11 @@ def check_convertible(path: Path) -> Header:
     header = check_model_file(path)
     with damage_explained(path, hint=HINT):
         check_settings(header)
+        known = _names(header)
     unknown = [
         tensor.name
         for tensor in header.tensors
-        if hf_name(header.architecture, tensor.name) is None and tensor.name != ROPE_FACTORS
+        if tensor.name not in known and not _left_out(header, tensor.name)
     ]
     if unknown:
         raise ModelError(
@@ -81,7 +83,31 @@ def check_convertible(path: Path) -> Header:
     return header
 
 
+def _names(header: Header) -> dict[str, str]:
+    """GGUF's name of each tensor with a place in the model -> its name there."""
+    if header.architecture in recurrent.FAMILIES:
+        return {name: place.name for name, place in _places(header).items()}
+    names = {t.name: hf_name(header.architecture, t.name) for t in header.tensors}
+    return {name: place for name, place in names.items() if place is not None}
+
+
+def _places(header: Header) -> dict[str, recurrent.Place]:
+    """The places of the tensors of a model with recurrent layers."""
+    shapes = {tensor.name: tensor.shape[::-1] for tensor in header.tensors}
+    return recurrent.places(header, (shapes.get("token_embd.weight") or (0,))[0])
+
+
+def _left_out(header: Header, name: str) -> bool:
+    """Whether a tensor is not written: the settings say it, or nothing here uses it."""
+    if header.architecture in recurrent.FAMILIES:
+        return recurrent.is_left_out(header, name)
+    return name == ROPE_FACTORS
+
+
 def _check_tensors(header: Header) -> None:
+    if header.architecture in recurrent.FAMILIES:
+        _check_places(header)
+        return
     heads, kv_heads = head_counts(header)
     shapes = {tensor.name: tensor.shape[::-1] for tensor in header.tensors}
     # ggml names the fastest dimension first.
@@ -104,6 +130,35 @@ def _check_tensors(header: Header) -> None:
     for name, shape in shapes.items():
         if name != ROPE_FACTORS:
             check_shape(header.path, sizes, name, shape)
+
+
+def _check_places(header: Header) -> None:
+    """Refuse a model with recurrent layers that lacks tensors or has them in other shapes."""
+    shapes = {tensor.name: tensor.shape[::-1] for tensor in header.tensors}
+    if len(shapes) < len(header.tensors):
+        raise ModelError(f"{header.path} is damaged: it has a tensor twice", hint=HINT)
+    places = _places(header)
+    missing = sorted(places.keys() - shapes.keys() - recurrent.OPTIONAL)
+    if missing:
+        raise ModelError(
+            f"{header.path} lacks the tensors {', '.join(missing[:3])}"
+            + (f" and {len(missing) - 3} more" if len(missing) > 3 else ""),
+            hint=HINT,
+        )
+    for name, place in places.items():
+        if name in shapes and _without_ones(shapes[name]) != _without_ones(place.shape):
+            raise ModelError(
+                f"{header.path}: tensor '{name}' has the shape {shapes[name]}, but the settings say"
+                f" {place.shape}",
+                hint=HINT,
+            )
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without 1s in front, which llama.cpp leaves out of the files that it writes."""
+    while shape[:1] == (1,):
+        shape = shape[1:]
+    return shape
 
 
 def convert_to_hf(
@@ -133,7 +188,7 @@ def _convert_to_hf(
     header = check_convertible(path)
     reader = gguf.GGUFReader(path)
     tensors = {tensor.name: tensor for tensor in reader.tensors}
-    dtype = _dtype(reader.tensors)
+    dtype = _dtype([tensor for tensor in reader.tensors if not recurrent.is_small(tensor.name)])
     total = sum(int(tensor.n_elements) for tensor in reader.tensors) * (4 if dtype == "F32" else 2)
     progress = _BytesWritten(on_progress, total)
     scratch: Path | None = None
@@ -147,7 +202,7 @@ def _convert_to_hf(
         written = [
             _lazy_tensor(tensor, header, dtype, progress)
             for tensor in reader.tensors
-            if tensor.name != ROPE_FACTORS
+            if not _left_out(header, tensor.name)
         ]
         write_tensors(scratch / WEIGHTS_FILE, written)
         scratch.rename(out)
@@ -188,6 +243,8 @@ def _dtype(tensors: list[Any]) -> str:
 
 def _lazy_tensor(tensor: Any, header: Header, dtype: str, progress: _BytesWritten) -> LazyTensor:
     architecture = header.architecture
+    if architecture in recurrent.FAMILIES:
+        return _recurrent_tensor(tensor, header, dtype, progress)
     name = hf_name(architecture, tensor.name)
     assert name is not None
     shape = tuple(int(size) for size in reversed(tensor.shape.tolist()))
@@ -203,6 +260,24 @@ def _lazy_tensor(tensor: Any, header: Header, dtype: str, progress: _BytesWritte
             yield converted
 
     return LazyTensor(name, dtype, shape, parts)
+
+
+def _recurrent_tensor(
+    tensor: Any, header: Header, dtype: str, progress: _BytesWritten
+) -> LazyTensor:
+    place = _places(header)[tensor.name]
+    if len(place.shape) == 1 or recurrent.is_small(tensor.name):
+        dtype = "F32"
+
+    def parts() -> Iterator[npt.NDArray[Any]]:
+        # Of the embeddings, which are most of a small model, some rows at a time.
+        whole = tensor.name not in ("token_embd.weight", "output.weight")
+        for rows in _rows(tensor, place.shape, whole=whole):
+            converted = _convert(recurrent.to_mlx(header, tensor.name, rows), dtype, tensor.name)
+            progress.add(converted.nbytes)
+            yield converted
+
+    return LazyTensor(place.name, dtype, place.written, parts)
 
 
 def _rows(tensor: Any, shape: tuple[int, ...], *, whole: bool) -> Iterator[npt.NDArray[Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 import gguf
 
 from agentr_lite.actors.llamacpp.gguf_header import Header
-from agentr_lite.convert.tokenizer import LLAMA3_REGEX, QWEN2_REGEX
+from agentr_lite.convert.tokenizer import LLAMA3_REGEX, QWEN2_REGEX, QWEN35_REGEX
 from agentr_lite.core.errors import ModelError
 
 _SPLITS: dict[str, str | None] = {
@@ -27,10 +27,15 @@ _SPLITS: dict[str, str | None] = {
     "llama-bpe": LLAMA3_REGEX,
     "llama3": LLAMA3_REGEX,
     "llama-v3": LLAMA3_REGEX,
+    "lfm2": LLAMA3_REGEX,
+    "dbrx": LLAMA3_REGEX,
+    "qwen35": QWEN35_REGEX,
 }
 """llama.cpp's pre-tokenizer -> the regex that splits a text first; None = only GPT-2's rule;
 ``digits`` = single digits first, then GPT-2's rule."""
 
+_LLAMA3_RULES = ("llama-bpe", "llama3", "llama-v3", "lfm2")
+"""Where a word that is a token is not merged, and BOS is added unless the file says otherwise."""
 _LONGEST_TOKEN = 2000
 """Characters. The longest tokens of real vocabularies are runs of some hundred spaces."""
 _SPACE = "▁"
@@ -94,7 +99,7 @@ def write_tokenizer(reader: gguf.GGUFReader, header: Header, folder: Path, vocab
         metadata.get(
             "tokenizer.ggml.add_bos_token",
             metadata.get("tokenizer.ggml.model") == "llama"
-            or metadata.get("tokenizer.ggml.pre") in ("llama-bpe", "llama3", "llama-v3"),
+            or metadata.get("tokenizer.ggml.pre") in _LLAMA3_RULES,
         )
     )
     bos_id = metadata.get("tokenizer.ggml.bos_token_id")
@@ -148,8 +153,7 @@ def _byte_level(tokens: list[str], merges: list[str], types: list[int], pre: str
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            # Llama 3 does not merge a word that is a token.
-            "ignore_merges": split == LLAMA3_REGEX,
+            "ignore_merges": pre in _LLAMA3_RULES,
             "merges": [_pair(merge) for merge in merges],
         },
         normalizer=None,

@@ -8,6 +8,7 @@ import numpy as np
 
 from agentr_lite.actors.llamacpp.gguf_header import Header
 from agentr_lite.actors.mlx.model_settings import GEMMA3_PATTERN
+from agentr_lite.convert import recurrent
 from agentr_lite.convert.gguf_settings import GEMMA2_WINDOW, fixed_scalar
 from agentr_lite.convert.rope import llama3_scaling
 from agentr_lite.core.errors import ModelError
@@ -19,6 +20,7 @@ ARCHITECTURES = {
     "gemma": "gemma",
     "gemma2": "gemma2",
     "gemma3": "gemma3_text",
+    **recurrent.FAMILIES,
 }
 """Supported values of ``general.architecture`` -> ``model_type`` in config.json."""
 ROPE_FACTORS = "rope_freqs.weight"
@@ -39,6 +41,13 @@ def check_settings(header: Header) -> None:
             f" supported architectures: {', '.join(ARCHITECTURES)}",
             hint=HINT,
         )
+    if architecture in recurrent.FAMILIES:
+        try:
+            recurrent.check_recurrent(header)
+        except ModelError as error:
+            error.hint = HINT
+            raise
+        return
     scaling = header.metadata.get(f"{architecture}.rope.scaling.type", "none")
     scalable = architecture not in ("gemma", "gemma2")
     if scaling != "none" and not (scaling == "linear" and scalable):
@@ -83,6 +92,8 @@ def config_of(header: Header, tensors: dict[str, Any]) -> dict[str, Any]:
         ModelError: the file is incomplete, or its scaling of frequencies is unknown.
     """
     architecture = header.architecture
+    if architecture in recurrent.FAMILIES:
+        return recurrent.config_of(header, tensors, int(tensors["token_embd.weight"].shape[1]))
     heads, kv_heads = head_counts(header)
     metadata = header.metadata
     # llama.cpp's default, whatever the architecture.

@@ -18,6 +18,8 @@ import numpy as np
 from agentr_lite.actors.llamacpp.gguf_header import check_model_file
 from agentr_lite.convert.gguf_settings import whole_number
 from agentr_lite.convert.names import gguf_name, permute_rows, permutes, rotated_heads
+from agentr_lite.convert.orders import LinearHeads, linear_order
+from agentr_lite.convert.recurrent import linear_heads
 from agentr_lite.convert.safetensors_io import FloatArray, SafetensorsFile
 from agentr_lite.convert.shapes import SHAPED, Sizes, tensor_shapes
 from agentr_lite.convert.tokenizer import read_json
@@ -27,7 +29,14 @@ from agentr_lite.core.errors import ModelError, UsageError
 ADAPTER_FILE = "adapters.safetensors"
 CONFIG_FILE = "adapter_config.json"
 
-_ARCHITECTURE_OF_TYPE = {"mistral": "llama", "gemma3_text": "gemma3"}
+_ARCHITECTURE_OF_TYPE = {
+    "mistral": "llama",
+    "gemma3_text": "gemma3",
+    "gemma4_text": "gemma4",
+    "granitemoehybrid": "granitehybrid",
+    "qwen3_5": "qwen35",
+    "qwen3_5_text": "qwen35",
+}
 """``model_type`` in config.json -> GGUF's architecture, if the names differ."""
 _MOST_RANK = 65_536
 _F32_MAX = 3e38
@@ -46,6 +55,8 @@ class BaseInfo:
     kv_heads: int
     shapes: Mapping[str, tuple[int, ...]] | None = None
     """GGUF tensor name -> (rows, columns); None: not known, and not checked."""
+    linear: LinearHeads | None = None
+    """The heads of its linear attention, if it has any."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,9 @@ def base_info(base: Path) -> BaseInfo:
         return _info_from_directory(base)
     header = check_model_file(base)
     heads = header.architecture_value("attention.head_count")
+    linear = linear_heads(header)
+    if linear is not None and not linear.fit:
+        raise ModelError(f"{base} is damaged: its heads of linear attention do not fit together")
     return BaseInfo(
         architecture=header.architecture,
         layers=header.architecture_value("block_count"),
@@ -77,6 +91,7 @@ def base_info(base: Path) -> BaseInfo:
         kv_heads=header.architecture_value("attention.head_count_kv", heads),
         # ggml names the fastest dimension first.
         shapes={tensor.name: tensor.shape[::-1] for tensor in header.tensors},
+        linear=linear,
     )
 
 
@@ -87,8 +102,24 @@ def check_adaptable(model_dir: Path) -> None:
         ModelError: the architecture is not supported.
     """
     config = _language_model(model_dir)
-    if kind := config.get("model_type"):
-        permutes(_ARCHITECTURE_OF_TYPE.get(str(kind), str(kind)))
+    if config.get("model_type"):
+        permutes(_architecture(config))
+        _refuse_experts(config)
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    """GGUF's name of the architecture, by config.json."""
+    kind = str(config.get("model_type"))
+    if kind == "granitemoehybrid" and "mamba" not in (config.get("layer_types") or ()):
+        # llama.cpp's converter writes those without recurrent layers so.
+        return "granite"
+    return _ARCHITECTURE_OF_TYPE.get(kind, kind)
+
+
+def _refuse_experts(config: Mapping[str, Any]) -> None:
+    keys = ("num_local_experts", "num_experts")
+    if any(config.get(key) for key in keys) or config.get("enable_moe_block"):
+        raise ModelError("adapters for mixtures of experts are not supported")
 
 
 def _language_model(model_dir: Path) -> dict[str, Any]:
@@ -143,6 +174,10 @@ def _convert_adapter(
         heads = rotated_heads(name, info.heads, info.kv_heads)
         if heads and permuted:
             lora_b = permute_rows(lora_b, heads)
+        if info.linear is not None:
+            order = linear_order(name, info.linear)
+            lora_b = lora_b if order.rows is None else lora_b[order.rows]
+            lora_a = lora_a if order.columns is None else lora_a[:, order.columns]
         tensors[f"{name}.lora_a"] = lora_a
         tensors[f"{name}.lora_b"] = lora_b
     summary = AdapterSummary(
@@ -271,8 +306,8 @@ def _check_pair(
 
 def _info_from_directory(model_dir: Path) -> BaseInfo:
     config = _language_model(model_dir)
-    kind = str(config.get("model_type"))
-    architecture = _ARCHITECTURE_OF_TYPE.get(kind, kind)
+    architecture = _architecture(config)
+    _refuse_experts(config)
     try:
         heads = whole_number(config, "num_attention_heads")
         layers = whole_number(config, "num_hidden_layers", most=1000)
@@ -291,8 +326,26 @@ def _info_from_directory(model_dir: Path) -> BaseInfo:
                 whole_number(config, "vocab_size", most=2_000_000),
             )
             shapes = tensor_shapes(sizes)
-        return BaseInfo(architecture, layers, heads, kv_heads, shapes)
+        return BaseInfo(
+            architecture, layers, heads, kv_heads, shapes, _linear_heads(config, architecture)
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"{model_dir / 'config.json'}: missing or wrong value ({error})"
         ) from error
+
+
+def _linear_heads(config: Mapping[str, Any], architecture: str) -> LinearHeads | None:
+    """The heads of linear attention, by config.json.
+
+    Raises:
+        KeyError, ValueError: one of their numbers is missing or wrong.
+    """
+    if architecture != "qwen35":
+        return None
+    keys, values = (whole_number(config, f"linear_num_{side}_heads") for side in ("key", "value"))
+    widths = (whole_number(config, f"linear_{side}_head_dim") for side in ("key", "value"))
+    linear = LinearHeads(keys, values, *widths)
+    if not linear.fit:
+        raise ValueError(f"{values} heads of values do not share {keys} heads of keys")
+    return linear

@@ -14,11 +14,22 @@ import numpy as np
 from agentr_lite.convert.safetensors_io import FloatArray
 from agentr_lite.core.errors import ModelError
 
-PERMUTED_ARCHITECTURES = frozenset({"llama", "granite", "smollm3"})
+PERMUTED_ARCHITECTURES = frozenset({"llama", "granite", "granitehybrid", "smollm3"})
 """GGUF architectures that rotate neighbouring pairs, so q and k rows are reordered."""
 
 UNPERMUTED_ARCHITECTURES = frozenset(
-    {"qwen2", "qwen3", "gemma", "gemma2", "gemma3", "olmo2", "starcoder2"}
+    {
+        "qwen2",
+        "qwen3",
+        "qwen35",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma4",
+        "lfm2",
+        "olmo2",
+        "starcoder2",
+    }
 )
 """GGUF architectures that keep Hugging Face's half-split order of q and k rows."""
 

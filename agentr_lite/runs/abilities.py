@@ -1,13 +1,17 @@
-"""What works with a GGUF model, by its header alone."""
+"""What works with a GGUF model, by its header alone, and what it takes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from agentr_lite.actors.llamacpp.gguf_header import Header
-from agentr_lite.convert.hf_settings import check_settings
+from agentr_lite.actors.llamacpp.machine import available_bytes
+from agentr_lite.convert.gguf_to_hf import check_convertible
 from agentr_lite.convert.names import permutes
 from agentr_lite.core.errors import ModelError
+
+_TOKENS = 4096
+"""Length of the conversation whose memory is told."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Ability:
 
 
 def abilities(header: Header, *, own_weights: bool) -> list[Ability]:
-    """Whether a model plays, scores, trains and takes adapters.
+    """Whether a model plays, scores, trains, takes adapters, shares prefixes and fits in memory.
 
     llama.cpp may still refuse to load the file.
 
@@ -30,18 +34,32 @@ def abilities(header: Header, *, own_weights: bool) -> list[Ability]:
     """
     if header.metadata.get("general.type") == "adapter":
         return []
-    plays = "prefixes are shared in the cache"
-    scores = "log-likelihoods of answers"
+    plays, scores = "attention in all layers", "log-likelihoods of answers"
+    shares = "conversations have the cells of what they have in common only once"
     if header.recurrent:
         state = f"{header.state_bytes() / 1e6:,.1f} MB"
         plays = f"recurrent layers; their state takes {state} for each conversation"
         scores += ", on copies of the state"
+        shares = "what conversations have in common is computed once and copied, from saved states"
     return [
         Ability("play", True, plays),
         Ability("score", True, scores),
         Ability("train", *_training(header, own_weights)),
         Ability("adapter", True, "a LoRA adapter in a GGUF file, for matrices of this model"),
+        Ability("sharing", True, shares),
+        Ability("memory", *_memory(header)),
     ]
+
+
+def _memory(header: Header) -> tuple[bool, str]:
+    """Whether the file and one conversation fit in what is free, and how much that is."""
+    tokens = min(_TOKENS, header.architecture_value("context_length") or _TOKENS)
+    conversation = tokens * header.cell_bytes() + header.state_bytes()
+    needed = header.file_bytes + conversation
+    return needed <= available_bytes(), (
+        f"{needed / 1e9:,.2f} GB with a conversation of {tokens:,} tokens; each more"
+        f" {conversation / 1e6:,.1f} MB, less what they share"
+    )
 
 
 def _training(header: Header, own_weights: bool) -> tuple[bool, str]:
@@ -52,7 +70,7 @@ def _training(header: Header, own_weights: bool) -> tuple[bool, str]:
     if own_weights:
         return True, "from the unquantized weights"
     try:
-        check_settings(header)
+        check_convertible(header.path)
     except ModelError as error:
-        return False, f"{error.message.partition(': ')[2]}; {error.hint}"
+        return False, f"{error.message.partition(': ')[2] or error.message}; {error.hint}"
     return True, "from this file"

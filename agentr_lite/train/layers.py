@@ -56,6 +56,14 @@ class _LeanLinear(LoRALinear):
         return out
 
 
+def can_recompute(layer: Any) -> bool:
+    """Whether a layer's only result are its states.
+
+    Gemma 4's layers also hand keys and values to later layers, whose gradients would be lost.
+    """
+    return not type(layer).__module__.endswith("gemma4_text")
+
+
 def recompute(layer: Any) -> None:
     """Let a layer keep only its input for the backward pass.
 

@@ -38,6 +38,8 @@ class Halves:
         self._whole = model
         self._given: _Given | None = None
         if apart:
+            model = language_model(model)
+            self._body = model.model
             self._given = _Given(model.model)
             # The same modules, but for the one that is exchanged.
             self._last = copy.copy(model)
@@ -45,7 +47,7 @@ class Halves:
 
     def body(self, tokens: mx.array) -> mx.array:
         """Hidden states, shape (rows, length, width); without halves, the logits."""
-        states: mx.array = (self._whole if self._given is None else self._whole.model)(tokens)
+        states: mx.array = (self._whole if self._given is None else self._body)(tokens)
         return states
 
     def head(self, states: mx.array) -> mx.array:
@@ -79,9 +81,14 @@ class _Given(nn.Module):
         return getattr(object.__getattribute__(self, "_layers"), name)
 
 
+def language_model(model: Any) -> Any:
+    """The part of a model for images and text that computes text; otherwise the model."""
+    return getattr(model, "language_model", model)
+
+
 def comes_apart(model: Any) -> bool:
     """Whether a model's layers and its projection, one after the other, are the model."""
-    if not isinstance(getattr(model, "model", None), nn.Module):
+    if not isinstance(getattr(language_model(model), "model", None), nn.Module):
         return False
     tokens = mx.arange(1, 6)[None]
     halves = Halves(model, apart=True)

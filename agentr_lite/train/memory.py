@@ -30,6 +30,11 @@ _FREE_SHARE = 0.5
 _FLOAT = 4
 _WIDTHS, _ATTENTION, _FEED_FORWARD = 15, 9, 14
 """Numbers that a layer's passes hold for a token: so many times each of its widths."""
+_BLOCK, _BLOCK_MATRICES, _BLOCK_VECTORS, _BLOCK_STATES = 32, 8, 8, 4
+"""The size of a block of linear attention (``actors.mlx.delta``); arrays that its passes hold, by
+their shape: block x block, block x width, and states, one a block."""
+_SCAN, _SCAN_MATRICES = 256, 6
+"""The same for the recurrence of Mamba 2: tokens at a time, and arrays of their square."""
 _KEPT = 0.75
 """Share of these that is kept of a layer which is not computed again."""
 _ADAPTER_COPIES = 9
@@ -58,6 +63,8 @@ class ModelShape:
     vocabulary: int
     tied: bool
     """The vocabulary has one matrix for input and output."""
+    recurrent: int = 0
+    """Numbers that the passes of a recurrent layer hold for a token, its MLP's left out."""
 
     @property
     def parameters(self) -> int:
@@ -73,7 +80,8 @@ class ModelShape:
     def layer_numbers(self) -> int:
         """Numbers that one layer's passes hold for a token."""
         attention = self.queries + 2 * self.keys
-        return _WIDTHS * self.width + _ATTENTION * attention + _FEED_FORWARD * self.feed_forward
+        mixing = max(_ATTENTION * attention, self.recurrent)
+        return _WIDTHS * self.width + mixing + _FEED_FORWARD * self.feed_forward
 
 
 @dataclass(frozen=True)
@@ -109,9 +117,40 @@ def directory_shape(folder: Path) -> ModelShape | None:
             feed_forward=int(config["intermediate_size"]),
             vocabulary=int(config["vocab_size"]),
             tied=bool(config.get("tie_word_embeddings", True)),
+            recurrent=_recurrent_numbers(config),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
         return None
+
+
+def _recurrent_numbers(config: Any) -> int:
+    """``ModelShape.recurrent`` by the settings; 0: no layers with large states."""
+    if heads := int(config.get("linear_num_value_heads") or 0):
+        keys, values = (int(config[f"linear_{side}_head_dim"]) for side in ("key", "value"))
+        mixed = 2 * int(config["linear_num_key_heads"]) * keys + 2 * heads * values
+        return delta_numbers(heads, keys, values, mixed)
+    if heads := int(config.get("mamba_n_heads") or 0):
+        mixed = 3 * heads * int(config["mamba_d_head"])
+        return scan_numbers(heads, mixed)
+    return 0
+
+
+def delta_numbers(heads: int, keys: int, values: int, mixed: int) -> int:
+    """Numbers of linear attention for a token.
+
+    Args:
+        heads: of values.
+        keys: width of a head's keys.
+        values: width of a head's values.
+        mixed: width of all projections together.
+    """
+    in_blocks = heads * (_BLOCK_MATRICES * _BLOCK + _BLOCK_VECTORS * (keys + values))
+    return _ATTENTION * mixed + in_blocks + _BLOCK_STATES * heads * keys * values // _BLOCK
+
+
+def scan_numbers(heads: int, mixed: int) -> int:
+    """The same of Mamba 2's recurrence, which mlx-lm computes 256 tokens at a time."""
+    return _ATTENTION * mixed + _SCAN_MATRICES * heads * _SCAN
 
 
 def header_shape(header: Header) -> ModelShape:
@@ -128,7 +167,19 @@ def header_shape(header: Header) -> ModelShape:
         feed_forward=value("feed_forward_length", 4 * width),
         vocabulary=max(shapes.get("token_embd.weight", (0,))),
         tied="output.weight" not in shapes,
+        recurrent=_header_numbers(header),
     )
+
+
+def _header_numbers(header: Header) -> int:
+    """``ModelShape.recurrent`` by a GGUF file's header."""
+    value = header.architecture_value
+    heads, inner = value("ssm.time_step_rank"), value("ssm.inner_size")
+    if header.architecture == "qwen35":
+        keys = value("ssm.state_size")
+        mixed = 2 * value("ssm.group_count") * keys + 2 * inner
+        return delta_numbers(heads, keys, inner // max(1, heads), mixed)
+    return scan_numbers(heads, 3 * inner) if header.architecture == "granitehybrid" else 0
 
 
 def plan_memory(

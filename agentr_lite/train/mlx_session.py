@@ -36,18 +36,8 @@ from agentr_lite.train.loss import Halves, comes_apart
 from agentr_lite.train.memory import MemoryPlan
 from agentr_lite.train.parts import PairPart, Part, make_pair_part, make_part, split, split_pairs
 from agentr_lite.train.preferences import TokenizedPair
+from agentr_lite.train.targets import PROJECTIONS, targets
 from agentr_lite.train.workers import Differentiated, Workers
-
-PROJECTIONS = (
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-    "mlp.gate_proj",
-    "mlp.up_proj",
-    "mlp.down_proj",
-)
-"""The matrices that get adapters, in every adapted layer."""
 
 _OPTIMIZER_FILE = "optimizer.safetensors"
 
@@ -266,14 +256,10 @@ def _add_adapters(model: Any, settings: TrainSettings) -> dict[str, Any]:
     layers = total if settings.layers < 0 else min(settings.layers, total)
     if layers == 0:
         raise ModelError("train.layers is 0: nothing to train", hint="-1 trains all layers.")
-    parameters = {
-        "rank": settings.rank,
-        "scale": settings.scale,
-        "dropout": 0.0,
-        "keys": list(PROJECTIONS),
-    }
+    keys = targets(model)
+    parameters = {"rank": settings.rank, "scale": settings.scale, "dropout": 0.0, "keys": keys}
     model.freeze()
-    linear_to_lora_layers(model, layers, {**parameters, "keys": set(PROJECTIONS)})
+    linear_to_lora_layers(model, layers, {**parameters, "keys": set(keys)})
     if not tree_flatten(model.trainable_parameters()):
         raise ModelError(
             "the model has none of the projections that get adapters",

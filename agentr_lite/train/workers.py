@@ -23,7 +23,7 @@ from agentr_lite.actors.mlx.device import on_cpu
 from agentr_lite.actors.mlx.weights import own_layers
 from agentr_lite.train.branches import branching
 from agentr_lite.train.kernels import kernels
-from agentr_lite.train.layers import make_lean, recompute
+from agentr_lite.train.layers import can_recompute, make_lean, recompute
 from agentr_lite.train.loss import Computed, Halves, comes_apart, number, summed_loss
 from agentr_lite.train.parts import PairPart, Part
 
@@ -58,7 +58,7 @@ class Workers:
         for layers in free:
             if kernels() is not None and on_cpu():
                 make_lean(layers)
-            for layer in layers.layers[:recomputed]:
+            for layer in filter(can_recompute, layers.layers[:recomputed]):
                 recompute(layer)
         self._halves = [(layers, Halves(layers, apart=apart)) for layers in free]
         self._local = threading.local()

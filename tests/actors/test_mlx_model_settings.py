@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -138,3 +139,15 @@ def test_models_of_other_kinds_keep_what_mlx_reads_itself() -> None:
     changes = mlx_settings({"model_type": "gemma3", "text_config": inner})
     assert changes["text_config"]["rope_theta"] == 1e6
     assert changes["text_config"]["hidden_size"] == 8
+
+
+def test_granites_time_steps_have_no_limits() -> None:
+    changes = mlx_settings({"model_type": "granitemoehybrid", "rope_theta": 1e4})
+    assert changes == {"time_step_limit": (0.0, math.inf)}
+
+
+@pytest.mark.parametrize("key", ["key_multiplier", "attention_in_multiplier"])
+def test_falcons_factors_that_mlx_leaves_out(key: str) -> None:
+    with pytest.raises(ModelError, match=key):
+        mlx_settings({"model_type": "falcon_h1", key: 0.39})
+    assert mlx_settings({"model_type": "falcon_h1", key: 1.0}) == {}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.hybrids import FAMILIES, HybridShape, Vocabulary, write_hybrid
 from tests.support.tiny_gguf import CHATML, byte_bpe
 
-__all__ = ["FAMILIES", "tiny_shape", "write_tiny_hybrid"]
+__all__ = ["FAMILIES", "TRAINED", "tiny_shape", "trained_shape", "write_shape", "write_tiny_hybrid"]
 
+TRAINED = ("lfm2", "qwen35", "qwen35-shared", "granitehybrid")
+"""Those whose weights MLX reads. In ``qwen35-shared``, two heads of values share one of keys."""
 _RANKS = {"mamba": 8, "jamba": 8}
 
 
@@ -35,6 +38,13 @@ def tiny_shape(arch: str) -> HybridShape:
     )
 
 
+def trained_shape(kind: str) -> HybridShape:
+    """The same for one of ``TRAINED``."""
+    shape = tiny_shape(kind.partition("-")[0])
+    changes = {"qwen35": {"groups": 4}, "granitehybrid": {"groups": 1}}
+    return replace(shape, **changes.get(kind, {}))
+
+
 def write_tiny_hybrid(path: Path, arch: str, *, seed: int = 0) -> Path:
     """Write a random model.
 
@@ -43,7 +53,12 @@ def write_tiny_hybrid(path: Path, arch: str, *, seed: int = 0) -> Path:
         arch: one of ``FAMILIES``.
         seed: of the numbers.
     """
+    return write_shape(path, tiny_shape(arch), seed=seed)
+
+
+def write_shape(path: Path, shape: HybridShape, *, seed: int = 0, pre: str = "qwen2") -> Path:
+    """Write a random model of a shape; ``pre`` is llama.cpp's name of the pre-tokenizer."""
     tokens, types, merges = byte_bpe(100)
     end = tokens.index("<|im_end|>")
-    vocabulary = Vocabulary(tokens, types, merges, "qwen2", end, CHATML)
-    return write_hybrid(path, tiny_shape(arch), vocabulary, seed=seed)
+    vocabulary = Vocabulary(tokens, types, merges, pre, end, CHATML)
+    return write_hybrid(path, shape, vocabulary, seed=seed)

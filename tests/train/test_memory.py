@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agentr_lite.actors.llamacpp.gguf_header import read_header
 from agentr_lite.actors.registry import resolve_model
+from agentr_lite.convert.gguf_to_hf import convert_to_hf
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.train.memory import (
@@ -18,6 +20,7 @@ from agentr_lite.train.memory import (
     header_shape,
     plan_memory,
 )
+from tests.support.tiny_hybrids import trained_shape, write_shape
 
 SMOLLM2 = ModelShape(30, 576, 576, 192, 1536, 49_152, tied=True)
 QWEN2_0_5B = ModelShape(24, 896, 896, 128, 4864, 151_936, tied=True)
@@ -116,3 +119,19 @@ def test_a_gpu_gets_smaller_parts() -> None:
     assert tight.workers == free.workers == 1
     assert tight.part_tokens < free.part_tokens
     assert tight.peak_bytes <= 4e9
+
+
+@pytest.mark.parametrize("kind", ["qwen35", "granitehybrid", "lfm2"])
+def test_file_and_directory_say_the_same_of_recurrent_layers(tmp_path: Path, kind: str) -> None:
+    file = write_shape(tmp_path / "m.gguf", trained_shape(kind))
+    convert_to_hf(file, tmp_path / "hf")
+    shape = directory_shape(tmp_path / "hf")
+    assert shape is not None and shape == header_shape(read_header(file))
+    assert bool(shape.recurrent) == (kind != "lfm2")
+
+
+def test_states_of_recurrent_layers_count() -> None:
+    plain = replace(SMOLLM2, recurrent=0)
+    larger = replace(SMOLLM2, recurrent=100_000)
+    assert larger.layer_numbers() > plain.layer_numbers()
+    assert larger.parameters == plain.parameters

@@ -1,4 +1,4 @@
-"""Models of up to 4B parameters that are known to work, and where to download them.
+"""Models of up to 4B parameters that the engine can serve, and where to download them.
 
 Each entry has a GGUF file to play with, in one place or several, and a repository of the same
 weights to train. If the makers' own repository is gated, an ungated copy is named instead. The
@@ -79,6 +79,8 @@ _GEMMA_TERMS = (
     " ai.google.dev/gemma/terms"
 )
 
+_LFM = "LFM Open License 1.0"
+
 CATALOG = (
     CatalogModel(
         "smollm2-135m",
@@ -154,6 +156,48 @@ CATALOG = (
         4.0e9,
         (HubFile("Qwen/Qwen3-4B-GGUF", "Qwen3-4B-Q4_K_M.gguf", 2497),),
         "Qwen/Qwen3-4B",
+        "Apache 2.0",
+    ),
+    CatalogModel(
+        "qwen3.5-0.8b",
+        800e6,
+        (HubFile("unsloth/Qwen3.5-0.8B-GGUF", "Qwen3.5-0.8B-Q8_0.gguf", 812),),
+        "Qwen/Qwen3.5-0.8B",
+        "Apache 2.0",
+    ),
+    CatalogModel(
+        "qwen3.5-2b",
+        2.0e9,
+        (HubFile("unsloth/Qwen3.5-2B-GGUF", "Qwen3.5-2B-Q4_K_M.gguf", 1281),),
+        "Qwen/Qwen3.5-2B",
+        "Apache 2.0",
+    ),
+    CatalogModel(
+        "lfm2-350m",
+        354e6,
+        (HubFile("LiquidAI/LFM2-350M-GGUF", "LFM2-350M-Q8_0.gguf", 379),),
+        "LiquidAI/LFM2-350M",
+        _LFM,
+    ),
+    CatalogModel(
+        "lfm2-700m",
+        742e6,
+        (HubFile("LiquidAI/LFM2-700M-GGUF", "LFM2-700M-Q4_K_M.gguf", 469),),
+        "LiquidAI/LFM2-700M",
+        _LFM,
+    ),
+    CatalogModel(
+        "lfm2-1.2b",
+        1.2e9,
+        (HubFile("LiquidAI/LFM2-1.2B-GGUF", "LFM2-1.2B-Q4_K_M.gguf", 731),),
+        "LiquidAI/LFM2-1.2B",
+        _LFM,
+    ),
+    CatalogModel(
+        "granite-4.0-h-350m",
+        340e6,
+        (HubFile("ibm-granite/granite-4.0-h-350m-GGUF", "granite-4.0-h-350m-Q8_0.gguf", 366),),
+        "ibm-granite/granite-4.0-h-350m",
         "Apache 2.0",
     ),
     CatalogModel(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -43,6 +44,9 @@ _WIDTH = 32
 _MEMORY_SHARE = 0.25
 """Share of the free memory for the prefixes; the current batch gets as much again."""
 _MAX_CELLS = 1 << 17
+_STATES_SHARE = 0.125
+"""Share of the free memory for the states of recurrent layers at the ends of prefixes."""
+_MAX_STATES = 1 << 12
 _PREFILL_TOKENS = {"cpu": 512, "gpu": 2048}
 _SINGLE_ROW = frozenset({"gemma2"})
 """Models whose attention in mlx-lm broadcasts a batch's mask over the wrong axis."""
@@ -145,6 +149,7 @@ class MlxActor(Actor):
             self._pool,
             width=max(1, min(width, fitting)),
             prefill_tokens=_PREFILL_TOKENS[self._device],
+            states=self._states(),
         )
         self._deterministic = deterministic
         self._adapters = Adapters(self._model)
@@ -183,9 +188,22 @@ class MlxActor(Actor):
         if live_tokens is not None:
             cells = min(cells, live_tokens)
         rows = _WIDTH
-        while rows > 1 and rows * self._context_tokens > affordable:
+        row = self._context_tokens + self._pool.state_bytes // max(1, self._pool.cell_bytes)
+        while rows > 1 and rows * row > affordable:
             rows //= 2
         return max(n_cells or cells, self._context_tokens), rows
+
+    def _states(self) -> int:
+        """How many states of recurrent layers are kept at a time."""
+        from agentr_lite.actors.mlx.device import free_bytes
+
+        if not self._pool.state_bytes:
+            return 0
+        states, affordable = _MAX_STATES, int(free_bytes() * _STATES_SHARE)
+        # By halving, as in ``_plan``.
+        while states > 2 and states * self._pool.state_bytes > affordable:
+            states //= 2
+        return states
 
     @property
     def description(self) -> dict[str, Any]:
@@ -310,11 +328,16 @@ class MlxActor(Actor):
         usage.decoded_prompt_tokens += counters.prefilled + counters.replayed - before
         usage.model_ms += (time.perf_counter() - started) * 1000.0
 
-    @staticmethod
-    def _computing() -> Any:
+    def _computing(self) -> Any:
+        from agentr_lite.actors.mlx.delta import delta_in_blocks
         from agentr_lite.actors.mlx.device import compiled_on_gpu_only
 
-        return compiled_on_gpu_only()
+        stack = contextlib.ExitStack()
+        stack.enter_context(compiled_on_gpu_only())
+        if self._device == "cpu":
+            # A GPU has kernels for it.
+            stack.enter_context(delta_in_blocks())
+        return stack
 
     def use_adapter(self, path: Path | None) -> None:
         """See ``Actor``; ``path`` is mlx-lm's adapter directory. A change empties the pool."""

@@ -15,7 +15,7 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.generate import GenerationBatch, PromptProcessingBatch, StopSequences
 
-from agentr_lite.actors.mlx.pool import Pool, tail_states
+from agentr_lite.actors.mlx.pool import Pool, recurrent_states, tail_states
 from agentr_lite.actors.mlx.prefix import PrefixTree, Segment
 from agentr_lite.actors.mlx.sampler import BatchSampler, Sample
 
@@ -64,6 +64,8 @@ class Counters:
     """What the decoder has computed since it was made, in tokens."""
 
     prefilled: int = 0
+    recomputed: int = 0
+    """Of these, tokens whose keys and values were there, but no state of the recurrent layers."""
     replayed: int = 0
     """Last tokens of prompts, which are computed again for their logits."""
     decoded: int = 0
@@ -82,6 +84,7 @@ class Decoder:
         *,
         width: int,
         prefill_tokens: int,
+        states: int = 0,
     ) -> None:
         """
         Args:
@@ -90,6 +93,7 @@ class Decoder:
             pool: holds keys and values.
             width: most rows in a batch.
             prefill_tokens: most prompt tokens in a batch.
+            states: most states of recurrent layers that are kept between batches.
         """
         self._model = model
         self._piece = vocabulary.piece
@@ -97,7 +101,9 @@ class Decoder:
         self._pool = pool
         self._width = width
         self._prefill_tokens = prefill_tokens
-        self.tree = PrefixTree(pool)
+        self._recurrent = pool.state_bytes > 0
+        self._states = max(1, states)
+        self.tree = PrefixTree(pool, recurrent=self._recurrent)
         self.counters = Counters()
 
     def run(self, jobs: Sequence[Job]) -> None:
@@ -113,12 +119,14 @@ class Decoder:
         waiting = deque(jobs)
         try:
             while waiting:
-                admitted = []
-                while waiting and self._admit(waiting[0]):
+                admitted: list[Any] = []
+                while waiting and self._has_state(admitted) and self._admit(waiting[0]):
                     admitted.append(waiting.popleft())
                 if not admitted:
                     raise RuntimeError("a prompt does not fit the cache even alone")
-                self._prefill([job.segment for job in admitted])
+                ends = [job.segment for job in admitted]
+                self._prefill(ends)
+                self.tree.drop_states(self._states, ends)
                 work(admitted)
                 for job in admitted:
                     self.tree.unpin(job.segment)
@@ -132,7 +140,19 @@ class Decoder:
         if inserted is None:
             return False
         job.segment, job.cached_tokens = inserted
+        if self._recurrent:
+            missing = self.tree.missing(job.segment)
+            job.cached_tokens -= sum(len(each.tokens) for each in missing if each.complete)
         return True
+
+    def _has_state(self, admitted: Sequence[Any]) -> bool:
+        """Whether another prompt's state may be held beside those of ``admitted``."""
+        return not self._recurrent or len(admitted) < self._states
+
+    def _gather(self, segments: Sequence[Segment]) -> list[Any]:
+        """A batch's caches, each row after one of ``segments``."""
+        states = [segment.state for segment in segments] if self._recurrent else []
+        return self._pool.gather([self.tree.slots(segment) for segment in segments], states)
 
     # Prompts
 
@@ -143,7 +163,8 @@ class Decoder:
         while level := list(dict.fromkeys(path[depth] for path in missing if depth < len(path))):
             # A segment has the same depth among the missing ones on every path through it, so
             # its parent is complete here.
-            for group in _groups(level, self._width, self._prefill_tokens):
+            groups = _groups(level, self._width, self._prefill_tokens, equal=self._recurrent)
+            for group in groups:
                 self._prefill_group(group)
             depth += 1
 
@@ -151,16 +172,21 @@ class Decoder:
         batch = PromptProcessingBatch(
             self._model, list(range(len(segments))), [], prefill_step_size=self._prefill_tokens
         )
-        batch.prompt_cache = self._pool.gather(
-            [self.tree.slots(segment.parent) if segment.parent else [] for segment in segments]
-        )
+        batch.prompt_cache = self._gather([segment.parent or segment for segment in segments])
         batch.prompt([list(segment.tokens) for segment in segments])
-        counts = [(row, len(segment.tokens)) for row, segment in enumerate(segments)]
-        slots = [slot for segment in segments for slot in segment.slots]
-        self._pool.store(slots, tail_states(batch.prompt_cache, counts))
+        fresh = [(row, each) for row, each in enumerate(segments) if not each.complete]
+        counts = [(row, len(segment.tokens)) for row, segment in fresh]
+        slots = [slot for _, segment in fresh for slot in segment.slots]
+        if slots:
+            self._pool.store(slots, tail_states(batch.prompt_cache, counts))
+        if self._recurrent:
+            states = recurrent_states(batch.prompt_cache, range(len(segments)))
+            for segment, state in zip(segments, states, strict=True):
+                segment.state = state
         for segment in segments:
-            segment.complete = True
             self.counters.prefilled += len(segment.tokens)
+            self.counters.recomputed += len(segment.tokens) * segment.complete
+            segment.complete = True
 
     # Answers
 
@@ -174,6 +200,7 @@ class Decoder:
                 fresh = [waiting.popleft() for _ in range(min(room, len(waiting)))]
                 live = self._join(live, fresh)
             assert live is not None
+            live.waiting = [job.segment for job, _ in waiting if job.segment]
             if not self._step(live):
                 live = None
 
@@ -184,7 +211,7 @@ class Decoder:
             self._model,
             list(range(size)),
             mx.array([job.prompt[-1] for job, _ in rows]),
-            self._pool.gather([self.tree.slots(job.segment) for job, _ in rows if job.segment]),
+            self._gather([job.segment for job, _ in rows if job.segment]),
             [[] for _ in rows],
             [sampler] * size,
             sampler,
@@ -216,6 +243,8 @@ class Decoder:
             (growing if continues else ended).append(row)
         if ended:
             self._keep_cells(live, ended)
+            if self._recurrent:
+                self.tree.drop_states(self._states, live.waiting)
             live.keep(growing)
         return bool(growing)
 
@@ -224,6 +253,7 @@ class Decoder:
         slots: list[int] = []
         counts: list[tuple[int, int]] = []
         segments: list[Segment] = []
+        rows: list[int] = []
         for row in ended:
             job, sample = live.rows[row]
             tokens = [*job.prompt, *sample.tokens]
@@ -233,6 +263,7 @@ class Decoder:
                 continue
             segment, matched = inserted
             segments.append(segment)
+            rows.append(row)
             if matched < len(tokens):
                 slots += segment.slots
                 counts.append((row, len(tokens) - matched))
@@ -241,6 +272,11 @@ class Decoder:
         for segment in segments:
             for computed in self.tree.missing(segment):
                 computed.complete = True
+        if self._recurrent and rows:
+            states = recurrent_states(live.batch.prompt_cache, rows)
+            for segment, state in zip(segments, states, strict=True):
+                segment.state = state
+        for segment in segments:
             self.tree.unpin(segment)
 
     # Scores
@@ -294,7 +330,7 @@ class Decoder:
             fed = np.zeros((len(part), longest), np.int32)
             for line, row in zip(fed, part, strict=True):
                 line[: len(rows[row][1])] = rows[row][1]
-            caches = self._pool.gather([self.tree.slots(rows[row][0]) for row in part])
+            caches = self._gather([rows[row][0] for row in part])
             logits = self._model(mx.array(fed), cache=caches).astype(mx.float32)
             sums = mx.logsumexp(logits, axis=-1)
             indices = [(line, index) for line, row in enumerate(part) for index in by_row[row]]
@@ -316,6 +352,8 @@ class _Live:
     batch: GenerationBatch
     sampler: BatchSampler
     rows: list[tuple[Job, Sample]]
+    waiting: Sequence[Segment] = ()
+    """Where prompts end whose answers have not begun."""
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all rows but these."""
@@ -324,8 +362,19 @@ class _Live:
         self.rows = [self.rows[row] for row in rows]
 
 
-def _groups(segments: Sequence[Segment], width: int, tokens: int) -> list[list[Segment]]:
-    """Groups of segments to prefill together: of similar lengths, and not too large."""
+def _groups(
+    segments: Sequence[Segment], width: int, tokens: int, *, equal: bool
+) -> list[list[Segment]]:
+    """Groups of segments to prefill together: of similar lengths, and not too large.
+
+    Args:
+        segments: to divide.
+        width: most segments in a group.
+        tokens: most tokens in a group, padding included.
+        equal: of equal lengths only. Padding would be computed into a recurrent layer's state
+            unless mlx-lm hides it, and batches of unequal lengths were reported to be wrong
+            (mlx-lm #1736); so nothing is padded.
+    """
     groups: list[list[Segment]] = []
     used = 0
     for segment in sorted(segments, key=lambda segment: len(segment.tokens)):
@@ -336,7 +385,7 @@ def _groups(segments: Sequence[Segment], width: int, tokens: int) -> list[list[S
             group
             and len(group) < width
             and padded <= tokens
-            and padded <= _PADDED * (used + length)
+            and padded <= (1 if equal else _PADDED) * (used + length)
         ):
             group.append(segment)
             used += length

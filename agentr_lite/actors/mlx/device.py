@@ -14,6 +14,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from huggingface_hub.errors import StrictDataclassError
+from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm import load
 from mlx_lm.utils import maybe_set_recommended_wired_limit
 
@@ -22,6 +23,9 @@ from agentr_lite.actors.mlx.model_settings import mlx_settings
 from agentr_lite.core.damaged import damage_explained
 from agentr_lite.core.errors import ModelError
 from agentr_lite.core.json_values import read_json_object
+
+_WITH_VECTORS = frozenset({"qwen3_5", "qwen3_5_text", "lfm2", "granitemoehybrid"})
+"""Values of ``model_type`` of which a directory may mix types."""
 
 
 def load_model(model_dir: Path) -> tuple[Any, Any]:
@@ -52,7 +56,30 @@ def load_model(model_dir: Path) -> tuple[Any, Any]:
     elif str(config.get("model_type")).startswith("gemma"):
         # Gemma's activations are too large for float16.
         model.set_dtype(mx.bfloat16, lambda dtype: dtype == mx.float16)
+    elif config.get("model_type") in _WITH_VECTORS:
+        _narrow_vectors(model)
     return model, tokenizer
+
+
+def _narrow_vectors(model: Any) -> None:
+    """Let a model compute in its matrices' type, whatever the type of its vectors.
+
+    A directory made from a GGUF file has f32 vectors, with which all states would become f32. The
+    logarithm of a decay stays f32, as mlx-lm keeps it.
+    """
+    arrays: list[Any] = tree_flatten(model.parameters())
+    kinds = {array.dtype for _, array in arrays} & {mx.float16, mx.bfloat16}
+    if len(kinds) == 1:
+        narrow = kinds.pop()
+        model.update(
+            tree_unflatten(
+                [
+                    (name, array.astype(narrow))
+                    for name, array in arrays
+                    if array.dtype == mx.float32 and not name.endswith("A_log")
+                ]
+            )
+        )
 
 
 class _Rescaled(nn.Embedding):

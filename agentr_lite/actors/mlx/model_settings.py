@@ -10,6 +10,7 @@ for keys, defaults and their precedence; mlx-lm's ``ModelArgs`` for the names th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -130,6 +131,11 @@ def mlx_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         if kind == "gemma2":
             changes["query_pre_attn_scalar"] = config.get("query_pre_attn_scalar") or GEMMA_SCALAR
         return changes
+    if kind == "granitemoehybrid":
+        # transformers and llama.cpp set the time steps no limits; mlx-lm has some of its own.
+        return {"time_step_limit": (0.0, math.inf)}
+    if kind == "falcon_h1":
+        _check_falcon(config)
     written = config.get("rope_parameters")
     if not isinstance(written, Mapping) or "rope_theta" not in written:
         return {}
@@ -138,6 +144,16 @@ def mlx_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     if _kind(written) != "default" and not config.get("rope_scaling"):
         changes["rope_scaling"] = dict(written)
     return changes
+
+
+def _check_falcon(config: Mapping[str, Any]) -> None:
+    """Refuse factors that mlx-lm leaves out."""
+    for key in ("key_multiplier", "attention_in_multiplier"):
+        if float(config.get(key) or 1.0) != 1.0:
+            raise ModelError(
+                f"mlx-lm leaves out the '{key}' of a 'falcon_h1' model, which would compute"
+                " something else"
+            )
 
 
 def _kind(parameters: Mapping[str, Any]) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Protocol
 
 
 class Slots(Protocol):
@@ -32,7 +32,7 @@ class Slots(Protocol):
 class Segment:
     """A run of tokens below its parent segment."""
 
-    __slots__ = ("children", "complete", "parent", "pins", "slots", "stamp", "tokens")
+    __slots__ = ("children", "complete", "parent", "pins", "slots", "stamp", "state", "tokens")
 
     def __init__(self, tokens: list[int], slots: list[int], parent: Segment | None) -> None:
         self.tokens = tokens
@@ -44,13 +44,28 @@ class Segment:
         self.stamp = 0
         self.complete = False
         """Whether the slots hold keys and values already."""
+        self.state: Any = None
+        """The recurrent layers' state after its last token, if the model has such layers and it
+        is kept."""
 
 
 class PrefixTree:
-    """The prefixes in the pool, their users, and the order of their eviction."""
+    """The prefixes in the pool, their users, and the order of their eviction.
 
-    def __init__(self, pool: Slots) -> None:
+    A prefix of a model with recurrent layers is continued only where its state is kept; from the
+    last such place on, its tokens count as missing, though their keys and values may be there::
+
+        root --- A (state) --- B (none) --- C (none)        missing for C: B and C
+    """
+
+    def __init__(self, pool: Slots, *, recurrent: bool = False) -> None:
+        """
+        Args:
+            pool: holds keys and values.
+            recurrent: whether the model has recurrent layers.
+        """
         self._pool = pool
+        self._recurrent = recurrent
         self._clock = 0
         self._reset()
 
@@ -88,10 +103,33 @@ class PrefixTree:
         """The segments on the path to ``segment`` that are still to be computed, top first."""
         path = []
         walk: Segment | None = segment
-        while walk is not None and not walk.complete:
+        while walk is not None and not self._continues(walk):
             path.append(walk)
             walk = walk.parent
         return path[::-1]
+
+    def _continues(self, segment: Segment) -> bool:
+        """Whether tokens after ``segment`` can be computed at once."""
+        known = segment.state is not None or segment is self.root
+        return segment.complete and (known or not self._recurrent)
+
+    def drop_states(self, most: int, needed: Collection[Segment]) -> None:
+        """Drop the least recently used states until ``most`` are left.
+
+        Args:
+            most: states to keep.
+            needed: segments whose states are kept in any case.
+        """
+        held = [segment for segment in self.segments() if segment.state is not None]
+        keep = {id(segment) for segment in needed}
+        held.sort(key=lambda segment: segment.stamp)
+        excess = len(held) - most
+        for segment in held:
+            if excess <= 0:
+                break
+            if id(segment) not in keep:
+                segment.state = None
+                excess -= 1
 
     def slots(self, segment: Segment) -> list[int]:
         """The slots of the whole path to ``segment``."""

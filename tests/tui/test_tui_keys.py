@@ -46,6 +46,33 @@ def test_lists(made: tuple[Path, str]) -> None:
     drive(made[0], script, run_id=made[1])
 
 
+@pytest.mark.parametrize("leads", [(), ("enter",), ("enter", "v"), ("enter", "e", "t")], ids=str)
+def test_a_search_without_a_match_says_so(made: tuple[Path, str], leads: tuple[str, ...]) -> None:
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, *leads)
+        total = len(table(app).rows)
+        await press(pilot, "slash", *"zzz")
+        assert f"None of {total} matches the search. Escape clears it." in picture(app)
+        await press(pilot, "escape")
+        assert len(table(app).rows) == total and "None of" not in picture(app)
+
+    drive(made[0], script)
+
+
+def test_a_kind_without_a_row_says_so(made: tuple[Path, str]) -> None:
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, "enter", "e", "enter")
+        shown = []
+        for _ in range(5):
+            await press(pilot, "u")
+            shown.append((len(table(app).rows), "is of this kind. u shows" in picture(app)))
+        assert all(says == (not rows) for rows, says in shown)
+        # Of the base's own episodes none is gained or lost.
+        assert (0, True) in shown
+
+    drive(made[0], script)
+
+
 @covers(
     "table.sort", "table.reverse", "runs.open", "runs.evals", "runs.copy", "app.back", "app.quit"
 )

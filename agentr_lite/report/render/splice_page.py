@@ -14,6 +14,7 @@ from agentr_lite.console.outcomes import (
     Segment,
     naive_outcome,
     revision_outcome,
+    revision_reason,
     segment_of,
     turn_mark,
     verdict_words,
@@ -134,7 +135,7 @@ def splice_page(
 def _outcome(revision: RevisionRow, good_reward: float) -> str:
     outcome = revision_outcome(revision.status)
     if revision.status == "rejected":
-        outcome += f" ({revision.reason})"
+        outcome += f" ({revision_reason(revision.reason)})"
     if revision.naive_reward is not None:
         outcome += f"; {naive_outcome(revision.naive_reward, good_reward)}"
     return f"{outcome[0].upper()}{outcome[1:]}."

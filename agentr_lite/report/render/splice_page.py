@@ -79,6 +79,8 @@ class SplicePage:
     status: Mark
     outcome: str
     """What became of it, in one sentence."""
+    reason: str
+    """Why t′ is where it is."""
     opening: str
     """What the environment said first."""
     shared: Side
@@ -121,6 +123,7 @@ def splice_page(
         revision=revision,
         status=REVISION_STATUS[revision.status],
         outcome=_outcome(revision, good.reward),
+        reason=revision_reason(revision.reason),
         opening=shorten(observation, TEXT_LIMIT),
         shared=_side(bad_nodes[:parting], 0, verdicts),
         bad=_side(bad_nodes[parting:], parting, verdicts, cut=revision.cut_step),

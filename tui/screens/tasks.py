@@ -139,10 +139,10 @@ class TasksScreen(PreviewScreen, EnvFilterScreen):
         splicing = self._splicing.get(tree_id)
         notes: list[Line] = []
         if splicing is not None:
-            if splicing.first_error is None:
-                notes.append((splicing_span(splicing),))
             if not splicing.pairs:
                 notes.append(((NO_PAIR[why_no_pair(splicing.good, splicing.bad)], "partial"),))
+            elif splicing.first_error is None:
+                notes.append((splicing_span(splicing),))
         view = read_first_error(self.store, tree_id, splicing)
 
         def lay_out(width: int) -> list[Line]:

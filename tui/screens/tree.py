@@ -358,15 +358,9 @@ class TreeScreen(AskingScreen):
         errors = NodeSet.of(view.errors.nodes, len(view.tree_rows.shape))
         target = view.tree_rows.next_of(errors, view.focus_node, back=back)
         if target is None:
-            self.notify(self._why_no_error(), timeout=3)
+            self.notify(self.why_no_error(judged=bool(self._judgements)), timeout=3)
             return
         view.go_to_node(target)
-
-    def _why_no_error(self) -> str:
-        if self._judgements:
-            return "No step of this tree was judged bad."
-        asking = " Press a to ask it." if self._offers else ""
-        return f"The critic has not been asked about this tree.{asking}"
 
     def action_best(self) -> None:
         """Open the best path and go to its end."""

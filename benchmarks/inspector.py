@@ -1,6 +1,7 @@
 """How fast the inspector opens and reacts with large data.
 
     python -m benchmarks.inspector
+    python -m benchmarks.inspector --size 200x60
 
 This makes a database in a temporary folder: a run with many trees, one of which is very large and
 one very deep. All trees are spliced, so that verdicts and t' mark their nodes, hundreds of them in
@@ -245,14 +246,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=100_000)
     parser.add_argument("--trees", type=int, default=1_000)
+    parser.add_argument("--size", default="120x40", help="columns and lines of the terminal")
     options = parser.parse_args()
+    columns, _, lines = options.size.partition("x")
+    size = (int(columns), int(lines))
 
     async def session(path: Path, run_id: str, large: Mapping[int, int], deep: int) -> None:
         with Store.open(path, read_only=True) as store:
             app = Inspector(store, poll_s=0)
             all_keys = (*KEYS, *TREE_KEYS)
             gc.freeze()  # The command does this, too.
-            async with app.run_test(size=(120, 40)) as pilot:
+            async with app.run_test(size=size) as pilot:
                 await pilot.pause()
                 tasks = TasksScreen(store, run_id)
                 await bench(app, pilot, f"run of {options.trees:,} trees", tasks)

@@ -280,12 +280,29 @@ def _report_usage(error: click.ClickException, as_json: bool) -> None:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "agentr-lite"
     if as_json:
-        _print_json_error("usage", message, f"`{command} --help` says how it is used.")
+        _print_json_error("usage", message, _usage_hint(error, command))
         return
     if context is not None:
         _say(context.get_usage())
     _say(f"Error: {_clipped(clean(message))}")
-    _say(f"Hint: `{command} --help` says how it is used.")
+    _say(f"Hint: {_usage_hint(error, command)}")
+
+
+def _usage_hint(error: click.ClickException, command: str) -> str:
+    """What to do next: a recipe key that was written as an option belongs behind ``--set``."""
+    option = error.option_name if isinstance(error, click.NoSuchOption) else ""
+    known = getattr(error, "ctx", None)
+    parameters = known.command.params if known is not None else ()
+    if option and any("--set" in parameter.opts for parameter in parameters):
+        from agentr_lite.recipe.keys import key_values
+        from agentr_lite.recipe.settings import Recipe
+
+        name = option.lstrip("-").replace("-", "_")
+        keys = [key for key in key_values(Recipe) if name in (key, key.rpartition(".")[2])]
+        if keys:
+            options = " or ".join(f"`--set {key}=VALUE`" for key in keys)
+            return f"{option} is a key of the recipe: {options}."
+    return f"`{command} --help` says how it is used."
 
 
 def _clipped(line: str) -> str:

@@ -166,6 +166,18 @@ def group_database(context: click.Context, db: Path | None) -> Path:
     return database_path(db)
 
 
+def may_be_new(context: click.Context, path: Path) -> bool:
+    """Whether a sub-command lists nothing, because nothing has run yet.
+
+    That is so where the default database does not exist. A file that ``-d`` names is another
+    matter: where it does not exist, reading it is the same error as in every other command.
+    """
+    from agentr_lite.store.files import database_exists
+
+    named = context.obj is not None or db_from_command_line(context)
+    return not named and not database_exists(path)
+
+
 def command_line(
     verb: str,
     run_id: str,

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.common import db_from_command_line, db_option, group_database, json_option
+from agentr_lite.cli.common import (
+    db_from_command_line,
+    db_option,
+    group_database,
+    json_option,
+    may_be_new,
+)
 from agentr_lite.cli.completion import complete_environments
 from agentr_lite.cli.demos_collect import import_demos, make_demos
 from agentr_lite.cli.export import FORMATS
@@ -77,7 +83,7 @@ def list_demos(
     from agentr_lite.console.streams import emit_json, emit_table, say
 
     path = group_database(context, db)
-    rows = _stored(path, env, source, task)
+    rows = _stored(context, path, env, source, task)
     if not rows and not as_json:
         say(f"No demonstrations in {path}. `agentr-lite demos make ENV` makes some.")
         return
@@ -141,7 +147,7 @@ def show_demo(context: click.Context, number: int, db: Path | None, as_json: boo
     from agentr_lite.console.streams import emit, emit_json, say
     from agentr_lite.console.text import clean
 
-    row = next((r for r in _stored(group_database(context, db)) if r.id == number), None)
+    row = next((r for r in _stored(context, group_database(context, db)) if r.id == number), None)
     if row is None:
         raise UsageError(
             f"there is no demonstration {number}", hint="`agentr-lite demos list --each` lists all."
@@ -194,7 +200,7 @@ def export_demos(
     to_stdout = str(output) == "-"
     if not to_stdout:
         check_new_file(output, force=force)
-    rows = _stored(group_database(context, db), env, source, task)
+    rows = _stored(context, group_database(context, db), env, source, task)
     if not rows:
         raise AgentrError("there are no such demonstrations", hint="`agentr-lite demos` lists all.")
     pieces = render(map(_exported, rows), layout)
@@ -238,7 +244,7 @@ def delete_demos(
     from agentr_lite.store.demonstrations import delete_demonstrations
 
     path = group_database(context, db)
-    count = len(_stored(path, env, source, task))
+    count = len(_stored(context, path, env, source, task))
     if not count:
         raise UsageError("there are no such demonstrations", hint="`agentr-lite demos` lists all.")
     if not yes:
@@ -255,14 +261,17 @@ def delete_demos(
 
 
 def _stored(
-    path: Path, env: str | None = None, source: str | None = None, task: str | None = None
+    context: click.Context,
+    path: Path,
+    env: str | None = None,
+    source: str | None = None,
+    task: str | None = None,
 ) -> list[DemonstrationRow]:
     """The chosen demonstrations; none where there is no database yet."""
     from agentr_lite.store import Store
     from agentr_lite.store.demonstrations import list_demonstrations
-    from agentr_lite.store.files import database_exists
 
-    if not database_exists(path):
+    if may_be_new(context, path):
         return []
     with Store.open_to_read(path) as store:
         return list_demonstrations(store, env, source, task=task)

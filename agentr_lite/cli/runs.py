@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentr_lite.cli.common import db_from_command_line, db_option, group_database, json_option
+from agentr_lite.cli.common import (
+    db_from_command_line,
+    db_option,
+    group_database,
+    json_option,
+    may_be_new,
+)
 from agentr_lite.cli.completion import complete_environments, complete_runs
 from agentr_lite.cli.runs_labels import name_run, note_run, tag_run
 from agentr_lite.cli.runs_transfer import export_runs, merge_runs
@@ -72,14 +78,11 @@ def list_runs(
     """List runs, the newest first."""
     from agentr_lite.console.streams import emit_json, emit_table, say, terminal_width
     from agentr_lite.store import Store
-    from agentr_lite.store.files import database_exists
     from agentr_lite.store.runs import list_runs as stored_runs
 
     path = group_database(context, db)
-    if not database_exists(path):
-        # Nothing has run yet: an empty list, not an error.
-        rows: list[dict[str, Any]] = []
-    else:
+    rows: list[dict[str, Any]] = []
+    if not may_be_new(context, path):
         with Store.open_to_read(path) as store:
             rows = [_overview(store, run) for run in stored_runs(store, env=env)]
         rows = [row for row in rows if set(tags) <= set(row["tags"])]

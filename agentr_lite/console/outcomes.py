@@ -70,6 +70,7 @@ REVISION_STATUS: Mapping[str, Mark] = {
     "rejected": Mark("✗", "bad", "rejected"),
 }
 
+_REPEATED_KINDS = ("judged: ", "none judged bad: ")
 _REVISION_OUTCOME = {
     "naive": "accepted unverified: nothing was executed",
     "replayed": "accepted: the naive splice was executed and held",
@@ -215,6 +216,16 @@ def verdict_shares(scores: Sequence[float] | None) -> dict[Verdict, float] | Non
 def revision_outcome(status: str) -> str:
     """What became of a pair, in one clause."""
     return _REVISION_OUTCOME[status]
+
+
+def revision_reason(reason: str) -> str:
+    """Why a pair came out as it did, as it is stored but for a kind that its sentence repeats.
+
+    ``judged: step 8 judged bad (probability 1.00)`` begins with the kind of the cut.
+    """
+    for kind in _REPEATED_KINDS:
+        reason = reason.removeprefix(kind)
+    return reason
 
 
 def naive_outcome(naive_reward: float | None, good_reward: float) -> str:

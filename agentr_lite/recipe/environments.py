@@ -19,7 +19,7 @@ from agentr_lite.core.errors import RecipeError
 from agentr_lite.recipe.fields import Setting
 from agentr_lite.recipe.grammars import with_grammar_text
 from agentr_lite.recipe.settings import DIVIDED, EnvironmentSettings, Recipe, own_keys
-from agentr_lite.recipe.values import build, convert, type_name
+from agentr_lite.recipe.values import build, convert, described
 
 SHORT_KEYS: Mapping[str, Setting] = {
     "env_options": Setting(
@@ -54,7 +54,7 @@ def read_environments(env: Any, options: Any) -> tuple[EnvironmentSettings, ...]
 
 def _read(name: str, own: Any, options: Mapping[str, Any]) -> EnvironmentSettings:
     if not isinstance(own, Mapping):
-        raise RecipeError(f"env.{name}: needs a mapping, not {type_name(own)}")
+        raise RecipeError(f"env.{name}: needs a mapping, not {described(own)}")
     if "name" in own:
         raise RecipeError(f"env.{name}.name: the key `{name}` is the environment's name already")
     settings = build(EnvironmentSettings, {**with_grammar_text(own), "name": name}, f"env.{name}.")
@@ -81,7 +81,7 @@ def named_settings(env: Any) -> dict[str, Any]:
     elif isinstance(env, list | tuple):
         entries = [_entry(item) for item in env]
     else:
-        raise RecipeError(_WRONG_FORM.format(type_name(env)))
+        raise RecipeError(_WRONG_FORM.format(described(env)))
     if not entries:
         raise RecipeError("env: needs at least one environment")
     named: dict[str, Any] = {}

@@ -76,7 +76,9 @@ def _meant(
     key: str, last: str, siblings: dict[str, str], by_last: dict[str, list[str]]
 ) -> Sequence[str]:
     if last in by_last:
-        return by_last[last]
+        # `searh.tasks` is one of several keys `tasks`.
+        near = closest(key, by_last[last], cutoff=_VERY_SIMILAR)
+        return by_last[last] if near is None else [near]
     names = [name for group in by_last.values() for name in group]
     if (name := closest(key, names, cutoff=_VERY_SIMILAR)) is not None:
         return [name]

@@ -17,7 +17,7 @@ from agentr_lite.recipe.environments import SHORT_KEYS, read_environments
 from agentr_lite.recipe.grammars import with_grammar_text
 from agentr_lite.recipe.overrides import apply_overrides
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.recipe.values import build, type_name
+from agentr_lite.recipe.values import build, described
 
 RECIPE_PACKAGE = "agentr_lite_recipes"
 STUDY_PREFIX = "study-"
@@ -112,7 +112,7 @@ def recipe_data(name_or_path: str) -> dict[str, Any]:
     except YamlError as error:
         raise RecipeError(f"recipe {name_or_path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
-        raise RecipeError(f"recipe {name_or_path} must be a mapping, not {type_name(data)}")
+        raise RecipeError(f"recipe {name_or_path} must be a mapping, not {described(data)}")
     data.setdefault("name", Path(name_or_path).stem)
     return data
 

@@ -16,6 +16,7 @@ from agentr_lite.recipe.keys import dotted_keys, key_suggestion
 
 T = TypeVar("T")
 _SHOWN_CHARACTERS = 200
+_NEEDED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def build(
@@ -40,7 +41,7 @@ def build(
         RecipeError: not a mapping, an unknown key, a wrong type or a value out of range.
     """
     if not isinstance(data, Mapping):
-        raise RecipeError(f"{prefix.rstrip('.')}: needs a mapping, not {type_name(data)}")
+        raise RecipeError(f"{prefix.rstrip('.')}: needs a mapping, not {described(data)}")
     hints = typing.get_type_hints(cls)
     declared = settings_of(cls)
     known = known or partial(dotted_keys, cls, prefix)
@@ -49,11 +50,20 @@ def build(
         if key not in hints:
             names = [*known(), *(f"{prefix}{name}" for name in more_keys)]
             raise RecipeError(
-                f"unknown key '{prefix}{key}'{key_suggestion(f'{prefix}{key}', names)}",
+                _unknown_key(f"{prefix}{key}", value, names),
                 hint="`agentr-lite recipes show textcraft` prints a recipe with its keys.",
             )
         values[key] = convert(hints[key], value, f"{prefix}{key}", declared.get(key), known=known)
     return cls(**values)
+
+
+def _unknown_key(key: str, value: Any, names: Sequence[str]) -> str:
+    """The message about an unknown key; of an unknown group with one key, it names that key."""
+    if isinstance(value, Mapping) and len(value) == 1:
+        whole = f"{key}.{next(iter(value))}"
+        if suggestion := key_suggestion(whole, names):
+            return f"unknown key '{whole}'{suggestion}"
+    return f"unknown key '{key}'{key_suggestion(key, names)}"
 
 
 def own_values(kind: type, data: Mapping[str, Any], group: str, prefix: str) -> dict[str, Any]:
@@ -122,7 +132,7 @@ def convert(
         return tuple(convert(typing.get_args(hint)[0], item, key, declared) for item in items)
     if origin in (dict, Mapping) or getattr(origin, "__name__", "") == "Mapping":
         if not isinstance(value, Mapping):
-            raise RecipeError(f"{key}: needs a mapping, not {type_name(value)}")
+            raise RecipeError(f"{key}: needs a mapping, not {described(value)}")
         return dict(value)
     if isinstance(hint, types.UnionType):  # pragma: no cover - no such key today
         raise TypeError(f"unsupported recipe type {hint}")
@@ -137,7 +147,7 @@ def _scalar(hint: type, value: Any, key: str, declared: Setting | None) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise RecipeError(f"{key}: needs {hint.__name__}, not {type_name(value)} ({_shown(value)})")
+        raise RecipeError(f"{key}: needs {_NEEDED[hint]}, not {described(value)}")
     if declared and isinstance(value, int | float) and not declared.allows(value):
         raise RecipeError(f"{key}: {value} is outside {declared.span}")
     return value
@@ -152,9 +162,17 @@ def plain(value: Any) -> Any:
     return value
 
 
-def type_name(value: Any) -> str:
-    """What a value is, for messages."""
-    return "nothing" if value is None else type(value).__name__
+def described(value: Any) -> str:
+    """What a value is, in the words of a recipe and not of Python, for messages."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"the text {_shown(value)}"
+    if isinstance(value, int | float):
+        return _shown(value)
+    return "a mapping" if isinstance(value, Mapping) else "a list"
 
 
 def _shown(value: Any) -> str:

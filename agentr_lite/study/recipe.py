@@ -20,7 +20,7 @@ from agentr_lite.recipe.fields import setting
 from agentr_lite.recipe.loading import recipe_data, recipe_from_dict, study_names, yaml_text
 from agentr_lite.recipe.overrides import assign
 from agentr_lite.recipe.settings import Recipe
-from agentr_lite.recipe.values import build, type_name
+from agentr_lite.recipe.values import build, described
 from agentr_lite.study.methods import IMITATION_MORE, METHODS, VERIFIED
 
 _HINT = "docs/study.md lists a study's keys."
@@ -211,11 +211,11 @@ def load_study(
     except YamlError as error:
         raise RecipeError(f"study {name_or_path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
-        raise RecipeError(f"study {name_or_path} must be a mapping, not {type_name(data)}")
+        raise RecipeError(f"study {name_or_path} must be a mapping, not {described(data)}")
     data.setdefault("name", Path(name_or_path).stem)
     coarse = data.get("quick") or {}
     if not isinstance(coarse, dict):
-        raise RecipeError(f"quick: needs a mapping, not {type_name(coarse)}", hint=_HINT)
+        raise RecipeError(f"quick: needs a mapping, not {described(coarse)}", hint=_HINT)
     if "quick" in coarse:
         raise RecipeError("quick.quick: there is no quicker form", hint=_HINT)
     changed = merged(data, coarse)

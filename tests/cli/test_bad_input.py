@@ -52,7 +52,7 @@ class TestModels:
         error = one_error(err)
         assert what in error and str(files / name) in error
         assert "Hint: " in err
-        assert json.loads(cli("runs", "-d", db, "--json")[1]) == []
+        assert not db.exists()
 
     def test_a_base_model_needs_a_template(self, cli: Call, files: Path, db: Path) -> None:
         words = ["eval", "textcraft", "--tasks", "2", "--max-steps", "2", "-d", db]
@@ -115,25 +115,30 @@ class TestRecipes:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("serach: {width: 2}", "unknown key 'serach' (did you mean 'search'?)"),
+            ("serach: {width: 2}", "unknown key 'serach.width' (did you mean 'search.width'?)"),
+            ("serach: {width: 2, c: 1}", "unknown key 'serach' (did you mean 'search'?)"),
+            ("serach: {}", "unknown key 'serach' (did you mean 'search'?)"),
             ("search: {widht: 2}", "unknown key 'search.widht' (did you mean 'search.width'?)"),
-            ("search: {width: two}", "search.width: needs int, not str ('two')"),
-            ("search: {width: true}", "search.width: needs int, not bool (True)"),
-            ("search: {width: 2.5}", "search.width: needs int, not float (2.5)"),
+            ("search: {width: two}", "search.width: needs a whole number, not the text 'two'"),
+            ("search: {width: true}", "search.width: needs a whole number, not true"),
+            ("search: {width: 2.5}", "search.width: needs a whole number, not 2.5"),
             ("search: {width: 0}", "search.width: 0 is outside 1 to 64"),
             ("search: {c: .nan}", "search.c: nan is outside"),
             ("search: {descent: deep}", "search.descent: 'deep' is not one of paper, textbook"),
-            ("search: 3", "search: needs a mapping, not int"),
+            ("search: 3", "search: needs a mapping, not 3"),
+            ("splice: {judge_failures: 1}", "splice.judge_failures: needs true or false, not 1"),
+            ("model: 3", "model: needs a text, not 3"),
+            ("search: {c: [1]}", "search.c: needs a number, not a list"),
             ("splice: {alpha: [0.5, 2]}", "splice.alpha: 2.0 is outside 0 to 1"),
             ("splice: {alpha: []}", "splice.alpha: needs at least one value"),
             ("rounds: -1", "rounds: -1 is outside 0 to 100"),
             ("seed: 99999999999", "seed: 99999999999 is outside 0 to 2,147,483,647"),
             (
                 "env: 3",
-                "env: needs a name, a list of names or a mapping of names to settings, not int",
+                "env: needs a name, a list of names or a mapping of names to settings, not 3",
             ),
-            ("env_options: [1]", "env_options: needs a mapping, not list"),
-            ("- a\n- b", "must be a mapping, not list"),
+            ("env_options: [1]", "env_options: needs a mapping, not a list"),
+            ("- a\n- b", "must be a mapping, not a list"),
             ("search: {width: [", "is not valid YAML"),
             ("env: textcaft", "no environment 'textcaft' (did you mean 'textcraft'?)"),
             (
@@ -150,7 +155,7 @@ class TestRecipes:
         code, out, err = cli("search", recipe, "-d", db)
         assert code == 2 and out == ""
         assert message in one_error(err)
-        assert json.loads(cli("runs", "-d", db, "--json")[1]) == []
+        assert not db.exists()
 
     @pytest.mark.parametrize(
         ("override", "message"),
@@ -159,7 +164,11 @@ class TestRecipes:
             ("search.width", "needs the form key=value"),
             ("search.width=[", "--set search.width: "),
             ("seed.x=1", "is not a group of keys"),
-            ("search.width=1e999", "search.width: needs int"),
+            ("search.width=1e999", "search.width: needs a whole number"),
+            ("searh.tasks=3", "unknown key 'searh.tasks' (did you mean 'search.tasks'?)"),
+            ("evl.tasks=3", "unknown key 'evl.tasks' (did you mean 'eval.tasks'?)"),
+            ("splicee=3", "unknown key 'splicee' (did you mean 'splice'?)"),
+            ("rounds=two", "rounds: needs a whole number, not the text 'two'"),
         ],
     )
     def test_wrong_overrides(self, cli: Call, db: Path, override: str, message: str) -> None:

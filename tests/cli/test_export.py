@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+import agentr_lite.starter
+from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.cli.export import export
 from agentr_lite.core.errors import AgentrError, UsageError
 from agentr_lite.recipe.groups import SearchSettings, SpliceSettings
@@ -24,6 +30,7 @@ from tests.support.corridor import Corridor
 from tests.support.splice_cases import RuleActor, actions, plant
 from tests.support.stages import splice_stage
 
+STARTER_MLX = Path(agentr_lite.starter.__file__).parent / "model" / "mlx"
 GOOD = "forward, take, forward, open"
 
 
@@ -220,3 +227,34 @@ def test_per_turn_gives_each_learnt_turn_as_the_last_of_a_chat(database: Path) -
     assert [[(m["role"], m["content"]) for m in chat] for chat in chats] == expected
     assert chats and all(chat[-1]["role"] == "assistant" for chat in chats)
     assert len(chats) == sum(sum(item.loss) for item in whole)
+
+
+@pytest.mark.skipif(shutil.which("awk") is None, reason="the documented snippet needs awk")
+def test_mlx_lm_loads_the_documented_folder_and_learns_the_last_turns(
+    database: Path, tmp_path: Path
+) -> None:
+    use_fast_blas()  # mlx-lm imports MLX
+    from mlx_lm.tuner.datasets import load_local_dataset
+    from mlx_lm.utils import load_tokenizer
+
+    docs = Path(__file__).parents[2] / "docs" / "exports.md"
+    [split] = re.findall(r"^    (awk .+)$", docs.read_text("utf-8"), re.MULTILINE)
+    lines = list(render(items(database) * 3, "per-turn"))
+    (tmp_path / "turns.jsonl").write_text("".join(lines))
+    (tmp_path / "data").mkdir()
+    subprocess.run(["sh", "-c", split], cwd=tmp_path, check=True)
+
+    tokenizer = load_tokenizer(STARTER_MLX)
+    masked = SimpleNamespace(mask_prompt=True)  # --mask-prompt
+    loaded = load_local_dataset(tmp_path / "data", tokenizer, masked)
+    train, valid, _ = loaded
+    written = [json.loads(line) for line in "".join(lines).splitlines()]
+    assert len(train) + len(valid) == len(written) and len(valid) == len(written) // 10 > 0
+    for part in (train, valid):
+        for at in range(len(part)):
+            tokens, offset = part.process(part[at])
+            learnt, context = tokenizer.decode(tokens[offset:]), tokenizer.decode(tokens[:offset])
+            *before, last = part[at]["messages"]
+            assert learnt.startswith(last["content"])
+            assert len(learnt) - len(last["content"]) < 20, "only the end of the turn follows"
+            assert all(message["content"] in context for message in before)

@@ -30,6 +30,15 @@ from tests.support.command_line import Call, one_error
         ("convert model chats.jsonl -o new/x", 2),
         ("runs export nothing --to new/x.db -d {db}", 2),
         ("runs merge no.db -d new/x.db", 4),
+        ("runs -d new/x.db", 4),
+        ("runs list -d new/x.db", 4),
+        ("runs -d new/x.db list", 4),
+        ("runs show latest -d new/x.db", 4),
+        ("trees latest -d new/x.db", 4),
+        ("report -d new/x.db", 4),
+        ("demos -d new/x.db", 4),
+        ("demos show 1 -d new/x.db", 4),
+        ("demos delete --yes -d new/x.db", 4),
         ("models pull no-such-model", 3),
         ("models remove no-such-model", 3),
         ("models show no-such-model", 3),
@@ -77,3 +86,29 @@ def test_a_missing_package_is_wrong_usage_in_every_environment(
     assert "is not installed" in one_error(err)
     assert "pip install 'agentr-lite[" in err
     assert not db.exists()
+
+
+@pytest.mark.parametrize("command", ["runs", "demos"])
+def test_before_the_first_run_a_list_is_empty(
+    cli: Call, home: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.delenv("AGENTR_LITE_DB", raising=False)
+    assert cli(command, "--json")[:2] == (0, "[]\n")
+    assert not list(home.rglob("*.db"))
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("run textcraft --rounds 2", "`--set rounds=VALUE`"),
+        ("run textcraft --learning-rate 0.1", "`--set train.learning_rate=VALUE`"),
+        ("search textcraft --simulations 3", "`--set search.simulations=VALUE`"),
+        ("run textcraft --tasks 3", "`--set search.tasks=VALUE` or `--set eval.tasks=VALUE`"),
+        ("run textcraft --no-such-thing", "--help` says how it is used"),
+        ("runs --rounds 2", "--help` says how it is used"),
+    ],
+)
+def test_a_recipe_key_as_an_option_is_named_with_set(cli: Call, line: str, hint: str) -> None:
+    code, _, err = cli(*line.split())
+    assert code == 2 and "No such option" in one_error(err)
+    assert hint in err

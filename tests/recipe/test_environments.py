@@ -165,7 +165,7 @@ def test_overrides_replace_and_empty_a_stored_recipes_options() -> None:
             r"env.a.search.dept' \(did you mean 'env.a.search.depth'\?\)",
         ),
         ({"a": {"search": {"depth": 0}}}, "env.a.search.depth: 0 is outside"),
-        ({"a": {"search": {"depth": "x"}}}, "env.a.search.depth: needs int"),
+        ({"a": {"search": {"depth": "x"}}}, "env.a.search.depth: needs a whole"),
         ({"a": {"eval": {"split": "dev"}}}, "all environments share eval.split"),
         ({"a": {"splice": {"alpha": []}}}, "env.a.splice.alpha: needs at least one"),
         ({"a": {"share": 0}}, "env.a.share: 0.0 is outside"),

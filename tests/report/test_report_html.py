@@ -150,6 +150,8 @@ def test_every_splice_shows_both_sides_the_cut_and_the_outcome(database: Path) -
     assert splices.count(recovered) == sum(row.status == "recovered" for row in revisions)
     for row in revisions:
         assert row.reflection in page.text
+    # The kind of a cut, which the sentence after it repeats, is left out.
+    assert "judged bad" in splices and "judged: step" not in splices
     # The learnt turns are marked, and no others.
     learnt = sum(sum(row.loss or ()) for row in revisions)
     assert splices.count('<span class="loss" title="learnt">') == learnt

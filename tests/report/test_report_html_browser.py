@@ -59,6 +59,10 @@ def test_it_loads_without_a_request_or_a_complaint(
         assert box["height"] > 60
     # Nothing sticks out sideways.
     assert seen.tab.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    # Every part can be reached: no link of the heading is cut.
+    for link in seen.tab.locator(".top nav a").all():
+        box = link.bounding_box()
+        assert box is not None and box["x"] + box["width"] <= viewport["width"]
     # The colours are the scheme's.
     light = seen.tab.evaluate(
         "getComputedStyle(document.body).backgroundColor.match(/[\\d.]+/g).map(Number)[0]"

@@ -141,7 +141,7 @@ def test_a_folded_chain_shows_its_first_bad_step(
         assert isinstance(app.screen, TreeScreen)
         assert len(tree(app).tree_rows.chain(tree(app).tree_rows.rows[tree(app).cursor])) == 6
         line = next(line for line in picture(app).splitlines() if "▌" in line)
-        assert "✗98% ◀ t′" in line and "✗ 98%" in line
+        assert "✗ ◀ t′" in line and line.partition("▏")[0].count("98%") == 1
         shown = " ".join(detail(app).split())
         assert "! craft bad" in shown and "critic ✗ bad 98%" in shown and "so it is" in shown
         assert "◀ t′ the last bad step that a revision keeps" in shown
@@ -163,6 +163,38 @@ def test_unfolded_each_step_has_its_own_verdict(made: tuple[Path, str]) -> None:
         good = next(line for line in lines if "go on" in line)
         assert "◀ t′" in bad and "✗ 98%" in bad
         assert "◀ t′" not in good and "✓ 66%" in good
+
+    drive(made[0], script, run_id=made[1])
+
+
+def test_a_row_of_hidden_siblings_says_that_an_error_is_below_it(made: tuple[Path, str]) -> None:
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, "home", "enter", "m", "m", "m")
+        [row] = [line for line in picture(app).splitlines() if "more, n <" in line]
+        assert "✗↓" in row
+        await press(pilot, "escape", "end", "up", "enter", "m", "m", "m")
+        assert "✗↓" not in picture(app)
+
+    drive(made[0], script, run_id=made[1])
+
+
+@pytest.mark.parametrize(("which", "says"), [(("home", "down"), True), (("end",), False)], ids=str)
+def test_a_tree_without_an_error_says_that_the_critic_was_not_asked(
+    made: tuple[Path, str], which: tuple[str, ...], says: bool
+) -> None:
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, *which, "enter", "e")
+        shown = " ".join(picture(app).split())
+        assert ("critic has not been asked about" in shown) == says
+
+    drive(made[0], script, run_id=made[1], notifications=True, size=(120, 40))
+
+
+def test_what_was_said_and_answered_comes_before_what_was_seen(made: tuple[Path, str]) -> None:
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, "home", "enter", "e")
+        words = [line.split()[1] for line in detail(app).splitlines() if line.startswith("── ")]
+        assert words == ["said", "answer", "saw"]
 
     drive(made[0], script, run_id=made[1])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from agentr_lite_tui.app import BINDINGS_BY_ID, Inspector
+from agentr_lite_tui.app import BINDINGS_BY_ID, LIGHT, Inspector
 from agentr_lite_tui.keys import load_keymap
 from agentr_lite_tui.screens.confirm import ConfirmScreen
 from agentr_lite_tui.screens.evals import EvalsScreen
@@ -44,6 +44,33 @@ def test_lists(made: tuple[Path, str]) -> None:
         assert seen == [1, 2, 1, 0, 5, 0, 5, 0]
 
     drive(made[0], script, run_id=made[1])
+
+
+@pytest.mark.parametrize("leads", [(), ("enter",), ("enter", "v"), ("enter", "e", "t")], ids=str)
+def test_a_search_without_a_match_says_so(made: tuple[Path, str], leads: tuple[str, ...]) -> None:
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, *leads)
+        total = len(table(app).rows)
+        await press(pilot, "slash", *"zzz")
+        assert f"None of {total} matches the search. Escape clears it." in picture(app)
+        await press(pilot, "escape")
+        assert len(table(app).rows) == total and "None of" not in picture(app)
+
+    drive(made[0], script)
+
+
+def test_a_kind_without_a_row_says_so(made: tuple[Path, str]) -> None:
+    async def script(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, "enter", "e", "enter")
+        shown = []
+        for _ in range(5):
+            await press(pilot, "u")
+            shown.append((len(table(app).rows), "is of this kind. u shows" in picture(app)))
+        assert all(says == (not rows) for rows, says in shown)
+        # Of the base's own episodes none is gained or lost.
+        assert (0, True) in shown
+
+    drive(made[0], script)
 
 
 @covers(
@@ -330,3 +357,29 @@ def test_every_binding_has_an_id_and_a_test() -> None:
     # The manual names them all.
     manual = (Path(__file__).parents[2] / "docs" / "inspector.md").read_text()
     assert [name for name in BINDINGS_BY_ID if f"`{name}`" not in manual] == []
+
+
+def _colours(app: Inspector) -> list[tuple[str, object]]:
+    """Every text on the screen with its colours."""
+    strips = app.screen._compositor.render_strips()
+    return [(part.text, part.style) for strip in strips for part in strip]
+
+
+def test_lines_that_were_drawn_before_take_a_new_themes_colours(made: tuple[Path, str]) -> None:
+    seen: dict[bool, list[tuple[str, object]]] = {}
+
+    async def change(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, "enter", "enter", "down", "up")
+        before = _colours(app)
+        app.theme = LIGHT.name
+        await press(pilot, "down", "up")
+        assert _colours(app) != before
+        seen[False] = _colours(app)
+
+    async def begin_light(app: Inspector, pilot: Pilot[None]) -> None:
+        await press(pilot, "enter", "enter", "down", "up")
+        seen[True] = _colours(app)
+
+    drive(made[0], change)
+    drive(made[0], begin_light, light=True)
+    assert seen[False] == seen[True]

@@ -12,12 +12,13 @@ from agentr_lite_tui.layout.documents import (
     lay_out_conversation,
     view_of_opening,
 )
-from agentr_lite_tui.layout.figures import interval, percent, short
+from agentr_lite_tui.layout.figures import counted, interval, percent, short
 from agentr_lite_tui.layout.lines import (
     MAX_SHOWN,
     Line,
     crop,
     fold,
+    indented,
     one_line,
     pad,
     paragraphs,
@@ -27,7 +28,7 @@ from agentr_lite_tui.layout.lines import (
 from agentr_lite_tui.layout.plots import Series, interval_row, line_plot, scale_row
 from rich.cells import cell_len
 
-from agentr_lite.console.outcomes import STEP
+from agentr_lite.console.outcomes import STEP, revision_reason
 
 HOSTILE = (
     "\x1b[31mred\x1b[0m [bold]b[/bold] \x00\x07 \u202eabc\u202c 日本語 👩‍👩‍👧 \ud800 e\u0301 \x9b2J"
@@ -203,3 +204,29 @@ def test_the_end_of_a_conversation_looks_like_that_of_the_whole_one() -> None:
     assert whole[0] == (("… 200 earlier steps", "dim"),)
     assert lay_out_conversation(views[-MAX_STEPS:], 60, earlier=200) == whole
     assert "earlier" not in str(lay_out_conversation(views[: MAX_STEPS + 1], 60))
+
+
+def test_a_number_has_its_noun() -> None:
+    assert [counted(number, "node") for number in (0, 1, 2_000)] == [
+        "0 nodes",
+        "1 node",
+        "2,000 nodes",
+    ]
+
+
+def test_a_broken_line_keeps_its_indentation() -> None:
+    lines = indented([("one two ", "dim"), ("three four", "plain")], 9)
+    shown = ["".join(text for text, _ in line).rstrip() for line in lines]
+    assert shown == [" one two", " three", " four"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("judged: step 8 judged bad (probability 0.97)", "step 8 judged bad (probability 0.97)"),
+        ("none judged bad: no step judged bad: all is kept", "no step judged bad: all is kept"),
+        ("duplicate: same steps", "duplicate: same steps"),
+    ],
+)
+def test_a_reason_says_nothing_twice(stored: str, shown: str) -> None:
+    assert revision_reason(stored) == shown

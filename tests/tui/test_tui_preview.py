@@ -204,3 +204,12 @@ def test_repeated_is_the_share_that_the_report_shows(made: tuple[Path, str]) -> 
         assert all(row.cells[-1][0].endswith("%") for row in table(app).rows)
 
     drive(made[0], script, run_id=made[1])
+
+
+@pytest.mark.parametrize(("rate", "shown"), [(None, False), (0.0, False), (41.6, True)])
+def test_a_stage_that_generates_nothing_shows_no_rate(rate: float | None, shown: bool) -> None:
+    row = LiveRow("run", 1, "train", "round 1 train, steps", 3, 9, "", rate, 60.0, None)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    _, right = live_line(dataclasses.replace(row, updated_utc=now.isoformat()), now)
+    text = "".join(part for part, _ in right)
+    assert "left" in text and ("42 tokens/s" in text) == ("tokens/s" in text) == shown

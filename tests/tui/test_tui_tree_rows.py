@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from agentr_lite_tui.layout.node_set import NodeSet
-from agentr_lite_tui.layout.tree_order import SORTS
+from agentr_lite_tui.layout.tree_order import SORTS, _distinct
 from agentr_lite_tui.layout.tree_rows import TreeRows
 
 from agentr_lite.store.inspection import TERMINATED, TreeShape
@@ -334,3 +335,9 @@ def test_any_walk_leaves_a_consistent_picture(seed: int, compact: bool) -> None:
         for row, level in zip(*changed, strict=True):
             parent = rows.parent_row(row)
             assert parent == -1 or changed[1][changed[0].index(parent)] == level - 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_number_once(seed: int) -> None:
+    ids = np.random.default_rng(seed).integers(-1, 40, 200).astype(np.int32)
+    assert _distinct(ids).tolist() == np.unique(ids).tolist()

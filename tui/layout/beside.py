@@ -9,7 +9,7 @@ from agentr_lite.console.outcomes import Mark
 from agentr_lite.report.model.episodes import difference_sentence
 
 from .documents import StepView, lay_out_turn
-from .lines import Line, Span, barred, crop, fold, one_line, pad, rule
+from .lines import Line, Span, barred, crop, fold, indented, one_line, pad, rule
 
 BETWEEN: Span = (" │ ", "guide")
 """Between the two columns."""
@@ -49,8 +49,8 @@ def lay_out_beside(
     columns = _Columns(width)
     # Without a difference there is nothing else to show.
     with_shared = with_shared or shared == len(left.steps) == len(right.steps)
-    lines: list[Line] = [*fold([(" " + one_line(goal), "title")], width)]
-    lines += [*fold([(f" {_difference(left, right, shared)}", "plain")], width), ()]
+    lines: list[Line] = [*indented([(one_line(goal), "title")], width)]
+    lines += [*indented([(_difference(left, right, shared), "plain")], width), ()]
     lines += columns.rows(_heading(left), _heading(right))
     lines.append(columns.line("┼", "guide"))
     if with_shared:

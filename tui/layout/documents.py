@@ -39,7 +39,7 @@ class StepView:
     answer: str
     """The environment's answer; at the start, the task."""
     facts: Sequence[Line] = field(default_factory=tuple)
-    """Lines about the step: numbers, the model call, the critic's verdict."""
+    """Lines about the step: numbers, the critic's verdict."""
     verdict: Verdict | None = None
     """The critic's verdict, if it was asked."""
     thinking: str = ""
@@ -48,6 +48,8 @@ class StepView:
     """Whether the step was given to the model, not chosen by it."""
     verdicts: Sequence[Line] = ()
     """The lines of ``facts`` that hold the critic's verdicts and t′."""
+    call: Sequence[Line] = ()
+    """Lines about the model call that made the step."""
 
 
 def view_of_node(
@@ -67,9 +69,6 @@ def view_of_node(
         judgements: the critic's verdicts on it, in all trajectories.
         is_cut: whether it is t′ of a revision.
     """
-    facts: list[Line] = [_numbers(node)]
-    if call is not None:
-        facts += _call(call)
     seen: list[Line] = []
     for judgement in judgements:
         line = verdict_line(judgement)
@@ -85,11 +84,11 @@ def view_of_node(
         saw,
         node.text,
         node.observation,
-        # The verdicts before the model call: they matter more.
-        (facts[0], *seen, *facts[1:]),
+        (_numbers(node), *seen),
         judgements[0].verdict if judgements else None,
         node.thinking,
         verdicts=tuple(seen),
+        call=tuple(_call(call)) if call is not None else (),
     )
 
 
@@ -132,7 +131,11 @@ def verdict_line(judgement: JudgementRow) -> Line:
 
 
 def lay_out_step(view: StepView, width: int) -> list[Line]:
-    """One step: its facts, what the agent saw, what it said, and the environment's answer."""
+    """One step: its facts, what the agent said, and the environment's answer.
+
+    What the agent saw before, and the model call, follow: a small pane has no room for all of it,
+    and at the first step the agent saw the whole task.
+    """
     heading: list[Span] = [(f" {view.mark.glyph} ", view.mark.style)]
     heading.append((one_line(view.title), "title"))
     where = "start" if view.number == 0 else f"step {view.number} "
@@ -146,11 +149,14 @@ def lay_out_step(view: StepView, width: int) -> list[Line]:
         lines += [rule(("task", "saw"), width), *barred(view.answer, "saw", "plain", width)]
         lines += [rule(("instructions", "dim"), width), *barred(view.saw, "dim", "dim", width)]
         return lines
-    lines += [rule(("saw", "dim"), width), *barred(view.saw, "saw", "dim", width)]
     if view.thinking:
         lines += [rule(("thought", "dim"), width), *barred(view.thinking, "dim", "dim", width)]
     lines += [rule(("said", "said"), width), *lay_out_turn(view.turn, width)]
     lines += [rule(("answer", "saw"), width), *barred(view.answer, "saw", "plain", width)]
+    lines += [rule(("saw before", "dim"), width), *barred(view.saw, "saw", "dim", width)]
+    if view.call:
+        lines.append(rule(("model call", "dim"), width))
+        lines += [(("  ", "plain"), *part) for line in view.call for part in fold(line, width - 2)]
     return lines
 
 
@@ -215,7 +221,7 @@ def _numbers(node: NodeRow) -> Line:
 def _call(call: ModelCallRow) -> list[Line]:
     """The model call: number of tokens, time and seeds."""
     parts = [
-        f"{len(call.seeds)} candidates",
+        f"{len(call.seeds)} candidate{'' if len(call.seeds) == 1 else 's'}",
         f"{call.prompt_tokens} tokens in ({call.cached_tokens} cached)",
         f"{call.output_tokens} out",
     ]
@@ -224,7 +230,7 @@ def _call(call: ModelCallRow) -> list[Line]:
         parts.append(f"{call.batch_ms:,.0f} ms in a batch of {call.batch_size}")
     if call.dropped_turns:
         parts.append(f"{call.dropped_turns} turns dropped")
-    lines: list[Line] = [(("call ", "dim"), (" · ".join(parts), "dim"))]
+    lines: list[Line] = [((" · ".join(parts), "dim"),)]
     if call.seeds:
         noun = "seed " if len(call.seeds) == 1 else "seeds "
         lines.append(((noun, "dim"), (" ".join(map(str, call.seeds)), "dim")))

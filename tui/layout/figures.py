@@ -31,3 +31,8 @@ def reward_span(reward: float, *, reached: bool = True) -> Span:
     if not reached:
         return ("–", "dim")
     return (f"{reward:.2f}", "good" if reward >= 1 else "partial" if reward > 0 else "bad")
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 pair``, ``2 pairs``: a number with its noun."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -26,6 +26,8 @@ class TreeErrors:
     """The nodes that are t′ of a revision."""
     leads: frozenset[int] = frozenset()
     """The nodes above an error."""
+    marked: frozenset[int] = frozenset()
+    """The errors and the nodes above them."""
 
     @classmethod
     def of(
@@ -52,10 +54,11 @@ class TreeErrors:
                 cut_nodes.add(path[cut.cut_step])
         found = cls(verdicts, frozenset(cut_nodes))
         leads: set[int] = set()
-        for idx in found.nodes:
+        nodes = found.nodes
+        for idx in nodes:
             while (idx := shape.parent[idx]) >= 0 and idx not in leads:
                 leads.add(idx)
-        return cls(verdicts, found.cuts, frozenset(leads))
+        return cls(verdicts, found.cuts, frozenset(leads), frozenset(leads).union(nodes))
 
     @property
     def nodes(self) -> list[int]:
@@ -66,6 +69,10 @@ class TreeErrors:
     def first(self) -> list[int]:
         """The nodes that were judged bad; where there is none, those that are t′."""
         return [idx for idx in self.nodes if self.is_bad(idx)] or sorted(self.cuts)
+
+    def are_in(self, hidden: Iterable[int]) -> bool:
+        """Whether any of some nodes, or of the nodes below them, is an error."""
+        return not self.marked.isdisjoint(hidden)
 
     def is_bad(self, idx: int) -> bool:
         """Whether the critic judged a node bad."""

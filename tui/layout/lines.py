@@ -123,6 +123,11 @@ def fold(line: Sequence[Span], width: int) -> list[Line]:
     return [crop(line, width) for line in lines]
 
 
+def indented(line: Sequence[Span], width: int) -> list[Line]:
+    """``fold`` with a blank before each line."""
+    return [((" ", "plain"), *part) for part in fold(line, width - 1)]
+
+
 def pad(line: Sequence[Span], width: int) -> Line:
     """Cut the line, or fill it with blanks, to exactly ``width`` columns."""
     cut = crop(line, width)

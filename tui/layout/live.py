@@ -29,7 +29,7 @@ def live_line(row: LiveRow, now: datetime) -> tuple[Line, Line]:
         text = f"no news for {format_duration(quiet_s)}: the process may have ended "
         return tuple(left), ((text, "partial"),)
     facts: list[str] = []
-    if row.tokens_per_s is not None:
+    if row.tokens_per_s:  # Training generates none.
         facts.append(f"{row.tokens_per_s:,.0f} tokens/s")
     ends = []
     if row.part_left_s is not None:

@@ -12,6 +12,7 @@ from agentr_lite.console.outcomes import (
     SEGMENT_WORDS,
     naive_outcome,
     revision_outcome,
+    revision_reason,
     segment_of,
 )
 from agentr_lite.core.messages import without_examples
@@ -19,7 +20,7 @@ from agentr_lite.core.steps import Step
 from agentr_lite.store.records import JudgementRow, RevisionRow
 
 from .documents import lay_out_turn, verdict_line, view_of_step
-from .lines import Line, Span, barred, crop, fold, one_line, pad, rule, spread
+from .lines import Line, Span, barred, crop, fold, indented, one_line, pad, rule, spread
 
 _BETWEEN: Span = (" │ ", "guide")
 
@@ -92,7 +93,7 @@ def lay_out_cut(view: SpliceView, width: int) -> list[Line]:
     at = view.revision.cut_step - 1
     if view.revision.parting_step <= at < len(view.bad):
         lines += _bad_step(view, at, width)
-    return [*lines, (), *fold([_naive(view)], width)]
+    return [*lines, (), *indented([_naive(view)], width)]
 
 
 def _result(view: SpliceView, first: int, width: int) -> list[Line]:
@@ -102,8 +103,8 @@ def _result(view: SpliceView, first: int, width: int) -> list[Line]:
     lines: list[Line] = [
         (),
         rule((f"{mark.glyph} {revision_outcome(revision.status)}", mark.style), width),
-        *fold([(f" {one_line(revision.reason)}", mark.style)], width),
-        *fold([_naive(view)], width),
+        *indented([(revision_reason(one_line(revision.reason)), mark.style)], width),
+        *indented([_naive(view)], width),
     ]
     turns = spliced_turns(revision)
     if not turns:
@@ -116,7 +117,7 @@ def _result(view: SpliceView, first: int, width: int) -> list[Line]:
 
 def _naive(view: SpliceView) -> Span:
     revision = view.revision
-    text = f" {naive_outcome(revision.naive_reward, view.good_reward)}"
+    text = naive_outcome(revision.naive_reward, view.good_reward)
     if revision.naive_reward is None:
         return (text, "dim")
     return (text, "good" if revision.status == "replayed" else "bad")
@@ -127,7 +128,7 @@ def _facts(view: SpliceView, width: int) -> list[Line]:
     mark = REVISION_STATUS[revision.status]
     length = revision.revision_length
     where = (
-        f" parting after step {revision.parting_step} · t′ = step {revision.cut_step}"
+        f"parting after step {revision.parting_step} · t′ = step {revision.cut_step}"
         f" · {length} bad step{'' if length == 1 else 's'} kept"
     )
     return [
@@ -136,9 +137,9 @@ def _facts(view: SpliceView, width: int) -> list[Line]:
             [(f"{mark.glyph} {mark.word} ", mark.style)],
             width,
         ),
-        *fold([(f" {one_line(revision.reason)}", mark.style)], width),
-        *fold([(where, "dim")], width),
-        *fold([(" signal: ", "dim"), (one_line(revision.reflection), "signal")], width),
+        *indented([(revision_reason(one_line(revision.reason)), mark.style)], width),
+        *indented([(where, "dim")], width),
+        *indented([("signal: ", "dim"), (one_line(revision.reflection), "signal")], width),
         (),
     ]
 

@@ -67,6 +67,13 @@ class AskingScreen(FilterScreen):
         desk = self.navigator.critic
         return asking_notes(desk, self.tree_id) if desk is not None and self._offers else []
 
+    def why_no_error(self, *, judged: bool) -> str:
+        """Why there is no error to go to, in a tree that was judged or was not."""
+        if judged:
+            return "No step of this tree was judged bad."
+        asking = " Press a to ask it." if self._offers else ""
+        return f"The critic has not been asked about this tree.{asking}"
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Whether an action is offered: asking only where the critic can be asked."""
         return action != "ask_critic" or self._offers

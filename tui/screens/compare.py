@@ -24,7 +24,7 @@ from ..error_reader import failing_step
 from ..layout.columns import Column, Row, put_env, with_env
 from ..layout.documents import lay_out_step
 from ..layout.episodes import flip_span, key_of, keys_of
-from ..layout.figures import percent
+from ..layout.figures import counted, percent
 from ..layout.lines import Line, Span, one_line
 from ..navigation import ToBeside, ToEpisode
 from ..widgets.document_view import Layout
@@ -122,7 +122,6 @@ class CompareScreen(PreviewScreen, EnvFilterScreen):
         )
         self._columns = with_env(columns, several=has_several(self.store, self.run_id))
         table = Table(self._columns, id="compare")
-        table.empty = (("No such tasks.", "dim"),)
         yield from self.with_preview(table)
 
     def refresh_data(self) -> None:
@@ -147,7 +146,9 @@ class CompareScreen(PreviewScreen, EnvFilterScreen):
             for key, item in tasks.items()
             if self.matches(item.task.name, item.task.goal) and self._wanted(key, by_round)
         }
-        self.query_one(Table).fill(
+        table = self.query_one(Table)
+        table.empty = self.nothing_shown(len(tasks), "No tasks of this environment.")
+        table.fill(
             [
                 Row(
                     key,
@@ -211,7 +212,17 @@ class CompareScreen(PreviewScreen, EnvFilterScreen):
         by_round: Sequence[Mapping[Key, EvalItemRow]],
         shown: int,
     ) -> Line:
-        spans: list[Span] = [(f"{len(tasks)} tasks", "dim")]
+        spans: list[Span] = [(counted(len(tasks), "task"), "dim")]
+        # What was chosen comes first: a narrow terminal cuts the end.
+        if shown < len(tasks):
+            spans.append((f" · {shown} shown", "dim"))
+        if self._which != "all":
+            spans += [(" · ", "dim"), (self._which, "match")]
+        spans += [*self.env_note(), *self.needle_note()]
+        gained = sum(self._flip(key, by_round) > 0 for key in tasks)
+        lost = sum(self._flip(key, by_round) < 0 for key in tasks)
+        spans += [(" · ", "dim"), (f"{GAINED.glyph} {gained}", GAINED.style)]
+        spans += [(" ", "plain"), (f"{LOST.glyph} {lost}", LOST.style)]
         for row, items in zip(self._evals, by_round, strict=True):
             sound = [item for item in items.values() if not is_faulty(item)]
             if sound:
@@ -219,15 +230,7 @@ class CompareScreen(PreviewScreen, EnvFilterScreen):
                 spans.append(
                     (f" · {round_name(row.round, imitates=self._imitates)} {share}", "dim")
                 )
-        gained = sum(self._flip(key, by_round) > 0 for key in tasks)
-        lost = sum(self._flip(key, by_round) < 0 for key in tasks)
-        spans += [(" · ", "dim"), (f"{GAINED.glyph} {gained}", GAINED.style)]
-        spans += [(" ", "plain"), (f"{LOST.glyph} {lost}", LOST.style)]
-        if shown < len(tasks):
-            spans.append((f" · {shown} shown", "dim"))
-        if self._which != "all":
-            spans += [(" · ", "dim"), (self._which, "match")]
-        return (*spans, *self.env_note(), *self.needle_note())
+        return tuple(spans)
 
     def action_open(self) -> None:
         """Step through the chosen round's episode of the task under the cursor."""

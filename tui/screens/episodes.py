@@ -89,15 +89,18 @@ class EpisodesScreen(PreviewScreen, EnvFilterScreen):
             replace(column, title="start") if column.key == "base" and self._imitates else column
             for column in self.COLUMNS
         ]
-        self._columns = with_env(columns, several=has_several(store, run_id))
         self.eval_id = eval_id
         self._which = "all"
         self._evals: list[EvalRow] = []
         self._eval, self._base = self._find()
+        self._compares = self._base is not None
+        if not self._compares:
+            # The base's own episodes, or nothing to compare with: the columns would be empty.
+            columns = [column for column in columns if column.key not in ("base", "flip")]
+        self._columns = with_env(columns, several=has_several(store, run_id))
 
     def body(self) -> Iterable[Widget]:
         table = Table(self._columns, id="episodes")
-        table.empty = (("No such episodes.", "dim"),)
         yield from self.with_preview(table)
 
     def refresh_data(self) -> None:
@@ -114,11 +117,13 @@ class EpisodesScreen(PreviewScreen, EnvFilterScreen):
             for item in items
             if self.matches(item.task.name, item.task.goal) and self._wanted(item, base)
         ]
-        self.query_one(Table).fill(
+        table = self.query_one(Table)
+        table.empty = self.nothing_shown(len(items), "No episodes yet.")
+        table.fill(
             [
                 Row(
                     key_of(item),
-                    put_env(_cells(item, base), self._columns, item.task.env),
+                    put_env(_cells(item, base, self._compares), self._columns, item.task.env),
                     _sort_values(item, base),
                 )
                 for item in shown
@@ -214,18 +219,19 @@ def _repeated(item: EvalItemRow) -> float:
     return item.repeated_actions / item.steps if item.steps else 0.0
 
 
-def _cells(item: EvalItemRow, base: Mapping[Key, EvalItemRow]) -> list[Span]:
+def _cells(item: EvalItemRow, base: Mapping[Key, EvalItemRow], compares: bool) -> list[Span]:
+    """The cells of a row; those of the base only if the table has its columns."""
     mark = episode_mark(item)
     before = base.get(key_of(item))
     goal = item.task.goal if not item.error else f"{item.task.goal}  ({item.error})"
     return [
         (mark.glyph, mark.style),
-        flip_span(_flip(item, base)),
+        *([flip_span(_flip(item, base))] if compares else []),
         (one_line(goal), "plain"),
         (one_line(item.task.name), "dim"),
         (str(item.task.level), "plain"),
         reward_span(item.reward),
-        reward_span(before.reward) if before else ("–", "dim"),
+        *([reward_span(before.reward) if before else ("–", "dim")] if compares else []),
         (str(item.steps), "plain"),
         (str(item.invalid_actions), "odd" if item.invalid_actions else "dim"),
         (percent(_repeated(item)), "partial" if item.repeated_actions else "dim"),

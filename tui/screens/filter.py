@@ -74,6 +74,19 @@ class FilterScreen(InspectorScreen):
         needle = self.needle.casefold()
         return any(needle in text.casefold() for text in texts)
 
+    def nothing_shown(self, total: int, otherwise: str) -> Line:
+        """What a list without rows says.
+
+        Args:
+            total: rows that there are before the search, and before any other choice.
+            otherwise: what to say where there are none.
+        """
+        if not total:
+            return ((otherwise, "dim"),)
+        if self.needle:
+            return ((f"None of {total:,} matches the search. Escape clears it.", "dim"),)
+        return ((f"None of {total:,} is of this kind. u shows the others.", "dim"),)
+
     def needle_note(self) -> Line:
         """The needle, for the caption."""
         return ((" · ", "dim"), (f"/{one_line(self.needle)}", "match")) if self.needle else ()

@@ -18,6 +18,7 @@ from agentr_lite.store.runs import get_run
 from agentr_lite.store.trees import get_tree
 
 from ..layout.columns import Column, Row
+from ..layout.figures import counted
 from ..layout.lines import Span, one_line
 from ..layout.preferences import PreferenceView, lay_out_preference
 from ..navigation import ToPreference
@@ -67,7 +68,6 @@ class PreferencesScreen(FilterScreen):
 
     def body(self) -> Iterable[Widget]:
         table = Table(self.COLUMNS, id="preferences")
-        table.empty = (("No pairs: splice.preferences says which to look for.", "dim"),)
         yield table
 
     def refresh_data(self) -> None:
@@ -75,7 +75,11 @@ class PreferencesScreen(FilterScreen):
         pairs = list_preferences(self.store, run.id, tree_id=self.tree_id)
         shown = [pair for pair in pairs if self.matches(pair.task, pair.kind)]
         rows = [Row(pair.id, _cells(pair), _sort_values(pair)) for pair in shown]
-        self.query_one(Table).fill(rows)
+        table = self.query_one(Table)
+        table.empty = self.nothing_shown(
+            len(pairs), "No pairs: splice.preferences says which to look for."
+        )
+        table.fill(rows)
         parts = [run.id, "preferences"]
         if self.tree_id is not None and pairs:
             parts.append(pairs[0].task)
@@ -83,7 +87,8 @@ class PreferencesScreen(FilterScreen):
         counts = Counter(pair.kind for pair in pairs)
         kinds = "".join(f" · {counts[kind]} {kind}" for kind in PREFERENCE_KINDS if counts[kind])
         hidden = f" · {len(shown)} shown" if len(shown) < len(pairs) else ""
-        self.caption(((f"{len(pairs)} pairs{kinds}{hidden}", "dim"), *self.needle_note()))
+        text = f"{counted(len(pairs), 'pair')}{kinds}{hidden}"
+        self.caption(((text, "dim"), *self.needle_note()))
 
     def action_open(self) -> None:
         """Open the pair under the cursor."""

@@ -67,7 +67,6 @@ class RunsScreen(FilterScreen):
 
     def body(self) -> Iterable[Widget]:
         table = Table(self.COLUMNS, id="runs")
-        table.empty = (("No runs yet. Start with: agentr-lite run textcraft", "dim"),)
         yield table
 
     def refresh_data(self) -> None:
@@ -80,6 +79,9 @@ class RunsScreen(FilterScreen):
             )
         ]
         table = self.query_one(Table)
+        table.empty = self.nothing_shown(
+            len(overviews), "No runs yet. Start with: agentr-lite run textcraft"
+        )
         table.fill([Row(row.run.id, _cells(row), _sort_values(row)) for row in shown])
         self.crumbs(["runs"], ((f"{self.store.path.name} ", "dim"),))
         self._at_work = [it.run for it in overviews if it.run.status == "running"]

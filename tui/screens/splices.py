@@ -9,14 +9,14 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from agentr_lite.console.outcomes import REVISION_STATUS
+from agentr_lite.console.outcomes import REVISION_STATUS, revision_reason
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import RevisionOverview, revision_overviews
 from agentr_lite.store.runs import get_run
 
 from ..error_reader import read_splice
 from ..layout.columns import Column, Row
-from ..layout.figures import percent
+from ..layout.figures import counted, percent
 from ..layout.lines import Line, Span, one_line
 from ..layout.side_by_side import lay_out_cut
 from ..navigation import ToPreferences, ToSplice
@@ -72,7 +72,6 @@ class SplicesScreen(PreviewScreen, FilterScreen):
 
     def body(self) -> Iterable[Widget]:
         table = Table(self.COLUMNS, id="splices")
-        table.empty = (("No splices yet: they come after a round's search.", "dim"),)
         yield from self.with_preview(table)
 
     def refresh_data(self) -> None:
@@ -85,7 +84,11 @@ class SplicesScreen(PreviewScreen, FilterScreen):
             and self._which in ("all", "rejected" if pair.status == "rejected" else "accepted")
         ]
         rows = [Row(pair.id, _cells(pair), _sort_values(pair)) for pair in shown]
-        self.query_one(Table).fill(rows)
+        table = self.query_one(Table)
+        table.empty = self.nothing_shown(
+            len(pairs), "No splices yet: they come after a round's search."
+        )
+        table.fill(rows)
         self.show_preview()
         parts = [run.id, "splices"]
         if self.tree_id is not None and pairs:
@@ -96,7 +99,7 @@ class SplicesScreen(PreviewScreen, FilterScreen):
 
     def _counts(self, pairs: Sequence[RevisionOverview], shown: int) -> Line:
         counts = Counter(str(pair.status) for pair in pairs)
-        spans: list[Span] = [(f"{len(pairs)} pairs", "dim")]
+        spans: list[Span] = [(counted(len(pairs), "pair"), "dim")]
         for status, mark in REVISION_STATUS.items():
             if counts[status]:
                 spans += [(" · ", "dim"), (f"{counts[status]} {mark.word}", mark.style)]
@@ -106,6 +109,8 @@ class SplicesScreen(PreviewScreen, FilterScreen):
             spans.append((f" · {percent(failed)} of naive splices failed", "dim"))
         if shown < len(pairs):
             spans.append((f" · {shown} shown", "dim"))
+        if self._which != "all":
+            spans += [(" · ", "dim"), (f"{self._which} only", "match")]
         return (*spans, *self.needle_note())
 
     def preview_of(self, key: object) -> Layout:
@@ -149,7 +154,7 @@ def _cells(pair: RevisionOverview) -> list[Span]:
         (str(pair.cut_step), "plain"),
         (str(pair.revision_length), "plain"),
         naive,
-        (one_line(pair.reason), "dim"),
+        (one_line(revision_reason(pair.reason)), "dim"),
     ]
 
 

@@ -90,7 +90,6 @@ class TasksScreen(PreviewScreen, EnvFilterScreen):
 
     def body(self) -> Iterable[Widget]:
         table = Table(self._columns, id="tasks")
-        table.empty = (("No trees yet: they appear when a wave of the search ends.", "dim"),)
         yield from self.with_preview(table)
 
     def refresh_data(self) -> None:
@@ -110,6 +109,9 @@ class TasksScreen(PreviewScreen, EnvFilterScreen):
             and (self._which != "has revision" or overview.accepted)
         ]
         table = self.query_one(Table)
+        table.empty = self.nothing_shown(
+            len(searched), "No trees yet: they appear when a wave of the search ends."
+        )
         table.fill(
             [
                 Row(
@@ -137,10 +139,10 @@ class TasksScreen(PreviewScreen, EnvFilterScreen):
         splicing = self._splicing.get(tree_id)
         notes: list[Line] = []
         if splicing is not None:
-            if splicing.first_error is None:
-                notes.append((splicing_span(splicing),))
             if not splicing.pairs:
                 notes.append(((NO_PAIR[why_no_pair(splicing.good, splicing.bad)], "partial"),))
+            elif splicing.first_error is None:
+                notes.append((splicing_span(splicing),))
         view = read_first_error(self.store, tree_id, splicing)
 
         def lay_out(width: int) -> list[Line]:

@@ -37,6 +37,7 @@ from ..layout.documents import (
     plain_text,
     view_of_node,
 )
+from ..layout.figures import counted
 from ..layout.first_errors import NO_PAIR, TreeErrors, why_no_pair
 from ..layout.lines import Line, Span, one_line
 from ..layout.node_set import NodeSet
@@ -197,23 +198,24 @@ class TreeScreen(AskingScreen):
 
     def _show_captions(self) -> None:
         tree = self._tree
+        searched = counted(tree.simulations, "simulation")
         self.crumbs(
             [tree.run_id, f"round {tree.round}", tree.task.name],
-            ((f"{tree.node_count} nodes · {tree.simulations} simulations ", "dim"),),
+            ((f"{counted(tree.node_count, 'node')} · {searched} ", "dim"),),
         )
         rows = self.tree_view.tree_rows
         good = len(rows.leaves(good=True, alpha=self._alpha))
         bad = len(rows.leaves(good=False, alpha=self._alpha))
         left: list[Span] = [(f"{good} good", "good"), (" · ", "dim"), (f"{bad} bad", "bad")]
         left.append((f" leaves (α {self._alpha:.2g}) · {_ORDERS[rows.sort]}", "dim"))
+        if self.needle:
+            left += [*self.needle_note(), (f" {len(self.tree_view.matches)} found", "dim")]
         if tree.error:
             left += [(" · ", "dim"), (f"failed: {one_line(tree.error)}", "odd")]
         if rows.least_visits:
             left += [(" · ", "dim"), (f"n ≥ {rows.least_visits}", "match")]
         if not rows.compact:
             left += [(" · ", "dim"), ("chains unfolded", "match")]
-        if self.needle:
-            left += [*self.needle_note(), (f" {len(self.tree_view.matches)} found", "dim")]
         if self._no_pair:
             left += [(" · ", "dim"), (f"no pair: {self._no_pair}", "partial")]
         self.caption(tuple(left))
@@ -356,7 +358,7 @@ class TreeScreen(AskingScreen):
         errors = NodeSet.of(view.errors.nodes, len(view.tree_rows.shape))
         target = view.tree_rows.next_of(errors, view.focus_node, back=back)
         if target is None:
-            self.notify("No step of this tree was judged bad.", timeout=3)
+            self.notify(self.why_no_error(judged=bool(self._judgements)), timeout=3)
             return
         view.go_to_node(target)
 

@@ -127,8 +127,13 @@ class LineList(ScrollView, can_focus=True, inherit_bindings=False):
             self.post_message(self.Moved(self, new))
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        self._palette = Palette(self)
+        if self._palette is None or not self._palette.is_current():
+            self._palette = Palette(self)
         return super().render_lines(crop)
+
+    def notify_style_update(self) -> None:
+        self._palette = None
+        super().notify_style_update()
 
     def render_line(self, y: int) -> Strip:
         palette = self._palette or Palette(self)

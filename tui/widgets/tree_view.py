@@ -34,6 +34,8 @@ _SHIFT_LEVELS = 8
 LEAST_VISITS = (0, 1, 2, 4, 8)
 """The values of ``least_visits`` that "hide" goes through."""
 
+_ERROR_BELOW: Span = (" ✗↓", "bad")
+"""Stands on a row that hides an error below it."""
 _ORDINARY = (STEP, UNVISITED)
 _VERDICT_CELLS = 7
 _BAR_FROM, _REWARD_FROM, _VERDICTS_FROM = 44, 56, 40
@@ -181,7 +183,8 @@ class TreeView(LineList):
             text += f", n ≤ {rows.shape.visits[rest[0]]}"
         elif rows.sort == "value":
             text += f", value ≤ {rows.shape.value[rest[0]]:.2f}"
-        return crop([*spans, (text, "dim")], width)
+        notes = [_ERROR_BELOW] if self.errors.are_in(rest) else []
+        return crop([*spans, (text, "dim"), *notes], width)
 
     def _node_line(self, spans: list[Span], row: int, width: int) -> Line:
         rows = self.tree_rows
@@ -203,28 +206,39 @@ class TreeView(LineList):
         if kids and row not in rows.expanded:
             notes.append((f" +{kids}", "dim"))
         if row not in rows.expanded and self.errors.leads.intersection(chain[-1:]):
-            notes.append((" ✗↓", "bad"))
+            notes.append(_ERROR_BELOW)
         free = room - width_of(notes)
-        spans += self._chain_spans(chain, free - width_of(spans))
+        spans += self._chain_spans(chain, free - width_of(spans), self._shows_verdicts(width))
         return (*pad([*crop(spans, room - width_of(notes)), *notes], room), *right)
 
-    def _chain_spans(self, chain: Sequence[int], room: int) -> list[Span]:
+    def _chain_spans(self, chain: Sequence[int], room: int, has_column: bool) -> list[Span]:
         """The nodes of a row: of a chain its beginning, its first bad step and its end.
 
-        Where the line is too short, the bad step and the end are kept.
+        Where the line is too short, the bad step and the end are kept. If ``has_column``, the
+        row's column has the verdict of the first bad step, and the step itself only its sign.
         """
         if len(chain) == 1:
             return fitted(*self._step_spans(chain[0]), room)
         focus = self.focus_of(chain[-1])
         return joined(
-            [(at, *self._step_spans(chain[at], in_chain=True)) for at in named(chain, focus)],
+            [
+                (at, *self._step_spans(chain[at], sign_only=has_column and chain[at] == focus))
+                for at in named(chain, focus)
+            ],
             focus=chain.index(focus),
             last=len(chain) - 1,
             room=room,
         )
 
-    def _step_spans(self, idx: int, *, in_chain: bool = False) -> tuple[list[Span], list[Span]]:
-        """A node's mark and action, in a chain after the node before it; and its error."""
+    def _step_spans(
+        self, idx: int, *, sign_only: bool | None = None
+    ) -> tuple[list[Span], list[Span]]:
+        """A node's mark and action, in a chain after the node before it; and its error.
+
+        Args:
+            idx: the node.
+            sign_only: whether a bad verdict is its sign alone; None: the node is no chain's.
+        """
         rows, shape = self.tree_rows, self.tree_rows.shape
         mark = mark_in(shape, idx)
         text = self._title if idx == 0 else one_line(self._label(idx)[0]) or "(no action)"
@@ -237,12 +251,12 @@ class TreeView(LineList):
         elif not shape.visits[idx] and not shape.ended(idx):
             style = "dim"
         error: list[Span] = []
-        if in_chain and self.errors.is_bad(idx):
+        if sign_only is not None and self.errors.is_bad(idx):
             # The row has one verdict of all its nodes; each bad one says so itself.
             judgement = self.errors.of_node(idx)
             assert judgement is not None
             sign, sign_style = verdict_span(judgement)
-            error.append((f" {sign.replace(' ', '')}", sign_style))
+            error.append((f" {sign[:1] if sign_only else sign.replace(' ', '')}", sign_style))
         if idx in self.errors.cuts:
             error.append(CUT_SIGN)
         inner = idx and rows.inside(idx)

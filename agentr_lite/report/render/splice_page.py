@@ -14,6 +14,7 @@ from agentr_lite.console.outcomes import (
     Segment,
     naive_outcome,
     revision_outcome,
+    revision_reason,
     segment_of,
     turn_mark,
     verdict_words,
@@ -78,6 +79,8 @@ class SplicePage:
     status: Mark
     outcome: str
     """What became of it, in one sentence."""
+    reason: str
+    """Why t′ is where it is."""
     opening: str
     """What the environment said first."""
     shared: Side
@@ -120,6 +123,7 @@ def splice_page(
         revision=revision,
         status=REVISION_STATUS[revision.status],
         outcome=_outcome(revision, good.reward),
+        reason=revision_reason(revision.reason),
         opening=shorten(observation, TEXT_LIMIT),
         shared=_side(bad_nodes[:parting], 0, verdicts),
         bad=_side(bad_nodes[parting:], parting, verdicts, cut=revision.cut_step),
@@ -134,7 +138,7 @@ def splice_page(
 def _outcome(revision: RevisionRow, good_reward: float) -> str:
     outcome = revision_outcome(revision.status)
     if revision.status == "rejected":
-        outcome += f" ({revision.reason})"
+        outcome += f" ({revision_reason(revision.reason)})"
     if revision.naive_reward is not None:
         outcome += f"; {naive_outcome(revision.naive_reward, good_reward)}"
     return f"{outcome[0].upper()}{outcome[1:]}."

@@ -98,11 +98,8 @@ class TestDatabases:
     def test_below_a_file(self, loop: Call, tmp_path: Path, words: Sequence[str]) -> None:
         (tmp_path / "file").touch()
         code, out, err = loop(*words, "-d", tmp_path / "file" / "runs.db")
-        if words == ("runs",):
-            assert code == 0 and "No runs in" in err
-        else:
-            assert code == 4 and out == ""
-            assert str(tmp_path / "file") in one_error(err)
+        assert code == 4 and out == ""
+        assert str(tmp_path / "file") in one_error(err)
 
     @pytest.mark.parametrize(
         "words", [w for w in EVERY_VERB if w.values[0] not in (READERS[0], *WRITERS)]

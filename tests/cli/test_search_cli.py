@@ -151,7 +151,7 @@ class TestSearch:
     def test_wrong_usage(self, cli: Cli, arguments: list[str], code: int, text: str) -> None:
         got, _, err = cli(*arguments)
         assert got == code and text in err
-        assert cli.json("runs") == []
+        assert not cli.db.exists()
 
     def test_not_a_database(self, cli: Cli) -> None:
         cli.db.write_text("no database " * 100)
@@ -163,7 +163,7 @@ class TestSearch:
 class TestRuns:
     def test_none_yet(self, cli: Cli) -> None:
         code, out, err = cli("runs")
-        assert (code, out) == (0, "") and "agentr-lite run" in err
+        assert (code, out) == (4, "") and "there is no database" in err
         assert not cli.db.exists()
 
     def test_list_show_delete(self, cli: Cli) -> None:

@@ -130,9 +130,9 @@ def test_the_inspector_shows_one_environment_or_all(database: Path) -> None:
         assert "success, greedy, test, corridor" in text
         # The first row is of one environment: so are its episodes.
         await press(pilot, "home", "enter")
-        assert isinstance(app.screen, EpisodesScreen) and envs(3) == {"corridor"}
+        assert isinstance(app.screen, EpisodesScreen) and envs(2) == {"corridor"}
         await press(pilot, "E", "E")
-        assert envs(3) == set(ENVS)
+        assert envs(2) == set(ENVS)
         await press(pilot, "escape", "home", "t")
         assert isinstance(app.screen, CompareScreen) and envs(2) == {"corridor"}
         await press(pilot, "E")

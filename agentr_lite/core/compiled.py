@@ -13,6 +13,14 @@ from pathlib import Path
 from agentr_lite.core.config import home
 
 
+def c_source(path: Path) -> str:
+    """A C file with the headers of this package in the place of their ``#include``."""
+    text = path.read_text("utf-8")
+    for header in Path(__file__).parent.glob("*.h"):
+        text = text.replace(f'#include "{header.name}"', header.read_text("utf-8"))
+    return text
+
+
 def compiled_library(name: str, source: str, flags: Sequence[str] = ("-O2",)) -> Path:
     """A library of our own C code, from the cache or compiled now.
 

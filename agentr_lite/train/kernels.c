@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "exp.h"
+
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 /* The loader chooses the widest version that this processor has. The name of a processor would only
  * fit this one, not those that came after it. */
@@ -26,19 +28,6 @@ typedef void (*sgemm_fn)(int, int, int, int64_t, int64_t, int64_t, float, const 
 static sgemm_fn sgemm;
 
 void set_sgemm(void *function) { sgemm = (sgemm_fn)function; }
-
-/* exp(x) to 2 units in the last place; 0 below -87. Cody and Waite: x = n ln 2 + r, |r| <= ln 2 / 2. */
-static inline float exp_(float x) {
-  const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-  x = x > 88.0f ? 88.0f : x;
-  float c = x < -87.0f ? -87.0f : x;
-  float n = c * 1.44269504f + shift - shift;
-  float r = c - n * 0.693359375f + n * 2.12194440e-4f;
-  float p = 1.0f + r * (1.0f + r * (0.5f + r * (1.0f / 6 + r * (1.0f / 24 + r * (1.0f / 120 +
-            r * (1.0f / 720 + r * (1.0f / 5040)))))));
-  union { int32_t i; float f; } scale = {((int32_t)n + 127) << 23};
-  return x < -87.0f ? 0.0f : p * scale.f;
-}
 
 /* Shapes, in tokens t, heads h and the head's size d; the strides count floats, and d is dense.
  * Several query heads share a key head: head h uses key head h / (heads / key_heads).

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentr_lite.actors.mlx.blas import use_fast_blas
-from agentr_lite.core.compiled import compiled_library
+from agentr_lite.core.compiled import c_source, compiled_library
 from agentr_lite.train.packing import Branch
 
 _FLAGS = ("-O3", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math")
@@ -49,7 +49,7 @@ def kernels() -> Kernels | None:
     sgemm = use_fast_blas().sgemm
     if sgemm is None:
         return None
-    source = Path(__file__).with_suffix(".c").read_text("utf-8")
+    source = c_source(Path(__file__).with_suffix(".c"))
     try:
         library = ctypes.CDLL(str(compiled_library("train_kernels", source, _FLAGS)))
     except (OSError, subprocess.SubprocessError):

@@ -18,6 +18,7 @@
 
 #include <omp.h>
 
+#include "exp.h"
 #include "ggml.h"
 
 #define INLINE static inline __attribute__((always_inline))
@@ -117,18 +118,6 @@ typedef struct {
   int64_t cells, size, value_size;
   float scale;
 } Token;
-
-/* exp(x) for x <= 0 to 2 units in the last place; 0 below -87. */
-INLINE float exp_(float x) {
-  const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-  float c = x < -87.0f ? -87.0f : x;
-  float n = c * 1.44269504f + shift - shift;
-  float r = c - n * 0.693359375f + n * 2.12194440e-4f;
-  float p = 1.0f + r * (1.0f + r * (0.5f + r * (1.0f / 6 + r * (1.0f / 24 + r * (1.0f / 120 +
-            r * (1.0f / 720 + r * (1.0f / 5040)))))));
-  union { int32_t i; float f; } power = {((int32_t)n + 127) << 23};
-  return x < -87.0f ? 0.0f : p * power.f;
-}
 
 /* How many of a block's cells the token may see. */
 INLINE int visible(const uint16_t *mask) {

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agentr_lite.actors.llamacpp.library import load_library, system_info
-from agentr_lite.core.compiled import compiled_library
+from agentr_lite.core.compiled import c_source, compiled_library
 from agentr_lite.core.errors import ModelError
 
 _FLAGS = ("-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math")
@@ -79,7 +79,7 @@ def attention_kernel() -> ctypes.CDLL | None:
 
 
 def _compiled(flags: tuple[str, ...]) -> ctypes.CDLL:
-    source = Path(__file__).with_suffix(".c").read_text("utf-8")
+    source = c_source(Path(__file__).with_suffix(".c"))
     # The header decides where a tensor's fields lie, so it belongs to what the cached library's
     # name is computed from.
     source = source.replace('#include "ggml.h"', _headers().read_text("utf-8"))

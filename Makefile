@@ -68,7 +68,7 @@ run-smollm2: install
 	$(BIN)/agentr-lite run textcraft --recipe smollm2-textcraft
 
 test: dev
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # The models come from the package index, into .work/models.
 test-models: dev $(WITNESS_STAMP) $(OPENENV_STAMP)

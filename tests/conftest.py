@@ -31,6 +31,15 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
+_LONG = ("test_starter_loop.py", "test_starter_exploring.py", "test_one_model_loop.py")
+"""Files of few and long tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files begin first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.name not in _LONG)
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of the program's own for each test; subprocesses inherit it."""

@@ -1,7 +1,7 @@
 """The time of each stage of the whole loop, for a small recipe.
 
     python -m benchmarks.loop                       # the smoke recipe, about a minute
-    python -m benchmarks.loop textcraft             # the default recipe, about 10 minutes
+    python -m benchmarks.loop textcraft             # the default recipe, about 7 minutes
     python -m benchmarks.loop smoke --set search.tasks=12
 
 This runs `agentr-lite run` in a temporary folder, as a user would, and reads the stored run. The

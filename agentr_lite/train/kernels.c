@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "exp.h"
+#include "softmax.h"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 /* The loader chooses the widest version that this processor has. The name of a processor would only
@@ -44,19 +44,8 @@ typedef struct {
 enum { BLOCK = 128 }; /* queries at a time; the scratch holds BLOCK * keys floats */
 
 WIDE static void softmax_row(float *row, int64_t valid, int64_t width, float *lse) {
-  float top = row[0], sum = 0;
-#pragma omp simd reduction(max : top)
-  for (int64_t i = 0; i < valid; i++) top = row[i] > top ? row[i] : top;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < valid; i++) {
-    row[i] = exp_(row[i] - top);
-    sum += row[i];
-  }
-  float inverse = 1 / sum;
-#pragma omp simd
-  for (int64_t i = 0; i < valid; i++) row[i] *= inverse;
+  *lse = softmax(row, valid);
   memset(row + valid, 0, (width - valid) * sizeof(float));
-  *lse = top + logf(sum);
 }
 
 void attention(const Attention *a, float *out, float *lse, float *scores) {

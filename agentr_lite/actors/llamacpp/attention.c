@@ -1,4 +1,4 @@
-/* Attention of decoding steps on a CPU, in place of llama.cpp's own.
+/* Attention on a CPU, in place of llama.cpp's own.
  *
  * llama.cpp calls `attention_step` for every node of its graph (`cb_eval`). A node of flash
  * attention that fits is taken out of the graph and computed here, with sums in float32. Queries
@@ -6,9 +6,9 @@
  * sequences are skipped. A query's result depends only on its own cells, so neither the number of
  * threads nor the other entries of a batch change it.
  *
- * Arrays: q (size, tokens, heads, streams) in float32; k and v (size, cells, key heads, streams) and
- * the mask (cells, tokens, 1, streams) in half precision; the result (size, heads, tokens, streams)
- * in float32. The first axis is dense.
+ * Arrays: q (size, tokens, heads, streams) in float32; k and v (size, cells, key heads, streams)
+ * and the mask (cells, tokens, 1, streams) in half precision; the result (size, heads, tokens,
+ * streams) in float32. The first axis is dense.
  */
 #include <math.h>
 #include <stdbool.h>
@@ -18,7 +18,7 @@
 
 #include <omp.h>
 
-#include "exp.h"
+#include "softmax.h"
 #include "ggml.h"
 
 #define INLINE static inline __attribute__((always_inline))
@@ -190,8 +190,8 @@ INLINE void values_of(const Token *t, const Queries *a, const int group, const i
     default: CALL(4);                                                                             \
   }
 #define SCORES_OF(group)                                                                          \
-  if (t->size == 64) scores_of(t, a, group, 64, cell, at, whole);                                        \
-  else if (t->size == 128) scores_of(t, a, group, 128, cell, at, whole);                                 \
+  if (t->size == 64) scores_of(t, a, group, 64, cell, at, whole);                                 \
+  else if (t->size == 128) scores_of(t, a, group, 128, cell, at, whole);                          \
   else scores_of(t, a, group, t->size, cell, at, whole)
 #define VALUES_OF(group)                                                                          \
   if (t->value_size == 64) values_of(t, a, group, 64, cell, at, whole);                           \
@@ -204,21 +204,6 @@ static void block_scores(const Token *t, const Queries *a, int64_t cell, int64_t
 
 static void block_values(const Token *t, const Queries *a, int64_t cell, int64_t at, bool whole) {
   GROUPS(VALUES_OF)
-}
-
-/* From scores to weights that sum up to 1. */
-static void softmax(float *row, int64_t count) {
-  float top = -INFINITY, sum = 0;
-#pragma omp simd reduction(max : top)
-  for (int64_t i = 0; i < count; i++) top = row[i] > top ? row[i] : top;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < count; i++) {
-    row[i] = exp_(row[i] - top);
-    sum += row[i];
-  }
-  float inverse = 1 / sum;
-#pragma omp simd
-  for (int64_t i = 0; i < count; i++) row[i] *= inverse;
 }
 
 /* A token's attention with `count` groups of queries. They are computed block by block, because the
@@ -262,8 +247,8 @@ static bool fits(const struct ggml_tensor *t) {
 /* How the work is divided: into tokens, and into parts of a token's key heads. */
 typedef struct {
   int64_t tokens, streams, key_heads, share; /* share: queries of a key head */
-  int64_t part, parts;                       /* key heads that one item computes; items of a token */
-  size_t queries, scores, blocks, bytes;     /* where an item's arrays begin in its scratch memory */
+  int64_t part, parts;                       /* key heads of an item; items of a token */
+  size_t scores, blocks, bytes;              /* where an item's arrays begin and end */
 } Work;
 
 static Work divided(const struct ggml_tensor *t, int threads) {

@@ -199,11 +199,15 @@ def _convert_to_hf(
         text = json.dumps(config, indent=2, allow_nan=False) + "\n"
         (scratch / "config.json").write_text(text)
         write_tokenizer(reader, header, scratch, int(config["vocab_size"]))
-        written = [
-            _lazy_tensor(tensor, header, dtype, progress)
-            for tensor in reader.tensors
-            if not _left_out(header, tensor.name)
-        ]
+        kept = [tensor for tensor in reader.tensors if not _left_out(header, tensor.name)]
+        if header.architecture in recurrent.FAMILIES:
+            places = _places(header)
+            written = [
+                _recurrent_tensor(tensor, header, places[tensor.name], dtype, progress)
+                for tensor in kept
+            ]
+        else:
+            written = [_lazy_tensor(tensor, header, dtype, progress) for tensor in kept]
         write_tensors(scratch / WEIGHTS_FILE, written)
         scratch.rename(out)
     except OSError as error:
@@ -243,8 +247,6 @@ def _dtype(tensors: list[Any]) -> str:
 
 def _lazy_tensor(tensor: Any, header: Header, dtype: str, progress: _BytesWritten) -> LazyTensor:
     architecture = header.architecture
-    if architecture in recurrent.FAMILIES:
-        return _recurrent_tensor(tensor, header, dtype, progress)
     name = hf_name(architecture, tensor.name)
     assert name is not None
     shape = tuple(int(size) for size in reversed(tensor.shape.tolist()))
@@ -263,9 +265,8 @@ def _lazy_tensor(tensor: Any, header: Header, dtype: str, progress: _BytesWritte
 
 
 def _recurrent_tensor(
-    tensor: Any, header: Header, dtype: str, progress: _BytesWritten
+    tensor: Any, header: Header, place: recurrent.Place, dtype: str, progress: _BytesWritten
 ) -> LazyTensor:
-    place = _places(header)[tensor.name]
     if len(place.shape) == 1 or recurrent.is_small(tensor.name):
         dtype = "F32"
 

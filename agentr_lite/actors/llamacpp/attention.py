@@ -1,4 +1,4 @@
-"""Attention of decoding steps on a CPU, by a kernel of our own in llama.cpp's graph.
+"""Attention on a CPU, by a kernel of our own in llama.cpp's graph.
 
 When many conversations decode one token each, llama.cpp's CPU back end computes attention for one
 cell and one head after another. With SmolLM2-135M and conversations of 1,000 tokens, this takes

@@ -37,7 +37,7 @@ class Context:
         stream_cells: tokens that the cache holds for one sequence.
         n_batch: most tokens in one ``decode``.
         sequences: number of sequence ids; they run from 0 to ``sequences - 1``.
-        attention: the kernel of our own that computes narrow batches; None: llama.cpp's.
+        attention: our own kernel for attention; None: llama.cpp computes it.
     """
 
     def __init__(
@@ -60,9 +60,8 @@ class Context:
             n_cells: least number of tokens that the cache holds; llama.cpp rounds up.
             n_batch: most tokens in one ``decode``; at least 256.
             n_threads: threads for decoding and prefill.
-            flash_attention: on a CPU, narrow batches are computed by the kernel of ``attention``.
-                Where there is none, llama.cpp's sums in half precision, and differently for
-                narrow and for wide batches.
+            flash_attention: on a CPU, the kernel of ``attention`` computes it. Where there is none,
+                llama.cpp's sums in half precision, and differently for narrow and for wide batches.
             n_ubatch: tokens computed at once; default: 256, or 512 with flash attention.
             sequences: number of ids, at most 255. llama.cpp looks at each pair of them for every
                 batch; with 255 ids, this takes a tenth of a very small model's time.
@@ -110,6 +109,8 @@ class Context:
         clear_errors()
         self.handle = lib.llama_init_from_model(model.handle, params)
         if not self.handle:
+            if self.attention:
+                self.attention.close()
             raise ModelError(
                 f"llama.cpp cannot make a context of {n_cells:,} tokens for {model.path}:"
                 f" {last_error() or 'no reason given'}",

@@ -11,7 +11,8 @@ of processor time, four caches without it take 126 s.
 
 Conversations can have cells of their own instead, see ``plan_streams``. Without our kernel, they
 make evaluations of SmolLM2-135M 1.2 to 1.4 times as fast, and searches 1.0 to 1.1 times. With it,
-both take the same time (``benchmarks/streams.py``), so only models with recurrent layers need them.
+evaluations take the same time, and searches are slower in them (``benchmarks/streams.py``). So only
+models with recurrent layers need them.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ _KERNEL_LANES = ((50e6, 4), (_SMALL, 2))
 """(parameters, lanes): the plan where our own kernel computes attention. It skips other trees'
 cells, so lanes may be few and large. Then more branches share a step, and fewer prefixes are
 computed in several lanes: with 16 lanes, a search of the starter decodes 1.9 times as many prompt
-tokens as with 4, and takes 1.2 times as long. There are no fewer lanes than threads."""
+tokens as with 4 (``benchmarks/streams.py``). There are no fewer lanes than threads."""
 _KERNEL_CELLS = 16_384
 """Of each of these lanes."""
 _LITTLE_BYTES = 320 << 20
 """Caches up to this size are not made smaller where fewer tokens are in play."""
 _STREAMS = (50e6, _SMALL)
-"""Models of this size get streams unasked, in parameters (from, to). Smaller models lose by them:
+"""Models of this size get streams unasked where there is no kernel of our own, in parameters (from,
+to). Smaller models lose by them:
 see docs/performance.md. Larger ones were not measured."""
 _STREAM_STEP = 256
 _FEW_STREAMS = 4
@@ -175,15 +177,15 @@ def plan_lanes(
         ModelError: one conversation does not fit the free memory.
     """
     if model.header.recurrent:
-        plan = plan_recurrent(
+        return plan_recurrent(
             model,
             context_tokens=context_tokens,
             n_cells=n_cells,
             gpu=gpu,
             n_threads=n_threads,
             live_tokens=live_tokens,
+            kernel=kernel,
         )
-        return replace(plan, flash_attention=gpu or kernel)
     cell = max(1, model.header.cell_bytes())
     affordable = int((_gpu_bytes() if gpu else available_bytes()) * _MEMORY_SHARE) // cell
     if affordable < context_tokens and n_cells is None:
@@ -323,6 +325,7 @@ def plan_recurrent(
     gpu: bool,
     n_threads: int,
     live_tokens: int | None,
+    kernel: bool,
 ) -> LanePlan:
     """The plan for a model with recurrent layers: lanes of streams (``StreamLane``).
 
@@ -367,7 +370,7 @@ def plan_recurrent(
         lends_threads=not small and count > 1,
         max_idle=None,
         cells_a_token=1_000_000,
-        flash_attention=gpu,
+        flash_attention=gpu or kernel,
         n_batch=2048 if gpu else 512,
         spill_bytes=spill // count,
         sequences=streams,

@@ -12,25 +12,21 @@ the drawing of tokens included. The answers agree except where a near tie is rou
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentr_lite.actors.base import GenerateRequest, Sampling
-from agentr_lite.actors.llamacpp import actor as actor_module
-from agentr_lite.actors.llamacpp import context as context_module
 from agentr_lite.actors.llamacpp.actor import LlamaCppActor
-from agentr_lite.actors.llamacpp.attention import attention_kernel
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.scheduler import Counters
 from agentr_lite.actors.registry import resolve_model
 from agentr_lite.core.messages import Message
 from agentr_lite.envs.textcraft import TextCraft
 from benchmarks import tables
+from benchmarks.attention import attention_by
 
 OBSERVATION = (
     "Observation: Could not find enough items to craft {count} oak planks. You have {count} oak"
@@ -97,7 +93,7 @@ def main() -> None:
     live = len(tasks) * options.context * (1 if options.samples == 1 else options.turns * 3)
     players = []
     for kernel in (False, True):
-        with _attention(kernel):
+        with attention_by(kernel):
             for name, streams in (("shared caches", False), ("streams", True)):
                 actor = LlamaCppActor(
                     options.model or resolve_model("starter").gguf,
@@ -156,19 +152,6 @@ def main() -> None:
         tables.note(f"{player.name}: {same} of {len(player.answers)} answers are the first's.")
     for player in players:
         player.actor.close()
-
-
-@contextlib.contextmanager
-def _attention(ours: bool) -> Iterator[None]:
-    """Within: new actors compute attention by our kernel, or by llama.cpp's."""
-    found = attention_kernel
-    for module in (actor_module, context_module):
-        module.attention_kernel = found if ours else lambda: None  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        for module in (actor_module, context_module):
-            module.attention_kernel = found  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -83,7 +83,10 @@ def base_info(base: Path) -> BaseInfo:
     heads = header.architecture_value("attention.head_count")
     linear = linear_heads(header)
     if linear is not None and not linear.fit:
-        raise ModelError(f"{base} is damaged: its heads of linear attention do not fit together")
+        raise ModelError(
+            f"{base} is damaged: its heads of linear attention do not fit together",
+            hint="Download or convert the file again.",
+        )
     return BaseInfo(
         architecture=header.architecture,
         layers=header.architecture_value("block_count"),
@@ -119,7 +122,11 @@ def _architecture(config: Mapping[str, Any]) -> str:
 def _refuse_experts(config: Mapping[str, Any]) -> None:
     keys = ("num_local_experts", "num_experts")
     if any(config.get(key) for key in keys) or config.get("enable_moe_block"):
-        raise ModelError("adapters for mixtures of experts are not supported")
+        raise ModelError(
+            f"adapters for mixtures of experts are not supported (a '{config.get('model_type')}'"
+            " model with experts)",
+            hint="Use a model without experts.",
+        )
 
 
 def _language_model(model_dir: Path) -> dict[str, Any]:

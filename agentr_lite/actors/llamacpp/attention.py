@@ -47,7 +47,10 @@ class Attention:
         self.callback = ctypes.cast(kernel.attention_step, kind)
         self.data: int | None = kernel.attention_new(threads)
         if not self.data:
-            raise ModelError("there is no memory for attention")
+            raise ModelError(
+                "there is no memory for the attention of a context",
+                hint="Close other programs.",
+            )
 
     @property
     def steps(self) -> int:

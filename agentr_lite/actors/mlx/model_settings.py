@@ -115,7 +115,8 @@ def mlx_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         if rope.scaling and kind in _WITHOUT_SCALING:
             raise ModelError(
                 f"mlx-lm leaves out the RoPE scaling of a '{kind}' model, which would compute"
-                " something else"
+                " something else",
+                hint="Play it with llama.cpp, from a GGUF file.",
             )
         changes = {
             "rope_theta": rope.base,
@@ -152,7 +153,8 @@ def _check_falcon(config: Mapping[str, Any]) -> None:
         if float(config.get(key) or 1.0) != 1.0:
             raise ModelError(
                 f"mlx-lm leaves out the '{key}' of a 'falcon_h1' model, which would compute"
-                " something else"
+                " something else",
+                hint="Play it with llama.cpp, from a GGUF file.",
             )
 
 

@@ -2,9 +2,10 @@
  *
  * llama.cpp calls `attention_step` for every node of its graph (`cb_eval`). A node of flash
  * attention that fits is taken out of the graph and computed here, with sums in float32. Queries
- * that share a key head read the keys and values once. Blocks of cells that belong to other
- * sequences are skipped. A query's result depends only on its own cells, so neither the number of
- * threads nor the other entries of a batch change it.
+ * that share a key head read the keys and values once. Only the cells that a token may see are
+ * read: conversations that advance in lockstep lie in the cache cell by cell between each other. A
+ * query's result depends only on its own cells and their order, so neither the number of threads nor
+ * the other entries of a batch change it.
  *
  * Arrays: q (size, tokens, heads, streams) in float32; k and v (size, cells, key heads, streams)
  * and the mask (cells, tokens, 1, streams) in half precision; the result (size, heads, tokens,
@@ -17,6 +18,9 @@
 #include <string.h>
 
 #include <omp.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "softmax.h"
 #include "ggml.h"
@@ -87,12 +91,19 @@ INLINE Vector sums(const Vector *x) {
 #endif
 
 enum {
-  BLOCK = 16,      /* cells that are read or skipped together */
+  BLOCK = 16,      /* cells whose scores are computed together */
   GROUP = 4,       /* most queries that are computed together */
   CHUNK = 4,       /* vectors of a value that are summed together */
+  LINE = 64,       /* bytes that come from memory together */
   MASKED = 0xfc00, /* minus infinity in half precision */
+  BUFFERS = 4,     /* most caches of a context */
+  PAGE = 2 << 20,  /* bytes of a large page on x86-64, and on ARM with small pages of 4 KiB */
   SCORES = 1 << 16 /* scores of a token that are kept together, if they are of several key heads */
 };
+
+/* `ggml_backend_buffer_get_base` and `ggml_backend_buffer_get_size`. */
+typedef void *(*BufferBase)(struct ggml_backend_buffer *);
+typedef size_t (*BufferSize)(struct ggml_backend_buffer *);
 
 typedef struct {
   int threads;
@@ -100,38 +111,75 @@ typedef struct {
   char *scratch;
   size_t scratch_bytes;
   int64_t steps; /* computed so far */
+  BufferBase base;
+  BufferSize size;
+  const struct ggml_backend_buffer *large[BUFFERS]; /* the caches that have been given large pages */
 } Attention;
 
 /* Up to GROUP queries of one token that share a key head. */
 typedef struct {
   const float *q[GROUP];
   float *out[GROUP];
-  float *scores[GROUP]; /* of the cells in blocks that are not skipped */
+  float *scores[GROUP]; /* of the cells that the token sees */
   const char *k, *v;
   int group;
 } Queries;
 
 /* What all queries of a token have in common. */
 typedef struct {
-  const uint16_t *mask; /* a number for each cell, or NULL */
   size_t k_cell, v_cell; /* bytes from one cell to the next */
-  int64_t cells, size, value_size;
+  int64_t size, value_size;
   float scale;
+  int64_t seen;         /* how many cells the token sees */
+  const int32_t *cells; /* which; filled up with the last one to whole blocks */
+  const uint16_t *bias; /* what the mask adds to each one's score */
 } Token;
 
-/* How many of a block's cells the token may see. */
-INLINE int visible(const uint16_t *mask) {
-  int count = 0;
-  for (int i = 0; i < BLOCK; i++) count += mask[i] != MASKED;
-  return count;
+/* Whether the token may see one of a block's cells. */
+INLINE bool any_seen(const uint16_t *mask) {
+  uint64_t words[BLOCK / 4], any = 0; /* four numbers in a word */
+  memcpy(words, mask, sizeof words);
+  for (int i = 0; i < BLOCK / 4; i++) any |= words[i] ^ MASKED * 0x0001000100010001u;
+  return any;
 }
 
-/* The scores of a block that begins with `cell`: products times the scale, plus the mask. */
+/* Lists the cells that a token may see, and what the mask adds to them. Returns their number. */
+static int64_t list_seen(const uint16_t *mask, int64_t cells, int32_t *list, uint16_t *bias) {
+  int64_t seen = 0;
+  for (int64_t cell = 0; cell < cells; cell += BLOCK) {
+    if (mask && !any_seen(mask + cell)) continue;
+    for (int i = 0; i < BLOCK; i++) {
+      /* A cell that is not seen is written over by the next one. */
+      uint16_t added = mask ? mask[cell + i] : 0;
+      list[seen] = (int32_t)(cell + i);
+      bias[seen] = added;
+      seen += added != MASKED;
+    }
+  }
+  if (seen)
+    for (int64_t i = seen; i % BLOCK; i++) {
+      list[i] = list[seen - 1];
+      bias[i] = MASKED;
+    }
+  return seen;
+}
+
+/* Asks for what lies in the cells from `at` on in the list, while others are computed: the processor
+ * cannot guess where a conversation's next cell lies. */
+INLINE void ask_for(const Token *t, const char *base, size_t step, int64_t size, int64_t at) {
+  if (at >= t->seen) return;
+  for (int j = 0; j < BLOCK; j++)
+    for (int64_t byte = 0; byte < size * 2; byte += LINE)
+      __builtin_prefetch(base + t->cells[at + j] * step + byte);
+}
+
+/* The scores of the cells from `at` on in the list: products times the scale, plus the mask. */
 INLINE void scores_of(const Token *t, const Queries *a, const int group, const int64_t size,
-                      int64_t cell, int64_t at, bool whole) {
+                      int64_t at) {
+  ask_for(t, a->k, t->k_cell, size, at + BLOCK);
   Vector parts[GROUP][BLOCK];
   for (int j = 0; j < BLOCK; j++) {
-    const uint16_t *k = (const uint16_t *)(a->k + (cell + j) * t->k_cell);
+    const uint16_t *k = (const uint16_t *)(a->k + t->cells[at + j] * t->k_cell);
     Vector sum[GROUP];
     for (int g = 0; g < group; g++) sum[g] = zero();
     for (int64_t d = 0; d < size; d += WIDTH) {
@@ -142,26 +190,18 @@ INLINE void scores_of(const Token *t, const Queries *a, const int group, const i
   }
   Vector scale = splat(t->scale);
   for (int g = 0; g < group; g++)
-    for (int j = 0; j < BLOCK; j += WIDTH) {
-      Vector bias = t->mask ? halves(t->mask + cell + j) : zero();
-      store(a->scores[g] + at + j, fused(sums(parts[g] + j), scale, bias));
-    }
-  if (whole) return;
-  /* What a cell of somebody else holds may be no number at all. */
-  for (int j = 0; j < BLOCK; j++)
-    if (t->mask[cell + j] == MASKED)
-      for (int g = 0; g < group; g++) a->scores[g][at + j] = -INFINITY;
+    for (int j = 0; j < BLOCK; j += WIDTH)
+      store(a->scores[g] + at + j, fused(sums(parts[g] + j), scale, halves(t->bias + at + j)));
 }
 
-/* Adds `chunk` vectors of a block's values, times their weights, to the results. */
+/* Adds `chunk` vectors of these cells' values, times their weights, to the results. */
 INLINE void chunk_of(const Token *t, const Queries *a, const int group, const int chunk, int64_t d,
-                     int64_t cell, int64_t at, bool whole) {
+                     int64_t at) {
   Vector sum[GROUP][CHUNK];
   for (int g = 0; g < group; g++)
     for (int c = 0; c < chunk; c++) sum[g][c] = load(a->out[g] + d + c * WIDTH);
   for (int j = 0; j < BLOCK; j++) {
-    if (!whole && t->mask[cell + j] == MASKED) continue;
-    const uint16_t *v = (const uint16_t *)(a->v + (cell + j) * t->v_cell) + d;
+    const uint16_t *v = (const uint16_t *)(a->v + t->cells[at + j] * t->v_cell) + d;
     Vector weight[GROUP];
     for (int g = 0; g < group; g++) weight[g] = splat(a->scores[g][at + j]);
     for (int c = 0; c < chunk; c++) {
@@ -174,11 +214,11 @@ INLINE void chunk_of(const Token *t, const Queries *a, const int group, const in
 }
 
 INLINE void values_of(const Token *t, const Queries *a, const int group, const int64_t size,
-                      int64_t cell, int64_t at, bool whole) {
+                      int64_t at) {
+  ask_for(t, a->v, t->v_cell, size, at + BLOCK);
   int64_t d = 0;
-  for (; d + CHUNK * WIDTH <= size; d += CHUNK * WIDTH)
-    chunk_of(t, a, group, CHUNK, d, cell, at, whole);
-  for (; d < size; d += WIDTH) chunk_of(t, a, group, 1, d, cell, at, whole);
+  for (; d + CHUNK * WIDTH <= size; d += CHUNK * WIDTH) chunk_of(t, a, group, CHUNK, d, at);
+  for (; d < size; d += WIDTH) chunk_of(t, a, group, 1, d, at);
 }
 
 /* The compiler makes a version for each number of queries and each common size of a head. */
@@ -190,44 +230,31 @@ INLINE void values_of(const Token *t, const Queries *a, const int group, const i
     default: CALL(4);                                                                             \
   }
 #define SCORES_OF(group)                                                                          \
-  if (t->size == 64) scores_of(t, a, group, 64, cell, at, whole);                                 \
-  else if (t->size == 128) scores_of(t, a, group, 128, cell, at, whole);                          \
-  else scores_of(t, a, group, t->size, cell, at, whole)
+  if (t->size == 64) scores_of(t, a, group, 64, at);                                              \
+  else if (t->size == 128) scores_of(t, a, group, 128, at);                                       \
+  else scores_of(t, a, group, t->size, at)
 #define VALUES_OF(group)                                                                          \
-  if (t->value_size == 64) values_of(t, a, group, 64, cell, at, whole);                           \
-  else if (t->value_size == 128) values_of(t, a, group, 128, cell, at, whole);                    \
-  else values_of(t, a, group, t->value_size, cell, at, whole)
+  if (t->value_size == 64) values_of(t, a, group, 64, at);                                        \
+  else if (t->value_size == 128) values_of(t, a, group, 128, at);                                 \
+  else values_of(t, a, group, t->value_size, at)
 
-static void block_scores(const Token *t, const Queries *a, int64_t cell, int64_t at, bool whole) {
-  GROUPS(SCORES_OF)
-}
+static void block_scores(const Token *t, const Queries *a, int64_t at) { GROUPS(SCORES_OF) }
 
-static void block_values(const Token *t, const Queries *a, int64_t cell, int64_t at, bool whole) {
-  GROUPS(VALUES_OF)
-}
+static void block_values(const Token *t, const Queries *a, int64_t at) { GROUPS(VALUES_OF) }
 
 /* A token's attention with `count` groups of queries. They are computed block by block, because the
- * keys of all heads of a cell lie side by side. Blocks: a number for each that is not skipped: its
- * first cell, or the complement of it where some of its cells are masked. */
-static void attend(const Token *t, const Queries *queries, int64_t count, int32_t *blocks) {
-  int64_t used = 0;
-  for (int64_t cell = 0; cell < t->cells; cell += BLOCK) {
-    int seen = t->mask ? visible(t->mask + cell) : BLOCK;
-    if (!seen) continue;
-    bool whole = seen == BLOCK;
-    for (int64_t i = 0; i < count; i++) block_scores(t, queries + i, cell, used * BLOCK, whole);
-    blocks[used++] = (int32_t)(whole ? cell : ~cell);
-  }
+ * keys of all heads of a cell lie side by side. */
+static void attend(const Token *t, const Queries *queries, int64_t count) {
+  for (int64_t at = 0; at < t->seen; at += BLOCK)
+    for (int64_t i = 0; i < count; i++) block_scores(t, queries + i, at);
+  int64_t filled = (t->seen + BLOCK - 1) / BLOCK * BLOCK;
   for (int64_t i = 0; i < count; i++)
     for (int g = 0; g < queries[i].group; g++) {
       memset(queries[i].out[g], 0, t->value_size * sizeof(float));
-      softmax(queries[i].scores[g], used * BLOCK);
+      softmax(queries[i].scores[g], filled);
     }
-  for (int64_t b = 0; b < used; b++) {
-    bool whole = blocks[b] >= 0;
-    int64_t cell = whole ? blocks[b] : ~blocks[b];
-    for (int64_t i = 0; i < count; i++) block_values(t, queries + i, cell, b * BLOCK, whole);
-  }
+  for (int64_t at = 0; at < t->seen; at += BLOCK)
+    for (int64_t i = 0; i < count; i++) block_values(t, queries + i, at);
 }
 
 /* Whether a node of flash attention can be computed here. */
@@ -248,7 +275,7 @@ static bool fits(const struct ggml_tensor *t) {
 typedef struct {
   int64_t tokens, streams, key_heads, share; /* share: queries of a key head */
   int64_t part, parts;                       /* key heads of an item; items of a token */
-  size_t scores, blocks, bytes;              /* where an item's arrays begin and end */
+  size_t scores, cells, bias, bytes;         /* where an item's arrays begin and end */
 } Work;
 
 static Work divided(const struct ggml_tensor *t, int threads) {
@@ -261,8 +288,9 @@ static Work divided(const struct ggml_tensor *t, int threads) {
   w.parts = (w.key_heads + w.part - 1) / w.part;
   int64_t groups = w.part * ((w.share + GROUP - 1) / GROUP);
   w.scores = (groups * sizeof(Queries) + 63) / 64 * 64;
-  w.blocks = w.scores + w.part * w.share * k->ne[1] * sizeof(float);
-  w.bytes = (w.blocks + k->ne[1] / BLOCK * sizeof(int32_t) + 127) / 64 * 64;
+  w.cells = w.scores + w.part * w.share * k->ne[1] * sizeof(float);
+  w.bias = w.cells + (k->ne[1] + BLOCK) * sizeof(int32_t);
+  w.bytes = (w.bias + (k->ne[1] + BLOCK) * sizeof(uint16_t) + 127) / 64 * 64;
   return w;
 }
 
@@ -271,14 +299,17 @@ static void compute(const struct ggml_tensor *t, const Work *w, int64_t item, ch
   int64_t token = item / w->parts % w->tokens, stream = item / w->parts / w->tokens;
   int64_t first = item % w->parts * w->part;
   int64_t last = first + w->part < w->key_heads ? first + w->part : w->key_heads;
+  int32_t *cells = (int32_t *)(scratch + w->cells);
+  uint16_t *bias = (uint16_t *)(scratch + w->bias);
   Token common = {
       .k_cell = k->nb[1], .v_cell = v->nb[1],
-      .cells = k->ne[1], .size = k->ne[0], .value_size = v->ne[0],
+      .size = k->ne[0], .value_size = v->ne[0],
+      .cells = cells, .bias = bias,
   };
   memcpy(&common.scale, t->op_params, sizeof common.scale);
-  if (mask)
-    common.mask = (const uint16_t *)((const char *)mask->data + token * mask->nb[1] +
-                                     stream * mask->nb[3]);
+  const char *row = mask ? (const char *)mask->data : NULL;
+  if (row) row += token * mask->nb[1] + stream * mask->nb[3];
+  common.seen = list_seen((const uint16_t *)row, k->ne[1], cells, bias);
   Queries *queries = (Queries *)scratch;
   float *scores = (float *)(scratch + w->scores);
   int64_t count = 0;
@@ -295,11 +326,47 @@ static void compute(const struct ggml_tensor *t, const Work *w, int64_t item, ch
         a->out[g] = (float *)((char *)t->data + h * t->nb[1] + token * t->nb[2] +
                               stream * t->nb[3]);
         a->scores[g] = scores;
-        scores += common.cells;
+        scores += k->ne[1];
       }
     }
-  attend(&common, queries, count, (int32_t *)(scratch + w->blocks));
+  attend(&common, queries, count);
 }
+
+#ifdef MADV_HUGEPAGE
+/* Whether nothing has been written to a large page. */
+static bool untouched(const char *page) {
+  const uint64_t *words = (const uint64_t *)page;
+  for (size_t i = 0; i < PAGE / sizeof *words; i += 8) {
+    uint64_t any = 0;
+    for (int j = 0; j < 8; j++) any |= words[i + j];
+    if (any) return false;
+  }
+  return true;
+}
+
+/* Asks the system for large pages under the cache that the tensor lies in, once. The cells of a
+ * conversation lie far apart, and the processor would look up a small page for nearly every one.
+ * llama.cpp has filled the cache with zeros, so a page of zeros can be given back: the system gives a
+ * large page of zeros for it when something is written there. */
+static void use_large_pages(Attention *a, const struct ggml_tensor *t) {
+  struct ggml_backend_buffer *buffer = t->view_src ? t->view_src->buffer : t->buffer;
+  if (!buffer || !a->base || !a->size) return;
+  int i = 0;
+  while (i < BUFFERS && a->large[i] && a->large[i] != buffer) i++;
+  if (i == BUFFERS || a->large[i] == buffer) return;
+  a->large[i] = buffer;
+  uintptr_t base = (uintptr_t)a->base(buffer);
+  uintptr_t first = (base + PAGE - 1) / PAGE * PAGE, end = (base + a->size(buffer)) / PAGE * PAGE;
+  if (first >= end || madvise((void *)first, end - first, MADV_HUGEPAGE)) return;
+  for (uintptr_t page = first; page < end; page += PAGE)
+    if (untouched((const char *)page)) madvise((void *)page, PAGE, MADV_DONTNEED);
+}
+#else
+static void use_large_pages(Attention *a, const struct ggml_tensor *t) {
+  (void)a;
+  (void)t;
+}
+#endif
 
 static bool reserve(Attention *a, size_t bytes) {
   if (bytes <= a->scratch_bytes) return true;
@@ -318,6 +385,8 @@ bool attention_step(struct ggml_tensor *t, bool ask, void *data) {
     if (t == a->taken && t->op == GGML_OP_NONE) return true;
     if (t->op != GGML_OP_FLASH_ATTN_EXT || !fits(t)) return false;
     if (!reserve(a, a->threads * divided(t, a->threads).bytes)) return false;
+    use_large_pages(a, t->src[1]);
+    use_large_pages(a, t->src[2]);
     a->taken = t;
     t->op = GGML_OP_NONE;
     return true;
@@ -337,9 +406,12 @@ bool attention_step(struct ggml_tensor *t, bool ask, void *data) {
   return true;
 }
 
-Attention *attention_new(int threads) {
+Attention *attention_new(int threads, BufferBase base, BufferSize size) {
   Attention *a = calloc(1, sizeof *a);
-  if (a) a->threads = threads;
+  if (!a) return a;
+  a->threads = threads;
+  a->base = base;
+  a->size = size;
   return a;
 }
 

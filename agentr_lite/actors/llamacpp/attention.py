@@ -45,7 +45,12 @@ class Attention:
         self._kernel = kernel
         kind: Any = load_library().ggml_backend_sched_eval_callback
         self.callback = ctypes.cast(kernel.attention_step, kind)
-        self.data: int | None = kernel.attention_new(threads)
+        lib: Any = load_library()._lib
+        self.data: int | None = kernel.attention_new(
+            threads,
+            ctypes.cast(lib.ggml_backend_buffer_get_base, ctypes.c_void_p),
+            ctypes.cast(lib.ggml_backend_buffer_get_size, ctypes.c_void_p),
+        )
         if not self.data:
             raise ModelError(
                 "there is no memory for the attention of a context",
@@ -87,7 +92,7 @@ def _compiled(flags: tuple[str, ...]) -> ctypes.CDLL:
     # name is computed from.
     source = source.replace('#include "ggml.h"', _headers().read_text("utf-8"))
     kernel = ctypes.CDLL(str(compiled_library("attention", source, (*_FLAGS, *flags))))
-    kernel.attention_new.argtypes = [ctypes.c_int]
+    kernel.attention_new.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
     kernel.attention_new.restype = ctypes.c_void_p
     kernel.attention_free.argtypes = [ctypes.c_void_p]
     kernel.attention_threads.argtypes = [ctypes.c_void_p, ctypes.c_int]

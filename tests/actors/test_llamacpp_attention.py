@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,20 @@ def test_neither_threads_nor_company_change_a_bit(graph: Graph) -> None:
     assert np.array_equal(alone, together[1:, 4:5])
 
 
+def test_where_a_conversations_cells_lie_does_not_change_a_bit(graph: Graph) -> None:
+    """Conversations that advance in lockstep lie in the cache cell by cell between each other."""
+    q, k, v, mask = drawn(4, 1, 3, 3, 3, 512, 64)
+    mask[:] = -np.inf
+    mask[..., :75] = 0
+    together = computed(graph, (q, k, v, mask))
+    cells = np.sort(np.random.default_rng(5).choice(512, 75, replace=False))
+    spread = tuple(np.full_like(x, np.nan) for x in (k, v)) + (np.full_like(mask, -np.inf),)
+    for to, of in zip(spread[:2], (k, v), strict=True):
+        to[:, cells] = of[:, :75]
+    spread[2][..., cells] = 0
+    assert np.array_equal(computed(graph, (q, *spread)), together)
+
+
 def test_leaves_what_it_cannot_compute(graph: Graph) -> None:
     q, k, v, mask = drawn(3, 1, 1, 2, 2, 256, 64)
     nodes = [
@@ -285,6 +300,34 @@ def test_a_failed_batch_does_no_harm() -> None:
         context.close()
     assert np.array_equal(*results)
     model.close()
+
+
+_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(
+    not _PAGES.exists() or "[never]" in _PAGES.read_text(), reason="the system has no large pages"
+)
+def test_cells_that_nobody_used_take_no_memory() -> None:
+    """llama.cpp has written zeros to the whole cache; most of it is given back for large pages."""
+    model = Model(STARTER)
+    before = _resident()
+    context = Context(
+        model, n_cells=1 << 16, n_batch=512, n_threads=1, sequences=1, flash_attention=True
+    )
+    filled = _resident() - before
+    prompt = model.tokenize("Goal: craft 4 oak planks. You have 1 oak log. " * 8)[:100]
+    context.decode(prompt, range(100), [0] * 100, outputs=0)
+    used = _resident() - before
+    assert filled > 128 << 20
+    assert used < filled / 2
+    context.close()
+    model.close()
+
+
+def _resident() -> int:
+    """Bytes of this process that lie in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
 
 def test_an_actor_uses_it_on_the_processor() -> None:

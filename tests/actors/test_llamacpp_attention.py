@@ -204,11 +204,11 @@ def test_where_a_conversations_cells_lie_does_not_change_a_bit(graph: Graph) -> 
     mask[..., :75] = 0
     together = computed(graph, (q, k, v, mask))
     cells = np.sort(np.random.default_rng(5).choice(512, 75, replace=False))
-    spread = tuple(np.full_like(x, np.nan) for x in (k, v)) + (np.full_like(mask, -np.inf),)
-    for to, of in zip(spread[:2], (k, v), strict=True):
-        to[:, cells] = of[:, :75]
-    spread[2][..., cells] = 0
-    assert np.array_equal(computed(graph, (q, *spread)), together)
+    far_k, far_v = np.full_like(k, np.nan), np.full_like(v, np.nan)
+    far_k[:, cells], far_v[:, cells] = k[:, :75], v[:, :75]
+    far_mask = np.full_like(mask, -np.inf)
+    far_mask[..., cells] = 0
+    assert np.array_equal(computed(graph, (q, far_k, far_v, far_mask)), together)
 
 
 def test_leaves_what_it_cannot_compute(graph: Graph) -> None:

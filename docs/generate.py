@@ -66,6 +66,8 @@ homes may share; default: `cache` in the folder of `AGENTR_LITE_HOME` |
 | `AGENTR_LITE_AGENTGYM_LOGIN` | `USER:PASSWORD` for AgentGym servers that ask for them |
 | `AGENTR_LITE_THEME` | colours of `agentr-lite tui`: `auto`, `dark` or `light`; \
 `--theme` overrides it |
+| `GLIBC_TUNABLES` | on Linux, commands that compute begin with `glibc.malloc.hugetlb=1` in it, \
+see [engine](engine.md); with `glibc.malloc.hugetlb=0` they do not |
 | `NO_COLOR` | no colours |
 
 No variable changes a result; only a recipe, `--set`, `--model` and `--seed` do.

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from agentr_lite.console.streams import emit, emit_json
-from agentr_lite.console.text import clean
+from agentr_lite.console.streams import emit_json, emit_lines
 from agentr_lite.core.rounds import BEFORE_IMITATION, START
 
 if TYPE_CHECKING:
@@ -42,8 +41,7 @@ def show_plan(checked: CheckedRun, as_json: bool, estimate: Estimate | None = No
     lines = [*plan_lines(checked), "checked:", *finding_lines(checked.findings)]
     lines += estimate_lines(estimate) if estimate is not None else []
     lines.append(verdict_line(checked.refusal, "run"))
-    for line in lines:
-        emit(clean(line, keep=""))
+    emit_lines(lines)
 
 
 def verdict_line(refusal: AgentrError | None, work: str) -> str:

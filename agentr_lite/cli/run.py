@@ -14,7 +14,7 @@ from agentr_lite.cli.completion import complete_new, complete_runs
 from agentr_lite.cli.plan import plan_lines, show_plan
 from agentr_lite.cli.workers import worker_options
 from agentr_lite.console.progress import Progress
-from agentr_lite.console.streams import emit, say, terminal_width, warn
+from agentr_lite.console.streams import emit, emit_lines, say, terminal_width, warn
 from agentr_lite.console.text import Styled
 from agentr_lite.core.errors import (
     EXIT_FAILED,
@@ -238,7 +238,7 @@ def _show(store: Store, run_id: str, as_json: bool, verbose: bool, place: str) -
     if verbose:
         emit(render_run(store, run_id, "terminal", width=terminal_width()) + "\n")
     verdict = run_verdict(gather(store, run_id))
-    emit(verdict.paint(verdict.text))
+    emit_lines([verdict])
     place = f" {place}" if place else ""
     say(f"database: {store.path}")
     say(f"next: agentr-lite tui {run_id}{place} · agentr-lite report {run_id}{place}")

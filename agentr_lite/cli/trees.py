@@ -41,8 +41,16 @@ def trees(
       ☠ fatal mistake   … cut at the depth limit   ! invalid action
       ↺ revision turn   ? no action
       n visits, v mean reward, r reward at the end, ×k candidates with this action
+      ⋯12 at the left: 12 more levels of indentation than there is room for
     """
-    from agentr_lite.console.streams import emit, emit_json, emit_table, say, terminal_width
+    from agentr_lite.console.streams import (
+        emit,
+        emit_json,
+        emit_lines,
+        emit_table,
+        say,
+        terminal_width,
+    )
     from agentr_lite.report.render.trees import TreeView, render_tree, tree_heading
     from agentr_lite.store import Store
     from agentr_lite.store.runs import get_run
@@ -89,6 +97,6 @@ def trees(
             return
         view = TreeView(everything, observations, depth)
         for tree in rows:
-            emit(tree_heading(tree))
+            emit_lines([tree_heading(tree)])
             for line in render_tree(load_tree(store, tree.id), view, width=terminal_width()):
                 emit(line)

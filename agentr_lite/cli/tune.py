@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agentr_lite.console.progress import Progress
-from agentr_lite.console.streams import emit, emit_json, emit_table, say, warn
+from agentr_lite.console.streams import emit, emit_json, emit_lines, emit_table, say, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,15 +86,19 @@ def _show(calibration: Calibration) -> None:
         ],
         align=["left", "left", *figures],
     )
-    emit("tokens a second: prefill of a prompt, decoding at each width (branches in a batch)")
     best, usual = calibration.best, calibration.default
-    if best == usual:
-        emit(f"best: the defaults ({_words(usual)})")
-    else:
-        emit(
+    verdict = f"best: the defaults ({_words(usual)})"
+    if best != usual:
+        verdict = (
             f"best: {_words(best)}; {calibration.speedup:.2f} times as fast as the defaults"
             f" ({_words(usual)})"
         )
+    emit_lines(
+        [
+            "tokens a second: prefill of a prompt, decoding at each width (branches in a batch)",
+            verdict,
+        ]
+    )
 
 
 def _is(shape: Shape, tuning: Tuning) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO
 
 import click
@@ -12,9 +13,12 @@ import click
 from agentr_lite.console.json import dump_json
 from agentr_lite.console.stdout import data_stream, note_data
 from agentr_lite.console.tables import Align, fit_table, hidden_note
-from agentr_lite.console.text import Styled, clean
+from agentr_lite.console.text import Styled, clean, wrap_hanging
 
 _clear_bar: Callable[[], None] | None = None
+
+_COMMAND = re.compile("`|agentr-lite |pip install ")
+"""Signs that a line holds a command that a person may copy."""
 
 
 def set_bar(clear: Callable[[], None] | None) -> None:
@@ -32,6 +36,21 @@ def emit(text: str) -> None:
     _pause_bar()
     note_data()
     click.echo(text, file=data_stream(), color=_color())
+
+
+def emit_lines(lines: Iterable[str | Styled]) -> None:
+    """Print lines on stdout, wrapped to the terminal, if there is one.
+
+    Args:
+        lines: each is cleaned; ``text.wrap_hanging`` says how it is wrapped. One with a command
+            stays whole: the terminal itself folds it, and it can still be copied.
+    """
+    width = terminal_width()
+    for line in lines:
+        text = clean(str(line), keep="")
+        room = None if _COMMAND.search(text) else width
+        for part in [text] if room is None else wrap_hanging(text, room):
+            emit(line.paint(part) if isinstance(line, Styled) else part)
 
 
 def emit_json(value: Any) -> None:

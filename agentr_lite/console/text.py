@@ -111,6 +111,30 @@ def wrap(text: str, width: int) -> list[str]:
     return [*lines, line]
 
 
+def wrap_hanging(text: str, width: int) -> list[str]:
+    """One cleaned line as several, of which those after the first are indented.
+
+    They begin below the second column of a line whose first column two blanks or more set off
+    (``  round 1  search 6 tasks``), and otherwise two columns further in than the line.
+
+    Args:
+        text: one cleaned line without colour.
+        width: terminal columns; a line that fits stays as it is.
+    """
+    if display_width(text) <= width:
+        return [text]
+    indent = min(len(text) - len(text.lstrip(" ")), width // 2)
+    lead, hang = " " * indent, indent + 2
+    column = _FIRST_COLUMN.match(text)
+    if column and display_width(column[0]) <= width // 2:
+        lead, hang = column[0], display_width(column[0])
+    first, *others = wrap(text[len(lead) :], max(8, width - hang))
+    return [lead + first, *(" " * hang + other for other in others)]
+
+
+_FIRST_COLUMN = re.compile(r" *\S+(?: \S+)* {2,}")
+
+
 def _pieces(word: str, width: int) -> list[str]:
     pieces = [""]
     for character in word:

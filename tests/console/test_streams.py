@@ -8,7 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from agentr_lite.console.streams import emit, emit_table, say, warn
+from agentr_lite.console.streams import emit, emit_lines, emit_table, say, warn
+from agentr_lite.console.text import Styled
 
 
 class Terminal(io.StringIO):
@@ -54,3 +55,23 @@ def test_hidden_columns_are_named_on_stderr(monkeypatch: pytest.MonkeyPatch) -> 
     assert result.stderr == "Hidden, because the terminal is narrow: trees.\n"
     monkeypatch.setenv("COLUMNS", "wide")
     assert CliRunner().invoke(command).stderr == ""
+
+
+def test_long_lines_are_wrapped_and_commands_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "       Go on with: agentr-lite models pull smollm2-135m --from index"
+    prose = "  ok       model: it is there, it loads, and it has a chat template"
+
+    @click.command()
+    def lines() -> None:
+        emit_lines([prose, command, Styled("verdict: better than base after round 2", bold=True)])
+
+    assert CliRunner().invoke(lines).stdout.splitlines()[:2] == [prose, command]
+    monkeypatch.setenv("COLUMNS", "32")
+    shown = CliRunner().invoke(lines).stdout.splitlines()
+    assert shown[:3] == [
+        "  ok       model: it is there,",
+        "           it loads, and it has",
+        "           a chat template",
+    ]
+    assert command in shown
+    assert shown[-2:] == ["verdict: better than base", "  after round 2"]

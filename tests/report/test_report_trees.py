@@ -95,6 +95,25 @@ def test_lines_fit() -> None:
         assert display_width(click.unstyle(line)) <= 60
 
 
+def test_deep_nodes_keep_their_room_in_a_narrow_terminal() -> None:
+    chain = [node(0, None, 0)]
+    for depth in range(1, 40):
+        more = {"terminated": depth == 39, "reward": 1.0}
+        chain.append(node(depth, depth - 1, depth, f"go to place {depth}", **more))
+    view = TreeView(observations=True)
+    narrow = [click.unstyle(line) for line in render_tree(chain, view, width=80)]
+    wide = [click.unstyle(line) for line in render_tree(chain, view)]
+    assert max(map(display_width, narrow)) <= 80 < max(map(display_width, wide))
+    assert not any("⋯" in line for line in wide)
+    said = narrow[::2]
+    assert all(f"go to place {depth}  n=1" in line for depth, line in enumerate(said, 1))
+    assert said[-1].endswith("r=1")
+    # What is left out is said, and lines of one stretch go in by a level each.
+    first = next(at for at, line in enumerate(said) if line.startswith("⋯"))
+    assert said[first].startswith(f"⋯{first} ") and said[first].index("└") == 4
+    assert [line.index("└") for line in said[first : first + 5]] == [4, 7, 10, 13, 16]
+
+
 def test_a_chain_deeper_than_python_s_stack() -> None:
     chain = [node(0, None, 0)] + [node(i, i - 1, i, "go") for i in range(1, 3_000)]
     assert sum(1 for _ in render_tree(chain, width=80)) == 2_999

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from agentr_lite.console.tables import fit_table, hidden_note
-from agentr_lite.console.text import Styled, clean
+from agentr_lite.console.text import Styled, clean, wrap_hanging
 from agentr_lite.report.tables.section import Section
 
 _WRAP = 100
@@ -27,7 +27,10 @@ def render_terminal(
     Returns:
         Text with ANSI styles; printing through ``output.emit`` drops them where they do not belong.
     """
-    parts = ["\n".join(clean(line, keep="") for line in head)] if head else []
+    top = [clean(line, keep="") for line in head]
+    if width is not None:
+        top = [part for line in top for part in wrap_hanging(line, width)]
+    parts = ["\n".join(top)] if top else []
     for section in sections:
         lines = [click.style(clean(section.title, keep=""), bold=True)]
         hide = _least_needed(section.columns)

@@ -10,6 +10,10 @@ from agentr_lite.console.text import Styled, clean, truncate
 from agentr_lite.store.records import NodeRow, TreeRow
 
 _PIPE, _TEE, _ELBOW, _BLANK = "│  ", "├─ ", "└─ ", "   "
+_LEVEL = len(_PIPE)
+"""Terminal columns of a level of indentation."""
+_ROOM = 42
+"""Columns that indentation leaves to a node: its number, sign, action and figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,8 @@ def render_tree(
     Args:
         nodes: by ``idx``, the root first.
         view: what to show; default: visited nodes and ends.
-        width: terminal columns to cut lines to; None: as long as they are.
+        width: terminal columns to fit; None: as long as they are. Actions are cut, and deep nodes
+            begin at the left again: ``⋯24`` stands for 24 levels of indentation.
 
     Yields:
         Lines with ANSI styles.
@@ -63,14 +68,33 @@ def render_tree(
     stack: list[tuple[NodeRow | str, str, str]] = _below(nodes[0], children, view, "")
     while stack:
         item, lead, indent = stack.pop()
+        left_out = _levels_left_out(lead, width)
+        shown = _indented(lead, left_out)
         if isinstance(item, str):
-            yield Styled(item, dim=True).paint(lead + item)
+            yield Styled(item, dim=True).paint(shown + item)
             continue
-        yield _line(item, lead, width)
+        yield _line(item, shown, width)
         if view.observations:
             text = clean(item.observation.replace("\n", " / "), keep="")
-            yield _shortened(f"{indent}   ", text, width, Styled("", dim=True))
+            inner = _indented(f"{indent}{_BLANK}", left_out)
+            yield _shortened(inner, text, width, Styled("", dim=True))
         stack += _below(item, children, view, indent)
+
+
+def _levels_left_out(lead: str, width: int | None) -> int:
+    """How many outer levels of indentation a line leaves out, so that its node keeps its room.
+
+    It is a multiple of what fits, so lines of neighbouring depths begin below each other.
+    """
+    if width is None:
+        return 0
+    fitting = max(2, (width - _ROOM) // _LEVEL - 1)
+    return (len(lead) // _LEVEL - 1) // fitting * fitting
+
+
+def _indented(lead: str, left_out: int) -> str:
+    """The lead without its outer levels; ``⋯24`` says how many they are."""
+    return f"⋯{left_out:<3}{lead[left_out * _LEVEL :]}" if left_out else lead
 
 
 def _below(

@@ -32,3 +32,10 @@ def test_different_labels_stay_different(labels: list[str], shown: list[str]) ->
 def test_labels_that_differ_in_the_middle_are_numbered_at_last() -> None:
     labels = [f"{'a' * 30}{letter}{'z' * 30}" for letter in "xy"]
     assert [label[:3] for label in fitted(labels, 12)] == ["1: ", "2: "]
+
+
+def test_wide_characters_count_twice() -> None:
+    labels = [f"{'木' * 20}{letter}{'水' * 20}" for letter in "xy"]
+    assert max(map(display_width, fitted(labels, 15))) <= 15
+    ends = fitted([f"{'木' * 20}{letter}" for letter in "水火"], 11)
+    assert max(map(display_width, ends)) <= 11 and len(set(ends)) == 2

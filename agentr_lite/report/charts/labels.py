@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from agentr_lite.console.text import truncate
+from agentr_lite.console.text import display_width, truncate
 
 
 def fitted(labels: Sequence[str], columns: int) -> list[str]:
@@ -47,7 +47,11 @@ def _common_beginning(labels: Sequence[str], after: str) -> int:
 
 
 def _without_middle(label: str, columns: int) -> str:
-    if len(label) <= columns:
+    if display_width(label) <= columns:
         return label
-    end = (columns - 1) // 2
-    return f"{truncate(label, columns - end)}{label[-end:]}"
+    end, room = "", (columns - 1) // 2
+    for character in reversed(label):
+        if display_width(character + end) > room:
+            break
+        end = character + end
+    return f"{truncate(label, columns - display_width(end))}{end}"

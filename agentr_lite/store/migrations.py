@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from agentr_lite.store.schema import APPLICATION_ID, TABLES
-from agentr_lite.store.views import READABLE_VIEWS
+from agentr_lite.store.views import READABLE_VIEWS, SHORTER_VIEWS
 
 Migration = Callable[[sqlite3.Connection], None]
 """Changes tables or rows. It runs inside a transaction and must neither commit nor roll back."""
@@ -314,6 +314,11 @@ def add_readable_views(conn: sqlite3.Connection) -> None:
     run_script(conn, READABLE_VIEWS)
 
 
+def shorten_views(conn: sqlite3.Connection) -> None:
+    """Rows that fit a screen in Datasette, with the names that people gave to runs."""
+    run_script(conn, SHORTER_VIEWS)
+
+
 def _environment(name: str, own: dict[str, Any]) -> dict[str, Any]:
     empty = {"share": 1.0, "options": {}, "agent": {}, "search": {}, "splice": {}, "eval": {}}
     return {**empty, **own, "name": name}
@@ -334,6 +339,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_live_table,
     add_run_labels,
     add_readable_views,
+    shorten_views,
 )
 """In the order in which they are applied; the first one makes schema 1."""
 

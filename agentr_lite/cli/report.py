@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -48,6 +48,13 @@ Sources = list[tuple["Store", str]]
     metavar="N",
     help="With --html: number of trees to show for each run.  [default: 6; 3 of several runs]",
 )
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="TAG",
+    help="All runs with this tag, the oldest first; several: with all.",
+)
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @db_option
 @json_option
@@ -57,6 +64,7 @@ def report(
     markdown: bool,
     tasks: tuple[str, ...],
     trees: int | None,
+    tags: tuple[str, ...],
     force: bool,
     db: Path | None,
     as_json: bool,
@@ -65,13 +73,16 @@ def report(
     differences from the base, recovery, loops, revision data and cost.
 
     RUN is a run's id, a unique beginning of it, or `latest` (the default); FILE:RUN is a run
-    of another database. The HTML page compares several runs.
+    of another database. --tag names all runs with a tag (`agentr-lite runs tag`) instead.
+    Several runs are compared first; then the tables of each follow.
     """
-    from agentr_lite.report import render_run
+    from agentr_lite.report import render_comparison, render_run
 
     _check_options(html, markdown, as_json, tasks, trees, force)
+    if runs and tags:
+        raise UsageError("RUN and --tag exclude each other", hint="Give one of them.")
     with ExitStack() as stack:
-        sources = _open(stack, runs or ("latest",), db)
+        sources = _open(stack, _tagged(tags, db) if tags else runs or ("latest",), db)
         if html is not None:
             _write_page(sources, html, tasks, trees)
             return
@@ -79,10 +90,11 @@ def report(
             reports = [json.loads(render_run(store, run, "json")) for store, run in sources]
             emit_json(reports if len(reports) > 1 else reports[0])
             return
-        texts = [
-            render_run(store, run, "markdown" if markdown else "terminal", width=terminal_width())
-            for store, run in sources
-        ]
+        form: Literal["markdown", "terminal"] = "markdown" if markdown else "terminal"
+        width = terminal_width()
+        texts = [render_run(store, run, form, width=width) for store, run in sources]
+        if len(sources) > 1:
+            texts.insert(0, render_comparison(sources, form, width=width))
     emit("\n\n".join(text.rstrip("\n") for text in texts))
 
 
@@ -108,6 +120,23 @@ def _check_options(
         raise UsageError("--task and --trees exclude each other", hint="Give one of them.")
     if html is not None and str(html) != "-":
         check_new_file(html, force=force)
+
+
+def _tagged(tags: Sequence[str], db: Path | None) -> list[str]:
+    """Ids of the runs with all of these tags, the oldest first.
+
+    Raises:
+        UsageError: there are none.
+    """
+    from agentr_lite.store import Store
+    from agentr_lite.store.labels import none_tagged, runs_tagged
+
+    with Store.open_to_read(database_path(db)) as store:
+        found = runs_tagged(store, tags)
+        if not found:
+            message, hint = none_tagged(store, tags)
+            raise UsageError(message, hint=hint)
+    return found
 
 
 def _open(stack: ExitStack, runs: Sequence[str], db: Path | None) -> Sources:

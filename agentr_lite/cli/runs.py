@@ -82,16 +82,18 @@ def list_runs(
 
     path = group_database(context, db)
     rows: list[dict[str, Any]] = []
+    nothing = f"No runs in {path}. Begin with `agentr-lite run textcraft`."
     if not may_be_new(context, path):
         with Store.open_to_read(path) as store:
             rows = [_overview(store, run) for run in stored_runs(store, env=env)]
-        rows = [row for row in rows if set(tags) <= set(row["tags"])]
+            rows = [row for row in rows if set(tags) <= set(row["tags"])]
+            if not rows:
+                nothing = _why_none(store, env, tags) or nothing
     if as_json:
         emit_json(rows)
         return
     if not rows:
-        chosen = f" with {', '.join(tags)}" if tags else ""
-        say(f"No runs{chosen} in {path}. Begin with `agentr-lite run textcraft`.")
+        say(nothing)
         return
     graded = any(row["graded"] for row in rows)
     results = ["success", *(["reward"] if graded else [])]
@@ -264,6 +266,24 @@ def _overview(store: Store, run: RunRow) -> dict[str, Any]:
         "reward": [figures.reward.value for figures in greedy if figures.reward],
         "graded": any(figures.graded for figures in greedy),
     }
+
+
+def _why_none(store: Store, env: str | None, tags: Sequence[str]) -> str:
+    """Why the filters leave no run; empty where there is none without them."""
+    from agentr_lite.core.suggestions import did_you_mean
+    from agentr_lite.store.labels import none_tagged, runs_tagged
+    from agentr_lite.store.runs import list_runs as stored_runs
+
+    envs = sorted({run.env for run in stored_runs(store)})
+    if not envs:
+        return ""
+    if env is not None and env not in envs:
+        known = f"Its runs are of {', '.join(envs)}."
+        return f"No run in {store.path} is of {env}{did_you_mean(env, envs)}. {known}"
+    if not runs_tagged(store, tags):
+        message, hint = none_tagged(store, tags)
+        return f"{message[0].upper()}{message[1:]}. {hint}"
+    return f"No run of {env} in {store.path} has the tags {', '.join(tags)}."
 
 
 def _results(

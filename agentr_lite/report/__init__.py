@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agentr_lite.report.model.run import RunReport
     from agentr_lite.store.database import Store
 
@@ -43,6 +45,31 @@ def render_run(
     if fmt == "markdown":
         return render_markdown(head, sections, title=f"Run {report.run.id}")
     return render_terminal([f"Run {report.run.id}", *head], sections, width=width)
+
+
+def render_comparison(
+    sources: Sequence[tuple[Store, str]],
+    fmt: Literal["terminal", "markdown"] = "terminal",
+    *,
+    width: int | None = None,
+) -> str:
+    """The tables that compare several runs.
+
+    Args:
+        sources: databases and full run ids; a run may come from any database.
+        fmt: as in ``render_run``.
+        width: as in ``render_run``.
+    """
+    from agentr_lite.report.model.comparison import gather_compared
+    from agentr_lite.report.render.markdown import render_markdown
+    from agentr_lite.report.render.terminal import render_terminal
+    from agentr_lite.report.tables.comparison import comparison_sections
+
+    sections = comparison_sections(gather_compared(sources))
+    title = f"{len(sources)} runs compared"
+    if fmt == "markdown":
+        return render_markdown([], sections, title=title)
+    return render_terminal([title], sections, width=width)
 
 
 def run_head(report: RunReport) -> list[str]:

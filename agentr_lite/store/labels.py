@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agentr_lite.core.suggestions import did_you_mean
 from agentr_lite.store.database import Store
 from agentr_lite.store.decoding import record
 
@@ -25,6 +26,12 @@ def labels_of(store: Store, run_id: str) -> RunLabels:
     tags = store.rows("SELECT tag FROM run_tags WHERE run_id = ? ORDER BY tag", (run_id,))
     values = {"name": row["name"], "note": row["note"]} if row else {"name": "", "note": ""}
     return record(RunLabels, {**values, "tags": tuple(tag[0] for tag in tags)}, "run_labels")
+
+
+def all_labels(store: Store) -> dict[str, RunLabels]:
+    """Run id to its labels, of the runs that have any."""
+    ids = store.rows("SELECT run_id FROM run_labels UNION SELECT run_id FROM run_tags")
+    return {str(row[0]): labels_of(store, row[0]) for row in ids}
 
 
 def set_name(store: Store, run_id: str, name: str) -> None:
@@ -56,6 +63,32 @@ def runs_named(store: Store, name: str) -> list[str]:
     """Ids of the runs of this name."""
     rows = store.rows("SELECT run_id FROM run_labels WHERE name = ? ORDER BY run_id", (name,))
     return [str(row[0]) for row in rows]
+
+
+def known_names(store: Store) -> list[str]:
+    """The names of all runs, sorted."""
+    return [
+        str(row[0])
+        for row in store.rows("SELECT name FROM run_labels WHERE name <> '' ORDER BY name")
+    ]
+
+
+def runs_tagged(store: Store, tags: Sequence[str]) -> list[str]:
+    """Ids of the runs that have all of these tags, the oldest first."""
+    rows = store.rows("SELECT id FROM runs ORDER BY created_utc, id")
+    return [str(row[0]) for row in rows if set(tags) <= set(labels_of(store, row[0]).tags)]
+
+
+def none_tagged(store: Store, tags: Sequence[str]) -> tuple[str, str]:
+    """What to say where no run has all of these tags: what is wrong, and what to do next."""
+    known = [str(row[0]) for row in store.rows("SELECT DISTINCT tag FROM run_tags ORDER BY tag")]
+    unknown = [tag for tag in tags if tag not in known]
+    meant = did_you_mean(unknown[0], known) if unknown else ""
+    words = "the tag" if len(tags) == 1 else "all of the tags"
+    message = f"no run in {store.path} has {words} {', '.join(tags)}{meant}"
+    if known:
+        return message, f"The tags there are: {', '.join(known)}."
+    return message, "`agentr-lite runs tag RUN TAG` gives a run a tag."
 
 
 def copy_labels(source: Store, target: Store, run_id: str) -> None:

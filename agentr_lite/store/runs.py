@@ -13,7 +13,7 @@ from agentr_lite.core.tasks import Task
 from agentr_lite.core.usage import Usage
 from agentr_lite.store.database import Store, to_json
 from agentr_lite.store.decoding import record
-from agentr_lite.store.labels import runs_named
+from agentr_lite.store.labels import known_names, runs_named
 from agentr_lite.store.records import MetricRow, RoundRow, RunRow, RunStatus, Stage, TaskRow
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -135,7 +135,7 @@ def get_run(store: Store, run_id: str) -> RunRow:
         )
     raise UsageError(
         f"there is no run '{run_id}' in {store.path}"
-        f"{did_you_mean(run_id, [run.id for run in runs])}",
+        f"{did_you_mean(run_id, [*(run.id for run in runs), *known_names(store)])}",
         hint="`agentr-lite runs` lists them.",
     )
 

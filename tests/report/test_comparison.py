@@ -148,3 +148,26 @@ def test_environments_and_their_options_tell_methods_apart(store: Store) -> None
     ]
     names = method_names([get_run(store, run) for run in several])
     assert names == ["mine, depth 3", "mine, depth 5"]
+
+
+def test_a_setting_of_two_groups_is_named_with_its_group(store: Store) -> None:
+    ids = [
+        played(store, "mine", 1, 4, eval=EvalSettings(max_steps=4, batch=8, tasks=tasks))
+        for tasks in (10, 20)
+    ]
+    rows = [get_run(store, run) for run in ids]
+    # search.tasks has another meaning.
+    assert method_names(rows) == ["mine, eval tasks 10", "mine, eval tasks 20"]
+
+
+def test_groups_of_runs_that_were_evaluated_differently_have_different_titles(
+    store: Store,
+) -> None:
+    runs = [
+        played(store, "mine", seed, 4, 6, eval=EvalSettings(max_steps=4, batch=8, tasks=tasks))
+        for tasks in (20, 40)
+        for seed in (1, 2)
+    ]
+    titles = [section.title for section in comparison_sections(compared(store, *runs))]
+    assert len(set(titles)) == len(titles)
+    assert sum(title.endswith(": Success") for title in titles) == 2

@@ -8,7 +8,7 @@ compared task by task where they have tasks in common, whatever database they ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,15 +123,31 @@ def method_names(rows: Sequence[RunRow]) -> list[str]:
         for key in dict.fromkeys(key for each in flat for key in each)
         if len({json.dumps(each.get(key), sort_keys=True) for each in flat}) > 1
     ]
+    words = _setting_names(differing, {key for each in flat for key in each})
     names = []
     for row, each in zip(rows, flat, strict=True):
         settings = [
-            f"{key.rpartition('.')[2].replace('_', ' ')} {_plain(each.get(key))}"
-            for key in differing
-            if key not in _UNNAMED
+            f"{words[key]} {_plain(each.get(key))}" for key in differing if key not in _UNNAMED
         ]
         names.append(", ".join([str(row.recipe.get("name") or "custom"), *settings]))
     return names
+
+
+def _setting_names(keys: Sequence[str], known: Collection[str]) -> dict[str, str]:
+    """What each key is called: by its last word, or as a whole where that word has two meanings.
+
+    Args:
+        keys: those to name; an environment's own settings begin with ``env.`` and its name.
+        known: all keys of the recipes.
+    """
+    common = [key for key in known if not key.startswith("env.")]
+    names = {}
+    for key in keys:
+        last = key.rpartition(".")[2]
+        rivals = keys if key.startswith("env.") else [*keys, *common]
+        is_clear = all(other == key or other.rpartition(".")[2] != last for other in rivals)
+        names[key] = (last if is_clear else key.removeprefix("env.")).replace("_", " ")
+    return {key: name.replace(".", " ") for key, name in names.items()}
 
 
 def run_labels(rows: Sequence[RunRow], methods: Sequence[str]) -> list[str]:

@@ -28,6 +28,7 @@ from agentr_lite.report.charts.outcomes import Figure, Shown, comparison_figures
 from agentr_lite.report.charts.svg import el, marker, series_class
 from agentr_lite.report.model.chosen import Choice, choose_trees
 from agentr_lite.report.model.comparison import Compared, gather_compared, model_name
+from agentr_lite.report.model.run import RunReport
 from agentr_lite.report.model.series import load_series
 from agentr_lite.report.render.episode_pages import LEGEND as EPISODE_LEGEND
 from agentr_lite.report.render.episode_pages import episode_pages
@@ -40,6 +41,7 @@ from agentr_lite.report.tables.headline import Tile, pooled_tiles, run_tiles
 from agentr_lite.report.tables.run import run_sections
 from agentr_lite.report.tables.section import Section
 from agentr_lite.store.database import Store
+from agentr_lite.store.labels import RunLabels
 from agentr_lite.store.records import RunRow, TreeRow
 
 TREES_OF_ONE_RUN = 6
@@ -86,6 +88,7 @@ class RunSection:
 
     anchor: str
     label: str
+    labels: RunLabels
     run: RunRow
     model: str
     facts: Sequence[tuple[str, str]]
@@ -139,7 +142,7 @@ def render_page(
             names += [choice.tree.task.env] if envs else []
             _add_tree(gathered, store, choice, " · ".join(names))
     runs = [_run_section(at, each) for at, each in enumerate(shown)]
-    title = f"{len(runs)} runs compared" if several else f"Run {runs[0].run.id}"
+    title = f"{len(runs)} runs compared" if several else _title(runs[0])
     data = {
         "marks": [[mark.glyph, mark.style, mark.word] for mark in MARKS],
         "trees": gathered.records,
@@ -238,18 +241,28 @@ def _run_section(at: int, shown: Shown) -> RunSection:
     return RunSection(
         f"run-{at + 1}",
         shown.label,
+        shown.report.labels,
         run,
         model_name(run),
-        _facts(run),
+        _facts(shown.report),
         run_figures(shown),
         run_sections(shown.report),
         recipe,
     )
 
 
-def _facts(run: RunRow) -> list[tuple[str, str]]:
+def _title(each: RunSection) -> str:
+    return each.labels.name or f"Run {each.run.id}"
+
+
+def _facts(report: RunReport) -> list[tuple[str, str]]:
+    run, labels = report.run, report.labels
     recipe = run.recipe
     facts = [
+        ("name", labels.name),
+        ("run", run.id),
+        ("tags", ", ".join(labels.tags)),
+        ("note", labels.note),
         ("environment", run.env),
         ("recipe", f"{recipe.get('name', 'custom')}, {recipe.get('rounds', 0)} rounds"),
         ("seed", str(run.seed)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from agentr_lite.console.text import Styled, format_duration
@@ -30,26 +30,44 @@ def comparison_sections(runs: Sequence[Compared]) -> list[Section]:
     pools: dict[str, list[Compared]] = {}
     for run in runs:
         pools.setdefault(run.pool, []).append(run)
-    for members in pools.values():
-        if len(members) < 2:
-            continue
-        methods = dict.fromkeys(run.method for run in members)
-        results = MethodRuns([run.played for run in members], {name: name for name in methods})
-        row = members[0].report.run
-        where = f"{row.env}, {model_name(row)}: " if len(pools) > 1 else ""
+    shared = [members for members in pools.values() if len(members) > 1]
+    places = [_place(members) for members in shared]
+    for members, place in zip(shared, places, strict=True):
+        labels = _method_labels(members)
+        results = MethodRuns([run.played for run in members], labels)
+        if places.count(place) > 1:
+            # They were evaluated in other ways, on other tasks for example.
+            place = ", ".join(run.label for run in members)
+        where = f"{place}: " if len(pools) > 1 else ""
         sections += [
             replace(section, title=where + section.title)
-            for section in (*method_sections(results), _splice_section(members))
+            for section in (*method_sections(results), _splice_section(members, labels))
         ]
     return [section for section in sections if section.rows]
 
 
-def _splice_section(runs: Sequence[Compared]) -> Section:
+def _place(runs: Sequence[Compared]) -> str:
+    row = runs[0].report.run
+    return f"{row.env}, {model_name(row)}"
+
+
+def _method_labels(runs: Sequence[Compared]) -> dict[str, str]:
+    """Method to what it is called: a name that people gave to its only run comes first."""
+    members: dict[str, list[Compared]] = {}
+    for run in runs:
+        members.setdefault(run.method, []).append(run)
+    return {
+        method: of[0].label if len(of) == 1 and of[0].report.labels.name else method
+        for method, of in members.items()
+    }
+
+
+def _splice_section(runs: Sequence[Compared], labels: Mapping[str, str]) -> Section:
     by_round: dict[tuple[str, int], list[SpliceRound]] = {}
     for run in runs:
         for number, spliced in run.spliced.items():
-            by_round.setdefault((run.method, number), []).append(spliced)
-    return failure_section([(method, number, of) for (method, number), of in by_round.items()])
+            by_round.setdefault((labels[run.method], number), []).append(spliced)
+    return failure_section([(name, number, of) for (name, number), of in by_round.items()])
 
 
 def overview_section(runs: Sequence[Compared]) -> Section:

@@ -19,6 +19,8 @@ from agentr_lite.console.text import truncate
 from agentr_lite.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agentr_lite.actors.download.places import Kind
     from agentr_lite.actors.named_models import NamedModel
 
@@ -245,17 +247,12 @@ def show_model(model: str, as_json: bool) -> None:
     if as_json:
         emit_json({**summary, "metadata": metadata})
         return
-    rows = [(key, value) for key, value in summary.items() if key != "abilities"]
-    emit_table(["", "value"], rows, align=["left", "left"])
+    emit_table(["", "value"], _header_rows(summary), align=["left", "left"])
     emit("")
     works = [(ability.name, "yes" if ability.works else "no", ability.why) for ability in able]
     emit_table(["what works", "", ""], works, align=["left", "left", "left"])
     emit("")
-    emit_table(
-        ["metadata", "value"],
-        [(key, truncate(_one_line(value), _TEXT_COLUMNS)) for key, value in metadata.items()],
-        align=["left", "left"],
-    )
+    _show_long("metadata", metadata)
     if header.matrix_type().startswith(("q", "iq")):
         say(
             f"An f16 copy may search faster on processors: agentr-lite models copy {model}"
@@ -323,8 +320,36 @@ def _show_server(spec: str, as_json: bool) -> None:
         "adapters": "yes" if able.adapters else "no",
         "grammar": "tried out when one is asked for" if able.grammar else "no",
     }
-    rows = [(key, truncate(_one_line(value), _TEXT_COLUMNS)) for key, value in shown.items()]
-    emit_table(["", "value"], rows, align=["left", "left"])
+    _show_long("", shown)
+
+
+def _header_rows(summary: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """What ``models show`` says of a file, with units; ``--json`` has the plain numbers."""
+
+    def counted(key: str, unit: str) -> str | None:
+        return f"{summary[key]:,} {unit}".rstrip() if summary[key] is not None else None
+
+    return [
+        *((key, summary[key]) for key in ("name", "path", "sha256")),
+        ("size", f"{summary['file_bytes'] / 1e6:,.0f} MB"),
+        *((key, summary[key]) for key in ("type", "matrices", "architecture")),
+        ("parameters", counted("n_params", "")),
+        ("context", counted("context_tokens", "tokens")),
+        ("layers", counted("layers", "")),
+        ("cache", counted("cache_bytes_a_token", "bytes a token")),
+        ("state", counted("state_bytes_a_conversation", "bytes a conversation")),
+        ("chat template", "yes" if summary["chat_template"] else "no"),
+        ("weights to train", summary["train_dir"]),
+    ]
+
+
+def _show_long(heading: str, values: Mapping[str, Any]) -> None:
+    """A table of values that may be as long as a chat template; it says where any is cut."""
+    texts = {key: _one_line(value) for key, value in values.items()}
+    shown = {key: truncate(text, _TEXT_COLUMNS) for key, text in texts.items()}
+    emit_table([heading, "value"], list(shown.items()), align=["left", "left"])
+    if shown != texts:
+        say("Long values are cut here; --json has them whole.")
 
 
 def _absolute(path: str | Path) -> Path:

@@ -8,11 +8,12 @@ are kept as numpy arrays, 23 bytes a node. Texts are read for the visible nodes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agentr_lite.store.database import Store
 from agentr_lite.store.decoding import DamagedError, from_json, record
+from agentr_lite.store.labels import RunLabels, all_labels
 from agentr_lite.store.records import (
     EvalMode,
     ModelCallRow,
@@ -53,6 +54,7 @@ class RunOverview:
     wall_s: float
     success: Sequence[tuple[int, Mapping[str, Any]]] = ()
     """(round, ``{value, low, high, n}``) of the greedy evaluations, by round."""
+    labels: RunLabels = field(default_factory=RunLabels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ def run_overviews(store: Store) -> list[RunOverview]:
         what = f"the success of round {row['round']} of {row['run_id']}"
         figures = from_json(row["success"], what, Mapping[str, float])
         success.setdefault(row["run_id"], []).append((row["round"], figures))
+    labels = all_labels(store)
     overviews = []
     for run in list_runs(store):
         tree, cost = trees.get(run.id), costs.get(run.id)
@@ -161,6 +164,7 @@ def run_overviews(store: Store) -> list[RunOverview]:
                 tokens=cost["tokens"] if cost else 0,
                 wall_s=cost["wall_s"] if cost else 0.0,
                 success=success.get(run.id, ()),
+                labels=labels.get(run.id, RunLabels()),
             )
         )
     return overviews

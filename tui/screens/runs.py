@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import ClassVar
 
@@ -16,6 +16,7 @@ from agentr_lite.console.text import format_duration
 from agentr_lite.core.errors import AgentrError
 from agentr_lite.store import Store
 from agentr_lite.store.inspection import RunOverview, run_overviews
+from agentr_lite.store.labels import all_labels
 from agentr_lite.store.records import RunRow
 from agentr_lite.store.runs import list_runs
 from agentr_lite.store.splices import list_adapters
@@ -35,7 +36,7 @@ class RunsScreen(FilterScreen):
     """A table of runs; enter opens one."""
 
     HINT = "All runs of the database, the newest first. Enter opens a run's tasks."
-    PROMPT = "show runs whose name, environment, model or status contains …"
+    PROMPT = "show runs whose id, name, tags, note, environment, model or status contains …"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Tasks", id="runs.open"),
@@ -48,6 +49,7 @@ class RunsScreen(FilterScreen):
 
     COLUMNS = (
         Column("run", "run", flex=True, least=28),
+        Column("name", "name and tags", flex=True, least=16, drop=7),
         Column("status", "status"),
         Column("stage", "stage", drop=6),
         Column("env", "env", drop=9),
@@ -64,9 +66,11 @@ class RunsScreen(FilterScreen):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self._at_work: list[RunRow] = []
+        has_labels = bool(all_labels(store))
+        self._columns = [c for c in self.COLUMNS if has_labels or c.key != "name"]
 
     def body(self) -> Iterable[Widget]:
-        table = Table(self.COLUMNS, id="runs")
+        table = Table(self._columns, id="runs")
         yield table
 
     def refresh_data(self) -> None:
@@ -75,14 +79,21 @@ class RunsScreen(FilterScreen):
             overview
             for overview in overviews
             if self.matches(
-                overview.run.id, overview.run.env, overview.run.status, model_of(overview)
+                overview.run.id,
+                overview.run.env,
+                overview.run.status,
+                model_of(overview),
+                called(overview),
+                overview.labels.note,
             )
         ]
         table = self.query_one(Table)
         table.empty = self.nothing_shown(
             len(overviews), "No runs yet. Start with: agentr-lite run textcraft"
         )
-        table.fill([Row(row.run.id, _cells(row), _sort_values(row)) for row in shown])
+        table.fill(
+            [Row(row.run.id, _cells(row, self._columns), _sort_values(row)) for row in shown]
+        )
         self.crumbs(["runs"], ((f"{self.store.path.name} ", "dim"),))
         self._at_work = [it.run for it in overviews if it.run.status == "running"]
         running = len(self._at_work)
@@ -193,7 +204,13 @@ def model_of(overview: RunOverview) -> str:
     return PurePath(str(overview.run.recipe.get("model", ""))).name
 
 
-def _cells(overview: RunOverview) -> list[Span]:
+def called(overview: RunOverview) -> str:
+    """A run's name and, with ``#``, its tags."""
+    labels = overview.labels
+    return " ".join(filter(None, [labels.name, *(f"#{tag}" for tag in labels.tags)]))
+
+
+def _cells(overview: RunOverview, columns: Sequence[Column]) -> list[Span]:
     run, mark = overview.run, RUN_STATUS[overview.run.status]
     success: Span = ("–", "dim")
     spread: Span = ("", "dim")
@@ -205,8 +222,10 @@ def _cells(overview: RunOverview) -> list[Span]:
             text = f"{percent(first['value'])} → {percent(last['value'])}"
             success = (text, "good" if gain > 0 else "bad" if gain < 0 else "plain")
         spread = (interval(last), "dim")
+    name = [(one_line(called(overview)), "plain")]
     return [
         (one_line(run.id), "strong"),
+        *(name if any(column.key == "name" for column in columns) else []),
         (f"{mark.glyph} {mark.word}", mark.style),
         (overview.stage, "plain"),
         (one_line(run.env), "plain"),
@@ -225,6 +244,7 @@ def _sort_values(overview: RunOverview) -> dict[str, float | str | None]:
     run = overview.run
     return {
         "run": run.id,
+        "name": called(overview) or None,
         "status": run.status,
         "stage": overview.stage,
         "env": run.env,

@@ -6,6 +6,7 @@ import pytest
 
 from agentr_lite.console.text import display_width
 from agentr_lite.report.charts.labels import fitted
+from agentr_lite.report.model.comparison import distinct_labels
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,9 @@ def test_wide_characters_count_twice() -> None:
     assert max(map(display_width, fitted(labels, 15))) <= 15
     ends = fitted([f"{'木' * 20}{letter}" for letter in "水火"], 11)
     assert max(map(display_width, ends)) <= 11 and len(set(ends)) == 2
+
+
+def test_runs_of_one_name_or_one_id_have_different_labels() -> None:
+    # One name in two databases, and one run in two.
+    assert distinct_labels(["mine", "mine", ""], ["a", "b", "c"]) == ["a", "b", "c"]
+    assert distinct_labels(["", "wide", ""], ["a", "a", "a"]) == ["a (1)", "wide", "a (2)"]

@@ -80,10 +80,7 @@ def gather_compared(sources: Sequence[tuple[Store, str]]) -> list[Compared]:
     rows = [report.run for report in reports]
     methods = _distinct(rows, method_names(rows))
     own = [labels_of(store, row.id).name for (store, _), row in zip(sources, rows, strict=True)]
-    labels = [name or label for name, label in zip(own, run_labels(rows, methods), strict=True)]
-    if len(set(labels)) < len(labels):
-        # Two databases may use one name for different runs.
-        labels = run_labels(rows, methods)
+    labels = distinct_labels(own, run_labels(rows, methods))
     compared = []
     for (store, _), report, label, method in zip(sources, reports, labels, methods, strict=True):
         run, tasks = report.run, common[id(store)]
@@ -93,6 +90,23 @@ def gather_compared(sources: Sequence[tuple[Store, str]]) -> list[Compared]:
         spliced = splice_rounds(store, run.id, tasks) if len(sources) > 1 else {}
         compared.append(Compared(label, method, _pool(run), report, played, spliced))
     return compared
+
+
+def distinct_labels(names: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """A label for each run, different from all others.
+
+    Args:
+        names: what people call the runs; two databases may use one name, and may hold one run.
+        labels: what they are called without a name.
+    """
+    wanted = [
+        name if name and names.count(name) == 1 else label
+        for name, label in zip(names, labels, strict=True)
+    ]
+    return [
+        label if wanted.count(label) == 1 else f"{label} ({wanted[: at + 1].count(label)})"
+        for at, label in enumerate(wanted)
+    ]
 
 
 def _distinct(rows: Sequence[RunRow], methods: Sequence[str]) -> list[str]:

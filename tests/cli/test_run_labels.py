@@ -168,8 +168,8 @@ def test_a_page_shows_names_tags_and_notes(
     cli("runs", "tag", first, "good", "wide", "-d", db)
 
     def page(*runs: str) -> Page:
-        target = tmp_path / f"{len(runs)}.html"
-        assert cli("report", *runs, "--html", target, "-d", db)[0] == 0
+        target = tmp_path / "page.html"
+        assert cli("report", *runs, "--html", target, "--force", "-d", db)[0] == 0
         return Page(target.read_text("utf-8"))
 
     alone, together = page(first), page(first, second)

@@ -131,7 +131,7 @@ def _large_pages() -> list[Finding]:
     if mode != "never":
         return [Finding("large pages", "ok", "used by commands that compute")]
     hint = f"echo madvise | sudo tee {MODE}"
-    return [Finding("large pages", "warning", "the system gives none: training is slower", hint)]
+    return [Finding("large pages", "warning", "the system gives none: training may be slower", hint)]
 
 
 def _storage(database: Path) -> list[Finding]:

@@ -131,7 +131,8 @@ def _large_pages() -> list[Finding]:
     if mode != "never":
         return [Finding("large pages", "ok", "used by commands that compute")]
     hint = f"echo madvise | sudo tee {MODE}"
-    return [Finding("large pages", "warning", "the system gives none: training may be slower", hint)]
+    said = "the system gives none: training may be slower"
+    return [Finding("large pages", "warning", said, hint)]
 
 
 def _storage(database: Path) -> list[Finding]:

@@ -45,6 +45,7 @@ def terminations_interrupt() -> Generator[None]:
     ours = [number for number, handler in before.items() if handler in _PYTHONS_OWN]
     for number in ours:
         signal.signal(number, interrupt)
+    requests_held(held=False)
     try:
         yield
     finally:
@@ -52,6 +53,16 @@ def terminations_interrupt() -> Generator[None]:
         # Ignored, not handled: the interpreter gives up handlers of its own before it has ended.
         for number in ours:
             signal.signal(number, before[number] if last < 0 else signal.SIG_IGN)
+
+
+def requests_held(*, held: bool) -> None:
+    """Let requests wait until they are no longer held, or deliver those that have waited.
+
+    A process that is replaced by another program hands on that they wait.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        how = signal.SIG_BLOCK if held else signal.SIG_UNBLOCK
+        signal.pthread_sigmask(how, _requests())
 
 
 @contextmanager

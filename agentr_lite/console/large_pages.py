@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from agentr_lite.console.interrupts import requests_held
+
 _SETTING = "glibc.malloc.hugetlb"
 # Source: glibc's manual, "Memory Allocation Tunables"; 1: ask with madvise.
 _ASK = f"{_SETTING}=1"
@@ -40,9 +42,12 @@ def begin_with_large_pages() -> None:
     if _SETTING in tunables or not _knows_the_setting() or large_pages() != "madvise":
         return
     os.environ["GLIBC_TUNABLES"] = f"{tunables}:{_ASK}" if tunables else _ASK
+    # One that comes now must find the handlers of the process that begins.
+    requests_held(held=True)
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except OSError:
+        requests_held(held=False)
         # The command works without them, only more slowly.
         return
 

@@ -19,6 +19,7 @@ def begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     """The processes that were begun, on a system that gives large pages to who asks."""
     processes: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda program, words: processes.append([program, *words]))
+    monkeypatch.setattr(large_pages, "requests_held", lambda *, held: None)
     monkeypatch.setattr(large_pages, "MODE", tmp_path / "enabled")
     monkeypatch.setattr(large_pages, "_knows_the_setting", lambda: True)
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "agentr_lite", "run", "textcraft"])

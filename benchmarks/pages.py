@@ -77,18 +77,13 @@ def _trained(options: argparse.Namespace) -> float:
 def _played(options: argparse.Namespace) -> float:
     from agentr_lite.actors.llamacpp.actor import LlamaCppActor
     from agentr_lite.actors.registry import resolve_model
-    from agentr_lite.core.messages import Message
-    from agentr_lite.envs.textcraft import TextCraft
-    from benchmarks.streams import Player
+    from benchmarks.streams import Player, tasks_begun
 
-    env = TextCraft()
-    tasks = env.tasks("test")[::10][:16]
-    openings = [f"{env.instructions()}\n{env.reset(task, seed=0)[0]}" for task in tasks]
-    talks: list[list[Message]] = [[{"role": "user", "content": opening}] for opening in openings]
+    talks = tasks_begun(16)
     actor = LlamaCppActor(
         resolve_model(options.model).gguf,
         context_tokens=2048,
-        live_tokens=len(tasks) * 2048,
+        live_tokens=len(talks) * 2048,
         tuned=False,
     )
     player = Player("", actor, talks)

@@ -73,6 +73,17 @@ class Player:
         return self.actor._lanes.counters()
 
 
+def tasks_begun(count: int) -> list[list[Message]]:
+    """Conversations that begin with the rules and with one of TextCraft's tasks, evenly spaced."""
+    env = TextCraft()
+    tasks = env.tasks("test")
+    tasks = tasks[:: max(1, len(tasks) // count)][:count]
+    rules = env.instructions()
+    return [
+        [{"role": "user", "content": f"{rules}\n{env.reset(task, seed=0)[0]}"}] for task in tasks
+    ]
+
+
 def main() -> None:
     """Play and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streams", description=__doc__)
@@ -85,12 +96,9 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=physical_cores())
     options = parser.parse_args()
-    env = TextCraft()
-    tasks = env.tasks("test")
-    tasks = tasks[:: max(1, len(tasks) // options.conversations)][: options.conversations]
-    openings = [f"{env.instructions()}\n{env.reset(task, seed=0)[0]}" for task in tasks]
+    openings = tasks_begun(options.conversations)
     # A search's nodes stay in play, so the caches are planned for more than its conversations.
-    live = len(tasks) * options.context * (1 if options.samples == 1 else options.turns * 3)
+    live = len(openings) * options.context * (1 if options.samples == 1 else options.turns * 3)
     players = []
     for kernel in (False, True):
         with attention_by(kernel):
@@ -103,16 +111,14 @@ def main() -> None:
                     tuned=False,
                     streams=streams,
                 )
-                talks: list[list[Message]] = [
-                    [{"role": "user", "content": opening}] for opening in openings
-                ]
+                talks = [list(opening) for opening in openings]
                 players.append(Player(name + ", our attention" * kernel, actor, talks))
     for turn in range(options.turns):
         for player in players:
             player.play(turn, options)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     tables.begin(
-        f"{len(tasks)} conversations of {options.turns} turns, {options.samples} answers to each"
+        f"{len(openings)} conversations of {options.turns} turns, {options.samples} answers to each"
         f" turn, {options.threads} threads; the machine's load: {load}",
         [
             "",

@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agentr_lite.actors.base import Sampling
-from agentr_lite.actors.llamacpp.isolated import IsolatedLane
+from agentr_lite.actors.llamacpp.isolated import IsolatedLane, plan_isolated
 from agentr_lite.actors.llamacpp.lanes import Lane, Lanes
 from agentr_lite.actors.llamacpp.library import uses_gpu
 from agentr_lite.actors.llamacpp.machine import physical_cores
 from agentr_lite.actors.llamacpp.model import Model
-from agentr_lite.actors.llamacpp.plan import LanePlan, plan_isolated, plan_lanes
+from agentr_lite.actors.llamacpp.plan import LanePlan, plan_lanes
 from agentr_lite.actors.llamacpp.sampler import Forced, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from agentr_lite.actors.registry import resolve_model
@@ -122,6 +122,7 @@ def main() -> None:
             gpu=uses_gpu(),
             n_threads=options.threads,
             streams=streams,
+            windowed=False,
         )
         for streams in (False, True)
     }

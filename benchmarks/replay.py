@@ -17,11 +17,15 @@ import numpy as np
 
 from agentr_lite.actors.base import Sampling
 from agentr_lite.actors.llamacpp.context import Context
-from agentr_lite.actors.llamacpp.isolated import IsolatedLane, IsolatedStreamLane
+from agentr_lite.actors.llamacpp.isolated import (
+    IsolatedLane,
+    IsolatedStreamLane,
+    plan_isolated,
+)
 from agentr_lite.actors.llamacpp.lanes import Lanes
 from agentr_lite.actors.llamacpp.library import uses_gpu
 from agentr_lite.actors.llamacpp.model import Model
-from agentr_lite.actors.llamacpp.plan import LanePlan, plan_isolated, plan_lanes
+from agentr_lite.actors.llamacpp.plan import LanePlan, Sized, plan_lanes
 from agentr_lite.actors.llamacpp.sampler import Row, Seeded
 from agentr_lite.actors.llamacpp.scheduler import Counters, Job, Sample
 from benchmarks.workload import Call, Workload
@@ -66,6 +70,8 @@ class Settings:
     lanes: int | None = None
     """Number of caches that share these tokens."""
     deterministic: bool = False
+    windowed: bool | None = None
+    """Whether layers with a sliding window keep the window's cells only; None: as planned."""
 
 
 class Recorded:
@@ -124,7 +130,7 @@ def timed_context() -> Iterator[Timer]:
             setattr(Context, name, method)
 
 
-def make_plan(model: Model, *, context: int, n_threads: int, settings: Settings) -> LanePlan:
+def make_plan(model: Sized, *, context: int, n_threads: int, settings: Settings) -> LanePlan:
     """The engine's own plan with the changes in the settings."""
     shared = settings.deterministic or settings.lanes is not None
     plan = plan_lanes(
@@ -134,6 +140,7 @@ def make_plan(model: Model, *, context: int, n_threads: int, settings: Settings)
         gpu=uses_gpu(),
         n_threads=n_threads,
         streams=False if shared else None,
+        windowed=False if shared else settings.windowed,
     )
     if settings.lanes is not None:
         total = plan.count

@@ -239,6 +239,8 @@ def show_model(model: str, as_json: bool) -> None:
         "layers": header.architecture_value("block_count") or None,
         "cache_bytes_a_token": header.cell_bytes() or None,
         "state_bytes_a_conversation": header.state_bytes() or None,
+        "window_tokens": header.window or None,
+        "window_bytes_a_token": header.window_cell_bytes() or None,
         "abilities": [asdict(ability) for ability in able],
         "chat_template": header.chat_template is not None,
         "train_dir": str(files.train_dir) if files.train_dir else None,

@@ -23,12 +23,14 @@ def tune_model(model: str, as_json: bool) -> None:
         UsageError: it is not a GGUF file.
     """
     from agentr_lite.actors.llamacpp import tuning
+    from agentr_lite.actors.llamacpp.gguf_header import read_header
     from agentr_lite.actors.llamacpp.model_tuning import (
         BUSY_LOAD,
         load_of_a_core,
         measure_tuning,
         tunable_file,
     )
+    from agentr_lite.runs.abilities import usual_tokens, window_memory
 
     path, name = tunable_file(model)
     load = load_of_a_core()
@@ -45,10 +47,15 @@ def tune_model(model: str, as_json: bool) -> None:
             progress.advance()
 
         calibration = measure_tuning(path, name, on_turn)
+    header = read_header(path)
+    windows = window_memory(header, usual_tokens(header))
     if as_json:
-        emit_json({"model": name, "machine": tuning.machine_name(), **_plain(calibration)})
+        machine = tuning.machine_name()
+        emit_json({"model": name, "machine": machine, **_plain(calibration), "windows": windows})
         return
     _show(calibration)
+    if windows:
+        emit(windows)
     say(f"stored in {tuning.tuning_file()} for {tuning.machine_name()}")
     say(f"back to the defaults: agentr-lite doctor --untune --model {name}")
 

@@ -260,7 +260,8 @@ def test_the_state_that_saves_least_for_its_bytes_is_dropped_first() -> None:
 
 
 def test_how_far_a_stream_can_be_cut_back() -> None:
-    assert reach(5, 9, None) == 5
+    assert reach(5, 0, []) == 5, "cells alone"
     assert reach(9, 9, []) == 9, "its own end"
+    assert [reach(same, 6, [3]) for same in (2, 4, 6, 7)] == [0, 3, 6, 7], "a window"
     assert [reach(same, 99, [3, 7]) for same in (2, 3, 6, 7, 50)] == [0, 3, 3, 7, 7]
     assert common(np.array([1, 2], np.int32), np.array([1, 3], np.int32)) == 1

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentr_lite.actors.llamacpp import plan as planning
+from agentr_lite.actors.llamacpp.gguf_header import read_header
+from agentr_lite.recipe.loading import load_recipe
+from agentr_lite.runs.checks.checklist import Checklist
+from agentr_lite.runs.checks.memory import check_memory
 from tests.support.command_line import Call
+from tests.support.tiny_windows import write_tiny_windows
 
 
 def checks(cli: Call, *words: str) -> dict[str, dict[str, Any]]:
@@ -46,3 +52,24 @@ def test_a_limit_below_the_longest_example_is_a_warning(cli: Call) -> None:
     found = checks(cli, "run", "textcraft", "--set", "train.memory=0.3")["memory to train"]
     assert found["outcome"] == "warning"
     assert "train.memory is 0.3" in found["message"] and "train.max_length" in found["hint"]
+
+
+def test_windows_are_counted_in_both_ways(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model = write_tiny_windows(tmp_path / "m.gguf", "gemma3")
+    header = read_header(model)
+    recipe = load_recipe("instruct", [f"model={model}", "agent.context_tokens=4096"])
+
+    def message() -> str:
+        checked = Checklist()
+        check_memory(checked, recipe, trains=False, searches=True)
+        [finding] = checked.findings
+        assert finding.outcome == "ok"
+        return finding.message
+
+    before = message()
+    assert "keep the cells of all tokens" in before and "conversations (" not in before
+    free = int(0.9 * 4096 * header.cell_bytes() / planning._MEMORY_SHARE)
+    monkeypatch.setattr(planning, "available_bytes", lambda: free)
+    after = message()
+    assert re.search(r"of [0-9]+ conversations \(each with [0-9.]+ MB for windows\)", after)
+    assert "keep their own cells only" in after

@@ -25,11 +25,15 @@ from agentr_lite.actors.digest import file_sha256
 from agentr_lite.actors.llamacpp import tuning
 from agentr_lite.actors.llamacpp.attention import attention_kernel
 from agentr_lite.actors.llamacpp.grammar import Constrained
-from agentr_lite.actors.llamacpp.isolated import IsolatedLane, IsolatedStreamLane
+from agentr_lite.actors.llamacpp.isolated import (
+    IsolatedLane,
+    IsolatedStreamLane,
+    plan_isolated,
+)
 from agentr_lite.actors.llamacpp.lanes import Lanes
 from agentr_lite.actors.llamacpp.library import gpus, library_version
 from agentr_lite.actors.llamacpp.machine import physical_cores
-from agentr_lite.actors.llamacpp.plan import plan_isolated, plan_lanes
+from agentr_lite.actors.llamacpp.plan import plan_lanes
 from agentr_lite.actors.llamacpp.sampler import Chooser, Forced, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from agentr_lite.actors.llamacpp.weights import Weights
@@ -68,6 +72,7 @@ class LlamaCppActor(Actor):
         tuned: bool = True,
         deterministic: bool = False,
         streams: bool | None = None,
+        windowed: bool | None = None,
         weights: Weights | None = None,
     ) -> None:
         """Load the model.
@@ -90,6 +95,8 @@ class LlamaCppActor(Actor):
                 earlier or simultaneous requests. This is slower.
             streams: whether each conversation gets cells of its own; default: see ``plan_lanes``.
                 ``deterministic`` and models with recurrent layers leave no choice.
+            windowed: whether layers with a sliding window keep the window's cells only; default:
+                see ``plan_lanes``. With ``deterministic``, they keep all.
             weights: the loaded weights of ``path`` (for ``beside``). The actor is one of their
                 users; it leaves them when it is closed.
 
@@ -123,6 +130,8 @@ class LlamaCppActor(Actor):
                 gpu=on_gpu,
                 n_threads=self._threads,
                 streams=False if deterministic else streams,
+                # A window's cells lie in another order after they were restored.
+                windowed=False if deterministic else windowed,
                 kernel=not on_gpu and attention_kernel() is not None,
             )
             # The digest of a large file takes seconds: compute it only if anything is stored.
@@ -132,6 +141,7 @@ class LlamaCppActor(Actor):
             if self._tuning is not None:
                 plan = plan.tuned(self._tuning)
             self._deterministic = deterministic
+            self._window = plan.window
             if deterministic:
                 plan = plan_isolated(plan, context_tokens=context_tokens, n_threads=self._threads)
             isolated = IsolatedStreamLane if plan.streams else IsolatedLane
@@ -160,6 +170,7 @@ class LlamaCppActor(Actor):
             tuned=tuned,
             deterministic=deterministic,
             streams=streams,
+            windowed=windowed,
         )
         self._closed = False
 
@@ -178,6 +189,7 @@ class LlamaCppActor(Actor):
             "context_tokens": self._context_tokens,
             "cache_tokens": [lane.context.n_cells for lane in self._lanes.lanes],
             **({"streams": self._lanes.streams} if self._lanes.streams else {}),
+            **({"window": self._window} if self._window else {}),
             "threads": self._threads,
             **({"gpus": self._gpus} if self._gpus else {}),
             "deterministic": self._deterministic,

@@ -126,6 +126,7 @@ def calibrate(
             gpu=gpu,
             n_threads=n_threads,
             streams=False,
+            windowed=False,
             kernel=not gpu and attention_kernel() is not None,
         )
         trees = max(1, _TREES // plan.count)
@@ -157,6 +158,8 @@ def calibrate(
                     n_ubatch=shape.micro_batch,
                     sequences=sequences,
                     unified=not model.recurrent,
+                    # Only the time matters here, and all ids are used.
+                    guarded=False,
                 )
             )
         done, total = 0, turns * len(shapes)

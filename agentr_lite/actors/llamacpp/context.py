@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agentr_lite.actors.llamacpp.attention import Attention, attention_kernel
+from agentr_lite.actors.llamacpp.batch import Batch
+from agentr_lite.actors.llamacpp.guard import MOST_GUARDED, Guard, divided, joined, pieces
 from agentr_lite.actors.llamacpp.library import clear_errors, last_error, load_library
 from agentr_lite.actors.llamacpp.plan import SEQUENCES
 from agentr_lite.actors.llamacpp.segments import CellBytes
@@ -38,6 +40,8 @@ class Context:
         n_batch: most tokens in one ``decode``.
         sequences: number of sequence ids; they run from 0 to ``sequences - 1``.
         attention: our own kernel for attention; None: llama.cpp computes it.
+        window: tokens of the sliding window whose cells alone are kept in layers that have one; 0:
+            all layers keep the cells of all tokens.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class Context:
         sequences: int = SEQUENCES - 1,
         exact: bool = False,
         unified: bool = True,
+        window: int = 0,
+        guarded: bool = True,
     ) -> None:
         """Allocate the cache.
 
@@ -69,29 +75,53 @@ class Context:
             unified: whether all sequences share the cells. Otherwise ``n_cells`` is divided
                 between them; cells move from one to another only as whole sequences. Each run
                 of neighbouring ids in a batch is computed by itself.
+            window: the model's sliding window, to keep only its cells in the layers that have one
+                (``windows``); 0: keep all. Cells that sequences share cannot be dropped so.
+            guarded: keep shared cells that a window has left (``guard``); halves the most
+                ``sequences`` of such a model. Otherwise, a branch from the middle of a sequence
+                may be wrong.
 
         Raises:
             ModelError: there is not enough memory, or the model refuses these settings.
         """
         lib = self._lib = load_library()
         self.model = model
+        slides = int(lib.llama_model_n_swa(model.handle))
+        if window and (unified or window != slides):
+            raise ModelError(
+                f"a cache for windows of {window:,} tokens does not fit {model.path}:"
+                f" llama.cpp sees windows of {slides:,} tokens,"
+                f" and {'all sequences share' if unified else 'each sequence has'} its cells",
+                hint=_REPORT,
+            )
+        self.window = window
+        guarded = guarded and unified and sequences > 1 and 0 < slides < n_cells
+        if guarded:
+            sequences = min(sequences, MOST_GUARDED)
         self.sequences = sequences
         # One spare id, for cells that are moved to or from RAM; a stream is moved as a whole.
         self._spare = sequences if unified else None
-        n_seq_max = self._ids = sequences + 1 if unified else sequences
-        if not 0 < n_seq_max <= SEQUENCES:
+        self._ids = sequences + 1 if unified else sequences
+        if not 0 < self._ids <= SEQUENCES:
             raise ModelError(f"{sequences} sequences; 1 to {SEQUENCES - 1} are possible")
+        n_seq_max = self._ids + sequences if guarded else self._ids
+        # Scratch memory grows with this number.
+        n_ubatch = n_ubatch or (512 if flash_attention else 256)
         # llama.cpp aborts if a batch, or the cache that limits it, is smaller than n_seq_max.
         self.n_batch = max(n_batch, n_seq_max)
+        if guarded:
+            # Within a batch, later tokens must not take the cells of earlier ones.
+            n_ubatch = max(n_ubatch, n_seq_max)
+            self.n_batch = min(self.n_batch, n_ubatch)
         params = lib.llama_context_default_params()
         params.n_ctx = max(n_cells, n_seq_max)
         params.n_batch = self.n_batch
-        # Scratch memory grows with this number.
-        params.n_ubatch = n_ubatch or (512 if flash_attention else 256)
+        params.n_ubatch = n_ubatch
         params.n_seq_max = n_seq_max
         params.n_threads = params.n_threads_batch = n_threads
         params.kv_unified = unified
-        params.swa_full = True  # a sliding window's cache could not be rolled back or shared
+        # A window's cells alone could not be shared, or cut back further than the window.
+        params.swa_full = not window
         params.flash_attn_type = (
             lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
             if flash_attention
@@ -119,8 +149,15 @@ class Context:
         self.n_cells = int(lib.llama_n_ctx(self.handle))
         self.stream_cells = int(lib.llama_n_ctx_seq(self.handle))
         self._memory = lib.llama_get_memory(self.handle)
+        self._pieces = slides if unified else 0
+        known = model.header.window == slides
+        self._guard = (
+            Guard(lib, self._memory, sequences=sequences, window=slides * known)
+            if guarded
+            else None
+        )
         self._partial = int(lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)
-        self._batch = _Batch(lib, self.n_batch)
+        self._batch = Batch(lib, self.n_batch)
         self._buffers: list[CellBytes] = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
         self._views: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
 
@@ -155,6 +192,11 @@ class Context:
             ModelError: the cache is full or the computation failed.
         """
         count = len(tokens)
+        if self._guard is not None and not outputs and count > self.n_batch:
+            for start in range(0, count, self.n_batch):
+                part = slice(start, start + self.n_batch)
+                self.decode(tokens[part], positions[part], sequences[part], outputs=0)
+            return _NO_LOGITS
         if not 0 < count <= self.n_batch:
             raise ModelError(f"a batch of {count} tokens; 1 to {self.n_batch} are possible")
         batch = self._batch
@@ -172,6 +214,8 @@ class Context:
                 f"llama.cpp failed to decode {count} tokens: {reason}",
                 hint=_REPORT,
             )
+        if self._guard is not None:
+            self._guard.computed(positions, sequences)
         if not outputs:
             return _NO_LOGITS
         pointer = self._lib.llama_get_logits(self.handle)
@@ -194,25 +238,42 @@ class Context:
         """
         self._check(source, target, self._spare_id())
         self._lib.llama_memory_seq_cp(self._memory, source, target, start, end)
+        if self._guard is not None:
+            self._guard.copied(source, target, start, end)
 
     def remove(self, sequence: int, start: int = 0, end: int = -1) -> None:
         """Remove ``sequence`` from its cells at positions [start, end); -1 = to the last.
 
         Raises:
-            ModelError: recurrent layers cannot be cut back to there.
+            ModelError: recurrent layers or windows cannot be cut back to there.
         """
         self._check(sequence)
-        if not self._lib.llama_memory_seq_rm(self._memory, sequence, start, end):
+        # llama.cpp would cut the other layers back, and leave a hole in the window.
+        whole = not (self.window and start) or start >= self.shortest(sequence)
+        if not whole or not self._lib.llama_memory_seq_rm(self._memory, sequence, start, end):
             raise ModelError(
-                f"llama.cpp cannot cut a sequence back to {start} tokens: the model's recurrent"
-                " layers hold no state from there",
+                f"llama.cpp cannot cut a sequence back to {start} tokens: the model's"
+                f" {'windows' if self.window else 'recurrent layers'} hold nothing from there",
                 hint=_REPORT,
             )
+        if self._guard is not None:
+            self._guard.removed(sequence, start, end)
 
     def last_position(self, sequence: int) -> int:
         """The largest position of ``sequence`` in the cache, -1 if it has none."""
         self._check(sequence)
         return int(self._lib.llama_memory_seq_pos_max(self._memory, sequence))
+
+    def shortest(self, sequence: int) -> int:
+        """The least tokens, but for none, to which a sequence can be cut back, by its windows.
+
+        A token reads ``window`` positions, its own included.
+        """
+        if not self.window:
+            return 0
+        self._check(sequence)
+        first = int(self._lib.llama_memory_seq_pos_min(self._memory, sequence))
+        return first + self.window - 1 if first > 0 else 0
 
     def use_threads(self, count: int) -> None:
         """Compute with ``count`` threads from now on."""
@@ -228,11 +289,14 @@ class Context:
         """
         # llama.cpp saves whole sequences, so the spare one gets this part.
         spare = self._spare_id()
-        self.copy_range(sequence, spare, start, end)
-        try:
-            return self.save_sequence(spare)
-        finally:
-            self.remove(spare)
+        parts = []
+        for first, last in pieces(start, end, self._pieces):
+            self.copy_range(sequence, spare, first, last)
+            try:
+                parts.append(self.save_sequence(spare))
+            finally:
+                self.remove(spare)
+        return joined(parts) if self._pieces else parts[0]
 
     def load(self, data: CellBytes, sequence: int, start: int, end: int) -> None:
         """Restore the cells from ``save`` that lie at positions [start, end).
@@ -243,9 +307,10 @@ class Context:
             ModelError: there is too little room, or a context of another kind saved the cells.
         """
         spare = self._spare_id()
-        self.load_sequence(data, spare)
-        self.copy_range(spare, sequence, start, end)
-        self.remove(spare)
+        for part in divided(data) if self._pieces else [data]:
+            self.load_sequence(part, spare)
+            self.copy_range(spare, sequence, start, end)
+            self.remove(spare)
 
     def save_sequence(self, sequence: int) -> CellBytes:
         """A copy of all of ``sequence``'s cells, of both keys and values.
@@ -258,7 +323,7 @@ class Context:
         return data
 
     def save_state(self, sequence: int) -> CellBytes:
-        """A copy of the state of ``sequence``'s recurrent layers, without keys and values.
+        """A copy of what cannot be cut back: the state of recurrent layers, or windows' cells.
 
         Raises:
             ModelError: llama.cpp refuses.
@@ -354,6 +419,8 @@ class Context:
     def clear(self) -> None:
         """Empty the cache."""
         self._lib.llama_memory_clear(self._memory, True)
+        if self._guard is not None:
+            self._guard.clear()
 
     def set_adapter(self, adapter: Any | None) -> None:
         """Apply one LoRA adapter (its handle) at scale 1, or none.
@@ -363,31 +430,6 @@ class Context:
         handles = (self._lib.llama_adapter_lora_p_ctypes * 1)(adapter or None)
         scales = (ctypes.c_float * 1)(1.0)
         self._lib.llama_set_adapters_lora(self.handle, handles, 1 if adapter else 0, scales)
-
-
-class _Batch:
-    """A ``llama_batch`` over numpy arrays, which can be filled without loops."""
-
-    def __init__(self, lib: Any, size: int) -> None:
-        self.tokens = np.zeros(size, np.int32)
-        self.positions = np.zeros(size, np.int32)
-        self.sequences = np.zeros(size, np.int32)
-        self.outputs = np.zeros(size, np.int8)
-        self._counts = np.ones(size, np.int32)
-        base, step = self.sequences.ctypes.data, self.sequences.itemsize
-        self._rows = np.array([base + step * i for i in range(size)], np.uintp)
-        fields = dict(lib.llama_batch._fields_)
-        self.struct = lib.llama_batch()
-        self.struct.token = _pointer(self.tokens, fields["token"])
-        self.struct.embd = None
-        self.struct.pos = _pointer(self.positions, fields["pos"])
-        self.struct.n_seq_id = _pointer(self._counts, fields["n_seq_id"])
-        self.struct.seq_id = _pointer(self._rows, fields["seq_id"])
-        self.struct.logits = _pointer(self.outputs, fields["logits"])
-
-
-def _pointer(array: npt.NDArray[Any], kind: Any) -> Any:
-    return ctypes.cast(array.ctypes.data, kind)
 
 
 def _bytes(data: CellBytes) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agentr_lite.actors.llamacpp import recurrence
+from agentr_lite.actors.llamacpp import recurrence, windows
 
 _STRING = 8
 _MOST_LAYERS = 10_000
@@ -81,6 +81,8 @@ class Header:
 
     def cell_bytes(self) -> int:
         """Bytes of one token's f16 keys and values over all layers."""
+        if self.window:
+            return sum(windows.layer_cell_bytes(self))
         heads = max(1, self.architecture_value("attention.head_count", 1))
         width = self.architecture_value("embedding_length") // heads
         key = self.architecture_value("attention.key_length", width)
@@ -99,6 +101,15 @@ class Header:
     def state_bytes(self) -> int:
         """Bytes of one conversation's f32 state over all recurrent layers; 0: there are none."""
         return recurrence.state_bytes(self) if self.recurrent else 0
+
+    @property
+    def window(self) -> int:
+        """Tokens of the sliding window that some layers see; 0: there are none, or unknown ones."""
+        return windows.window_tokens(self)
+
+    def window_cell_bytes(self) -> int:
+        """The part of ``cell_bytes`` that layers with a sliding window take."""
+        return windows.window_cell_bytes(self) if self.window else 0
 
     def parameters(self) -> int:
         """How many numbers all tensors hold together."""

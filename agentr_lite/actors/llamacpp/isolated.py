@@ -30,9 +30,36 @@ from agentr_lite.actors.llamacpp.plan import LanePlan
 from agentr_lite.actors.llamacpp.scheduler import Job
 from agentr_lite.actors.llamacpp.segments import CellBytes
 from agentr_lite.actors.llamacpp.stream_lane import StreamLane
+from agentr_lite.actors.llamacpp.windows import rounded
 
 BLOCK = 32
 """Tokens in a block; the rest of a prompt after its last whole block is always computed."""
+_STREAMS = 8
+
+
+def plan_isolated(plan: LanePlan, *, context_tokens: int, n_threads: int) -> LanePlan:
+    """The plan for lanes that run one job at a time (``IsolatedLane``).
+
+    The number of cells decides how many samples grow at once. So it depends only on the model and
+    the settings, not on the free memory.
+    """
+    count = n_threads if plan.parallel else 1
+    spill = plan.spill_bytes * plan.count // count
+    if plan.streams:
+        size = rounded(context_tokens)
+        plan = replace(
+            plan,
+            count=count,
+            n_cells=_STREAMS * size,
+            streams=_STREAMS,
+            sequences=_STREAMS,
+            spill_bytes=spill,
+        )
+        return replace(plan, lends_threads=False)
+    # Some kernels divide a sum between threads, so other work must not change their number.
+    return replace(
+        plan, count=count, n_cells=2 * context_tokens, spill_bytes=spill, lends_threads=False
+    )
 
 
 class IsolatedLane(Lane):

@@ -12,7 +12,7 @@ of processor time, four caches without it take 126 s.
 Conversations can have cells of their own instead, see ``plan_streams``. Without our kernel, they
 make evaluations of SmolLM2-135M 1.2 to 1.4 times as fast, and searches 1.0 to 1.1 times. With it,
 evaluations take the same time, and searches are slower in them (``benchmarks/streams.py``). So only
-models with recurrent layers need them.
+models with recurrent layers need them, and those with sliding windows where memory is short.
 """
 
 from __future__ import annotations
@@ -23,6 +23,13 @@ from typing import TYPE_CHECKING, Protocol
 from agentr_lite.actors.llamacpp.gguf_header import Header
 from agentr_lite.actors.llamacpp.library import gpus
 from agentr_lite.actors.llamacpp.machine import available_bytes
+from agentr_lite.actors.llamacpp.windows import (
+    MICRO_BATCH,
+    rounded,
+    saves_memory,
+    window_bytes,
+    windowed_bytes,
+)
 from agentr_lite.core.errors import ModelError
 
 if TYPE_CHECKING:
@@ -49,15 +56,15 @@ _STREAMS = (50e6, _SMALL)
 """Models of this size get streams unasked where there is no kernel of our own, in parameters (from,
 to). Smaller models lose by them:
 see docs/performance.md. Larger ones were not measured."""
-_STREAM_STEP = 256
 _FEW_STREAMS = 4
 _BUFFERS = 2
 """Streams that a lane holds in RAM while it copies and exchanges them."""
 _MANY_STREAMS = 16
 """Streams of a lane. A step of more is hardly faster for each: see docs/performance.md."""
 _CHECKPOINTS = 16
-"""Saved states of a conversation with recurrent layers: about one a turn."""
-_ISOLATED_STREAMS = 8
+"""Saved states of a conversation, of recurrent layers or windows: about one a turn."""
+_FEW_CONVERSATIONS = 1
+"""If caches of all tokens' cells hold fewer, windows' cells alone are kept."""
 _MUCH_BYTES = 256 << 20
 """Caches that take more get fewer lanes, but two for each thread; not those of the smallest
 models, whose lanes matter most."""
@@ -128,10 +135,16 @@ class LanePlan:
     copy_bytes: int = 0
     """Most RAM of each lane for copying streams."""
     state_bytes: int = 0
-    """Bytes of each stream for the state of recurrent layers, beside its cells."""
+    """Bytes of each stream for the state of recurrent layers or for its windows, beside the cells
+    of other layers."""
+    window: int = 0
+    """Tokens of the sliding window whose cells alone are kept in layers that have one; 0: all."""
 
     def tuned(self, tuning: Tuning) -> LanePlan:
         """This plan with measured batch shapes; those of decoding do not concern streams."""
+        if self.window:
+            # The cells of a window have room for its own micro-batch.
+            return self
         if self.streams:
             return replace(
                 self,
@@ -156,6 +169,7 @@ def plan_lanes(
     n_threads: int,
     live_tokens: int | None = None,
     streams: bool | None = None,
+    windowed: bool | None = None,
     kernel: bool = False,
 ) -> LanePlan:
     """Choose lanes for a model.
@@ -170,30 +184,39 @@ def plan_lanes(
             Evicted prefixes beyond these are those of conversations that are over.
         streams: whether each conversation gets cells of its own; None: if the model is of medium
             size and there is no kernel. There are none on a GPU or in a small memory. Models with
-            recurrent layers always have them.
+            recurrent layers always have them. A stream's copy has its windows' cells only, so
+            streams of a model with windows keep no others.
+        windowed: whether layers with a sliding window keep the window's cells only, if that takes
+            less memory; None: if the cells of all tokens do not fit. See ``windows``.
         kernel: whether our own kernel computes attention on a CPU (``attention``).
 
     Raises:
         ModelError: one conversation does not fit the free memory.
     """
-    if model.header.recurrent:
-        return plan_recurrent(
+    cell = max(1, model.header.cell_bytes())
+    free = int((_gpu_bytes() if gpu else available_bytes()) * _MEMORY_SHARE)
+    short = n_cells is None and _needs_windows(model.header, context_tokens, free)
+    wanted = short if windowed is None else windowed
+    alone = (wanted and saves_memory(model.header, context_tokens)) or (streams and not gpu)
+    if model.header.recurrent or (model.header.window and alone):
+        return plan_checkpoints(
             model,
             context_tokens=context_tokens,
             n_cells=n_cells,
             gpu=gpu,
             n_threads=n_threads,
             live_tokens=live_tokens,
+            windowed=not model.header.recurrent,
             kernel=kernel,
         )
-    cell = max(1, model.header.cell_bytes())
-    affordable = int((_gpu_bytes() if gpu else available_bytes()) * _MEMORY_SHARE) // cell
+    affordable = free // cell
     if affordable < context_tokens and n_cells is None:
         raise ModelError(
             f"a conversation of {context_tokens:,} tokens needs"
             f" {context_tokens * cell / 2**30:.1f} GiB for its cache, more than is free"
             + (" on the GPU" if gpu else ""),
-            hint="Lower agent.context_tokens, close other programs, or use a smaller model.",
+            hint="Lower agent.context_tokens, close other programs, or use a smaller model."
+            + (" Without agent.deterministic, the cells of its windows are enough." * short),
         )
     spill = _spill_bytes()
     live = affordable if live_tokens is None else max(live_tokens, context_tokens)
@@ -245,12 +268,12 @@ def plan_lanes(
         spill_bytes=spill // count,
         sequences=_FEW_SEQUENCES if small and not kernel else _MOST_SEQUENCES,
     )
+    # A sliding window was not measured, or is of an unknown kind.
+    slides = model.header.architecture_value("attention.sliding_window")
     if streams is None:
-        # A sliding window was not measured.
-        slides = model.header.architecture_value("attention.sliding_window")
         medium = _STREAMS[0] <= model.n_params < _STREAMS[1]
         streams = medium and not (slides or kernel) and n_cells is None and live_tokens is not None
-    if not streams:
+    if not streams or slides:
         return plan
     most = None if live_tokens is None else -(-live_tokens // context_tokens)
     return plan_streams(
@@ -290,8 +313,7 @@ def plan_streams(
     Returns:
         The plan, or ``plan`` itself if a lane would hold too few conversations to gain.
     """
-    # llama.cpp rounds a stream's cells up.
-    size = -(-context_tokens // _STREAM_STEP) * _STREAM_STEP
+    size = rounded(context_tokens)
     budget = plan.count * (plan.n_cells * cell + plan.spill_bytes)
     fitting = budget // (size * cell)
     count = min(n_threads, plan.count)
@@ -317,7 +339,7 @@ def plan_streams(
     )
 
 
-def plan_recurrent(
+def plan_checkpoints(
     model: Sized,
     *,
     context_tokens: int,
@@ -325,19 +347,24 @@ def plan_recurrent(
     gpu: bool,
     n_threads: int,
     live_tokens: int | None,
+    windowed: bool,
     kernel: bool,
 ) -> LanePlan:
-    """The plan for a model with recurrent layers: lanes of streams (``StreamLane``).
+    """The plan for recurrent layers, or windows' cells alone: lanes of streams (``StreamLane``).
 
-    Their state cannot be shared or cut back, so each conversation needs a stream, and RAM is needed
-    for the states at which conversations part. See ``plan_lanes``.
+    Such a state cannot be shared or cut back, so each conversation needs a stream, and RAM is
+    needed for the states at which conversations part. See ``plan_lanes``.
 
     Raises:
         ModelError: one conversation does not fit the free memory.
     """
-    cell, state = model.header.cell_bytes(), model.header.state_bytes()
-    size = -(-context_tokens // _STREAM_STEP) * _STREAM_STEP
-    one = max(1, size * cell + state)
+    size = rounded(context_tokens)
+    header = model.header
+    if windowed:
+        state, one = window_bytes(header, size), windowed_bytes(header, size)
+    else:
+        state = header.state_bytes()
+        one = max(1, size * header.cell_bytes() + state)
     free = _gpu_bytes() if gpu else available_bytes()
     fitting = int(free * _MEMORY_SHARE) // one
     if fitting <= _BUFFERS and n_cells is None:
@@ -375,34 +402,31 @@ def plan_recurrent(
         spill_bytes=spill // count,
         sequences=streams,
         streams=streams,
+        n_ubatch=MICRO_BATCH if windowed else None,
         copy_bytes=_BUFFERS * one,
         state_bytes=state,
+        window=header.window if windowed else 0,
     )
 
 
-def plan_isolated(plan: LanePlan, *, context_tokens: int, n_threads: int) -> LanePlan:
-    """The plan for lanes that run one job at a time (``IsolatedLane``).
+def keeps_windows(header: Header, context_tokens: int) -> bool:
+    """Whether ``plan_lanes`` would keep windows' cells alone, in RAM and unasked."""
+    return _needs_windows(header, context_tokens, int(available_bytes() * _MEMORY_SHARE))
 
-    The number of cells decides how many samples grow at once. So it depends only on the model and
-    the settings, not on the free memory.
+
+def _needs_windows(header: Header, context_tokens: int, free: int) -> bool:
+    """Whether the cells of all tokens do not fit, and those of windows alone do.
+
+    Args:
+        header: of the model.
+        context_tokens: longest conversation.
+        free: bytes for all caches.
     """
-    count = n_threads if plan.parallel else 1
-    spill = plan.spill_bytes * plan.count // count
-    if plan.streams:
-        size = -(-context_tokens // _STREAM_STEP) * _STREAM_STEP
-        plan = replace(
-            plan,
-            count=count,
-            n_cells=_ISOLATED_STREAMS * size,
-            streams=_ISOLATED_STREAMS,
-            sequences=_ISOLATED_STREAMS,
-            spill_bytes=spill,
-        )
-        return replace(plan, lends_threads=False)
-    # Some kernels divide a sum between threads, so other work must not change their number.
-    return replace(
-        plan, count=count, n_cells=2 * context_tokens, spill_bytes=spill, lends_threads=False
-    )
+    if not saves_memory(header, context_tokens):
+        return False
+    whole = free // max(1, context_tokens * header.cell_bytes())
+    windowed = free // windowed_bytes(header, context_tokens) - _BUFFERS
+    return whole < _FEW_CONVERSATIONS and windowed > whole
 
 
 def _spill_bytes() -> int:

@@ -1,9 +1,10 @@
-"""Overwritten streams in RAM, and the states that recurrent layers had at places of a conversation.
+"""Overwritten streams in RAM, and the states that some layers had at places of a conversation.
 
 Keys and values can be cut back to any place, so a stream of them serves every conversation that
 begins like it. A recurrent layer's state can only go on from where it was saved. So for models with
 such layers, states are saved where conversations may part; a stream is cut back to such a
-checkpoint by putting the state beside the keys and values that are still there::
+checkpoint by putting the state beside the keys and values that are still there. If layers with a
+sliding window keep their window's cells only, these cells are such a state, too::
 
     tokens      | system prompt | task A | turn 1 | answer |
     cells       kept, cut back to any place
@@ -27,8 +28,8 @@ from agentr_lite.actors.llamacpp.segments import CellBytes
 
 Tokens = npt.NDArray[np.int32]
 """(n,): token ids."""
-Places = Sequence[int] | None
-"""Numbers of tokens, ascending, to which streams can be cut back; None: to any."""
+Places = Sequence[int]
+"""Numbers of tokens, ascending, to which streams can be cut back by a saved state."""
 
 
 class Saved:
@@ -40,7 +41,7 @@ class Saved:
         self.tokens = tokens
         self.data = data
         self.whole = whole
-        """A whole stream; otherwise the state of its recurrent layers alone."""
+        """A whole stream; otherwise its state alone."""
         self.worth = 0.0
         """Tokens that it saves to compute, for each byte."""
         self.rank = 0.0
@@ -81,15 +82,24 @@ class Shelf:
             self.drop(self.entries[0])
 
     def places(self, wanted: Tokens) -> Places:
-        """Where a stream that begins like ``wanted`` can be cut back to."""
-        return None
+        """Where states are held of streams that begin like ``wanted``."""
+        return ()
 
-    def best(self, wanted: Tokens, places: Places = None) -> tuple[Saved | None, int]:
+    def shortest(self, length: int) -> int:
+        """The least tokens to which a copy of a stream can be cut back without a saved state.
+
+        Args:
+            length: tokens of the stream.
+        """
+        return 0
+
+    def best(self, wanted: Tokens, places: Places = ()) -> tuple[Saved | None, int]:
         """The stream that gives most of a prompt's tokens, and how many."""
         best, most = None, 0
         for entry in self.entries:
             if entry.whole:
-                given = reach(common(entry.tokens, wanted), len(entry.tokens), places)
+                shortest = self.shortest(len(entry.tokens))
+                given = reach(common(entry.tokens, wanted), shortest, places)
                 if given > most:
                     best, most = entry, given
         return best, most
@@ -112,19 +122,21 @@ class Shelf:
 
 
 class Checkpoints(Shelf):
-    """Overwritten streams, and states, of a model with recurrent layers; drops the least useful.
+    """Overwritten streams, and states, of streams that have them; drops the least useful.
 
     What is dropped first saves the fewest tokens for its bytes, and was not used for long.
     """
 
-    def __init__(self, budget_bytes: int, *, cells: bool) -> None:
+    def __init__(self, budget_bytes: int, *, cells: bool, window: int = 0) -> None:
         """
         Args:
             budget_bytes: most bytes that are held; 0 = nothing is kept.
             cells: whether some layers have keys and values. If none has, a state is all there is
                 of a stream.
+            window: the states are the cells of a window of so many tokens; 0: of recurrent layers.
         """
         self._cells = cells
+        self._window = window
         super().__init__(budget_bytes)
 
     def clear(self) -> None:
@@ -145,8 +157,14 @@ class Checkpoints(Shelf):
         """Whether the state after ``tokens`` is held."""
         return self._find(tokens, whole=not self._cells) is not None
 
+    def shortest(self, length: int) -> int:
+        """See ``Shelf``. A copy has no cells from before its window, which ends with its tokens."""
+        if not self._window:
+            return length
+        return 0 if length <= self._window else length - 1
+
     def places(self, wanted: Tokens) -> list[int]:
-        """See ``Shelf``: those whose state is held."""
+        """See ``Shelf``."""
         return sorted(
             len(entry.tokens)
             for entry in self.entries
@@ -205,15 +223,15 @@ class Checkpoints(Shelf):
         entry.rank = self._clock + entry.worth
 
 
-def reach(same: int, length: int, places: Places) -> int:
+def reach(same: int, shortest: int, places: Places) -> int:
     """How many tokens of a prompt a stream can give.
 
     Args:
         same: tokens that both begin with.
-        length: tokens of the stream.
-        places: where it can be cut back to; its end needs no cut.
+        shortest: the least tokens to which it can be cut back without a saved state.
+        places: where it can be cut back to by a saved one.
     """
-    if places is None or same == length:
+    if same >= shortest:
         return same
     at = bisect_right(places, same)
     return places[at - 1] if at else 0

@@ -80,6 +80,7 @@ class StreamLane:
             n_ubatch=plan.n_ubatch,
             sequences=plan.streams,
             unified=False,
+            window=plan.window,
         )
         self.streams = Streams(
             self.context,
@@ -89,6 +90,7 @@ class StreamLane:
             spill_bytes=plan.spill_bytes,
             recurrent=model.recurrent,
             cells=model.has_cells,
+            window=plan.window,
         )
         self.counters = Counters()
         self._most = plan.streams

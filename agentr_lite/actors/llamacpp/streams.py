@@ -12,7 +12,8 @@ A copy takes about as long as computing a few tokens. In return, a step over man
 reads the weights once, and each conversation's cells once.
 
 The state of recurrent layers belongs to a stream as its cells do, but it cannot be cut back. Where
-a stream has to be, its state is replaced by one that was saved at that place (``Checkpoints``).
+a stream has to be, its state is replaced by one that was saved at that place (``Checkpoints``). The
+cells of a sliding window are such a state, but can be cut back as far as older cells are left.
 """
 
 from __future__ import annotations
@@ -42,10 +43,13 @@ class StreamMemory(Protocol):
         """Replace all cells by the saved ones."""
 
     def save_state(self, sequence: int) -> CellBytes:
-        """A copy of the state of the recurrent layers."""
+        """A copy of the state of the recurrent layers, or of the windows' cells."""
 
     def rewind(self, sequence: int, state: CellBytes, end: int) -> None:
-        """Cut a stream with recurrent layers back to [0, end), where ``state`` was saved."""
+        """Cut a stream with such a state back to [0, end), where ``state`` was saved."""
+
+    def shortest(self, sequence: int) -> int:
+        """With windows: the least tokens to which a stream can be cut back without a state."""
 
     def copy_stream(self, source: int, targets: Sequence[int]) -> None:
         """Replace all cells of ``targets`` by copies of ``source``'s."""
@@ -95,8 +99,8 @@ class Streams:
         streams: all streams, in no order that matters.
         capacity: cells of a stream.
         shelf: overwritten streams in RAM.
-        rollbacks: how often tokens were known that a prompt begins with, but not the state of the
-            recurrent layers after them, so that an earlier one was taken.
+        rollbacks: how often tokens were known that a prompt begins with, but not the state after
+            them, so that an earlier one was taken.
         recomputed_tokens: tokens from these states on that had to be computed again.
     """
 
@@ -110,6 +114,7 @@ class Streams:
         spill_bytes: int = 0,
         recurrent: bool = False,
         cells: bool = True,
+        window: int = 0,
     ) -> None:
         """
         Args:
@@ -120,12 +125,17 @@ class Streams:
             spill_bytes: RAM for overwritten streams, and for states.
             recurrent: whether some layers have a state that cannot be cut back.
             cells: whether some layers have keys and values.
+            window: tokens of the sliding window whose cells alone are kept in some layers; 0: there
+                are no such layers.
         """
         self._memory = memory
         self._count = count
         self._worth = copy_tokens
         self.capacity = capacity
-        self._states = Checkpoints(spill_bytes, cells=cells) if recurrent else None
+        self._window = window
+        self._states = (
+            Checkpoints(spill_bytes, cells=cells, window=window) if recurrent or window else None
+        )
         self.shelf = self._states or Shelf(spill_bytes)
         self.rollbacks = 0
         self.recomputed_tokens = 0
@@ -163,10 +173,17 @@ class Streams:
         wanted = np.asarray(prompt, np.int32)
         places = self.shelf.places(wanted)
         alike = {stream: common(stream.tokens, wanted) for stream in self.streams}
-        same = {stream: reach(alike[stream], stream.length, places) for stream in self.streams}
-        source = max(self.streams, key=lambda stream: same[stream])
+        same = {
+            stream: reach(alike[stream], self._shortest(stream, stream.length), places)
+            for stream in self.streams
+        }
+        copies = {
+            stream: reach(alike[stream], self.shelf.shortest(stream.length), places)
+            for stream in self.streams
+        }
+        source = max(self.streams, key=lambda stream: copies[stream])
         entry, held = self.shelf.best(wanted, places)
-        known = max(same[source], held)
+        known = max(copies[source], held)
         target = self._continued(same, known)
         copied = known > same[target] + self._worth
         kept = known if copied else same[target]
@@ -175,7 +192,7 @@ class Streams:
         marks = self._marks(wanted, kept, max(alike.values()))
         self._keep(target, 0 if copied else kept)
         length = target.length
-        restored = copied and entry is not None and held > same[source]
+        restored = copied and entry is not None and held > copies[source]
         if restored and entry is not None:
             self._memory.load_sequence(entry.data, target.sequence)
             length = len(entry.tokens)
@@ -194,9 +211,16 @@ class Streams:
             self.mark(target)
         return target, kept
 
+    def _shortest(self, stream: Stream, length: int) -> int:
+        """The least of a stream's ``length`` tokens to which it can be cut back by itself."""
+        # Only the memory knows how many cells are left from before the window.
+        return (
+            self._memory.shortest(stream.sequence) if self._window else self.shelf.shortest(length)
+        )
+
     def _cut(self, stream: Stream, length: int, kept: int, state: Saved | None) -> None:
         """Cut a stream of ``length`` cells back to ``kept``."""
-        if self._states is None or kept in (0, length):
+        if not kept or kept >= self._shortest(stream, length):
             self._memory.remove(stream.sequence, kept)
             return
         if state is None:
@@ -234,7 +258,12 @@ class Streams:
             states.put_state(stream.tokens, self._memory.save_state(stream.sequence))
 
     def _continued(self, same: dict[Stream, int], known: int) -> Stream:
-        """The idle stream to use: in place if that loses nothing, else the one to overwrite."""
+        """The idle stream to use: in place if that loses nothing, else the one to overwrite.
+
+        Args:
+            same: what each stream can give in place.
+            known: what a copy can give.
+        """
         near = [
             stream
             for stream in self.streams
@@ -242,7 +271,11 @@ class Streams:
         ]
         for stream in sorted(near, key=lambda stream: (-same[stream], stream.length)):
             lost = stream.length - same[stream]
-            if same[stream] and (lost <= self._worth or self._elsewhere(stream)):
+            # Beside its window, a stream may have cells that a copy would not get. What it loses
+            # waits in RAM, if there is room.
+            given = same[stream] - known - (0 if self.shelf.budget_bytes else lost)
+            pays = lost <= self._worth or given > self._worth
+            if same[stream] and (pays or self._elsewhere(stream)):
                 return stream
         return self._oldest()
 
@@ -310,7 +343,8 @@ class Streams:
         tokens = stream.tokens
         places = self.shelf.places(tokens)
         return self.shelf.best(tokens, places)[1] == len(tokens) or any(
-            reach(common(other.tokens, tokens), other.length, places) == len(tokens)
+            reach(common(other.tokens, tokens), self.shelf.shortest(other.length), places)
+            == len(tokens)
             for other in self.streams
             if other is not stream
         )

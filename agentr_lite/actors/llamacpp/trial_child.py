@@ -37,6 +37,9 @@ def _open(path: Path, adapter: Path | None) -> None:
         model.piece(token)
     handle = Adapters(model, tried=True).load(adapter) if adapter is not None else None
     for flash_attention in (False, True):
+        # Both ways to keep the cells of layers with a sliding window.
+        window = 0 if flash_attention else model.header.window
+        stateful = model.recurrent or window > 0
         context = Context(
             model,
             n_cells=_CELLS,
@@ -44,13 +47,14 @@ def _open(path: Path, adapter: Path | None) -> None:
             n_threads=min(4, os.cpu_count() or 1),
             flash_attention=flash_attention,
             sequences=_SEQUENCES,
-            unified=not model.recurrent,
+            unified=not stateful,
+            window=window,
         )
         if handle is not None:
             context.set_adapter(handle)
         count = len(tokens)
         context.decode(tokens, range(count), [0] * count, outputs=1)
-        state = context.save_state(0) if model.recurrent else None
+        state = context.save_state(0) if stateful else None
         context.decode([tokens[0]], [count], [0], outputs=1)
         if state is not None:
             context.copy_stream(0, [1])

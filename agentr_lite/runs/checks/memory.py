@@ -58,28 +58,34 @@ def _playing(recipe: Recipe, *, searches: bool) -> str:
         return f"caches of at most {live:,} tokens, or a quarter of what is free"
     from agentr_lite.actors.llamacpp.gguf_header import read_header
     from agentr_lite.actors.llamacpp.plan import plan_lanes
+    from agentr_lite.runs.abilities import window_memory
 
     header = read_header(files.gguf)
     trained_on = header.architecture_value("context_length")
-    context = recipe.agent.context_tokens
+    context = min(recipe.agent.context_tokens, trained_on or recipe.agent.context_tokens)
     plan = plan_lanes(
         _Unloaded(header),
-        context_tokens=min(context, trained_on) if trained_on else context,
+        context_tokens=context,
         n_cells=None,
         gpu=False,
         n_threads=physical_cores(),
         live_tokens=live,
         streams=False if recipe.agent.deterministic else None,
+        windowed=False if recipe.agent.deterministic else None,
     )
-    cells = plan.count * (plan.n_cells * header.cell_bytes() + plan.streams * plan.state_bytes)
+    cell = header.cell_bytes() - (header.window_cell_bytes() if plan.window else 0)
+    cells = plan.count * (plan.n_cells * cell + plan.streams * plan.state_bytes)
     evicted = plan.count * (plan.spill_bytes + plan.copy_bytes)
     total = _PROGRAM_BYTES + header.file_bytes + cells
     held = f" of {plan.count * plan.streams} conversations" if plan.streams else ""
     if plan.state_bytes:
-        held += f" (each with {plan.state_bytes / 1e6:,.1f} MB for the state of recurrent layers)"
+        what = "windows" if plan.window else "the state of recurrent layers"
+        held += f" (each with {plan.state_bytes / 1e6:,.1f} MB for {what})"
+    windows = window_memory(header, context)
     return (
         f"about {_gb(total)}, of these {_gb(cells)} for caches{held}; at most {_gb(evicted)} more"
         f" for evicted prefixes{' and states' if plan.state_bytes else ''}"
+        + (f"; {windows}" if windows else "")
     )
 
 

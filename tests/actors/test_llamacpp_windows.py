@@ -298,6 +298,28 @@ def test_shared_cells_outlive_the_window(path: Path) -> None:
     close(case)
 
 
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_cell_that_the_window_has_left_is_not_taken(path: Path, guarded: bool) -> None:
+    model = Model(path)
+    context = Context(model, n_cells=512, n_batch=256, n_threads=1, sequences=4, guarded=guarded)
+    talk = [5 + 7 * index % 240 for index in range(100)]
+    for sequence, count in ((0, 200), (1, 200)):
+        context.decode([9] * count, range(count), [sequence] * count, outputs=0)
+    context.decode(talk, range(100), [2] * 100, outputs=0)
+    rows = []
+    for _ in range(2):
+        # A branch from the middle, before and after the room of another sequence was used again.
+        context.copy_sequence(2, 3, 10)
+        rows.append(context.decode([7], [10], [3], outputs=1)[0].copy())
+        context.remove(3)
+        context.remove(1)
+        context.decode([9] * 205, range(205), [1] * 205, outputs=0)
+    kept = np.abs(rows[0] - rows[1]).max() < NEAR
+    assert kept == guarded, "without the guard, llama.cpp takes the cells where others are free"
+    context.close()
+    model.close()
+
+
 def test_what_is_saved_and_restored_has_whole_windows(path: Path) -> None:
     model = Model(path)
     context = Context(model, n_cells=1024, n_batch=256, n_threads=1, sequences=4)

@@ -152,10 +152,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name in ("available_bytes", "_gpu_bytes"):
             setattr(planning, name, lambda: pretended)
     path = resolve_model(options.model).gguf
-    load = with_histories(
-        Workload.load(RECORDED).trees(options.trees).first_ticks(options.ticks).spelled_for(path),
-        options.history,
-    )
     settings = Settings(windowed=WAYS[options.child])
     header = read_header(path)
     try:
@@ -168,6 +164,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     except ModelError as error:
         tables.say(error.message)
         raise SystemExit(_NO_ROOM) from error
+    recorded = Workload.load(RECORDED).trees(options.trees).first_ticks(options.ticks)
+    load = with_histories(recorded.spelled_for(path), options.history)
     measured = replay.ours(
         path, load, context=options.context, n_threads=options.threads, settings=settings
     )

@@ -30,7 +30,7 @@ def tune_model(model: str, as_json: bool) -> None:
         measure_tuning,
         tunable_file,
     )
-    from agentr_lite.runs.abilities import usual_tokens, window_memory
+    from agentr_lite.runs.window_memory import usual_tokens, window_memory
 
     path, name = tunable_file(model)
     load = load_of_a_core()

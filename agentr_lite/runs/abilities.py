@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from agentr_lite.actors.llamacpp.gguf_header import Header
 from agentr_lite.actors.llamacpp.machine import available_bytes
 from agentr_lite.actors.llamacpp.plan import keeps_windows
-from agentr_lite.actors.llamacpp.windows import saves_memory, windowed_bytes
+from agentr_lite.actors.llamacpp.windows import windowed_bytes
 from agentr_lite.convert.gguf_to_hf import check_convertible
 from agentr_lite.convert.names import permutes
 from agentr_lite.core.errors import ModelError
-
-_TOKENS = 4096
-"""Length of the conversation whose memory is told, unless the model was trained on shorter ones."""
+from agentr_lite.runs.window_memory import usual_tokens, window_memory
 
 
 @dataclass(frozen=True)
@@ -60,47 +58,16 @@ def abilities(header: Header, *, own_weights: bool) -> list[Ability]:
 def _memory(header: Header) -> tuple[bool, str]:
     """Whether the file and one conversation fit in what is free, and how much that is."""
     tokens = usual_tokens(header)
-    conversation, less = (
-        tokens * header.cell_bytes() + header.state_bytes(),
-        ", less what they share",
-    )
     if keeps_windows(header, tokens):
         conversation, less = windowed_bytes(header, tokens), ""
+    else:
+        conversation = tokens * header.cell_bytes() + header.state_bytes()
+        less = ", less what they share"
     needed = header.file_bytes + conversation
     windows = window_memory(header, tokens)
     return needed <= available_bytes(), (
         f"{needed / 1e9:,.2f} GB with a conversation of {tokens:,} tokens; each more"
         f" {conversation / 1e6:,.1f} MB{less}" + (f"; {windows}" if windows else "")
-    )
-
-
-def usual_tokens(header: Header) -> int:
-    """Length of the conversation whose memory is told."""
-    return min(_TOKENS, header.architecture_value("context_length") or _TOKENS)
-
-
-def window_memory(header: Header, context_tokens: int) -> str:
-    """Which cells layers with a sliding window keep, and what both ways take; empty: no windows.
-
-    Args:
-        header: of the model.
-        context_tokens: longest conversation.
-    """
-    if not header.window:
-        return ""
-    name = f"sliding windows of {header.window:,} tokens"
-    if not saves_memory(header, context_tokens):
-        return f"{name} make no difference to {context_tokens:,} tokens"
-    whole = f"{context_tokens * header.cell_bytes() / 1e6:,.1f} MB"
-    alone = f"{windowed_bytes(header, context_tokens) / 1e6:,.1f} MB"
-    if keeps_windows(header, context_tokens):
-        return (
-            f"{name} keep their own cells only: {alone} for a conversation of {context_tokens:,}"
-            f" tokens, because {whole} with the cells of all tokens are more than is free"
-        )
-    return (
-        f"{name} keep the cells of all tokens, which conversations share: {whole} for one of"
-        f" {context_tokens:,} tokens; {alone} with the windows' cells alone, if memory were short"
     )
 
 

@@ -45,7 +45,7 @@ class FakeWindowMemory:
 
     def compute(self, sequence: int, tokens: Sequence[int]) -> None:
         held = self.cells[sequence]
-        assert not held or self.shortest(sequence) < len(held), "the window has a hole"
+        assert self.shortest(sequence) <= len(held), "the window has a hole"
         held += tokens
         self.first[sequence] = max(self.first[sequence], len(held) - WINDOW - SPARE)
 
@@ -133,12 +133,12 @@ def check(memory: FakeWindowMemory, streams: Streams, busy: int) -> None:
     check_streams(streams, busy=busy)
     for stream in streams.streams:
         assert memory.cells[stream.sequence] == stream.tokens.tolist()
-        assert memory.shortest(stream.sequence) <= max(0, stream.length - 1)
+        assert memory.shortest(stream.sequence) <= stream.length
     for entry in streams.shelf.entries:
         [first], tokens = unpacked(entry.data)
         assert tokens == entry.tokens.tolist()
         shortest = first + WINDOW - 1 if first else 0
-        assert shortest <= streams.shelf.shortest(len(tokens))
+        assert entry.shortest == shortest if entry.whole else shortest <= len(tokens)
 
 
 @settings(max_examples=300, deadline=None)
@@ -147,7 +147,7 @@ def check(memory: FakeWindowMemory, streams: Streams, busy: int) -> None:
     spill_bytes=st.sampled_from([0, 300, 900, 10**6]),
     steps=st.lists(
         st.tuples(
-            st.sampled_from(["take", "go on", "fork", "end", "pack", "expect"]),
+            st.sampled_from(["take", "back", "go on", "fork", "end", "pack", "expect"]),
             st.lists(st.integers(0, 1), max_size=40),
         ),
         max_size=40,
@@ -164,6 +164,12 @@ def test_no_window_is_cut_back_further_than_it_reaches(
             assert stream.busy and stream not in busy
             assert known <= len(tokens) and stream.tokens.tolist() == tokens
             busy.append(stream)
+        elif step == "back" and len(busy) < count:
+            # Near the place to which a stream can just be cut back: to it, and with other tokens.
+            known = streams.streams[len(tokens) % count]
+            place = max(0, memory.shortest(known.sequence) - sum(tokens) % 2)
+            prompt = [*known.tokens[:place].tolist(), *tokens[: sum(tokens) // 4]]
+            busy.append(ask(memory, streams, prompt[:CAPACITY])[0])
         elif step == "expect":
             streams.expect([tokens, tokens[: len(tokens) // 2], [*tokens, 1, 0, 0]])
         elif busy and step == "go on":
@@ -232,4 +238,32 @@ def test_without_room_for_states_everything_is_computed_again() -> None:
 def test_how_far_a_copy_can_be_cut() -> None:
     held = Checkpoints(0, cells=True, window=WINDOW)
     assert [held.shortest(length) for length in (0, 1, WINDOW, WINDOW + 1)] == [0, 0, 0, WINDOW]
+    assert [held.shortest(50, own) for own in (0, 40, 49, 50)] == [49, 49, 49, 50]
+    assert held.shortest(WINDOW, WINDOW) == WINDOW, "the cell before the window is gone"
     assert Checkpoints(0, cells=True).shortest(7) == 7
+
+
+def test_a_copy_of_a_stream_that_was_cut_back_as_far_as_possible_cannot_be_cut() -> None:
+    memory, streams = make(3, 0)
+    first, _ = hold(memory, streams, range(50))
+    shortest = memory.shortest(first.sequence)
+    assert hold(memory, streams, range(shortest)) == (first, shortest)
+    assert memory.shortest(first.sequence) == first.length, "nothing is left beside the window"
+    assert hold(memory, streams, [*range(shortest - 1), 100])[1] == 0
+    again, known = hold(memory, streams, [*range(shortest), *range(100, 120)])
+    assert (again, known) == (first, shortest)
+    check(memory, streams, 0)
+
+
+def test_a_saved_stream_that_was_cut_back_as_far_as_possible_cannot_be_cut() -> None:
+    memory, streams = make(1)
+    first, _ = hold(memory, streams, range(50))
+    shortest = memory.shortest(first.sequence)
+    hold(memory, streams, range(shortest))
+    streams.shelf.clear()  # what was cut off, and the states
+    hold(memory, streams, range(200, 250))
+    [saved] = [entry for entry in streams.shelf.entries if len(entry.tokens) == shortest]
+    assert saved.whole and saved.shortest == shortest
+    check(memory, streams, 0)
+    assert hold(memory, streams, [*range(shortest - 1), 100])[1] == 0
+    check(memory, streams, 0)

@@ -10,7 +10,8 @@ from agentr_lite.actors.llamacpp import plan as planning
 from agentr_lite.actors.llamacpp.gguf_header import read_header
 from agentr_lite.actors.llamacpp.windows import windowed_bytes
 from agentr_lite.runs import abilities as module
-from agentr_lite.runs.abilities import Ability, abilities, window_memory
+from agentr_lite.runs.abilities import Ability, abilities
+from agentr_lite.runs.window_memory import window_memory
 from tests.support.tiny_gguf import write_tiny_model
 from tests.support.tiny_hybrids import trained_shape, write_shape, write_tiny_hybrid
 from tests.support.tiny_windows import write_tiny_windows
@@ -71,15 +72,15 @@ def test_a_sliding_window_says_which_cells_are_kept(
     assert "sliding window of 24 tokens" in found["play"].why
     assert "keep the cells of all tokens" in found["memory"].why
     assert f"{whole / 1e6:,.1f} MB, less" in found["memory"].why
-    assert f"{alone / 1e6:,.1f} MB with the windows' cells alone" in found["memory"].why
+    assert f"or {alone / 1e6:,.1f} MB if memory were too short" in found["memory"].why
     monkeypatch.setattr(planning, "available_bytes", lambda: int(2.4 * whole))
     found = able(path)
-    assert "keep their own cells only" in found["memory"].why
+    assert "keep the window's cells only" in found["memory"].why
     assert f"each more {alone / 1e6:,.1f} MB;" in found["memory"].why
     assert "copied" in found["sharing"].why
 
 
 def test_a_window_that_is_longer_than_the_conversation_is_no_matter(tmp_path: Path) -> None:
     header = read_header(write_tiny_windows(tmp_path / "m.gguf", "gemma3", window=2048))
-    assert window_memory(header, 2048).endswith("make no difference to 2,048 tokens")
+    assert window_memory(header, 2048).endswith("all 2,048 tokens: windows would save none")
     assert window_memory(read_header(write_tiny_model(tmp_path / "l.gguf")), 2048) == ""

@@ -72,4 +72,4 @@ def test_windows_are_counted_in_both_ways(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(planning, "available_bytes", lambda: free)
     after = message()
     assert re.search(r"of [0-9]+ conversations \(each with [0-9.]+ MB for windows\)", after)
-    assert "keep their own cells only" in after
+    assert "keep the window's cells only" in after

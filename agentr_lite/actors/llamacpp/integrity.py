@@ -96,7 +96,7 @@ def check_streams(streams: Streams, context: Context | None = None, *, busy: int
         for stream in streams.streams:
             if context.last_position(stream.sequence) != stream.length - 1:
                 problems.append("a stream's cells are not its tokens'")
-            elif stream.length and context.shortest(stream.sequence) >= stream.length:
+            elif context.shortest(stream.sequence) > stream.length:
                 problems.append("a stream's window is not whole")
     shelf = streams.shelf
     if shelf.used_bytes != sum(entry.data.nbytes for entry in shelf.entries):

@@ -35,13 +35,17 @@ Places = Sequence[int]
 class Saved:
     """What is held in RAM."""
 
-    __slots__ = ("data", "rank", "tokens", "whole", "worth")
+    __slots__ = ("data", "rank", "shortest", "tokens", "whole", "worth")
 
-    def __init__(self, tokens: Tokens, data: CellBytes, *, whole: bool = True) -> None:
+    def __init__(
+        self, tokens: Tokens, data: CellBytes, *, whole: bool = True, shortest: int = 0
+    ) -> None:
         self.tokens = tokens
         self.data = data
         self.whole = whole
         """A whole stream; otherwise its state alone."""
+        self.shortest = shortest
+        """The least tokens to which a whole stream can be cut back without a saved state."""
         self.worth = 0.0
         """Tokens that it saves to compute, for each byte."""
         self.rank = 0.0
@@ -70,26 +74,36 @@ class Shelf:
         self.entries: list[Saved] = []
         self.used_bytes = 0
 
-    def put(self, tokens: Tokens, data: CellBytes) -> None:
-        """Hold a stream. Shorter entries that it begins with are dropped."""
+    def put(self, tokens: Tokens, data: CellBytes, own: int = 0) -> None:
+        """Hold a stream. Shorter entries that it begins with are dropped.
+
+        Args:
+            tokens: of the stream.
+            data: a copy of its cells.
+            own: see ``shortest``.
+        """
         self.spilled_tokens += len(tokens)
         for entry in list(self.entries):
             if begins(tokens, entry.tokens):
                 self.drop(entry)
-        self.entries.append(Saved(tokens.copy(), data))
+        self.entries.append(self._saved(tokens, data, own))
         self.used_bytes += data.nbytes
         while self.used_bytes > self.budget_bytes:
             self.drop(self.entries[0])
+
+    def _saved(self, tokens: Tokens, data: CellBytes, own: int) -> Saved:
+        return Saved(tokens.copy(), data, shortest=self.shortest(len(tokens), own))
 
     def places(self, wanted: Tokens) -> Places:
         """Where states are held of streams that begin like ``wanted``."""
         return ()
 
-    def shortest(self, length: int) -> int:
+    def shortest(self, length: int, own: int = 0) -> int:
         """The least tokens to which a copy of a stream can be cut back without a saved state.
 
         Args:
             length: tokens of the stream.
+            own: the same of the stream itself.
         """
         return 0
 
@@ -98,8 +112,7 @@ class Shelf:
         best, most = None, 0
         for entry in self.entries:
             if entry.whole:
-                shortest = self.shortest(len(entry.tokens))
-                given = reach(common(entry.tokens, wanted), shortest, places)
+                given = reach(common(entry.tokens, wanted), entry.shortest, places)
                 if given > most:
                     best, most = entry, given
         return best, most
@@ -144,24 +157,28 @@ class Checkpoints(Shelf):
         super().clear()
         self._clock = 0.0
 
-    def put(self, tokens: Tokens, data: CellBytes) -> None:
-        """Hold a stream."""
+    def put(self, tokens: Tokens, data: CellBytes, own: int = 0) -> None:
+        """See ``Shelf``. Shorter entries stay."""
         self.spilled_tokens += len(tokens)
-        self._hold(Saved(tokens.copy(), data))
+        self._hold(self._saved(tokens, data, own))
 
     def put_state(self, tokens: Tokens, data: CellBytes) -> None:
         """Hold the state after ``tokens``."""
-        self._hold(Saved(tokens.copy(), data, whole=not self._cells))
+        size = len(tokens)
+        self._hold(Saved(tokens.copy(), data, whole=not self._cells, shortest=size))
 
     def holds_state(self, tokens: Tokens) -> bool:
         """Whether the state after ``tokens`` is held."""
         return self._find(tokens, whole=not self._cells) is not None
 
-    def shortest(self, length: int) -> int:
-        """See ``Shelf``. A copy has no cells from before its window, which ends with its tokens."""
+    def shortest(self, length: int, own: int = 0) -> int:
+        """See ``Shelf``. A copy has no cells from before the window of the stream's last token.
+
+        The stream has no more than these itself if it was cut back as far as possible.
+        """
         if not self._window:
             return length
-        return 0 if length <= self._window else length - 1
+        return max(own, 0 if length <= self._window else length - 1)
 
     def places(self, wanted: Tokens) -> list[int]:
         """See ``Shelf``."""

@@ -178,7 +178,7 @@ class Streams:
             for stream in self.streams
         }
         copies = {
-            stream: reach(alike[stream], self.shelf.shortest(stream.length), places)
+            stream: reach(alike[stream], self._copys_shortest(stream), places)
             for stream in self.streams
         }
         source = max(self.streams, key=lambda stream: copies[stream])
@@ -217,6 +217,10 @@ class Streams:
         return (
             self._memory.shortest(stream.sequence) if self._window else self.shelf.shortest(length)
         )
+
+    def _copys_shortest(self, stream: Stream) -> int:
+        """The same of a copy."""
+        return self.shelf.shortest(stream.length, self._shortest(stream, stream.length))
 
     def _cut(self, stream: Stream, length: int, kept: int, state: Saved | None) -> None:
         """Cut a stream of ``length`` cells back to ``kept``."""
@@ -336,15 +340,15 @@ class Streams:
             and stream.length > kept + self._worth
             and not self._elsewhere(stream)
         ):
-            self.shelf.put(stream.tokens, self._memory.save_sequence(stream.sequence))
+            own = self._shortest(stream, stream.length)
+            self.shelf.put(stream.tokens, self._memory.save_sequence(stream.sequence), own)
 
     def _elsewhere(self, stream: Stream) -> bool:
         """Whether another stream or the RAM can give all of a stream's tokens."""
         tokens = stream.tokens
         places = self.shelf.places(tokens)
         return self.shelf.best(tokens, places)[1] == len(tokens) or any(
-            reach(common(other.tokens, tokens), self.shelf.shortest(other.length), places)
-            == len(tokens)
+            reach(common(other.tokens, tokens), self._copys_shortest(other), places) == len(tokens)
             for other in self.streams
             if other is not stream
         )

@@ -58,7 +58,7 @@ def _playing(recipe: Recipe, *, searches: bool) -> str:
         return f"caches of at most {live:,} tokens, or a quarter of what is free"
     from agentr_lite.actors.llamacpp.gguf_header import read_header
     from agentr_lite.actors.llamacpp.plan import plan_lanes
-    from agentr_lite.runs.abilities import window_memory
+    from agentr_lite.runs.window_memory import window_memory
 
     header = read_header(files.gguf)
     trained_on = header.architecture_value("context_length")

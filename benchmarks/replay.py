@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from agentr_lite.actors.base import Sampling
+from agentr_lite.actors.llamacpp.attention import attention_kernel
 from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.isolated import (
     IsolatedLane,
@@ -141,6 +142,7 @@ def make_plan(model: Sized, *, context: int, n_threads: int, settings: Settings)
         n_threads=n_threads,
         streams=False if shared else None,
         windowed=False if shared else settings.windowed,
+        kernel=not uses_gpu() and attention_kernel() is not None,
     )
     if settings.lanes is not None:
         total = plan.count

@@ -23,6 +23,7 @@ from agentr_lite.actors.llamacpp.library import load_library
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.registry import resolve_model
 from agentr_lite.core.errors import ModelError
+from tests.support.tiny_windows import WINDOW, write_tiny_windows
 
 F32, F16 = 0, 1
 STARTER = resolve_model("starter").gguf
@@ -160,7 +161,7 @@ def expected(
 @pytest.mark.parametrize(
     ("streams", "tokens", "key_heads", "share", "cells", "size"),
     [(3, 1, 3, 3, 256, 64), (1, 40, 2, 7, 512, 64), (2, 5, 1, 4, 256, 128), (1, 3, 5, 1, 768, 80),
-     (1, 2, 2, 2, 256, 16), (1, 1, 4, 9, 256, 96)],
+     (1, 2, 2, 2, 256, 16), (1, 1, 4, 9, 256, 96), (2, 6, 1, 4, 512, 256)],
 )  # fmt: skip
 def test_equals_numpy(
     graph: Graph,
@@ -247,8 +248,32 @@ def test_logits_are_as_near_to_exact_ones_as_llama_cpps(
     model.close()
 
 
+@pytest.mark.parametrize("unified", [True, False])
+def test_it_reads_each_tokens_own_window(tmp_path: Path, unified: bool) -> None:
+    """Four conversations lie in the cache cell by cell between each other, or in their windows'
+    cells, which are used again and again. Both go on until their windows have left the prompt."""
+    model = Model(write_tiny_windows(tmp_path / "m.gguf", "gemma3"))
+    window = 0 if unified else WINDOW
+    exact, ours, theirs = (
+        _logits(model, unified, window=window, micro_batch=64, steps=2 * WINDOW, **how)
+        for how in ({"exact": True}, {"ours": True}, {"flash": False})
+    )
+    off = [float(np.sqrt(np.square(each - exact).mean())) for each in (ours, theirs)]
+    assert 0 < off[0] < 1.5 * off[1]
+    assert off[1] < 0.01 * float(exact.std())
+    model.close()
+
+
 def _logits(
-    model: Model, unified: bool, *, exact: bool = False, ours: bool = False
+    model: Model,
+    unified: bool,
+    *,
+    exact: bool = False,
+    ours: bool = False,
+    flash: bool | None = None,
+    window: int = 0,
+    micro_batch: int = 512,
+    steps: int = 6,
 ) -> npt.NDArray[np.float32]:
     """Of four sequences that share a prompt and go on differently, over some steps."""
     context = Context(
@@ -259,7 +284,9 @@ def _logits(
         sequences=4,
         unified=unified,
         exact=exact,
-        flash_attention=not exact,
+        flash_attention=not exact if flash is None else flash,
+        n_ubatch=micro_batch,
+        window=window,
     )
     prompt = model.tokenize("Goal: craft 4 oak planks. You have 1 oak log. " * 8)
     count = len(prompt)
@@ -271,14 +298,17 @@ def _logits(
             context.copy_stream(0, [sequence])
     rows = [
         context.decode(
-            [prompt[5 * step + s] for s in range(4)], [count + step] * 4, range(4), outputs=4
+            [prompt[(5 * step + s) % count] for s in range(4)],
+            [count + step] * 4,
+            range(4),
+            outputs=4,
         ).copy()
-        for step in range(6)
+        for step in range(steps)
     ]
     assert (context.attention is not None) == ours
     if context.attention:
         layers = model.header.architecture_value("block_count")
-        assert context.attention.steps == 7 * layers
+        assert context.attention.steps == (-(-count // micro_batch) + steps) * layers
     context.close()
     return np.stack(rows)
 

@@ -160,16 +160,17 @@ def test_no_window_is_cut_back_further_than_it_reaches(
     busy: list[Stream] = []
     for step, tokens in steps:
         if step == "take" and len(busy) < count:
-            stream, known = ask(memory, streams, tokens)
+            prompt = tokens * 3
+            stream, kept = ask(memory, streams, prompt)
             assert stream.busy and stream not in busy
-            assert known <= len(tokens) and stream.tokens.tolist() == tokens
+            assert kept <= len(prompt) and stream.tokens.tolist() == prompt
             busy.append(stream)
         elif step == "back" and len(busy) < count:
-            # Near the place to which a stream can just be cut back: to it, and with other tokens.
+            # To the place to which a stream can just be cut back, and to the one before it.
             known = streams.streams[len(tokens) % count]
-            place = max(0, memory.shortest(known.sequence) - sum(tokens) % 2)
-            prompt = [*known.tokens[:place].tolist(), *tokens[: sum(tokens) // 4]]
-            busy.append(ask(memory, streams, prompt[:CAPACITY])[0])
+            place = memory.shortest(known.sequence)
+            for prompt in (known.tokens[:place].tolist(), known.tokens[: place - 1].tolist()):
+                hold(memory, streams, prompt)
         elif step == "expect":
             streams.expect([tokens, tokens[: len(tokens) // 2], [*tokens, 1, 0, 0]])
         elif busy and step == "go on":

@@ -18,7 +18,7 @@ from agentr_lite.actors.base import Sampling
 from agentr_lite.actors.llamacpp.attention import attention_kernel
 from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.gguf_header import read_header
-from agentr_lite.actors.llamacpp.guard import divided, joined, pieces
+from agentr_lite.actors.llamacpp.guard import MOST_GUARDED, divided, joined, pieces
 from agentr_lite.actors.llamacpp.integrity import check_integrity, check_streams
 from agentr_lite.actors.llamacpp.lanes import Lane
 from agentr_lite.actors.llamacpp.model import Model
@@ -317,6 +317,18 @@ def test_a_cell_that_the_window_has_left_is_not_taken(path: Path, guarded: bool)
     kept = np.abs(rows[0] - rows[1]).max() < NEAR
     assert kept == guarded, "without the guard, llama.cpp takes the cells where others are free"
     context.close()
+    model.close()
+
+
+def test_cells_are_guarded_if_llama_cpps_rounding_makes_room_beside_a_window(
+    tmp_path: Path,
+) -> None:
+    model = Model(write_tiny_windows(tmp_path / "m.gguf", "gemma3", window=500))
+    for cells, sequences in ((480, MOST_GUARDED), (200, 255)):
+        context = Context(model, n_cells=cells, n_batch=256, n_threads=1)
+        assert (context.n_cells > 500) == (sequences == MOST_GUARDED)
+        assert context.sequences == sequences
+        context.close()
     model.close()
 
 

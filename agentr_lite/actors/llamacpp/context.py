@@ -22,6 +22,7 @@ from agentr_lite.actors.llamacpp.guard import MOST_GUARDED, Guard, divided, join
 from agentr_lite.actors.llamacpp.library import clear_errors, last_error, load_library
 from agentr_lite.actors.llamacpp.plan import SEQUENCES
 from agentr_lite.actors.llamacpp.segments import CellBytes
+from agentr_lite.actors.llamacpp.windows import rounded
 from agentr_lite.core.errors import ModelError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Context:
                 hint=_REPORT,
             )
         self.window = window
-        guarded = guarded and unified and sequences > 1 and 0 < slides < n_cells
+        guarded = guarded and unified and sequences > 1 and 0 < slides < rounded(n_cells)
         if guarded:
             sequences = min(sequences, MOST_GUARDED)
         self.sequences = sequences

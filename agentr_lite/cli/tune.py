@@ -48,7 +48,7 @@ def tune_model(model: str, as_json: bool) -> None:
 
         calibration = measure_tuning(path, name, on_turn)
     header = read_header(path)
-    windows = window_memory(header, usual_tokens(header))
+    windows = window_memory(header, usual_tokens(header)) or None
     if as_json:
         machine = tuning.machine_name()
         emit_json({"model": name, "machine": machine, **_plain(calibration), "windows": windows})

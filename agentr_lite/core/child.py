@@ -103,7 +103,7 @@ class Child:
         self.close()
         self._owner = os.getpid()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _PROGRAM, self._module, *sys.path],
+            module_command(self._module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Ctrl-C is for this process only, which then ends the child.
@@ -153,6 +153,11 @@ class Child:
                     raise ChildLost(how_it_ended(process))
                 data += part
         return data
+
+
+def module_command(module: str) -> list[str]:
+    """The command that calls a module's ``main`` in a process with this one's search path."""
+    return [sys.executable, "-P", "-c", _PROGRAM, module, *sys.path]
 
 
 def serve(answer: Callable[[Any], Any]) -> None:

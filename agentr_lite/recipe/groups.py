@@ -362,6 +362,19 @@ class TrainSettings:
         low=0,
         high=10**6,
     )
+    workers: int = setting(
+        1,
+        "How many processes share each batch. On processors of one kind, they do not change the"
+        " result. One process uses all cores of its machine, so several are for several machines"
+        " (docs/scale.md).",
+        low=1,
+        high=1024,
+    )
+    hosts: str = setting(
+        "",
+        "Where these processes run: a file in the format of `mlx.launch`, which names a machine for"
+        " each of them; empty = all on this machine.",
+    )
     products: Literal["float32", "bfloat16"] = setting(
         "float32",
         "Precision of the factors in matrix products on an x86 processor with Linux. `bfloat16` is"

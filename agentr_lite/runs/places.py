@@ -44,7 +44,11 @@ def absolute_places(recipe: Recipe) -> Recipe:
         agent=dataclasses.replace(
             recipe.agent, chat_template=_absolute(recipe.agent.chat_template)
         ),
-        train=dataclasses.replace(recipe.train, general=_general(recipe.train.general)),
+        train=dataclasses.replace(
+            recipe.train,
+            general=_general(recipe.train.general),
+            hosts=_absolute(recipe.train.hosts),
+        ),
     )
 
 

@@ -58,6 +58,20 @@ class TrainingState:
     that are trained on, then those of the held-out ones. None: not computed yet, or no pairs."""
     finished: bool = False
 
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> TrainingState:
+        """The state whose fields were written as JSON.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: these are no such fields.
+        """
+        # JSON has no tuples.
+        for key in ("train_losses", "valid_losses"):
+            data[key] = [(int(step), float(loss)) for step, loss in data[key]]
+        for key in ("pair_figures", "valid_pair_figures"):
+            data[key] = [PairFigures(**row) for row in data.get(key, ())]
+        return cls(**data)
+
     @property
     def best(self) -> tuple[int, float] | None:
         """Steps and loss of the best validation; the earliest of equal ones."""
@@ -115,12 +129,7 @@ class CheckpointFolder:
             path = self.path / name
             if not path.is_file() or _file_digest(path) != expected:
                 raise ValueError(f"{name} is missing or was changed")
-        # JSON has no tuples.
-        for key in ("train_losses", "valid_losses"):
-            data[key] = [(int(step), float(loss)) for step, loss in data[key]]
-        for key in ("pair_figures", "valid_pair_figures"):
-            data[key] = [PairFigures(**row) for row in data.get(key, ())]
-        return TrainingState(**data)
+        return TrainingState.of(data)
 
     def save(self, state: TrainingState, write: Callable[[Path], None]) -> None:
         """Replace the checkpoint.
@@ -145,6 +154,16 @@ class CheckpointFolder:
         """Remove the checkpoint, if there is one."""
         if self.path.exists():
             shutil.rmtree(self.path)
+
+
+class NoCheckpoint(CheckpointFolder):
+    """Keeps nothing: process 0 of a team keeps the checkpoint of all."""
+
+    def load(self, fingerprint: str) -> TrainingState | None:
+        return None
+
+    def save(self, state: TrainingState, write: Callable[[Path], None]) -> None:
+        pass
 
 
 def _digest(content: Mapping[str, Any]) -> str:

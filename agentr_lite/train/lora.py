@@ -7,21 +7,30 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from agentr_lite.actors.chat.encoder import History
 from agentr_lite.actors.llamacpp.machine import available_bytes, physical_cores
 from agentr_lite.actors.llamacpp.trial import note_made
 from agentr_lite.actors.mlx.blas import use_fast_blas
 from agentr_lite.convert.lora_to_gguf import ADAPTER_FILE, CONFIG_FILE, convert_adapter
-from agentr_lite.core.errors import AgentrError
+from agentr_lite.core.errors import AgentrError, ModelError
 from agentr_lite.recipe.groups import TrainSettings
 from agentr_lite.train.batches import TrainExample, chat_encoder, tokenize_all
-from agentr_lite.train.checkpoint import CheckpointFolder, TrainingState, fingerprint
+from agentr_lite.train.checkpoint import (
+    CheckpointFolder,
+    NoCheckpoint,
+    TrainingState,
+    fingerprint,
+)
 from agentr_lite.train.dpo import FALLING_HINT, PairFigures, falling_likelihood
 from agentr_lite.train.loop import BEST, Material, Report, Training
 from agentr_lite.train.memory import directory_shape, plan_memory
 from agentr_lite.train.parts import pair_tokens
 from agentr_lite.train.preferences import DroppedPairs, PreferenceExample, tokenize_pairs
+
+if TYPE_CHECKING:
+    from agentr_lite.train.team import Alone
 
 GGUF_FILE = "adapter.gguf"
 
@@ -74,6 +83,7 @@ def train_lora(
     resume: bool = False,
     pairs: Sequence[PreferenceExample] = (),
     valid_pairs: Sequence[PreferenceExample] = (),
+    team: Alone | None = None,
 ) -> TrainResult:
     """Train a LoRA adapter on the flagged turns of ``train``, on ``pairs``, or on both.
 
@@ -104,6 +114,9 @@ def train_lora(
         pairs: what to prefer; not looked at with ``sft``. The log-likelihoods to compare with are
             those of the model from which the training starts, computed once.
         valid_pairs: held out.
+        team: the processes that train together, each of which calls this function with the same
+            arguments; None: this one, alone. ``train.launch`` starts those that the settings ask
+            for.
 
     Raises:
         ModelError: the model or the adapter cannot be used.
@@ -113,10 +126,15 @@ def train_lora(
     blas = use_fast_blas()
     # Not earlier: it imports MLX, which must find the fast BLAS loaded.
     from agentr_lite.train.mlx_session import Session
+    from agentr_lite.train.team import Alone, machine
 
-    report: Report = on_report or (lambda _: None)
-    free = available_bytes()
+    team = team or Alone()
+    report: Report = on_report if on_report and team.rank == 0 else lambda _: None
+    # Before any process of this machine loads the model.
+    rows = team.gather([machine(), available_bytes()])
+    free_bytes = [free for place, free in rows if place == machine()]
     session = Session(model_dir)
+    session.team = team
     encoder = chat_encoder(
         session.tokenizer,
         origin=str(model_dir),
@@ -149,23 +167,29 @@ def train_lora(
         longest=_longest(material, packed=packed),
         cores=physical_cores(),
         gpu=session.on_gpu,
-        free=free,
+        free=max(free_bytes),
+        team=team.size,
+        beside=len(free_bytes),
     )
-    out_dir.mkdir(parents=True, exist_ok=True)
-    checkpoint = CheckpointFolder(out_dir)
-    mark = fingerprint(
-        model_dir,
-        settings,
-        seed,
-        start_adapter,
-        [examples, held_out],
-        [compared, held_out_pairs] if takes_pairs else [],
-    )
-    saved = checkpoint.load(mark) if resume else None
-    if saved and saved.finished and not (out_dir / GGUF_FILE).exists():
-        saved = None
-    state = saved or TrainingState(mark)
-    start = {
+    # All processes cut a batch into the same parts.
+    memory = dataclasses.replace(memory, part_tokens=min(team.gather(memory.part_tokens)))
+    material_rows = [examples, held_out], [compared, held_out_pairs] if takes_pairs else []
+    if team.size > 1:
+        _check_alike(team, fingerprint(model_dir, settings, seed, None, *material_rows))
+    checkpoint: CheckpointFolder = NoCheckpoint(out_dir)
+    kept: dict[str, Any] = {}
+    if team.rank == 0:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        checkpoint = CheckpointFolder(out_dir)
+        mark = fingerprint(model_dir, settings, seed, start_adapter, *material_rows)
+        saved = checkpoint.load(mark) if resume else None
+        if saved and saved.finished and not (out_dir / GGUF_FILE).exists():
+            saved = None
+        kept = {"resumed": saved is not None, **dataclasses.asdict(saved or TrainingState(mark))}
+    kept = team.share(kept)
+    resumed = kept.pop("resumed")
+    state = TrainingState.of(kept)
+    begun = {
         "event": "start",
         "step": state.step,
         "steps": material.steps,
@@ -175,26 +199,32 @@ def train_lora(
         "memory": dataclasses.asdict(memory),
         "fast_blas": blas.fast,
         "blas": blas.reason,
+        "workers": team.size,
     }
     if takes_pairs:
-        start |= {
+        begun |= {
             "pairs": len(compared),
             "validation_pairs": len(held_out_pairs),
             "dropped_pairs": dataclasses.asdict(dropped_pairs),
             "prefixes_shared": packed,
         }
-    report(start)
+    report(begun)
     if not state.finished:
-        session.prepare(settings, seed=seed, steps=material.steps, start_adapter=start_adapter)
+        # The files lie where process 0 is; the others take its arrays.
+        start = start_adapter if team.rank == 0 else None
+        session.prepare(settings, seed=seed, steps=material.steps, start_adapter=start)
         session.memory = memory
         training = Training(session, material, state, report)
-        if saved:
+        if resumed and team.rank == 0:
             session.restore(checkpoint.path)
-        else:
+        if team.size > 1:
+            session.synchronise()
+        if not resumed:
             training.begin(checkpoint)
         training.run(checkpoint)
-        _export(checkpoint, model_dir, out_dir)
-        note_made(out_dir / GGUF_FILE)
+        if team.rank == 0:
+            _export(checkpoint, model_dir, out_dir)
+            note_made(out_dir / GGUF_FILE)
         state.finished = True
         # The optimizer's state, the larger part of the folder, is not needed any more.
         checkpoint.save(state, lambda _: None)
@@ -222,6 +252,22 @@ def train_lora(
     end = {"event": "end", "step": result.steps, "best_step": result.best_step}
     report({**end, "warning": result.warning})
     return result
+
+
+def _check_alike(team: Alone, mark: str) -> None:
+    """Compare what the processes of a team train and learn from.
+
+    Raises:
+        ModelError: it differs.
+    """
+    marks = team.gather(mark)
+    if odd := [rank for rank, other in enumerate(marks) if other != marks[0]]:
+        raise ModelError(
+            f"training process {odd[0] + 1} of {team.size} has other weights, another tokenizer or"
+            " another chat template than process 1",
+            hint="Copy the model's directory and the template to the same paths on all machines of"
+            " train.hosts.",
+        )
 
 
 def _export(checkpoint: CheckpointFolder, model_dir: Path, out_dir: Path) -> None:

@@ -190,6 +190,8 @@ def plan_memory(
     cores: int,
     gpu: bool = False,
     free: int | None = None,
+    team: int = 1,
+    beside: int = 1,
 ) -> MemoryPlan:
     """Choose how batches are computed.
 
@@ -201,17 +203,23 @@ def plan_memory(
         cores: that may be used.
         gpu: whether MLX computes on a GPU; then only the size of the parts is chosen.
         free: bytes of free memory before the model is loaded; default: ask the system.
+        team: processes that train together. All but the first keep the gradients of their parts
+            until it is their turn to add them.
+        beside: how many of these this machine has. Each gets its share of cores and memory.
 
     Raises:
         AgentrError: not even one example at a time fits.
     """
+    cores = max(1, cores // beside)
     if shape is None:
         workers = 1 if gpu else max(1, min(cores, settings.batch_size))
         return MemoryPlan(workers, part_tokens=PART_TOKENS["gpu" if gpu else "cpu"])
-    free = available_bytes() if free is None else free
-    budget = round(settings.memory * 1e9) or int(_FREE_SHARE * free)
+    free = (available_bytes() if free is None else free) // beside
+    budget = round(settings.memory * 1e9 / beside) or int(_FREE_SHARE * free)
     adapter = _FLOAT * shape.adapter_parameters(settings.rank, settings.layers)
     copies = _ADAPTER_COPIES + (_MIXED_COPIES if settings.objective == "sft+dpo" else 0)
+    if team > 1:
+        copies += -(-settings.batch_size // team)
     fixed = _PROGRAM_BYTES + _FLOAT * shape.parameters + copies * adapter
     if gpu:
         return _plan_gpu(shape, fixed, budget if settings.memory else 0, longest)
@@ -222,11 +230,13 @@ def plan_memory(
     # Explicit limits are the user's; the automatic one may be exceeded if memory is there.
     most = budget if settings.memory else free
     if fixed + worker > most:
+        each = f" in each of {beside} processes" if beside > 1 else ""
         raise AgentrError(
             f"training on {_LEARNT[settings.objective]} of up to {longest:,} tokens needs about"
-            f" {(fixed + worker) / 1e9:.1f} GB, but"
+            f" {(fixed + worker) / 1e9:.1f} GB{each}, but"
             + (f" train.memory is {settings.memory:g}" if settings.memory else " less is free"),
-            hint="Lower train.max_length, use a smaller model, or set train.memory higher.",
+            hint="Lower train.max_length, use a smaller model, or set train.memory higher."
+            + (" Fewer train.workers need less together." if beside > 1 else ""),
         )
     workers = max(1, min(cores, settings.batch_size, (budget - fixed) // worker))
     a_kept = int(_KEPT * layer)

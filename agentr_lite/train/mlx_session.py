@@ -37,6 +37,7 @@ from agentr_lite.train.memory import MemoryPlan
 from agentr_lite.train.parts import PairPart, Part, make_pair_part, make_part, split, split_pairs
 from agentr_lite.train.preferences import TokenizedPair
 from agentr_lite.train.targets import PROJECTIONS, targets
+from agentr_lite.train.team import Alone
 from agentr_lite.train.workers import Differentiated, Workers
 
 _OPTIMIZER_FILE = "optimizer.safetensors"
@@ -64,6 +65,7 @@ class Session:
         on_gpu: whether MLX computes on a GPU.
         memory: how batches are computed; it changes the speed and the memory, not the result.
         products: what matrix products are computed in, once ``prepare`` has been called.
+        team: the processes that train together.
     """
 
     def __init__(self, model_dir: Path) -> None:
@@ -76,6 +78,7 @@ class Session:
         self.config: dict[str, Any] = {}
         self.on_gpu = not on_cpu()
         self.memory = MemoryPlan()
+        self.team = Alone()
         self.products: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
     def prepare(
@@ -115,7 +118,8 @@ class Session:
         """Whether the sequences of a pair become one row, and what they share is computed once."""
         self.model.eval()
         with quiet(), fast_steps(), branches_possible():
-            return takes_branches(Halves(self.model, apart=comes_apart(self.model)))
+            possible = takes_branches(Halves(self.model, apart=comes_apart(self.model)))
+        return all(self.team.gather(possible))
 
     def run(
         self,
@@ -197,7 +201,10 @@ class Session:
         with quiet(), fast_steps(), branches_possible(), self.products():
             unwire = wire_memory()
             workers = Workers(
-                self.model, count=self.memory.workers, recomputed=self.memory.recomputed
+                self.model,
+                count=self.memory.workers,
+                recomputed=self.memory.recomputed,
+                team=self.team,
             )
             try:
                 yield workers
@@ -220,6 +227,13 @@ class Session:
         self.model.load_weights(str(folder / ADAPTER_FILE), strict=False)
         state: Any = mx.load(str(folder / _OPTIMIZER_FILE))
         self.optimizer.state = tree_unflatten(list(state.items()))
+        self.optimizer.init(self.model.trainable_parameters())
+        mx.eval(self.model.parameters(), self.optimizer.state)
+
+    def synchronise(self) -> None:
+        """Take the adapter and the optimizer's state of the team's process 0."""
+        self.model.update(self.team.same(self.model.trainable_parameters()))
+        self.optimizer.state = self.team.same(self.optimizer.state)
         self.optimizer.init(self.model.trainable_parameters())
         mx.eval(self.model.parameters(), self.optimizer.state)
 

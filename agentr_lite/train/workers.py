@@ -9,11 +9,13 @@ Import this after ``agentr_lite.actors.mlx.blas.use_fast_blas``: it imports MLX.
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
@@ -26,6 +28,7 @@ from agentr_lite.train.kernels import kernels
 from agentr_lite.train.layers import can_recompute, make_lean, recompute
 from agentr_lite.train.loss import Computed, Halves, comes_apart, number, summed_loss
 from agentr_lite.train.parts import PairPart, Part
+from agentr_lite.train.team import Alone, deal
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ class Differentiated:
 class Workers:
     """Threads that compute parts of batches."""
 
-    def __init__(self, model: Any, *, count: int, recomputed: int) -> None:
+    def __init__(
+        self, model: Any, *, count: int, recomputed: int, team: Alone | None = None
+    ) -> None:
         """Make the workers' layers.
 
         Args:
@@ -51,8 +56,10 @@ class Workers:
             count: number of workers; on a GPU, which is parallel itself, 1.
             recomputed: so many of the first layers keep only their inputs for the backward pass and
                 compute the rest again.
+            team: the processes that share the parts out; None: this one alone.
         """
         self._model = model
+        self._team = team or Alone()
         apart = comes_apart(model)
         free = [own_layers(model) for _ in range(count)]
         for layers in free:
@@ -72,7 +79,7 @@ class Workers:
 
     def likelihoods(self, parts: Sequence[PairPart]) -> dict[int, tuple[float, float]]:
         """Each pair's log-likelihoods of chosen and rejected, in nats."""
-        return _by_pair(parts, self._evaluated(parts)[1])
+        return self._evaluated(parts)[1]
 
     def gradients(self, parts: Sequence[Part]) -> tuple[float, Any]:
         """Mean loss in nats a token, or a pair, and its gradient with respect to the adapter."""
@@ -96,33 +103,44 @@ class Workers:
             mx.eval(value, gradient)
             return number(value), gradient, computed
 
-        results = self._computed(compute, parameters, [part for parts in groups for part in parts])
+        mine = deal(groups, self._team)
+        results = self._computed(compute, parameters, [part for parts in mine for part in parts])
+        own: list[_Own] = []
+        sums = []
+        for parts, dealt in zip(groups, mine, strict=True):
+            own.append(_Own())
+            gradients = own[-1].kept(itertools.islice(results, len(dealt)), dealt)
+            sums.append(self._team.summed(gradients, parameters) if parts else None)
         found = []
-        for parts in groups:
-            total, summed, all_computed = 0.0, None, []
-            for value, gradient, computed in itertools.islice(results, len(parts)):
-                total += value
-                summed = gradient if summed is None else tree_map(mx.add, summed, gradient)
-                mx.eval(summed)
-                all_computed.append(computed)
+        for parts, summed, all_own in zip(groups, sums, self._gathered(own), strict=True):
             weight = _positive(sum(part.weight for part in parts))
             if summed is not None:
                 summed = tree_map(lambda each, by=weight: each / by, summed)
-            found.append(Differentiated(total / weight, summed, _by_pair(parts, all_computed)))
+            found.append(Differentiated(all_own.loss / weight, summed, all_own.likelihoods))
         return found
 
-    def _evaluated(self, parts: Sequence[Part]) -> tuple[float, list[Computed]]:
-        """The mean loss, and what each part's was made of."""
+    def _evaluated(self, parts: Sequence[Part]) -> tuple[float, dict[int, tuple[float, float]]]:
+        """The mean loss, and each pair's log-likelihoods."""
 
-        def compute(part: Part) -> tuple[float, Computed]:
+        def compute(part: Part) -> tuple[float, None, Computed]:
             _, halves = self._local.model
             computed = Computed()
-            return number(summed_loss(halves, part, learns=False, computed=computed)), computed
+            value = number(summed_loss(halves, part, learns=False, computed=computed))
+            return value, None, computed
 
         parameters = self._model.trainable_parameters()
-        results = list(self._computed(compute, parameters, parts))
+        (dealt,) = deal([parts], self._team)
+        own = _Own()
+        for _ in own.kept(self._computed(compute, parameters, dealt), dealt):
+            pass
+        (everything,) = self._gathered([own])
         weight = _positive(sum(part.weight for part in parts))
-        return sum(value for value, _ in results) / weight, [made for _, made in results]
+        return everything.loss / weight, everything.likelihoods
+
+    def _gathered(self, own: Sequence[_Own]) -> list[_Own]:
+        """What all processes have computed of each group, in the order of the parts."""
+        rows = self._team.gather([each.to_json() for each in own])
+        return [_Own.of(group) for group in zip(*rows, strict=True)]
 
     def close(self) -> None:
         """Stop after the parts that are being computed."""
@@ -150,14 +168,50 @@ class Workers:
         return map(work, parts) if self._pool is None else self._pool.map(work, parts)
 
 
-def _by_pair(parts: Sequence[Part], computed: Sequence[Computed]) -> dict[int, tuple[float, float]]:
-    """The log-likelihoods of the pairs of some parts."""
-    found: dict[int, tuple[float, float]] = {}
-    for part, made in zip(parts, computed, strict=True):
-        if isinstance(part, PairPart):
-            assert made.likelihoods is not None
-            found |= zip(part.pairs, map(tuple, made.likelihoods.tolist()), strict=True)
-    return found
+@dataclass
+class _Own:
+    """What was computed of the parts of a group, in their order.
+
+    Attributes:
+        values: the summed loss of each part.
+        pairs: number, and log-likelihoods of chosen and rejected, of each pair.
+    """
+
+    values: list[float] = field(default_factory=list)
+    pairs: list[tuple[int, float, float]] = field(default_factory=list)
+
+    def kept(self, results: Iterator[tuple[float, Any, Computed]], parts: Sequence[Part]) -> Any:
+        """Keep the figures of each part, and give its gradient."""
+        for part, (value, gradient, computed) in zip(parts, results, strict=True):
+            self.values.append(value)
+            if isinstance(part, PairPart):
+                assert computed.likelihoods is not None
+                likelihoods = computed.likelihoods.tolist()
+                self.pairs += [(i, *both) for i, both in zip(part.pairs, likelihoods, strict=True)]
+            yield gradient
+
+    @property
+    def loss(self) -> float:
+        """The sum of the values, one after the other: ``sum`` may round otherwise."""
+        return functools.reduce(operator.add, self.values, 0.0)
+
+    @property
+    def likelihoods(self) -> dict[int, tuple[float, float]]:
+        """Log-likelihoods of chosen and rejected by the pair's number."""
+        return {pair: (chosen, rejected) for pair, chosen, rejected in self.pairs}
+
+    def to_json(self) -> list[Any]:
+        """As ``of`` reads it."""
+        return [self.values, self.pairs]
+
+    @classmethod
+    def of(cls, rows: Sequence[Any]) -> _Own:
+        """All of several processes, one after the other."""
+        joined = cls()
+        for values, pairs in rows:
+            joined.values += values
+            joined.pairs += pairs
+        return joined
 
 
 def _positive(weight: float) -> float:

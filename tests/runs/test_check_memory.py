@@ -18,9 +18,9 @@ from tests.support.command_line import Call
 from tests.support.tiny_windows import write_tiny_windows
 
 
-def checks(cli: Call, *words: str) -> dict[str, dict[str, Any]]:
-    code, out, _ = cli(*words, "--plan", "--json")
-    assert code == 0
+def checks(cli: Call, *words: str, code: int = 0) -> dict[str, dict[str, Any]]:
+    given, out, _ = cli(*words, "--plan", "--json")
+    assert given == code
     return {check["subject"]: check for check in json.loads(out)["checks"]}
 
 
@@ -73,3 +73,15 @@ def test_windows_are_counted_in_both_ways(monkeypatch: pytest.MonkeyPatch, tmp_p
     after = message()
     assert re.search(r"of [0-9]+ conversations \(each with [0-9.]+ MB for windows\)", after)
     assert "keep the window's cells only" in after
+
+
+def test_processes_of_a_training_share_the_machine(cli: Call, tmp_path: Path) -> None:
+    alone = checks(cli, "run", "textcraft")
+    assert "training processes" not in alone
+    found = checks(cli, "run", "textcraft", "--set", "train.workers=2")
+    assert found["training processes"]["message"] == "2 processes on this machine"
+    assert "GB in each of 2 processes for examples" in found["memory to train"]["message"]
+    missing = ("--set", f"train.hosts={tmp_path}/hosts.json")
+    found = checks(cli, "run", "textcraft", *missing, code=2)
+    assert found["training processes"]["outcome"] == "refused"
+    assert "memory to train" not in found

@@ -13,6 +13,7 @@ from agentr_lite.core.errors import AgentrError
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.actors import most_live_tokens
 from agentr_lite.runs.checks.checklist import Checklist
+from agentr_lite.runs.checks.model import PROCESSES
 from agentr_lite.runs.weights import given_weights
 
 _PROGRAM_BYTES = 300_000_000
@@ -41,7 +42,7 @@ def check_memory(checks: Checklist, recipe: Recipe, *, trains: bool, searches: b
     if not is_server(expand(recipe.model)):
         with checks.refusals("memory to play"):
             checks.passed("memory to play", _playing(recipe, searches=searches))
-    if trains:
+    if trains and not checks.is_refused(PROCESSES):
         try:
             checks.passed("memory to train", _training(recipe))
         except AgentrError as error:
@@ -97,6 +98,7 @@ def _training(recipe: Recipe) -> str:
     """
     from agentr_lite.actors.llamacpp.gguf_header import read_header
     from agentr_lite.actors.llamacpp.machine import available_bytes, physical_cores
+    from agentr_lite.train.hosts import training_hosts
     from agentr_lite.train.memory import directory_shape, header_shape, plan_memory
 
     weights = given_weights(recipe)
@@ -112,10 +114,20 @@ def _training(recipe: Recipe) -> str:
     longest = recipe.train.max_length * (2 if pairs else 1)
     # MLX is not asked: importing it takes a while.
     gpu = sys.platform == "darwin"
-    plan = plan_memory(shape, recipe.train, longest=longest, cores=physical_cores(), gpu=gpu)
+    hosts = training_hosts(recipe.train)
+    plan = plan_memory(
+        shape,
+        recipe.train,
+        longest=longest,
+        cores=physical_cores(),
+        gpu=gpu,
+        team=hosts.count,
+        beside=hosts.here,
+    )
+    each = f" in each of {hosts.here} processes" if hosts.here > 1 else ""
     again = f"{plan.recomputed} of {shape.layers} layers are computed twice"
     return (
-        f"about {_gb(plan.peak_bytes)} for {'pairs' if pairs else 'examples'} of {longest:,}"
+        f"about {_gb(plan.peak_bytes)}{each} for {'pairs' if pairs else 'examples'} of {longest:,}"
         f" tokens, {plan.workers} at a time"
         f" ({again}); {_gb(available_bytes())} are free"
     )

@@ -23,6 +23,7 @@ from agentr_lite.runs.weights import (
 )
 
 SUBJECT = "model"
+PROCESSES = "training processes"
 
 
 def check_player(checks: Checklist, recipe: Recipe, grammars: Sequence[str]) -> Recipe:
@@ -72,6 +73,7 @@ def check_adopted(checks: Checklist, recipe: Recipe, adapter: Path) -> None:
 def check_learner(checks: Checklist, recipe: Recipe) -> None:
     """Check the weights that are trained: family, files, chat template."""
     _check_products(checks, recipe)
+    _check_hosts(checks, recipe)
     subject = "training weights"
     if checks.is_refused(SUBJECT) and not recipe.train_model:
         # They would be found missing for the same reason.
@@ -100,6 +102,18 @@ def _check_products(checks: Checklist, recipe: Recipe) -> None:
     with checks.refusals("train.products"):
         check_bfloat16()
         checks.passed("train.products", "bfloat16, by oneDNN")
+
+
+def _check_hosts(checks: Checklist, recipe: Recipe) -> None:
+    """Check the machines of the training's processes, if there are several."""
+    if recipe.train.workers == 1 and not recipe.train.hosts:
+        return
+    from agentr_lite.train.hosts import check_reachable, training_hosts
+
+    with checks.refusals(PROCESSES):
+        hosts = training_hosts(recipe.train)
+        check_reachable(hosts)
+        checks.passed(PROCESSES, hosts.to_words())
 
 
 def _kind(spec: str) -> str:

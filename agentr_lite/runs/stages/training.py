@@ -60,9 +60,12 @@ class TrainingStage(Stage):
 
     def train(self, dataset: Dataset) -> dict[str, Any]:
         """Train on a data set and record the adapter; returns the figures of the training."""
+        from agentr_lite.train.hosts import training_hosts
+        from agentr_lite.train.launch import train_together
         from agentr_lite.train.lora import train_lora
 
-        result = train_lora(
+        training = train_together if training_hosts(self.settings).count > 1 else train_lora
+        result = training(
             prepared_weights(self.recipe, self.progress),
             dataset.train,
             dataset.valid,

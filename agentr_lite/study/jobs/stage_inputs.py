@@ -15,9 +15,12 @@ from agentr_lite.store.records import Stage
 
 
 def plain_settings(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as JSON has it, without the name, which changes no result."""
+    """A recipe as JSON has it, without what changes no result: its name, and where it trains."""
     data: dict[str, Any] = json.loads(json.dumps(recipe.to_dict()))
-    return {key: value for key, value in data.items() if key != "name"}
+    del data["name"]
+    for key in ("workers", "hosts"):
+        del data["train"][key]
+    return data
 
 
 def stage_inputs(stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,9 +38,14 @@ class Hosts:
         return len(self.names)
 
     @property
-    def are_several(self) -> bool:
-        """Whether there are other machines than this one."""
-        return len(set(self.names)) > 1
+    def machines(self) -> int:
+        """Number of machines."""
+        return len(set(self.names))
+
+    @property
+    def elsewhere(self) -> list[int]:
+        """Processes on other machines, from 0."""
+        return [rank for rank, name in enumerate(self.names) if name != HERE]
 
     @property
     def here(self) -> int:
@@ -90,7 +95,7 @@ def check_reachable(hosts: Hosts) -> None:
         UsageError: ssh does not get there without a question, or the program is not there.
     """
     for name in dict.fromkeys(each for each in hosts.names if each != HERE):
-        there = shlex.join([*module_command("agentr_lite.train.hosts")])
+        there = shlex.join(module_command("agentr_lite.train.hosts"))
         try:
             done = subprocess.run(
                 ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", name, there],

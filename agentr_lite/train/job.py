@@ -15,6 +15,7 @@ from agentr_lite.train.lora import TrainResult
 from agentr_lite.train.preferences import DroppedPairs, PreferenceExample
 
 _PATHS = ("model_dir", "out_dir", "start_adapter", "chat_template")
+_RESULT_PATHS = ("adapter_dir", "gguf_path")
 _EXAMPLES: dict[str, Any] = {
     "train": TrainExample,
     "valid": TrainExample,
@@ -23,19 +24,19 @@ _EXAMPLES: dict[str, Any] = {
 }
 
 
-def arguments_to_json(arguments: Mapping[str, Any]) -> str:
-    """The arguments of ``train_lora``, but for ``on_report`` and ``team``, by their names."""
+def arguments_to_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON can hold of the arguments of ``train_lora``, but for ``on_report`` and ``team``."""
     values = dict(arguments)
     for name in _EXAMPLES:
         values[name] = [dataclasses.asdict(example) for example in values[name]]
     for name in _PATHS:
         # Other processes may have another current folder.
         values[name] = values[name] and str(Path(values[name]).absolute())
-    return json.dumps({**values, "settings": dataclasses.asdict(values["settings"])})
+    return {**values, "settings": dataclasses.asdict(values["settings"])}
 
 
 def arguments_from_json(values: dict[str, Any]) -> dict[str, Any]:
-    """The arguments again, from what JSON gives."""
+    """The arguments again."""
     for name, kind in _EXAMPLES.items():
         values[name] = [kind(**example) for example in values[name]]
     for name in _PATHS:
@@ -59,6 +60,3 @@ def result_from_json(text: str) -> TrainResult:
     for name in ("pair_figures", "valid_pair_figures"):
         values[name] = [PairFigures(**row) for row in values[name]]
     return TrainResult(**{**values, "dropped_pairs": DroppedPairs(**values["dropped_pairs"])})
-
-
-_RESULT_PATHS = ("adapter_dir", "gguf_path")

@@ -6,7 +6,9 @@
                           ├───────▶ process 1, 2, … here, or through ssh on other machines
                           ◀──────── lines: progress of process 0, errors of all
 
-All of them end with this command: it holds a pipe open, at whose end they end themselves.
+If one of them ends early, so do all. If a process does, mlx.launch ends the others. This command
+kills the group of mlx.launch and its processes, whatever became of them. mlx.launch does the same
+when this command is gone.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import math
 import os
 import re
 import signal
@@ -21,6 +24,8 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,28 +36,30 @@ from agentr_lite.console.streams import say
 from agentr_lite.core import errors
 from agentr_lite.core.child import how_it_ended, module_command
 from agentr_lite.core.errors import AgentrError
-from agentr_lite.train.hosts import Hosts, training_hosts
+from agentr_lite.train.hosts import HERE, Hosts, training_hosts
 from agentr_lite.train.job import arguments_to_json, result_from_json
 from agentr_lite.train.loop import Report
 from agentr_lite.train.lora import TrainResult, train_lora
 from agentr_lite.train.rank import (
-    ALIVE_FILE,
     ARGUMENTS_FILE,
+    BEAT,
     BEAT_S,
     FOLDER,
     JOB_FILE,
     MARK,
+    MEET_S,
     RESULT_FILE,
+    SILENCE_S,
 )
 
 _LAUNCHER, _RANK = "agentr_lite.train.launcher", "agentr_lite.train.rank"
 _LEAVE_S = 20.0
-"""How long the processes may take to end. Those on other machines are ended through ssh."""
+"""How long all may take to end after the first one has: ssh may wait for a machine that is gone."""
 _EXITED = re.compile(r"Node with rank (\d+) (?:exited with code (-?\d+)|was killed)")
 """What mlx.launch says of a process that failed."""
-_ENDED = str(-signal.SIGTERM)
+_ENDED = -signal.SIGTERM
 """The exit code of a process that mlx.launch ended because another one had failed."""
-_RESUME = "Resume to go on from the last checkpoint."
+_RESUME = "The last checkpoint is kept: resume to go on from there."
 
 
 def train_together(*arguments: Any, on_report: Report | None = None, **named: Any) -> TrainResult:
@@ -72,9 +79,10 @@ def train_together(*arguments: Any, on_report: Report | None = None, **named: An
     given = dict(bound.arguments)
     del given["on_report"], given["team"]
     hosts = training_hosts(given["settings"])
+    job = {"hosts": list(hosts.names), "arguments": arguments_to_json(given)}
     with tempfile.TemporaryDirectory(prefix="agentr-lite-train-") as name:
         folder = Path(name)
-        (folder / JOB_FILE).write_text(arguments_to_json(given), encoding="utf-8")
+        (folder / JOB_FILE).write_text(json.dumps(job), encoding="utf-8")
         with _launched(folder, hosts) as launched:
             launched.follow(on_report or (lambda _: None))
         return result_from_json((folder / RESULT_FILE).read_text("utf-8"))
@@ -88,10 +96,18 @@ class _Launched:
     hosts: Hosts
     lines: Queue[str | None] = field(default_factory=Queue)
     """Of both streams, as they come; None at the end of each."""
+    ready: set[int] = field(default_factory=set)
+    """Processes that only wait for the others."""
     failures: dict[int, tuple[str, str, str]] = field(default_factory=dict)
     """By process: class, message and hint of its error."""
-    exits: list[tuple[int, str]] = field(default_factory=list)
+    exits: list[tuple[int, int]] = field(default_factory=list)
     """Processes that ended early, in that order, and with which code."""
+    unheard: Counter[int] = field(default_factory=Counter)
+    """By process on another machine: beats since it last said something."""
+    is_done: bool = False
+    _beat_at: float = 0.0
+    _leave_at: float = math.inf
+    """Until when to wait for the end, once it has begun."""
 
     def follow(self, report: Report) -> None:
         """Pass on what process 0 reports, until all is done.
@@ -99,41 +115,64 @@ class _Launched:
         Raises:
             AgentrError: the training failed.
         """
-        is_done, open_streams = False, 2
-        while open_streams:
+        open_streams = 2
+        while open_streams and time.monotonic() < self._leave_at and not self._silent():
             line = self._next()
             if line is None:
                 open_streams -= 1
             elif line.startswith(MARK):
-                is_done |= self._take(json.loads(line.removeprefix(MARK)), report)
+                self._take(line, report)
             elif exited := _EXITED.search(line):
-                self.exits.append((int(exited[1]), exited[2] or _ENDED))
+                self._leave()
+                self.exits.append((int(exited[1]), int(exited[2] or _ENDED)))
             elif line.strip():
                 say(line.rstrip())
-        if not is_done:
+        if not self.is_done:
             raise self._error()
 
     def _next(self) -> str | None:
-        while True:
-            try:
-                return self.lines.get(timeout=BEAT_S)
-            except Empty:
-                self._beat()
+        """The next line; an empty one instead if a beat was due."""
+        left = self._beat_at - time.monotonic()
+        if left > 0:
+            with contextlib.suppress(Empty):
+                return self.lines.get(timeout=left)
+        self._beat_at = time.monotonic() + BEAT_S
+        self.unheard.update(self.hosts.elsewhere)
+        # What comes earlier would be the answer to a question of ssh, or be echoed.
+        if len(self.ready) == self.hosts.count:
+            assert self.process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.write(BEAT)
+                self.process.stdin.flush()
+        return ""
 
-    def _beat(self) -> None:
-        """A sign of life, which mlx.launch gives to every process."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(b"\n")
-            self.process.stdin.flush()
+    def _silent(self) -> list[int]:
+        """Processes on other machines that have not been heard of for too long."""
+        return [rank for rank, beats in self.unheard.items() if beats > SILENCE_S / BEAT_S]
 
-    def _take(self, row: tuple[str, int, Any], report: Report) -> bool:
-        kind, rank, value = row
+    def _take(self, line: str, report: Report) -> None:
+        try:
+            kind, rank, value = json.loads(line.removeprefix(MARK))
+        except ValueError:
+            # Lines of two processes that fail at the same time may be mixed.
+            say(line.rstrip())
+            return
+        self.unheard.pop(rank, None)
         if kind == "progress":
             report(value)
+        elif kind == "ready":
+            self.ready.add(rank)
+            if len(self.ready) == self.hosts.count:
+                self._beat_at = 0.0
         elif kind == "failed":
+            self._leave()
             self.failures[rank] = value
-        return kind == "done"
+        elif kind == "done":
+            self._leave()
+            self.is_done = True
+
+    def _leave(self) -> None:
+        self._leave_at = min(self._leave_at, time.monotonic() + _LEAVE_S)
 
     def _error(self) -> AgentrError:
         """Why the training failed; what only followed from it is left out."""
@@ -142,44 +181,47 @@ class _Launched:
             rank = min(own)
             name, message, hint = own[rank]
             kind: type[AgentrError] = getattr(errors, name, AgentrError)
-            return kind(f"{self._who(rank)}{message}", hint=hint)
-        # The launcher ends the others with SIGTERM.
-        told = set(self.failures)
-        silent = [each for each in self.exits if each[0] not in told and each[1] != _ENDED]
-        if first := next(iter(silent or self.exits), None):
-            rank, code = first
+            # The errors of the first one are those of a training in one process.
+            return kind(f"{self._who(rank)}: {message}" if rank else message, hint=hint)
+        for number, (rank, code) in enumerate(self.exits):
+            # What ended after another one may have been ended by mlx.launch.
+            if rank not in self.failures and (code != _ENDED or number == 0):
+                return AgentrError(f"{self._who(rank)} {_how(code)}", hint=f"{_RESUME}{_why(code)}")
+        if silent := self._silent():
             return AgentrError(
-                f"{self._who(rank) or 'training process 1: '}{_how(code)}",
-                hint=f"{_RESUME} SIGKILL often means that memory ran out: lower train.memory, or"
-                " use fewer train.workers.",
+                f"{self._who(silent[0])} has not been heard of for {SILENCE_S:g} s",
+                hint=f"{_RESUME} See whether the machine is there.",
             )
         lost = next(iter(self.failures.values()), None)
         why = lost[1] if lost else f"mlx.launch {how_it_ended(self.process)}"
         return AgentrError(why, hint=_RESUME)
 
     def _who(self, rank: int) -> str:
-        """Which process; empty for the first one, whose errors are those of a training alone."""
-        if rank == 0:
-            return ""
-        where = f" on {self.hosts.names[rank]}" if self.hosts.are_several else ""
-        return f"training process {rank + 1} of {self.hosts.count}{where}: "
+        name = self.hosts.names[rank]
+        where = f" on {name if name != HERE else 'this machine'}" if self.hosts.machines > 1 else ""
+        return f"training process {rank + 1} of {self.hosts.count}{where}"
 
 
-def _how(code: str) -> str:
-    if code.startswith("-"):
+def _how(code: int) -> str:
+    if code == -signal.SIGALRM:
+        return f"did not reach the others within {MEET_S:g} s"
+    if code < 0:
         with contextlib.suppress(ValueError):
-            return f"ended by {signal.Signals(-int(code)).name}"
+            return f"was ended by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
+
+
+def _why(code: int) -> str:
+    """What to look at."""
+    if code != -signal.SIGKILL:
+        return ""
+    return " SIGKILL often means too little memory: lower train.memory, or use fewer train.workers."
 
 
 @contextlib.contextmanager
 def _launched(folder: Path, hosts: Hosts) -> Iterator[_Launched]:
     """Within: the processes are at work. Afterwards none is left."""
-    arguments = _arguments(hosts, folder)
-    (folder / ARGUMENTS_FILE).write_text(json.dumps(arguments), encoding="utf-8")
-    os.mkfifo(folder / ALIVE_FILE)
-    # For both directions: opening it for one would wait for the other.
-    alive = os.open(folder / ALIVE_FILE, os.O_RDWR)
+    (folder / ARGUMENTS_FILE).write_text(json.dumps(_arguments(hosts)), encoding="utf-8")
     process = subprocess.Popen(
         module_command(_LAUNCHER),
         stdin=subprocess.PIPE,
@@ -187,7 +229,7 @@ def _launched(folder: Path, hosts: Hosts) -> Iterator[_Launched]:
         stderr=subprocess.PIPE,
         # mlx.launch leaves its temporary files.
         env={**os.environ, FOLDER: str(folder), "TMPDIR": str(folder)},
-        # Ctrl-C is for this process only, which then ends the others.
+        # A group of processes, which Ctrl-C does not reach.
         start_new_session=True,
     )
     launched = _Launched(process, hosts)
@@ -200,20 +242,15 @@ def _launched(folder: Path, hosts: Hosts) -> Iterator[_Launched]:
     try:
         yield launched
     finally:
-        try:
-            os.close(alive)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_LEAVE_S)
-        finally:
-            # Also what a launcher that was killed has left.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            for reader in readers:
-                reader.join(_LEAVE_S)
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
+        # mlx.launch, or what it has left if it was killed.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for reader in readers:
+            reader.join(_LEAVE_S)
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 def _read(stream: IO[bytes], lines: Queue[str | None]) -> None:
@@ -223,7 +260,7 @@ def _read(stream: IO[bytes], lines: Queue[str | None]) -> None:
     stream.close()
 
 
-def _arguments(hosts: Hosts, folder: Path) -> list[str]:
+def _arguments(hosts: Hosts) -> list[str]:
     """The command line of ``mlx.launch``."""
     if hosts.path is not None:
         where = ["--hostfile", str(hosts.path)]
@@ -231,7 +268,7 @@ def _arguments(hosts: Hosts, folder: Path) -> list[str]:
         port = str(_free_ports(hosts.count))
         where = ["--hosts", hosts.names[0], "--repeat-hosts", str(hosts.count)]
         where += ["--starting-port", port, "--nccl-port", port]
-    return [*where, "--env", f"{FOLDER}={folder}", "--", *module_command(_RANK)]
+    return [*where, "--", *module_command(_RANK)]
 
 
 def _free_ports(count: int) -> int:

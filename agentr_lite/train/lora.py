@@ -126,13 +126,13 @@ def train_lora(
     blas = use_fast_blas()
     # Not earlier: it imports MLX, which must find the fast BLAS loaded.
     from agentr_lite.train.mlx_session import Session
-    from agentr_lite.train.team import Alone, machine
+    from agentr_lite.train.team import Alone
 
     team = team or Alone()
     report: Report = on_report if on_report and team.rank == 0 else lambda _: None
-    # Before any process of this machine loads the model.
-    rows = team.gather([machine(), available_bytes()])
-    free_bytes = [free for place, free in rows if place == machine()]
+    free_bytes = available_bytes()
+    # No process loads the model before all have looked.
+    team.gather(None)
     session = Session(model_dir)
     session.team = team
     encoder = chat_encoder(
@@ -167,9 +167,9 @@ def train_lora(
         longest=_longest(material, packed=packed),
         cores=physical_cores(),
         gpu=session.on_gpu,
-        free=max(free_bytes),
+        free=free_bytes,
         team=team.size,
-        beside=len(free_bytes),
+        beside=team.beside,
     )
     # All processes cut a batch into the same parts.
     memory = dataclasses.replace(memory, part_tokens=min(team.gather(memory.part_tokens)))

@@ -16,8 +16,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -42,10 +40,12 @@ class Alone:
     Attributes:
         rank: number of this process, from 0. Process 0 alone writes files and reports.
         size: number of processes.
+        beside: how many of them this process's machine has.
     """
 
     rank = 0
     size = 1
+    beside = 1
 
     def share(self, value: Any) -> Any:
         """Process 0's value, which JSON can hold, in every process."""
@@ -76,7 +76,8 @@ class Alone:
 class Team(Alone):
     """Processes that ``mlx.launch`` started.
 
-    Everything here is called by all of them, in the same order.
+    Everything here is called by all of them, in the same order. While a process waits for another
+    one, MLX keeps a core busy. If that one ends, its connections do, and MLX raises an error.
     """
 
     def __init__(self) -> None:
@@ -96,7 +97,7 @@ class Team(Alone):
     def share(self, value: Any) -> Any:
         """See ``Alone``."""
         data = json.dumps(value).encode() if self.rank == 0 else b""
-        length = int(self._all_sum(mx.array([len(data)], mx.int32)).item())
+        (length,) = np.array(self._all_sum(mx.array([len(data)], mx.int32))).tolist()
         words = np.zeros(-(-length // 4), np.int32)
         words.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
         received = np.array(self._all_sum(mx.array(words)))
@@ -184,11 +185,6 @@ class Team(Alone):
             total = mx.distributed.all_sum(array, group=self._group)
             mx.eval(total)
         return total
-
-
-def machine() -> str:
-    """The machine on which this process runs, by its name and its network address."""
-    return f"{socket.gethostname()} {uuid.getnode():x}"
 
 
 def deal(groups: Sequence[Sequence[Part]], team: Alone) -> list[list[Part]]:

@@ -67,6 +67,20 @@ def test_a_training_that_its_tokens_end() -> None:
     assert seconds(estimate(imitating), 0, "imitate") == seconds(estimate(plain), 0, "imitate")
 
 
+def test_a_training_in_several_processes(tmp_path: Path) -> None:
+    alone = seconds(estimate(), 1, "train")
+    # One machine is not faster with more processes, and each of them loads the weights.
+    both = seconds(estimate({"train": {"workers": 2}}), 1, "train")
+    assert both.low == alone.low
+    assert both.high == pytest.approx(alone.high + 2 * MARGIN)
+    hosts = tmp_path / "hosts.json"
+    names = [{"ssh": name, "ips": ["10.0.0.1"]} for name in ("127.0.0.1", "box2", "box3")]
+    hosts.write_text(json.dumps(names))
+    three = seconds(estimate({"train": {"hosts": str(hosts)}}), 1, "train")
+    assert three.low == pytest.approx((alone.low * MARGIN - 2) / 3 / MARGIN + 2 / MARGIN)
+    assert three.high == alone.high
+
+
 def test_rounds_of_further_demonstrations_do_not_search() -> None:
     def trained(count: int) -> Seconds:
         found = estimate({"imitation": {"tasks": 5, "further": [count]}})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,12 @@ def processes_of(folder: Path) -> list[int]:
         if named and not is_dead and int(place.name) != os.getpid():
             found.append(int(place.name))
     return found
+
+
+def wait_until_none(folder: Path) -> None:
+    """Wait until there is no such process; a test's alarm ends it if there always is."""
+    while processes_of(folder):
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,26 @@ from agentr_lite.train.launch import train_together
 from agentr_lite.train.lora import TrainResult, train_lora
 from agentr_lite.train.parts import Part
 from tests.support.tiny_hf import make_tiny_hf
-from tests.support.together_process import SETTINGS, fit, processes_of
+from tests.support.together_process import SETTINGS, fit, processes_of, wait_until_none
 from tests.train.test_train_lora import TRAIN, VALID, weights
 from tests.train.test_train_pairs import HELD_OUT, PAIRS
 
+LIMIT_S = 900.0
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+
+
+@pytest.fixture(autouse=True)
+def alarm() -> Iterator[None]:
+    """No test waits for ever: what hangs fails, and its processes are killed on the way out."""
+
+    def ring(*_: Any) -> None:
+        raise AssertionError(f"this takes longer than {LIMIT_S:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +134,7 @@ def test_ctrl_c_leaves_no_process_and_is_resumed(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         fit(model_dir, tmp_path / "out", on_report=cut(8))
-    assert processes_of(tmp_path) == []
+    wait_until_none(tmp_path)
     starts: list[int] = []
 
     def started(row: dict[str, Any]) -> None:
@@ -133,7 +147,7 @@ def test_ctrl_c_leaves_no_process_and_is_resumed(
 
 
 @on_linux
-@pytest.mark.parametrize("whom", ["launcher", "process 2"])
+@pytest.mark.parametrize("whom", ["launcher", "process 1", "process 2"])
 def test_a_process_that_is_killed_is_named(
     whom: str,
     model_dir: Path,
@@ -149,19 +163,25 @@ def test_a_process_that_is_killed_is_named(
 
     with pytest.raises(AgentrError) as caught:
         fit(model_dir, tmp_path / "out", on_report=on_report)
-    expected = {"launcher": "SIGKILL", "process 2": "training process 2 of 2: ended by SIGKILL"}
-    assert expected[whom] in caught.value.message
-    assert "Resume" in caught.value.hint
-    assert processes_of(tmp_path) == []
+    expected = {
+        "launcher": "mlx.launch ended its process by SIGKILL",
+        "process 1": "training process 1 of 2 was ended by SIGKILL",
+        "process 2": "training process 2 of 2 was ended by SIGKILL",
+    }
+    assert caught.value.message == expected[whom]
+    assert "checkpoint is kept" in caught.value.hint
+    assert ("memory" in caught.value.hint) == (whom != "launcher")
+    wait_until_none(tmp_path)
     same(fit(model_dir, tmp_path / "out", resume=True), alone)
 
 
 def _victim(folder: Path, whom: str) -> int:
+    ranks = {"process 1": b"MLX_RANK=0", "process 2": b"MLX_RANK=1"}
     for pid in processes_of(folder):
-        rank = b"MLX_RANK=" in Path(f"/proc/{pid}/environ").read_bytes()
-        if whom == "launcher" and not rank:
+        given = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        if whom in ranks and ranks[whom] in given:
             return pid
-        if whom != "launcher" and b"MLX_RANK=1" in Path(f"/proc/{pid}/environ").read_bytes():
+        if whom == "launcher" and not any(each.startswith(b"MLX_RANK=") for each in given):
             return pid
     raise AssertionError(f"no {whom}")
 
@@ -175,15 +195,40 @@ def test_a_command_that_is_killed_takes_all_with_it(
         words, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
     ) as command:
         assert command.stdout is not None
-        for line in command.stdout:
-            if line == "step 7\n":
-                break
-        command.kill()
-    deadline = time.monotonic() + 60
-    while processes_of(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert processes_of(tmp_path) == []
+        try:
+            for line in command.stdout:
+                if line == "step 7\n":
+                    break
+        finally:
+            command.kill()
+    wait_until_none(tmp_path)
     same(fit(model_dir, tmp_path / "out", resume=True), alone)
+
+
+def test_a_process_ends_when_nothing_comes_from_the_command() -> None:
+    program = "from agentr_lite.train import rank; rank._follow_command(print, {}); input()"
+
+    def follower(silence_s: float | None) -> subprocess.Popen[str]:
+        words = [sys.executable, "-u", "-c", program.format(silence_s)]
+        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    for silence_s in (None, 1000.0, 0.1):
+        with follower(silence_s) as process:
+            assert process.stdin is not None and process.stdout is not None
+            assert process.stdout.readline() == "ready None\n"
+            if silence_s != 0.1:
+                process.stdin.write("\n")
+                process.stdin.flush()
+                assert process.stdout.readline() == "alive None\n"
+                process.stdin.close()
+            assert process.wait() == 1
+
+
+def test_mlx_launch_waits_with_select() -> None:
+    from mlx._distributed_utils import launch as mlx_launch
+
+    # Without it, `train.launcher` would not keep it from using a whole core.
+    assert callable(mlx_launch.select)
 
 
 def test_an_error_of_all_is_that_of_one_process(model_dir: Path, tmp_path: Path) -> None:
@@ -208,6 +253,7 @@ def test_an_error_of_the_program_is_told(tmp_path: Path, model_dir: Path) -> Non
     [
         ({1: ("ModelError", "no model", "h")}, r"^training process 2 of 3 on box2: no model$",
          ModelError),
+        ({0: ("PeerLost", "x", ""), 1: ("PeerLost", "x", "")}, "^x$", AgentrError),
         ({0: ("PeerLost", "x", ""), 2: ("", "OSError: full", "")},
          r"^training process 3 of 3 on box2: OSError: full$", AgentrError),
         ({0: ("AgentrError", "full", ""), 1: ("AgentrError", "full", "")}, "^full$", AgentrError),
@@ -220,6 +266,28 @@ def test_whose_error_it_was(failures: Any, message: str, kind: type[AgentrError]
     assert type(error) is kind
     with pytest.raises(kind, match=message):
         raise error
+
+
+@pytest.mark.parametrize(
+    ("exits", "failures", "message"),
+    [
+        ([(1, -9), (0, -15), (2, 1)], {2: ("PeerLost", "x", "")}, "process 2 of 3 on box2 was ended"
+         " by SIGKILL"),
+        ([(0, 1), (1, -15), (2, 255)], {0: ("PeerLost", "x", "")}, "process 3 of 3 on box2 ended"
+         " with exit code 255"),
+        ([(0, 1), (1, -15)], {0: ("PeerLost", "the line is dead", "")}, "the line is dead"),
+        ([(1, -15), (0, 1)], {0: ("PeerLost", "x", "")}, "process 2 of 3 on box2 was ended by"
+         " SIGTERM"),
+        ([(0, -14), (1, -15)], {}, "process 1 of 3 on this machine did not reach the others within"
+         " 120 s"),
+    ],
+)  # fmt: skip
+def test_which_process_ended(exits: Any, failures: Any, message: str) -> None:
+    where = hosts.Hosts([HERE, "box2", "box2"], Path("hosts.json"))
+    launched = launch._Launched(None, where, failures=failures, exits=exits)  # type: ignore[arg-type]
+    error = launched._error()
+    assert error.message.removeprefix("training ") == message
+    assert "checkpoint is kept" in error.hint
 
 
 def test_processes_that_learn_from_something_else_are_refused() -> None:
@@ -245,7 +313,10 @@ def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "ssh"
-    program.write_text('#!/bin/bash\necho "$@" >> "$0.log"\nexec /bin/bash -c "${@: -1}"\n')
+    program.write_text(
+        '#!/bin/bash\necho "$@" >> "$0.log"\n'
+        'exec env -u AGENTR_LITE_TRAINING /bin/bash -c "${@: -1}"\n'
+    )
     program.chmod(0o755)
     # There is no terminal.
     (folder / "stty").write_text("#!/bin/sh\n")
@@ -261,11 +332,32 @@ def test_machines_are_named_in_a_file(
     path.write_text(json.dumps(HOSTS))
     settings = replace(SETTINGS, workers=1, hosts=str(path))
     where = training_hosts(settings)
-    assert where.are_several and where.to_words() == "1 process on this machine, 1 on box2"
+    assert where.machines == 2 and where.to_words() == "1 process on this machine, 1 on box2"
     check_reachable(where)
     same(fit(model_dir, tmp_path / "out", settings=settings), alone)
     log = Path(f"{ssh}.log").read_text()
     assert "BatchMode=yes" in log and "-tt" in log and "box2" in log
+
+
+@on_linux
+def test_a_machine_that_says_nothing_more(
+    ssh: Path, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = tmp_path / "hosts.json"
+    path.write_text(json.dumps(HOSTS))
+
+    def on_report(row: dict[str, Any]) -> None:
+        if row["event"] == "step" and row["step"] == 5:
+            os.kill(_victim(tmp_path, "process 2"), signal.SIGSTOP)
+            monkeypatch.setattr(launch, "BEAT_S", 0.2)
+            monkeypatch.setattr(launch, "SILENCE_S", 5.0)
+
+    with pytest.raises(AgentrError) as caught:
+        settings = replace(SETTINGS, workers=1, hosts=str(path))
+        fit(model_dir, tmp_path / "out", settings=settings, on_report=on_report)
+    assert caught.value.message == ("training process 2 of 2 on box2 has not been heard of for 5 s")
+    wait_until_none(tmp_path)
 
 
 def test_a_machine_where_the_program_is_not(ssh: Path) -> None:

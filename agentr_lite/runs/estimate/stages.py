@@ -18,6 +18,7 @@ from agentr_lite.core.rounds import BEFORE_IMITATION, START
 from agentr_lite.recipe.settings import Recipe
 from agentr_lite.runs.checks.environments import TaskCounts
 from agentr_lite.runs.estimate.speeds import Game, PlaySpeed, Speeds
+from agentr_lite.train.hosts import training_hosts
 
 MARGIN = 1.25
 """Factor by which the machine may be faster or slower than in the probe."""
@@ -200,12 +201,16 @@ class _Stages:
             min(most, tokens.low * mixed * (1 - train.validation) * least),
             min(most, tokens.high * mixed * epochs),
         )
+        hosts = training_hosts(train)
+        # At best, other machines are as fast as this one; at worst, they cost what they do.
+        machines = min(hosts.machines, train.batch_size)
         trained = Seconds(
-            seen.low / training.tokens_s,
+            seen.low / (training.tokens_s * machines),
             (seen.high + tokens.high * mixed * held_out) / training.tokens_s,
         )
         # Loading the weights at least; writing and converting the adapter takes about as long.
-        around = Seconds(training.setup_s, 2 * training.setup_s)
+        # Processes on one machine load them side by side, on the same cores.
+        around = Seconds(training.setup_s, (1 + hosts.here) * training.setup_s)
         yield StageEstimate(number, stage, "", _with_margin(trained + around))
 
 

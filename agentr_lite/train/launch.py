@@ -59,6 +59,8 @@ _EXITED = re.compile(r"Node with rank (\d+) (?:exited with code (-?\d+)|was kill
 """What mlx.launch says of a process that failed."""
 _ENDED = -signal.SIGTERM
 """The exit code of a process that mlx.launch ended because another one had failed."""
+_NOISE = "[ring] "
+"""What MLX says, many times, when another process has ended."""
 _RESUME = "The last checkpoint is kept: resume to go on from there."
 
 
@@ -125,7 +127,7 @@ class _Launched:
             elif exited := _EXITED.search(line):
                 self._leave()
                 self.exits.append((int(exited[1]), int(exited[2] or _ENDED)))
-            elif line.strip():
+            elif line.strip() and not line.startswith(_NOISE):
                 say(line.rstrip())
         if not self.is_done:
             raise self._error()

@@ -45,8 +45,11 @@ def main() -> None:
     os.dup2(2, 1)
     rank = int(os.environ["MLX_RANK"])
 
+    lock = threading.Lock()
+
     def tell(kind: str, value: Any) -> None:
-        write_all(reports, f"{MARK}{json.dumps([kind, rank, value])}\n".encode())
+        with lock:
+            write_all(reports, f"{MARK}{json.dumps([kind, rank, value])}\n".encode())
 
     folder = os.environ.get(FOLDER)
     try:
@@ -55,10 +58,13 @@ def main() -> None:
             Path(str(folder), RESULT_FILE).write_text(result, encoding="utf-8")
             tell("done", None)
     except BaseException as error:
-        if not isinstance(error, AgentrError):
-            traceback.print_exc()
-        tell("failed", _described(error))
-        os._exit(EXIT_FAILED)
+        try:
+            if not isinstance(error, AgentrError):
+                traceback.print_exc()
+            tell("failed", _described(error))
+        finally:
+            # At once: a thread of this process may wait for another process.
+            os._exit(EXIT_FAILED)
     os._exit(0)
 
 
@@ -116,10 +122,12 @@ def _follow_command(tell: Tell, silence_s: float | None) -> None:
     all_ready = threading.Event()
 
     def follow() -> None:
-        while select.select([0], [], [], silence_s)[0] and os.read(0, 4096):
-            all_ready.set()
-            tell("alive", None)
-        os._exit(EXIT_FAILED)
+        try:
+            while select.select([0], [], [], silence_s)[0] and os.read(0, 4096):
+                all_ready.set()
+                tell("alive", None)
+        finally:
+            os._exit(EXIT_FAILED)
 
     tell("ready", None)
     threading.Thread(target=follow, daemon=True).start()

@@ -56,7 +56,7 @@ class Alone:
         return [value]
 
     def same(self, tree: Any) -> Any:
-        """Process 0's arrays, in every process; elsewhere, ``tree`` says their shapes."""
+        """Process 0's tree of arrays, in every process."""
         return tree
 
     def summed(self, gradients: Iterable[Any], like: Any) -> Any:
@@ -115,13 +115,16 @@ class Team(Alone):
 
     def same(self, tree: Any) -> Any:
         """See ``Alone``."""
-
-        def from_first(array: mx.array) -> mx.array:
-            received = self._all_sum(array if self.rank == 0 else mx.zeros_like(array))
+        # Process 0 says the order, too: what it has read from a file is in that of the file.
+        named: dict[str, Any] = dict(tree_flatten(tree)) if self.rank == 0 else {}
+        rows = [[name, array.shape, str(array.dtype)] for name, array in named.items()]
+        for name, shape, kind in self.share(rows):
+            own = named.get(name)
+            dtype = getattr(mx, kind.removeprefix("mlx.core."))
+            received = self._all_sum(mx.zeros(shape, dtype) if own is None else own)
             # A sum has no negative zero.
-            return array if self.rank == 0 else received
-
-        return tree_map(from_first, tree)
+            named[name] = received if own is None else own
+        return tree_unflatten(list(named.items()))
 
     def summed(self, gradients: Iterable[Any], like: Any) -> Any:
         """See ``Alone``."""

@@ -59,6 +59,7 @@ _EXITED = re.compile(r"Node with rank (\d+) (?:exited with code (-?\d+)|was kill
 """What mlx.launch says of a process that failed."""
 _ENDED = -signal.SIGTERM
 """The exit code of a process that mlx.launch ended because another one had failed."""
+_SSH_FAILED = 255
 _NOISE = "[ring] "
 """What MLX says, many times, when another process has ended."""
 _RESUME = "The last checkpoint is kept: resume to go on from there."
@@ -188,7 +189,8 @@ class _Launched:
         for number, (rank, code) in enumerate(self.exits):
             # What ended after another one may have been ended by mlx.launch.
             if rank not in self.failures and (code != _ENDED or number == 0):
-                return AgentrError(f"{self._who(rank)} {_how(code)}", hint=f"{_RESUME}{_why(code)}")
+                hint = f"{_RESUME} {self._why(rank, code)}".strip()
+                return AgentrError(f"{self._who(rank)} {_how(code)}", hint=hint)
         if silent := self._silent():
             return AgentrError(
                 f"{self._who(silent[0])} has not been heard of for {SILENCE_S:g} s",
@@ -203,6 +205,16 @@ class _Launched:
         where = f" on {name if name != HERE else 'this machine'}" if self.hosts.machines > 1 else ""
         return f"training process {rank + 1} of {self.hosts.count}{where}"
 
+    def _why(self, rank: int, code: int) -> str:
+        """What to look at."""
+        if code == -signal.SIGKILL:
+            return (
+                "SIGKILL often means too little memory: lower train.memory, or use fewer"
+                " train.workers."
+            )
+        name = self.hosts.names[rank]
+        return f"See whether `ssh {name}` works." if code == _SSH_FAILED and name != HERE else ""
+
 
 def _how(code: int) -> str:
     if code == -signal.SIGALRM:
@@ -211,13 +223,6 @@ def _how(code: int) -> str:
         with contextlib.suppress(ValueError):
             return f"was ended by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
-
-
-def _why(code: int) -> str:
-    """What to look at."""
-    if code != -signal.SIGKILL:
-        return ""
-    return " SIGKILL often means too little memory: lower train.memory, or use fewer train.workers."
 
 
 @contextlib.contextmanager

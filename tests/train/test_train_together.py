@@ -288,6 +288,7 @@ def test_which_process_ended(exits: Any, failures: Any, message: str) -> None:
     error = launched._error()
     assert error.message.removeprefix("training ") == message
     assert "checkpoint is kept" in error.hint
+    assert ("`ssh box2` works" in error.hint) == ("255" in message)
 
 
 def test_processes_that_learn_from_something_else_are_refused() -> None:

@@ -60,7 +60,7 @@ def measure(
     )
     seconds = time.perf_counter() - started
     print(
-        f"{name} of {begun['memory']['workers']} thread each: {result.steps} steps,"
+        f"{name}, threads in each: {begun['memory']['workers']}; {result.steps} steps,"
         f" {result.tokens:,} tokens in {result.seconds:.1f} s; with start and end {seconds:.1f} s"
     )
     return (result.adapter_dir / "adapters.safetensors").read_bytes()

@@ -62,7 +62,7 @@ _ENDED = -signal.SIGTERM
 _SSH_FAILED = 255
 _NOISE = "[ring] "
 """What MLX says, many times, when another process has ended."""
-_RESUME = "The last checkpoint is kept: resume to go on from there."
+_KEPT = "The last checkpoint is kept."
 
 
 def train_together(*arguments: Any, on_report: Report | None = None, **named: Any) -> TrainResult:
@@ -189,16 +189,16 @@ class _Launched:
         for number, (rank, code) in enumerate(self.exits):
             # What ended after another one may have been ended by mlx.launch.
             if rank not in self.failures and (code != _ENDED or number == 0):
-                hint = f"{_RESUME} {self._why(rank, code)}".strip()
+                hint = f"{_KEPT} {self._why(rank, code)}".strip()
                 return AgentrError(f"{self._who(rank)} {_how(code)}", hint=hint)
         if silent := self._silent():
             return AgentrError(
                 f"{self._who(silent[0])} has not been heard of for {SILENCE_S:g} s",
-                hint=f"{_RESUME} See whether the machine is there.",
+                hint=f"{_KEPT} See whether the machine is there.",
             )
         lost = next(iter(self.failures.values()), None)
         why = lost[1] if lost else f"mlx.launch {how_it_ended(self.process)}"
-        return AgentrError(why, hint=_RESUME)
+        return AgentrError(why, hint=_KEPT)
 
     def _who(self, rank: int) -> str:
         name = self.hosts.names[rank]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 from agentr_lite.core.suggestions import did_you_mean
-from agentr_lite.store.database import Store
+from agentr_lite.store.database import Store, to_json
 from agentr_lite.store.decoding import record
 
 
@@ -22,16 +25,12 @@ class RunLabels:
 
 def labels_of(store: Store, run_id: str) -> RunLabels:
     """A run's labels; empty ones where it has none."""
-    row = store.row("SELECT name, note FROM run_labels WHERE run_id = ?", (run_id,))
-    tags = store.rows("SELECT tag FROM run_tags WHERE run_id = ? ORDER BY tag", (run_id,))
-    values = {"name": row["name"], "note": row["note"]} if row else {"name": "", "note": ""}
-    return record(RunLabels, {**values, "tags": tuple(tag[0] for tag in tags)}, "run_labels")
+    return _read(store, run_id).get(run_id, RunLabels())
 
 
 def all_labels(store: Store) -> dict[str, RunLabels]:
     """Run id to its labels, of the runs that have any."""
-    ids = store.rows("SELECT run_id FROM run_labels UNION SELECT run_id FROM run_tags")
-    return {str(row[0]): labels_of(store, row[0]) for row in ids}
+    return _read(store)
 
 
 def set_name(store: Store, run_id: str, name: str) -> None:
@@ -75,8 +74,13 @@ def known_names(store: Store) -> list[str]:
 
 def runs_tagged(store: Store, tags: Sequence[str]) -> list[str]:
     """Ids of the runs that have all of these tags, the oldest first."""
-    rows = store.rows("SELECT id FROM runs ORDER BY created_utc, id")
-    return [str(row[0]) for row in rows if set(tags) <= set(labels_of(store, row[0]).tags)]
+    rows = store.rows(
+        "SELECT r.id FROM runs r LEFT JOIN run_tags t"
+        " ON t.run_id = r.id AND t.tag IN (SELECT value FROM json_each(:tags))"
+        " GROUP BY r.id HAVING count(t.tag) = :count ORDER BY r.created_utc, r.id",
+        {"tags": to_json(list(tags)), "count": len(set(tags))},
+    )
+    return [str(row[0]) for row in rows]
 
 
 def none_tagged(store: Store, tags: Sequence[str]) -> tuple[str, str]:
@@ -99,6 +103,27 @@ def copy_labels(source: Store, target: Store, run_id: str) -> None:
     if labels.note:
         set_note(target, run_id, labels.note)
     add_tags(target, run_id, labels.tags)
+
+
+def _read(store: Store, run_id: str | None = None) -> dict[str, RunLabels]:
+    """Run id to its labels, of one run or of all, where there are any; one query."""
+    where = "" if run_id is None else "WHERE run_id = :run"
+    rows = store.rows(
+        f"SELECT run_id, 'name' AS label, name AS text FROM run_labels {where}"
+        f" UNION ALL SELECT run_id, 'note', note FROM run_labels {where}"
+        f" UNION ALL SELECT run_id, 'tag', tag FROM run_tags {where} ORDER BY run_id, label, text",
+        {"run": run_id},
+    )
+    found = {}
+    for labelled, of_run in groupby(rows, key=itemgetter("run_id")):
+        values: dict[str, Any] = {"name": "", "note": "", "tags": ()}
+        for row in of_run:
+            if row["label"] == "tag":
+                values["tags"] += (row["text"],)
+            else:
+                values[row["label"]] = row["text"]
+        found[labelled] = record(RunLabels, values, "run_labels")
+    return found
 
 
 def _set(store: Store, run_id: str, column: str, text: str) -> None:

@@ -84,18 +84,18 @@ DARK = Theme(
 )
 LIGHT = Theme(
     name="agentr-light",
-    primary="#0a5cc2",
+    primary="#0a58ba",
     secondary="#57606a",
     accent="#7b3fb5",
-    success="#1a7f37",
-    warning="#8a5a00",
-    error="#c62828",
+    success="#11682b",
+    warning="#7a4f00",
+    error="#b01f1f",
     foreground="#24292f",
     background="#fbfaf7",
     surface="#f3f1ec",
     panel="#e8e5de",
     dark=False,
-    variables={"signal": "#0b7285", "odd": "#b0257a"},
+    variables={"signal": "#096273", "odd": "#a8206f"},
 )
 
 
@@ -181,10 +181,10 @@ class Inspector(App[None]):
         """The theme's colours, and our mixtures of them."""
         variables = super().get_css_variables()
         for name, colour_name, share in (
-            ("ink-dim", "foreground", 0.58),
+            ("ink-dim", "foreground", 0.74),
             ("ink-guide", "foreground", 0.34),
-            ("cursor-bg", "primary", 0.26),
-            ("blurred-bg", "primary", 0.12),
+            ("cursor-bg", "primary", 0.15),
+            ("blurred-bg", "primary", 0.09),
             ("match-bg", "warning", 0.30),
         ):
             variables[name] = _mixed(variables, colour_name, share)
@@ -266,7 +266,7 @@ class Inspector(App[None]):
         # The keys in the footer first, then the others.
         actions.sort(key=lambda action: not action.binding.show)
         keys = [(action.keys, KEY_SENTENCES[action.id]) for action in actions]
-        hint = screen.HINT if isinstance(screen, InspectorScreen) else ""
+        hint = screen.explanation if isinstance(screen, InspectorScreen) else ""
         self.push_screen(HelpScreen(hint, keys))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:

@@ -89,6 +89,15 @@ def test_lines_are_cut_and_filled_to_the_column() -> None:
         assert width_of(spread(line, [("right", "bad")], width)) == width
 
 
+def test_a_text_that_was_cut_before_gets_no_second_ellipsis() -> None:
+    cut = [("craft 1 acacia boa…", "plain"), (" ✗ 98%", "bad")]
+    for width in range(26):
+        shown = "".join(text for text, _ in crop(cut, width))
+        assert cell_len(shown) <= width and "……" not in shown
+        assert width in (0, 25) or shown.endswith("…")
+    assert crop(cut, 20) == (("craft 1 acacia boa", "plain"), ("…", "dim"))
+
+
 def test_spans_fold_at_blanks() -> None:
     lines = fold([("one two ", "dim"), ("three four", "good")], 9)
     assert ["".join(text for text, _ in line).strip() for line in lines] == [

@@ -98,10 +98,15 @@ def crop(line: Sequence[Span], width: int) -> Line:
     for text, style in line:
         size = cell_len(text)
         if size > left:
-            kept.append((set_cell_size(text, left), style))
+            if left:
+                kept.append((set_cell_size(text, left), style))
             break
         kept.append((text, style))
         left -= size
+    if kept and kept[-1][0].endswith("…"):
+        # Cut where an earlier cut ended.
+        text, style = kept.pop()
+        kept.append((text[:-1], style))
     return (*kept, ("…", "dim")) if width > 0 else ()
 
 

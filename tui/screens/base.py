@@ -21,7 +21,7 @@ from agentr_lite.store.records import RunRow
 from ..layout.lines import Line, one_line
 from ..layout.live import live_line
 from ..navigation import Destination, Navigator
-from ..widgets.bars import Bar, Crumbs
+from ..widgets.bars import Bar, Caption, Crumbs
 from ..widgets.line_list import LineList
 from ..widgets.table import Table
 
@@ -51,7 +51,7 @@ class InspectorScreen(Screen[None]):
         yield Crumbs(id="crumbs")
         yield Bar(id="live")
         yield from self.body()
-        yield Bar(id="caption")
+        yield Caption(id="caption")
         yield Footer(compact=True, show_command_palette=False)
 
     def body(self) -> Iterable[Widget]:
@@ -136,7 +136,17 @@ class InspectorScreen(Screen[None]):
 
     def caption(self, left: Line, right: Line = ()) -> None:
         """Show the line above the keys."""
-        self.query_one("#caption", Bar).show(((" ", "plain"), *left), right)
+        self.query_one(Caption).show(((" ", "plain"), *left), right)
+
+    def on_table_fitted(self, event: Table.Fitted) -> None:
+        self.query_one(Caption).hide(event.hidden)
+
+    @property
+    def explanation(self) -> str:
+        """What the help says about this screen: ``HINT``, and which columns found no place."""
+        hidden = self.query_one(Caption).hidden
+        columns = f"Hidden, because the terminal is narrow: {', '.join(hidden)}."
+        return f"{self.HINT} {columns}" if hidden else self.HINT
 
     def show_live(self, run: RunRow | None) -> None:
         """Show what a run does now, below the path; nothing if it does not run."""

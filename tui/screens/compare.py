@@ -116,7 +116,7 @@ class CompareScreen(PreviewScreen, EnvFilterScreen):
         columns = (
             Column("flip", " "),
             Column("goal", "goal", flex=True, least=24),
-            Column("task", "task", flex=True, least=12, drop=3),
+            Column("task", "task", flex=True, least=40, drop=3),
             Column("level", "level", right=True, drop=2),
             *rounds,
         )

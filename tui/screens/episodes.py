@@ -16,6 +16,7 @@ from agentr_lite.metrics.episode_pairs import flip, kept
 from agentr_lite.metrics.episodes import is_faulty
 from agentr_lite.metrics.intervals import mcnemar_exact
 from agentr_lite.report.model.episodes import Key, episode_mark
+from agentr_lite.report.words import p_value
 from agentr_lite.store import Store
 from agentr_lite.store.evals import list_eval_items, list_evals
 from agentr_lite.store.records import EvalItemRow, EvalRow
@@ -63,7 +64,7 @@ class EpisodesScreen(PreviewScreen, EnvFilterScreen):
         Column("mark", " "),
         Column("flip", " "),
         Column("goal", "goal", flex=True, least=36),
-        Column("task", "task", flex=True, least=16, drop=5),
+        Column("task", "task", flex=True, least=40, drop=5),
         Column("level", "level", right=True, drop=2),
         Column("reward", "reward", right=True),
         Column("base", "base", right=True),
@@ -175,7 +176,9 @@ class EpisodesScreen(PreviewScreen, EnvFilterScreen):
             spans += [(" · ", "dim"), (f"{GAINED.glyph} {gained} {GAINED.word}", GAINED.style)]
             spans += [(" · ", "dim"), (f"{LOST.glyph} {lost} {LOST.word}", LOST.style)]
             if all(item.sample == 0 for item in items):
-                spans.append((f" · p = {mcnemar_exact(gained, lost):.2g} (McNemar)", "dim"))
+                p = p_value(mcnemar_exact(gained, lost)) or ""
+                sign = "" if p.startswith("<") else "= "
+                spans.append((f" · p {sign}{p} (McNemar)", "dim"))
         if shown < len(items):
             spans.append((f" · {shown} shown", "dim"))
         if self._which != "all":

@@ -103,14 +103,7 @@ class RunsScreen(FilterScreen):
             left.append((f" · {running} running", "good"))
         if len(shown) < len(overviews):
             left.append((f" · {len(shown)} shown", "dim"))
-        self.caption((*left, *self.needle_note()), self._hidden(table))
-
-    def _hidden(self, table: Table) -> tuple[Span, ...]:
-        hidden = table.hidden_columns()
-        return ((f"hidden: {', '.join(hidden)} ", "dim"),) if hidden else ()
-
-    def on_resize(self) -> None:
-        self.call_after_refresh(self.reread)
+        self.caption((*left, *self.needle_note()))
 
     def action_open(self) -> None:
         """Open the run under the cursor."""

@@ -69,7 +69,7 @@ class TasksScreen(PreviewScreen, EnvFilterScreen):
     COLUMNS = (
         Column("mark", " "),
         Column("goal", "goal", flex=True, least=24),
-        Column("task", "task", flex=True, least=16, drop=5),
+        Column("task", "task", flex=True, least=40, drop=5),
         Column("split", "split", drop=6),
         Column("level", "level", right=True, drop=4),
         Column("best", "best", right=True),

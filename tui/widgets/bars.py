@@ -34,6 +34,37 @@ class Bar(Widget):
         return Palette(self).strip(line, width)
 
 
+class Caption(Bar):
+    """What a screen counts, and the columns of its table that found no place."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.hidden: Sequence[str] = ()
+        """Titles of the columns."""
+
+    def hide(self, titles: Sequence[str]) -> None:
+        """Say that the table has these columns, too."""
+        self.hidden = tuple(titles)
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        room = width - width_of(self._left) - width_of(self._right) - 2
+        gap: Line = (("· ", "dim"),) if self._right else ()
+        note = _hidden_note(self.hidden, room - width_of(gap))
+        right = (*note, *(gap if note else ()), *self._right)
+        return Palette(self).strip(crop(spread(self._left, right, width), width), width)
+
+
+def _hidden_note(titles: Sequence[str], room: int) -> Line:
+    """The columns by their titles, or else their number; nothing where neither fits."""
+    number = f"{len(titles)} column{'' if len(titles) == 1 else 's'} hidden"
+    for text in (f"hidden: {', '.join(titles)} ", f"{number} "):
+        if titles and len(text) <= room:
+            return ((text, "dim"),)
+    return ()
+
+
 class Crumbs(Bar):
     """The path to the screen, outermost first; without room, the outer parts are left out first."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 from textual import events
+from textual.message import Message
 
 from ..layout.columns import GAP, Column, Row, fit, ordered
 from ..layout.lines import Line, Span, crop, pad, width_of
@@ -19,6 +20,17 @@ class Table(LineList):
     from one column to the next and back to the given order, or with a click on the heading.
     """
 
+    class Fitted(Message):
+        """Other columns than before find no place."""
+
+        def __init__(self, hidden: Sequence[str]) -> None:
+            """
+            Args:
+                hidden: titles of the columns that are not shown.
+            """
+            super().__init__()
+            self.hidden = hidden
+
     def __init__(self, columns: Sequence[Column], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._columns = tuple(columns)
@@ -27,6 +39,7 @@ class Table(LineList):
         self._reverse = False
         self._widest = [0 for _ in columns]
         self._layout: tuple[int, list[int]] = (-1, [])
+        self._hidden: Sequence[str] = ()
         self.sorted_by = ""
         """Key of the column that the rows are sorted by; empty: the given order."""
 
@@ -125,11 +138,6 @@ class Table(LineList):
                 return True
         return False
 
-    def hidden_columns(self) -> list[str]:
-        """Titles of the columns that do not fit."""
-        widths = self._widths(self.line_width)
-        return [c.title for c, w in zip(self._columns, widths, strict=True) if not w]
-
     def header(self, width: int) -> Line:
         return self._join([(self._title(column), "header") for column in self._columns], width)
 
@@ -160,4 +168,9 @@ class Table(LineList):
             titles = [cell_len(self._title(column)) for column in self._columns]
             natural = [max(pair) for pair in zip(titles, self._widest, strict=True)]
             self._layout = (width, fit(self._columns, natural, width))
+            shown = self._layout[1]
+            hidden = [c.title for c, room in zip(self._columns, shown, strict=True) if not room]
+            if hidden != self._hidden:
+                self._hidden = hidden
+                self.post_message(self.Fitted(hidden))
         return self._layout[1]

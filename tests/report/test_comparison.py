@@ -11,7 +11,12 @@ import pytest
 from agentr_lite.core.messages import Message
 from agentr_lite.recipe.groups import EvalSettings
 from agentr_lite.recipe.settings import EnvironmentSettings, Recipe
-from agentr_lite.report.model.comparison import Compared, gather_compared, method_names
+from agentr_lite.report.model.comparison import (
+    Compared,
+    distinct_labels,
+    gather_compared,
+    method_names,
+)
 from agentr_lite.report.tables.comparison import comparison_sections
 from agentr_lite.report.tables.headline import pooled_tiles, run_tiles
 from agentr_lite.report.tables.section import Section
@@ -171,3 +176,37 @@ def test_groups_of_runs_that_were_evaluated_differently_have_different_titles(
     titles = [section.title for section in comparison_sections(compared(store, *runs))]
     assert len(set(titles)) == len(titles)
     assert sum(title.endswith(": Success") for title in titles) == 2
+
+
+def test_methods_without_a_common_seed_have_no_row_of_dashes(store: Store) -> None:
+    first, second = played(store, "verified", 1, 1, 7), played(store, "good", 2, 1, 5)
+    sections = sections_of(store, first, second)
+    # Each run has its own seed; only the runs' own table pairs them, by task.
+    assert "Between the methods" not in sections
+    [row] = sections["Run against run"].rows
+    assert cells(row)[1] == "success" and "–" not in cells(row)
+    both = sections_of(store, first, second, played(store, "good", 1, 1, 5))
+    assert len(both["Between the methods"].rows) == 1
+
+
+def test_every_column_of_the_runs_has_a_heading(store: Store) -> None:
+    runs = [played(store, "verified", seed, 1, 7) for seed in (1, 2)]
+    first, *others = sections_of(store, *runs)["The runs"].columns
+    assert first == "" and all(others)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["", ""], ["seed 1", "seed 2"]),
+        (["mine", "mine"], ["seed 1", "seed 2"]),
+        (["seed 2", ""], ["seed 2 (1)", "seed 2 (2)"]),
+        # A number that is taken is passed over.
+        (["seed 2", "", "seed 2 (1)"], ["seed 2 (2)", "seed 2 (3)", "seed 2 (1)"]),
+    ],
+)
+def test_labels_differ_whatever_people_call_their_runs(
+    names: list[str], expected: list[str]
+) -> None:
+    labels = [f"seed {number}" for number in range(1, len(names) + 1)]
+    assert distinct_labels(names, labels) == expected

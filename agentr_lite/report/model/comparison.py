@@ -7,6 +7,7 @@ compared task by task where they have tasks in common, whatever database they ar
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,10 +104,15 @@ def distinct_labels(names: Sequence[str], labels: Sequence[str]) -> list[str]:
         name if name and names.count(name) == 1 else label
         for name, label in zip(names, labels, strict=True)
     ]
-    return [
-        label if wanted.count(label) == 1 else f"{label} ({wanted[: at + 1].count(label)})"
-        for at, label in enumerate(wanted)
-    ]
+    taken, found = set(wanted), []
+    for label in wanted:
+        own = label
+        if wanted.count(label) > 1:
+            numbered = (f"{label} ({number})" for number in itertools.count(1))
+            own = next(other for other in numbered if other not in taken)
+            taken.add(own)
+        found.append(own)
+    return found
 
 
 def _distinct(rows: Sequence[RunRow], methods: Sequence[str]) -> list[str]:

@@ -33,7 +33,7 @@ def render_terminal(
     parts = ["\n".join(top)] if top else []
     for section in sections:
         lines = [click.style(clean(section.title, keep=""), bold=True)]
-        hide = _least_needed(section.columns)
+        hide = section.hide or _least_needed(section.columns)
         table = fit_table(
             section.columns, section.rows, align=section.align, width=width, hide=hide
         )

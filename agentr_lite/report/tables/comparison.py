@@ -97,12 +97,14 @@ def overview_section(runs: Sequence[Compared]) -> Section:
                 format_duration(sum(line.wall_s for line in run.report.stages)),
             ]
         )
-    columns = ["", "run", "model", "measure", "base", "last", "", "vs base", "95 % interval"]
-    columns.append("time")
+    columns = ["", "run", "model", "measure", "base", "last", "last round", "vs base"]
+    columns += ["95 % interval", "time"]
     notes = ["Greedy episodes on held-out tasks; differences are paired by task."]
     if any(run.report.envs for run in runs):
         notes.append("For several environments: the mean over them; each counts alike.")
-    return Section("The runs", columns, rows, notes)
+    # What a run is called and what it gave stay; `agentr-lite runs` has the rest.
+    hide = ["time", "model", "95 % interval", "run", "last round", "measure"]
+    return Section("The runs", columns, rows, notes, hide=hide)
 
 
 def _between_runs(runs: Sequence[Compared]) -> Section:

@@ -132,14 +132,17 @@ def outcome_section(results: MethodRuns[Any], measure: Measure) -> Section:
 
 
 def between_section(results: MethodRuns[Any], measures: Sequence[Measure]) -> Section:
-    """Every two methods in the last round that both have."""
+    """Every two methods in the last round that both have, where anything can be compared."""
     rows: list[list[Cell]] = []
     notes: list[str | Styled] = []
     for method, other in itertools.combinations(results.methods, 2):
         number = results.last_round(method, other)
+        differences = [results.between(measure, method, other, number) for measure in measures]
+        if all(difference is None for difference in differences):
+            # They share no seed: nothing can be paired.
+            continue
         row: list[Cell] = [f"{results.label(method)} − {results.label(other)}", number]
-        for measure in measures:
-            difference = results.between(measure, method, other, number)
+        for measure, difference in zip(measures, differences, strict=True):
             row += [
                 difference_cell(measure, difference),
                 difference_interval(measure, difference),

@@ -18,6 +18,8 @@ class Section:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str | Styled] = field(default_factory=tuple)
+    hide: Sequence[str] = ()
+    """Columns that a narrow terminal hides first, in this order; empty: p values and intervals."""
 
     @property
     def align(self) -> list[Align]:

@@ -11,7 +11,7 @@ import click
 from agentr_lite.cli.common import json_option, oracle_actions, usage_errors_kept
 from agentr_lite.cli.completion import complete_environments
 from agentr_lite.cli.env_options import env_settings
-from agentr_lite.console.streams import emit, emit_json, emit_table, say
+from agentr_lite.console.streams import emit, emit_json, emit_lines, emit_table, say
 from agentr_lite.console.text import Styled, clean
 from agentr_lite.core.errors import EXIT_FAILED, AgentrError
 from agentr_lite.core.secrets import Secrets
@@ -128,7 +128,7 @@ def _show_splits(
             }
         )
         return
-    emit(clean(instructions) + "\n")
+    emit_lines([*instructions.expandtabs(4).split("\n"), ""])
     levels = sorted({task.level for members in splits.values() for task in members})
     rows: list[list[Any]] = []
     for where, members in splits.items():

@@ -149,7 +149,7 @@ def show_run(context: click.Context, run: str, db: Path | None, as_json: bool) -
         facts = [
             ("run", row.id),
             ("name", overview["name"]),
-            ("note", overview["note"]),
+            ("note", " ".join(overview["note"].split())),
             ("tags", ", ".join(overview["tags"])),
             ("status", row.status + (f": {row.error}" if row.error else "")),
             ("created", row.created_utc),

@@ -10,7 +10,7 @@ import click
 
 from agentr_lite.cli.common import db_option, group_database, json_option
 from agentr_lite.cli.completion import complete_runs
-from agentr_lite.console.streams import emit, emit_json
+from agentr_lite.console.streams import emit, emit_json, say
 from agentr_lite.console.text import UNSAFE, clean
 from agentr_lite.core.errors import UsageError
 
@@ -76,6 +76,8 @@ def note_run(
             _show_json(run_id, labels)
         elif labels.note:
             emit(clean(labels.note))
+        else:
+            say(f"Run {run_id} has no note.")
         return
     note = text.strip()
     _change(context, run, db, as_json, lambda store, run_id: set_note(store, run_id, note))

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentr_lite.console.streams import emit, emit_json, emit_table, say
-from agentr_lite.console.text import clean
+from agentr_lite.console.streams import emit, emit_json, emit_lines, emit_table, say
 
 if TYPE_CHECKING:
     from agentr_lite.study.jobs.cells import Cell
@@ -62,8 +61,7 @@ def show_plan(
         lines = ["checked:", *finding_lines(checked.findings)]
         lines += study_estimate_lines(estimate) if estimate is not None else []
         lines.append(verdict_line(refusal, "study"))
-        for line in lines:
-            emit(f"# {clean(line, keep='')}")
+        emit_lines(lines, lead="# ")
     return 0 if refusal is None else refusal.exit_code
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO
 
@@ -38,19 +39,19 @@ def emit(text: str) -> None:
     click.echo(text, file=data_stream(), color=_color())
 
 
-def emit_lines(lines: Iterable[str | Styled]) -> None:
+def emit_lines(lines: Iterable[str | Styled], *, lead: str = "") -> None:
     """Print lines on stdout, wrapped to the terminal, if there is one.
 
     Args:
         lines: each is cleaned; ``text.wrap_hanging`` says how it is wrapped. One with a command
             stays whole: the terminal itself folds it, and it can still be copied.
+        lead: comes before each of them, and before each part of a wrapped one.
     """
     width = terminal_width()
+    room = None if width is None else max(1, width - len(lead))
     for line in lines:
-        text = clean(str(line), keep="")
-        room = None if _COMMAND.search(text) else width
-        for part in [text] if room is None else wrap_hanging(text, room):
-            emit(line.paint(part) if isinstance(line, Styled) else part)
+        for part in _folded(clean(str(line), keep=""), room):
+            emit(lead + (line.paint(part) if isinstance(line, Styled) else part))
 
 
 def emit_json(value: Any) -> None:
@@ -77,18 +78,30 @@ def emit_table(
 
 
 def say(message: str | Styled) -> None:
-    """Print narration on stderr."""
+    """Print narration on stderr, its lines wrapped like those of ``emit_lines``."""
     _pause_bar()
-    text = clean(str(message))
+    text = _narrated(clean(str(message)))
     painted = message.paint(text) if isinstance(message, Styled) else text
     click.echo(painted, err=True, color=_color())
 
 
 def warn(message: str, *, hint: str = "") -> None:
-    """Print a warning on stderr, with what to do about it."""
+    """Print a warning on stderr, with what to do about it; its lines are wrapped as in ``say``."""
     _pause_bar()
-    text = click.style("warning: ", fg="yellow") + clean(message)
-    click.echo(text + (f"\n  {clean(hint)}" if hint else ""), err=True, color=_color())
+    word = "warning: "
+    text = _narrated(word + clean(message) + (f"\n  {clean(hint)}" if hint else ""))
+    click.echo(click.style(word, fg="yellow") + text[len(word) :], err=True, color=_color())
+
+
+def _narrated(text: str) -> str:
+    """Lines for stderr, wrapped to the terminal, if there is one."""
+    width = terminal_width(sys.stderr)
+    return "\n".join(part for line in text.split("\n") for part in _folded(line, width))
+
+
+def _folded(line: str, width: int | None) -> list[str]:
+    """One cleaned line as several that fit; whole without a width, and if it holds a command."""
+    return [line] if width is None or _COMMAND.search(line) else wrap_hanging(line, width)
 
 
 def is_terminal(stream: TextIO) -> bool:

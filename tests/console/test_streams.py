@@ -52,7 +52,7 @@ def test_hidden_columns_are_named_on_stderr(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("COLUMNS", "26")
     result = CliRunner().invoke(command)
     assert result.stdout.splitlines()[-1] == "a" * 20 + "     1"
-    assert result.stderr == "Hidden, because the terminal is narrow: trees.\n"
+    assert " ".join(result.stderr.split()) == "Hidden, because the terminal is narrow: trees."
     monkeypatch.setenv("COLUMNS", "wide")
     assert CliRunner().invoke(command).stderr == ""
 
@@ -75,3 +75,35 @@ def test_long_lines_are_wrapped_and_commands_stay_whole(monkeypatch: pytest.Monk
     ]
     assert command in shown
     assert shown[-2:] == ["verdict: better than base", "  after round 2"]
+
+    @click.command()
+    def comments() -> None:
+        emit_lines([prose, command], lead="# ")
+
+    shown = CliRunner().invoke(comments).stdout.splitlines()
+    assert shown[0] == "#   ok       model: it is there," and shown[-1] == f"# {command}"
+    assert all(line.startswith("# ") and len(line) <= 32 for line in shown[:-1])
+
+
+def test_narration_is_wrapped_and_commands_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "No demonstrations in runs.db. `agentr-lite demos make ENV` makes some."
+    prose = "Hidden, because the terminal is narrow: created, model, seed."
+
+    @click.command()
+    def lines() -> None:
+        say(f"{prose}\n{command}")
+        say(Styled(prose, dim=True))
+        warn(prose, hint=prose)
+
+    whole = [prose, command, prose, f"warning: {prose}", f"  {prose}"]
+    assert CliRunner().invoke(lines).stderr.splitlines() == whole
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = CliRunner().invoke(lines).stderr.splitlines()
+    parts = ["Hidden, because the terminal is", "  narrow: created, model, seed."]
+    assert shown[:5] == [*parts, command, *parts]
+    assert shown[5:] == [
+        "warning: Hidden, because the terminal",
+        "  is narrow: created, model, seed.",
+        "  Hidden, because the terminal is",
+        "    narrow: created, model, seed.",
+    ]

@@ -74,8 +74,8 @@ def test_a_narrow_comparison_keeps_the_results(
 
 def overview(report: str) -> list[str]:
     """The table of the runs that are compared, without its notes."""
-    lines = report.partition("The runs\n")[2].partition("\n\n")[0].splitlines()
-    return [line for line in lines if not line.startswith("  Hidden")]
+    head, *lines = report.partition("The runs\n")[2].partition("\n\n")[0].splitlines()
+    return [head, *(line for line in lines if not line.startswith("  "))]
 
 
 def column(lines: list[str], heading: str) -> list[str]:

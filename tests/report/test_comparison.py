@@ -114,7 +114,7 @@ def test_graded_environments_are_told_by_their_rewards(store: Store) -> None:
     assert str(reward.notes[0]).startswith("loop earns 0.")
     assert "Success" in sections
     overview = sections["The runs"].rows[0]
-    assert cells(overview[3:5]) == ["reward", str(reward.rows[0][3])]
+    assert cells(overview[1:3]) == ["reward", str(reward.rows[0][3])]
     names = [tile.name for tile in pooled_tiles(compared(store, *runs))]
     assert names[:2] == ["Mean reward on held-out tasks", "Held-out tasks solved"]
     tile = run_tiles(compared(store, runs[0])[0])[0]
@@ -189,10 +189,15 @@ def test_methods_without_a_common_seed_have_no_row_of_dashes(store: Store) -> No
     assert len(both["Between the methods"].rows) == 1
 
 
-def test_every_column_of_the_runs_has_a_heading(store: Store) -> None:
+def test_the_runs_have_their_results_before_their_ids(store: Store) -> None:
     runs = [played(store, "verified", seed, 1, 7) for seed in (1, 2)]
-    first, *others = sections_of(store, *runs)["The runs"].columns
+    section = sections_of(store, *runs)["The runs"]
+    first, *others = section.columns
     assert first == "" and all(others)
+    # A phone shows the first columns.
+    assert others[:5] == ["measure", "base", "last", "last round", "vs base"]
+    at = others.index("run") + 1
+    assert [str(row[at]) for row in section.rows] == runs
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,18 @@ def test_differences_have_a_line_at_0_inside_the_plot() -> None:
     assert float(zero.get("x1", "")) < float(dot.get("cx", ""))
 
 
+def test_where_nothing_differs_the_line_at_0_is_in_the_middle() -> None:
+    rows = [Difference(f"round {n}", Point(f"round {n}", 0.0, None, 9)) for n in (1, 2)]
+    svg = difference_plot(rows, label="x", show=lambda v: f"{100 * v:+.0f}", unit="points")
+    ticks = labels(svg, "tick")
+    assert ticks == ["-10", "+0", "+10"]
+    grid = [e for e in ET.fromstring(svg).iter("line") if e.get("class") == "grid"]
+    left, middle, right = (float(e.get("x1", "")) for e in grid)
+    assert middle == pytest.approx((left + right) / 2, abs=0.02)
+    dots = [float(e.get("cx", "")) for e in ET.fromstring(svg).iter("circle")]
+    assert dots == pytest.approx([middle, middle], abs=0.02)
+
+
 def test_bars_are_as_long_as_their_amounts() -> None:
     bars = [Bar("a", [3.0, 1.0]), Bar("b", [0.0, 2.0])]
     svg = bar_plot(bars, [(0, "x"), (7, "y")], label="x", show=lambda v: f"{v:g}")

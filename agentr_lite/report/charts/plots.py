@@ -170,7 +170,8 @@ def difference_plot(rows: Sequence[Difference], *, label: str, show: Show, unit:
     top, bottom = 12.0, 36.0
     row_height = min(44.0, max(_ROW, (_HEIGHT - top - bottom) / max(1, len(rows))))
     ends = [end for row in rows for end in (row.point.bounds or (row.point.value,))]
-    ticks = nice_ticks(min(0.0, *ends), max(0.0, *ends))
+    # Where nothing differs, the line at 0 is in the middle, not at the edge of an axis to 100 %.
+    ticks = nice_ticks(min(0.0, *ends), max(0.0, *ends)) if any(ends) else [-0.1, 0.0, 0.1]
     height = top + row_height * len(rows) + bottom
     x = Scale(ticks[0], ticks[-1], left, WIDTH - 52)
     floor = height - bottom

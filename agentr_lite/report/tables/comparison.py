@@ -86,8 +86,6 @@ def overview_section(runs: Sequence[Compared]) -> Section:
         rows.append(
             [
                 run.label,
-                run.report.run.id,
-                model_name(run.report.run),
                 measure.column,
                 value_cell(measure, base),
                 value_cell(measure, end) if is_trained else None,
@@ -95,10 +93,12 @@ def overview_section(runs: Sequence[Compared]) -> Section:
                 difference_cell(measure, difference),
                 difference_interval(measure, difference),
                 format_duration(sum(line.wall_s for line in run.report.stages)),
+                model_name(run.report.run),
+                run.report.run.id,
             ]
         )
-    columns = ["", "run", "model", "measure", "base", "last", "last round", "vs base"]
-    columns += ["95 % interval", "time"]
+    columns = ["", "measure", "base", "last", "last round", "vs base", "95 % interval"]
+    columns += ["time", "model", "run"]
     notes = ["Greedy episodes on held-out tasks; differences are paired by task."]
     if any(run.report.envs for run in runs):
         notes.append("For several environments: the mean over them; each counts alike.")

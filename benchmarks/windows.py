@@ -1,7 +1,7 @@
 """Memory and speed of a model with sliding windows: the cells of all tokens, or windows' alone.
 
     python -m benchmarks.windows --model gemma3-270m
-    python -m benchmarks.windows --model gemma3-270m --free 0 0.5 0.25 0.15
+    python -m benchmarks.windows --model gemma3-270m --free 0 0.5 0.25 0.185
 
 The load is the beginning of a recorded tree search. Each tree has a history of its own before its
 prompts, so that they are longer than the windows. ``--free`` says how many GB the plans shall take

@@ -33,6 +33,7 @@ from .navigation import (
     Destination,
     ToBeside,
     ToComparison,
+    ToDemonstrations,
     ToEpisode,
     ToEpisodes,
     ToEvals,
@@ -48,6 +49,7 @@ from .screens.base import InspectorScreen
 from .screens.beside import BesideScreen
 from .screens.compare import CompareScreen
 from .screens.confirm import ConfirmScreen
+from .screens.demonstrations import DemonstrationsScreen
 from .screens.episodes import EpisodesScreen
 from .screens.evals import EvalsScreen
 from .screens.filter import FilterScreen
@@ -340,6 +342,8 @@ def screen_for(store: Store, destination: Destination) -> InspectorScreen:
             return PreferencesScreen(store, run_id, tree_id=tree_id)
         case ToPreference(preference_ids, at):
             return PreferenceScreen(store, preference_ids, at)
+        case ToDemonstrations():
+            return DemonstrationsScreen(store)
         case ToEvals(run_id):
             return EvalsScreen(store, run_id)
         case ToEpisodes(run_id, eval_id, env):
@@ -377,6 +381,7 @@ BINDINGS_BY_ID = binding_ids(
         SpliceScreen,
         PreferencesScreen,
         PreferenceScreen,
+        DemonstrationsScreen,
         EvalsScreen,
         EpisodesScreen,
         CompareScreen,

@@ -86,6 +86,11 @@ class ToPreference:
 
 
 @dataclass(frozen=True, slots=True)
+class ToDemonstrations:
+    """The demonstrations of the database."""
+
+
+@dataclass(frozen=True, slots=True)
 class ToEvals:
     """The evaluations of a run."""
 
@@ -144,6 +149,7 @@ Destination = (
     | ToSplice
     | ToPreferences
     | ToPreference
+    | ToDemonstrations
     | ToEvals
     | ToEpisodes
     | ToComparison

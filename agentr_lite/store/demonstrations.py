@@ -99,8 +99,13 @@ def demonstration_digest(task_id: int, source: str, steps_json: str) -> bytes:
     return hashlib.sha256(to_json([task_id, source, steps_json]).encode()).digest()[:16]
 
 
-_CHOSEN = """
+_SELECTED = """
+    SELECT d.id, d.task_id, k.env, k.name, k.split, k.goal, k.level, d.source, d.reward,
+        d.instructions_id, d.observation_id, d.steps_json, d.created_utc
     FROM demonstrations d JOIN tasks k ON k.id = d.task_id
+"""
+
+_WHERE = """
     WHERE (:env IS NULL OR k.env = :env) AND (:split IS NULL OR k.split = :split)
         AND (:task IS NULL OR k.name = :task)
         AND (:source IS NULL OR d.source = :source
@@ -126,11 +131,7 @@ def list_demonstrations(
         task: only of the task of this name.
     """
     rows = store.rows(
-        f"""
-        SELECT d.id, d.task_id, k.env, k.name, k.split, k.goal, k.level, d.source, d.reward,
-            d.instructions_id, d.observation_id, d.steps_json, d.created_utc
-        {_CHOSEN} ORDER BY d.id
-        """,
+        f"{_SELECTED} {_WHERE} ORDER BY d.id",
         {"env": env, "source": source, "split": split, "task": task},
     )
     texts = store.texts({row[key] for row in rows for key in ("instructions_id", "observation_id")})
@@ -149,6 +150,18 @@ def _demonstration(row: sqlite3.Row, texts: dict[int, str]) -> DemonstrationRow:
         "steps": [step for step, _ in steps],
     }
     return record(DemonstrationRow, values, "demonstrations")
+
+
+def get_demonstration(store: Store, demonstration_id: int) -> DemonstrationRow:
+    """One demonstration with its steps.
+
+    Raises:
+        KeyError: it is not in the database.
+    """
+    row = store.row(f"{_SELECTED} WHERE d.id = :id", {"id": demonstration_id})
+    if row is None:
+        raise KeyError(demonstration_id)
+    return _demonstration(row, store.texts({row["instructions_id"], row["observation_id"]}))
 
 
 def delete_demonstrations(
@@ -170,6 +183,7 @@ def delete_demonstrations(
         task: see there.
     """
     return store.execute(
-        f"DELETE FROM demonstrations WHERE id IN (SELECT d.id {_CHOSEN})",
+        "DELETE FROM demonstrations WHERE id IN (SELECT d.id FROM demonstrations d"
+        f" JOIN tasks k ON k.id = d.task_id {_WHERE})",
         {"env": env, "source": source, "split": None, "task": task},
     ).rowcount

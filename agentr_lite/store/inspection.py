@@ -69,6 +69,22 @@ class TreeOverview:
 
 
 @dataclass(frozen=True, slots=True)
+class DemonstrationOverview:
+    """A demonstration without its texts."""
+
+    id: int
+    env: str
+    task: str
+    """The task's name."""
+    goal: str
+    level: int
+    source: str
+    reward: float
+    steps: int | None
+    """How many; None where its steps are damaged."""
+
+
+@dataclass(frozen=True, slots=True)
 class RevisionOverview:
     """A revision without its conversation."""
 
@@ -346,6 +362,18 @@ def revision_overviews(
         {"run": run_id, "tree": tree_id},
     )
     return [record(RevisionOverview, dict(row), "revisions") for row in rows]
+
+
+def demonstration_overviews(store: Store) -> list[DemonstrationOverview]:
+    """The database's demonstrations, in the order in which they were stored."""
+    rows = store.rows(
+        """
+        SELECT d.id, k.env, k.name AS task, k.goal, k.level, d.source, d.reward,
+            CASE WHEN json_valid(d.steps_json) THEN json_array_length(d.steps_json) END AS steps
+        FROM demonstrations d JOIN tasks k ON k.id = d.task_id ORDER BY d.id
+        """
+    )
+    return [record(DemonstrationOverview, dict(row), "demonstrations") for row in rows]
 
 
 def get_trajectory(store: Store, trajectory_id: int) -> TrajectoryRow:

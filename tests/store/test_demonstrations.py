@@ -16,8 +16,10 @@ from agentr_lite.store.demonstrations import (
     Demonstration,
     add_demonstrations,
     delete_demonstrations,
+    get_demonstration,
     list_demonstrations,
 )
+from agentr_lite.store.inspection import demonstration_overviews
 from tests.support.store_cases import TASK, new_run
 
 STEPS = [
@@ -39,6 +41,24 @@ def test_a_demonstration_comes_back_without_the_tokens_of_its_model(store: Store
     assert (row.source, row.reward) == ("expert", 1.0)
     assert (row.instructions, row.opening) == ("Play.", "Goal: craft a stick.")
     assert row.steps == [dataclasses.replace(step, token_ids=()) for step in STEPS]
+
+
+def test_one_is_read_alone_and_all_without_their_texts(store: Store) -> None:
+    by_person = dataclasses.replace(SHOWN, source="person", steps=STEPS[:1])
+    add_demonstrations(store, "textcraft", [SHOWN, by_person])
+    first, second = list_demonstrations(store)
+    assert get_demonstration(store, second.id) == second
+    with pytest.raises(KeyError):
+        get_demonstration(store, second.id + 1)
+    store.execute("PRAGMA ignore_check_constraints = ON")
+    store.execute("UPDATE demonstrations SET steps_json = '[{' WHERE id = ?", (first.id,))
+    overviews = demonstration_overviews(store)
+    assert [(it.id, it.source, it.steps) for it in overviews] == [
+        (first.id, "expert", None),
+        (second.id, "person", 1),
+    ]
+    assert (overviews[0].env, overviews[0].task, overviews[0].reward) == ("textcraft", "stick", 1)
+    assert overviews[0].goal == TASK.goal
 
 
 def test_the_same_demonstration_is_stored_once(store: Store) -> None:

@@ -350,6 +350,7 @@ def test_every_binding_has_an_id_and_a_test() -> None:
         "beside",
         "preview",
         "critic",
+        "demonstrations",
     )
     for name in others:
         importlib.import_module(f"tests.tui.test_tui_{name}")

@@ -24,7 +24,7 @@ from agentr_lite.store.splices import list_adapters
 from ..layout.columns import Column, Row
 from ..layout.figures import interval, percent, short
 from ..layout.lines import Line, Span, one_line
-from ..navigation import ToEvals, ToTasks
+from ..navigation import ToDemonstrations, ToEvals, ToTasks
 from ..widgets.line_list import LineList
 from ..widgets.table import Table
 from .base import SORT
@@ -35,12 +35,16 @@ from .filter import ASK, FilterScreen
 class RunsScreen(FilterScreen):
     """A table of runs; enter opens one."""
 
-    HINT = "All runs of the database, the newest first. Enter opens a run's tasks."
+    HINT = (
+        "All runs of the database, the newest first. Enter opens a run's tasks; d lists the"
+        " demonstrations from which runs may learn by imitation."
+    )
     PROMPT = "show runs whose id, name, tags, note, environment, model or status contains …"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Tasks", id="runs.open"),
         Binding("e", "evals", "Evals", id="runs.evals"),
+        Binding("d", "demonstrations", "Demos", id="runs.demonstrations"),
         *SORT,
         ASK,
         Binding("D", "delete", "Delete", id="runs.delete"),
@@ -116,6 +120,10 @@ class RunsScreen(FilterScreen):
         row = self.query_one(Table).current
         if row is not None:
             self.go_to(ToEvals(str(row.key)))
+
+    def action_demonstrations(self) -> None:
+        """Open the database's demonstrations."""
+        self.go_to(ToDemonstrations())
 
     def _show_live(self) -> None:
         """Show what the run under the cursor does, or else the newest run that is at work."""

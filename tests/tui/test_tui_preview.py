@@ -128,9 +128,10 @@ def test_a_running_stage_says_what_it_does(
     async def script(app: Inspector, pilot: Pilot[None]) -> None:
         for keys in ((), ("enter",), ("enter",), ("escape", "e")):
             await press(pilot, *keys)
-            line = picture(app).splitlines()[1]
-            assert "● round 2 search, simulations 12/48" in line
-            assert "812 tokens/s" in line and "40s left, run 3m 10s" in line
+            lines = picture(app).splitlines()[1:3]
+            now, rate = (lines[0], lines[1]) if size[0] < 88 else (lines[0], lines[0])
+            assert "● round 2 search, simulations 12/48 · now x step 3" in now
+            assert "812 tokens/s · 40s left, run 3m 10s" in rate
         with Store.open(path) as store:
             runs.set_run_status(store, made[1], "interrupted")
         app.poll()

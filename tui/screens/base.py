@@ -21,7 +21,7 @@ from agentr_lite.store.records import RunRow
 from ..layout.lines import Line, one_line
 from ..layout.live import live_line
 from ..navigation import Destination, Navigator
-from ..widgets.bars import Bar, Caption, Crumbs
+from ..widgets.bars import Bar, Caption, Crumbs, FoldedBar
 from ..widgets.line_list import LineList
 from ..widgets.table import Table
 
@@ -49,7 +49,7 @@ class InspectorScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Crumbs(id="crumbs")
-        yield Bar(id="live")
+        yield FoldedBar(id="live")
         yield from self.body()
         yield Caption(id="caption")
         yield Footer(compact=True, show_command_palette=False)

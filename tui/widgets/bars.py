@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -32,6 +33,29 @@ class Bar(Widget):
         width = self.size.width
         line = crop(spread(self._left, self._right, width), width)
         return Palette(self).strip(line, width)
+
+
+class FoldedBar(Bar):
+    """A bar that takes two lines, the right part below the left, where one has no room for both."""
+
+    def show(self, left: Line, right: Line = ()) -> None:
+        """Replace the text."""
+        super().show(left, right)
+        self.refresh(layout=True)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """1 or 2 lines."""
+        return 1 if self._fits(width) else 2
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        if self._fits(width):
+            return super().render_line(y)
+        line = crop(self._left, width) if y == 0 else spread((), self._right, width)
+        return Palette(self).strip(crop(line, width), width)
+
+    def _fits(self, width: int) -> bool:
+        return not self._right or width_of(self._left) + width_of(self._right) < width
 
 
 class Caption(Bar):

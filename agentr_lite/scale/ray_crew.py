@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 from agentr_lite.core.errors import AgentrError, UsageError
 from agentr_lite.runs.stages.waves import Wave
@@ -18,6 +20,8 @@ from agentr_lite.scale.worker import Done, Job, Missing, Ready, Worker
 
 _START_MS = "120000"
 """How long the parts of a cluster of our own may take to start."""
+_KNOCK_S = 10.0
+"""How long a machine may take to accept a connection."""
 
 
 class RayCluster:
@@ -65,6 +69,8 @@ class RayCluster:
             if self._choice.workers is not None:
                 wanted = self._choice.workers * self._choice.threads
                 more["num_cpus"] = max(wanted, os.cpu_count() or 1)
+        else:
+            _knock(address)
         import ray
 
         is_main = threading.current_thread() is threading.main_thread()
@@ -73,11 +79,7 @@ class RayCluster:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **more)
         except Exception as error:
             # Ray raises plain exceptions, too, such as where its own parts start too slowly.
-            raise AgentrError(
-                f"Ray does not answer at '{address}': {_line(error, 0)}",
-                hint="`ray status` on the cluster's head says whether it runs. A cluster that was"
-                " started with a token needs RAY_AUTH_MODE=token and the token here, too.",
-            ) from error
+            raise _no_answer(address, error) from error
         finally:
             if is_main:
                 # Ray's own handler would end this process without a word of how to go on.
@@ -104,6 +106,36 @@ class RayCluster:
                 " --worker-gpus.",
             )
         return wanted
+
+
+def _knock(address: str) -> None:
+    """Raise an error where nothing listens: Ray itself would try again for minutes.
+
+    Args:
+        address: ``HOST:PORT``, a URL, or a word such as ``auto``, which is left to Ray.
+
+    Raises:
+        AgentrError: nothing listens there.
+    """
+    try:
+        parts = urlsplit(address if "//" in address else f"//{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:  # Ray says what is wrong with it.
+        return
+    if not host or port is None:
+        return
+    try:
+        socket.create_connection((host, port), timeout=_KNOCK_S).close()
+    except OSError as error:
+        raise _no_answer(address, error) from error
+
+
+def _no_answer(address: str, error: Exception) -> AgentrError:
+    return AgentrError(
+        f"Ray does not answer at '{address}': {_line(error, 0)}",
+        hint="`ray status` on the cluster's head says whether it runs. A cluster that was"
+        " started with a token needs RAY_AUTH_MODE=token and the token here, too.",
+    )
 
 
 class RayCrew(Crew):

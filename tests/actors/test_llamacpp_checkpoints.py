@@ -13,24 +13,10 @@ from agentr_lite.actors.llamacpp.integrity import check_streams
 from agentr_lite.actors.llamacpp.segments import CellBytes
 from agentr_lite.actors.llamacpp.shelf import Checkpoints, common, reach
 from agentr_lite.actors.llamacpp.streams import Stream, Streams
+from tests.support.packed_texts import packed, unpacked
 
 CAPACITY = 256
 WORTH = 3
-
-
-def packed(*texts: Sequence[int]) -> CellBytes:
-    """Texts in one array of bytes, each with its length before it."""
-    numbers = [number for text in texts for number in (len(text), *text)]
-    return np.array(numbers, np.int32).view(np.uint8)
-
-
-def unpacked(data: CellBytes) -> list[list[int]]:
-    numbers, texts = data.view(np.int32).tolist(), []
-    while numbers:
-        size = numbers.pop(0)
-        texts.append(numbers[:size])
-        del numbers[:size]
-    return texts
 
 
 class FakeRecurrentMemory:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,26 +11,13 @@ from agentr_lite.actors.llamacpp.integrity import check_streams
 from agentr_lite.actors.llamacpp.segments import CellBytes
 from agentr_lite.actors.llamacpp.shelf import Checkpoints
 from agentr_lite.actors.llamacpp.streams import Stream, Streams
+from tests.support.packed_texts import packed, unpacked
 
 CAPACITY = 256
 WORTH = 3
 WINDOW = 10
 SPARE = 6
 """Cells that a stream has beside its window."""
-
-
-def packed(*texts: Sequence[int]) -> CellBytes:
-    numbers = [number for text in texts for number in (len(text), *text)]
-    return np.array(numbers, np.int32).view(np.uint8)
-
-
-def unpacked(data: CellBytes) -> list[list[int]]:
-    numbers, texts = data.view(np.int32).tolist(), []
-    while numbers:
-        size = numbers.pop(0)
-        texts.append(numbers[:size])
-        del numbers[:size]
-    return texts
 
 
 class FakeWindowMemory:

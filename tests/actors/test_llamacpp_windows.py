@@ -8,66 +8,38 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from agentr_lite.actors.base import Sampling
 from agentr_lite.actors.llamacpp.attention import attention_kernel
 from agentr_lite.actors.llamacpp.context import Context
 from agentr_lite.actors.llamacpp.gguf_header import read_header
 from agentr_lite.actors.llamacpp.guard import MOST_GUARDED, divided, joined, pieces
-from agentr_lite.actors.llamacpp.integrity import check_integrity, check_streams
 from agentr_lite.actors.llamacpp.lanes import Lane
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.plan import LanePlan
-from agentr_lite.actors.llamacpp.sampler import Forced, Greedy, make_chooser
-from agentr_lite.actors.llamacpp.scheduler import Job, Sample
 from agentr_lite.actors.llamacpp.stream_lane import StreamLane
 from agentr_lite.actors.llamacpp.windows import sliding_layers, window_bytes
 from agentr_lite.core.errors import ModelError
+from tests.support.random_trees import (
+    NEAR,
+    Case,
+    Lengths,
+    check_likelihoods,
+    forced,
+    grow_tree,
+)
 from tests.support.tiny_gemma4 import make_tiny_gemma4
 from tests.support.tiny_windows import FAMILIES, WINDOW, write_tiny_windows
 
 CAPACITY = 768
 """Of a stream, or less than half of a cache that conversations share."""
 TREES = 2
-NEAR = 0.15
-"""Logits here spread over +-15; keys and values in f16 round by the shape of the batch."""
-
-
-@dataclass
-class Case:
-    """A lane with little room, and a context for decoding one sequence as a whole."""
-
-    model: Model
-    lane: StreamLane | Lane
-    plain: Context
-
-    def begin(self, spill_bytes: int) -> None:
-        """Empty the lane, and give it so much RAM for what is evicted."""
-        self.lane.clear()
-        if isinstance(self.lane, StreamLane):
-            self.lane.streams.shelf.budget_bytes = spill_bytes
-        else:
-            self.lane.tree.spill.budget_bytes = spill_bytes
-
-    def check(self) -> None:
-        """Recount the lane's books."""
-        if isinstance(self.lane, StreamLane):
-            check_streams(self.lane.streams, self.lane.context)
-        else:
-            check_integrity(self.lane.tree)
-
-    def rows(self, prompt: list[int], answer: list[int]) -> np.ndarray:
-        """(answer, vocabulary): the logits from which each token of an answer is drawn."""
-        tokens = [*prompt, *answer[:-1]]
-        self.plain.clear()
-        count = len(tokens)
-        logits = self.plain.decode(tokens, range(count), [0] * count, outputs=count)
-        return np.array(logits[len(prompt) - 1 :], np.float64)
+LENGTHS = Lengths((3 * WINDOW, 300), (3, 60), (1, 90), CAPACITY - 60)
+"""Prompts are many times longer than the window, and most are longer than what a stream keeps in
+layers with a window."""
 
 
 def make_case(path: Path, way: str, *, kernel: bool = False) -> Case:
@@ -119,75 +91,6 @@ def case(path: Path, request: pytest.FixtureRequest) -> Iterator[Case]:
     close(case)
 
 
-def forced(prompt: list[int], *answers: list[int]) -> Job:
-    return Job(prompt, [Sample(Forced(tuple(answer)), len(answer)) for answer in answers])
-
-
-def check_likelihoods(case: Case, job: Job) -> None:
-    for sample in job.samples:
-        follower = sample.chooser
-        assert isinstance(follower, Forced)
-        rows = case.rows(job.prompt, sample.tokens)
-        top = rows.max(axis=1)
-        sums = top + np.log(np.exp(rows - top[:, None]).sum(axis=1))
-        drawn = sum(row[token] for row, token in zip(rows, sample.tokens, strict=True))
-        assert follower.log_likelihood == pytest.approx(drawn - sums.sum(), abs=NEAR)
-
-
-def check_drawn(case: Case, job: Job, sample: Sample) -> None:
-    """What was drawn greedily is the likeliest token of plain full prefill, but for near ties."""
-    for row, token in zip(case.rows(job.prompt, sample.tokens), sample.tokens, strict=True):
-        assert row[token] >= row.max() - NEAR
-
-
-def grow_tree(case: Case, seed: int, spill_bytes: int) -> None:
-    """Grow a random tree as a search does, judge its branches, and compare everything.
-
-    Its prompts are many times longer than the window, and most are longer than what a stream keeps
-    in layers with a window.
-    """
-    rng = random.Random(seed)
-    lane = case.lane
-    case.begin(spill_bytes)
-    words = [token for token in range(5, 300) if token not in case.model.end_tokens]
-
-    def text(least: int, most: int) -> list[int]:
-        return [rng.choice(words) for _ in range(rng.randint(least, most))]
-
-    system = text(3 * WINDOW, 300)
-    nodes = [[*system, *text(3, 60)] for _ in range(rng.randint(1, 3))]
-    for _ in range(rng.randint(2, 4)):
-        chosen = rng.sample(nodes, min(len(nodes), rng.randint(1, 3)))
-        jobs = [
-            Job(
-                node,
-                [Sample(Greedy(), 6)]
-                + [
-                    Sample(make_chooser(Sampling(temperature=1.0), rng.randrange(99)), 6)
-                    for _ in range(rng.randint(0, 5))
-                ],
-            )
-            for node in chosen
-        ]
-        lane.run(jobs)
-        case.check()
-        for job in jobs:
-            check_drawn(case, job, job.samples[0])
-            for sample in job.samples:
-                child = [*job.prompt, *sample.tokens, *text(1, 90)]
-                if len(child) < CAPACITY - 60:
-                    nodes.append(child)
-        # A critic asks in mid-history, and siblings are judged from where they part.
-        node = rng.choice(nodes)
-        asked = [*node[: rng.randint(1, len(node))], *text(1, 20)]
-        judged = [forced(asked, text(1, 4), text(1, 4), text(1, 4))]
-        judged += [forced(rng.choice(nodes), text(1, 4)) for _ in range(rng.randint(0, 3))]
-        lane.run(judged)
-        case.check()
-        for job in judged:
-            check_likelihoods(case, job)
-
-
 def budgets(case: Case) -> tuple[int, int, int]:
     """RAM for states: none, a little, enough."""
     whole = window_bytes(case.model.header, CAPACITY)
@@ -197,7 +100,7 @@ def budgets(case: Case) -> tuple[int, int, int]:
 @pytest.mark.parametrize("tree", range(TREES))
 def test_branches_of_random_trees_equal_plain_full_prefill(case: Case, tree: int) -> None:
     for number, budget in enumerate(budgets(case)):
-        grow_tree(case, 100 * tree + number, budget)
+        grow_tree(case, 100 * tree + number, budget, LENGTHS)
 
 
 @pytest.mark.parametrize("way", ["windows", "shared"])
@@ -207,7 +110,7 @@ def test_trees_by_our_own_attention(arch: str, way: str, tmp_path: Path) -> None
         pytest.skip("our attention cannot be compiled here")
     case = make_case(write_tiny_windows(tmp_path / "m.gguf", arch), way, kernel=True)
     for number, budget in enumerate(budgets(case)):
-        grow_tree(case, 7000 + number, budget)
+        grow_tree(case, 7000 + number, budget, LENGTHS)
     # llama.cpp itself computes attention with sinks.
     attention = case.lane.context.attention
     assert attention is not None and (attention.steps > 0) == (arch == "gemma3")
@@ -221,7 +124,7 @@ def test_gemma4(kind: str, tmp_path: Path) -> None:
         case = make_case(path, way)
         check_sizes(case.model)
         for number, budget in enumerate(budgets(case)):
-            grow_tree(case, 9000 + number, budget)
+            grow_tree(case, 9000 + number, budget, LENGTHS)
         close(case)
 
 
@@ -229,7 +132,7 @@ def test_gemma4(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("hundred", range(10))
 def test_a_thousand_random_trees(case: Case, hundred: int) -> None:
     for tree in range(100):
-        grow_tree(case, 1_000 * (1 + hundred) + tree, budgets(case)[tree % 3])
+        grow_tree(case, 1_000 * (1 + hundred) + tree, budgets(case)[tree % 3], LENGTHS)
 
 
 def check_sizes(model: Model) -> None:

@@ -15,7 +15,9 @@ llama-cpp-python 0.3.36.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
+
+from agentr_lite.actors.llamacpp import recurrence
 
 _PERIODS = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "cohere2": 4, "olmo2": 4}
 """Each n-th layer sees everything, if the file says nothing else; the others have a window."""
@@ -31,22 +33,8 @@ STEP = 256
 _HALF_BYTES = 2
 
 
-class Described(Protocol):
+class Described(recurrence.Described, Protocol):
     """The part of a header that is looked at."""
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """All keys and values."""
-
-    @property
-    def architecture(self) -> str:
-        """``general.architecture``."""
-
-    def architecture_value(self, key: str, default: int = 0) -> int:
-        """``{architecture}.{key}``."""
-
-    def layer_values(self, key: str, default: int = 0) -> list[int]:
-        """``{architecture}.{key}`` of each layer."""
 
     def cell_bytes(self) -> int:
         """Bytes of one token's keys and values over all layers."""

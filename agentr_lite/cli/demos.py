@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,8 +147,13 @@ def show_demo(context: click.Context, number: int, db: Path | None, as_json: boo
     """Show the demonstration with this ID, turn by turn."""
     from agentr_lite.console.streams import emit, emit_json, say
     from agentr_lite.console.text import clean
+    from agentr_lite.store import Store
+    from agentr_lite.store.demonstrations import get_demonstration
 
-    row = next((r for r in _stored(context, group_database(context, db)) if r.id == number), None)
+    path, row = group_database(context, db), None
+    if not may_be_new(context, path):
+        with Store.open_to_read(path) as store, suppress(KeyError):
+            row = get_demonstration(store, number)
     if row is None:
         raise UsageError(
             f"there is no demonstration {number}", hint="`agentr-lite demos list --each` lists all."

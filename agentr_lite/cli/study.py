@@ -137,9 +137,9 @@ class _Request:
     "--from-outcomes",
     "outcomes",
     type=click.Path(path_type=Path),
-    default=None,
+    multiple=True,
     metavar="FILE",
-    help="Write the tables of a study's outcomes; needs no database and no model.",
+    help="Write the tables of a study's outcomes; needs no database and no model. May be repeated.",
 )
 @click.option(
     "-d",
@@ -167,7 +167,7 @@ def study(
     no_probe: bool,
     status_only: bool,
     no_run: bool,
-    outcomes: Path | None,
+    outcomes: tuple[Path, ...],
     db: Path | None,
     as_json: bool,
 ) -> None:
@@ -183,12 +183,13 @@ def study(
     play for up to ten seconds in each environment, and estimates how long the cells will take.
 
     A study also writes the outcomes of all its episodes, as one compressed table beside its plots.
-    --from-outcomes makes the page, the plots and the tables on stdout from such a file alone.
+    --from-outcomes makes the page, the plots and the tables on stdout from such a file alone. If
+    several machines have run parts of a study, give --from-outcomes once for each file.
     """
     from agentr_lite.study.jobs.cells import study_cells
     from agentr_lite.study.recipe import load_study
 
-    if outcomes is not None:
+    if outcomes:
         _refuse_others(context)
         _write_from_outcomes(outcomes, out, as_json)
         return
@@ -246,7 +247,7 @@ def _refuse_others(context: click.Context) -> None:
             )
 
 
-def _write_from_outcomes(outcomes: Path, out: Path | None, as_json: bool) -> None:
+def _write_from_outcomes(outcomes: Sequence[Path], out: Path | None, as_json: bool) -> None:
     from agentr_lite.core.errors import from_os_error
     from agentr_lite.study.writeup.pages import write_from_outcomes
 

@@ -39,6 +39,7 @@ from tests.support.command_line import Call, one_error
         ("lmstudio:phi-4", "--model openai:http://localhost:1234/v1#phi-4"),
         ("http://localhost:8000/v1", "--model openai:http://localhost:8000/v1#NAME"),
         ("llama3", "models pull llama-3.2-1b`"),
+        ("smollm2-135m-f16", "models copy smollm2-135m --type f16`"),
     ],
 )
 def test_names_from_elsewhere(cli: Call, name: str, command: str) -> None:
@@ -52,6 +53,12 @@ def test_names_from_elsewhere(cli: Call, name: str, command: str) -> None:
 def test_a_pulled_model_is_named(cli: Call) -> None:
     meaning = meaning_of("HuggingFaceTB/SmolLM2-135M-Instruct", ["smollm2-135m"])
     assert meaning.hint == "Use --model smollm2-135m."
+
+
+def test_a_copy_is_made_of_the_model_that_is_there() -> None:
+    meaning = meaning_of("mine-q8_0", ["mine"])
+    assert meaning.hint == "`agentr-lite models copy mine --type q8_0` makes the copy."
+    assert "copy" not in meaning_of("yours-q8_0", ["mine"]).what
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt-4o-mini", "ollama:llama3", "Qwen3-0.6B"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -201,6 +202,82 @@ def write_critic_study(folder: Path) -> Path:
     return path
 
 
+def split_table(played: Path, folder: Path, *, methods: set[str]) -> tuple[Path, Path]:
+    """The table of a study as two machines would have written it: some methods, and the others."""
+    head, *rest = read_records(played / "results" / "outcomes.jsonl.gz")
+    paths = folder / "a.gz", folder / "b.gz"
+    for path, wanted in zip(paths, (True, False), strict=True):
+        own = [r for r in rest if "method" not in r or (r["method"] in methods) == wanted]
+        used = {r["task"] for r in own if r["record"] not in ("task", "cell") and "task" in r}
+        kept = [r for r in own if r["record"] != "task" or r["task"] in used]
+        # Every database numbers its own tasks.
+        numbers = itertools.count(1)
+        kept = [r if r["record"] != "task" else {**r, "number": next(numbers)} for r in kept]
+        path.write_bytes(to_bytes([{**head, "command": f"command of {path.name}"}, *kept]))
+    return paths
+
+
+def test_the_tables_of_several_machines_give_the_page_of_one(
+    cli: Call, played: Path, tmp_path: Path
+) -> None:
+    one, other = split_table(played, tmp_path, methods={"base", "good"})
+    both = ("--from-outcomes", one, "--from-outcomes", other)
+    code, _, err = cli("study", *both, "--out", tmp_path / "both")
+    assert code == 0, err
+    was, now = (json.loads((f / "results.json").read_text()) for f in (played, tmp_path / "both"))
+    assert now["cells"] == was["cells"] and now["glance"] == was["glance"]
+    merged = tmp_path / "both" / "results" / "outcomes.jsonl.gz"
+    # Whoever puts it together with its parts again, in any order, gets it again.
+    data = merged.read_bytes()
+    code, _, err = cli(
+        "study", "--from-outcomes", other, "--from-outcomes", merged, *both, "--out", tmp_path / "x"
+    )
+    assert code == 0, err
+    again = (tmp_path / "x" / "results" / "outcomes.jsonl.gz").read_bytes()
+    assert gzip.decompress(again).replace(b"of b.gz", b"of a.gz") == gzip.decompress(data)
+
+
+def test_several_tables_need_a_place_for_their_page(
+    cli: Call, played: Path, tmp_path: Path
+) -> None:
+    one, other = split_table(played, tmp_path, methods={"good"})
+    code, _, err = cli("study", "--from-outcomes", one, "--from-outcomes", other)
+    assert code == 2 and "need --out" in err
+    assert sorted(tmp_path.glob("*.md")) == []
+
+
+def test_the_finished_cell_wins_and_contradictions_are_refused(
+    cli: Call, played: Path, tmp_path: Path
+) -> None:
+    path = played / "results" / "outcomes.jsonl.gz"
+    records = read_records(path)
+    good = [n for n, r in enumerate(records) if r.get("method") == "good"]
+    other = tmp_path / "other.gz"
+
+    def merged(changed: list[Any]) -> tuple[int, str]:
+        other.write_bytes(to_bytes(changed))
+        code, _, err = cli(
+            "study", "--from-outcomes", other, "--from-outcomes", path, "--out", tmp_path / "both"
+        )
+        return code, err
+
+    # A machine was cut in the middle of a cell; another one has finished it.
+    part = [*records[: good[0]], {**records[good[0]], "status": "running"}]
+    assert merged([*part, *records[good[-1] + 1 :]]) == (0, merged(records)[1])
+    was, now = (json.loads((f / "results.json").read_text()) for f in (played, tmp_path / "both"))
+    assert now["cells"] == was["cells"]
+    # Two machines have finished it, and not in the same way.
+    at = next(n for n in good if records[n]["record"] == "episode")
+    reward = {**records[at], "reward": 0.125}
+    code, err = merged([*records[:at], reward, *records[at + 1 :]])
+    assert code == 2 and "different results of" in err and "/good/" in err
+    # Another model, other settings.
+    code, err = merged([{**r, "model_sha256": "f" * 64} if "cost" in r else r for r in records])
+    assert code == 2 and "different models" in err
+    code, err = merged([{**records[0], "rounds": 7}, *records[1:]])
+    assert code == 2 and "they differ in rounds (7 and" in err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -250,7 +327,7 @@ def test_the_committed_pages_are_those_of_the_committed_outcomes(
     target = tmp_path / page.name
     # Notes by hand are kept, and are no part of the outcomes.
     target.write_text(page.read_text())
-    _, written = write_from_outcomes(path, target)
+    _, written = write_from_outcomes([path], target)
     assert target.read_text() == page.read_text()
     for file in written:
         committed = page.parent / file.relative_to(tmp_path)

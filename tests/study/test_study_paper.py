@@ -234,4 +234,4 @@ def test_the_bundled_study_can_be_judged() -> None:
     assert (study.rounds, study.seeds) == (2, (1, 2, 3))
     recipe = study.env_recipe("textcraft")
     assert recipe.eval.tasks >= 100 and recipe.eval.recovery
-    assert recipe.model == "smollm2-135m"
+    assert recipe.model == "smollm2-135m-f16"

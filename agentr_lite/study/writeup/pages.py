@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from agentr_lite.console.files import write_whole
 from agentr_lite.console.json import dump_json
+from agentr_lite.core.errors import UsageError
 from agentr_lite.envs.names import env_slug
 from agentr_lite.report.tables.methods import method_sections
-from agentr_lite.study.outcomes.file import FILE_NAME, read_records
+from agentr_lite.study.outcomes.file import FILE_NAME, read_records, to_bytes
+from agentr_lite.study.outcomes.merge import merge_outcomes
 from agentr_lite.study.outcomes.results import EnvResults, StudyResults, study_results
 from agentr_lite.study.writeup.ablations import ablation_chapter
 from agentr_lite.study.writeup.document import Chapter, Document, Figure, kept_notes
@@ -126,22 +129,33 @@ class PageFiles:
         return list(files)
 
 
-def write_from_outcomes(outcomes: Path, target: Path | None) -> tuple[Document, list[Path]]:
-    """Make a study's page from its table of outcomes.
+def write_from_outcomes(tables: Sequence[Path], target: Path | None) -> tuple[Document, list[Path]]:
+    """Make a study's page from its tables of outcomes.
 
     Args:
-        outcomes: the file.
-        target: see ``PageFiles``; None: the page in whose folder the file lies.
+        tables: the files. Several are put together, and written as one table beside the page.
+        target: see ``PageFiles``; None: the page in whose folder the only file lies.
 
     Returns:
         The document, and the files that were written.
 
     Raises:
-        UsageError: the file does not hold a study's outcomes.
+        UsageError: a file does not hold a study's outcomes, or they contradict each other; there
+            are several files and no target.
         OSError: a file cannot be written.
     """
-    study = study_results(read_records(outcomes), outcomes)
-    document = PageMaker().document(study)
-    folder = outcomes.absolute().parent
+    if target is None and len(tables) > 1:
+        raise UsageError(
+            "several tables of outcomes need --out",
+            hint="Name the page or the folder that gets their common table.",
+        )
+    read = [(path, read_records(path)) for path in tables]
+    path, records = read[0]
+    merged = None
+    if len(read) > 1:
+        records = merge_outcomes(read)
+        merged = to_bytes(records)
+    document = PageMaker().document(study_results(records, path))
+    folder = path.absolute().parent
     files = PageFiles(target or folder.with_name(f"{folder.name}.md"))
-    return document, files.write(document)
+    return document, files.write(document, merged)

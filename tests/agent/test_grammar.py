@@ -16,6 +16,7 @@ from agentr_lite.agent.grammar import TurnGrammar, actions_grammar, turn_grammar
 from agentr_lite.agent.turns import PLAIN, reflection_turn
 from agentr_lite.core.errors import EnvironmentFault, UsageError
 from agentr_lite.envs.base import Environment
+from agentr_lite.envs.textcraft import TextCraft
 from agentr_lite.evaluate.episodes import Start, run_episodes
 from agentr_lite.recipe.groups import AgentSettings, SearchSettings
 from agentr_lite.recipe.settings import Recipe
@@ -161,3 +162,15 @@ def test_an_environment_without_a_grammar_is_told_of_its_actions() -> None:
     with pytest.raises(UsageError) as refused:
         turn_grammar("env", Wordless())
     assert "'actions'" in refused.value.hint
+
+
+def test_textcrafts_grammar_allows_every_solution_and_no_sentence() -> None:
+    env = TextCraft()
+    grammar = Grammars(VOCABULARY, ByteTokens.SIZE).compiled(turn_grammar("env", env))
+    for task in env.tasks("test")[::4]:
+        for action in env.solve(task):
+            assert accepts(grammar, turn(action)), action
+    assert accepts(grammar, turn("get 64 nonsense of some sort"))
+    assert not accepts(grammar, turn("get 1 oak log and then make planks of it"))
+    assert not accepts(grammar, turn("get 1 " + "o" * 40))
+    assert not accepts(grammar, turn("craft 1 bowl using " + ", ".join(["1 stick"] * 10)))

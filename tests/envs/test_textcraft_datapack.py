@@ -194,6 +194,15 @@ def test_it_can_be_played(tmp_path: Path) -> None:
         assert last.terminated and last.reward == 1.0
 
 
+def test_its_longest_name_fits_the_grammar(tmp_path: Path) -> None:
+    name = "jar_of_the_very_incomprehensible_orange_marmalade"
+    grammar = TextCraft(
+        recipes_dir=write(tmp_path, {name: shapeless(result(name), item("orange"))})
+    ).grammar()
+    # Seven words, the longest of 16 letters.
+    assert '" " word (" " word){0,6}' in grammar and "{1,16}" in grammar
+
+
 def test_544_goals_of_the_known_depths_get_the_published_split(tmp_path: Path) -> None:
     recipes: dict[str, Any] = {}
     below = "raw"

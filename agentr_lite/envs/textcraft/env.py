@@ -59,10 +59,13 @@ Action: get 1 oak logs"""
 _BRIEF = "Craft the goal item. Answer with a Thought line and an Action line."
 
 _GRAMMAR = r"""
-action ::= "get " counted | "craft " counted " using " counted (", " counted)* | "inventory"
-counted ::= [1-9] [0-9]{0,17} " " word (" " word)*
-word ::= [^ ,\n]+
+action ::= "get " counted | "craft " counted " using " inputs | "inventory"
+inputs ::= counted (", " counted){0,%(inputs)d}
+counted ::= [1-9] [0-9]{0,17} " " word (" " word){0,%(words)d}
+word ::= [^ ,\n]{1,%(letters)d}
 """
+_MOST_INPUTS = 9
+"""The crafting grid has three rows of three places."""
 
 _WORLDS_KEPT = 4096
 
@@ -242,8 +245,21 @@ class TextCraft(Environment):
         return [*actions, "inventory"]
 
     def grammar(self) -> str:
-        """The forms of actions, with whole counts and any item name."""
-        return _GRAMMAR
+        """The forms of actions, with whole counts and any words as an item's name.
+
+        A name has no more words than the longest name of the recipes, a word no more letters, and
+        there are no more inputs than places in the crafting grid. Without these limits, an
+        untrained model goes on with a whole sentence where a name should be.
+        """
+        table = self._table
+        names = {*table.gettable, *table.by_output, *table.tags}
+        words = [shown_name(name).split(" ") for name in names]
+        limits = {
+            "inputs": max(_MOST_INPUTS, *(len(recipe.inputs) for recipe in table.recipes)) - 1,
+            "words": max(map(len, words)) - 1,
+            "letters": max(len(word) for name in words for word in name),
+        }
+        return _GRAMMAR % limits
 
     def describe_state(self) -> str:
         """The inventory in one line."""

@@ -190,7 +190,7 @@ class _Launched:
             # What ended after another one may have been ended by mlx.launch.
             if rank not in self.failures and (code != _ENDED or number == 0):
                 hint = f"{_KEPT} {self._why(rank, code)}".strip()
-                return AgentrError(f"{self._who(rank)} {_how(code)}", hint=hint)
+                return AgentrError(f"{self._who(rank)} {self._how(rank, code)}", hint=hint)
         if silent := self._silent():
             return AgentrError(
                 f"{self._who(silent[0])} has not been heard of for {SILENCE_S:g} s",
@@ -212,17 +212,24 @@ class _Launched:
                 "SIGKILL often means too little memory: lower train.memory, or use fewer"
                 " train.workers."
             )
-        name = self.hosts.names[rank]
-        return f"See whether `ssh {name}` works." if code == _SSH_FAILED and name != HERE else ""
+        if self._ssh_failed(rank, code):
+            name = self.hosts.names[rank]
+            return f"See whether `ssh {name}` works, and whether {name} has memory enough."
+        return ""
 
+    def _how(self, rank: int, code: int) -> str:
+        if code == -signal.SIGALRM:
+            return f"did not reach the others within {MEET_S:g} s"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                return f"was ended by {signal.Signals(-code).name}"
+        if self._ssh_failed(rank, code):
+            return "was killed, or its ssh connection failed"
+        return f"ended with exit code {code}"
 
-def _how(code: int) -> str:
-    if code == -signal.SIGALRM:
-        return f"did not reach the others within {MEET_S:g} s"
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            return f"was ended by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}"
+    def _ssh_failed(self, rank: int, code: int) -> bool:
+        """Whether ssh ended with the code that it has for all that it cannot tell apart."""
+        return code == _SSH_FAILED and self.hosts.names[rank] != HERE
 
 
 @contextlib.contextmanager

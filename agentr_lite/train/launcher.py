@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,6 +18,9 @@ from mlx._distributed_utils import launch
 
 from agentr_lite.train.rank import ARGUMENTS_FILE, FOLDER
 
+_OWN_END_S = 5.0
+"""How long a process elsewhere may take to end by itself after another one has failed."""
+
 
 def main() -> None:
     """Run ``mlx.launch`` with the arguments in the job's folder."""
@@ -24,6 +28,7 @@ def main() -> None:
     arguments = Path(os.environ[FOLDER], ARGUMENTS_FILE).read_text("utf-8")
     sys.argv = ["mlx.launch", *json.loads(arguments)]
     launch.select = _select
+    launch.RemoteProcess.terminate = _terminate
     launch.main()
 
 
@@ -48,3 +53,21 @@ def _select(
     to."""
     ready, _, failed = select.select(readable, [], failing, timeout)
     return ready, select.select([], writable, [], 0)[1], failed
+
+
+def _terminate(self: Any) -> None:
+    """End a process because another one has failed; instead of ``RemoteProcess.terminate``.
+
+    The first one that fails is often not the one to blame: it has lost the other, whose own end
+    comes later through ssh. So wait for that end, whose exit code says more.
+
+    The original kills a process by the number in a file. Through ssh it does not find the file,
+    because a terminal ends its name with a carriage return. A process elsewhere ends with its
+    connection.
+    """
+    try:
+        self.process.wait(0 if self._is_local else _OWN_END_S)
+    except subprocess.TimeoutExpired:
+        self.process.terminate()
+        self.process.wait()
+        self._killed = True

@@ -273,8 +273,9 @@ def test_whose_error_it_was(failures: Any, message: str, kind: type[AgentrError]
     [
         ([(1, -9), (0, -15), (2, 1)], {2: ("PeerLost", "x", "")}, "process 2 of 3 on box2 was ended"
          " by SIGKILL"),
-        ([(0, 1), (1, -15), (2, 255)], {0: ("PeerLost", "x", "")}, "process 3 of 3 on box2 ended"
-         " with exit code 255"),
+        ([(0, 1), (1, -15), (2, 255)], {0: ("PeerLost", "x", "")}, "process 3 of 3 on box2 was"
+         " killed, or its ssh connection failed"),
+        ([(0, 255)], {}, "process 1 of 3 on this machine ended with exit code 255"),
         ([(0, 1), (1, -15)], {0: ("PeerLost", "the line is dead", "")}, "the line is dead"),
         ([(1, -15), (0, 1)], {0: ("PeerLost", "x", "")}, "process 2 of 3 on box2 was ended by"
          " SIGTERM"),
@@ -288,7 +289,7 @@ def test_which_process_ended(exits: Any, failures: Any, message: str) -> None:
     error = launched._error()
     assert error.message.removeprefix("training ") == message
     assert "checkpoint is kept" in error.hint
-    assert ("`ssh box2` works" in error.hint) == ("255" in message)
+    assert ("`ssh box2` works" in error.hint) == ("ssh connection" in message)
 
 
 def test_processes_that_learn_from_something_else_are_refused() -> None:
@@ -358,6 +359,37 @@ def test_a_machine_that_says_nothing_more(
         settings = replace(SETTINGS, workers=1, hosts=str(path))
         fit(model_dir, tmp_path / "out", settings=settings, on_report=on_report)
     assert caught.value.message == ("training process 2 of 2 on box2 has not been heard of for 5 s")
+    wait_until_none(tmp_path)
+
+
+@on_linux
+def test_the_end_of_a_process_elsewhere_is_heard_of_later(
+    ssh: Path, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = tmp_path / "hosts.json"
+    path.write_text(json.dumps(HOSTS))
+    # As ssh: lines come from a terminal, and a process that is killed gives no code of its own.
+    ssh.write_text(
+        "#!/bin/bash\n"
+        'env -u AGENTR_LITE_TRAINING /bin/bash -c "${@: -1}" > >(sed -u "s/$/\\r/")\n'
+        "sleep 1.5\nexit 255\n"
+    )
+
+    # Process 1 notices at once that the connection is lost, and may end first.
+    def on_report(row: dict[str, Any]) -> None:
+        if row["event"] == "step" and row["step"] == 5:
+            os.kill(_victim(tmp_path, "process 2"), signal.SIGKILL)
+
+    said: list[str] = []
+    monkeypatch.setattr(launch, "say", said.append)
+    with pytest.raises(AgentrError) as caught:
+        settings = replace(SETTINGS, workers=1, hosts=str(path))
+        fit(model_dir, tmp_path / "out", settings=settings, on_report=on_report)
+    assert caught.value.message == (
+        "training process 2 of 2 on box2 was killed, or its ssh connection failed"
+    )
+    assert not any("Traceback" in line for line in said)
     wait_until_none(tmp_path)
 
 

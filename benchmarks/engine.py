@@ -53,7 +53,7 @@ _BASELINES = ("server", "class", "deterministic")
 _SHAPE_TICKS = 8
 """Ticks of the recording for models that would take minutes for all of it."""
 _TRIAL_TICKS = 3
-"""Ticks on which the server's set-ups are compared."""
+"""Ticks on which the server's set-ups and the class's threads are compared."""
 
 
 def main() -> None:
@@ -100,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trees", type=int, default=8, help="trees of the recording")
     parser.add_argument(
         "--ticks", type=int, help="ticks of the recording; default: 66 (all), 8 for a shape"
+    )
+    parser.add_argument(
+        "--trial-ticks",
+        type=int,
+        default=_TRIAL_TICKS,
+        help="ticks on which the server's set-ups are compared; fewer for slow models",
     )
     parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables")
     parser.add_argument(
@@ -216,7 +222,7 @@ def _server(options: argparse.Namespace, path: Path, load: Workload) -> Measured
         kernels.compare("llama-server", described)
         return measured
 
-    trial = load.first_ticks(_TRIAL_TICKS)
+    trial = load.first_ticks(options.trial_ticks)
     tried = [(play(trial, set_up), set_up) for set_up in set_ups]
     tables.say(f"llama-server on the first {len(trial.ticks)} ticks:")
     for measured, set_up in tried:
@@ -229,7 +235,7 @@ def _class(options: argparse.Namespace, path: Path, load: Workload) -> list[Meas
     ordered = load.one_tree_after_another()
 
     def trial(n_threads: int) -> float:
-        part = ordered.first_ticks(_TRIAL_TICKS)
+        part = ordered.first_ticks(options.trial_ticks)
         return replay.high_level(
             path,
             part,

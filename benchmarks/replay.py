@@ -27,7 +27,7 @@ from agentr_lite.actors.llamacpp.lanes import Lanes
 from agentr_lite.actors.llamacpp.library import uses_gpu
 from agentr_lite.actors.llamacpp.model import Model
 from agentr_lite.actors.llamacpp.plan import LanePlan, Sized, plan_lanes
-from agentr_lite.actors.llamacpp.sampler import Row, Seeded
+from agentr_lite.actors.llamacpp.sampler import Row, make_chooser
 from agentr_lite.actors.llamacpp.scheduler import Counters, Job, Sample
 from benchmarks.workload import Call, Workload
 
@@ -49,7 +49,7 @@ class Measured:
     native_seconds: float = 0.0
     """Seconds inside llama.cpp, all lanes together."""
     drawing_seconds: float = 0.0
-    """The part of ``native_seconds`` in which tokens are drawn."""
+    """Seconds in which tokens are drawn, all lanes together."""
     side_by_side: bool = False
     """Whether several lanes ran at the same time."""
     counters: Counters = field(default_factory=Counters)
@@ -76,33 +76,32 @@ class Settings:
 
 
 class Recorded:
-    """Draws with llama.cpp's sampler, then takes the recorded token."""
+    """Draws as a search does, then takes the recorded token."""
 
     def __init__(self, tokens: Sequence[int], seed: int, timer: Timer) -> None:
-        self._seeded = Seeded(Sampling(temperature=1.0), seed)
+        self._chooser = make_chooser(Sampling(temperature=1.0), seed)
         self._tokens = iter(tokens)
         self._timer = timer
 
     def choose(self, row: Row) -> int:
         """See ``agentr_lite.actors.llamacpp.sampler.Chooser``."""
         started = time.perf_counter()
-        self._seeded.choose(row)
-        seconds = time.perf_counter() - started
-        self._timer.seconds += seconds
-        self._timer.drawing += seconds
+        self._chooser.choose(row)
+        self._timer.drawing += time.perf_counter() - started
         return next(self._tokens)
 
     def close(self) -> None:
-        """Free the native sampler."""
-        self._seeded.close()
+        """Free what it draws with."""
+        self._chooser.close()
 
 
 class Timer:
-    """Seconds inside llama.cpp."""
+    """Where the time goes."""
 
     seconds = 0.0
+    """Inside llama.cpp."""
     drawing = 0.0
-    """The part in which tokens are drawn from logits, on the processor."""
+    """Drawing tokens from logits, on the processor."""
 
 
 @contextmanager

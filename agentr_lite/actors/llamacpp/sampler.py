@@ -1,11 +1,13 @@
 """How a branch chooses its next token from a row of logits.
 
-Three choosers with one method: the arg max, llama.cpp's native sampler chain with a seed of its
-own, and a fixed token list whose log-likelihood is summed.
+Four choosers with one method: the arg max, a draw from the whole vocabulary, llama.cpp's native
+sampler chain for top-k, top-p and min-p, and a fixed token list whose log-likelihood is summed.
+Each sample draws with a seed of its own.
 """
 
 from __future__ import annotations
 
+import random
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +21,7 @@ from agentr_lite.core.errors import ModelError
 class Row:
     """One entry's logits, with what several choosers may want to know of them."""
 
-    __slots__ = ("_log_sum", "context", "index", "logits")
+    __slots__ = ("_distribution", "_log_sum", "context", "index", "logits")
 
     def __init__(self, context: Any, index: int, logits: npt.NDArray[np.float32]) -> None:
         self.context = context
@@ -29,6 +31,13 @@ class Row:
         self.logits = logits
         """(vocabulary,); valid until the next decode."""
         self._log_sum: float | None = None
+        self._distribution: tuple[float, Distribution] | None = None
+
+    def distribution(self, temperature: float) -> Distribution:
+        """What samples of one temperature draw from; computed once for all that ask together."""
+        if self._distribution is None or self._distribution[0] != temperature:
+            self._distribution = temperature, Distribution(self.logits, temperature)
+        return self._distribution[1]
 
     def log_probability(self, token: int) -> float:
         """Natural log of the softmax at ``token``."""
@@ -38,6 +47,52 @@ class Row:
             total = np.exp(self.logits - np.float32(top)).sum(dtype=np.float64)
             self._log_sum = top + float(np.log(total))
         return float(self.logits[token]) - self._log_sum
+
+
+class Distribution:
+    """The softmax of a row, in blocks of tokens, so that a draw looks at few of them.
+
+    llama.cpp's sampler goes through the whole vocabulary for each draw. Samples that agree so far
+    draw from one row.
+    """
+
+    __slots__ = ("_ends", "_weights")
+
+    _BLOCK = 256
+
+    def __init__(self, logits: npt.NDArray[np.float32], temperature: float) -> None:
+        """
+        Args:
+            logits: shape (vocabulary,).
+            temperature: above 0.
+        """
+        weights = logits - logits.max()
+        if temperature != 1.0:
+            weights *= np.float32(1 / temperature)
+        np.exp(weights, out=weights)
+        self._weights = weights
+        starts = np.arange(0, len(weights), self._BLOCK)
+        # float64: the sums of 150,000 float32 terms lose digits otherwise.
+        self._ends = np.add.reduceat(weights, starts).astype(np.float64).cumsum()
+
+    def token_at(self, share: float) -> int:
+        """The token in whose part of the unit interval a number lies.
+
+        Args:
+            share: in [0, 1).
+        """
+        ends = self._ends
+        wanted = share * ends[-1]
+        block = min(int(ends.searchsorted(wanted, "right")), len(ends) - 1)
+        first = block * self._BLOCK
+        within = self._weights[first : first + self._BLOCK].cumsum(dtype=np.float64)
+        if block:
+            wanted -= ends[block - 1]
+        index = int(within.searchsorted(wanted, "right"))
+        if index < len(within):
+            return first + index
+        # The block's sum was rounded up. Its last token with a share takes the rest.
+        return first + int(within.searchsorted(within[-1]))
 
 
 class Chooser(Protocol):
@@ -56,6 +111,26 @@ class Greedy:
     def choose(self, row: Row) -> int:
         """See ``Chooser``."""
         return int(row.logits.argmax())
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class Drawn:
+    """A token of the whole vocabulary, by the model's probabilities at a temperature."""
+
+    def __init__(self, temperature: float, seed: int) -> None:
+        """
+        Args:
+            temperature: above 0.
+            seed: of the sample's own random numbers.
+        """
+        self._temperature = temperature
+        self._random = random.Random(seed).random
+
+    def choose(self, row: Row) -> int:
+        """See ``Chooser``."""
+        return row.distribution(self._temperature).token_at(self._random())
 
     def close(self) -> None:
         """Nothing to free."""
@@ -123,4 +198,8 @@ class Forced:
 
 def make_chooser(sampling: Sampling, seed: int) -> Chooser:
     """The chooser that ``sampling`` asks for; temperature 0 is greedy and needs no seed."""
-    return Greedy() if sampling.temperature <= 0.0 else Seeded(sampling, seed)
+    if sampling.temperature <= 0.0:
+        return Greedy()
+    if sampling.top_k > 0 or sampling.top_p < 1.0 or sampling.min_p > 0.0:
+        return Seeded(sampling, seed)
+    return Drawn(sampling.temperature, seed)

@@ -44,7 +44,7 @@ def trained(
             adapter_dir=out_dir,
             gguf_path=gguf,
             train_losses=[(1, 0.5), (2, 0.25)],
-            valid_losses=[(0, 0.7), (2, 0.3)],
+            valid_losses=[(0, 0.7), (1, 0.2), (2, 0.3)],
             steps=2,
             best_step=2,
             stopped_early=False,
@@ -70,10 +70,11 @@ def test_a_training_is_recorded_with_its_losses(
 
     summary = train_stage(store, run_id, 1, recipe)
 
+    # The last loss, not the best one: with `train.patience: 0` the last adapter is kept.
     assert (summary["steps"], summary["valid_loss_first"], summary["valid_loss"]) == (2, 0.7, 0.3)
     assert adapter_in_use(store, run_id, 1) == adapter_in_use(store, run_id, 5) == 1
     losses = [(row.step, row.value) for row in runs.list_metrics(store, run_id, name="valid_loss")]
-    assert losses == [(0, 0.7), (2, 0.3)]
+    assert losses == [(0, 0.7), (1, 0.2), (2, 0.3)]
 
 
 @pytest.mark.parametrize(("again", "kept"), [("first", 1), ("second", 0)])

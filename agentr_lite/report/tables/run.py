@@ -341,7 +341,7 @@ def training_section(report: RunReport) -> Section:
     columns = ["", *kinds, "held out", "steps", "tokens", "validation loss"]
     notes = [
         "Examples by kind. Held out: how many of them are kept for the validation loss, which is"
-        " shown from its first to its best value."
+        " shown before the training and of the adapter that was kept."
     ]
     if "preference" in kinds:
         notes.append("Preference: pairs of a better and a worse continuation.")

@@ -99,7 +99,8 @@ class TrainingStage(Stage):
             "dropped": result.dropped,
             "train_loss": result.train_losses[-1][1] if result.train_losses else None,
             "valid_loss_first": result.valid_losses[0][1] if result.valid_losses else None,
-            "valid_loss": min((loss for _, loss in result.valid_losses), default=None),
+            # Of the adapter that was kept: with train.patience 0, that is the last one.
+            "valid_loss": dict(result.valid_losses).get(result.best_step),
             **_pair_summary(result),
         }
         self._save_adapter(dataset.id, result.adapter_dir, result.gguf_path, summary)

@@ -133,7 +133,8 @@ def write_from_outcomes(tables: Sequence[Path], target: Path | None) -> tuple[Do
     """Make a study's page from its tables of outcomes.
 
     Args:
-        tables: the files. Several are put together, and written as one table beside the page.
+        tables: the files, or the folders that they lie in. Several are put together, and written
+            as one table beside the page.
         target: see ``PageFiles``; None: the page in whose folder the only file lies.
 
     Returns:
@@ -149,7 +150,8 @@ def write_from_outcomes(tables: Sequence[Path], target: Path | None) -> tuple[Do
             "several tables of outcomes need --out",
             hint="Name the page or the folder that gets their common table.",
         )
-    read = [(path, read_records(path)) for path in tables]
+    files_of = [path / FILE_NAME if path.is_dir() else path for path in tables]
+    read = [(path, read_records(path)) for path in files_of]
     path, records = read[0]
     merged = None
     if len(read) > 1:

@@ -32,6 +32,11 @@ class Sampling:
     """GBNF with a rule ``root`` that the answer follows; empty: any answer. Needs
     ``capabilities.grammar``. An answer that ``max_tokens`` cuts is only a prefix of such a text."""
 
+    @property
+    def cuts(self) -> bool:
+        """Whether some tokens of the vocabulary are left out of a draw."""
+        return self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:

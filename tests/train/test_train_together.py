@@ -327,11 +327,17 @@ def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return program
 
 
+def hosts_file(folder: Path) -> Path:
+    """A file for ``train.hosts``: this machine and box2."""
+    path = folder / "hosts.json"
+    path.write_text(json.dumps(HOSTS))
+    return path
+
+
 def test_machines_are_named_in_a_file(
     ssh: Path, model_dir: Path, alone: TrainResult, tmp_path: Path
 ) -> None:
-    path = tmp_path / "hosts.json"
-    path.write_text(json.dumps(HOSTS))
+    path = hosts_file(tmp_path)
     settings = replace(SETTINGS, workers=1, hosts=str(path))
     where = training_hosts(settings)
     assert where.machines == 2 and where.to_words() == "1 process on this machine, 1 on box2"
@@ -346,8 +352,7 @@ def test_a_machine_that_says_nothing_more(
     ssh: Path, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    path = tmp_path / "hosts.json"
-    path.write_text(json.dumps(HOSTS))
+    path = hosts_file(tmp_path)
 
     def on_report(row: dict[str, Any]) -> None:
         if row["event"] == "step" and row["step"] == 5:
@@ -367,8 +372,7 @@ def test_the_end_of_a_process_elsewhere_is_heard_of_later(
     ssh: Path, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    path = tmp_path / "hosts.json"
-    path.write_text(json.dumps(HOSTS))
+    path = hosts_file(tmp_path)
     # As ssh: lines come from a terminal, and a process that is killed gives no code of its own.
     ssh.write_text(
         "#!/bin/bash\n"

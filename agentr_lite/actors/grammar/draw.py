@@ -46,7 +46,7 @@ class AllowedDraw:
             cut: only called where ``sampling`` asks for a cut.
         """
         self._temperature = sampling.temperature
-        self._cut = cut if sampling.top_k > 0 or sampling.top_p < 1 or sampling.min_p > 0 else None
+        self._cut = cut if sampling.cuts else None
         self._key = key
         # Made when it is needed, which it hardly ever is.
         self._generator: np.random.Generator | None = None

@@ -200,6 +200,4 @@ def make_chooser(sampling: Sampling, seed: int) -> Chooser:
     """The chooser that ``sampling`` asks for; temperature 0 is greedy and needs no seed."""
     if sampling.temperature <= 0.0:
         return Greedy()
-    if sampling.top_k > 0 or sampling.top_p < 1.0 or sampling.min_p > 0.0:
-        return Seeded(sampling, seed)
-    return Drawn(sampling.temperature, seed)
+    return Seeded(sampling, seed) if sampling.cuts else Drawn(sampling.temperature, seed)

@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agentr_lite.core.errors import UsageError, from_os_error
@@ -69,6 +69,22 @@ def parse_records(path: Path, data: bytes) -> list[Record]:
             raise not_outcomes(path, f"line {number} is no JSON object")
         records.append(record)
     return records
+
+
+def study_head(path: Path, records: Sequence[Record]) -> Record:
+    """The first record of a table, which says what study it is of.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not records or records[0].get("record") != "study":
+        raise not_outcomes(path, "the first record is not that of a study")
+    return records[0]
+
+
+def cell_key(record: Record) -> tuple[str, str, int]:
+    """(environment, method, seed) of a record that belongs to a cell."""
+    return record["environment"], record["method"], record["seed"]
 
 
 def not_outcomes(path: Path, reason: str) -> UsageError:

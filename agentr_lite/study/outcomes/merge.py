@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agentr_lite.core.errors import UsageError
-from agentr_lite.study.outcomes.file import not_outcomes
+from agentr_lite.study.outcomes.file import cell_key, not_outcomes, study_head
 from agentr_lite.study.outcomes.records import Record
 
 _CellKey = tuple[str, str, int]
@@ -36,7 +36,7 @@ def merge_outcomes(tables: Sequence[tuple[Path, Sequence[Record]]]) -> list[Reco
         for key in part.cells:
             chosen[key] = _choose(chosen.get(key, part), part, key)
     _check_same_model(parts)
-    order = [_cell_key(cell) for cell in first.head["cells"]]
+    order = [cell_key(cell) for cell in first.head["cells"]]
     tasks = _merged_tasks(parts)
     cells = (record for key in order if key in chosen for record in chosen[key].cells[key])
     return [first.head, *tasks, *cells]
@@ -46,10 +46,8 @@ class _Table:
     """The records of one file, by cell."""
 
     def __init__(self, path: Path, records: Sequence[Record]) -> None:
-        if not records or records[0].get("record") != "study":
-            raise not_outcomes(path, "the first record is not that of a study")
         self.path = path
-        self.head = records[0]
+        self.head = study_head(path, records)
         self.tasks: list[Record] = []
         self.cells: dict[_CellKey, list[Record]] = {}
         for number, record in enumerate(records[1:], 2):
@@ -57,7 +55,7 @@ class _Table:
                 if record["record"] == "task":
                     self.tasks.append(record)
                 else:
-                    self.cells.setdefault(_cell_key(record), []).append(record)
+                    self.cells.setdefault(cell_key(record), []).append(record)
             except KeyError as error:
                 raise not_outcomes(path, f"record {number} has no {error}") from error
 
@@ -67,10 +65,6 @@ class _Table:
     def results(self, key: _CellKey) -> list[Record]:
         """What a cell played; not how long it took, and what its run is called."""
         return [r for r in self.cells[key] if r["record"] in ("evaluation", "episode")]
-
-
-def _cell_key(record: Record) -> _CellKey:
-    return record["environment"], record["method"], record["seed"]
 
 
 def _check_same_study(first: _Table, part: _Table) -> None:

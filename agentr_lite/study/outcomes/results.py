@@ -15,7 +15,7 @@ from agentr_lite.report.model.splices import Spliced, SpliceRound
 from agentr_lite.store.records import EvalMode, RoundRow, RunRow
 from agentr_lite.study.jobs.cells import Cell
 from agentr_lite.study.outcomes.critic_accuracy import CriticRound, JudgedPath, JudgedStep
-from agentr_lite.study.outcomes.file import not_outcomes
+from agentr_lite.study.outcomes.file import cell_key, not_outcomes, study_head
 from agentr_lite.study.outcomes.records import FORMAT, Record
 
 _TRAINING = "train"
@@ -103,9 +103,7 @@ def study_results(records: Sequence[Record], path: Path) -> StudyResults:
     Raises:
         UsageError: they are not a study's outcomes, or a newer version wrote them.
     """
-    if not records or records[0].get("record") != "study":
-        raise not_outcomes(path, "the first record is not that of a study")
-    head = records[0]
+    head = study_head(path, records)
     if head.get("format") != FORMAT:
         raise UsageError(
             f"{path} has the format {head.get('format')}, and this version reads {FORMAT}",
@@ -175,7 +173,7 @@ class _Builder:
             recipe = recipe_from_dict(values)
             self._environments[env] = EnvResults(labels=dict(labels), env=env, recipe=recipe)
         for cell in head["cells"]:
-            key = _key(cell)
+            key = cell_key(cell)
             self._labels[key] = (cell["label"], cell["ablation"])
             results = self._environments[cell["environment"]]
             method = cell["method"]
@@ -212,13 +210,13 @@ class _Builder:
         elif kind == "cell":
             self._cell(record)
         elif kind in _ADD:
-            _ADD[kind](self, self._cells[_key(record)], record)
+            _ADD[kind](self, self._cells[cell_key(record)], record)
         else:
             raise ValueError(f"no kind of record is called {kind!r}")
         self.taken += 1
 
     def _cell(self, record: Record) -> None:
-        env, method, seed = key = _key(record)
+        env, method, seed = key = cell_key(record)
         label, ablation = self._labels[key]
         recipe = recipe_from_dict(record["recipe"])
         run = RunRow(
@@ -322,10 +320,6 @@ _ADD = {
     "no_error": _Builder._no_error,
 }
 """Kind of a record to what takes it."""
-
-
-def _key(record: Record) -> tuple[str, str, int]:
-    return record["environment"], record["method"], record["seed"]
 
 
 def _judged(parts: _CellParts, record: Record) -> CriticRound:
